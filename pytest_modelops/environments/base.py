@@ -1,0 +1,180 @@
+"""What a backend offers: environments for versions, and a stage on which a cell's processes run.
+
+Checks, fixtures and the cluster speak to these protocols alone, so that a new backend touches none of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+from packaging.version import Version
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.matrix.cell import Cell, Versions
+
+Progress = Callable[[str], None]
+"""Called with a short phrase about what is being done now, for people who wait."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnvironmentSpec:
+    """What goes into a cell's environments besides Dask.
+
+    Attributes:
+        requirements: PEP 508 lines, or paths of a project folder or wheel, absolute.
+        constraints: absolute path of a constraints file.
+        as_of: resolve as if it were that day.
+        rootdir: folder whose uv configuration applies.
+    """
+
+    requirements: tuple[str, ...] = ()
+    constraints: Path | None = None
+    as_of: datetime.date | None = None
+    rootdir: Path
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lock:
+    """A solution for one environment.
+
+    Attributes:
+        versions: what it was made for.
+        python: the real version of the interpreter, to the patch.
+        interpreter: the interpreter that the environment is made by, as the backend names it.
+        requirements: the solution as a requirements file, hashes included.
+        packages: canonical name → version of everything in it.
+        resolved: when the index was asked.
+        note: something a person should know (`the index did not answer; this is the lock of 2026-11-20`), or empty.
+    """
+
+    versions: Versions
+    python: Version
+    interpreter: str
+    requirements: str
+    packages: Mapping[str, Version]
+    resolved: datetime.datetime
+    note: str = ""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """`name==version` of every package, sorted."""
+        return tuple(f"{name}=={version}" for name, version in sorted(self.packages.items()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Packages that are installed and were verified.
+
+    Attributes:
+        python: path of the interpreter, as seen by the processes of the cell.
+        lock: what is in it.
+        reused: found in the cache and verified, instead of built.
+        seconds: what building or verifying took.
+        location: where it is, for people.
+    """
+
+    python: str
+    lock: Lock
+    reused: bool
+    seconds: float
+    location: str
+
+
+class Process(Protocol):
+    """One process of a cell, which its stage started. Its output goes to a file from the first byte."""
+
+    @property
+    def name(self) -> str:
+        """`scheduler`, `worker-0`, `agent`, …; unique in its cell."""
+
+    @property
+    def pid(self) -> int:
+        """Process id, as the stage counts them."""
+
+    @property
+    def log(self) -> Path:
+        """File on the host that holds the output (of the agent: its stderr)."""
+
+    @property
+    def ending(self) -> str | None:
+        """`None` while it runs, else how it ended, in words (`exited with code 1`, `was killed by SIGSEGV`)."""
+
+    def wait(self, deadline: Deadline) -> str:
+        """Wait for the end and return it in words; raises `TimedOut`."""
+
+    def signal(self, number: int, *, pid: int | None = None) -> bool:
+        """Send a signal to the process, or to a descendant of it by pid; `False` when it is gone."""
+
+    def state(self, *, pid: int | None = None) -> str:
+        """Where the operating system says it stands (`running`, `sleeping`, `stopped`, `gone`)."""
+
+
+class Stage(Protocol):
+    """The place where the processes of one cell run; all of them end with it."""
+
+    def scheduler_arguments(self) -> Sequence[str]:
+        """Arguments by which the scheduler listens where the others will look."""
+
+    def worker_arguments(self) -> Sequence[str]:
+        """Arguments by which a worker finds the scheduler and is found."""
+
+    def client_contact(self) -> Mapping[str, str]:
+        """Keyword arguments by which a `distributed.Client` finds the scheduler."""
+
+    def folder(self, name: str) -> str:
+        """Path, as the cell sees it, of a folder of its own for the named process."""
+
+    def incell(self, file: str) -> str:
+        """Path, as the cell sees it, of a file of `pytest_modelops/incell`."""
+
+    def start(
+        self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
+    ) -> Process:
+        """Start the environment's Python with these arguments and variables (and the stage's own)."""
+
+    def start_attached(
+        self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
+    ) -> tuple[Process, IO[bytes], IO[bytes]]:
+        """As `start`, with the process's stdin and stdout as binary streams of the host's."""
+
+    def close(self) -> Sequence[str]:
+        """End whatever runs, prove that nothing is left, and remove what was made. Returns what is left, in words."""
+
+    def logs(self) -> Mapping[str, Path]:
+        """Log by process name; they outlive the stage."""
+
+
+class Backend(Protocol):
+    """Makes environments and stages. One for a session."""
+
+    name: str
+
+    def describe(self) -> str:
+        """One phrase for pytest's header: backend and cache in use."""
+
+    def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
+        """Find a solution for these versions.
+
+        Raises:
+            Unavailable: no such interpreter; the message holds the command that gets it.
+            CheckFailed: no solution, or no index; the message holds the resolver's words.
+            TimedOut: the deadline passed.
+        """
+
+    def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
+        """Build the environment, or find it in the cache and verify it.
+
+        Raises:
+            CheckFailed: it could not be built, or what was read back is not what the lock says.
+            TimedOut: the deadline passed.
+        """
+
+    def stage(self, cell: Cell) -> Stage:
+        """A new stage for the cell."""
+
+    def close(self) -> None:
+        """End whatever still runs for this session."""

@@ -1,0 +1,46 @@
+"""Every error that a person may read, in one place; the texts are part of the interface.
+
+Each says what was awaited, how long, what was seen last and what to do. Knows nothing of the rest.
+"""
+
+from __future__ import annotations
+
+
+class ModelopsError(Exception):
+    """Base of all errors of this package; `str()` of one is its message for people."""
+
+
+class WrongInput(ModelopsError):
+    """A setting that cannot be meant: one line naming file, key and valid values. Ends pytest with exit 4."""
+
+
+class CheckFailed(ModelopsError):
+    """A rung of the ladder broke: what was asserted is not true."""
+
+
+class TimedOut(ModelopsError):
+    """What was awaited had not happened when the deadline passed, though nothing had exited."""
+
+
+class Unavailable(ModelopsError):
+    """The cell cannot be tried on this machine: no interpreter, image or engine. Says how to get it."""
+
+
+class NothingToDo(ModelopsError):
+    """The check has no object here; its status is `skipped` and this is the reason."""
+
+
+class ProcessExited(CheckFailed):
+    """A process ended that should have stayed: not the same as being slow."""
+
+
+class RemoteError(CheckFailed):
+    """Code in the cell raised. `traceback` is the cell's own, as text."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class NotShippable(ModelopsError, TypeError):
+    """A function or a value cannot travel into a cell; names what and why."""

@@ -1,0 +1,167 @@
+"""A cell: one point of the matrix. Ids are printed for people and never taken apart again."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import re
+
+from packaging.version import Version
+
+from pytest_modelops.errors import WrongInput
+
+
+class Role(enum.Enum):
+    """The three parts of a Dask deployment."""
+
+    CLIENT = "client"
+    SCHEDULER = "scheduler"
+    WORKER = "worker"
+
+
+@functools.total_ordering
+@dataclasses.dataclass(frozen=True)
+class PythonVersion:
+    """A Python that was asked for: `3.12` (any patch at hand) or `3.12.1` (that one).
+
+    Attributes:
+        release: two or three numbers.
+        pre: pre-release suffix such as `rc1`, only with three numbers; empty for a final release.
+    """
+
+    release: tuple[int, ...]
+    pre: str = ""
+
+    _PATTERN = re.compile(r"(\d+)\.(\d+)(?:\.(\d+)((?:a|b|rc)\d+)?)?")
+
+    @classmethod
+    def parse(cls, text: str) -> PythonVersion:
+        """Read `X.Y` or `X.Y.Z`.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        match = cls._PATTERN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a Python version")
+        numbers = tuple(int(part) for part in match.groups()[:3] if part is not None)
+        return cls(numbers, match[4] or "")
+
+    def admits(self, actual: Version) -> bool:
+        """Whether an interpreter of that version is what was asked for."""
+        if len(self.release) == 2:  # noqa: PLR2004 - X.Y
+            return actual.release[:2] == self.release
+        return actual == Version(str(self))
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.release)) + self.pre
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, PythonVersion):
+            return NotImplemented
+        return (Version(str(self)), len(self.release)) < (Version(str(other)), len(other.release))
+
+
+@functools.total_ordering
+@dataclasses.dataclass(frozen=True)
+class Versions:
+    """The Python and the Dask of a role.
+
+    Attributes:
+        python: the Python that was asked for.
+        dask: the release of dask and distributed; `None` when no index could be asked what `latest` or a range is.
+        dask_request: what the user wrote (`latest`, `>=2024.8`, `2024.10.0`, `installed`).
+        as_is: this role lives in the host's own interpreter with the packages it has; nothing is built.
+    """
+
+    python: PythonVersion
+    dask: Version | None
+    dask_request: str = ""
+    as_is: bool = False
+
+    @property
+    def dask_text(self) -> str:
+        """The Dask release, or the request where no index could be asked."""
+        return str(self.dask) if self.dask is not None else self.dask_request
+
+    @property
+    def key(self) -> tuple[PythonVersion, Version, str]:
+        """What versions are ordered by, and what makes two of them the same point of the matrix."""
+        unknown = Version("99999") if self.dask is None else self.dask
+        return self.python, unknown, self.dask_text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Versions) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Versions):
+            return NotImplemented
+        return self.key < other.key
+
+    def __str__(self) -> str:
+        return f"py{self.python}-dask{self.dask_text}"
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Cell:
+    """One point of the matrix: the versions of each role.
+
+    `base` is what the cell is filed under in the table; a cell with a role of other versions is a skew cell.
+    """
+
+    base: Versions
+    client: Versions
+    scheduler: Versions
+    worker: Versions
+
+    @classmethod
+    def uniform(cls, versions: Versions) -> Cell:
+        """A cell whose roles all have the same versions."""
+        return cls(versions, versions, versions, versions)
+
+    def __getitem__(self, role: Role) -> Versions:
+        return {Role.CLIENT: self.client, Role.SCHEDULER: self.scheduler, Role.WORKER: self.worker}[role]
+
+    @property
+    def skew(self) -> bool:
+        """Whether the roles' versions differ from each other."""
+        return len({self.client, self.scheduler, self.worker}) > 1
+
+    @property
+    def id(self) -> str:
+        """`py3.12-dask2024.10.0`, and for each role that differs `+worker-py3.13` or `+worker-dask2024.8.0`."""
+        parts = [str(self.base)]
+        for role in Role:
+            versions = self[role]
+            differs = []
+            if versions.python != self.base.python:
+                differs.append(f"py{versions.python}")
+            if versions.dask_text != self.base.dask_text:
+                differs.append(f"dask{versions.dask_text}")
+            if differs:
+                parts.append("-".join([role.value, *differs]))
+        return "+".join(parts)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+OLDEST_PYTHON = PythonVersion((3, 9))
+"""Oldest Python of a scheduler or worker: what the preload is written for."""
+OLDEST_CLIENT_PYTHON = PythonVersion((3, 10))
+"""Oldest Python of a client: what the agent is written for."""
+
+
+def check_role(role: Role, versions: Versions) -> None:
+    """Refuse versions that this role cannot have.
+
+    Raises:
+        WrongInput: the Python is older than what runs in the cell.
+    """
+    oldest = OLDEST_CLIENT_PYTHON if role is Role.CLIENT else OLDEST_PYTHON
+    if versions.python < oldest:
+        raise WrongInput(f"Python {versions.python} for the {role.value}: a cell's {role.value} needs {oldest} or newer")
