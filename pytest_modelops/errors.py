@@ -44,3 +44,15 @@ class RemoteError(CheckFailed):
 
 class NotShippable(ModelopsError, TypeError):
     """A function or a value cannot travel into a cell; names what and why."""
+
+
+class CellBroken(ModelopsError):
+    """A cell cannot be used, because a rung that is needed did not pass.
+
+    Attributes:
+        root: name of the rung that broke.
+    """
+
+    def __init__(self, message: str, root: str) -> None:
+        super().__init__(message)
+        self.root = root

@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.matrix.cell import Cell, Versions
+from pytest_modelops.matrix.versions import Releases
 
 Progress = Callable[[str], None]
 """Called with a short phrase about what is being done now, for people who wait."""
@@ -125,11 +126,15 @@ class Stage(Protocol):
     def client_contact(self) -> Mapping[str, str]:
         """Keyword arguments by which a `distributed.Client` finds the scheduler."""
 
+    def host_address(self, address: str) -> str | None:
+        """Where the host reaches an address of the cell; `None` where it cannot."""
+
     def folder(self, name: str) -> str:
         """Path, as the cell sees it, of a folder of its own for the named process."""
 
-    def incell(self, file: str) -> str:
-        """Path, as the cell sees it, of a file of `pytest_modelops/incell`."""
+    @property
+    def incell(self) -> str:
+        """Path, as the cell sees it, of the folder that holds `pytest_modelops/incell` as package `modelops_incell`."""
 
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
@@ -152,6 +157,10 @@ class Backend(Protocol):
     """Makes environments and stages. One for a session."""
 
     name: str
+
+    @property
+    def releases(self) -> Releases:
+        """The Dask releases that its index has."""
 
     def describe(self) -> str:
         """One phrase for pytest's header: backend and cache in use."""

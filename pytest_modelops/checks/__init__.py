@@ -1,0 +1,41 @@
+"""The ladder's rungs: one file each, and here the table of them and of what needs what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_modelops.checks import aggregation, install, lambdas, resolve, start, versions
+from pytest_modelops.checks.base import Check
+from pytest_modelops.errors import WrongInput
+
+
+LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
+"""The rungs in climbing order."""
+
+
+def in_order(checks: Sequence[Check]) -> list[Check]:
+    """The same checks, each after those that it needs, otherwise as given.
+
+    Raises:
+        WrongInput: a name is used twice, a need is unknown, or needs go in a circle.
+    """
+    by_name = {check.name: check for check in checks}
+    if len(by_name) < len(checks):
+        raise WrongInput(f"pytest_modelops_checks: a name is used twice among {', '.join(c.name for c in checks)}")
+    ordered: dict[str, Check] = {}
+
+    def add(check: Check, path: tuple[str, ...]) -> None:
+        if check.name in path:
+            raise WrongInput(f"pytest_modelops_checks: needs go in a circle: {' → '.join((*path, check.name))}")
+        for need in check.needs:
+            if need not in by_name:
+                raise WrongInput(
+                    f"pytest_modelops_checks: {check.name!r} needs {need!r}, which is no rung; "
+                    f"there are {', '.join(by_name)}"
+                )
+            add(by_name[need], (*path, check.name))
+        ordered[check.name] = check
+
+    for check in checks:
+        add(check, ())
+    return list(ordered.values())

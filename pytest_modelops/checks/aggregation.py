@@ -1,0 +1,141 @@
+"""`aggregation`: parameter sets × replicates fan in to aggregates that workers write and that are right.
+
+The three functions below travel into the cell as source and run on its workers.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_modelops.checks.base import AggregationSettings, Check, CheckedCell, role_differences
+from pytest_modelops.checks.lambdas import explain
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import CheckFailed, TimedOut
+from pytest_modelops.incell import plain
+from pytest_modelops.shipping import ship
+
+
+def simulate(param, replicate):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 - it travels as it is written
+    """One replicate: a number that no other replicate has, and the process that made it."""
+    import os
+
+    return {"value": param * 1_000_003 + replicate * replicate, "pid": os.getpid()}
+
+
+def aggregate(param, replicates):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """The sum of a parameter set's replicates, written to a file of the worker's."""
+    import json
+    import os
+
+    from distributed import get_worker
+
+    worker = get_worker()
+    path = os.path.join(worker.local_directory, "aggregate-%d-%d.json" % (param, os.getpid()))
+    result = {
+        "param": param,
+        "sum": sum(replicate["value"] for replicate in replicates),
+        "replicates": len(replicates),
+        "pids": sorted({replicate["pid"] for replicate in replicates}),
+    }
+    with open(path, "w") as file:
+        json.dump(result, file)
+    return {"path": path, "worker": worker.address}
+
+
+def read_back(path):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """What a worker wrote."""
+    import json
+
+    with open(path) as file:
+        return json.load(file)
+
+
+def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+    """Submit the job, await its aggregates, and compare each with what it must be.
+
+    Returns:
+        `tasks`, `seconds`, `tasks_per_second` (until the last aggregate was there) and `processes` that took part.
+
+    Raises:
+        CheckFailed: a replicate or an aggregate failed, or a number is wrong.
+        TimedOut: not all aggregates were complete; the message says how far it came.
+    """
+    cell.progress(f"aggregating {settings.params} × {settings.replicates} tasks")
+    functions = {"simulate": simulate, "aggregate": aggregate, "read_back": read_back}
+    shipped = {name: ship(function) for name, function in functions.items()}
+    told = cell.cluster.agent.call(
+        "aggregate",
+        modules={name: {"source": ship.source, "name": ship.name} for name, ship in shipped.items()},
+        params=settings.params,
+        replicates=settings.replicates,
+        run=secrets.token_hex(4),
+        seconds=deadline.remaining,
+        deadline=deadline,
+    )
+    outcomes: Mapping[str, Mapping[str, Any]] = told["results"]
+    results = {name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome}
+    failed = {name: outcome for name, outcome in outcomes.items() if "error" in outcome or "gone" in outcome}
+    size = f"{settings.params} × {settings.replicates} tasks"
+    progress = (
+        f"{len(results)} of {settings.params} aggregates were complete, "
+        f"{told['simulated']} of {settings.params * settings.replicates} replicates"
+    )
+    if failed:
+        name, outcome = next(iter(failed.items()))
+        raise CheckFailed(
+            "\n".join(
+                filter(
+                    None,
+                    [
+                        f"aggregating {size}: {len(failed)} aggregates failed, {progress}.",
+                        role_differences(cell),
+                        *(f"{key}: {error}" for key, error in told["failed"].items()),
+                        f"aggregate of parameter set {name}: {explain_any(outcome)}",
+                    ],
+                )
+            )
+        )
+    if len(results) < settings.params:
+        holding = [
+            f"{cell.cluster.addresses.get(address, '?')} ({address}) holds {count} tasks"
+            for address, count in told["processing"].items()
+        ]
+        raise TimedOut(
+            "\n".join([f"aggregating {size}: not complete within {deadline.seconds:g} s; {progress}.", *holding])
+        )
+    wrong = [
+        f"parameter set {param}: got sum {result['sum']} of {result['replicates']} replicates, must be {expected}"
+        for param in range(settings.params)
+        if (result := results[str(param)])
+        and (result["sum"], result["replicates"]) != ((expected := expected_sum(param, settings)), settings.replicates)
+    ]
+    if wrong:
+        raise CheckFailed("\n".join([f"aggregating {size}: {len(wrong)} aggregates are wrong.", *wrong[:5]]))
+    return {
+        "tasks": told["tasks"],
+        "seconds": round(told["seconds"], 3),
+        "tasks_per_second": round(told["tasks"] / told["seconds"], 1),
+        "processes": len({pid for result in results.values() for pid in result["pids"]}),
+    }
+
+
+def expected_sum(param: int, settings: AggregationSettings) -> int:
+    """What the aggregate of a parameter set must be."""
+    return sum(simulate(param, replicate)["value"] for replicate in range(settings.replicates))
+
+
+def explain_any(outcome: Mapping[str, Any]) -> str:
+    """Dask's words, and the end of the cell's traceback."""
+    lines = outcome.get("traceback", "").rstrip().splitlines()[-12:]
+    return "\n    ".join([outcome.get("error") or outcome["gone"], *lines])
+
+
+CHECK = Check(
+    name="aggregation",
+    run=lambda cell, deadline: run_with(cell.aggregation, cell, deadline),
+    needs=("lambda",),
+    seconds=120,
+    summary="parameter sets × replicates fan in to right aggregates",
+)

@@ -1,0 +1,96 @@
+"""`versions`: every process runs what was asked for, as it says itself, and the roles agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from pytest_modelops.checks.base import Check, CheckedCell
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Lock
+from pytest_modelops.errors import CheckFailed, TimedOut
+from pytest_modelops.matrix.cell import Role
+
+Facts = Mapping[str, Any]
+
+
+def run(cell: CheckedCell, deadline: Deadline) -> None:
+    """Ask every process of every role, and compare with what was installed and set."""
+    cell.observed = cell.cluster.facts(deadline)
+    told = dict(processes(cell.observed, cell.cluster.addresses))
+    silent = [f"{name}: {facts['silent']}" for name, (_, facts) in told.items() if "silent" in facts]
+    if silent:
+        raise TimedOut("asked for their versions, these did not answer:\n" + "\n".join(silent))
+    wrong = [f"{name}: {facts['error']}" for name, (_, facts) in told.items() if "error" in facts]
+    if wrong:
+        raise CheckFailed("asked for their versions, these answered with an error:\n" + "\n".join(wrong))
+    differences = []
+    for name, (role, facts) in told.items():
+        differences += [f"{name}: {text}" for text in against_lock(facts, cell.environments[cell.cell[role]].lock)]
+        if role is Role.WORKER:
+            differences += [f"{name}: {text}" for text in against_settings(facts, cell)]
+    if not cell.cell.skew:
+        differences += between_roles({name: facts for name, (_, facts) in told.items()})
+    if differences:
+        raise CheckFailed("what runs is not what was asked for:\n" + "\n".join(differences))
+
+
+def processes(observed: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, tuple[Role, Facts]]]:
+    """Every process by name, with its role and what it said; a worker that is not there said nothing."""
+    yield "client", (Role.CLIENT, observed["client"])
+    yield "scheduler", (Role.SCHEDULER, observed["scheduler"])
+    for address, name in names.items():
+        facts = observed["workers"].get(address, {"error": "it is not registered with the scheduler any more"})
+        yield f"{name} ({address})", (Role.WORKER, facts)
+
+
+def against_lock(facts: Facts, lock: Lock) -> Iterator[str]:
+    """Where a process runs another Python or package than was installed for it."""
+    if Version(facts["python"]) != lock.python:
+        yield f"asked for Python {lock.python}, runs {facts['python']} ({facts['executable']})"
+    for package, version in facts["packages"].items():
+        asked = lock.packages.get(package)
+        if asked is not None and not same_version(version, asked):
+            yield f"asked for {package} {asked}, runs {version}"
+
+
+def same_version(told: str | None, asked: Version) -> bool:
+    """Whether a process's word for a version is that version."""
+    try:
+        return told is not None and Version(told) == asked
+    except InvalidVersion:
+        return False
+
+
+def against_settings(facts: Facts, cell: CheckedCell) -> Iterator[str]:
+    """Where a worker's settings, variables or Dask configuration are not those that were asked for."""
+    asked = cell.cluster.settings
+    for setting, value in {"threads": asked.threads, "nanny": asked.nanny}.items():
+        if facts["settings"][setting] != value:
+            yield f"asked for {setting} = {value}, has {facts['settings'][setting]}"
+    for name, value in asked.worker_variables.items():
+        if facts["variables"].get(name) != value:
+            yield f"asked for the variable {name}={value!r}, has {facts['variables'].get(name)!r}"
+    for key, values in facts["config"].items():
+        if values["asked"] != values["actual"]:
+            yield f"asked for Dask's {key} = {values['asked']}, has {values['actual']}"
+
+
+def between_roles(told: Mapping[str, Facts]) -> Iterator[str]:
+    """Where processes that should all run the same do not."""
+    for label, of_process in {
+        "Python": {name: facts["python"] for name, facts in told.items()},
+        **{
+            package: {name: facts["packages"].get(package) for name, facts in told.items()}
+            for package in told["client"]["packages"]
+        },
+    }.items():
+        if len(set(of_process.values())) > 1:
+            yield f"{label} differs: " + ", ".join(f"{name} {version}" for name, version in of_process.items())
+
+
+CHECK = Check(
+    name="versions", run=run, needs=("start",), seconds=30, summary="every process runs what was asked for"
+)

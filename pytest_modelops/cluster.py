@@ -1,0 +1,245 @@
+"""A cluster: one real scheduler, N real workers and the agent, on any stage. Start-up and the stop ladder.
+
+The parts are the modules behind Dask's own command line; they start at once and find each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_modelops.agent import Agent
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Environment, Process, Stage
+from pytest_modelops.errors import ModelopsError, ProcessExited, TimedOut
+from pytest_modelops.logs import last_lines, tail
+from pytest_modelops.matrix.cell import Role
+
+_POLL_SECONDS = 0.02
+_LOOK_SECONDS = 0.1
+"""How often the agent is asked which workers are registered."""
+_DUMP_SECONDS = 0.8
+"""How long processes get to print their stacks; they need milliseconds."""
+_FRAMES = 6
+"""Innermost frames shown of each thread that is not idle."""
+_IDLE = re.compile(r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|epoll|accept)$")
+"""How faulthandler names the innermost frame of a thread that awaits work."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """How the parts are started.
+
+    Attributes:
+        workers: worker processes.
+        threads: threads of each.
+        nanny: whether each has a nanny, as is Dask's own default.
+        worker_variables: environment variables of the workers.
+        worker_arguments: further arguments of `dask worker`.
+    """
+
+    workers: int
+    threads: int
+    nanny: bool
+    worker_variables: Mapping[str, str]
+    worker_arguments: Sequence[str]
+
+
+class Cluster:
+    """Scheduler, workers and agent of one cell, as started; `await_ready` says when they are up."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        environments: Mapping[Role, Environment],
+        settings: ClusterSettings,
+        *,
+        start_seconds: float,
+    ) -> None:
+        """Start everything at once.
+
+        Args:
+            start_seconds: how long the client shall try to connect.
+        """
+        self.stage = stage
+        self.settings = settings
+        self._environments = environments
+        self._preload = f"{stage.incell}/modelops_incell/modelops_preload.py"
+        self.scheduler = stage.start(
+            "scheduler",
+            environments[Role.SCHEDULER],
+            [
+                *("-m", "distributed.cli.dask_scheduler"),
+                *stage.scheduler_arguments(),
+                *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
+            ],
+            variables={},
+        )
+        self.workers = [self._start_worker(f"worker-{number}") for number in range(settings.workers)]
+        self.agent = Agent.start(stage, environments[Role.CLIENT], seconds=start_seconds)
+        self.addresses: Mapping[str, str] = {}
+        """Worker name by address, in order of names, once ready."""
+
+    def _start_worker(self, name: str) -> Process:
+        return self.stage.start(
+            name,
+            self._environments[Role.WORKER],
+            [
+                *("-m", "distributed.cli.dask_worker"),
+                *self.stage.worker_arguments(),
+                *("--name", name, "--nthreads", str(self.settings.threads)),
+                "--nanny" if self.settings.nanny else "--no-nanny",
+                *("--local-directory", self.stage.folder(name)),
+                *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
+                *self.settings.worker_arguments,
+            ],
+            variables=self.settings.worker_variables,
+        )
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        """Every part: scheduler, workers, agent."""
+        return [self.scheduler, *self.workers, self.agent.process]
+
+    def await_ready(self, deadline: Deadline) -> None:
+        """Wait until the client is connected and all workers are registered.
+
+        Raises:
+            ProcessExited: a part ended.
+            RemoteError: the client could not connect; the message holds Dask's own words.
+            TimedOut: the deadline passed; the message says who was missing.
+        """
+        self._await_client(deadline)
+        while True:
+            self.raise_if_exited()
+            registered = self.agent.call("workers", deadline=deadline)
+            names = {worker["name"]: address for address, worker in registered.items()}
+            missing = [worker for worker in self.workers if worker.name not in names]
+            if not missing:
+                self.addresses = {names[worker.name]: worker.name for worker in self.workers}
+                return
+            if deadline.passed:
+                raise TimedOut(
+                    f"{len(self.workers) - len(missing)} of {len(self.workers)} workers registered with the scheduler"
+                    f" within {deadline.seconds:g} s.\n" + "\n".join(self._last_seen(missing))
+                )
+            time.sleep(_LOOK_SECONDS)
+
+    def _await_client(self, deadline: Deadline) -> None:
+        # In short steps, so that a part which exits is noticed while the client still tries to reach it.
+        while not self.agent.call("connect", seconds=min(_LOOK_SECONDS * 2, deadline.remaining), deadline=deadline)[
+            "connected"
+        ]:
+            self.raise_if_exited()
+            if deadline.passed:
+                raise TimedOut(
+                    f"the client was not connected to the scheduler within {deadline.seconds:g} s.\n"
+                    + "\n".join(self._last_seen([self.scheduler, self.agent.process]))
+                )
+
+    def raise_if_exited(self) -> None:
+        """Raise `ProcessExited` for the first part that has ended; scheduler first, since others follow it."""
+        for process in self.processes:
+            if process.ending is not None:
+                raise ProcessExited(f"the {process.name} {process.ending}.{tail(process.log)}")
+
+    @staticmethod
+    def _last_seen(processes: Iterable[Process]) -> list[str]:
+        return [f"{process.name} (pid {process.pid}) is {process.state()}.{tail(process.log)}" for process in processes]
+
+    def facts(self, deadline: Deadline) -> Mapping[str, Any]:
+        """What every process says of itself: `{"client": …, "scheduler": …, "workers": {address: …}}`.
+
+        Each holds `pid`, `python`, `packages`, … (see `incell/modelops_preload.py`), or `silent` or `error`.
+        """
+        told: Mapping[str, Any] = self.agent.call(
+            "facts",
+            variables=list(self.settings.worker_variables),
+            seconds=deadline.remaining,
+            deadline=deadline,
+        )
+        return told
+
+    def stacks(self, observed: Mapping[str, Any]) -> str:
+        """Where each process stands: its Python stacks, or why it has none to show.
+
+        Args:
+            observed: what `facts` returned. A process that told its facts prints its stacks and goes on. Without any
+                facts, each process gets SIGABRT and ends with its stacks: only where the cluster is given up.
+        """
+        by_name = {"agent": observed.get("client", {}), "scheduler": observed.get("scheduler", {})}
+        for address, facts in observed.get("workers", {}).items():
+            by_name[self.addresses.get(address, address)] = facts
+        asked = []
+        for process in self.processes:
+            facts = by_name.get(process.name, {})
+            pid = facts.get("pid", process.pid)  # with a nanny, the worker is not the process that we started
+            state = process.state(pid=pid)
+            size = process.log.stat().st_size
+            if facts or not observed:
+                process.signal(facts.get("stacks_signal", signal.SIGABRT), pid=pid)
+            asked.append((process, pid, state, size))
+        deadline = Deadline(_DUMP_SECONDS)
+        for process, _, state, size in asked:
+            while state in {"running", "sleeping"} and process.log.stat().st_size == size and not deadline.passed:
+                time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)  # a dump is written line by line
+        parts = []
+        for process, pid, state, size in asked:
+            dump = process.log.read_bytes()[size:].decode(errors="replace")
+            parts.append(f"{process.name} (pid {pid}) is {state}; whole stacks in {process.log}")
+            parts += [f"    {line}" for line in innermost(dump)] or ["    it printed no stack"]
+        return "\n".join(parts)
+
+    def last_words(self, name: str, *, most: int = 6) -> list[str]:
+        """The last lines that a part printed."""
+        return last_lines(next(process.log for process in self.processes if process.name == name), most=most)
+
+    def stop(self) -> Sequence[str]:
+        """End the cluster quickly and prove that nothing is left. Returns what is left, in words.
+
+        The order is what makes it quick: everything at once means that each part waits for the others. Measured:
+        0.4 s with nannies first and then the scheduler, 8 s with SIGTERM to all. A worker that is busy ignores every
+        polite way, so the stage's SIGKILL follows.
+        """
+        try:
+            self.agent.call("close", deadline=Deadline(0.5))
+        except ModelopsError:
+            pass  # frozen, dead or in the middle of something: closing its stdin ends it
+        self.agent.close()
+        if self.settings.nanny:
+            self._terminate(self.workers, Deadline(2.0))
+            self._terminate([self.scheduler], Deadline(1.0))
+        else:
+            self._terminate([self.scheduler], Deadline(1.5))
+        return self.stage.close()
+
+    @staticmethod
+    def _terminate(processes: Sequence[Process], deadline: Deadline) -> None:
+        for process in processes:
+            process.signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(deadline)
+            except TimedOut:
+                return  # the stage kills it
+
+
+def innermost(dump: str) -> list[str]:
+    """What matters of a faulthandler dump: the innermost frames of each busy thread, and how many are idle."""
+    threads: list[list[str]] = []
+    for line in dump.splitlines():
+        if "most recent call first" in line:
+            threads.append([line])
+        elif threads and line.startswith("  "):
+            threads[-1].append(line)
+    busy = [thread for thread in threads if len(thread) > 1 and not _IDLE.search(thread[1])]
+    lines = [line for thread in busy for line in thread[: _FRAMES + 1]]
+    idle = len(threads) - len(busy)
+    if idle:
+        lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
+    return lines

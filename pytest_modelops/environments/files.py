@@ -1,0 +1,69 @@
+"""Files that several processes share: read whole or not at all, written at once, locked while something is made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import TimedOut
+
+
+def read_json(file: Path) -> Any:
+    """The file's content, `None` when it is not there or damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write the file so that a reader, or one after a crash, sees all of it or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=1, sort_keys=True)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(file: Path, deadline: Deadline, awaited: str) -> Iterator[None]:
+    """Hold a lock among processes; the operating system frees that of a process which ended.
+
+    Raises:
+        TimedOut: another process held it until the deadline.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(file, timeout=deadline.remaining):
+            yield
+    except filelock.Timeout:
+        raise TimedOut(
+            f"another process has been at {awaited} for the {deadline.seconds:g} s that this one could wait; "
+            f"it holds {file}"
+        ) from None
+
+
+def mark_as_cache(folder: Path) -> None:
+    """Tell backup programs, and ourselves, that what is in the folder can be made again.
+
+    Source: https://bford.info/cachedir/.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tag = folder / CACHE_TAG
+    if not tag.exists():
+        tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# Made by pytest-modelops.\n")
+
+
+CACHE_TAG = "CACHEDIR.TAG"

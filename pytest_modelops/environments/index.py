@@ -1,0 +1,223 @@
+"""Which package index uv is to ask: the one that the user's uv or pip is configured for.
+
+uv finds its own configuration by itself; pip's, which it ignores, is translated into uv's variables. Asks no index.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pytest_modelops.environments.uv import without_passwords
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Index:
+    """What is configured.
+
+    Attributes:
+        source: whose configuration it is, for people.
+        variables: pip's configuration as variables of uv; empty where uv is configured itself.
+        fingerprint: SHA-256 of all that decides where packages come from. Passwords are left out: they change
+            while the index stays.
+    """
+
+    source: str
+    variables: Mapping[str, str]
+    fingerprint: str
+
+
+def configured_index(
+    rootdir: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    prefix: Path = Path(sys.prefix),
+    root: Path = Path("/"),
+) -> Index:
+    """Find out which index is configured: uv's if uv has one, else pip's, else neither's (pypi.org).
+
+    Args:
+        rootdir: where uv looks for a project's configuration, in it and above.
+        prefix: of the Python whose pip is meant.
+        root: of the file system, for tests.
+    """
+    tables = list(_uv_tables(rootdir, environ, root))
+    uv_variables = {name: environ[name] for name in _UV_INDEX if environ.get(name)}
+    decides: Any = [uv_variables, {name: environ.get(name) for name in _UV_CHOICE}, tables]
+    if uv_variables or any(map(_names_an_index, tables)):
+        return Index(source="uv's configuration", variables={}, fingerprint=_fingerprint(decides))
+    translated = _translate(_pip_options(environ, prefix, root), rootdir)
+    if not environ.get("SSL_CERT_FILE") and (bundle := environ.get("REQUESTS_CA_BUNDLE")):
+        translated.setdefault("SSL_CERT_FILE", bundle)  # pip heeds this one, uv does not
+    places = {name: value for name, value in translated.items() if name in _UV_INDEX}
+    return Index(
+        source="pip's configuration" if places else "the default",
+        variables=translated,
+        fingerprint=_fingerprint([*decides, places]),
+    )
+
+
+def _fingerprint(decides: Any) -> str:
+    text = without_passwords(json.dumps(decides, sort_keys=True, default=str))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- uv -----------------------------------------------------------------------------------------------------------
+
+_UV_INDEX = (
+    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"),
+    *("UV_FIND_LINKS", "UV_NO_INDEX"),
+)
+_UV_CHOICE = ("UV_INDEX_STRATEGY", "UV_EXCLUDE_NEWER")
+
+
+def _uv_tables(rootdir: Path, environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, Any]]:
+    """What uv reads: a project's file, the user's and the system's, each as the table that matters.
+
+    Source: https://docs.astral.sh/uv/concepts/configuration-files/. A file that is no TOML counts as empty; uv
+    will say so itself.
+    """
+    if _true(environ.get("UV_NO_CONFIG", "")):
+        return
+    if named := environ.get("UV_CONFIG_FILE"):
+        yield _toml(rootdir / named)
+        return
+    for folder in (rootdir, *rootdir.parents):
+        if (folder / "uv.toml").is_file():
+            yield _toml(folder / "uv.toml")
+            break
+        if table := _toml(folder / "pyproject.toml").get("tool", {}).get("uv"):
+            yield table
+            break
+    yield _toml(_config_home(environ) / "uv" / "uv.toml")
+    listed = [Path(part) for part in environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep) if part]
+    system = [folder / "uv" / "uv.toml" for folder in (*(listed or [root / "etc/xdg"]), root / "etc")]
+    yield _toml(next((file for file in system if file.is_file()), system[0]))
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _names_an_index(table: Mapping[str, Any]) -> bool:
+    """Whether uv's table says where packages come from; an explicit index serves single packages only."""
+    parts = [part for part in (table, table.get("pip")) if isinstance(part, dict)]
+    keys = ("index-url", "extra-index-url", "find-links", "no-index")
+    if any(part.get(key) for part in parts for key in keys):
+        return True
+    return any(not (isinstance(entry, dict) and entry.get("explicit")) for entry in table.get("index", ()))
+
+
+def _config_home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config")
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or Path.home())
+
+
+# --- pip ----------------------------------------------------------------------------------------------------------
+
+
+def _pip_files(environ: Mapping[str, str], prefix: Path, root: Path) -> Sequence[Path]:
+    """pip's configuration files, later ones going before earlier ones.
+
+    Source: https://pip.pypa.io/en/stable/topics/configuration/ and pip's `_internal/configuration.py`.
+    """
+    named = environ.get("PIP_CONFIG_FILE", "")
+    if named == os.devnull:
+        return ()
+    home = _home(environ)
+    if sys.platform == "darwin":
+        machine = [root / "Library/Application Support/pip"]
+        support = home / "Library/Application Support/pip"
+        own = support if support.is_dir() else home / ".config/pip"
+    else:
+        listed = environ.get("XDG_CONFIG_DIRS") or str(root / "etc/xdg")
+        machine = [*(Path(part, "pip") for part in listed.split(os.pathsep) if part), root / "etc"]
+        own = _config_home(environ) / "pip"
+    user = [] if named and Path(named).exists() else [home / ".pip", own]
+    return [*(folder / "pip.conf" for folder in (*machine, *user, prefix)), *([Path(named)] if named else [])]
+
+
+def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str]:
+    """pip's options by their long names, as `pip install` would have them. Empty values do not count."""
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
+    for file in _pip_files(environ, prefix, root):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file)
+        except (configparser.Error, UnicodeDecodeError):
+            continue  # pip itself refuses to run with such a file
+        for name, options in sections.items():
+            if parser.has_section(name):
+                options.update((key.replace("_", "-"), value) for key, value in parser.items(name) if value)
+    variables = {
+        name.removeprefix("PIP_").lower().replace("_", "-"): value
+        for name, value in environ.items()
+        if name.startswith("PIP_") and value
+    }
+    return {**sections["global"], **sections["install"], **variables}
+
+
+def _translate(options: Mapping[str, str], rootdir: Path) -> dict[str, str]:
+    """pip's options as uv's variables.
+
+    pip passes over a local folder that is not there with a warning, uv stops at it: such ones are dropped. Not so
+    the main index, without which uv would ask pypi.org.
+    """
+    extra = _existing(options.get("extra-index-url", ""), rootdir)
+    translated = {
+        "UV_DEFAULT_INDEX": options.get("index-url", ""),
+        "UV_INDEX": " ".join(extra),
+        # pip takes the best version of all indexes; uv, by default, those of the first that has the package.
+        "UV_INDEX_STRATEGY": "unsafe-best-match" if extra else "",
+        "UV_FIND_LINKS": ",".join(_existing(options.get("find-links", ""), rootdir)),
+        "UV_NO_INDEX": "1" if _true(options.get("no-index", "")) else "",
+        "UV_INSECURE_HOST": " ".join(options.get("trusted-host", "").split()),
+        "UV_HTTP_TIMEOUT": _whole_seconds(options.get("timeout") or options.get("default-timeout", "")),
+        "ALL_PROXY": options.get("proxy", ""),
+        "SSL_CERT_FILE": options.get("cert", ""),
+        "SSL_CLIENT_CERT": options.get("client-cert", ""),
+    }
+    return {name: value for name, value in translated.items() if value}
+
+
+def _existing(places: str, rootdir: Path) -> list[str]:
+    """Those of pip's places that are a URL, or a path that exists."""
+    found = []
+    for place in places.split():
+        parts = urlsplit(place)
+        path = rootdir / Path(unquote(parts.path)).expanduser()
+        if parts.scheme not in {"", "file"} or path.exists():
+            found.append(place if parts.scheme else str(path))
+    return found
+
+
+def _true(text: str) -> bool:
+    return text.lower() in {"1", "true", "yes", "on", "y", "t"}
+
+
+def _whole_seconds(text: str) -> str:
+    """pip takes fractions of a second, uv does not."""
+    try:
+        return str(math.ceil(float(text)))
+    except ValueError:
+        return ""

@@ -1,0 +1,112 @@
+"""The `process` backend: a cell's processes run on this machine, under a keeper, on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import IO
+
+from pytest_modelops.environments.base import Environment
+from pytest_modelops.environments.commands import KeptProcess, KeptProcesses
+
+_FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
+"""The only variables of the host that a cell gets; all else in it is made for it."""
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class ProcessStage:
+    """A cell's processes on this machine (see `base.Stage`).
+
+    Args:
+        folder: the cell's own; `logs/` in it stays, `scratch/` (HOME, temporary files, working folders) goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._logs = folder / "logs"
+        self._logs.mkdir(parents=True)
+        self._scratch = folder / "scratch"
+        for name in ("home", "tmp", "dask"):
+            (self._scratch / name).mkdir(parents=True)
+        self.incell = str(self._scratch / "incell")
+        with resources.as_file(resources.files("pytest_modelops") / "incell") as source:
+            shutil.copytree(
+                source, Path(self.incell) / "modelops_incell", ignore=shutil.ignore_patterns("__pycache__")
+            )
+        self._scheduler_file = self._scratch / "scheduler.json"
+        self._processes = KeptProcesses(log=self._logs / "keeper.log", folder=self._scratch)
+        self._started: dict[str, KeptProcess] = {}
+
+    def scheduler_arguments(self) -> Sequence[str]:
+        """Any free port on loopback, told in a file: nobody can take it in between."""
+        return "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self._scheduler_file)
+
+    def worker_arguments(self) -> Sequence[str]:
+        """Wait for the scheduler's file; listen on loopback."""
+        return "--scheduler-file", str(self._scheduler_file), "--host", "127.0.0.1"
+
+    def client_contact(self) -> Mapping[str, str]:
+        """The scheduler's file."""
+        return {"scheduler_file": str(self._scheduler_file)}
+
+    def host_address(self, address: str) -> str:
+        """The same: it is this machine's loopback."""
+        return address
+
+    def folder(self, name: str) -> str:
+        """A folder of its own in the cell's scratch space."""
+        folder = self._scratch / name
+        folder.mkdir(exist_ok=True)
+        return str(folder)
+
+    def start(
+        self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
+    ) -> KeptProcess:
+        """Start the environment's Python."""
+        process = self._processes.start(
+            name,
+            [environment.python, *arguments],
+            env=self._variables(environment, variables),
+            cwd=Path(self.folder(name)),
+            log=self._logs / f"{name}.log",
+        )
+        self._started[name] = process
+        return process
+
+    def start_attached(
+        self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
+    ) -> tuple[KeptProcess, IO[bytes], IO[bytes]]:
+        """Start the environment's Python with its stdin and stdout in our hands."""
+        process, stdin, stdout = self._processes.start_attached(
+            name,
+            [environment.python, *arguments],
+            env=self._variables(environment, variables),
+            cwd=Path(self.folder(name)),
+            log=self._logs / f"{name}.log",
+        )
+        self._started[name] = process
+        return process, stdin, stdout
+
+    def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **{name: os.environ[name] for name in _FROM_HOST if name in os.environ},
+            "PATH": f"{Path(environment.python).parent}:{_SYSTEM_PATH}",
+            "HOME": str(self._scratch / "home"),
+            "TMPDIR": str(self._scratch / "tmp"),
+            "DASK_CONFIG": str(self._scratch / "dask"),  # empty: neither ~/.config/dask nor /etc/dask of the host
+            "DASK_ROOT_CONFIG": str(self._scratch / "dask"),
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONUNBUFFERED": "1",  # the last words before a crash reach the log
+            "PYTHONFAULTHANDLER": "1",
+            **variables,
+        }
+
+    def close(self) -> Sequence[str]:
+        """End all, prove it, remove the scratch folder. Returns what is left, in words."""
+        return self._processes.close()
+
+    def logs(self) -> Mapping[str, Path]:
+        """Log by process name."""
+        return {name: process.log for name, process in self._started.items()}

@@ -1,0 +1,212 @@
+"""Runs uv: with variables that are listed here, and with its failures in its own words.
+
+Knows uv's command line and how it speaks; not what is resolved or installed by it, nor why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import uv
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import CheckFailed, TimedOut
+
+
+class Finished(Protocol):
+    """A command that came to its end."""
+
+    @property
+    def returncode(self) -> int:
+        """Exit code, negative for a signal."""
+
+    @property
+    def stdout(self) -> str:
+        """All that it printed."""
+
+    @property
+    def stderr(self) -> str:
+        """All that it said."""
+
+
+class Runner(Protocol):
+    """Runs a command to its end; nothing of it outlives the call, the deadline, Ctrl-C or pytest."""
+
+    def __call__(
+        self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
+    ) -> Finished:
+        """Run it, without stdin; raises `TimedOut` at the deadline and `CheckFailed` if it cannot be started."""
+
+
+class UvFailed(CheckFailed):
+    """A uv command failed.
+
+    Attributes:
+        output: everything that uv said, without passwords.
+    """
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class NoAnswer(UvFailed):
+    """A server that had to be asked did not answer, or asking was forbidden (`UV_OFFLINE`)."""
+
+
+class NoSolution(UvFailed):
+    """The index answered, and the requirements cannot be met."""
+
+
+_PASSED_ON = (
+    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
+    *("XDG_CACHE_HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"),
+    # git requirements
+    *("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "SSH_AUTH_SOCK"),
+    # compilers, for packages that have no wheel
+    *("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH"),
+    *("MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "DEVELOPER_DIR", "ARCHFLAGS"),
+    # where uv looks, and what it may do
+    *("UV_CONFIG_FILE", "UV_NO_CONFIG", "UV_CACHE_DIR", "UV_NO_CACHE", "UV_OFFLINE", "UV_LINK_MODE"),
+    *("UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_INSECURE_HOST"),
+    *("UV_KEYRING_PROVIDER", "UV_CREDENTIALS_DIR", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_EXCLUDE_NEWER"),
+    *("UV_REQUEST_TIMEOUT", "UV_LOCK_TIMEOUT", "UV_MANAGED_PYTHON", "UV_NO_MANAGED_PYTHON"),
+)
+_PASSED_ON_BY_PREFIX = (
+    "UV_INDEX",  # also UV_INDEX_<NAME>_USERNAME and _PASSWORD
+    "UV_HTTP_",
+    "UV_CONCURRENT_",
+    "UV_PYTHON_",
+    "SETUPTOOLS_SCM_PRETEND_VERSION",
+)
+
+
+def listed_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The host's variables that a uv command gets, and with it the package builds that it runs."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_BY_PREFIX)
+    }
+
+
+def without_passwords(text: str) -> str:
+    """The text with the credentials of every URL in it struck out."""
+    return re.sub(r"//[^/@\s'\"`]+@", "//****@", text)
+
+
+class Uv:
+    """uv, as it is run for one project.
+
+    Args:
+        rootdir: where uv looks for its configuration.
+        settings: variables that are needed besides the host's, such as a translated `pip.conf`; what the host says
+            to uv itself goes before them.
+        environ: the host's variables.
+        binary: path of uv; that of the `uv` package if `None`.
+    """
+
+    def __init__(
+        self,
+        run: Runner,
+        *,
+        rootdir: Path,
+        settings: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        binary: str | None = None,
+    ) -> None:
+        self._run = run
+        self._rootdir = rootdir
+        self._binary = binary or uv.find_uv_bin()
+        # NO_WRAP, which came after 0.5, keeps sentences on one line: they are quoted in our own messages.
+        fixed = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_NO_WRAP": "1"}
+        self.variables = {**(settings or {}), **listed_variables(environ), **fixed}
+
+    def __call__(self, *arguments: str, deadline: Deadline, env: Mapping[str, str] | None = None) -> Finished:
+        """Run a uv command.
+
+        Raises:
+            NoAnswer, NoSolution, UvFailed: it failed.
+            TimedOut: the deadline passed.
+        """
+        try:
+            finished = self._run(
+                [self._binary, *arguments],
+                env={**self.variables, **(env or {})},
+                cwd=self._rootdir,
+                deadline=deadline,
+            )
+        except TimedOut as error:
+            raise TimedOut(f"uv {' '.join(arguments[:2])}: {error}") from None
+        if finished.returncode == 0:
+            return finished
+        failure = _failure(finished)
+        if isinstance(failure, NoAnswer):
+            # uv tries four times within 6 to 10 s. A server that was silent through that is asked once from then
+            # on, or a run of many cells would spend most of its time on it.
+            self.variables["UV_HTTP_RETRIES"] = "0"
+        raise failure
+
+    def compile(
+        self, requirements: Sequence[str], *options: str, deadline: Deadline, resolution: str = "highest"
+    ) -> Finished:
+        """Find a solution for these requirements; its `stdout` is a requirements file.
+
+        What a project may have set in `[tool.uv.pip]` for files of its own is turned back.
+        """
+        with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
+            file = Path(folder, "requirements.in")
+            file.write_text("".join(f"{line}\n" for line in requirements))
+            return self(
+                *("pip", "compile", "--no-header", "--no-annotate", "--resolution", resolution),
+                *("--no-universal", "--no-emit-index-url", "--no-emit-find-links", "--no-emit-build-options"),
+                *options,
+                str(file),
+                deadline=deadline,
+            )
+
+
+_UNANSWERED = re.compile(
+    r"error sending request|operation timed out|network was disabled|HTTP status server error"
+    r"|401 Unauthorized|403 Forbidden"  # of an index that refuses, uv says that it lacks the package
+)
+_NO_SOLUTION = re.compile(r"No solution found when resolving")
+
+
+def _failure(finished: Finished) -> UvFailed:
+    output = without_passwords(finished.stderr + finished.stdout).strip()
+    lines = _essence(output)
+    if _UNANSWERED.search(output):
+        # Often a chain from the request down to the operating system's words; its ends say all.
+        ends = [line for line in lines if line.startswith("Failed to")][:1] + lines[-1:]
+        return NoAnswer("; ".join(dict.fromkeys(ends)), output)
+    if _NO_SOLUTION.search(output):
+        return NoSolution("\n".join(lines[1:]), output)
+    return UvFailed("\n".join(lines), output)
+
+
+_FIRST = re.compile(r"\s*(?:error:|×)\s")
+_MARK = re.compile(r"^(?:\s*(?:error:|cause:|Caused by:|hint:|×|╰─▶|├─▶|│)\s*| {1,9})")
+_MOST_LINES = 40
+
+
+def _essence(output: str) -> list[str]:
+    """The lines from where uv tells its error on, without progress, warnings and its marks.
+
+    uv 0.13 writes `error:` and `cause:`, earlier ones `×` and `╰─▶`, or `error:` and `Caused by:`; what follows
+    on such a line is indented by nine columns at most.
+    """
+    lines = output.splitlines()
+    start = next((number for number, line in enumerate(lines) if _FIRST.match(line)), 0)
+    said = [_MARK.sub("", line) for line in lines[start:] if line.strip()] or ["uv said nothing"]
+    if len(said) > _MOST_LINES:
+        return [*said[:8], "…", *said[9 - _MOST_LINES :]]
+    return said

@@ -1,0 +1,169 @@
+"""Local requirements: a project's folder becomes a wheel, built from a copy and kept by the content of its sources.
+
+Building in place would write `build/` and `*.egg-info` into the user's sources.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import parse_wheel_filename
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Progress
+from pytest_modelops.environments.files import CACHE_TAG, locked
+from pytest_modelops.environments.interpreters import Interpreter
+from pytest_modelops.environments.uv import Uv, UvFailed
+from pytest_modelops.errors import CheckFailed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalRequirement:
+    """A requirement that names a folder, a wheel or an sdist of this machine.
+
+    Attributes:
+        extras: as written, with brackets; or empty.
+    """
+
+    path: Path
+    extras: str
+
+    @classmethod
+    def parse(cls, requirement: str) -> LocalRequirement | None:
+        """Read `/path`, `/path[extra]` or `name @ file:///path`; `None` for what an index has."""
+        if match := re.fullmatch(r"(/.*?)(\[[\w\s,.-]*\])?", requirement):
+            return cls(path=Path(match[1]), extras=match[2] or "")
+        try:
+            parsed = Requirement(requirement)
+        except InvalidRequirement:
+            return None  # for uv to say
+        url = urlsplit(parsed.url or "")
+        if url.scheme != "file":
+            return None
+        extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
+        return cls(path=Path(unquote(url.path)), extras=extras)
+
+
+class Wheels:
+    """Wheels of local projects, kept in a folder of the cache."""
+
+    def __init__(self, uv: Uv, folder: Path) -> None:
+        self._uv = uv
+        self._folder = folder
+
+    def requirement(
+        self, local: LocalRequirement, interpreter: Interpreter, *, deadline: Deadline, progress: Progress
+    ) -> tuple[str, str]:
+        """The requirement as uv gets it, and a hash of what it stands for.
+
+        Raises:
+            CheckFailed: nothing is there, or the wheel could not be built.
+            TimedOut: the deadline passed.
+        """
+        file = local.path
+        if file.is_dir():
+            file = self._build(local.path, interpreter, deadline, progress)
+        if not file.is_file():
+            raise CheckFailed(f"requirement {local.path}: there is no such folder or file")
+        digest = _hash_file(file)
+        if file.suffix != ".whl":
+            return file.as_uri(), digest
+        return f"{parse_wheel_filename(file.name)[0]}{local.extras} @ {file.as_uri()}", digest
+
+    def _build(self, project: Path, interpreter: Interpreter, deadline: Deadline, progress: Progress) -> Path:
+        digest = hashlib.sha256(
+            f"{_hash_sources(project)} {interpreter.version} {interpreter.platform}".encode()
+        ).hexdigest()
+        home = self._folder / digest[:32]
+        with locked(self._folder / f"{digest[:32]}.lock", deadline, f"the wheel of {project}"):
+            if not (kept := sorted(home.glob("*.whl"))):
+                progress(f"building a wheel of {project}")
+                shutil.rmtree(home, ignore_errors=True)  # what a build left that was killed
+                kept = [self._build_copy(project, home, interpreter, deadline)]
+        return kept[0]
+
+    def _build_copy(self, project: Path, home: Path, interpreter: Interpreter, deadline: Deadline) -> Path:
+        copy, out = home / "sources" / project.name, home / "out"
+        try:
+            for file in _sources(project):
+                (copy / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(project / file, copy / file)
+            if _versioned_by_git(project):
+                shutil.copytree(project / ".git", copy / ".git", symlinks=True)
+            where = ("--out-dir", str(out), "--python", str(interpreter.path))
+            self._uv("build", "--wheel", *where, str(copy), deadline=deadline)
+            [wheel] = out.glob("*.whl")
+            return wheel.replace(home / wheel.name)
+        except UvFailed as error:
+            raise UvFailed(f"could not build a wheel of {project}: {error}", error.output) from error
+        finally:
+            shutil.rmtree(home / "sources", ignore_errors=True)
+            shutil.rmtree(out, ignore_errors=True)
+
+
+_NO_SOURCE = {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".eggs", "node_modules"}
+_NO_SOURCE_AT_TOP = {"build", "dist"}
+
+
+def _sources(project: Path) -> Iterator[Path]:
+    """Every file that a build may read, relative to the project: no results of builds, environments or caches.
+
+    Links are followed, a folder that was seen is not entered again.
+    """
+    seen = set()
+    for parent, folders, files in os.walk(project, followlinks=True):
+        here = Path(parent)
+        kept = []
+        for name in sorted(folders):
+            folder = here / name
+            made = name in _NO_SOURCE or name.endswith(".egg-info")
+            made = made or (here == project and name in _NO_SOURCE_AT_TOP)
+            if made or (folder / CACHE_TAG).exists() or (folder / "pyvenv.cfg").exists():
+                continue
+            if (real := folder.resolve()) not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        yield from (
+            (here / name).relative_to(project)
+            for name in sorted(files)
+            if (here / name).is_file() and not name.endswith(".pyc")
+        )
+
+
+def _hash_sources(project: Path) -> str:
+    digest = hashlib.sha256()
+    files = list(_sources(project))
+    if _versioned_by_git(project):  # then a commit or a tag makes another wheel
+        git = project / ".git"
+        named = [git / "HEAD", git / "packed-refs", *sorted((git / "refs").rglob("*"))]
+        files += [path.relative_to(project) for path in named if path.is_file()]
+    for file in files:
+        executable = os.access(project / file, os.X_OK)
+        digest.update(f"{file}\0{executable}\0{_hash_file(project / file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _versioned_by_git(project: Path) -> bool:
+    """Whether the project's version comes from git (setuptools-scm, hatch-vcs, versioneer, …), as far as seen."""
+    if not (project / ".git").is_dir():
+        return False
+    told = (project / name for name in ("pyproject.toml", "setup.py", "setup.cfg"))
+    words = " ".join(path.read_text(errors="replace") for path in told if path.is_file())
+    return re.search(r"scm|vcs|versioneer|versioningit|dunamai", words) is not None
+
+
+def _hash_file(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,30 @@
+"""The fixture through which tests reach a living cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_modelops.live import LiveCell
+
+NAME = "modelops_cell"
+
+
+@pytest.fixture(scope="session")
+def modelops_cell(request: pytest.FixtureRequest) -> Iterator[LiveCell]:
+    """A cell with a real Dask scheduler and real workers; the test runs once for each cell of the matrix.
+
+    - `modelops_cell.call(f, *args)` runs a function on one worker, `call_each(f, *args)` on every one;
+    - `.workers` are their names, `.id` is the cell's, `.logs` are the logs by process name;
+    - `.client()` is a real `distributed.Client`, where this pytest's versions are the cell's.
+
+    The cluster starts when it is first needed, in the test's call phase, and ends with the cell's last test.
+    Functions travel as source and values as plain data. Narrow a test to some cells with
+    `@pytest.mark.modelops_cells("py3.12-*")`.
+    """
+    cell: LiveCell = request.param
+    yield cell
+    cell.close()

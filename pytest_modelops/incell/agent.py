@@ -1,0 +1,315 @@
+"""The agent: holds the cell's `distributed.Client` and answers pytest over JSON-RPC on stdin and stdout.
+
+Run as `python -m modelops_incell.agent '{"scheduler_file": …}' SECONDS`, with the client's own Python. Each request is
+answered in a thread of its own, so that one which hangs blocks no other. When stdin ends, pytest is gone and the agent
+leaves at once, whatever it is doing. Anything printed goes to stderr; stdout carries frames alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from . import jsonrpc, modelops_preload, plain
+
+_POLL_SECONDS = 0.01
+_LOOK_AROUND_SECONDS = 0.5
+"""How often the scheduler is asked who is still there, while tasks are awaited."""
+
+
+class Failure(Exception):
+    """A request failed, in words for people; `traceback` is the cell's own."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+def define(module: Mapping[str, str]) -> Any:
+    """The function of a shipped module, `{"source": …, "name": …}`.
+
+    Its namespace has a name that no module has, so cloudpickle sends it by value, as it does with the functions of
+    a job's script.
+    """
+    namespace: dict[str, Any] = {"__name__": "__modelops__"}
+    try:
+        exec(compile(module["source"], f"<{module['name']}>", "exec"), namespace)  # noqa: S102 - what it is for
+    except Exception as error:
+        raise Failure(
+            f"{module['name']} could not be defined in the client's Python: {type(error).__name__}: {error}",
+            traceback.format_exc(),
+        ) from error
+    return namespace[module["name"]]
+
+
+def in_words(error: BaseException) -> str:
+    """`Type: text`, with the first line of text only once."""
+    return f"{type(error).__name__}: {error}"
+
+
+class Agent:
+    """The methods that pytest may call; each takes and returns plain data."""
+
+    def __init__(self, contact: Mapping[str, str], seconds: float) -> None:
+        self._client: Any = None
+        self._connected = threading.Event()
+        self._error: BaseException | None = None
+        self._trace = ""
+        # The import takes longest of all, so it begins while scheduler and workers start too.
+        threading.Thread(target=self._connect, args=(contact, seconds), daemon=True).start()
+
+    def _connect(self, contact: Mapping[str, str], seconds: float) -> None:
+        try:
+            from distributed import Client
+
+            self._client = Client(**contact, timeout=seconds, set_as_default=False, name="modelops-agent")
+        except BaseException as error:  # noqa: BLE001 - told to whoever asks, in `connect`
+            self._error, self._trace = error, traceback.format_exc()
+        self._connected.set()
+
+    @property
+    def client(self) -> Any:
+        """The connected client."""
+        if self._client is None:
+            raise Failure("the client is not connected" + (f": {in_words(self._error)}" if self._error else ""))
+        return self._client
+
+    def _scheduler(self, operation: str, *, seconds: float = 10.0, **arguments: Any) -> Any:
+        """Ask the scheduler over Dask's own connection; plain data both ways."""
+
+        async def ask() -> Any:
+            return await getattr(self.client.scheduler, operation)(**arguments)
+
+        try:
+            return self.client.sync(ask, callback_timeout=seconds)
+        except asyncio.TimeoutError as error:  # another class than TimeoutError before Python 3.11
+            raise TimeoutError(f"the scheduler did not answer {operation!r} within {seconds:.0f} s") from error
+
+    def connect(self, seconds: float) -> dict[str, Any]:
+        """Wait until the client is connected."""
+        if not self._connected.wait(seconds):
+            return {"connected": False}
+        if self._error is not None:
+            raise Failure(in_words(self._error), self._trace) from self._error
+        return {"connected": True, "scheduler": self.client.scheduler.address}
+
+    def workers(self) -> dict[str, Any]:
+        """Address → name and resources of every worker that is registered."""
+        told = self._scheduler("identity")["workers"]
+        return {
+            address: {"name": str(worker.get("name") or worker.get("id")), "resources": worker.get("resources", {})}
+            for address, worker in told.items()
+        }
+
+    def facts(self, variables: list[str], seconds: float) -> dict[str, Any]:
+        """What every process says of itself, as `{"client": …, "scheduler": …, "workers": {address: …}}`.
+
+        A process that says nothing has `{"silent": why}`, one that fails to `{"error": why}`. All are asked at once;
+        `seconds` is for all of them.
+        """
+        asked: dict[str, Callable[[], Any]] = {
+            "scheduler": lambda: self._scheduler("modelops_facts", seconds=seconds)
+        }
+        for address in self.workers():
+            asked[address] = lambda address=address: self._worker_facts(address, variables, seconds)
+        answers: dict[str, Any] = {}
+
+        def ask(name: str) -> None:
+            try:
+                answers[name] = asked[name]()
+            except TimeoutError:
+                answers[name] = {"silent": f"no answer within {seconds:.0f} s"}
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                answers[name] = {"error": in_words(error)}
+
+        in_threads(ask, asked)
+        scheduler = answers.pop("scheduler")
+        return {"client": modelops_preload.facts(), "scheduler": scheduler, "workers": answers}
+
+    def _worker_facts(self, address: str, variables: list[str], seconds: float) -> Any:
+        answers = self._scheduler(
+            "broadcast",
+            seconds=seconds,
+            msg={"op": "modelops_facts", "variables": variables},
+            workers=[address],
+            on_error="return",
+        )
+        answer = answers[address]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def call(self, module: dict[str, str], args: list[Any], worker: str | None, seconds: float) -> dict[str, Any]:
+        """Run a function on one worker (any, or the named one)."""
+        return self.call_each(module, args, [worker], seconds)[str(worker)]
+
+    def call_each(
+        self, module: dict[str, str], args: list[Any], workers: list[str | None] | None, seconds: float
+    ) -> dict[str, Any]:
+        """Run a function on each of these workers (on all, where none is named), all at once.
+
+        Returns, by address: `{"value": …}`, `{"error": …, "traceback": …}`, `{"gone": …}` or `{"pending": …}`.
+        """
+        function = define(module)
+        arguments = [plain.unpack(value) for value in args]
+        chosen = list(self.workers()) if workers is None else workers
+        submitted = {
+            str(address): self.client.submit(
+                function, *arguments, pure=False, **({"workers": [address]} if address else {})
+            )
+            for address in chosen
+        }
+        return self._settle(submitted, pinned={str(a): a for a in chosen if a}, seconds=seconds)
+
+    def _settle(
+        self, futures: Mapping[str, Any], *, pinned: Mapping[str, str], seconds: float
+    ) -> dict[str, dict[str, Any]]:
+        """Wait until each future is done, its worker is gone, or the time is over; see `call_each`."""
+        end = time.monotonic() + seconds
+        look_around = time.monotonic() + _LOOK_AROUND_SECONDS
+        gone: dict[str, str] = {}
+        while any(future.status == "pending" for name, future in futures.items() if name not in gone):
+            if time.monotonic() > end:
+                break
+            if time.monotonic() > look_around:
+                # A task that is bound to a worker which died waits for ever, and Dask says nothing.
+                present = self.workers()
+                gone.update({n: a for n, a in pinned.items() if a not in present and futures[n].status == "pending"})
+                look_around = time.monotonic() + _LOOK_AROUND_SECONDS
+            time.sleep(_POLL_SECONDS)
+        return {
+            name: {"gone": f"{gone[name]} left the cluster while the task was on it"}
+            if name in gone
+            else self._outcome(future)
+            for name, future in futures.items()
+        }
+
+    def _outcome(self, future: Any) -> dict[str, Any]:
+        if future.status == "pending":
+            return {"pending": self._where(future.key)}
+        try:
+            return {"value": plain.pack(future.result(timeout=10))}
+        except Exception as error:  # noqa: BLE001 - it is the outcome
+            return {"error": in_words(error), "traceback": "".join(traceback.format_exception(error))}
+
+    def _where(self, key: str) -> str:
+        """What the scheduler says of a task that is not done."""
+        for worker, keys in self._scheduler("processing").items():
+            if key in keys:
+                return f"processing on {worker}"
+        return "not assigned to any worker"
+
+    def aggregate(
+        self, modules: dict[str, dict[str, str]], params: int, replicates: int, run: str, seconds: float
+    ) -> dict[str, Any]:
+        """Fan `params` × `replicates` tasks in to `params` aggregates, as futures, the way a job submits them.
+
+        `modules` holds `simulate(param, replicate)`, `aggregate(param, replicates)` and `read_back(path)`. Each
+        aggregate is written by the worker that ran it and read back there.
+
+        Returns: `{"results": {param: outcome}, "tasks": n, "seconds": s, "simulated": n}`, outcomes as in
+        `call_each`; `simulated` counts the replicates that were done.
+        """
+        simulate, aggregate, read_back = (define(modules[name]) for name in ("simulate", "aggregate", "read_back"))
+        has_resource = any(worker["resources"].get("aggregation") for worker in self.workers().values())
+        extra = {"resources": {"aggregation": 1}} if has_resource else {}
+        began = time.monotonic()
+        replicas = {
+            param: [
+                self.client.submit(simulate, param, i, key=f"sim-{run}-{param}-{i}", pure=False)
+                for i in range(replicates)
+            ]
+            for param in range(params)
+        }
+        aggregates = {
+            str(param): self.client.submit(aggregate, param, sims, key=f"agg-{run}-{param}", pure=False, **extra)
+            for param, sims in replicas.items()
+        }
+        outcomes = self._settle(aggregates, pinned={}, seconds=seconds)
+        took = time.monotonic() - began
+        done = {param: plain.unpack(outcome["value"]) for param, outcome in outcomes.items() if "value" in outcome}
+        reading = {
+            param: self.client.submit(read_back, told["path"], pure=False, workers=[told["worker"]])
+            for param, told in done.items()
+        }
+        outcomes.update(
+            self._settle(
+                reading,
+                pinned={param: told["worker"] for param, told in done.items()},
+                seconds=max(0.0, seconds - took),
+            )
+        )
+        first_errors = {
+            future.key: in_words(future.exception())
+            for sims in replicas.values()
+            for future in sims
+            if future.status == "error"
+        }
+        return {
+            "results": outcomes,
+            "tasks": params * replicates + params,
+            "seconds": took,
+            "simulated": sum(future.status == "finished" for sims in replicas.values() for future in sims),
+            "failed": dict(list(first_errors.items())[:5]),
+            "processing": {
+                worker: len(keys) for worker, keys in (self._scheduler("processing") if len(done) < params else {}).items()
+            },
+        }
+
+    def close(self) -> bool:
+        """Close the client, so that the scheduler forgets it before it is told to end."""
+        if self._client is not None:
+            self._client.close(timeout=1)
+        return True
+
+
+def in_threads(function: Callable[[str], None], names: Iterable[str]) -> None:
+    """Call the function for each name, all at once, and wait."""
+    threads = [threading.Thread(target=function, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def serve(agent: Agent, requests: Any, writer: jsonrpc.Writer) -> None:
+    """Answer until stdin ends."""
+
+    def answer(message: dict[str, Any]) -> None:
+        method = getattr(agent, message["method"], None)
+        if method is None or message["method"].startswith("_"):
+            code, text = jsonrpc.METHOD_NOT_FOUND, f"no method {message['method']!r}"
+            writer.send({"id": message["id"], "error": {"code": code, "message": text}})
+            return
+        try:
+            result = method(**message["params"])
+        except BaseException as error:  # noqa: BLE001 - every request gets an answer
+            text = str(error) if isinstance(error, Failure) else in_words(error)
+            trace = error.trace if isinstance(error, Failure) else traceback.format_exc()
+            error_object = {"code": jsonrpc.SERVER_ERROR, "message": text, "data": {"traceback": trace}}
+            writer.send({"id": message["id"], "error": error_object})
+        else:
+            writer.send({"id": message["id"], "result": result})
+
+    while (message := jsonrpc.read_message(requests)) is not None:
+        threading.Thread(target=answer, args=(message,), daemon=True).start()
+
+
+def main() -> None:
+    """Keep the real stdout for frames, give everything else stderr, and serve."""
+    frames = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    agent = Agent(json.loads(sys.argv[1]), float(sys.argv[2]))
+    serve(agent, sys.stdin.buffer, jsonrpc.Writer(frames))
+    os._exit(0)  # threads may hang in Dask; nobody is left to wait for them
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Loaded into every scheduler and worker by Dask's own `--preload`: lets the process tell its facts itself.
+
+The facts are asked for by name over Dask's own connection and answered as plain data, so they arrive also where
+functions cannot be sent (another Python at the other end). This file stands alone: its name is unique because Dask
+imports it as a top-level module. Python 3.9 and up.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import platform
+import signal
+import sys
+
+if hasattr(signal, "SIGRTMIN"):
+    STACKS_SIGNAL = int(signal.SIGRTMIN) + 7  # one that neither Dask nor its users' code is likely to use
+else:
+    STACKS_SIGNAL = int(signal.SIGUSR2)
+
+# Works while any thread holds the GIL for ever, which is when it is needed.
+faulthandler.register(STACKS_SIGNAL, file=sys.stderr, all_threads=True, chain=False)
+
+
+def _version_of(name):
+    """Version of a package as this process has imported it, else as it is installed."""
+    module = sys.modules.get(name)
+    version = getattr(module, "__version__", None) or getattr(module, "version", None)
+    if isinstance(version, tuple):
+        return ".".join(map(str, version))
+    if isinstance(version, str):
+        return version
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _configured(names):
+    """For each `DASK_…` variable: what it says, and what Dask's configuration in this process says."""
+    import dask
+
+    found = {}
+    for name in names:
+        asked = dask.config.collect_env({name: os.environ[name]}) if name in os.environ else {}
+        for key, value in _leaves(asked):
+            found[key] = {"asked": repr(value), "actual": repr(dask.config.get(key, None))}
+    return found
+
+
+def _leaves(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, prefix + key + ".")
+        else:
+            yield prefix + key, value
+
+
+def facts(variables=()):
+    """What this process runs, as plain data; `variables` are the environment variables to tell."""
+    return {
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "packages": {name: _version_of(name) for name in ("dask", "distributed", "cloudpickle", "msgpack", "tornado")},
+        "variables": {name: os.environ.get(name) for name in variables},
+        "config": _configured([name for name in variables if name.startswith("DASK_")]),
+        "stacks_signal": STACKS_SIGNAL,
+    }
+
+
+def dask_setup(server):
+    """Called by Dask with the scheduler or the worker: answer `modelops_facts`."""
+
+    def modelops_facts(comm=None, variables=(), **_):
+        told = facts(variables)
+        if hasattr(server, "nanny"):
+            state = getattr(server, "state", server)
+            told["settings"] = {
+                "threads": getattr(state, "nthreads", None),
+                "nanny": server.nanny is not None,
+                "name": str(server.name),
+                "resources": dict(getattr(state, "total_resources", {})),
+            }
+        return told
+
+    server.handlers["modelops_facts"] = modelops_facts

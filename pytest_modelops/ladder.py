@@ -1,0 +1,120 @@
+"""The ladder as pytest sees it: a module of ordinary tests, one a rung, that exists in no file of the user's.
+
+Its node ids read `modelops::test_lambda[py3.12-dask2024.10.0]`. pytest collects it as any module, so `-k`, `--lf`,
+`--deselect`, `--junitxml` and the rest work as ever; it is put in front of what the session collects, since pytest
+offers no hook that adds a collector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelops.errors import CellBroken
+
+if TYPE_CHECKING:
+    from pytest_modelops.checks.base import Check
+    from pytest_modelops.live import LiveCell
+
+NAME = "modelops"
+"""The virtual path in node ids."""
+
+
+def test_name(check: str) -> str:
+    """Name of a rung's test."""
+    return f"test_{check.replace('-', '_')}"
+
+
+test_name.__test__ = False  # type: ignore[attr-defined] # pytest shall not collect it where it is imported
+
+
+class Ladder(pytest.Module):
+    """The virtual module. `checks` and `wanted` (parts of node ids, `""` for all) are set by `make`."""
+
+    checks: Sequence[Check]
+    wanted: Sequence[str]
+
+    @classmethod
+    def make(cls, session: pytest.Session, checks: Sequence[Check], wanted: Sequence[str]) -> Ladder:
+        """The ladder of a session."""
+        ladder: Ladder = cls.from_parent(session, path=Path(__file__), name=NAME, nodeid=NAME)
+        ladder.checks = checks
+        ladder.wanted = wanted
+        module = ModuleType(NAME, "Rungs that every cell has to climb.")
+        for check in checks:
+            setattr(module, test_name(check.name), _test_of(check))
+        ladder.obj = module
+        return ladder
+
+    def funcnamefilter(self, name: str) -> bool:
+        """Our names, whatever the user's `python_functions` says."""
+        return name.startswith("test_")
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """It has no line in any file."""
+        return self.path, None, NAME
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        """The rungs' tests that were asked for."""
+        return [node for node in super().collect() if selected(node.nodeid, self.wanted)]
+
+    def missing(self, nodes: Iterable[Any]) -> list[str]:
+        """Ids that were asked for, of which there is none."""
+        ids = [node.nodeid for node in nodes]
+        return [f"{NAME}::{one}" for one in self.wanted if one and not any(selected(i, [one]) for i in ids)]
+
+
+def _test_of(check: Check) -> Callable[..., None]:
+    def test(modelops_cell: LiveCell) -> None:
+        __tracebackhide__ = True
+        result = modelops_cell.climb(check.name)
+        if result.blocked_by is not None:
+            raise CellBroken(result.message, result.blocked_by)
+
+    test.__name__ = test.__qualname__ = test_name(check.name)
+    test.__doc__ = check.summary
+    test.modelops_check = check.name  # type: ignore[attr-defined]
+    return test
+
+
+def check_of(item: pytest.Item) -> str | None:
+    """Name of the rung that a test is, or `None` for a test of the user's."""
+    return getattr(getattr(item, "obj", None), "modelops_check", None)
+
+
+def selected(nodeid: str, wanted: Sequence[str]) -> bool:
+    """Whether a node id of the ladder is, or lies below, one of those wanted."""
+    rest = nodeid.partition("::")[2]
+    return any(not one or rest == one or rest.startswith(f"{one}[") for one in wanted)
+
+
+def is_ladder(argument: str) -> bool:
+    """Whether a command line argument names the ladder: `modelops` or `modelops::…`, also as printed in a subfolder."""
+    path, colons, _ = argument.partition("::")
+    return os.path.basename(path) == NAME and (bool(colons) or not os.path.exists(path))
+
+
+def wanted(config: pytest.Config) -> list[str] | None:
+    """Which of the ladder's tests the command line asks for; `None` for none of them.
+
+    Without a path, or with folders, that is all of it; with files or node ids, just those. Arguments that name the
+    ladder are taken out of `config.args`, where pytest would look for a file.
+    """
+    ours = [argument for argument in config.args if is_ladder(argument)]
+    theirs = [argument for argument in config.args if not is_ladder(argument)]
+    if ours:
+        config.args[:] = theirs
+        return [argument.partition("::")[2] for argument in ours]
+    return None if names_tests(config) else [""]
+
+
+def names_tests(config: pytest.Config) -> bool:
+    """Whether the command line names files or tests of the user's, instead of folders or nothing."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        return False
+    return any("::" in argument or os.path.isfile(argument) for argument in config.args if not is_ladder(argument))

@@ -1,0 +1,362 @@
+"""The living cell: what fixtures, markers and checks hold. Opens environments, cluster and agent when first needed."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelops.checks.aggregation import run_with as run_aggregation
+from pytest_modelops.checks.base import AggregationSettings, Check
+from pytest_modelops.checks.lambdas import run_on_each
+from pytest_modelops.cluster import Cluster, ClusterSettings
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Backend, Environment, Lock, Progress, Stage
+from pytest_modelops.errors import (
+    CellBroken,
+    CheckFailed,
+    ModelopsError,
+    NothingToDo,
+    RemoteError,
+    TimedOut,
+    Unavailable,
+)
+from pytest_modelops.incell import plain
+from pytest_modelops.matrix.cell import Cell, Role, Versions
+from pytest_modelops.results import CellReport, CheckResult, Status
+from pytest_modelops.shipping import Shipped, pack, ship
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class LiveCell:
+    """One cell with its real scheduler and workers.
+
+    Tests get it from the fixture `modelops_cell`. Functions travel into the cell as source and values as plain data;
+    see `call`.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        backend: Backend,
+        checks: Sequence[Check],
+        aggregation: AggregationSettings,
+        cluster_settings: ClusterSettings,
+        deadlines: Mapping[str, float],
+        progress: Progress,
+        reproduce: Callable[[Cell, str], str],
+    ) -> None:
+        """Starts nothing.
+
+        Args:
+            deadlines: seconds by rung, where they are not the rung's own.
+            reproduce: the command that runs one rung of a cell.
+        """
+        self.cell = cell
+        self.backend = backend
+        self.aggregation = aggregation
+        self.progress = progress
+        self.locks: dict[Versions, Lock] = {}
+        self.environments: dict[Versions, Environment] = {}
+        self.observed: Mapping[str, Any] = {}
+        self._checks = {check.name: check for check in checks}
+        self._cluster_settings = cluster_settings
+        self._deadlines = deadlines
+        self._reproduce = reproduce
+        self._results: dict[str, CheckResult] = {}
+        self._cluster: Cluster | None = None
+        self._stage: Stage | None = None
+        self._logs: dict[str, str] = {}
+        self._clients: list[Client] = []
+        self._began: float | None = None
+        self._seconds = 0.0
+
+    def __repr__(self) -> str:
+        return f"<cell {self.id}>"
+
+    # What users call ------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The cell's id, for people: `py3.12-dask2024.10.0`."""
+        return self.cell.id
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Names of the workers: `("worker-0", "worker-1")`."""
+        return tuple(self.cluster.addresses.values())
+
+    @property
+    def logs(self) -> Mapping[str, Path]:
+        """Log of each process by its name (`scheduler`, `worker-0`, `agent`)."""
+        return {name: Path(path) for name, path in self._logs.items()}
+
+    def call(
+        self, function: Callable[..., Any] | str, *args: Any, worker: str | None = None, deadline: float | None = None
+    ) -> Any:
+        """Run a function on one worker and return what it returned.
+
+        Args:
+            function: a function or lambda, or the source of a lambda. It travels as source, with the functions,
+                modules and plain data that it uses.
+            args: plain data.
+            worker: name of the worker; any, when not given.
+            deadline: seconds; by default those of the rung `lambda`.
+
+        Raises:
+            NotShippable: the function or an argument cannot travel; names what.
+            RemoteError: it raised there; holds the cell's traceback.
+            TimedOut: it did not finish.
+        """
+        chosen = None if worker is None else self._address(worker)
+        return self._call(function, args, [chosen], deadline)[str(chosen)]
+
+    def call_each(
+        self, function: Callable[..., Any] | str, *args: Any, deadline: float | None = None
+    ) -> dict[str, Any]:
+        """Run a function on every worker, all at once; returns what it returned by worker name. See `call`."""
+        addresses = self.cluster.addresses
+        values = self._call(function, args, list(addresses), deadline)
+        return {addresses[address]: value for address, value in values.items()}
+
+    def client(self) -> Client:
+        """A real `distributed.Client` of this very process, closed together with the cell.
+
+        Raises:
+            CheckFailed: this pytest's Python or packages are not the cell's, or its scheduler cannot be reached from
+                here; the message shows what differs.
+        """
+        cluster = self.cluster
+        scheduler: Mapping[str, Any] = self.observed["scheduler"]
+        host = {"Python": python_version(), **{name: _installed(name) for name in scheduler["packages"]}}
+        cells = {"Python": scheduler["python"], **scheduler["packages"]}
+        differences = [f"{n} {host[n]} here, {cells[n]} in the cell" for n in cells if host[n] != cells[n]]
+        if differences:
+            raise CheckFailed(
+                f"a client of this pytest cannot speak with cell {self.id}: {'; '.join(differences)}. "
+                "Use modelops_cell.call, which runs in the cell's own Python, or run pytest in such an environment."
+            )
+        told = cluster.agent.call("connect", seconds=1, deadline=Deadline(5))
+        address = cluster.stage.host_address(told["scheduler"])
+        if address is None:
+            raise CheckFailed(f"the scheduler of cell {self.id} ({told['scheduler']}) cannot be reached from here.")
+        from distributed import Client  # noqa: PLC0415 - heavy, and seldom needed
+
+        client = Client(address, set_as_default=False, timeout=self._seconds_for("lambda"))
+        self._clients.append(client)
+        return client
+
+    # What markers and the ladder call -------------------------------------------------------------------------------
+
+    def climb(self, name: str) -> CheckResult:
+        """Perform a rung, once, after those that it needs; never raises for what is wrong with the cell."""
+        if name not in self._results:
+            self._results[name] = self._perform(self._checks[name])
+        return self._results[name]
+
+    def require(self, name: str) -> None:
+        """Perform a rung; raises `CellBroken` unless it passed."""
+        result = self.climb(name)
+        if not result.status.lets_through:
+            root = self._results[result.blocked_by or name]
+            words = f"cell {self.id}: {root.name} {root.status.value}: {root.message}"
+            raise CellBroken(words, root.name)
+
+    def add(self, result: CheckResult) -> None:
+        """Add what a test of the user's found out about this cell."""
+        self._results[result.name] = result
+
+    def run_lambda(
+        self, function: Shipped, args: tuple[Any, ...], *, expect: Callable[[Any], bool], expected: str, seconds: float | None
+    ) -> None:
+        """What `modelops_lambda` asks for; raises what the rung would."""
+        deadline = Deadline(seconds or self._seconds_for("lambda"))
+        self._with_stacks(lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected))
+
+    def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
+        """What `modelops_aggregation` asks for; raises what the rung would."""
+        deadline = Deadline(seconds or self._seconds_for("aggregation"))
+        self._with_stacks(lambda: run_aggregation(settings, self, deadline))
+
+    def report(self) -> CellReport:
+        """Everything known about the cell by now."""
+        return CellReport(
+            id=self.id,
+            python=str(self.cell.base.python),
+            dask=self.cell.base.dask_text,
+            roles={
+                role.value: {"python": str(self.cell[role].python), "dask": self.cell[role].dask_text} for role in Role
+            },
+            seconds=self._seconds + (time.monotonic() - self._began if self._began is not None else 0.0),
+            checks=tuple(self._results.values()),
+            observed=self.observed,
+            lock=tuple(dict.fromkeys(line for lock in self.locks.values() for line in lock.lines)),
+            environments=tuple(
+                {
+                    "python": str(environment.lock.python),
+                    "dask": versions.dask_text,
+                    "reused": environment.reused,
+                    "seconds": round(environment.seconds, 3),
+                    "location": environment.location,
+                }
+                for versions, environment in self.environments.items()
+            ),
+            logs=self._logs,
+        )
+
+    def close(self) -> CheckResult | None:
+        """End the cluster, if there is one, and prove that nothing is left. Returns a failed `stop` if something is."""
+        left = self._stop()
+        if self._began is not None:
+            self._seconds += time.monotonic() - self._began
+            self._began = None
+        if not left:
+            return None
+        result = CheckResult(
+            name="stop",
+            status=Status.FAILED,
+            message="after stopping the cell, this was left:\n" + "\n".join(f"    {thing}" for thing in left),
+        )
+        self._results["stop"] = result
+        return result
+
+    # What checks call -----------------------------------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> Cluster:
+        """The running cluster; `CellBroken` where it could not be started.
+
+        After the cell was closed it is started again: with tests in an order of its own, pytest may come back to it.
+        """
+        self.require("start")
+        if self._cluster is None:
+            self._began = time.monotonic()
+            deadline = Deadline(self._seconds_for("start"))
+            cluster = self.open_cluster(deadline)
+            cluster.await_ready(deadline)
+            self.observed = cluster.facts(deadline)
+        return self.open_cluster(Deadline(0))
+
+    def open_cluster(self, deadline: Deadline) -> Cluster:
+        """Start the cluster unless it runs, without waiting until it is up."""
+        if self._cluster is None:
+            self._stage = self.backend.stage(self.cell)
+            self._cluster = Cluster(
+                self._stage,
+                {role: self.environments[self.cell[role]] for role in Role},
+                self._cluster_settings,
+                start_seconds=deadline.remaining,
+            )
+            self._logs.update({name: str(path) for name, path in self._stage.logs().items()})
+        return self._cluster
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _perform(self, check: Check) -> CheckResult:
+        for need in check.needs:
+            needed = self.climb(need)
+            if not needed.status.lets_through:
+                root = needed.blocked_by or needed.name
+                text = f"blocked by {root}: {self._results[root].message.partition(chr(10))[0]}"
+                return CheckResult(name=check.name, status=Status.BLOCKED, message=text, blocked_by=root)
+        if self._began is None:
+            self._began = time.monotonic()
+        began = time.monotonic()
+        status, message, data = self._run(check, Deadline(self._seconds_for(check.name)))
+        self.progress("")
+        return CheckResult(
+            name=check.name,
+            status=status,
+            seconds=time.monotonic() - began,
+            message=message,
+            reproduce=self._reproduce(self.cell, check.name),
+            data=data,
+        )
+
+    def _run(self, check: Check, deadline: Deadline) -> tuple[Status, str, Mapping[str, Any]]:
+        try:
+            data = self._with_stacks(lambda: check.run(self, deadline))
+        except NothingToDo as reason:
+            return Status.SKIPPED, str(reason), {}
+        except TimedOut as error:
+            return Status.TIMED_OUT, str(error), {}
+        except Unavailable as error:
+            return Status.UNAVAILABLE, str(error), {}
+        except RemoteError as error:
+            return Status.FAILED, f"{error}\n{error.traceback}".rstrip(), {}
+        except (ModelopsError, AssertionError) as error:
+            return Status.FAILED, str(error) or type(error).__name__, {}
+        except Exception as error:  # noqa: BLE001 - a bug in a rung, ours or a user's, ends that rung and not the matrix
+            text = f"the rung itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+            return Status.FAILED, text, {}
+        return Status.PASSED, "", data or {}
+
+    def _with_stacks(self, run: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+        """Perform something; when it times out, add where each process stands."""
+        try:
+            return run()
+        except TimedOut as error:
+            if self._cluster is None:
+                raise
+            raise TimedOut(f"{error}\n\nWhere each process stands:\n{self._cluster.stacks(self.observed)}") from None
+
+    def _call(
+        self, function: Callable[..., Any] | str, args: tuple[Any, ...], workers: Sequence[str | None], seconds: float | None
+    ) -> dict[str, Any]:
+        shipped = ship(function)
+        deadline = Deadline(seconds or self._seconds_for("lambda"))
+        outcomes: Mapping[str, Mapping[str, Any]] = self.cluster.agent.call(
+            "call_each",
+            module={"source": shipped.source, "name": shipped.name},
+            args=[pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)],
+            workers=list(workers),
+            seconds=deadline.remaining,
+            deadline=deadline,
+        )
+        values = {}
+        for address, outcome in outcomes.items():
+            where = f"{shipped.label} in cell {self.id}" + (f" on {address}" if address != "None" else "")
+            if "pending" in outcome:
+                raise TimedOut(f"{where} did not finish within {deadline.seconds:g} s; it is {outcome['pending']}")
+            if "value" not in outcome:
+                what = outcome.get("error") or outcome["gone"]
+                raise RemoteError(f"{where}: {what}", outcome.get("traceback", ""))
+            values[address] = plain.unpack(outcome["value"])
+        return values
+
+    def _address(self, worker: str) -> str:
+        for address, name in self.cluster.addresses.items():
+            if name == worker:
+                return address
+        raise CheckFailed(f"cell {self.id} has no worker {worker!r}; it has {', '.join(self.workers)}")
+
+    def _seconds_for(self, rung: str) -> float:
+        return self._deadlines.get(rung, self._checks[rung].seconds)
+
+    def _stop(self) -> Sequence[str]:
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.close(timeout=2)
+        cluster, self._cluster = self._cluster, None
+        stage, self._stage = self._stage, None
+        if cluster is not None:
+            self.progress("stopping")
+            try:
+                return cluster.stop()
+            finally:
+                self.progress("")
+        return stage.close() if stage is not None else ()
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,26 @@
+"""Reading the ends of logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_BYTES = 64 * 1024
+
+
+def last_lines(log: Path, *, most: int = 12) -> list[str]:
+    """The last lines of a log, without empty ones; none when there is no log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-most:]
+
+
+def tail(log: Path, *, most: int = 12) -> str:
+    """The last lines of a log as the end of a message, and where the whole is."""
+    lines = last_lines(log, most=most)
+    if not lines:
+        return f" It printed nothing. Log: {log}"
+    return " Its last words:\n" + "\n".join(f"    {line}" for line in lines) + f"\nFull log: {log}"

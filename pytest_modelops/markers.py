@@ -1,0 +1,132 @@
+"""The markers: what they say is checked at collection, and performed before the test's body runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelops.errors import NotShippable, WrongInput
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_modelops.live import LiveCell
+
+DECLARATIONS = (
+    "modelops_cells(*globs): run this test only in the cells whose id matches one of the patterns, such as 'py3.13-*'.",
+    "modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>): before the test's body, run the function "
+    "(or the source of a lambda) with these arguments on every worker of the cell; each must return `expect`, where "
+    "given, within the deadline.",
+    "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params × replicates "
+    "tasks in to params aggregates on the cell; every number must be right.",
+)
+NAMES = frozenset(line.partition("(")[0] for line in DECLARATIONS)
+
+_NOTHING = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Demand:
+    """What one marker asks of a cell."""
+
+    perform: Callable[[LiveCell], None]
+
+
+def applied(node: pytest.Item | pytest.Collector) -> bool:
+    """Whether any of our markers applies to a test or collector."""
+    return any(mark.name in NAMES for mark in node.iter_markers())
+
+
+def narrow(cell_ids: Sequence[str], marks: Iterator[pytest.Mark]) -> list[str]:
+    """The ids that all `modelops_cells` markers leave.
+
+    Raises:
+        WrongInput: a marker's patterns match no cell.
+    """
+    left = list(cell_ids)
+    for mark in marks:
+        globs = [glob for glob in mark.args if isinstance(glob, str)]
+        if not globs or len(globs) < len(mark.args) or mark.kwargs:
+            raise WrongInput(f"modelops_cells takes patterns of cell ids, such as 'py3.13-*'; got {_shown(mark)}")
+        left = [cell_id for cell_id in left if any(fnmatchcase(cell_id, glob) for glob in globs)]
+    return left
+
+
+def demands(item: pytest.Item, *, oldest: tuple[int, int]) -> list[Demand]:
+    """What the markers of a test ask for, outermost first.
+
+    Args:
+        oldest: the oldest Python that a function must be readable for.
+
+    Raises:
+        WrongInput: a marker's arguments are wrong; names test, marker and what is valid.
+    """
+    found = []
+    for mark in reversed(list(item.iter_markers())):
+        parse = _PARSERS.get(mark.name)
+        if parse is None:
+            continue
+        try:
+            inspect.signature(parse).bind(*mark.args, **mark.kwargs, oldest=oldest)
+            found.append(Demand(parse(*mark.args, **mark.kwargs, oldest=oldest)))
+        except (TypeError, WrongInput) as error:
+            usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
+            reason = str(error) if isinstance(error, NotShippable | WrongInput) else f"wrong arguments {_shown(mark)}"
+            raise WrongInput(
+                f"{item.nodeid}: marker {mark.name}: {reason}; use {usage.partition(': ')[0]}"
+            ) from None
+    return found
+
+
+def _shown(mark: pytest.Mark) -> str:
+    given = [*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())]
+    return f"({', '.join(given)})"
+
+
+def _seconds(deadline: object) -> float | None:
+    if deadline is None:
+        return None
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or not deadline > 0:
+        raise WrongInput(f"deadline={deadline!r} is not a number of seconds above 0")
+    return float(deadline)
+
+
+def _lambda(
+    function: Any, *args: Any, expect: Any = _NOTHING, deadline: Any = None, oldest: tuple[int, int]
+) -> Callable[[LiveCell], None]:
+    from pytest_modelops.shipping import pack, ship
+
+    seconds = _seconds(deadline)
+    shipped = ship(function, oldest=oldest)
+    for number, arg in enumerate(args, start=1):
+        pack(arg, f"argument {number}")
+    if expect is _NOTHING:
+        return lambda cell: cell.run_lambda(
+            shipped, args, expect=lambda _: True, expected="anything", seconds=seconds
+        )
+    return lambda cell: cell.run_lambda(
+        shipped, args, expect=lambda value: bool(value == expect), expected=repr(expect), seconds=seconds
+    )
+
+
+def _aggregation(
+    *, params: Any = 20, replicates: Any = 20, deadline: Any = None, oldest: tuple[int, int]
+) -> Callable[[LiveCell], None]:
+    from pytest_modelops.checks.base import AggregationSettings
+
+    del oldest  # nothing of the user's travels
+    for name, value in {"params": params, "replicates": replicates}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise WrongInput(f"{name}={value!r} is not a whole number above 0")
+    seconds = _seconds(deadline)
+    settings = AggregationSettings(params=params, replicates=replicates)
+    return lambda cell: cell.run_aggregation(settings, seconds=seconds)
+
+
+_PARSERS: dict[str, Callable[..., Callable[[LiveCell], None]]] = {
+    "modelops_lambda": _lambda,
+    "modelops_aggregation": _aggregation,
+}

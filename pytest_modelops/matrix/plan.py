@@ -1,0 +1,309 @@
+"""From what was asked for to the plan: the cells, and a reason for each one that is left out.
+
+Knows requests and releases, and neither where settings come from nor how a cell is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from packaging.version import Version
+
+from pytest_modelops.errors import WrongInput
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions, check_role
+from pytest_modelops.matrix.versions import (
+    DaskRequest,
+    Exclusion,
+    Inclusion,
+    Keyword,
+    MatrixSettings,
+    Releases,
+    RoleRequest,
+    expand,
+    said_of,
+)
+from pytest_modelops.results import LeftOut
+
+SCHEMA = 1
+"""Version of the JSON plan's shape."""
+_IDS_IN_A_MESSAGE = 12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will run, in order, and what will not.
+
+    Attributes:
+        cells: sorted by Python, then Dask; no two with the same id.
+        left_out: cells of the product that are excluded or were not selected, and included ones that were not
+            selected; in the same order.
+    """
+
+    cells: tuple[Cell, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data: what `--modelops-plan=json` prints, and what xdist workers are handed.
+
+        ```
+        {"schema": 1,
+         "cells": [{"id": "py3.12-dask2024.10.0+worker-py3.13", "skew": true,
+                    "python": "3.12", "dask": "2024.10.0", "dask_request": "latest", "as_is": false,
+                    "roles": {"client": {"python": …, "dask": …, "dask_request": …, "as_is": …},
+                              "scheduler": {…}, "worker": {…}}}],
+         "left_out": [{"id": "py3.13-dask2024.8.0", "reason": …}]}
+        ```
+
+        `dask` is `null` where no index could be asked which release the request means. `as_is` says that the
+        role lives in the host's own interpreter, with nothing built.
+        """
+        return {
+            "schema": SCHEMA,
+            "cells": [
+                {
+                    "id": cell.id,
+                    "skew": cell.skew,
+                    **_versions_to_json(cell.base),
+                    "roles": {role.value: _versions_to_json(cell[role]) for role in Role},
+                }
+                for cell in self.cells
+            ],
+            "left_out": [dataclasses.asdict(left) for left in self.left_out],
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Plan:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the data is of another schema.
+        """
+        if plain["schema"] != SCHEMA:
+            raise ValueError(f"plan of schema {plain['schema']}; this version reads {SCHEMA}")
+        return cls(
+            cells=tuple(
+                Cell(
+                    _versions_from_json(cell),
+                    **{role: _versions_from_json(versions) for role, versions in cell["roles"].items()},
+                )
+                for cell in plain["cells"]
+            ),
+            left_out=tuple(LeftOut(**left) for left in plain["left_out"]),
+        )
+
+    def to_text(self) -> str:
+        """The plan for people: a line for each cell, with what its roles get, then those left out and why."""
+        lines = [f"{len(self.cells)} cell{'' if len(self.cells) == 1 else 's'}:"]
+        lines += _columns((cell.id, _describe(cell)) for cell in self.cells)
+        if self.left_out:
+            lines.append("left out:")
+            lines += _columns((left.id, left.reason) for left in self.left_out)
+        return "\n".join(lines)
+
+
+def _versions_to_json(versions: Versions) -> dict[str, Any]:
+    return {
+        "python": str(versions.python),
+        "dask": None if versions.dask is None else str(versions.dask),
+        "dask_request": versions.dask_request,
+        "as_is": versions.as_is,
+    }
+
+
+def _versions_from_json(plain: Mapping[str, Any]) -> Versions:
+    return Versions(
+        python=PythonVersion.parse(plain["python"]),
+        dask=None if plain["dask"] is None else Version(plain["dask"]),
+        dask_request=plain["dask_request"],
+        as_is=plain["as_is"],
+    )
+
+
+def _columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+    table = list(rows)
+    width = max((len(first) for first, _ in table), default=0)
+    return [f"  {first:{width}}  {second}" for first, second in table]
+
+
+def _describe(cell: Cell) -> str:
+    if not cell.skew:
+        return _describe_versions(cell.base)
+    return "; ".join(f"{role.value}: {_describe_versions(cell[role])}" for role in Role)
+
+
+def _describe_versions(versions: Versions) -> str:
+    notes = [versions.dask_request] if versions.dask_request not in {"", versions.dask_text} else []
+    if versions.as_is:
+        notes.append("as it is")
+    if versions.dask is None:
+        notes.append("no index to ask")
+    return f"Python {versions.python}, Dask {versions.dask_text}" + (
+        f" ({', '.join(notes)})" if notes else ""
+    )
+
+
+def make_plan(
+    matrix: MatrixSettings,
+    *,
+    releases: Releases,
+    installed: Version | None,
+    this_python: PythonVersion,
+    as_is_allowed: bool,
+) -> Plan:
+    """Make the plan: the product of the axes, without `exclude`, with `include`, and of these the selected.
+
+    Where two requests mean the same release, the cell is there once, as the first of them made it.
+
+    Args:
+        matrix: what was asked for.
+        releases: the index.
+        installed: the release of Dask beside pytest, `None` if there is none.
+        this_python: the version of the interpreter that runs pytest, to the patch.
+        as_is_allowed: whether that interpreter may be used with the packages it has, by roles that ask for
+            its Python and the installed Dask; not so if something is to be installed besides.
+
+    Raises:
+        WrongInput: no such release, a duplicate, a Python that a role cannot have, or no cell left.
+    """
+    ground = _Ground(releases, installed, this_python, as_is_allowed)
+    product = _product(matrix, ground)
+    left_out = {cell: reason for cell in product if (reason := _excluded(cell, matrix.exclude))}
+    cells = {cell: requests for cell, requests in product.items() if cell not in left_out}
+    with said_of(matrix.python_origin):
+        _check_roles(cells)
+    _include(matrix.include, cells, ground)
+    if not cells:
+        raise WrongInput(f"{matrix.exclude_origin}: no cell is left of {_listed(product)}")
+    selected = _selected(matrix, cells)
+    for cell in cells.keys() - selected:
+        left_out[cell] = f"not selected by {matrix.select_origin} {' '.join(matrix.select)}"
+    return Plan(
+        cells=tuple(sorted(selected)),
+        left_out=tuple(
+            LeftOut(id=cell.id, reason=left_out[cell]) for cell in sorted(left_out) if cell not in selected
+        ),
+    )
+
+
+_Requests = tuple[tuple[str, str], ...]
+"""What was written for each role of a cell, Python and Dask; a cell may be reached by several such."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ground:
+    """What requests are made concrete by."""
+
+    releases: Releases
+    installed: Version | None
+    this_python: PythonVersion
+    as_is_allowed: bool
+
+    def expand(self, request: DaskRequest) -> tuple[Version | None, ...]:
+        return expand(request, releases=self.releases, installed=self.installed)
+
+    def versions(self, python: PythonVersion, request: DaskRequest, release: Version | None) -> Versions:
+        as_is = (
+            self.as_is_allowed
+            and request.wanted is Keyword.INSTALLED
+            and python.admits(Version(str(self.this_python)))
+        )
+        return Versions(python, release, request.text, as_is)
+
+
+def _product(matrix: MatrixSettings, ground: _Ground) -> dict[Cell, set[_Requests]]:
+    pythons = matrix.python or (ground.this_python,)
+    requests = matrix.dask or (DaskRequest.parse(Keyword.INSTALLED.value),)
+    _refuse_twice(pythons, matrix.python_origin)
+    _refuse_twice([request.text for request in requests], matrix.dask_origin)
+    product: dict[Cell, set[_Requests]] = {}
+    for request in requests:
+        with said_of(matrix.dask_origin):
+            found = ground.expand(request)
+        for python, release in itertools.product(pythons, found):
+            cell = Cell.uniform(ground.versions(python, request, release))
+            product.setdefault(cell, set()).add(_requests(cell))
+    return product
+
+
+def _include(entries: Iterable[Inclusion], cells: dict[Cell, set[_Requests]], ground: _Ground) -> None:
+    """Add the entries' cells."""
+    for entry in entries:
+        with said_of(entry.origin):
+            cell = _included(entry, ground)
+            _check_roles([cell])
+            requests = cells.setdefault(cell, set())
+            if _requests(cell) in requests:
+                raise WrongInput(f"{cell} is in the matrix already; remove the entry")
+            requests.add(_requests(cell))
+
+
+def _included(entry: Inclusion, ground: _Ground) -> Cell:
+    def versions(asked: RoleRequest) -> Versions:
+        request = asked.dask or entry.dask
+        if request.is_range:
+            raise WrongInput(f"{request.text!r} is a range; include takes one release, latest or installed")
+        (release,) = ground.expand(request)
+        return ground.versions(asked.python or entry.python, request, release)
+
+    roles = {role.value: versions(entry.roles.get(role, RoleRequest())) for role in Role}
+    cell = Cell(versions(RoleRequest()), **roles)
+    if not cell.skew and cell.client != cell.base:
+        raise WrongInput(
+            "client, scheduler and worker are all the same; write their versions once, for the entry"
+        )
+    return cell
+
+
+def _excluded(cell: Cell, entries: Iterable[Exclusion]) -> str:
+    """The reason why a cell of the product is excluded; empty if it is not."""
+    return next((f"excluded by {entry.text}" for entry in entries if _matches(entry, cell.base)), "")
+
+
+def _matches(entry: Exclusion, versions: Versions) -> bool:
+    if entry.python is not None:
+        actual = versions.python
+        if entry.python not in {actual, PythonVersion(actual.release[:2])}:
+            return False
+    if entry.dask is not None:
+        # A release that no index could tell is not known to be in any range; its `resolve` rung will fail.
+        return versions.dask is not None and entry.dask.contains(versions.dask, prereleases=True)
+    return True
+
+
+def _selected(matrix: MatrixSettings, cells: Iterable[Cell]) -> set[Cell]:
+    if not matrix.select:
+        return set(cells)
+    selected = {
+        cell for cell in cells if any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in matrix.select)
+    }
+    if not selected:
+        patterns = " or ".join(map(repr, matrix.select))
+        raise WrongInput(
+            f"{matrix.select_origin}: no cell's id matches {patterns}; there are {_listed(cells)}"
+        )
+    return selected
+
+
+def _check_roles(cells: Iterable[Cell]) -> None:
+    for cell, role in itertools.product(cells, Role):
+        check_role(role, cell[role])
+
+
+def _requests(cell: Cell) -> _Requests:
+    return tuple((str(cell[role].python), cell[role].dask_request) for role in Role)
+
+
+def _refuse_twice(values: Sequence[object], origin: str) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise WrongInput(f"{origin}: {str(value)!r} is there twice")
+
+
+def _listed(cells: Iterable[Cell]) -> str:
+    ids = [cell.id for cell in sorted(cells)]
+    more = len(ids) - _IDS_IN_A_MESSAGE
+    return ", ".join(ids[:_IDS_IN_A_MESSAGE]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,237 @@
+"""What was asked for, before it is known which cells that makes; and which releases a Dask request means.
+
+Requests keep the text that was written and the place where it stands, for messages. An index is only a
+Protocol here: who implements it, and when it is asked, is not this module's business.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from pytest_modelops.errors import ModelopsError, WrongInput
+from pytest_modelops.matrix.cell import PythonVersion, Role
+
+
+class NoIndex(ModelopsError):
+    """No index answered, so that nothing is known about releases."""
+
+
+class Releases(Protocol):
+    """The releases of Dask that an index has. Each method raises `NoIndex` when none answers.
+
+    A plan asks the same more than once, so answers are better kept.
+    """
+
+    @property
+    def note(self) -> str:
+        """What limits the answers, for people (`as of 2024-11-01`); may be empty."""
+
+    def latest(self) -> Version:
+        """The newest final release."""
+
+    def exists(self, version: Version) -> bool:
+        """Whether there is that release, be it final or not."""
+
+    def within(self, specifier: SpecifierSet) -> Sequence[Version]:
+        """The final releases that the specifier admits, oldest first; an empty specifier admits all."""
+
+
+class Keyword(enum.Enum):
+    """A Dask that is asked for by a word."""
+
+    LATEST = "latest"
+    INSTALLED = "installed"
+
+
+@dataclasses.dataclass(frozen=True)
+class DaskRequest:
+    """A Dask that was asked for.
+
+    Attributes:
+        text: the request as it is shown, and compared for duplicates: a release in its normal form
+            (`2024.10.0`), a keyword, or a range without spaces.
+        wanted: what the text means.
+    """
+
+    text: str
+    wanted: Version | SpecifierSet | Keyword
+
+    @classmethod
+    def parse(cls, text: str) -> DaskRequest:
+        """Read a release, `latest`, `installed` or a range.
+
+        Raises:
+            ValueError: it is none of them; the message says what may be written.
+        """
+        text = "".join(text.split())
+        if text in {keyword.value for keyword in Keyword}:
+            return cls(text, Keyword(text))
+        wanted = _parse(
+            text, f"a release such as 2024.10.0, latest, installed, or a range such as {_A_RANGE}"
+        )
+        return cls(str(wanted) if isinstance(wanted, Version) else text, wanted)
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it may mean several releases."""
+        return isinstance(self.wanted, SpecifierSet)
+
+
+def parse_specifier(text: str) -> SpecifierSet:
+    """Read a range, or one release as the range that holds only it.
+
+    Raises:
+        ValueError: it is neither; the message says what may be written.
+    """
+    wanted = _parse("".join(text.split()), f"a release such as 2024.10.0, or a range such as {_A_RANGE}")
+    return SpecifierSet(f"=={wanted}") if isinstance(wanted, Version) else wanted
+
+
+_A_RANGE = ">=2024.8,<2025"
+
+
+def _parse(text: str, forms: str) -> Version | SpecifierSet:
+    """Read a release or a range; they are told apart by how they are written, `==2024.10.0` stays a range."""
+    try:
+        if not text[:1].isdigit():
+            return SpecifierSet(text or "?")
+        release = Version(text)
+    except (InvalidVersion, InvalidSpecifier):
+        raise ValueError(f"{text!r} is not a Dask version; write {forms}") from None
+    # To pip, 2024.10 is 2024.10.0; to people who write Python 3.12 beside it, it is any of that month.
+    if len(release.release) < 3:  # noqa: PLR2004 - year, month, number
+        family = ".".join(map(str, release.release))
+        raise ValueError(
+            f"{text!r} is not a whole release of Dask; write one such as 2024.10.0, or the range =={family}.*"
+        )
+    return release
+
+
+@contextlib.contextmanager
+def said_of(origin: str) -> Iterator[None]:
+    """Turn what is wrong in here into wrong input with the place, that the user has to look at, before it."""
+    try:
+        yield
+    except (ValueError, WrongInput) as error:
+        raise WrongInput(f"{origin}: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoleRequest:
+    """What an entry of `include` says of one role: a Python, a Dask or both."""
+
+    python: PythonVersion | None = None
+    dask: DaskRequest | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inclusion:
+    """One entry of `include`: a cell to add.
+
+    Attributes:
+        roles: what is different for single roles.
+        origin: where the entry stands, for messages (`pyproject.toml: [tool.modelops.matrix] include[0]`).
+    """
+
+    python: PythonVersion
+    dask: DaskRequest
+    roles: Mapping[Role, RoleRequest] = dataclasses.field(default_factory=dict)
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exclusion:
+    """One entry of `exclude`: cells to leave out; what it does not say matches everything.
+
+    Attributes:
+        python: `3.13` stands for every 3.13, `3.13.1` for that one only.
+        dask: the releases to leave out.
+        text: the entry as it was written, for the reason.
+    """
+
+    python: PythonVersion | None = None
+    dask: SpecifierSet | None = None
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MatrixSettings:
+    """Which cells were asked for.
+
+    Attributes:
+        python: the first axis; empty for the interpreter that runs pytest.
+        dask: the second axis; empty for the Dask that is installed beside pytest.
+        select: patterns of which a cell's id must match one; empty for all.
+        python_origin, dask_origin, exclude_origin, select_origin: where each of them stands, for messages.
+    """
+
+    python: tuple[PythonVersion, ...] = ()
+    dask: tuple[DaskRequest, ...] = ()
+    exclude: tuple[Exclusion, ...] = ()
+    include: tuple[Inclusion, ...] = ()
+    select: tuple[str, ...] = ()
+    python_origin: str = "this interpreter"
+    dask_origin: str = "the installed Dask"
+    exclude_origin: str = "exclude"
+    select_origin: str = "--modelops-cell"
+
+
+def expand(
+    request: DaskRequest, *, releases: Releases, installed: Version | None
+) -> tuple[Version | None, ...]:
+    """Find the releases that a request means, oldest first.
+
+    Without an index an exact release is believed, and any other is one unknown release, `None`: the cell
+    exists, and its `resolve` rung will say what is wrong.
+
+    Args:
+        request: what was asked for.
+        releases: the index; not asked for what is installed.
+        installed: the release of Dask beside pytest, `None` if there is none.
+
+    Raises:
+        WrongInput: there is no such release; the message does not say where that was asked for.
+    """
+    if request.wanted is Keyword.INSTALLED:
+        if installed is None:
+            raise WrongInput("no dask is installed beside pytest; install distributed, or name a release")
+        return (installed,)
+    try:
+        found = _ask(request, releases)
+        if not found:
+            raise WrongInput(_missing(request, releases))
+    except NoIndex:
+        return (request.wanted if isinstance(request.wanted, Version) else None,)
+    return found
+
+
+def _ask(request: DaskRequest, releases: Releases) -> tuple[Version, ...]:
+    match request.wanted:
+        case Version() as release:
+            return (release,) if releases.exists(release) else ()
+        case SpecifierSet() as specifier:
+            return tuple(releases.within(specifier))
+        case _:
+            return (releases.latest(),)
+
+
+def _missing(request: DaskRequest, releases: Releases) -> str:
+    """Say that the index has no such release, and which ones are near."""
+    every = releases.within(SpecifierSet())
+    note = f" ({releases.note})" if releases.note else ""
+    if isinstance(request.wanted, Version):
+        middle = bisect.bisect(every, request.wanted)
+        near = every[max(0, middle - 2) : middle + 2]
+        said = f"the index has no Dask {request.text}{note}; near it:"
+    else:
+        near = every[-3:]
+        said = f"no final release of Dask is in {request.text}{note}; the newest:"
+    return f"{said} {', '.join(map(str, near)) or 'none at all'}"

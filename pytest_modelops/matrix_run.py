@@ -1,0 +1,184 @@
+"""What one `pytest --modelops-matrix` has in common: settings, plan, ladder, backend and the living cells.
+
+Made once in each pytest process. With xdist the controller makes the plan, before any worker starts, and hands it to
+the workers, so that all of them collect the same tests even when an index changes its mind in between.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from pytest_modelops import ladder
+from pytest_modelops.checks import LADDER, in_order
+from pytest_modelops.cluster import ClusterSettings
+from pytest_modelops.environments.registry import open_backend
+from pytest_modelops.errors import WrongInput
+from pytest_modelops.live import LiveCell
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
+from pytest_modelops.matrix.plan import Plan, make_plan
+from pytest_modelops.options import MATRIX, OPTIONS, Kind
+from pytest_modelops.progress import Progress
+from pytest_modelops.settings import load
+
+DISTS = ("no", "load", "loadgroup")
+"""Values of xdist's --dist that leave the distribution to us."""
+
+
+class MatrixRun:
+    """Everything that a matrix run needs, in this pytest process.
+
+    Attributes:
+        settings: what was asked for.
+        checks: the ladder, each rung after those that it needs.
+        plan: the cells, and those left out.
+        wanted: which of the ladder's tests the command line asks for (see `ladder.wanted`).
+        folder: this run's own in the cache; holds the cells' logs.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Settle everything that can be wrong; starts nothing but questions to an index.
+
+        Raises:
+            WrongInput: a setting that cannot be meant.
+        """
+        _refuse_other_dists(config)
+        self.config = config
+        checks = list(LADDER)
+        config.hook.pytest_modelops_checks(checks=checks, config=config)
+        self.checks = in_order(checks)
+        self.settings = load(config, rungs=[check.name for check in self.checks])
+        handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
+        if handed is None:
+            now = datetime.datetime.now().astimezone()
+            self.folder = self.settings.cache / "runs" / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}"
+        else:
+            self.folder = Path(handed["folder"])
+        self.backend = open_backend(
+            self.settings.backend,
+            spec=self.settings.environment,
+            cache=self.settings.cache,
+            fresh=self.settings.fresh,
+            folder=self.folder,
+        )
+        asked = ladder.wanted(config)
+        if handed is None:
+            self.wanted = asked
+            self.plan = self._plan()
+        else:
+            self.wanted = handed["wanted"]
+            self.plan = Plan.from_json(handed["plan"])
+        self.progress = Progress(config, self.folder)
+        self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
+
+    def _plan(self) -> Plan:
+        spec = self.settings.environment
+        plan = make_plan(
+            self.settings.matrix,
+            releases=self.backend.releases,
+            installed=_installed_dask(),
+            this_python=PythonVersion.parse(python_version()),
+            as_is_allowed=not (spec.requirements or spec.constraints or spec.as_of),
+        )
+        cells = list(plan.cells)
+        self.config.hook.pytest_modelops_cells(cells=cells, config=self.config)
+        if not cells:
+            raise WrongInput("pytest_modelops_cells: no cell is left")
+        return Plan(cells=tuple(cells), left_out=plan.left_out)
+
+    def _live(self, cell: Cell) -> LiveCell:
+        settings = self.settings
+        return LiveCell(
+            cell,
+            backend=self.backend,
+            checks=self.checks,
+            aggregation=settings.aggregation,
+            cluster_settings=ClusterSettings(
+                workers=settings.workers,
+                threads=settings.threads,
+                nanny=settings.nanny,
+                worker_variables=settings.worker_env,
+                worker_arguments=settings.worker_args,
+            ),
+            deadlines=settings.deadlines,
+            progress=self._progress_of(cell),
+            reproduce=self.reproduce,
+        )
+
+    def _progress_of(self, cell: Cell) -> Callable[[str], None]:
+        return lambda doing: self.progress.say(cell.id, doing)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What an xdist worker needs of the controller, as plain data."""
+        return {"plan": self.plan.to_json(), "folder": str(self.folder), "wanted": self.wanted}
+
+    def cell_of(self, nodeid: str) -> str | None:
+        """Id of the cell that a test belongs to, by looking the plan's ids up in the node id's parameters."""
+        parameters = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
+        found = [cell_id for cell_id in self.cells if f"-{cell_id}-" in parameters]
+        return max(found, key=len, default=None)
+
+    def reproduce_test(self, nodeid: str) -> str:
+        """The command that runs one test again."""
+        return shlex.join(["pytest", MATRIX.flag, *self._same_flags(), nodeid])
+
+    def reproduce(self, cell: Cell, check: str) -> str:
+        """The command that runs one rung of one cell, and what it needs, again."""
+        words = ["pytest", MATRIX.flag, *self._same_flags()]
+        drifts = {v.dask_request for v in (cell[role] for role in Role)} != {cell.base.dask_text}
+        if not cell.skew and drifts and not self.config.getoption("modelops_dask") and cell.base.dask and not cell.base.as_is:
+            words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
+        return shlex.join([*words, f"{ladder.NAME}::{ladder.test_name(check)}[{cell.id}]"])
+
+    def _same_flags(self) -> list[str]:
+        """The flags of this command line that the same cell needs again."""
+        words = []
+        if self.config.getoption("inifilename", None):
+            words += ["-c", str(self.config.getoption("inifilename"))]
+        if self.config.getoption("rootdir", None):
+            words += ["--rootdir", str(self.config.getoption("rootdir"))]
+        for option in OPTIONS:
+            given = self.config.getoption(option.dest)
+            if not given or option.name in {"cell", "report", "fresh"}:
+                continue
+            values = given if option.kind is Kind.MANY else [given]
+            words += [word for value in values for word in (option.flag, str(value))]
+        return words
+
+    def describe(self) -> str:
+        """One line for pytest's header."""
+        count = len(self.plan.cells)
+        left_out = f", {len(self.plan.left_out)} left out" if self.plan.left_out else ""
+        return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}"
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for cell in self.cells.values():
+            cell.close()
+        self.backend.close()
+        self.progress.close()
+
+
+def _refuse_other_dists(config: pytest.Config) -> None:
+    dist = getattr(config.option, "dist", "no")
+    if dist not in DISTS and not hasattr(config, "workerinput"):
+        raise WrongInput(
+            f"--dist {dist}: --modelops-matrix keeps each cell in one xdist worker and this would split it; "
+            f"use one of {', '.join(DISTS)}, or leave it out"
+        )
+
+
+def _installed_dask() -> Version | None:
+    try:
+        return Version(metadata.version("distributed"))
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,93 @@
+"""The pytest plugin's entry point: registers options, markers and the fixture, and routes.
+
+Loaded whenever pytest starts, so it imports only what costs nothing; what runs a matrix is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_modelops import fixtures, hookspecs, markers, options
+from pytest_modelops.errors import WrongInput
+from pytest_modelops.fixtures import modelops_cell
+
+if TYPE_CHECKING:
+    from pytest_modelops.matrix_run import MatrixRun
+
+__all__ = ["modelops_cell"]
+
+_RUN = pytest.StashKey["MatrixRun"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Flags and ini settings."""
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Hooks of our own."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers; with the flag, plan the matrix and register what runs it."""
+    for line in markers.DECLARATIONS:
+        config.addinivalue_line("markers", line)
+    if not config.getoption(options.MATRIX.dest) or config.option.help or config.option.version:
+        return
+    from pytest_modelops.collecting import Collecting
+    from pytest_modelops.reporting import Distributing, Reporting
+    from pytest_modelops.running import Running
+
+    run = config.stash[_RUN] = _open(config)
+    register = config.pluginmanager.register
+    register(Collecting(run), "modelops-collecting")
+    register(Running(run), "modelops-running")
+    if not hasattr(config, "workerinput"):
+        register(Reporting(run), "modelops-reporting")
+        if config.pluginmanager.hasplugin("xdist"):
+            register(Distributing(run), "modelops-distributing")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing of a run outlives it."""
+    run = config.stash.get(_RUN, None)
+    if run is not None:
+        run.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """`--modelops-plan`: print it, start nothing."""
+    if config.getoption("modelops_plan") is None:
+        return None
+    import json
+
+    run = _open(config)
+    try:
+        as_json = config.getoption("modelops_plan") == "json"
+        print(json.dumps(run.plan.to_json(), indent=2) if as_json else run.plan.to_text())  # noqa: T201
+    finally:
+        run.close()
+    return 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the flag, tests for cells are skipped, whatever they ask for."""
+    if config.getoption(options.MATRIX.dest):
+        return
+    skip = pytest.mark.skip(reason=f"runs only with {options.MATRIX.flag}")
+    for item in items:
+        if fixtures.NAME in getattr(item, "fixturenames", ()) or markers.applied(item):
+            item.add_marker(skip)
+
+
+def _open(config: pytest.Config) -> MatrixRun:
+    from pytest_modelops.matrix_run import MatrixRun
+
+    try:
+        return MatrixRun(config)
+    except WrongInput as error:
+        raise pytest.UsageError(str(error)) from None

@@ -1,0 +1,115 @@
+"""What is being done now, for people who wait.
+
+At a terminal: one line under pytest's own, rewritten as time goes by and wiped when it is done. In a log: a line for
+each phase that takes longer than some seconds. With xdist the workers write what they do into the run's folder and the
+controller shows it. A thread does the showing, since the main thread is the one that waits; it writes to a duplicate of
+the real stdout, which pytest's capturing does not touch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+_TICK_SECONDS = 0.25
+_LOG_AFTER_SECONDS = 5.0
+"""In a log, what takes less is not worth a line …"""
+_LOG_AGAIN_SECONDS = 30.0
+"""… and what takes long is told again, since CI systems end jobs that are silent."""
+
+
+class Progress:
+    """Takes what cells are doing, and shows it where this process talks with people.
+
+    Args:
+        folder: of the run, in which its processes meet.
+    """
+
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
+        self._config = config
+        self._folder = folder / "doing"
+        self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
+        self._doing: dict[str, tuple[str, float]] = {}
+        self._told: dict[str, float] = {}
+        self._drawn = False
+        self._over = threading.Event()
+        self._out = self._open_out()
+        if self._out is not None:
+            self._terminal = os.isatty(self._out) and os.environ.get("TERM", "dumb") != "dumb"
+            threading.Thread(target=self._watch, name="progress", daemon=True).start()
+
+    def _open_out(self) -> int | None:
+        if self._worker is not None or self._config.getoption("verbose") < -1:
+            return None
+        try:
+            return os.dup(sys.stdout.fileno())
+        except (OSError, ValueError, AttributeError):  # pytest runs inside of something without a real stdout
+            return None
+
+    def say(self, cell: str, doing: str) -> None:
+        """Say what is done for a cell now; an empty text when nothing is."""
+        if self._worker is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = self._folder / self._worker
+            text = f"{time.time()}\n{cell}: {doing}" if doing else ""
+            temporary = file.with_suffix(".new")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(file)
+        elif doing:
+            self._doing[cell] = (f"{cell}: {doing}", time.time())
+        else:
+            self._doing.pop(cell, None)
+
+    def close(self) -> None:
+        """Wipe what is drawn, and show nothing more."""
+        self._over.set()
+        if self._out is not None:
+            self._draw("")
+            os.close(self._out)
+            self._out = None
+
+    def _watch(self) -> None:
+        while not self._over.wait(_TICK_SECONDS):
+            doing = [*self._doing.values(), *self._of_workers()]
+            if self._terminal:
+                self._draw("  ·  ".join(f"{text} ({time.time() - since:.0f} s)" for text, since in doing))
+            elif self._config.getoption("verbose") >= 0:
+                self._log(doing)
+
+    def _of_workers(self) -> list[tuple[str, float]]:
+        told = []
+        for file in sorted(self._folder.glob("gw*[0-9]")) if self._folder.exists() else ():
+            with contextlib.suppress(OSError, ValueError):
+                since, _, text = file.read_text(encoding="utf-8").partition("\n")
+                told.append((text, float(since)))
+        return told
+
+    def _draw(self, text: str) -> None:
+        """Show a text in the line below the cursor, which stays where pytest left it."""
+        if not text and not self._drawn:
+            return
+        width = os.get_terminal_size(self._out or 0).columns if text else 0
+        # Index down (scrolls at the bottom) and up again makes room; then save, draw below, restore.
+        room = "\x1bD\x1b[A" if text else ""
+        self._write(f"{room}\x1b7\x1b[B\r\x1b[2K\x1b[2m{text[: width - 1]}\x1b[0m\x1b8")
+        self._drawn = bool(text)
+
+    def _log(self, doing: list[tuple[str, float]]) -> None:
+        now = time.time()
+        for text, since in doing:
+            wait = _LOG_AGAIN_SECONDS if text in self._told else _LOG_AFTER_SECONDS
+            if now - self._told.get(text, since) >= wait:
+                self._told[text] = now
+                reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+                in_line = reporter is not None and reporter._tw.width_of_current_line > 0  # noqa: SLF001
+                self._write(f"{os.linesep if in_line else ''}{text} ({now - since:.0f} s)\n")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the reader of our output is gone
+            os.write(self._out or 1, text.encode())

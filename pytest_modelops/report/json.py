@@ -1,0 +1,78 @@
+"""The report as a JSON file, for machines; `schema.json` beside this file describes it.
+
+Whatever a run found can be written: at the end of a long run, an odd figure in one check must not cost the
+whole report. Knows the model and nothing of how results came about.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_modelops.results import RunReport
+
+
+def render(report: RunReport) -> str:
+    """The report as indented JSON text with a newline at its end.
+
+    Keys of the model stay in the model's order, cells in the plan's; keys that come from the run (facts of
+    the host, addresses, logs, data) are sorted, so that two reports can be compared line by line. A number
+    that is none or infinite becomes `null`, and a value that JSON does not know becomes its text.
+    """
+    plain = report.to_json()
+    plain["host"] = _sorted(plain["host"])
+    for cell in plain["cells"]:
+        for open_part in ("observed", "environments", "logs"):
+            cell[open_part] = _sorted(cell[open_part])
+        for check in cell["checks"]:
+            check["data"] = _sorted(check["data"])
+    return json.dumps(_jsonable(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write(report: RunReport, path: Path) -> None:
+    """Write the report, so that there is never half of one: a reader sees the old file or the new.
+
+    Folders are made as needed. Of a symbolic link, the file that it points to is replaced.
+
+    Raises:
+        OSError: the file cannot be written there; what was there before is untouched.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because only within one file system is a replacement atomic; and not by `tempfile`,
+    # whose files nobody else may read.
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(render(report), encoding="utf-8", newline="\n")
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sorted(value: Any) -> Any:
+    """The same value with all its mappings in the order of their keys."""
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, (list, tuple)):
+        return [_sorted(item) for item in value]
+    return value
+
+
+def _jsonable(value: Any) -> Any:
+    """The nearest value that JSON and UTF-8 can carry."""
+    if isinstance(value, Mapping):
+        return {_jsonable(str(key)): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    # Output of processes is decoded with surrogates for bytes that are not UTF-8, which no file would take.
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

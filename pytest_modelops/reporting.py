@@ -1,0 +1,167 @@
+"""What a matrix run found: gathered from the tests' reports, judged, and drawn; in the process that talks with people."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelops.ladder import NAME, test_name
+from pytest_modelops.matrix.cell import Role
+from pytest_modelops.matrix_run import MatrixRun
+from pytest_modelops.report import WRITERS, terminal
+from pytest_modelops.results import CellReport, CheckResult, RunReport, Status, merge_checks
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+_WORDS = {
+    Status.TIMED_OUT.value: ("failed", "T", ("TIMED-OUT", {"red": True})),
+    Status.UNAVAILABLE.value: ("failed", "U", ("UNAVAILABLE", {"red": True})),
+    Status.BLOCKED.value: ("blocked", "b", ("BLOCKED", {"yellow": True})),
+}
+_STYLES: Mapping[terminal.Style, Mapping[str, bool]] = {
+    terminal.Style.GOOD: {"green": True},
+    terminal.Style.BAD: {"red": True},
+    terminal.Style.DIM: {"light": True},
+    terminal.Style.PLAIN: {},
+}
+
+
+class Reporting:
+    """pytest's reporting hooks; with xdist, on the controller."""
+
+    def __init__(self, run: MatrixRun) -> None:
+        self.run = run
+        self._started = datetime.datetime.now().astimezone()
+        self._clock = time.monotonic()
+        self._cells: dict[str, CellReport] = {}
+        self._selected: set[str] = set()
+        self._finished: RunReport | None = None
+
+    def pytest_report_header(self) -> str:
+        """Backend, cells and cache in use."""
+        return self.run.describe()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Which tests were selected."""
+        self._selected.update(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
+        """Which tests were selected, as an xdist worker says."""
+        self._selected.update(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what a test's report says of its cell."""
+        plain: Mapping[str, Any] | None = getattr(report, "modelops_cell", None)
+        if plain is None:
+            return
+        told = CellReport.from_json(plain)
+        before = self._cells.get(told.id)
+        if before is not None:  # after a crash of an xdist worker, another one goes on
+            told = dataclasses.replace(told, checks=merge_checks(before.checks, told.checks))
+        self._cells[told.id] = told
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+        """A letter and a word of its own for what is not simply passed or failed."""
+        if report.when != "call":
+            return None
+        status: str = getattr(report, "modelops_status", None) or ""
+        if status == Status.BLOCKED.value and report.outcome != "skipped":
+            return None
+        return _WORDS.get(status)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the reports; a run with a planned and selected cell that did not pass never exits 0."""
+        if session.config.option.collectonly or exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+            return
+        self._finished = self._report()
+        if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for path in self.run.settings.reports:
+            WRITERS[path.suffix](self._finished, path)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The matrix."""
+        if self._finished is None or not any(cell.selected for cell in self._finished.cells):
+            return
+        terminalreporter.write_sep("=", "modelops matrix")
+        writer = terminalreporter._tw  # noqa: SLF001 - the only way to its width
+        encoding = getattr(writer._file, "encoding", None) or "ascii"  # noqa: SLF001
+        for line in terminal.matrix(self._finished, width=writer.fullwidth, unicode=encoding.lower().startswith("utf")):
+            for segment in line:
+                terminalreporter.write(segment.text, **_STYLES[segment.style])
+            terminalreporter.write("\n")
+        for path in self.run.settings.reports:
+            terminalreporter.write_line(f"report: {path}")
+
+    def _report(self) -> RunReport:
+        return RunReport(
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=time.monotonic() - self._clock,
+            host={
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "pytest": pytest.__version__,
+                "pytest_modelops": metadata.version("pytest-modelops"),
+            },
+            backend=self.run.backend.name,
+            cells=tuple(self._cell_report(cell_id) for cell_id in self.run.cells),
+            left_out=self.run.plan.left_out,
+        )
+
+    def _cell_report(self, cell_id: str) -> CellReport:
+        """What was found about a cell, with a `not-run` for each rung that did not run."""
+        cell = self.run.cells[cell_id].cell
+        found = self._cells.get(cell_id) or CellReport(
+            id=cell_id,
+            python=str(cell.base.python),
+            dask=cell.base.dask_text,
+            roles={role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role},
+        )
+        by_name = {check.name: check for check in found.checks}
+        rungs = [
+            by_name.pop(check.name, None) or self._not_run(check.name, cell_id) for check in self.run.checks
+        ]
+        selected = any(self.run.cell_of(nodeid) == cell_id for nodeid in self._selected)
+        return dataclasses.replace(found, checks=(*rungs, *by_name.values()), selected=selected)
+
+    def _not_run(self, check: str, cell_id: str) -> CheckResult:
+        selected = f"{NAME}::{test_name(check)}[{cell_id}]" in self._selected
+        message = "the run ended before it came to this" if selected else ""
+        return CheckResult(name=check, status=Status.NOT_RUN, message=message)
+
+
+class Distributing:
+    """xdist's hooks on the controller. Registered only where xdist is."""
+
+    def __init__(self, run: MatrixRun) -> None:
+        self.run = run
+
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Hand the plan to a worker."""
+        node.workerinput["modelops"] = self.run.hand_over()
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Give each cell as a whole to one worker.
+
+        `xdist_group` marks would not do: xdist 3.8 ignores them with pytest 9.2, and before that it appends the group
+        to node ids, which then differ in reports and in `--lf`.
+        """
+        from xdist.scheduler import LoadGroupScheduling
+
+        run = self.run
+
+        class OneWorkerForACell(LoadGroupScheduling):  # type: ignore[misc] # xdist has no types
+            def _split_scope(self, nodeid: str) -> str:
+                return run.cell_of(nodeid) or super()._split_scope(nodeid)
+
+        return OneWorkerForACell(config, log)
