@@ -26,7 +26,7 @@ from pytest_modelops.errors import WrongInput
 from pytest_modelops.live import LiveCell
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
 from pytest_modelops.matrix.plan import Plan, make_plan
-from pytest_modelops.options import MATRIX, OPTIONS, Kind
+from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.settings import load
 
@@ -129,11 +129,11 @@ class MatrixRun:
 
     def reproduce_test(self, nodeid: str) -> str:
         """The command that runs one test again."""
-        return shlex.join(["pytest", MATRIX.flag, *self._same_flags(), nodeid])
+        return shlex.join(["pytest", "--modelops-matrix", *self._same_flags(), nodeid])
 
     def reproduce(self, cell: Cell, check: str) -> str:
         """The command that runs one rung of one cell, and what it needs, again."""
-        words = ["pytest", MATRIX.flag, *self._same_flags()]
+        words = ["pytest", "--modelops-matrix", *self._same_flags()]
         drifts = {v.dask_request for v in (cell[role] for role in Role)} != {cell.base.dask_text}
         if not cell.skew and drifts and not self.config.getoption("modelops_dask") and cell.base.dask and not cell.base.as_is:
             words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
@@ -148,7 +148,7 @@ class MatrixRun:
             words += ["--rootdir", str(self.config.getoption("rootdir"))]
         for option in OPTIONS:
             given = self.config.getoption(option.dest)
-            if not given or option.name in {"cell", "report", "fresh"}:
+            if not given or option.name in {"matrix", "cell", "report", "fresh"}:
                 continue
             values = given if option.kind is Kind.MANY else [given]
             words += [word for value in values for word in (option.flag, str(value))]

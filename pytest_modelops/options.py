@@ -257,6 +257,6 @@ def not_one_of(word: str, what: str, valid: Collection[str]) -> str:
     """Say that a word is not valid, which one may be meant, and which there are."""
     import difflib  # noqa: PLC0415 - only needed when something is wrong
 
-    close = difflib.get_close_matches(word, valid, n=1)
+    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.7)
     meant = f"did you mean {close[0]!r}? Valid" if close else "valid"
     return f"{word!r} is not {what}; {meant}: {', '.join(sorted(valid))}"

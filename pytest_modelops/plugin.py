@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; with the flag, plan the matrix and register what runs it."""
     for line in markers.DECLARATIONS:
         config.addinivalue_line("markers", line)
-    if not config.getoption(options.MATRIX.dest) or config.option.help or config.option.version:
+    if not config.getoption("modelops_matrix") or config.option.help or config.option.version:
         return
     from pytest_modelops.collecting import Collecting
     from pytest_modelops.reporting import Distributing, Reporting
@@ -76,9 +76,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without the flag, tests for cells are skipped, whatever they ask for."""
-    if config.getoption(options.MATRIX.dest):
+    if config.getoption("modelops_matrix"):
         return
-    skip = pytest.mark.skip(reason=f"runs only with {options.MATRIX.flag}")
+    skip = pytest.mark.skip(reason="runs only with --modelops-matrix")
     for item in items:
         if fixtures.NAME in getattr(item, "fixturenames", ()) or markers.applied(item):
             item.add_marker(skip)

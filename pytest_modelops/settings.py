@@ -23,6 +23,7 @@ import platformdirs
 import pytest
 from packaging.requirements import InvalidRequirement, Requirement
 
+from pytest_modelops.checks.base import AggregationSettings
 from pytest_modelops.environments.base import EnvironmentSpec
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
@@ -67,14 +68,6 @@ _HARNESS_WORKER_OPTIONS = {
 """Options of `dask worker` that say who and where a worker is: the harness's own."""
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AggregationSettings:
-    """How much the `aggregation` rung does: `params` aggregates of `replicates` tasks each."""
-
-    params: int = 20
-    replicates: int = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

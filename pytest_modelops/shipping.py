@@ -1,12 +1,13 @@
 """Functions and values on their way into a cell: functions as source, values as plain data.
 
-The host's bytecode is not the cell's, so a function travels as the text of a module of its own. Its text is cut out
-of the file by the positions of the syntax tree and neither dedented nor printed anew, because both change strings
-that span lines. What cannot travel is refused by name. Knows nothing of cells.
+The host's bytecode is not the cell's, so a function travels as the text of a module of its own. The text is
+cut out of its file by the positions of the syntax tree, neither dedented nor printed anew: both would change
+strings that span lines. What cannot travel is refused by name. Knows nothing of cells.
+
+Longer than most files here, because each way to travel wrongly and in silence has its few lines.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -19,7 +20,6 @@ import importlib.metadata
 import importlib.util
 import inspect
 import io
-import itertools
 import json
 import linecache
 import math
@@ -32,6 +32,8 @@ import types
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pytest_modelops.errors import NotShippable
 from pytest_modelops.incell import plain
@@ -39,9 +41,10 @@ from pytest_modelops.incell import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_HEADER = "from __future__ import annotations\n"  # so that nothing that only annotations name has to travel
-_NOT_IN_CELLS = frozenset({"pytest", "_pytest", "pytest_modelops"})
-_OWN_NAMES = frozenset({"__name__", "__annotations__"})  # every module, and every class body, has its own
+_HEADER = "from __future__ import annotations\n"
+"""Heads every shipped module, so that what only annotations name need not travel."""
+_NEVER_IN_CELLS = frozenset({"pytest", "_pytest", "pytest_modelops"})
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _FUTURES = functools.reduce(
     int.__or__, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
@@ -65,28 +68,33 @@ class Shipped:
 
 
 def ship(function: Callable[..., Any] | str, *, oldest: tuple[int, int] | None = None) -> Shipped:
-    """Turn a function into source that defines it anew, with the functions and data of its module that it uses.
+    """Turn a function into source that defines it, with the functions and data of its module that it uses.
 
-    Data travels as it is now. Modules, and what comes from the standard library or an installed distribution, are
-    imported there; whether a cell has them is for the cell to say.
+    Data travels as it is now. Modules, and what comes from the standard library or from an installed
+    distribution, are imported in the cell; whether the cell has them is for the cell to say. Coroutine
+    functions travel like any other.
 
     Args:
-        function: a function of Python source, or the text of one lambda expression or one `def`.
-        oldest: the oldest Python that must be able to read it; `None` leaves that to the cell.
+        function: a function written in Python, or the text of one lambda expression or of one `def`.
+        oldest: the oldest Python that must be able to read the source; `None` leaves that to the cell.
 
     Raises:
         NotShippable: it cannot travel, or something that it uses cannot; names what, why and what to do.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the user's source warns of was told when it was imported
-        if not isinstance(function, str) and (shipped := _ship_library_function(function)):
-            return shipped
+        warnings.simplefilter("ignore")  # what the compiler says of this source, it said when it was imported
+        if not isinstance(function, str) and (statement := _library_import(function)):
+            return Shipped(
+                _HEADER + statement, function.__name__, f"{function.__module__}.{function.__name__}"
+            )
         definition = _parse(function) if isinstance(function, str) else _find(function)
         module = _Module(oldest)
-        module.define(definition.name, definition)
-        if definition.is_generator:
-            raise NotShippable(f"{definition.what} is a generator function, and no generator travels back: return a list")
-        return Shipped(module.source, definition.name, definition.label)
+        code = module.define(definition.name, definition)
+    if code.co_flags & _GENERATORS and not definition.decorators:
+        raise NotShippable(
+            f"{definition.what} is a generator function, and a generator cannot travel back: return a list"
+        )
+    return Shipped(module.source, definition.name, definition.label)
 
 
 def pack(value: Any, where: str = "value") -> Any:
@@ -111,3 +119,543 @@ def unpack(packed: Any) -> Any:
         return plain.unpack(packed)
     except TypeError as error:
         raise NotShippable(str(error)) from None
+
+
+# The module that travels.
+
+
+class _Module:
+    """A module in the making: imports, then data, then functions in an order that executes."""
+
+    def __init__(self, oldest: tuple[int, int] | None) -> None:
+        self._oldest = oldest
+        self._known: dict[str, Any] = {}  # what each name stands for
+        self._imports: dict[str, None] = {}
+        self._data: list[str] = []
+        self._functions: list[str] = []
+
+    @property
+    def source(self) -> str:
+        return "".join([_HEADER, *self._imports, *self._data, *self._functions])
+
+    def define(self, name: str, definition: _Definition) -> types.CodeType:
+        """Add a function: after what its decorators and defaults use, before what its body uses.
+
+        Returns:
+            the function's code, without its decorators.
+        """
+        self._known[name] = definition.value
+        text = definition.source(name)
+        if self._oldest and (newer := _newer_syntax(text, self._oldest)):
+            version = ".".join(map(str, self._oldest))
+            raise NotShippable(
+                f"{definition.what} uses syntax newer than Python {version}, which must read it: {newer}"
+            )
+        module = compile(_HEADER + text, "<shipped>", "exec", dont_inherit=True, optimize=0)
+        code = _own_code(module)
+        for used in sorted(_global_names(module, apart_from=code)):
+            self._provide(used, definition)
+        self._functions.append(text)
+        for used in sorted(_global_names(code)):
+            self._provide(used, definition)
+        return code
+
+    def _provide(self, name: str, user: _Definition) -> None:
+        """Let a name mean in the cell what it means in the module of the function that uses it."""
+        if name in {"__name__", "__annotations__"}:
+            return  # every module, and every class body, has its own
+        value = user.globals.get(name, getattr(builtins, name, _MISSING))
+        if value is _MISSING:
+            raise NotShippable(f"{user.what} uses {name!r}, which {user.home} does not define")
+        if name not in self._known:
+            self._known[name] = value
+            if name in user.globals:
+                self._add(name, value, user)
+        elif not _same(self._known[name], value):
+            raise NotShippable(
+                f"{user.what} uses {name!r}, which is something else in another function that travels along: "
+                "rename one of them"
+            )
+
+    def _add(self, name: str, value: Any, user: _Definition) -> None:
+        if name in {"__file__", "__path__"}:
+            raise NotShippable(f"{user.what} uses {name!r}, a path of this machine: pass it as an argument")
+        if imports := _imports(name, value, user):
+            self._imports.update(dict.fromkeys(imports))
+        elif type(value) in plain.TYPES:
+            try:
+                plain.pack(value, name)
+            except TypeError as error:
+                raise NotShippable(f"{user.what} uses {name!r}: {error}") from None
+            self._data.append(f"{name} = {_literal(value)}\n")
+        elif _is_function(value) and _home(value) not in _NEVER_IN_CELLS:
+            self.define(name, _find(value, f", which {user.what} uses,"))
+        else:
+            raise NotShippable(f"{user.what} uses {_why_not(name, value)}")
+
+
+def _own_code(compiled: types.CodeType) -> types.CodeType:
+    """The code of the one function that was compiled; that of its decorators and defaults comes before it."""
+    own = [const for const in compiled.co_consts if isinstance(const, types.CodeType)][-1]
+    return _own_code(own) if own.co_name.startswith("<generic parameters of ") else own
+
+
+def _global_names(code: types.CodeType, apart_from: types.CodeType | None = None) -> set[str]:
+    """The names that code, with all code in it, takes from its module."""
+    steps = list(dis.get_instructions(code))
+    names = {s.argval for s in steps if s.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}}
+    if code.co_name != "<module>":  # the names that the body of a class defines are its own
+        names -= {s.argval for s in steps if s.opname == "STORE_NAME"}
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType) and const is not apart_from:
+            names |= _global_names(const, apart_from)
+    return names
+
+
+def _newer_syntax(text: str, oldest: tuple[int, int]) -> str | None:
+    """What a Python of that age cannot read in the text."""
+    try:
+        ast.parse(text, feature_version=oldest)
+    except SyntaxError as error:
+        return error.msg
+    if oldest < (3, 12) and _has_free_fstring(text):  # to which the parser is blind
+        return "the braces of an f-string hold its own quotes, a backslash, a comment or a line break (3.12)"
+    return None
+
+
+def _has_free_fstring(text: str) -> bool:
+    """Whether the braces of an f-string hold what only PEP 701 allows there."""
+    if sys.version_info < (3, 12):
+        return False  # this Python could not have read it
+    quotes: list[str] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        literal = token.type in {tokenize.FSTRING_MIDDLE, tokenize.FSTRING_END}
+        around = quotes[:-1] if literal else quotes  # those whose braces the token stands in
+        if around and (
+            token.type == tokenize.COMMENT
+            or "\\" in token.string
+            or any(quote in token.string for quote in around)
+            or (token.string == "\n" and any(len(quote) == 1 for quote in around))
+        ):
+            return True
+        if token.type == tokenize.FSTRING_START:
+            quotes.append(token.string.lstrip("rRfF"))
+        elif token.type == tokenize.FSTRING_END:
+            quotes.pop()
+    return False
+
+
+# Where a function is written.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Definition:
+    """Where a function is written.
+
+    Attributes:
+        what: how messages call it.
+        lines: the file, or the text that was given.
+        tree: the syntax tree of the lines; `node` is the function in it.
+        value: the function with its decorators, which is what its module calls by its name.
+        function: the function without them; `None` when it was given as text.
+    """
+
+    what: str
+    lines: Sequence[str]
+    tree: ast.AST
+    node: _Node
+    value: Any
+    function: types.FunctionType | None
+
+    @property
+    def name(self) -> str:
+        return "shipped_lambda" if isinstance(self.node, ast.Lambda) else self.node.name
+
+    @property
+    def label(self) -> str:
+        if isinstance(self.node, ast.Lambda):
+            return textwrap.shorten(str(ast.get_source_segment("".join(self.lines), self.node)), 60)
+        return self.function.__qualname__ if self.function else self.name
+
+    @property
+    def globals(self) -> Mapping[str, Any]:
+        """What its module defines; a text defines itself alone."""
+        return self.function.__globals__ if self.function else {self.name: self.value}
+
+    @property
+    def home(self) -> str:
+        return (
+            f"module {self.globals.get('__name__')!r}" if self.function else "this text (import inside a def)"
+        )
+
+    @property
+    def decorators(self) -> list[ast.expr]:
+        """The decorators that travel: `staticmethod` means nothing outside a class."""
+        found: list[ast.expr] = getattr(self.node, "decorator_list", [])
+        return [] if [ast.unparse(decorator) for decorator in found] == ["staticmethod"] else found
+
+    def source(self, name: str) -> str:
+        """Its own text, made to define `name`."""
+        text = "".join(self.lines).encode()
+        start, end = self._span(self.node)
+        edits = [(*self._span(default), literal) for default, literal in self._computed_defaults()]
+        if not isinstance(self.node, ast.Lambda):
+            if match := re.compile(rb"(?:async\s+)?def\s+([^\s(\[]+)").match(text, start):
+                edits.append((*match.span(1), name))
+            start = self._offset(min(part.lineno for part in [self.node, *self.decorators]), 0)
+        cut = ""
+        for begin, stop, new in sorted(edits):
+            cut += text[start:begin].decode() + new
+            start = stop
+        cut += text[start:end].decode()
+        if isinstance(self.node, ast.Lambda):
+            return f"{name} = ({cut})\n"
+        return f"if 1:\n{cut}\n" if cut[0].isspace() else f"{cut}\n"
+
+    def _span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
+        end = self._offset(
+            node.end_lineno or 0, node.end_col_offset or 0
+        )  # from the parser they are never None
+        return self._offset(node.lineno, node.col_offset), end
+
+    def _offset(self, line: int, column: int) -> int:
+        """A position of the tree as one in the UTF-8 of the text, whose bytes columns count."""
+        return len("".join(self.lines[: line - 1]).encode()) + column
+
+    def _computed_defaults(self) -> Iterator[tuple[ast.expr, str]]:
+        """Defaults that came from variables, and their values: by now the `i` of a loop's `i=i` is another."""
+        if self.function is None:
+            return
+        arguments, by_keyword = self.node.args, self.function.__kwdefaults__ or {}
+        pairs: list[tuple[ast.expr | None, Any]] = [
+            *zip(arguments.defaults, self.function.__defaults__ or (), strict=False),
+            *(
+                (d, by_keyword.get(a.arg))
+                for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+            ),
+        ]
+        for default, value in pairs:
+            if default is None or not any(isinstance(part, ast.Name) for part in ast.walk(default)):
+                continue
+            if _is_plain(value):
+                yield default, _literal(value)
+            elif isinstance(default, ast.Name) and self.globals.get(default.id, value) is not value:
+                raise NotShippable(
+                    f"{self.what} has the default {default.id!r}, which means something else by now: pass it as an argument"
+                )
+
+
+def _parse(text: str) -> _Definition:
+    """Read the text of one lambda expression or of one `def` block, indented or not."""
+    what = repr(textwrap.shorten(text, 60))
+    block = re.match(r"\s*(@|def\b|async\b)", text) is not None
+    indented = block and next(line for line in text.splitlines() if line.strip())[0].isspace()
+    source = f"if 1:\n{text}" if indented else text if block else text.strip()
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise NotShippable(f"{what} is not valid Python: {error.msg}") from None
+    body: list[Any] = tree.body
+    if indented:
+        body = body[0].body
+    node = body[0].value if isinstance(body[0], ast.Expr) else body[0]
+    if len(body) != 1 or not isinstance(node, _Node):
+        raise NotShippable(
+            f"{what} is no function: give one lambda expression, or one def with its imports inside"
+        )
+    return _Definition(what, source.splitlines(keepends=True), tree, node, node, None)
+
+
+def _find(function: Any, user: str = "") -> _Definition:
+    """Find where a function is written; `user` says in messages who uses it."""
+    what = f"{getattr(function, '__qualname__', type(function).__qualname__)!r}{user}"
+    if isinstance(function, types.MethodType):
+        raise NotShippable(
+            f"{what} is a bound method: pass a function of a module, with what it needs as arguments"
+        )
+    if isinstance(function, type):
+        raise NotShippable(f"{what} is a class: pass a function")
+    if not _is_function(function):
+        raise NotShippable(f"{what} has no Python source: wrap it in a def or a lambda")
+    inner = _undecorated(function)
+    code = inner.__code__
+    what = f"{inner.__qualname__!r} ({Path(code.co_filename).name}:{code.co_firstlineno}){user}"
+    if code.co_freevars:
+        names = ", ".join(map(repr, code.co_freevars))
+        raise NotShippable(
+            f"{what} closes over {names}: pass it as an argument; if it is a decorator's doing, "
+            "let the decorator use functools.wraps"
+        )
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, inner.__globals__)
+    if not lines:
+        raise NotShippable(f"{what} has no source file: define it in one, or pass its text")
+    tree = _tree("".join(lines))
+    definition = _Definition(what, lines, tree, _node(tree, code, what), function, inner)
+    _check_decorators(definition, inner)
+    return definition
+
+
+def _is_function(value: Any) -> bool:
+    """Whether there is a function written in Python, perhaps under decorators."""
+    return not isinstance(value, type | types.MethodType) and isinstance(
+        _undecorated(value), types.FunctionType
+    )
+
+
+def _undecorated(function: Any) -> Any:
+    """The function that a def made, without its decorators.
+
+    One without a closure is what its own source says, whatever was set by hand as its `__wrapped__`.
+    """
+    if isinstance(function, types.FunctionType) and not function.__code__.co_freevars:
+        return function
+    try:
+        return inspect.unwrap(function)
+    except ValueError:  # it wraps itself
+        return function
+
+
+@functools.lru_cache(maxsize=32)
+def _tree(text: str) -> ast.Module:
+    """The syntax tree of a file, empty if the file is no Python by now. It is shared: do not change it."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _node(tree: ast.Module, code: types.CodeType, what: str) -> _Node:
+    """The node that this code was compiled from."""
+    found = {
+        ast.dump(node): node
+        for node in ast.walk(tree)
+        if isinstance(node, _Node)
+        and getattr(node, "name", "<lambda>") == code.co_name
+        and min(n.lineno for n in [node, *getattr(node, "decorator_list", [])]) == code.co_firstlineno
+        and _is_source_of(node, code)
+    }
+    if not found:
+        raise NotShippable(
+            f"{what} is not what its file says: the file changed since it was imported, or an import hook did it"
+        )
+    if len(found) > 1:
+        raise NotShippable(
+            f"{what} cannot be told from the other lambdas on its line: give it a line of its own"
+        )
+    return next(iter(found.values()))
+
+
+def _is_source_of(node: _Node, code: types.CodeType) -> bool:
+    """Whether a node compiles to what runs; of asserts, which pytest rewrites, only the rest is compared."""
+    try:
+        compiled = _recompiled(node, code)
+    except SyntaxError:  # such as `nonlocal` outside of a function
+        return False
+    running = code.replace(co_flags=compiled.co_flags)
+    if compiled == running:
+        return True
+    has_assert = any(isinstance(part, ast.Assert) for part in ast.walk(node))
+    rest = _WithoutAsserts().visit(copy.deepcopy(node))
+    return has_assert and _ingredients(_recompiled(rest, code)) <= _ingredients(code)
+
+
+def _recompiled(node: _Node, code: types.CodeType) -> types.CodeType:
+    flags = code.co_flags & _FUTURES
+    if isinstance(node, ast.Lambda):
+        return _own_code(compile(ast.Expression(node), code.co_filename, "eval", flags, dont_inherit=True))
+    return _own_code(compile(ast.Module([node], []), code.co_filename, "exec", flags, dont_inherit=True))
+
+
+class _WithoutAsserts(ast.NodeTransformer):
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+        return ast.copy_location(ast.Pass(), node)
+
+
+def _ingredients(code: types.CodeType) -> set[object]:
+    """The names and simple constants of code and of all code in it."""
+    found: set[object] = {*code.co_names, *code.co_varnames}
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found |= _ingredients(const)
+        elif isinstance(const, str | bytes | int | float | complex):
+            found.add((type(const), repr(const)))
+    return found
+
+
+def _check_decorators(definition: _Definition, inner: types.FunctionType) -> None:
+    """Refuse methods, and functions that were wrapped or unwrapped elsewhere than on their def."""
+    what, node, value = definition.what, definition.node, definition.value
+    static = not definition.decorators and getattr(node, "decorator_list", [])
+    for scope in ast.walk(definition.tree):
+        if isinstance(scope, ast.ClassDef) and node in scope.body and not static:
+            raise NotShippable(f"{what} is a method of class {scope.name!r}: pass a function of a module")
+    in_module = "." not in inner.__qualname__
+    named = inner.__globals__.get(definition.name) if definition.decorators and in_module else value
+    if named is not value or (value is not inner and not definition.decorators and not static):
+        raise NotShippable(
+            f"{what} is not what its def and decorators made: it was wrapped or unwrapped later, by hand; "
+            "write a def for it"
+        )
+
+
+# Names that a function uses.
+
+
+def _imports(name: str, value: Any, user: _Definition) -> list[str]:
+    """The statements that import a value in a cell; none if no cell can import it.
+
+    The user's own statements come first: a submodule that was imported by name is needed too, and an object's
+    `__module__` may be a private one that other versions do not have (`pathlib._local` of Python 3.13).
+    """
+    if found := list(_written_imports(name, value, user)):
+        return found
+    if isinstance(value, types.ModuleType):
+        plain_name = value.__name__ == name
+        statement = f"import {name}\n" if plain_name else f"import {value.__name__} as {name}\n"
+        return [statement] if _is_importable(value.__name__) else []
+    module, attribute = str(getattr(value, "__module__", "")), str(getattr(value, "__qualname__", ""))
+    is_own = module == user.globals.get("__name__")
+    if is_own or not _is_importable(module) or _attribute(module, attribute) is not value:
+        return []
+    return [f"from {module} import {attribute} as {name}\n"]
+
+
+def _written_imports(name: str, value: Any, user: _Definition) -> Iterator[str]:
+    """The import statements of the user's file that make the name mean this value."""
+    for node in ast.walk(user.tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            if (alias.asname or alias.name.partition(".")[0]) != name:
+                continue
+            if isinstance(node, ast.Import):
+                bound = alias.name if alias.asname else name
+                if sys.modules.get(bound) is value and _is_importable(alias.name):
+                    yield f"import {ast.unparse(alias)}\n"
+            elif _is_importable(module := _absolute(node, user)) and _attribute(module, alias.name) is value:
+                yield f"from {module} import {ast.unparse(alias)}\n"
+
+
+def _absolute(node: ast.ImportFrom, user: _Definition) -> str:
+    """The module of a `from … import`, of a relative one too; empty if that leads nowhere."""
+    module = node.module or ""
+    if not node.level:
+        return module
+    try:
+        return importlib.util.resolve_name("." * node.level + module, user.globals.get("__package__"))
+    except ImportError:
+        return ""
+
+
+def _attribute(module: str, name: str) -> Any:
+    return getattr(sys.modules.get(module), name, _MISSING)
+
+
+def _library_import(function: Any) -> str:
+    """The statement that imports a function of a library, whose data is its own business; else nothing."""
+    if not _is_function(function) or not _is_library(function.__module__):
+        return ""
+    named = _attribute(function.__module__, function.__qualname__) is function
+    return f"from {function.__module__} import {function.__name__}\n" if named else ""
+
+
+def _is_importable(module: str) -> bool:
+    """Whether a cell can have a module: it is of the standard library or of an installed distribution."""
+    if module not in sys.modules:
+        return False
+    root = module.partition(".")[0]
+    if root in _NEVER_IN_CELLS or _is_library(module):
+        return root not in _NEVER_IN_CELLS
+    names, sources = _editable()
+    return root.lower() in names or any(_place(module).is_relative_to(source) for source in sources)
+
+
+def _is_library(module: str) -> bool:
+    """Whether a module lies where Python or an installer put it.
+
+    Its name does not tell: pytest's importlib mode calls the file `platform/test_it.py` of a project
+    `platform.test_it`, and some distributions have installed a package `tests`.
+    """
+    root, place = module.partition(".")[0], _place(module)
+    if root in _NEVER_IN_CELLS or module not in sys.modules:
+        return False
+    in_python = place == Path() or place.is_relative_to(Path(os.__file__).parent)
+    return (root in sys.stdlib_module_names and in_python) or _is_in_site(place)
+
+
+def _place(module: str) -> Path:
+    """The file of a loaded module, or a folder of its package; an empty path if it is built into Python."""
+    loaded = sys.modules.get(module)
+    return Path(getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), ""))
+
+
+def _is_in_site(place: object) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(str(place)).parts)
+
+
+@functools.lru_cache(maxsize=1)
+def _editable() -> tuple[frozenset[str], tuple[Path, ...]]:
+    """The top-level names of distributions that are installed from a checkout, and their `src` folders.
+
+    Not every installer lists the names; then the distribution's own is taken, and all that is in `src`. A
+    checkout without `src` says nothing of what is in it: the tests are there too.
+    """
+    names: set[str] = set()
+    sources = []
+    for distribution in importlib.metadata.distributions():
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable") or not _is_in_site(distribution.locate_file("")):
+            listed = distribution.read_text("top_level.txt") or str(distribution.name).replace("-", "_")
+            names.update(listed.lower().split())
+            sources.append(Path(url2pathname(urlsplit(origin.get("url", "")).path), "src"))
+    return frozenset(names), tuple(sources)
+
+
+def _home(value: Any) -> str:
+    """The top-level package that a value says it is from."""
+    module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+    return str(module).partition(".")[0]
+
+
+def _why_not(name: str, value: Any) -> str:
+    """Why a module's value cannot travel, and what to do."""
+    if _home(value) in _NEVER_IN_CELLS:
+        return f"{name!r} of {_home(value).strip('_')!r}, which no cell has: do without it in this function"
+    if isinstance(value, types.ModuleType):
+        return (
+            f"the module {value.__name__!r}, which belongs to neither the standard library nor an installed "
+            "distribution: import functions from it by name, and they travel along"
+        )
+    kind = f"the class {value.__qualname__}" if isinstance(value, type) else f"an object of {type(value)!r}"
+    return f"{name!r}, {kind}: only modules, functions and plain data travel; make it inside the function"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two functions that use these two under one name can share it."""
+    return one is other or (_is_plain(one) and _is_plain(other) and _literal(one) == _literal(other))
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        plain.pack(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _literal(value: Any) -> str:
+    """An expression for plain data; `repr` gives none for nan, inf, an empty set and very long integers."""
+    kind = type(value)
+    if kind is int:
+        return repr(value) if value.bit_length() <= plain.MAX_BITS else hex(value)
+    if kind is float:
+        return repr(value) if math.isfinite(value) else f"float('{value}')"
+    if kind is complex:
+        return f"complex({_literal(value.real)}, {_literal(value.imag)})"
+    if kind is dict:
+        return "{" + ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items()) + "}"
+    if kind in {list, tuple, set, frozenset}:
+        items = f"[{', '.join(map(_literal, value))}]"
+        return items if kind is list else f"{kind.__name__}({items})"
+    return repr(value)

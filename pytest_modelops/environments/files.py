@@ -1,4 +1,4 @@
-"""Files that several processes share: read whole or not at all, written at once, locked while something is made."""
+"""Files that several processes share: read whole or not at all, written at once, and locks on them."""
 
 from __future__ import annotations
 

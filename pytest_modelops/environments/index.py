@@ -1,6 +1,7 @@
 """Which package index uv is to ask: the one that the user's uv or pip is configured for.
 
-uv finds its own configuration by itself; pip's, which it ignores, is translated into uv's variables. Asks no index.
+uv finds its own configuration by itself; pip's, which it ignores, is translated into uv's variables. Asks no
+index.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def configured_index(
 
     Args:
         rootdir: where uv looks for a project's configuration, in it and above.
+        environ: the host's variables.
         prefix: of the Python whose pip is meant.
         root: of the file system, for tests.
     """
@@ -76,8 +78,6 @@ def _fingerprint(decides: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# --- uv -----------------------------------------------------------------------------------------------------------
-
 _UV_INDEX = (
     *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"),
     *("UV_FIND_LINKS", "UV_NO_INDEX"),
@@ -88,8 +88,8 @@ _UV_CHOICE = ("UV_INDEX_STRATEGY", "UV_EXCLUDE_NEWER")
 def _uv_tables(rootdir: Path, environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, Any]]:
     """What uv reads: a project's file, the user's and the system's, each as the table that matters.
 
-    Source: https://docs.astral.sh/uv/concepts/configuration-files/. A file that is no TOML counts as empty; uv
-    will say so itself.
+    Source: https://docs.astral.sh/uv/concepts/configuration-files/. A file that is no TOML counts as empty;
+    uv will say so itself.
     """
     if _true(environ.get("UV_NO_CONFIG", "")):
         return
@@ -133,11 +133,8 @@ def _home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME") or Path.home())
 
 
-# --- pip ----------------------------------------------------------------------------------------------------------
-
-
 def _pip_files(environ: Mapping[str, str], prefix: Path, root: Path) -> Sequence[Path]:
-    """pip's configuration files, later ones going before earlier ones.
+    """The configuration files of pip, later ones going before earlier ones.
 
     Source: https://pip.pypa.io/en/stable/topics/configuration/ and pip's `_internal/configuration.py`.
     """
@@ -158,7 +155,7 @@ def _pip_files(environ: Mapping[str, str], prefix: Path, root: Path) -> Sequence
 
 
 def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str]:
-    """pip's options by their long names, as `pip install` would have them. Empty values do not count."""
+    """The options of pip by their long names, as `pip install` would have them. Empty values do not count."""
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for file in _pip_files(environ, prefix, root):
         parser = configparser.RawConfigParser()
@@ -178,10 +175,10 @@ def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[s
 
 
 def _translate(options: Mapping[str, str], rootdir: Path) -> dict[str, str]:
-    """pip's options as uv's variables.
+    """The options of pip as variables of uv.
 
-    pip passes over a local folder that is not there with a warning, uv stops at it: such ones are dropped. Not so
-    the main index, without which uv would ask pypi.org.
+    pip passes over a local folder that is not there with a warning, uv stops at it: such ones are dropped.
+    Not so the main index, without which uv would ask pypi.org.
     """
     extra = _existing(options.get("extra-index-url", ""), rootdir)
     translated = {
@@ -216,7 +213,7 @@ def _true(text: str) -> bool:
 
 
 def _whole_seconds(text: str) -> str:
-    """pip takes fractions of a second, uv does not."""
+    """Whole seconds: pip takes fractions of a second, uv does not."""
     try:
         return str(math.ceil(float(text)))
     except ValueError:

@@ -1,7 +1,7 @@
 """Finds the Python that a cell was asked for among those of this machine, or has uv get it.
 
-No file name is believed: each candidate is run and tells what it is, for behind a name may stand a shim that only
-prints advice, another version, another implementation, or nothing that runs.
+No file name is believed: each candidate is run and tells what it is, for behind a name may stand a shim that
+only prints advice, another version, another implementation, or nothing that runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from packaging.version import Version
@@ -77,7 +77,7 @@ class Interpreters:
         self._answers: dict[PythonVersion, Interpreter | str] = {}
 
     def find(self, version: PythonVersion, *, deadline: Deadline, progress: Progress) -> Interpreter:
-        """The newest patch of the version asked for, CPython with a GIL; uv gets it if there is none and it may.
+        """The newest patch of what is asked for, CPython with a GIL; uv gets it if there is none and it may.
 
         Raises:
             Unavailable: there is none; the message says what there is, and the command that gets it.
@@ -92,30 +92,34 @@ class Interpreters:
 
     def _search(self, version: PythonVersion, deadline: Deadline, progress: Progress) -> Interpreter | str:
         name = f"python{version.release[0]}.{version.release[1]}"
-        folders = list(self._folders(deadline))
-        if found := self._newest(version, (folder / name for folder in folders), deadline):
-            return found
+        places = self._places(deadline)
+        folders = dict.fromkeys(folder for found in places.values() for folder in found if folder.is_dir())
+        if interpreter := self._newest(version, (folder / name for folder in folders), deadline):
+            return interpreter
         progress(f"there is no Python {version} here; uv is asked for it")
         try:
             return self._download(version, name, deadline)
         except UvFailed as error:
             every = (path for folder in folders for path in sorted(folder.glob("python3.*")))
-            there = {self.ask(path, deadline) for path in every if _NAME.fullmatch(path.name)} - {None}
-            versions = sorted({one.version for one in there if one})
+            told = (self.ask(path, deadline) for path in every if _NAME.fullmatch(path.name))
+            there = sorted({interpreter.version for interpreter in told if interpreter})
             return (
-                f"There is no Python {version} on this machine, only {', '.join(map(str, versions)) or 'none'}; "
-                f"looked for {name} in {', '.join(map(str, folders))}.\n"
-                f"uv did not get it: {error}\nGet it with: uv python install {version}"
+                f"There is no Python {version} on this machine. Get it with: uv python install {version}\n"
+                f"Looked for {name} in {', '.join(places)}; there is {', '.join(map(str, there))}.\n"
+                f"uv did not get it: {error}"
             )
 
-    def _folders(self, deadline: Deadline) -> Iterator[Path]:
-        """Folders of executables: of this Python, of uv's and pyenv's, and those of PATH."""
+    def _places(self, deadline: Deadline) -> dict[str, list[Path]]:
+        """Folders of executables, by how they are told to people."""
         managed = Path(self._uv("python", "dir", deadline=deadline).stdout.strip())
-        pyenv = Path(self._environ.get("PYENV_ROOT") or Path(self._environ.get("HOME", "~"), ".pyenv"))
-        path = (Path(part) for part in self._environ.get("PATH", "").split(":") if part)
-        patterns = (managed.glob("*/bin"), pyenv.expanduser().glob("versions/*/bin"), path)
-        known = [self._prefix / "bin", *(folder for folders in patterns for folder in folders)]
-        yield from dict.fromkeys(folder for folder in known if folder.is_dir())
+        home = Path(self._environ.get("HOME") or Path.home())
+        pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
+        return {
+            f"{self._prefix}/bin": [self._prefix / "bin"],
+            f"{managed}/*/bin": sorted(managed.glob("*/bin")),
+            f"{pyenv}/*/bin": sorted(pyenv.glob("*/bin")),
+            "PATH": [Path(part) for part in self._environ.get("PATH", "").split(":") if part],
+        }
 
     def _newest(
         self, version: PythonVersion, candidates: Iterable[Path], deadline: Deadline
@@ -125,7 +129,7 @@ class Interpreters:
         return max(fit, key=lambda interpreter: interpreter.version, default=None)  # the first of equal ones
 
     def ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
-        """What an interpreter tells of itself, or `None` when it is of no use; that of a venv tells of its base."""
+        """What an interpreter tells, `None` if it is of no use. That of a venv tells of its base."""
         deadline.check("looking for a Python")
         real = path.resolve()
         if real not in self._told:
@@ -158,13 +162,15 @@ class Interpreters:
     def _download(self, version: PythonVersion, name: str, deadline: Deadline) -> Interpreter:
         """Have uv make an environment, for which it gets what it lacks if its settings let it.
 
-        `uv python install` would not heed `python-downloads = "manual"`. Without a PATH uv looks only at its own
-        Pythons, so a shim that does not run cannot stop it.
+        `uv python install` would not heed `python-downloads = "manual"`. Without a PATH uv looks only at its
+        own Pythons, so a shim that does not run cannot stop it.
         """
         with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
             made = Path(folder, "environment")
             arguments = ("venv", "--no-project", "--python", str(version), str(made))
-            finished = self._uv(*arguments, env={"PATH": ""}, deadline=deadline)
+            # By itself uv tries four times, for 10 s, before it says that there is no way out.
+            settings = {"PATH": "", "UV_HTTP_RETRIES": self._uv.variables.get("UV_HTTP_RETRIES", "1")}
+            finished = self._uv(*arguments, env=settings, deadline=deadline)
             found = self._newest(version, [(made / "bin" / name).resolve()], deadline)
         if found is None:
             raise UvFailed(f"what it made is no CPython {version} with a GIL", finished.stderr)

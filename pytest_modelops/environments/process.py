@@ -9,8 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import IO
 
-from pytest_modelops.environments.base import Environment
-from pytest_modelops.environments.commands import KeptProcess, KeptProcesses
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress
+from pytest_modelops.environments.commands import Commands, KeptProcess, KeptProcesses
+from pytest_modelops.environments.local import Environments
+from pytest_modelops.matrix.cell import Cell, Versions
+from pytest_modelops.matrix.versions import Releases
 
 _FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """The only variables of the host that a cell gets; all else in it is made for it."""
@@ -110,3 +114,53 @@ class ProcessStage:
     def logs(self) -> Mapping[str, Path]:
         """Log by process name."""
         return {name: process.log for name, process in self._started.items()}
+
+
+class ProcessBackend:
+    """Local environments, and stages on this machine (see `base.Backend`).
+
+    Args:
+        cache: folder of what is kept between runs.
+        folder: of this run, in which each cell gets one of its own.
+    """
+
+    name = "process"
+
+    def __init__(self, *, spec: EnvironmentSpec, cache: Path, fresh: bool, folder: Path) -> None:
+        self._cache = cache
+        self._folder = folder
+        self._commands = Commands(folder / f"commands-{os.getpid()}")
+        self._environments = Environments(
+            spec, cache=cache, fresh=fresh, run=self._commands, session=folder.name
+        )
+
+    @property
+    def releases(self) -> Releases:
+        """Of the index that the user's uv or pip is configured for."""
+        return self._environments.releases
+
+    def describe(self) -> str:
+        """For pytest's header."""
+        return f"{self.name} backend, cache {self._cache}"
+
+    def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
+        """A solution for these versions."""
+        return self._environments.resolve(versions, deadline=deadline, progress=progress)
+
+    def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
+        """A virtual environment in the cache."""
+        return self._environments.install(lock, deadline=deadline, progress=progress)
+
+    def stage(self, cell: Cell) -> ProcessStage:
+        """A folder of its own for the cell, and a keeper."""
+        folder = self._folder / cell.id
+        number = 1
+        while folder.exists():  # a cell that is started again keeps the logs of the first time
+            number += 1
+            folder = self._folder / f"{cell.id}-{number}"
+        return ProcessStage(folder)
+
+    def close(self) -> None:
+        """End what the host still runs, and let go of the environments."""
+        self._commands.close()
+        self._environments.close()

@@ -1,12 +1,12 @@
 """Which releases of Dask the index has, asked through uv and remembered for when no index answers.
 
-A release counts when dask and distributed both have it. Yanked ones, and pre-releases, count only when they are
-asked for by their exact version, as with pip.
+A release counts when dask and distributed both have it. Yanked ones, and pre-releases, count only when they
+are asked for by their exact version, as with pip.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -28,16 +28,16 @@ _SECONDS = 60.0
 """For one question; uv needs 0.06 s with its HTTP cache, and 10 s to give up on a server that is silent."""
 
 
-def as_of_options(as_of: datetime.date | None) -> tuple[str, ...]:
-    """uv's options to resolve as at the end of that day, UTC: a bare date would mean the machine's time zone."""
+def as_of_options(as_of: dt.date | None) -> tuple[str, ...]:
+    """Options to resolve as at the end of that day, UTC; a bare date would be in the machine's time zone."""
     if as_of is None:
         return ()
-    return "--exclude-newer", f"{as_of + datetime.timedelta(days=1)}T00:00:00Z"
+    return "--exclude-newer", f"{as_of + dt.timedelta(days=1)}T00:00:00Z"
 
 
-def is_settled(as_of: datetime.date | None) -> bool:
+def is_settled(as_of: dt.date | None) -> bool:
     """Whether answers as of that day can no longer change."""
-    return as_of is not None and as_of < datetime.datetime.now(datetime.timezone.utc).date()
+    return as_of is not None and as_of < dt.datetime.now(dt.timezone.utc).date()
 
 
 def undated(output: str) -> str:
@@ -62,7 +62,7 @@ class UvReleases:
         *,
         fingerprint: str,
         memory: Path,
-        as_of: datetime.date | None = None,
+        as_of: dt.date | None = None,
         packages: Sequence[str] = PACKAGES,
     ) -> None:
         self._uv = uv
@@ -137,7 +137,7 @@ class UvReleases:
         return bool(found)
 
     def _remembering(self, question: str, ask: Callable[[list[Version]], list[Version]]) -> list[Version]:
-        """Answer from the index, or with what is remembered where it is silent or could not say anything else."""
+        """Answer from the index; with what is remembered if it is silent or could say nothing else."""
         if question in self._asked:
             return self._asked[question]
         old = self._recall().get("answers", {}).get(question)
@@ -148,10 +148,10 @@ class UvReleases:
             except NoIndex:
                 if not known:
                     raise
-                day = datetime.date.fromisoformat(old["day"])
+                day = dt.date.fromisoformat(old["day"])
                 self._notes[f"the index did not answer; {question} is {known[-1]} as of {day}"] = None
             else:
-                day = datetime.datetime.now(datetime.timezone.utc).date()
+                day = dt.datetime.now(dt.timezone.utc).date()
                 self._remember({question: {"versions": list(map(str, known)), "day": str(day)}}, known)
         self._asked[question] = known
         return known
@@ -177,8 +177,8 @@ class UvReleases:
         except NoSolution as error:
             if file := undated(error.output):
                 raise WrongInput(
-                    f"as-of = {self._as_of}: the configured index gives no upload time for {file}, so it cannot "
-                    "tell what it had that day; leave as-of out, or use an index that does (pypi.org)"
+                    f"as-of = {self._as_of}: the configured index gives no upload time for {file}, so it "
+                    "cannot tell what it had that day; leave as-of out, or use an index that can (pypi.org)"
                 ) from error
             return set()
         except UvFailed as error:
@@ -202,7 +202,7 @@ class UvReleases:
 
 
 _FAR_AHEAD = "3.99"
-"""A Python that no `requires-python` keeps out: whether a Dask installs on the cell's is for `resolve` to say."""
+"""A Python that no `requires-python` keeps out: what installs on the cell's is for `resolve` to say."""
 
 
 def _and(*limits: str) -> str:

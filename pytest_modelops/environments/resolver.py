@@ -1,13 +1,12 @@
 """From versions and requirements to a lock: what exactly goes into an environment.
 
-A lock is kept under everything that it depends on. The index is part of that, and so is the day: a lock as of a
-day that is over stays good, any other is asked for anew when it is a day old.
+A lock is kept under everything that it depends on, the index included. One as of a day that is over stays
+good; any other is asked for anew when it is a day old.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
+import datetime as dt
 import hashlib
 import json
 import re
@@ -42,7 +41,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TRUSTED_FOR = datetime.timedelta(hours=24)
+TRUSTED_FOR = dt.timedelta(hours=24)
 """How long a lock is believed that may come out differently tomorrow."""
 
 
@@ -109,7 +108,7 @@ class Resolver:
             interpreter=str(interpreter.path),
             requirements=remembered["requirements"],
             packages={name: Version(text) for name, text in remembered["packages"].items()},
-            resolved=datetime.datetime.fromisoformat(remembered["resolved"]),
+            resolved=dt.datetime.fromisoformat(remembered["resolved"]),
             note=remembered["note"],
         )
 
@@ -147,7 +146,7 @@ class Resolver:
     def _is_trusted(self, remembered: Mapping[str, Any]) -> bool:
         if self._fresh:
             return bool(remembered["session"] == self._session)
-        age = _now() - datetime.datetime.fromisoformat(remembered["resolved"])
+        age = _now() - dt.datetime.fromisoformat(remembered["resolved"])
         return is_settled(self._spec.as_of) or age < TRUSTED_FOR
 
     def _solve(
@@ -236,5 +235,5 @@ def _of_file(url: str) -> Version | None:
         return None
 
 
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)

@@ -40,7 +40,7 @@ class Runner(Protocol):
     def __call__(
         self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
     ) -> Finished:
-        """Run it, without stdin; raises `TimedOut` at the deadline and `CheckFailed` if it cannot be started."""
+        """Run it, without stdin. Raises `TimedOut`, or `CheckFailed` if it cannot be started."""
 
 
 class UvFailed(CheckFailed):
@@ -108,8 +108,8 @@ class Uv:
 
     Args:
         rootdir: where uv looks for its configuration.
-        settings: variables that are needed besides the host's, such as a translated `pip.conf`; what the host says
-            to uv itself goes before them.
+        settings: variables that are needed besides the host's, such as a translated `pip.conf`; what the host
+            says to uv itself goes before them.
         environ: the host's variables.
         binary: path of uv; that of the `uv` package if `None`.
     """
@@ -150,8 +150,8 @@ class Uv:
             return finished
         failure = _failure(finished)
         if isinstance(failure, NoAnswer):
-            # uv tries four times within 6 to 10 s. A server that was silent through that is asked once from then
-            # on, or a run of many cells would spend most of its time on it.
+            # uv tries four times within 6 to 10 s. A server that was silent through that is asked once from
+            # then on, or a run of many cells would spend most of its time on it.
             self.variables["UV_HTTP_RETRIES"] = "0"
         raise failure
 
@@ -201,8 +201,8 @@ _MOST_LINES = 40
 def _essence(output: str) -> list[str]:
     """The lines from where uv tells its error on, without progress, warnings and its marks.
 
-    uv 0.13 writes `error:` and `cause:`, earlier ones `×` and `╰─▶`, or `error:` and `Caused by:`; what follows
-    on such a line is indented by nine columns at most.
+    uv 0.13 writes `error:` and `cause:`, earlier ones `×` and `╰─▶`, or `error:` and `Caused by:`; what
+    follows on such a line is indented by nine columns at most.
     """
     lines = output.splitlines()
     start = next((number for number, line in enumerate(lines) if _FIRST.match(line)), 0)

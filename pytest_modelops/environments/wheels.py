@@ -1,4 +1,4 @@
-"""Local requirements: a project's folder becomes a wheel, built from a copy and kept by the content of its sources.
+"""Local requirements: a project's folder becomes a wheel, built from a copy of its sources and kept.
 
 Building in place would write `build/` and `*.egg-info` into the user's sources.
 """
@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ from packaging.utils import parse_wheel_filename
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress
-from pytest_modelops.environments.files import CACHE_TAG, locked
+from pytest_modelops.environments.files import CACHE_TAG, locked, read_json, write_json
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.uv import Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
@@ -79,19 +80,22 @@ class Wheels:
         return f"{parse_wheel_filename(file.name)[0]}{local.extras} @ {file.as_uri()}", digest
 
     def _build(self, project: Path, interpreter: Interpreter, deadline: Deadline, progress: Progress) -> Path:
-        digest = hashlib.sha256(
-            f"{_hash_sources(project)} {interpreter.version} {interpreter.platform}".encode()
-        ).hexdigest()
-        home = self._folder / digest[:32]
-        with locked(self._folder / f"{digest[:32]}.lock", deadline, f"the wheel of {project}"):
-            if not (kept := sorted(home.glob("*.whl"))):
+        """The project's wheel. Sources that make an equal one share it: a changed test changes nothing."""
+        made_by = f"{_hash_sources(project)} {interpreter.version} {interpreter.platform}"
+        scratch = self._folder / hashlib.sha256(made_by.encode()).hexdigest()[:32]
+        known = scratch.with_suffix(".json")
+        with locked(scratch.with_suffix(".lock"), deadline, f"the wheel of {project}"):
+            kept = self._folder / (read_json(known) or "none")
+            if not kept.is_file():
                 progress(f"building a wheel of {project}")
-                shutil.rmtree(home, ignore_errors=True)  # what a build left that was killed
-                kept = [self._build_copy(project, home, interpreter, deadline)]
-        return kept[0]
+                kept = self._build_copy(project, scratch, interpreter, deadline)
+                write_json(known, str(kept.relative_to(self._folder)))
+            os.utime(kept.parent)  # what is not used for long is removed
+        return kept
 
-    def _build_copy(self, project: Path, home: Path, interpreter: Interpreter, deadline: Deadline) -> Path:
-        copy, out = home / "sources" / project.name, home / "out"
+    def _build_copy(self, project: Path, scratch: Path, interpreter: Interpreter, deadline: Deadline) -> Path:
+        copy, out = scratch / "sources" / project.name, scratch / "out"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
         try:
             for file in _sources(project):
                 (copy / file).parent.mkdir(parents=True, exist_ok=True)
@@ -101,12 +105,15 @@ class Wheels:
             where = ("--out-dir", str(out), "--python", str(interpreter.path))
             self._uv("build", "--wheel", *where, str(copy), deadline=deadline)
             [wheel] = out.glob("*.whl")
-            return wheel.replace(home / wheel.name)
+            kept = self._folder / _hash_wheel(wheel) / wheel.name
+            if not kept.exists():
+                kept.parent.mkdir(exist_ok=True)
+                wheel.replace(kept)
         except UvFailed as error:
-            raise UvFailed(f"could not build a wheel of {project}: {error}", error.output) from error
+            raise type(error)(f"could not build a wheel of {project}: {error}", error.output) from error
         finally:
-            shutil.rmtree(home / "sources", ignore_errors=True)
-            shutil.rmtree(out, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+        return kept
 
 
 _NO_SOURCE = {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".eggs", "node_modules"}
@@ -114,7 +121,7 @@ _NO_SOURCE_AT_TOP = {"build", "dist"}
 
 
 def _sources(project: Path) -> Iterator[Path]:
-    """Every file that a build may read, relative to the project: no results of builds, environments or caches.
+    """Every file that a build may read, relative to the project; no build results, environments or caches.
 
     Links are followed, a folder that was seen is not entered again.
     """
@@ -153,12 +160,19 @@ def _hash_sources(project: Path) -> str:
 
 
 def _versioned_by_git(project: Path) -> bool:
-    """Whether the project's version comes from git (setuptools-scm, hatch-vcs, versioneer, …), as far as seen."""
+    """Whether the project's version seems to come from git (setuptools-scm, hatch-vcs, versioneer, …)."""
     if not (project / ".git").is_dir():
         return False
     told = (project / name for name in ("pyproject.toml", "setup.py", "setup.cfg"))
     words = " ".join(path.read_text(errors="replace") for path in told if path.is_file())
     return re.search(r"scm|vcs|versioneer|versioningit|dunamai", words) is not None
+
+
+def _hash_wheel(wheel: Path) -> str:
+    """By what is in it, not by when it was packed."""
+    with zipfile.ZipFile(wheel) as archive:
+        members = sorted((info.filename, info.CRC, info.external_attr) for info in archive.infolist())
+    return hashlib.sha256(repr(members).encode()).hexdigest()[:32]
 
 
 def _hash_file(file: Path) -> str:

@@ -141,7 +141,7 @@ def test_odd_values_do_not_cost_the_report() -> None:
                 nan=math.nan,
                 infinite=[math.inf, (-math.inf, 1.5)],
                 path=Path("/a"),
-                keys={1: True, None: "x"},
+                keys={1: True, None: "x", "caf\udce9": 2},
                 bytes_of_a_process="caf\udce9",
             )
         )
@@ -150,7 +150,7 @@ def test_odd_values_do_not_cost_the_report() -> None:
         "nan": None,
         "infinite": [None, [None, 1.5]],
         "path": "/a",
-        "keys": {"1": True, "None": "x"},
+        "keys": {"1": True, "None": "x", r"caf\udce9": 2},
         "bytes_of_a_process": r"caf\udce9",
     }
 

@@ -111,7 +111,8 @@ def test_a_specifier_is_nothing_else_and_no_keyword_is_offered(text: str) -> Non
     with pytest.raises(ValueError, match="not a Dask version") as raised:
         parse_specifier(text)
     assert str(raised.value) == (
-        f"{text!r} is not a Dask version; write a release such as 2024.10.0, or a range such as >=2024.8,<2025"
+        f"{text!r} is not a Dask version; write a release such as 2024.10.0, or a range such as "
+        ">=2024.8,<2025"
     )
 
 

@@ -1,0 +1,137 @@
+"""The environments of this machine, from one hand: releases, locks, and what is installed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress
+from pytest_modelops.environments.cache import EnvironmentCache
+from pytest_modelops.environments.files import mark_as_cache
+from pytest_modelops.environments.index import configured_index
+from pytest_modelops.environments.interpreters import Interpreters
+from pytest_modelops.environments.releases import PACKAGES, UvReleases
+from pytest_modelops.environments.resolver import Resolver
+from pytest_modelops.environments.uv import Runner, Uv
+from pytest_modelops.errors import CheckFailed, Unavailable
+from pytest_modelops.matrix.cell import Versions
+
+
+class Environments:
+    """Makes environments for versions, with uv.
+
+    Args:
+        cache: folder for everything that is kept; several sessions may share it.
+        fresh: trust nothing that an earlier session left.
+        session: an id that all processes of this pytest run share, xdist's workers too.
+        environ: the host's variables.
+        packages: what has the cell's release in every environment.
+    """
+
+    def __init__(
+        self,
+        spec: EnvironmentSpec,
+        *,
+        cache: Path,
+        fresh: bool,
+        run: Runner,
+        session: str,
+        environ: Mapping[str, str] = os.environ,
+        packages: Sequence[str] = PACKAGES,
+    ) -> None:
+        mark_as_cache(cache)
+        index = configured_index(spec.rootdir, environ=environ)
+        uv = Uv(run, rootdir=spec.rootdir, settings=index.variables, environ=environ)
+        self.index = index.source
+        self.releases = UvReleases(
+            uv,
+            fingerprint=index.fingerprint,
+            memory=cache / "releases.json",
+            as_of=spec.as_of,
+            packages=packages,
+        )
+        self._interpreters = Interpreters(run, uv, environ=environ)
+        self._resolver = Resolver(
+            spec,
+            cache=cache,
+            uv=uv,
+            interpreters=self._interpreters,
+            fingerprint=index.fingerprint,
+            fresh=fresh,
+            session=session,
+            packages=packages,
+        )
+        self._environments = EnvironmentCache(cache, run=run, uv=uv, fresh=fresh, session=session)
+
+    def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
+        """Find a solution for these versions (see `Backend.resolve`)."""
+        if versions.as_is:
+            return installed_here(versions)
+        return self._resolver.resolve(versions, deadline=deadline, progress=progress)
+
+    def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
+        """Build the lock's environment, or find and verify it (see `Backend.install`)."""
+        if lock.versions.as_is:
+            return Environment(
+                python=lock.interpreter,
+                lock=lock,
+                reused=True,
+                seconds=0.0,
+                location=f"{sys.prefix} (this interpreter)",
+            )
+        interpreter = self._interpreters.ask(Path(lock.interpreter), deadline)
+        if interpreter is None:
+            raise Unavailable(f"{lock.interpreter}, for which {lock.versions} was resolved, is gone")
+        return self._environments.install(lock, interpreter, deadline=deadline, progress=progress)
+
+    def close(self) -> None:
+        """Let go of the environments; they stay in the cache."""
+        self._environments.close()
+
+
+def installed_here(versions: Versions) -> Lock:
+    """What of dask and distributed, and all that they need, is installed beside this interpreter.
+
+    Raises:
+        CheckFailed: something that they need is missing.
+    """
+    packages: dict[str, Version] = {}
+    wanted = [(Requirement(name), "pytest-modelops") for name in PACKAGES]
+    seen = set()
+    while wanted:
+        requirement, parent = wanted.pop()
+        name = canonicalize_name(requirement.name)
+        asked = (name, frozenset(requirement.extras))
+        if asked in seen:
+            continue
+        seen.add(asked)
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            raise CheckFailed(
+                f"{parent} needs {requirement}, which is not installed beside {sys.executable}"
+            ) from None
+        packages[name] = Version(found.version)
+        for line in found.requires or ():
+            needed = Requirement(line)
+            extras = requirement.extras or {""}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                wanted.append((needed, name))
+    return Lock(
+        versions=versions,
+        python=Version(platform.python_version().rstrip("+")),  # a development build has a + at its end
+        interpreter=sys.executable,
+        requirements="".join(f"{name}=={version}\n" for name, version in sorted(packages.items())),
+        packages=packages,
+        resolved=dt.datetime.now(dt.timezone.utc),
+    )

@@ -1,0 +1,185 @@
+"""Reads back what an environment really holds. Nothing here believes what an installer said.
+
+After a build all is compared with what the packages themselves record, content included. What was found is
+kept, and on reuse files are compared with that by size and time: it has to be fast.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Lock
+from pytest_modelops.environments.uv import Runner
+from pytest_modelops.errors import CheckFailed, TimedOut
+
+_QUESTION = "import json, sys; print(json.dumps([list(sys.version_info[:3]), sys.version, sys.prefix]))"
+_ANSWER_SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What was found in an environment when it was built.
+
+    Attributes:
+        build: `sys.version` of its Python.
+        top: names in `site-packages`.
+        files: size in bytes and time in whole seconds (archives keep no more) of each recorded file, by its
+            path relative to the environment.
+    """
+
+    build: str
+    top: tuple[str, ...]
+    files: Mapping[str, tuple[int, int]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Facts:
+        """The inverse of `to_json`."""
+        files = {path: (size, time) for path, (size, time) in plain["files"].items()}
+        return cls(build=plain["build"], top=tuple(plain["top"]), files=files)
+
+
+class Untrue(CheckFailed):
+    """An environment is not what it should be; the message says in what."""
+
+
+def python_of(folder: Path) -> Path:
+    """The interpreter of a virtual environment (POSIX)."""
+    return folder / "bin" / "python"
+
+
+def read_back(folder: Path, lock: Lock, run: Runner, deadline: Deadline) -> Facts:
+    """Compare a new environment with its lock and with its packages' own records.
+
+    Raises:
+        Untrue: something differs.
+        TimedOut: the deadline passed.
+    """
+    build = _ask_python(folder, lock, run, deadline)
+    site = _site_packages(folder, lock)
+    _compare_packages(site, lock)
+    claims = collections.defaultdict(list)
+    for record in sorted(site.glob("*.dist-info/RECORD")):
+        with record.open(newline="", encoding="utf-8") as lines:
+            for name, digest, size in csv.reader(lines):
+                if not name.endswith(".pyc"):  # they are compiled anew
+                    claims[os.path.normpath(site / name)].append((digest, size))
+    files = {os.path.relpath(path, folder): _compare_file(Path(path), claims[path]) for path in claims}
+    files["pyvenv.cfg"] = _size_and_time(folder / "pyvenv.cfg")
+    return Facts(build=build, top=_top(site), files=files)
+
+
+def verify(folder: Path, lock: Lock, facts: Facts, run: Runner, deadline: Deadline) -> None:
+    """Compare an environment with its lock and with what was found when it was built; at most 0.15 s.
+
+    Raises:
+        Untrue: something differs.
+        TimedOut: the deadline passed.
+    """
+    if _ask_python(folder, lock, run, deadline) != facts.build:
+        raise Untrue("its Python was built anew since")
+    site = _site_packages(folder, lock)
+    _compare_packages(site, lock)
+    for path, expected in facts.files.items():
+        if _size_and_time(folder / path) != tuple(expected):
+            raise Untrue(f"{path} was changed")
+    if _top(site) != facts.top:
+        differing = ", ".join(sorted(set(_top(site)) ^ set(facts.top)))
+        raise Untrue(f"site-packages has other entries than when it was built: {differing}")
+
+
+def _ask_python(folder: Path, lock: Lock, run: Runner, deadline: Deadline) -> str:
+    """Have the environment's Python tell where and what it is; returns `sys.version`."""
+    python = python_of(folder)
+    limit = deadline.at_most(_ANSWER_SECONDS)
+    try:
+        finished = run([str(python), "-I", "-c", _QUESTION], env={}, cwd=folder, deadline=limit)
+        release, build, prefix = json.loads(finished.stdout)
+    except TimedOut as error:
+        deadline.check("asking the environment's Python for its version")
+        raise Untrue(f"its Python does not answer: {error}") from error
+    except (CheckFailed, OSError, ValueError) as error:
+        raise Untrue(f"its Python does not run ({error})") from error
+    if tuple(release) != lock.python.release:
+        raise Untrue(f"its Python is {'.'.join(map(str, release))}, not {lock.python}")
+    if Path(prefix).resolve() != folder.resolve():
+        raise Untrue(f"its Python believes to be in {prefix}")
+    return str(build)
+
+
+def _site_packages(folder: Path, lock: Lock) -> Path:
+    return folder / "lib" / f"python{lock.python.major}.{lock.python.minor}" / "site-packages"
+
+
+def _top(site: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in site.iterdir() if path.name != "__pycache__"))
+
+
+def _compare_packages(site: Path, lock: Lock) -> None:
+    """Compare names and versions, as told by the packages' metadata, with the lock: all of it and no more."""
+    found = dict(_metadata(path) for path in site.glob("*.dist-info"))
+    wanted = {name: str(version) for name, version in lock.packages.items()}
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise Untrue(f"{name} is {found.get(name, 'missing')}, the lock says {wanted.get(name, 'none')}")
+
+
+def _metadata(dist_info: Path) -> tuple[str, str]:
+    """Canonical name and version of an installed package; of its metadata only the head is read.
+
+    Source: https://packaging.python.org/en/latest/specifications/core-metadata/.
+    """
+    head: dict[str, str] = {}
+    try:
+        with (dist_info / "METADATA").open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.isspace():
+                    break
+                key, _, value = line.partition(":")
+                head.setdefault(key.lower(), value.strip())
+        return canonicalize_name(head["name"]), str(Version(head["version"]))
+    except (OSError, KeyError, InvalidVersion):
+        return dist_info.name, "unreadable"
+
+
+def _compare_file(file: Path, claims: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    """Compare a file with its hash and size in the RECORDs that name it; returns its size and time.
+
+    Packages that bring the same file, such as `tests/__init__.py`, overwrite each other: one must be right.
+    Source: https://packaging.python.org/en/latest/specifications/recording-installed-packages/.
+    """
+    found = _size_and_time(file)
+    content = file.read_bytes()
+    for digest, size in claims:
+        algorithm, _, expected = digest.partition("=")
+        actual = hashlib.new(algorithm, content).digest() if expected else b""
+        if (
+            size in {"", str(len(content))}
+            and base64.urlsafe_b64encode(actual).decode().rstrip("=") == expected
+        ):
+            return found
+    raise Untrue(f"{file.name} is not the file that its package recorded ({file})")
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError:
+        raise Untrue(f"{file} is missing") from None
+    return status.st_size, int(status.st_mtime)
