@@ -26,7 +26,16 @@ def run_cell(python: str, dask: str, folder: Path) -> dict[str, Any]:
     (folder / "pytest.ini").write_text("[pytest]\n")
     subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "--rootdir", str(folder), "-c", str(folder / "pytest.ini")),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "--rootdir",
+                str(folder),
+                "-c",
+                str(folder / "pytest.ini"),
+            ),
             *("--modelops-matrix", "--modelops-python", python, "--modelops-dask", dask),
             *("--modelops-report", str(report)),
         ],
@@ -53,7 +62,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cell = run_cell(options.python, options.dask, folder)  # builds the environment where there is none yet
+        cell = run_cell(
+            options.python, options.dask, folder
+        )  # builds the environment where there is none yet
         python = cell["observed"]["client"]["executable"]
         cells, bare = [], []
         for number in range(options.rounds):
@@ -64,7 +75,9 @@ def main() -> None:
             cells.append(seconds_of(run_cell(options.python, options.dask, folder)))
             print(f"round {number + 1}: bare {bare[-1]:.2f} s, cell {cells[-1]:.2f} s")
     ratio = statistics.median(cells) / statistics.median(bare)
-    print(f"median: bare {statistics.median(bare):.2f} s, cell {statistics.median(cells):.2f} s, ratio {ratio:.2f}")
+    print(
+        f"median: bare {statistics.median(bare):.2f} s, cell {statistics.median(cells):.2f} s, ratio {ratio:.2f}"
+    )
 
 
 if __name__ == "__main__":

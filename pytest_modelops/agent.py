@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
@@ -44,13 +45,14 @@ class Agent:
 
     def _read(self, stdout: IO[bytes]) -> None:
         reason = "closed its stdout"
-        try:
-            while (message := jsonrpc.read_message(stdout)) is not None:
-                with self._changed:
-                    self._answers[message["id"]] = message
-                    self._changed.notify_all()
-        except (ValueError, OSError) as error:
-            reason = f"sent something that is no answer ({error})"
+        with stdout:
+            try:
+                while (message := jsonrpc.read_message(stdout)) is not None:
+                    with self._changed:
+                        self._answers[message["id"]] = message
+                        self._changed.notify_all()
+            except (ValueError, OSError) as error:
+                reason = f"sent something that is no answer ({error})"
         with self._changed:
             self._dead = reason
             self._changed.notify_all()
@@ -92,7 +94,5 @@ class Agent:
 
     def close(self) -> None:
         """Close its stdin: it leaves at once."""
-        try:
+        with contextlib.suppress(OSError):  # it is gone already, with words of ours still in the pipe
             self._stdin.close()
-        except OSError:
-            pass  # it is gone already, with words of ours still in the pipe

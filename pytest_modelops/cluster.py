@@ -5,6 +5,7 @@ The parts are the modules behind Dask's own command line; they start at once and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import signal
@@ -131,9 +132,9 @@ class Cluster:
 
     def _await_client(self, deadline: Deadline) -> None:
         # In short steps, so that a part which exits is noticed while the client still tries to reach it.
-        while not self.agent.call("connect", seconds=min(_LOOK_SECONDS * 2, deadline.remaining), deadline=deadline)[
-            "connected"
-        ]:
+        while not self.agent.call(
+            "connect", seconds=min(_LOOK_SECONDS * 2, deadline.remaining), deadline=deadline
+        )["connected"]:
             self.raise_if_exited()
             if deadline.passed:
                 raise TimedOut(
@@ -149,7 +150,10 @@ class Cluster:
 
     @staticmethod
     def _last_seen(processes: Iterable[Process]) -> list[str]:
-        return [f"{process.name} (pid {process.pid}) is {process.state()}.{tail(process.log)}" for process in processes]
+        return [
+            f"{process.name} (pid {process.pid}) is {process.state()}.{tail(process.log)}"
+            for process in processes
+        ]
 
     def facts(self, deadline: Deadline) -> Mapping[str, Any]:
         """What every process says of itself: `{"client": …, "scheduler": …, "workers": {address: …}}`.
@@ -185,7 +189,11 @@ class Cluster:
             asked.append((process, pid, state, size))
         deadline = Deadline(_DUMP_SECONDS)
         for process, _, state, size in asked:
-            while state in {"running", "sleeping"} and process.log.stat().st_size == size and not deadline.passed:
+            while (
+                state in {"running", "sleeping"}
+                and process.log.stat().st_size == size
+                and not deadline.passed
+            ):
                 time.sleep(_POLL_SECONDS)
         time.sleep(_POLL_SECONDS)  # a dump is written line by line
         parts = []
@@ -206,10 +214,8 @@ class Cluster:
         0.4 s with nannies first and then the scheduler, 8 s with SIGTERM to all. A worker that is busy ignores every
         polite way, so the stage's SIGKILL follows.
         """
-        try:
+        with contextlib.suppress(ModelopsError):  # frozen, dead or busy: closing its stdin ends it
             self.agent.call("close", deadline=Deadline(0.5))
-        except ModelopsError:
-            pass  # frozen, dead or in the middle of something: closing its stdin ends it
         self.agent.close()
         if self.settings.nanny:
             self._terminate(self.workers, Deadline(2.0))

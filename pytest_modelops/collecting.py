@@ -62,7 +62,9 @@ class Collecting:
     def _check(self, collector: pytest.Collector, nodes: Iterable[pytest.Item | pytest.Collector]) -> None:
         if isinstance(collector, Ladder) and (missing := collector.missing(nodes)):
             tests = ", ".join(f"test_{check.name.replace('-', '_')}" for check in self.run.checks)
-            raise WrongInput(f"{missing[0]}: there is no such test; rungs are {tests}; cells are {', '.join(self.run.cells)}")
+            raise WrongInput(
+                f"{missing[0]}: there is no such test; rungs are {tests}; cells are {', '.join(self.run.cells)}"
+            )
         for node in nodes:
             if isinstance(node, pytest.Function) and cell_of(node) is not None:
                 node.stash[DEMANDS] = markers.demands(node, oldest=self._oldest)
@@ -74,7 +76,7 @@ class Collecting:
             raise pytest.UsageError(wrong)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_pycollect_makeitem(self, collector: pytest.Collector, name: str, obj: object) -> None:
+    def pytest_pycollect_makeitem(self, collector: pytest.Collector, obj: object) -> None:
         """A test with one of our markers uses the cell, also without naming the fixture."""
         function = obj.__func__ if isinstance(obj, staticmethod | classmethod) else obj
         if not isinstance(function, FunctionType):

@@ -7,7 +7,6 @@ offers no hook that adds a collector.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -96,7 +95,7 @@ def selected(nodeid: str, wanted: Sequence[str]) -> bool:
 def is_ladder(argument: str) -> bool:
     """Whether a command line argument names the ladder: `modelops` or `modelops::…`, also as printed in a subfolder."""
     path, colons, _ = argument.partition("::")
-    return os.path.basename(path) == NAME and (bool(colons) or not os.path.exists(path))
+    return Path(path).name == NAME and (bool(colons) or not Path(path).exists())
 
 
 def wanted(config: pytest.Config) -> list[str] | None:
@@ -117,4 +116,6 @@ def names_tests(config: pytest.Config) -> bool:
     """Whether the command line names files or tests of the user's, instead of folders or nothing."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return False
-    return any("::" in argument or os.path.isfile(argument) for argument in config.args if not is_ladder(argument))
+    return any(
+        "::" in argument or Path(argument).is_file() for argument in config.args if not is_ladder(argument)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
@@ -63,8 +63,8 @@ class LiveCell:
         self.backend = backend
         self.aggregation = aggregation
         self.progress = progress
-        self.locks: dict[Versions, Lock] = {}
-        self.environments: dict[Versions, Environment] = {}
+        self.locks: MutableMapping[Versions, Lock] = {}
+        self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: Mapping[str, Any] = {}
         self._checks = {check.name: check for check in checks}
         self._cluster_settings = cluster_settings
@@ -99,7 +99,11 @@ class LiveCell:
         return {name: Path(path) for name, path in self._logs.items()}
 
     def call(
-        self, function: Callable[..., Any] | str, *args: Any, worker: str | None = None, deadline: float | None = None
+        self,
+        function: Callable[..., Any] | str,
+        *args: Any,
+        worker: str | None = None,
+        deadline: float | None = None,
     ) -> Any:
         """Run a function on one worker and return what it returned.
 
@@ -146,8 +150,10 @@ class LiveCell:
         told = cluster.agent.call("connect", seconds=1, deadline=Deadline(5))
         address = cluster.stage.host_address(told["scheduler"])
         if address is None:
-            raise CheckFailed(f"the scheduler of cell {self.id} ({told['scheduler']}) cannot be reached from here.")
-        from distributed import Client  # noqa: PLC0415 - heavy, and seldom needed
+            raise CheckFailed(
+                f"the scheduler of cell {self.id} ({told['scheduler']}) cannot be reached from here."
+            )
+        from distributed import Client
 
         client = Client(address, set_as_default=False, timeout=self._seconds_for("lambda"))
         self._clients.append(client)
@@ -174,11 +180,19 @@ class LiveCell:
         self._results[result.name] = result
 
     def run_lambda(
-        self, function: Shipped, args: tuple[Any, ...], *, expect: Callable[[Any], bool], expected: str, seconds: float | None
+        self,
+        function: Shipped,
+        args: tuple[Any, ...],
+        *,
+        expect: Callable[[Any], bool],
+        expected: str,
+        seconds: float | None,
     ) -> None:
         """What `modelops_lambda` asks for; raises what the rung would."""
         deadline = Deadline(seconds or self._seconds_for("lambda"))
-        self._with_stacks(lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected))
+        self._with_stacks(
+            lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected)
+        )
 
     def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
         """What `modelops_aggregation` asks for; raises what the rung would."""
@@ -192,7 +206,8 @@ class LiveCell:
             python=str(self.cell.base.python),
             dask=self.cell.base.dask_text,
             roles={
-                role.value: {"python": str(self.cell[role].python), "dask": self.cell[role].dask_text} for role in Role
+                role.value: {"python": str(self.cell[role].python), "dask": self.cell[role].dask_text}
+                for role in Role
             },
             seconds=self._seconds + (time.monotonic() - self._began if self._began is not None else 0.0),
             checks=tuple(self._results.values()),
@@ -305,10 +320,16 @@ class LiveCell:
         except TimedOut as error:
             if self._cluster is None:
                 raise
-            raise TimedOut(f"{error}\n\nWhere each process stands:\n{self._cluster.stacks(self.observed)}") from None
+            raise TimedOut(
+                f"{error}\n\nWhere each process stands:\n{self._cluster.stacks(self.observed)}"
+            ) from None
 
     def _call(
-        self, function: Callable[..., Any] | str, args: tuple[Any, ...], workers: Sequence[str | None], seconds: float | None
+        self,
+        function: Callable[..., Any] | str,
+        args: tuple[Any, ...],
+        workers: Sequence[str | None],
+        seconds: float | None,
     ) -> dict[str, Any]:
         shipped = ship(function)
         deadline = Deadline(seconds or self._seconds_for("lambda"))
@@ -324,7 +345,9 @@ class LiveCell:
         for address, outcome in outcomes.items():
             where = f"{shipped.label} in cell {self.id}" + (f" on {address}" if address != "None" else "")
             if "pending" in outcome:
-                raise TimedOut(f"{where} did not finish within {deadline.seconds:g} s; it is {outcome['pending']}")
+                raise TimedOut(
+                    f"{where} did not finish within {deadline.seconds:g} s; it is {outcome['pending']}"
+                )
             if "value" not in outcome:
                 what = outcome.get("error") or outcome["gone"]
                 raise RemoteError(f"{where}: {what}", outcome.get("traceback", ""))

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from pytest_modelops.live import LiveCell
 
 DECLARATIONS = (
-    "modelops_cells(*globs): run this test only in the cells whose id matches one of the patterns, such as 'py3.13-*'.",
-    "modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>): before the test's body, run the function "
-    "(or the source of a lambda) with these arguments on every worker of the cell; each must return `expect`, where "
-    "given, within the deadline.",
-    "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params × replicates "
-    "tasks in to params aggregates on the cell; every number must be right.",
+    "modelops_cells(*globs): run this test only in the cells whose id matches one of the patterns, as 'py3.13-*'.",
+    (
+        "modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>): before the test's body, run the "
+        "function (or the source of a lambda) with these arguments on every worker of the cell; each must return "
+        "`expect`, where given, within the deadline."
+    ),
+    (
+        "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params × "
+        "replicates tasks in to params aggregates on the cell; every number must be right."
+    ),
 )
 NAMES = frozenset(line.partition("(")[0] for line in DECLARATIONS)
 
@@ -50,7 +54,9 @@ def narrow(cell_ids: Sequence[str], marks: Iterator[pytest.Mark]) -> list[str]:
     for mark in marks:
         globs = [glob for glob in mark.args if isinstance(glob, str)]
         if not globs or len(globs) < len(mark.args) or mark.kwargs:
-            raise WrongInput(f"modelops_cells takes patterns of cell ids, such as 'py3.13-*'; got {_shown(mark)}")
+            raise WrongInput(
+                f"modelops_cells takes patterns of cell ids, such as 'py3.13-*'; got {_shown(mark)}"
+            )
         left = [cell_id for cell_id in left if any(fnmatchcase(cell_id, glob) for glob in globs)]
     return left
 
@@ -74,7 +80,11 @@ def demands(item: pytest.Item, *, oldest: tuple[int, int]) -> list[Demand]:
             found.append(Demand(parse(*mark.args, **mark.kwargs, oldest=oldest)))
         except (TypeError, WrongInput) as error:
             usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
-            reason = str(error) if isinstance(error, NotShippable | WrongInput) else f"wrong arguments {_shown(mark)}"
+            reason = (
+                str(error)
+                if isinstance(error, NotShippable | WrongInput)
+                else f"wrong arguments {_shown(mark)}"
+            )
             raise WrongInput(
                 f"{item.nodeid}: marker {mark.name}: {reason}; use {usage.partition(': ')[0]}"
             ) from None

@@ -135,7 +135,13 @@ class MatrixRun:
         """The command that runs one rung of one cell, and what it needs, again."""
         words = ["pytest", "--modelops-matrix", *self._same_flags()]
         drifts = {v.dask_request for v in (cell[role] for role in Role)} != {cell.base.dask_text}
-        if not cell.skew and drifts and not self.config.getoption("modelops_dask") and cell.base.dask and not cell.base.as_is:
+        if (
+            not cell.skew
+            and drifts
+            and not self.config.getoption("modelops_dask")
+            and cell.base.dask
+            and not cell.base.as_is
+        ):
             words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
         return shlex.join([*words, f"{ladder.NAME}::{ladder.test_name(check)}[{cell.id}]"])
 

@@ -255,7 +255,7 @@ def _from_ini(option: Option, config: pytest.Config) -> Given | None:
 
 def not_one_of(word: str, what: str, valid: Collection[str]) -> str:
     """Say that a word is not valid, which one may be meant, and which there are."""
-    import difflib  # noqa: PLC0415 - only needed when something is wrong
+    import difflib
 
     close = difflib.get_close_matches(word, valid, n=1, cutoff=0.7)
     meant = f"did you mean {close[0]!r}? Valid" if close else "valid"

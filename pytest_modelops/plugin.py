@@ -1,6 +1,7 @@
 """The pytest plugin's entry point: registers options, markers and the fixture, and routes.
 
-Loaded whenever pytest starts, so it imports only what costs nothing; what runs a matrix is imported when it is asked for.
+Loaded whenever pytest starts, so it imports only what costs nothing; what runs a matrix is imported when it is
+asked for.
 """
 
 from __future__ import annotations

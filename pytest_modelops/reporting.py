@@ -1,4 +1,4 @@
-"""What a matrix run found: gathered from the tests' reports, judged, and drawn; in the process that talks with people."""
+"""What a matrix run found: gathered from the tests' reports, judged and drawn, in the process that people see."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Reporting:
             told = dataclasses.replace(told, checks=merge_checks(before.checks, told.checks))
         self._cells[told.id] = told
 
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
         """A letter and a word of its own for what is not simply passed or failed."""
         if report.when != "call":
             return None
@@ -81,7 +83,10 @@ class Reporting:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports; a run with a planned and selected cell that did not pass never exits 0."""
-        if session.config.option.collectonly or exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+        if session.config.option.collectonly or exitstatus in (
+            pytest.ExitCode.USAGE_ERROR,
+            pytest.ExitCode.INTERNAL_ERROR,
+        ):
             return
         self._finished = self._report()
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
@@ -96,7 +101,9 @@ class Reporting:
         terminalreporter.write_sep("=", "modelops matrix")
         writer = terminalreporter._tw  # noqa: SLF001 - the only way to its width
         encoding = getattr(writer._file, "encoding", None) or "ascii"  # noqa: SLF001
-        for line in terminal.matrix(self._finished, width=writer.fullwidth, unicode=encoding.lower().startswith("utf")):
+        for line in terminal.matrix(
+            self._finished, width=writer.fullwidth, unicode=encoding.lower().startswith("utf")
+        ):
             for segment in line:
                 terminalreporter.write(segment.text, **_STYLES[segment.style])
             terminalreporter.write("\n")
@@ -125,14 +132,14 @@ class Reporting:
             id=cell_id,
             python=str(cell.base.python),
             dask=cell.base.dask_text,
-            roles={role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role},
+            roles={
+                role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role
+            },
         )
         by_name = {check.name: check for check in found.checks}
-        rungs = [
-            by_name.pop(check.name, None) or self._not_run(check.name, cell_id) for check in self.run.checks
-        ]
+        rungs = {check.name: self._not_run(check.name, cell_id) for check in self.run.checks}
         selected = any(self.run.cell_of(nodeid) == cell_id for nodeid in self._selected)
-        return dataclasses.replace(found, checks=(*rungs, *by_name.values()), selected=selected)
+        return dataclasses.replace(found, checks=tuple({**rungs, **by_name}.values()), selected=selected)
 
     def _not_run(self, check: str, cell_id: str) -> CheckResult:
         selected = f"{NAME}::{test_name(check)}[{cell_id}]" in self._selected

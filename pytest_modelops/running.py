@@ -78,6 +78,9 @@ class Running:
             return report
         if check_of(item) is None and (report.when == "call" or not report.passed):
             cell.add(self._result_of(item, cell, report, call))
+        elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
+            # Not the rung itself: a time limit on the test, a warning that is an error, another plugin's hook.
+            cell.add(self._result_of(item, cell, report, call))
         if report.when == "call":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
         report.modelops_cell = cell.report().to_json()  # type: ignore[attr-defined]
@@ -92,7 +95,8 @@ class Running:
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, Status.FAILED)
         text = str(call.excinfo.value) if call.excinfo is not None else ""
         return CheckResult(
-            name=item.nodeid.replace(f"[{cell.id}]", "").replace(f"{cell.id}-", "").replace(f"-{cell.id}", ""),
+            name=check_of(item)
+            or item.nodeid.replace(f"[{cell.id}]", "").replace(f"{cell.id}-", "").replace(f"-{cell.id}", ""),
             status=status,
             seconds=call.duration,
             message="" if status is Status.PASSED else text or report.outcome,

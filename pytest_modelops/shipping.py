@@ -83,10 +83,8 @@ def ship(function: Callable[..., Any] | str, *, oldest: tuple[int, int] | None =
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the compiler says of this source, it said when it was imported
-        if not isinstance(function, str) and (statement := _library_import(function)):
-            return Shipped(
-                _HEADER + statement, function.__name__, f"{function.__module__}.{function.__name__}"
-            )
+        if not isinstance(function, str) and (shipped := _ship_import(function)):
+            return shipped
         definition = _parse(function) if isinstance(function, str) else _find(function)
         module = _Module(oldest)
         code = module.define(definition.name, definition)
@@ -166,7 +164,7 @@ class _Module:
             return  # every module, and every class body, has its own
         value = user.globals.get(name, getattr(builtins, name, _MISSING))
         if value is _MISSING:
-            raise NotShippable(f"{user.what} uses {name!r}, which {user.home} does not define")
+            raise NotShippable(f"{user.what} uses {name!r}, which is not defined: import it in the function")
         if name not in self._known:
             self._known[name] = value
             if name in user.globals:
@@ -283,12 +281,6 @@ class _Definition:
         return self.function.__globals__ if self.function else {self.name: self.value}
 
     @property
-    def home(self) -> str:
-        return (
-            f"module {self.globals.get('__name__')!r}" if self.function else "this text (import inside a def)"
-        )
-
-    @property
     def decorators(self) -> list[ast.expr]:
         """The decorators that travel: `staticmethod` means nothing outside a class."""
         found: list[ast.expr] = getattr(self.node, "decorator_list", [])
@@ -313,26 +305,22 @@ class _Definition:
         return f"if 1:\n{cut}\n" if cut[0].isspace() else f"{cut}\n"
 
     def _span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        end = self._offset(
-            node.end_lineno or 0, node.end_col_offset or 0
-        )  # from the parser they are never None
-        return self._offset(node.lineno, node.col_offset), end
+        end_line, end_column = node.end_lineno or 0, node.end_col_offset or 0  # never None from the parser
+        return self._offset(node.lineno, node.col_offset), self._offset(end_line, end_column)
 
     def _offset(self, line: int, column: int) -> int:
         """A position of the tree as one in the UTF-8 of the text, whose bytes columns count."""
         return len("".join(self.lines[: line - 1]).encode()) + column
 
     def _computed_defaults(self) -> Iterator[tuple[ast.expr, str]]:
-        """Defaults that came from variables, and their values: by now the `i` of a loop's `i=i` is another."""
+        """Defaults that came from variables, as literals: by now the `i` of a loop's `i=i` is another."""
         if self.function is None:
             return
-        arguments, by_keyword = self.node.args, self.function.__kwdefaults__ or {}
+        spec, by_keyword = self.node.args, self.function.__kwdefaults__ or {}
+        keywords = [argument.arg for argument in spec.kwonlyargs]
         pairs: list[tuple[ast.expr | None, Any]] = [
-            *zip(arguments.defaults, self.function.__defaults__ or (), strict=False),
-            *(
-                (d, by_keyword.get(a.arg))
-                for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-            ),
+            *zip(spec.defaults, self.function.__defaults__ or (), strict=False),
+            *zip(spec.kw_defaults, map(by_keyword.get, keywords), strict=True),
         ]
         for default, value in pairs:
             if default is None or not any(isinstance(part, ast.Name) for part in ast.walk(default)):
@@ -341,7 +329,8 @@ class _Definition:
                 yield default, _literal(value)
             elif isinstance(default, ast.Name) and self.globals.get(default.id, value) is not value:
                 raise NotShippable(
-                    f"{self.what} has the default {default.id!r}, which means something else by now: pass it as an argument"
+                    f"{self.what} has the default {default.id!r}, which means something else by now: "
+                    "pass it as an argument"
                 )
 
 
@@ -398,9 +387,9 @@ def _find(function: Any, user: str = "") -> _Definition:
 
 def _is_function(value: Any) -> bool:
     """Whether there is a function written in Python, perhaps under decorators."""
-    return not isinstance(value, type | types.MethodType) and isinstance(
-        _undecorated(value), types.FunctionType
-    )
+    if isinstance(value, type | types.MethodType):
+        return False
+    return isinstance(_undecorated(value), types.FunctionType)
 
 
 def _undecorated(function: Any) -> Any:
@@ -437,7 +426,7 @@ def _node(tree: ast.Module, code: types.CodeType, what: str) -> _Node:
     }
     if not found:
         raise NotShippable(
-            f"{what} is not what its file says: the file changed since it was imported, or an import hook did it"
+            f"{what} is not what its file says: the file changed since its import, or a hook changed its code"
         )
     if len(found) > 1:
         raise NotShippable(
@@ -452,8 +441,7 @@ def _is_source_of(node: _Node, code: types.CodeType) -> bool:
         compiled = _recompiled(node, code)
     except SyntaxError:  # such as `nonlocal` outside of a function
         return False
-    running = code.replace(co_flags=compiled.co_flags)
-    if compiled == running:
+    if compiled == code.replace(co_flags=compiled.co_flags):  # a flag tells whether it stood in a function
         return True
     has_assert = any(isinstance(part, ast.Assert) for part in ast.walk(node))
     rest = _WithoutAsserts().visit(copy.deepcopy(node))
@@ -511,9 +499,7 @@ def _imports(name: str, value: Any, user: _Definition) -> list[str]:
     if found := list(_written_imports(name, value, user)):
         return found
     if isinstance(value, types.ModuleType):
-        plain_name = value.__name__ == name
-        statement = f"import {name}\n" if plain_name else f"import {value.__name__} as {name}\n"
-        return [statement] if _is_importable(value.__name__) else []
+        return [f"import {value.__name__} as {name}\n"] if _is_importable(value.__name__) else []
     module, attribute = str(getattr(value, "__module__", "")), str(getattr(value, "__qualname__", ""))
     is_own = module == user.globals.get("__name__")
     if is_own or not _is_importable(module) or _attribute(module, attribute) is not value:
@@ -552,23 +538,20 @@ def _attribute(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, _MISSING)
 
 
-def _library_import(function: Any) -> str:
-    """The statement that imports a function of a library, whose data is its own business; else nothing."""
-    if not _is_function(function) or not _is_library(function.__module__):
-        return ""
-    named = _attribute(function.__module__, function.__qualname__) is function
-    return f"from {function.__module__} import {function.__name__}\n" if named else ""
+def _ship_import(function: Any) -> Shipped | None:
+    """A library's function as an import, for its module's data must be the cell's; `None` for all others."""
+    module, name = str(getattr(function, "__module__", "")), str(getattr(function, "__qualname__", ""))
+    if not _is_function(function) or not _is_library(module) or _attribute(module, name) is not function:
+        return None
+    return Shipped(f"from {module} import {name}\n", name, f"{module}.{name}")
 
 
 def _is_importable(module: str) -> bool:
     """Whether a cell can have a module: it is of the standard library or of an installed distribution."""
-    if module not in sys.modules:
-        return False
     root = module.partition(".")[0]
-    if root in _NEVER_IN_CELLS or _is_library(module):
-        return root not in _NEVER_IN_CELLS
-    names, sources = _editable()
-    return root.lower() in names or any(_place(module).is_relative_to(source) for source in sources)
+    if module not in sys.modules or root in _NEVER_IN_CELLS:
+        return False
+    return _is_library(module) or _is_editable(module)
 
 
 def _is_library(module: str) -> bool:
@@ -578,7 +561,7 @@ def _is_library(module: str) -> bool:
     `platform.test_it`, and some distributions have installed a package `tests`.
     """
     root, place = module.partition(".")[0], _place(module)
-    if root in _NEVER_IN_CELLS or module not in sys.modules:
+    if module not in sys.modules or root in _NEVER_IN_CELLS:
         return False
     in_python = place == Path() or place.is_relative_to(Path(os.__file__).parent)
     return (root in sys.stdlib_module_names and in_python) or _is_in_site(place)
@@ -594,22 +577,28 @@ def _is_in_site(place: object) -> bool:
     return not {"site-packages", "dist-packages"}.isdisjoint(Path(str(place)).parts)
 
 
-@functools.lru_cache(maxsize=1)
-def _editable() -> tuple[frozenset[str], tuple[Path, ...]]:
-    """The top-level names of distributions that are installed from a checkout, and their `src` folders.
+def _is_editable(module: str) -> bool:
+    """Whether a module is of a distribution that is installed from a checkout.
 
-    Not every installer lists the names; then the distribution's own is taken, and all that is in `src`. A
-    checkout without `src` says nothing of what is in it: the tests are there too.
+    Not every installer lists the names in it; then the distribution's own is taken, and all that lies in
+    `src`. What else a checkout holds may be tests.
     """
-    names: set[str] = set()
-    sources = []
+    names, sources = _checkouts()
+    root, place = module.partition(".")[0], _place(module)
+    return root.lower() in names or any(place.is_relative_to(source) for source in sources)
+
+
+@functools.lru_cache(maxsize=1)
+def _checkouts() -> tuple[set[str], set[Path]]:
+    """Top-level names, in lower case, and `src` folders of distributions that lie outside site-packages."""
+    names, sources = set(), set()
     for distribution in importlib.metadata.distributions():
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if origin.get("dir_info", {}).get("editable") or not _is_in_site(distribution.locate_file("")):
             listed = distribution.read_text("top_level.txt") or str(distribution.name).replace("-", "_")
             names.update(listed.lower().split())
-            sources.append(Path(url2pathname(urlsplit(origin.get("url", "")).path), "src"))
-    return frozenset(names), tuple(sources)
+            sources.add(Path(url2pathname(urlsplit(origin.get("url", "")).path), "src"))
+    return names, sources
 
 
 def _home(value: Any) -> str:

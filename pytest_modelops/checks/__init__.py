@@ -8,7 +8,6 @@ from pytest_modelops.checks import aggregation, install, lambdas, resolve, start
 from pytest_modelops.checks.base import Check
 from pytest_modelops.errors import WrongInput
 
-
 LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
 """The rungs in climbing order."""
 
@@ -21,12 +20,16 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     """
     by_name = {check.name: check for check in checks}
     if len(by_name) < len(checks):
-        raise WrongInput(f"pytest_modelops_checks: a name is used twice among {', '.join(c.name for c in checks)}")
+        raise WrongInput(
+            f"pytest_modelops_checks: a name is used twice among {', '.join(c.name for c in checks)}"
+        )
     ordered: dict[str, Check] = {}
 
     def add(check: Check, path: tuple[str, ...]) -> None:
         if check.name in path:
-            raise WrongInput(f"pytest_modelops_checks: needs go in a circle: {' → '.join((*path, check.name))}")
+            raise WrongInput(
+                f"pytest_modelops_checks: needs go in a circle: {' → '.join((*path, check.name))}"
+            )
         for need in check.needs:
             if need not in by_name:
                 raise WrongInput(

@@ -10,21 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_modelops.checks.base import AggregationSettings, Check, CheckedCell, role_differences
-from pytest_modelops.checks.lambdas import explain
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.incell import plain
 from pytest_modelops.shipping import ship
 
 
-def simulate(param, replicate):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 - it travels as it is written
+def simulate(param: int, replicate: int) -> dict[str, int]:
     """One replicate: a number that no other replicate has, and the process that made it."""
     import os
 
     return {"value": param * 1_000_003 + replicate * replicate, "pid": os.getpid()}
 
 
-def aggregate(param, replicates):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def aggregate(param: int, replicates: list[dict[str, int]]) -> dict[str, str]:
     """The sum of a parameter set's replicates, written to a file of the worker's."""
     import json
     import os
@@ -32,23 +31,23 @@ def aggregate(param, replicates):  # type: ignore[no-untyped-def] # noqa: ANN001
     from distributed import get_worker
 
     worker = get_worker()
-    path = os.path.join(worker.local_directory, "aggregate-%d-%d.json" % (param, os.getpid()))
+    path = os.path.join(worker.local_directory, f"aggregate-{param}-{os.getpid()}.json")  # noqa: PTH118
     result = {
         "param": param,
         "sum": sum(replicate["value"] for replicate in replicates),
         "replicates": len(replicates),
         "pids": sorted({replicate["pid"] for replicate in replicates}),
     }
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
         json.dump(result, file)
     return {"path": path, "worker": worker.address}
 
 
-def read_back(path):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def read_back(path: str) -> object:
     """What a worker wrote."""
     import json
 
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
         return json.load(file)
 
 
@@ -63,11 +62,12 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
         TimedOut: not all aggregates were complete; the message says how far it came.
     """
     cell.progress(f"aggregating {settings.params} × {settings.replicates} tasks")
-    functions = {"simulate": simulate, "aggregate": aggregate, "read_back": read_back}
-    shipped = {name: ship(function) for name, function in functions.items()}
+    shipped = {"simulate": ship(simulate), "aggregate": ship(aggregate), "read_back": ship(read_back)}
     told = cell.cluster.agent.call(
         "aggregate",
-        modules={name: {"source": ship.source, "name": ship.name} for name, ship in shipped.items()},
+        modules={
+            name: {"source": function.source, "name": function.name} for name, function in shipped.items()
+        },
         params=settings.params,
         replicates=settings.replicates,
         run=secrets.token_hex(4),
@@ -75,7 +75,9 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
         deadline=deadline,
     )
     outcomes: Mapping[str, Mapping[str, Any]] = told["results"]
-    results = {name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome}
+    results = {
+        name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome
+    }
     failed = {name: outcome for name, outcome in outcomes.items() if "error" in outcome or "gone" in outcome}
     size = f"{settings.params} × {settings.replicates} tasks"
     progress = (
@@ -103,13 +105,16 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
             for address, count in told["processing"].items()
         ]
         raise TimedOut(
-            "\n".join([f"aggregating {size}: not complete within {deadline.seconds:g} s; {progress}.", *holding])
+            "\n".join(
+                [f"aggregating {size}: not complete within {deadline.seconds:g} s; {progress}.", *holding]
+            )
         )
     wrong = [
         f"parameter set {param}: got sum {result['sum']} of {result['replicates']} replicates, must be {expected}"
         for param in range(settings.params)
         if (result := results[str(param)])
-        and (result["sum"], result["replicates"]) != ((expected := expected_sum(param, settings)), settings.replicates)
+        and (result["sum"], result["replicates"])
+        != ((expected := expected_sum(param, settings)), settings.replicates)
     ]
     if wrong:
         raise CheckFailed("\n".join([f"aggregating {size}: {len(wrong)} aggregates are wrong.", *wrong[:5]]))

@@ -79,7 +79,11 @@ def role_differences(cell: CheckedCell) -> str:
     locks = {role: cell.environments[cell.cell[role]].lock for role in Role}
     parts = []
     for name in ("Python", "dask", "distributed", "cloudpickle", "msgpack", "tornado"):
-        of_role = {role: lock.python if name == "Python" else lock.packages.get(name) for role, lock in locks.items()}
+        of_role = {
+            role: lock.python if name == "Python" else lock.packages.get(name) for role, lock in locks.items()
+        }
         if len(set(of_role.values())) > 1:
-            parts.append(f"{name}: " + ", ".join(f"{role.value} {version}" for role, version in of_role.items()))
+            parts.append(
+                f"{name}: " + ", ".join(f"{role.value} {version}" for role, version in of_role.items())
+            )
     return f"The roles differ. {'; '.join(parts)}." if parts else ""

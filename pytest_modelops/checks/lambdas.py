@@ -14,7 +14,9 @@ from pytest_modelops.shipping import Shipped, ship
 
 def run(cell: CheckedCell, deadline: Deadline) -> None:
     """`lambda x: x + 1` returns 42 for 41 on every worker."""
-    run_on_each(cell, deadline, ship("lambda x: x + 1"), (41,), expect=lambda value: value == 42, expected="42")
+    run_on_each(
+        cell, deadline, ship("lambda x: x + 1"), (41,), expect=lambda value: value == 42, expected="42"
+    )
 
 
 def run_on_each(
@@ -49,7 +51,9 @@ def run_on_each(
     for address, outcome in outcomes.items():
         where = f"{names[address]} ({address})"
         if "pending" in outcome:
-            pending.append(f"on {where} it did not finish within {deadline.seconds:g} s; it is {outcome['pending']}")
+            pending.append(
+                f"on {where} it did not finish within {deadline.seconds:g} s; it is {outcome['pending']}"
+            )
         elif "value" in outcome:
             value = plain.unpack(outcome["value"])
             if not expect(value):

@@ -28,7 +28,9 @@ def run(cell: CheckedCell, deadline: Deadline) -> None:
         raise CheckFailed("asked for their versions, these answered with an error:\n" + "\n".join(wrong))
     differences = []
     for name, (role, facts) in told.items():
-        differences += [f"{name}: {text}" for text in against_lock(facts, cell.environments[cell.cell[role]].lock)]
+        differences += [
+            f"{name}: {text}" for text in against_lock(facts, cell.environments[cell.cell[role]].lock)
+        ]
         if role is Role.WORKER:
             differences += [f"{name}: {text}" for text in against_settings(facts, cell)]
     if not cell.cell.skew:
@@ -37,12 +39,16 @@ def run(cell: CheckedCell, deadline: Deadline) -> None:
         raise CheckFailed("what runs is not what was asked for:\n" + "\n".join(differences))
 
 
-def processes(observed: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, tuple[Role, Facts]]]:
+def processes(
+    observed: Mapping[str, Any], names: Mapping[str, str]
+) -> Iterator[tuple[str, tuple[Role, Facts]]]:
     """Every process by name, with its role and what it said; a worker that is not there said nothing."""
     yield "client", (Role.CLIENT, observed["client"])
     yield "scheduler", (Role.SCHEDULER, observed["scheduler"])
     for address, name in names.items():
-        facts = observed["workers"].get(address, {"error": "it is not registered with the scheduler any more"})
+        facts = observed["workers"].get(
+            address, {"error": "it is not registered with the scheduler any more"}
+        )
         yield f"{name} ({address})", (Role.WORKER, facts)
 
 
@@ -70,9 +76,9 @@ def against_settings(facts: Facts, cell: CheckedCell) -> Iterator[str]:
     for setting, value in {"threads": asked.threads, "nanny": asked.nanny}.items():
         if facts["settings"][setting] != value:
             yield f"asked for {setting} = {value}, has {facts['settings'][setting]}"
-    for name, value in asked.worker_variables.items():
-        if facts["variables"].get(name) != value:
-            yield f"asked for the variable {name}={value!r}, has {facts['variables'].get(name)!r}"
+    for name, text in asked.worker_variables.items():
+        if facts["variables"].get(name) != text:
+            yield f"asked for the variable {name}={text!r}, has {facts['variables'].get(name)!r}"
     for key, values in facts["config"].items():
         if values["asked"] != values["actual"]:
             yield f"asked for Dask's {key} = {values['asked']}, has {values['actual']}"
@@ -88,7 +94,9 @@ def between_roles(told: Mapping[str, Facts]) -> Iterator[str]:
         },
     }.items():
         if len(set(of_process.values())) > 1:
-            yield f"{label} differs: " + ", ".join(f"{name} {version}" for name, version in of_process.items())
+            yield f"{label} differs: " + ", ".join(
+                f"{name} {version}" for name, version in of_process.items()
+            )
 
 
 CHECK = Check(

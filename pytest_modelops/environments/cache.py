@@ -131,7 +131,7 @@ class EnvironmentCache:
             self._install(folder, lock, deadline)
             return read_back(folder, lock, self._run, deadline)
         except Untrue:
-            # uv links files from its cache, so one that was changed in an environment is changed there too.
+            # What is in uv's cache may have been changed through an environment that is linked to it.
             self._install(folder, lock, deadline, "--no-cache")
         try:
             return read_back(folder, lock, self._run, deadline)

@@ -264,12 +264,15 @@ class Commands:
             self._processes = KeptProcesses(log=self._folder / "keeper.log", folder=self._folder)
         name = Path(arguments[0]).name
         errors = self._folder / f"{next(self._numbers)}-{name}.stderr"
-        process, stdin, stdout = self._processes.start_attached(
-            name, arguments, env=env, cwd=cwd, log=errors
-        )
+        process, stdin, stdout = self._processes.start_attached(name, arguments, env=env, cwd=cwd, log=errors)
         stdin.close()
         output: list[bytes] = []
-        reader = threading.Thread(target=lambda: output.append(stdout.read()), name=name, daemon=True)
+
+        def read() -> None:
+            with stdout:
+                output.append(stdout.read())
+
+        reader = threading.Thread(target=read, name=name, daemon=True)
         reader.start()
         finished = False
         try:

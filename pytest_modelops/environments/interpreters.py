@@ -147,7 +147,7 @@ class Interpreters:
             answer = json.loads(finished.stdout)
         except (CheckFailed, TimedOut, OSError, ValueError):
             return None  # a shim, or something that does not run here
-        if answer["implementation"] != "cpython" or answer["free_threaded"]:
+        if not isinstance(answer, dict) or answer["implementation"] != "cpython" or answer["free_threaded"]:
             return None
         if answer["prefix"] != answer["base_prefix"]:
             base = Path(answer["base_prefix"], "bin", path.name)

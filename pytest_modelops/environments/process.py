@@ -99,7 +99,9 @@ class ProcessStage:
             "PATH": f"{Path(environment.python).parent}:{_SYSTEM_PATH}",
             "HOME": str(self._scratch / "home"),
             "TMPDIR": str(self._scratch / "tmp"),
-            "DASK_CONFIG": str(self._scratch / "dask"),  # empty: neither ~/.config/dask nor /etc/dask of the host
+            "DASK_CONFIG": str(
+                self._scratch / "dask"
+            ),  # empty: neither ~/.config/dask nor /etc/dask of the host
             "DASK_ROOT_CONFIG": str(self._scratch / "dask"),
             "PYTHONNOUSERSITE": "1",
             "PYTHONUNBUFFERED": "1",  # the last words before a crash reach the log

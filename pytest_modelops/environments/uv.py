@@ -126,9 +126,12 @@ class Uv:
         self._run = run
         self._rootdir = rootdir
         self._binary = binary or uv.find_uv_bin()
-        # NO_WRAP, which came after 0.5, keeps sentences on one line: they are quoted in our own messages.
+        # By default uv links files into its cache, where a module that is edited in a cell would be edited for
+        # every other project. Copies of Dask and what it needs (22 MB) take 0.1 s, of 400 MB 2 s.
+        own = {"UV_LINK_MODE": "copy", **(settings or {})}
+        # NO_WRAP keeps sentences on one line: they are quoted in our own messages.
         fixed = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_NO_WRAP": "1"}
-        self.variables = {**(settings or {}), **listed_variables(environ), **fixed}
+        self.variables = {**own, **listed_variables(environ), **fixed}
 
     def __call__(self, *arguments: str, deadline: Deadline, env: Mapping[str, str] | None = None) -> Finished:
         """Run a uv command.

@@ -110,12 +110,15 @@ class Wheels:
                 kept.parent.mkdir(exist_ok=True)
                 wheel.replace(kept)
         except UvFailed as error:
-            raise type(error)(f"could not build a wheel of {project}: {error}", error.output) from error
+            # The build backend's words come before uv's own, which only say that it failed.
+            words = "\n".join(error.output.splitlines()[-_TOLD_LINES:])
+            raise type(error)(f"could not build a wheel of {project}:\n{words}", error.output) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return kept
 
 
+_TOLD_LINES = 30
 _NO_SOURCE = {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".eggs", "node_modules"}
 _NO_SOURCE_AT_TOP = {"build", "dist"}
 

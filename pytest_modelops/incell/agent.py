@@ -78,7 +78,9 @@ class Agent:
     def client(self) -> Any:
         """The connected client."""
         if self._client is None:
-            raise Failure("the client is not connected" + (f": {in_words(self._error)}" if self._error else ""))
+            raise Failure(
+                "the client is not connected" + (f": {in_words(self._error)}" if self._error else "")
+            )
         return self._client
 
     def _scheduler(self, operation: str, *, seconds: float = 10.0, **arguments: Any) -> Any:
@@ -90,7 +92,9 @@ class Agent:
         try:
             return self.client.sync(ask, callback_timeout=seconds)
         except asyncio.TimeoutError as error:  # another class than TimeoutError before Python 3.11
-            raise TimeoutError(f"the scheduler did not answer {operation!r} within {seconds:.0f} s") from error
+            raise TimeoutError(
+                f"the scheduler did not answer {operation!r} within {seconds:.0f} s"
+            ) from error
 
     def connect(self, seconds: float) -> dict[str, Any]:
         """Wait until the client is connected."""
@@ -104,7 +108,10 @@ class Agent:
         """Address → name and resources of every worker that is registered."""
         told = self._scheduler("identity")["workers"]
         return {
-            address: {"name": str(worker.get("name") or worker.get("id")), "resources": worker.get("resources", {})}
+            address: {
+                "name": str(worker.get("name") or worker.get("id")),
+                "resources": worker.get("resources", {}),
+            }
             for address, worker in told.items()
         }
 
@@ -114,22 +121,20 @@ class Agent:
         A process that says nothing has `{"silent": why}`, one that fails to `{"error": why}`. All are asked at once;
         `seconds` is for all of them.
         """
-        asked: dict[str, Callable[[], Any]] = {
-            "scheduler": lambda: self._scheduler("modelops_facts", seconds=seconds)
-        }
-        for address in self.workers():
-            asked[address] = lambda address=address: self._worker_facts(address, variables, seconds)
         answers: dict[str, Any] = {}
 
         def ask(name: str) -> None:
             try:
-                answers[name] = asked[name]()
+                if name == "scheduler":
+                    answers[name] = self._scheduler("modelops_facts", seconds=seconds)
+                else:
+                    answers[name] = self._worker_facts(name, variables, seconds)
             except TimeoutError:
                 answers[name] = {"silent": f"no answer within {seconds:.0f} s"}
             except Exception as error:  # noqa: BLE001 - it is the answer
                 answers[name] = {"error": in_words(error)}
 
-        in_threads(ask, asked)
+        in_threads(ask, ["scheduler", *self.workers()])
         scheduler = answers.pop("scheduler")
         return {"client": modelops_preload.facts(), "scheduler": scheduler, "workers": answers}
 
@@ -146,9 +151,12 @@ class Agent:
             raise answer
         return answer
 
-    def call(self, module: dict[str, str], args: list[Any], worker: str | None, seconds: float) -> dict[str, Any]:
+    def call(
+        self, module: dict[str, str], args: list[Any], worker: str | None, seconds: float
+    ) -> dict[str, Any]:
         """Run a function on one worker (any, or the named one)."""
-        return self.call_each(module, args, [worker], seconds)[str(worker)]
+        outcome: dict[str, Any] = self.call_each(module, args, [worker], seconds)[str(worker)]
+        return outcome
 
     def call_each(
         self, module: dict[str, str], args: list[Any], workers: list[str | None] | None, seconds: float
@@ -181,7 +189,9 @@ class Agent:
             if time.monotonic() > look_around:
                 # A task that is bound to a worker which died waits for ever, and Dask says nothing.
                 present = self.workers()
-                gone.update({n: a for n, a in pinned.items() if a not in present and futures[n].status == "pending"})
+                gone.update(
+                    {n: a for n, a in pinned.items() if a not in present and futures[n].status == "pending"}
+                )
                 look_around = time.monotonic() + _LOOK_AROUND_SECONDS
             time.sleep(_POLL_SECONDS)
         return {
@@ -217,7 +227,9 @@ class Agent:
         Returns: `{"results": {param: outcome}, "tasks": n, "seconds": s, "simulated": n}`, outcomes as in
         `call_each`; `simulated` counts the replicates that were done.
         """
-        simulate, aggregate, read_back = (define(modules[name]) for name in ("simulate", "aggregate", "read_back"))
+        simulate, aggregate, read_back = (
+            define(modules[name]) for name in ("simulate", "aggregate", "read_back")
+        )
         has_resource = any(worker["resources"].get("aggregation") for worker in self.workers().values())
         extra = {"resources": {"aggregation": 1}} if has_resource else {}
         began = time.monotonic()
@@ -229,12 +241,16 @@ class Agent:
             for param in range(params)
         }
         aggregates = {
-            str(param): self.client.submit(aggregate, param, sims, key=f"agg-{run}-{param}", pure=False, **extra)
+            str(param): self.client.submit(
+                aggregate, param, sims, key=f"agg-{run}-{param}", pure=False, **extra
+            )
             for param, sims in replicas.items()
         }
         outcomes = self._settle(aggregates, pinned={}, seconds=seconds)
         took = time.monotonic() - began
-        done = {param: plain.unpack(outcome["value"]) for param, outcome in outcomes.items() if "value" in outcome}
+        done = {
+            param: plain.unpack(outcome["value"]) for param, outcome in outcomes.items() if "value" in outcome
+        }
         reading = {
             param: self.client.submit(read_back, told["path"], pure=False, workers=[told["worker"]])
             for param, told in done.items()
@@ -259,7 +275,8 @@ class Agent:
             "simulated": sum(future.status == "finished" for sims in replicas.values() for future in sims),
             "failed": dict(list(first_errors.items())[:5]),
             "processing": {
-                worker: len(keys) for worker, keys in (self._scheduler("processing") if len(done) < params else {}).items()
+                worker: len(keys)
+                for worker, keys in (self._scheduler("processing") if len(done) < params else {}).items()
             },
         }
 

@@ -12,17 +12,17 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-if hasattr(signal, "SIGRTMIN"):
-    STACKS_SIGNAL = int(signal.SIGRTMIN) + 7  # one that neither Dask nor its users' code is likely to use
-else:
-    STACKS_SIGNAL = int(signal.SIGUSR2)
+# A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
+STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
 
 # Works while any thread holds the GIL for ever, which is when it is needed.
 faulthandler.register(STACKS_SIGNAL, file=sys.stderr, all_threads=True, chain=False)
 
 
-def _version_of(name):
+def _version_of(name: str) -> str | None:
     """Version of a package as this process has imported it, else as it is installed."""
     module = sys.modules.get(name)
     version = getattr(module, "__version__", None) or getattr(module, "version", None)
@@ -38,7 +38,7 @@ def _version_of(name):
         return None
 
 
-def _configured(names):
+def _configured(names: Sequence[str]) -> dict[str, dict[str, str]]:
     """For each `DASK_…` variable: what it says, and what Dask's configuration in this process says."""
     import dask
 
@@ -50,7 +50,7 @@ def _configured(names):
     return found
 
 
-def _leaves(tree, prefix=""):
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, prefix + key + ".")
@@ -58,7 +58,7 @@ def _leaves(tree, prefix=""):
             yield prefix + key, value
 
 
-def facts(variables=()):
+def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
     """What this process runs, as plain data; `variables` are the environment variables to tell."""
     return {
         "pid": os.getpid(),
@@ -66,17 +66,19 @@ def facts(variables=()):
         "implementation": platform.python_implementation(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "packages": {name: _version_of(name) for name in ("dask", "distributed", "cloudpickle", "msgpack", "tornado")},
+        "packages": {
+            name: _version_of(name) for name in ("dask", "distributed", "cloudpickle", "msgpack", "tornado")
+        },
         "variables": {name: os.environ.get(name) for name in variables},
         "config": _configured([name for name in variables if name.startswith("DASK_")]),
         "stacks_signal": STACKS_SIGNAL,
     }
 
 
-def dask_setup(server):
+def dask_setup(server: Any) -> None:
     """Called by Dask with the scheduler or the worker: answer `modelops_facts`."""
 
-    def modelops_facts(comm=None, variables=(), **_):
+    def modelops_facts(variables: Sequence[str] = (), **_: Any) -> dict[str, Any]:
         told = facts(variables)
         if hasattr(server, "nanny"):
             state = getattr(server, "state", server)

@@ -58,7 +58,7 @@ def unpack(packed: Any) -> Any:
         raise TypeError(f"this is not packed data: {packed!s:.80}") from None
 
 
-class _NotPlain(Exception):  # noqa: N818 - a message on its way up, never seen outside
+class _NotPlain(Exception):
     """Why something cannot pass. Its path grows on the way up, so that good data pays nothing for it."""
 
     def __init__(self, reason: str) -> None:

@@ -164,4 +164,6 @@ def check_role(role: Role, versions: Versions) -> None:
     """
     oldest = OLDEST_CLIENT_PYTHON if role is Role.CLIENT else OLDEST_PYTHON
     if versions.python < oldest:
-        raise WrongInput(f"Python {versions.python} for the {role.value}: a cell's {role.value} needs {oldest} or newer")
+        raise WrongInput(
+            f"Python {versions.python} for the {role.value}: a cell's {role.value} needs {oldest} or newer"
+        )

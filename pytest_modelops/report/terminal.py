@@ -104,6 +104,8 @@ _INDENT = 2
 _COMMAND = 4
 _MESSAGE = 300
 """How many columns of a message are shown, about; pytest's failure above the table has all of it."""
+_RUNG = 20
+"""How many columns of a rung's name the table shows when it is tight; the longest of ours has 18."""
 _REASONS = 3
 """How many different reasons for leaving cells out are shown."""
 
@@ -114,7 +116,7 @@ for _quotes, _plain in (("‘’‚", "'"), ("“”„", '"')):
 
 
 class _Look(NamedTuple):
-    """What the table shows for a cell: with the rung's bundle where there is room, else without."""
+    """What the table shows for a cell: the rung with its bundle where there is room, else without and cut."""
 
     full: str
     short: str
@@ -170,7 +172,9 @@ class _Matrix:
         cause = _cause(cell)
         if cause is None:
             return _Look(f"{symbol} {mark.words}", f"{symbol} {mark.words}", mark.style)
-        return _Look(f"{symbol} {self.clean(cause.label)}", f"{symbol} {self.clean(cause.name)}", mark.style)
+        # A test of the user's goes by its node id, of which the table has room for the end.
+        name, label = (self.clean(part.rpartition("::")[2]) for part in (cause.name, cause.label))
+        return _Look(f"{symbol} {label}", f"{symbol} {self.cut(name, _RUNG)}", mark.style)
 
     def table(self) -> list[Line]:
         """The table, and under it the cells that have no place in it; or only a list, where no table fits."""
@@ -217,17 +221,17 @@ class _Matrix:
 
     def listed(self, cells: Sequence[CellReport]) -> list[Line]:
         """One line a cell: its whole id, and what the table would say."""
-        looks = [self.looks[cell.id] for cell in cells]
-        ids = _padded([Segment(cell.id) for cell in cells], _GAPS[0])
+        ids = [Segment(cell.id) for cell in cells]
         lines: list[Line] = []
-        for cell, padded, look in zip(cells, ids, looks, strict=True):
-            room = self.width - columns(padded.text)
-            fits = [shown for shown in (look.full, look.short) if columns(shown) <= room]
-            if fits:
-                lines.append((padded, Segment(fits[0], look.style)))
+        for cell, aligned in zip(cells, _padded(ids, _GAPS[0]), strict=True):
+            look = self.looks[cell.id]
+            alone = Segment(cell.id + " " * _GAPS[0])
+            for name, shown in itertools.product((aligned, alone), (look.full, look.short)):
+                if columns(name.text + shown) <= self.width:
+                    lines.append((name, Segment(shown, look.style)))
+                    break
             else:
-                pieces = _pieces(look.short, self.width - _INDENT)
-                lines.extend(self.flow([Segment(cell.id), *(Segment(piece, look.style) for piece in pieces)]))
+                lines.extend([(Segment(cell.id),), (Segment(" " * _INDENT), Segment(look.short, look.style))])
         return lines
 
     def legend(self) -> list[Line]:
@@ -348,6 +352,12 @@ class _Matrix:
         if not self.unicode:
             shown = shown.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
         return " ".join(shown.split())
+
+    def cut(self, shown: str, room: int) -> str:
+        """The beginning of a text that is too wide."""
+        if columns(shown) <= room:
+            return shown
+        return next(iter(_pieces(shown, room - columns(self.ellipsis)))) + self.ellipsis
 
     def words(self, shown: str, style: Style = Style.PLAIN) -> list[Segment]:
         """The words of a text, none wider than a line."""

@@ -83,25 +83,12 @@ def test_a_main_index_that_is_not_there_stays(find: Find) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the folders of Linux")
-def test_files_and_variables_override_each_other_as_in_pip(find: Find, tmp_path: Path) -> None:
-    order = (
-        "etc/xdg/pip/pip.conf",
-        "etc/pip.conf",
-        "home/.pip/pip.conf",
-        "home/.config/pip/pip.conf",
-        "prefix/pip.conf",
-        "named.conf",
-    )
-    for name in order:
-        index = find(
-            {name: f"[global]\nindex-url = https://{Path(name).parent.name or 'named'}.example\n"},
-            PIP_CONFIG_FILE=str(tmp_path / "named.conf"),
-        )
-        # A file that PIP_CONFIG_FILE names takes the place of the user's own.
-        expected = "prefix" if name == "named.conf" else Path(name).parent.name
-        if name == "named.conf":
-            expected = "named"
-        assert index.variables["UV_DEFAULT_INDEX"] == f"https://{expected}.example"
+def test_later_files_and_then_variables_override_earlier_ones(find: Find) -> None:
+    folders = ("etc/xdg/pip", "etc", "home/.pip", "home/.config/pip", "prefix")
+    for folder in folders:
+        url = f"https://{folder.replace('/', '-')}.example"
+        index = find({f"{folder}/pip.conf": f"[global]\nindex-url = {url}\n"})
+        assert index.variables["UV_DEFAULT_INDEX"] == url
     assert find(PIP_INDEX_URL="https://v.example").variables["UV_DEFAULT_INDEX"] == "https://v.example"
 
 
@@ -118,6 +105,7 @@ def test_the_install_section_overrides_the_global_one_of_any_file(find: Find) ->
 def test_a_named_file_replaces_the_users_own(find: Find, tmp_path: Path) -> None:
     files = {
         "home/.config/pip/pip.conf": "[global]\nindex-url = https://user.example\n",
+        "prefix/pip.conf": "[global]\ntimeout = 6\n",
         "named.conf": "[global]\ntimeout = 7\n",
     }
     index = find(files, PIP_CONFIG_FILE=str(tmp_path / "named.conf"))

@@ -314,16 +314,40 @@ def test_bundle_is_in_the_table_where_there_is_room() -> None:
     assert "3.12          ✗ handshake\n" in drawn(report, width=40)
 
 
-def test_list_stands_in_where_no_table_fits() -> None:
-    long = "a-rung-of-ones-own-with-a-very-long-name"
+def test_long_names_are_cut_in_the_table_and_whole_under_it() -> None:
+    test = "tests/upgrade/test_pipelines.py::test_that_all_pipelines_survive[large]"
     report = a_run(
-        a_cell("3.12", "2024.8.0", broke(long, Status.FAILED)),
-        a_cell("3.13", "2024.10.0"),
+        a_cell("3.12", "2024.8.0", CheckResult(name=test, status=Status.FAILED, message="assert 1 == 2")),
+        a_cell("3.12", "2024.10.0"),
     )
-    assert drawn(report, width=50).partition("\n\n")[0] == looks_like("""
-        py3.12-dask2024.8.0
-          ✗ a-rung-of-ones-own-with-a-very-long-name
-        py3.13-dask2024.10.0   ✓""")
+    assert drawn(report) == looks_like("""
+        Python   Dask 2024.8.0                                   2024.10.0
+        3.12          ✗ test_that_all_pipelines_survive[large]   ✓
+
+        py3.12-dask2024.8.0:
+          tests/upgrade/test_pipelines.py::test_that_all_pipelines_survive[large]
+          failed: assert 1 == 2
+
+        2 cells in 41 s: 1 passed, 1 failed
+        """)
+    assert drawn(report, width=60).startswith(
+        looks_like("""
+        Python   Dask 2024.8.0                 2024.10.0
+        3.12          ✗ test_that_all_pipel…   ✓
+        """)
+    )
+
+
+def test_list_stands_in_where_no_table_fits() -> None:
+    no_index = "could not be asked"
+    report = a_run(
+        a_cell("3.12", "!=2024.9.0,>=2024.8,<2025.1", broke("resolve", Status.FAILED, no_index)),
+        a_cell("3.12", "2024.10.0"),
+    )
+    assert drawn(report, width=40).partition("\n\n")[0] == looks_like("""
+        py3.12-dask!=2024.9.0,>=2024.8,<2025.1
+          ✗ resolve
+        py3.12-dask2024.10.0   ✓""")
 
 
 def test_nothing_planned_is_said() -> None:

@@ -15,11 +15,12 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from pytest_modelops import settings as settings_module
+from pytest_modelops.checks.base import AggregationSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
 from pytest_modelops.options import OPTIONS, Given, add_options, given
-from pytest_modelops.settings import AggregationSettings, Settings, load, parse
+from pytest_modelops.settings import Settings, load, parse
 
 pytest_plugins = ["pytester"]
 
@@ -901,7 +902,11 @@ names = {name.split(".")[0] for name in set(sys.modules) - before}
 print(sorted(names - sys.stdlib_module_names))
 print("difflib" in sys.modules and "difflib" not in before)
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    # From where the package is found also if it is not installed.
+    root = Path(settings_module.__file__).parents[1]
+    result = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, cwd=root
+    )
     assert set(eval(result.stdout.splitlines()[0])) == {"pytest_modelops"}
     assert result.stdout.splitlines()[1] == "False"
 
@@ -917,4 +922,3 @@ def test_every_option_of_the_table_is_read(monkeypatch: pytest.MonkeyPatch, tmp_
 
     parse(rootdir=tmp_path, sources=Recorder(), rungs=RUNGS)
     assert asked == {option.name for option in OPTIONS} - {"matrix"}
-    assert settings_module.BACKENDS == ("auto", "process")

@@ -1,0 +1,795 @@
+"""Environments by real uv and real interpreters, from an index of our own on loopback.
+
+It serves made-up releases of Dask, so that yanked, early, late and undated ones are at hand and nothing has to
+be downloaded; one test at the end asks the configured index. Longer than other files, since all lives on it.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments import cache as cache_module
+from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock
+from pytest_modelops.environments.local import Environments
+from pytest_modelops.environments.uv import NoAnswer
+from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
+from pytest_modelops.matrix.cell import PythonVersion, Versions
+from pytest_modelops.matrix.versions import NoIndex
+
+# --- an index -----------------------------------------------------------------------------------------------
+
+
+def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> Path:
+    """Write a wheel with one module."""
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    files = {
+        f"{name}/__init__.py": f"version = '{version}'\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{path},sha256={_record_hash(content)},{len(content)}\n" for path, content in files.items()
+    )
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, content in {**files, f"{info}/RECORD": record + f"{info}/RECORD,,\n"}.items():
+            archive.writestr(file, content)
+    return path
+
+
+def _record_hash(content: str) -> str:
+    digest = hashlib.sha256(content.encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """A file of the index."""
+
+    name: str
+    version: str
+    day: str
+    yanked: bool = False
+    requires: tuple[str, ...] = ()
+
+
+DASK = [
+    ("2024.8.0", "2024-08-05", False),
+    ("2024.8.1", "2024-08-20", False),
+    ("2024.10.0", "2024-10-15", False),
+    ("2024.10.1", "2024-10-20", True),
+    ("2024.11.0rc1", "2024-11-10", False),
+]
+UPLOADS = [
+    *(Upload("dask", *release, requires=("helper>=2",)) for release in DASK),
+    *(Upload("distributed", *release) for release in DASK),
+    Upload("dask", "2024.12.0", "2024-12-01"),  # distributed is not there yet
+    Upload("helper", "1.0", "2024-01-01"),
+    Upload("helper", "2.0", "2024-02-01"),
+    Upload("helper", "2.1", "2024-10-18"),
+]
+
+
+class Index:
+    """Serves `UPLOADS` below `/simple`, and without upload times below `/undated`; counts requests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {}
+        for upload in UPLOADS:
+            wheel = make_wheel(folder, upload.name, upload.version, requires=upload.requires)
+            self._files[wheel.name] = (upload, wheel.read_bytes())
+        self.requests = 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.requests += 1
+                kind, _, rest = self.path.strip("/").partition("/")
+                if kind == "files" and rest in outer._files:
+                    self._answer("application/octet-stream", outer._files[rest][1])
+                elif page := outer._page(rest, dated=kind == "simple"):
+                    self._answer("application/vnd.pypi.simple.v1+json", json.dumps(page).encode())
+                else:
+                    self.send_error(404)
+
+            def _answer(self, kind: str, content: bytes) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Cache-Control", "max-age=0")
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(content)
+
+            do_HEAD = do_GET  # noqa: N815 - as the base class wants it
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def _page(self, name: str, *, dated: bool) -> dict[str, Any]:
+        files = [
+            {
+                "filename": filename,
+                "url": f"/files/{filename}",
+                "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
+                "yanked": upload.yanked,
+                **({"upload-time": f"{upload.day}T22:00:00Z"} if dated else {}),
+            }
+            for filename, (upload, content) in self._files.items()
+            if upload.name == name
+        ]
+        return {"meta": {"api-version": "1.1"}, "name": name, "files": files} if files else {}
+
+
+# --- what the tests use -------------------------------------------------------------------------------------
+
+
+def run(
+    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
+) -> subprocess.CompletedProcess[str]:
+    """A runner as simple as can be."""
+    try:
+        return subprocess.run(
+            arguments,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=deadline.remaining,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimedOut(str(error)) from None
+    except OSError as error:
+        raise CheckFailed(str(error)) from None
+
+
+class Session:
+    """A pytest session, as far as environments notice."""
+
+    def __init__(self, root: Path, environ: Mapping[str, str], **changes: Any) -> None:
+        options = {"cache": root / "cache", "fresh": False, "session": "one", **changes}
+        spec = {key: options.pop(key) for key in ("requirements", "constraints", "as_of") if key in options}
+        environ = {**environ, **options.pop("variables", {})}
+        (root / "project").mkdir(exist_ok=True)
+        self.said: list[str] = []
+        self.made = Environments(
+            EnvironmentSpec(rootdir=root / "project", **spec), run=run, environ=environ, **options
+        )
+
+    def resolve(self, dask: str = "2024.10.0", python: str = "") -> Lock:
+        versions = Versions(PythonVersion.parse(python or HERE), Version(dask))
+        return self.made.resolve(versions, deadline=Deadline(60), progress=self.said.append)
+
+    def install(self, lock: Lock | None = None) -> Environment:
+        return self.made.install(lock or self.resolve(), deadline=Deadline(60), progress=self.said.append)
+
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+Open = Callable[..., Session]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    made = Index(tmp_path_factory.mktemp("index"))
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def environ(index: Index, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The host's variables with our index, and a uv cache of our own: tests damage files that are linked to it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
+    return {
+        **kept,
+        "UV_DEFAULT_INDEX": f"{index.address}/simple",
+        "UV_CACHE_DIR": str(tmp_path_factory.mktemp("uv-cache")),
+        "UV_HTTP_RETRIES": "0",
+    }
+
+
+@pytest.fixture
+def start(environ: dict[str, str], tmp_path: Path) -> Iterator[Open]:
+    """Start sessions that share a cache."""
+    sessions = []
+
+    def _start(**changes: Any) -> Session:
+        sessions.append(Session(tmp_path, environ, **changes))
+        return sessions[-1]
+
+    yield _start
+    for session in sessions:
+        session.made.close()
+
+
+@pytest.fixture
+def other_python(start: Open) -> str:
+    """Another Python of this machine."""
+    for minor in range(10, 16):
+        if minor != sys.version_info.minor:
+            try:
+                start(variables={"UV_PYTHON_DOWNLOADS": "never"}).resolve(python=f"3.{minor}")
+            except Unavailable:
+                continue
+            return f"3.{minor}"
+    pytest.skip("there is one Python only")
+
+
+UNREACHABLE = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
+
+
+def silent(tmp_path: Path) -> dict[str, str]:
+    """Variables with which the same index is out of reach, and uv remembers nothing of it."""
+    return {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "empty-uv-cache")}
+
+
+def site_packages(environment: Environment) -> Path:
+    [site] = Path(environment.location).glob("lib/python*/site-packages")
+    return site
+
+
+def imported(environment: Environment, module: str) -> str:
+    code = f"import {module}; print({module}.version)"
+    return subprocess.run(
+        [environment.python, "-I", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- locks --------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_pins_everything_with_hashes(start: Open) -> None:
+    lock = start().resolve()
+    assert lock.lines == ("dask==2024.10.0", "distributed==2024.10.0", "helper==2.1")
+    assert lock.requirements.count("--hash=sha256:") == 3
+    assert str(lock.python).startswith(HERE)
+    assert lock.note == ""
+
+
+def test_a_lock_is_as_of_its_day(start: Open) -> None:
+    assert "helper==2.0" in start(as_of=dt.date(2024, 10, 17)).resolve().lines
+    # uploaded late on the 18th, UTC: that day counts whole, in every time zone
+    late = start(as_of=dt.date(2024, 10, 18), variables={"TZ": "Pacific/Honolulu"})
+    assert "helper==2.1" in late.resolve().lines
+
+
+def test_an_index_without_upload_times_is_named(start: Open, index: Index) -> None:
+    undated = {"UV_DEFAULT_INDEX": f"{index.address}/undated"}
+    session = start(as_of=dt.date(2024, 11, 1), variables=undated)
+    with pytest.raises(CheckFailed, match=r"gives no upload time for some files \(da?i?s"):
+        session.resolve()
+    with pytest.raises(WrongInput, match="as-of = 2024-11-01: the configured index gives no upload time"):
+        session.made.releases.latest()
+
+
+def test_a_lock_is_remembered_for_a_day(start: Open, index: Index, tmp_path: Path) -> None:
+    first = start().resolve()
+    before = index.requests
+    assert start().resolve() == first
+    assert index.requests == before
+    age_locks(tmp_path, hours=23)
+    assert start(variables=silent(tmp_path)).resolve().note == ""
+    age_locks(tmp_path, hours=25)
+    later = start()
+    assert later.resolve().resolved > first.resolved
+    assert "resolving" in later.said[0]
+
+
+def age_locks(root: Path, *, hours: int) -> None:
+    for file in (root / "cache" / "locks").glob("*.json"):
+        lock = json.loads(file.read_text())
+        then = dt.datetime.now(dt.timezone.utc) - dt.timedelta(hours=hours)
+        file.write_text(json.dumps({**lock, "resolved": then.isoformat()}))
+
+
+def test_an_old_lock_serves_when_no_index_answers_and_says_so(start: Open, tmp_path: Path) -> None:
+    first = start().resolve()
+    age_locks(tmp_path, hours=48)
+    old = start(variables=silent(tmp_path)).resolve()
+    assert old.requirements == first.requirements
+    day = (dt.datetime.now(dt.timezone.utc) - dt.timedelta(hours=48)).date()
+    assert old.note == f"the index did not answer; this is the lock of {day}"
+
+
+def test_a_lock_of_a_day_that_is_over_is_good_for_ever(start: Open, tmp_path: Path) -> None:
+    start(as_of=dt.date(2024, 11, 1)).resolve()
+    age_locks(tmp_path, hours=10_000)
+    assert start(as_of=dt.date(2024, 11, 1), variables=silent(tmp_path)).resolve().note == ""
+
+
+def test_fresh_trusts_locks_of_its_own_session_only(start: Open, index: Index) -> None:
+    start().resolve()
+    fresh = start(fresh=True, session="two")
+    fresh.resolve()
+    assert any("resolving" in said for said in fresh.said)
+    again = start(fresh=True, session="two")
+    again.resolve()
+    assert not any("resolving" in said for said in again.said)
+
+
+def test_without_index_or_lock_uvs_words_are_told(start: Open) -> None:
+    with pytest.raises(NoAnswer, match=r"^no index answered, and there is no earlier lock of py") as caught:
+        start(variables=UNREACHABLE).resolve()
+    assert "127.0.0.1:9/simple/" in str(caught.value)
+    assert "Connection refused" in str(caught.value)
+    assert "tcp connect error" not in str(caught.value)
+    assert "tcp connect error" in caught.value.output
+
+
+def test_a_conflict_is_told_in_uvs_words(start: Open, tmp_path: Path) -> None:
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("helper<2\n")
+    with pytest.raises(CheckFailed) as caught:
+        start(constraints=constraints).resolve()
+    message = str(caught.value)
+    assert message.startswith(f"no solution for py{HERE}-dask2024.10.0 + constraints {constraints}:\n")
+    assert "dask==2024.10.0 depends on helper>=2" in message
+    assert "error:" not in message
+
+
+def test_changed_constraints_make_another_lock(start: Open, tmp_path: Path) -> None:
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("helper<2.1\n")
+    assert "helper==2.0" in start(constraints=constraints).resolve().lines
+    constraints.write_text("helper>=2.1\n")
+    assert "helper==2.1" in start(constraints=constraints).resolve().lines
+
+
+def test_a_release_that_is_unknown_for_lack_of_an_index_is_told(start: Open) -> None:
+    unknown = Versions(PythonVersion.parse(HERE), None, "latest")
+    with pytest.raises(CheckFailed, match="no index answered when it was asked which Dask 'latest' is"):
+        start().made.resolve(unknown, deadline=Deadline(60), progress=print)
+
+
+# --- interpreters -------------------------------------------------------------------------------------------
+
+
+def test_a_python_that_is_missing_is_unavailable_with_the_command_that_gets_it(start: Open) -> None:
+    session = start()
+    with pytest.raises(Unavailable) as caught:
+        session.resolve(python="3.99")
+    message = str(caught.value)
+    assert message.startswith(
+        "There is no Python 3.99 on this machine. Get it with: uv python install 3.99\n"
+    )
+    assert "PATH; there is 3." in message
+    assert "uv did not get it: No interpreter found for Python 3.99" in message
+    said = len(session.said)
+    with pytest.raises(Unavailable):
+        session.resolve(python="3.99")
+    assert len(session.said) == said, "it was asked for twice"
+
+
+@pytest.mark.parametrize("setting", ["never", "manual"])
+def test_a_python_that_uv_may_not_download_stays_away(start: Open, setting: str) -> None:
+    session = start(variables={"UV_PYTHON_DOWNLOADS": setting})
+    with pytest.raises(Unavailable, match=f"downloads are set to '{setting}'"):
+        session.resolve(python="3.13.1")  # nobody should have that one
+
+
+def test_a_patch_that_was_asked_for_is_that_one(start: Open) -> None:
+    lock = start().resolve()
+    assert start().resolve(python=str(lock.python)).python == lock.python
+
+
+def test_names_that_do_not_run_are_passed_over(start: Open, tmp_path: Path) -> None:
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    for name, script in (("python3.98", "exit 127"), ("python3.97", "echo 3.97")):
+        (shims / name).write_text(f"#!/bin/sh\n{script}\n")
+        (shims / name).chmod(0o755)
+    session = start(variables={"PATH": f"{shims}:{os.environ['PATH']}"})
+    for version in ("3.98", "3.97"):
+        with pytest.raises(Unavailable):
+            session.resolve(python=version)
+
+
+# --- environments -------------------------------------------------------------------------------------------
+
+
+def test_an_environment_is_built_once_and_then_found(start: Open) -> None:
+    built = start().install()
+    assert not built.reused
+    assert imported(built, "dask") == "2024.10.0"
+    session = start(session="two")
+    found = session.install()
+    assert found.reused
+    assert found.location == built.location
+    assert not any("building" in said for said in session.said)
+
+
+def test_one_environment_is_per_interpreter(start: Open, other_python: str) -> None:
+    here = start().install()
+    there = start().install(start().resolve(python=other_python))
+    assert here.location != there.location
+    assert f"python{other_python}" in str(site_packages(there))
+
+
+def remove_package(environment: Environment) -> None:
+    shutil.rmtree(site_packages(environment) / "helper")
+
+
+def remove_package_wholly(environment: Environment) -> None:
+    remove_package(environment)
+    shutil.rmtree(site_packages(environment) / "helper-2.1.dist-info")
+
+
+def add_package(environment: Environment) -> None:
+    (site_packages(environment) / "guest").mkdir()
+
+
+def change_metadata(environment: Environment) -> None:
+    metadata = site_packages(environment) / "helper-2.1.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 2.1", "Version: 2.2"))
+
+
+def change_file(environment: Environment) -> None:
+    """In place, so that it is changed in uv's cache as well if it is linked to it; and in the same size."""
+    module = site_packages(environment) / "helper" / "__init__.py"
+    module.write_text("version = '9.9'\n")
+    os.utime(module, (1, 1))
+
+
+def change_settings(environment: Environment) -> None:
+    settings = Path(environment.location, "pyvenv.cfg")
+    settings.write_text(
+        settings.read_text().replace("system-site-packages = false", "system-site-packages = true")
+    )
+
+
+def remove_python(environment: Environment) -> None:
+    Path(environment.python).unlink()
+
+
+def damage_marker(environment: Environment) -> None:
+    Path(environment.location, "complete.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (remove_package, "helper/__init__.py is missing"),
+        (remove_package_wholly, "helper is missing, the lock says 2.1"),
+        (add_package, "other entries than when it was built: guest"),
+        (change_metadata, "helper is 2.2, the lock says 2.1"),
+        (change_file, "helper/__init__.py was changed"),
+        (change_settings, "pyvenv.cfg was changed"),
+        (remove_python, "its Python does not run"),
+        (damage_marker, "marker of the one in the cache is damaged"),
+    ],
+)
+def test_an_environment_that_lies_is_replaced(
+    start: Open, damage: Callable[[Environment], None], reason: str
+) -> None:
+    first = start()
+    built = first.install()
+    first.made.close()
+    damage(built)
+    session = start(session="two")
+    rebuilt = session.install()
+    assert not rebuilt.reused
+    assert reason in session.said[-1]
+    assert imported(rebuilt, "helper") == "2.1"
+    assert not Path(built.location).exists()
+    assert start().install().reused
+
+
+def test_a_change_that_reached_uvs_cache_is_mended(start: Open, tmp_path: Path) -> None:
+    linked = {"UV_LINK_MODE": "hardlink", "UV_CACHE_DIR": str(tmp_path / "uv-cache")}
+    built = start(variables=linked).install()
+    change_file(built)
+    rebuilt = start(variables=linked).install()
+    assert not rebuilt.reused
+    assert imported(rebuilt, "helper") == "2.1"
+
+
+def test_an_environment_with_another_python_is_replaced(start: Open, other_python: str) -> None:
+    built = start().install()
+    other = start().resolve(python=other_python)
+    Path(built.python).unlink()
+    Path(built.python).symlink_to(other.interpreter)
+    session = start(session="two")
+    assert not session.install().reused
+    assert f"its Python is {other.python}, not" in session.said[-1]
+
+
+def test_what_a_killed_build_left_is_never_used(start: Open) -> None:
+    session = start()
+    built = session.install()
+    session.made.close()
+    half = Path(built.location)
+    (half / "complete.json").unlink()
+    again = start(session="two").install()
+    assert not again.reused
+    assert not half.exists()
+
+
+def test_a_build_that_fails_leaves_nothing(start: Open, tmp_path: Path) -> None:
+    session = start()
+    lock = session.resolve()
+    wrong = dataclasses.replace(
+        lock, requirements=lock.requirements.replace("--hash=sha256:", "--hash=sha256:0")
+    )
+    with pytest.raises(CheckFailed, match="could not build py.*-dask2024.10.0"):
+        session.install(wrong)
+    assert not list((tmp_path / "cache" / "environments").glob("*/1"))
+
+
+def test_a_lock_that_uv_does_not_fulfil_is_told(start: Open) -> None:
+    session = start()
+    lock = session.resolve()
+    wrong = dataclasses.replace(lock, packages={**lock.packages, "ghost": Version("1")})
+    with pytest.raises(CheckFailed, match=r"built twice, and is not what its lock says: ghost is missing"):
+        session.install(wrong)
+
+
+def test_wheels_that_uv_has_are_installed_without_an_index(start: Open, index: Index, tmp_path: Path) -> None:
+    lock = start().resolve()
+    start().install(lock)
+    before = index.requests
+    cut_off = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    session = start(cache=tmp_path / "other", variables=cut_off)
+    assert not session.install(lock).reused
+    assert index.requests == before
+
+
+def test_fresh_builds_once_a_session_and_spares_the_one_in_use(start: Open) -> None:
+    running = start(session="running")
+    old = running.install()
+    fresh = start(fresh=True, session="fresh")
+    new = fresh.install()
+    assert new.location != old.location
+    assert imported(old, "dask") == "2024.10.0", "it was removed under a running cell"
+    assert start(fresh=True, session="fresh").install().location == new.location
+    running.made.close()
+    assert start(session="later").install().location == new.location
+    assert not Path(old.location).exists()
+
+
+IN_ANOTHER_PROCESS = """
+import json, sys
+from datetime import date
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_environments as tests
+session = tests.Session(Path({root!r}), json.loads({environ!r}))
+print(session.install().reused)
+"""
+
+
+def test_two_processes_at_once_build_once(environ: dict[str, str], tmp_path: Path) -> None:
+    code = IN_ANOTHER_PROCESS.format(
+        tests=str(Path(__file__).parent), root=str(tmp_path), environ=json.dumps(environ)
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert sorted(answers) == ["False", "True", "True"]
+
+
+def test_what_was_not_used_for_long_is_removed_at_the_end_of_a_build(
+    start: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = start()
+    unused, used = first.install(), first.install(first.resolve("2024.8.0"))
+    first.made.close()
+    user = start()
+    user.install(user.resolve("2024.8.0"))
+    monkeypatch.setattr(cache_module, "_UNUSED_SECONDS", -1.0)
+    builder = start()
+    builder.install(builder.resolve("2024.8.1"))
+    assert not Path(unused.location).exists()
+    assert Path(used.location).exists()
+
+
+def test_this_interpreter_as_it_is_needs_nothing(start: Open, index: Index) -> None:
+    before = index.requests
+    session = start()
+    as_is = Versions(PythonVersion.parse(HERE), Version("2024.10.0"), "installed", as_is=True)
+    lock = session.made.resolve(as_is, deadline=Deadline(10), progress=print)
+    environment = session.install(lock)
+    assert environment.python == sys.executable
+    assert environment.reused
+    assert {"dask", "distributed", "tornado", "cloudpickle"} <= lock.packages.keys()
+    assert "pytest" not in lock.packages
+    assert index.requests == before
+
+
+# --- local requirements -------------------------------------------------------------------------------------
+
+BACKEND = """
+    # A build backend that writes into its sources, as setuptools does.
+    import pathlib, sys, zipfile
+    def build_wheel(folder, config_settings=None, metadata_directory=None):
+        pathlib.Path("local.egg-info").mkdir(exist_ok=True)
+        info = "local-1.0.dist-info"
+        with zipfile.ZipFile(pathlib.Path(folder, "local-1.0-py3-none-any.whl"), "w") as wheel:
+            wheel.write("local.py")
+            wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: local\\nVersion: 1.0\\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+            wheel.writestr(f"{info}/RECORD", f"local.py,,\\n{info}/METADATA,,\\n{info}/WHEEL,,\\n{info}/RECORD,,\\n")
+        return "local-1.0-py3-none-any.whl"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "libs" / "local"
+    folder.mkdir(parents=True)
+    (folder / "backend.py").write_text(textwrap.dedent(BACKEND))
+    (folder / "local.py").write_text("version = 'first'\n")
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "local"\nversion = "1.0"\n'
+    )
+    return folder
+
+
+def test_a_local_project_is_installed_and_its_sources_stay_as_they_are(start: Open, project: Path) -> None:
+    before = contents(project)
+    session = start(requirements=(str(project),))
+    lock = session.resolve()
+    assert "local==1.0" in lock.lines
+    assert imported(session.install(lock), "local") == "first"
+    assert contents(project) == before
+
+
+def test_a_local_project_is_built_anew_when_it_changes(start: Open, project: Path) -> None:
+    first = start(requirements=(str(project),)).install()
+    (project / "local.py").write_text("version = 'second'\n")
+    second = start(requirements=(str(project),)).install()
+    assert imported(second, "local") == "second"
+    assert imported(first, "local") == "first"
+
+
+def test_a_change_that_is_not_in_the_wheel_changes_no_environment(start: Open, project: Path) -> None:
+    first = start(requirements=(str(project),)).install()
+    (project / "test_local.py").write_text("")
+    assert start(requirements=(str(project),)).install().location == first.location
+
+
+@pytest.mark.parametrize(
+    "noise", [".git/index", "build/lib/x", "local.egg-info/PKG-INFO", "a/__pycache__/x.pyc"]
+)
+def test_what_is_no_source_builds_nothing(start: Open, project: Path, noise: str) -> None:
+    start(requirements=(str(project),)).resolve()
+    (project / noise).parent.mkdir(parents=True)
+    (project / noise).write_text("noise")
+    session = start(requirements=(str(project),))
+    session.resolve()
+    assert session.said == []
+
+
+def test_a_local_project_that_cannot_be_built_is_told(start: Open, project: Path) -> None:
+    (project / "backend.py").write_text(
+        "def build_wheel(*_, **__): raise RuntimeError('broken on purpose')\n"
+    )
+    with pytest.raises(
+        CheckFailed, match=r"(?s)could not build a wheel of .*libs/local:\n.*broken on purpose"
+    ):
+        start(requirements=(str(project),)).resolve()
+
+
+def test_a_wheel_is_known_by_its_content(start: Open, tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "extra", "1.0")
+    first = start(requirements=(str(wheel),)).resolve()
+    assert "extra==1.0" in first.lines
+    make_wheel(tmp_path, "extra", "1.0", requires=("helper<2.1",))
+    assert "helper==2.0" in start(requirements=(str(wheel),)).resolve().lines
+
+
+def test_a_local_requirement_that_is_not_there_is_told(start: Open) -> None:
+    with pytest.raises(CheckFailed, match=r"requirement /not/there: there is no such folder or file"):
+        start(requirements=("/not/there",)).resolve()
+
+
+# --- releases -----------------------------------------------------------------------------------------------
+
+
+def texts(versions: Sequence[Version]) -> list[str]:
+    return list(map(str, versions))
+
+
+def test_the_latest_release_is_final_and_of_both_packages(start: Open) -> None:
+    assert str(start().made.releases.latest()) == "2024.10.0"
+
+
+def test_the_latest_release_is_as_of_its_day(start: Open) -> None:
+    releases = start(as_of=dt.date(2024, 8, 20)).made.releases
+    assert str(releases.latest()) == "2024.8.1"
+    assert releases.note == "as of 2024-08-20"
+    assert str(start(as_of=dt.date(2024, 8, 19)).made.releases.latest()) == "2024.8.0"
+
+
+def test_a_range_is_every_final_release_in_it(start: Open) -> None:
+    releases = start().made.releases
+    assert texts(releases.within(SpecifierSet(">=2024.8"))) == ["2024.8.0", "2024.8.1", "2024.10.0"]
+    assert texts(releases.within(SpecifierSet(">2024.8.0,<2024.10"))) == ["2024.8.1"]
+    assert texts(releases.within(SpecifierSet("==2024.8.*"))) == ["2024.8.0", "2024.8.1"]
+    assert texts(releases.within(SpecifierSet())) == ["2024.8.0", "2024.8.1", "2024.10.0"]
+    assert texts(releases.within(SpecifierSet(">=2025"))) == []
+
+
+def test_exact_releases_exist_or_not(start: Open) -> None:
+    releases = start().made.releases
+    assert releases.exists(Version("2024.8.0"))
+    assert releases.exists(Version("2024.10.1")), "yanked, and asked for by name"
+    assert releases.exists(Version("2024.11.0rc1"))
+    assert not releases.exists(Version("2024.9.0"))
+    assert not releases.exists(Version("2024.12.0")), "there is no distributed of it"
+
+
+def test_releases_near_one_that_is_missing(start: Open) -> None:
+    assert texts(start().made.releases.near(Version("2024.8.5"))) == ["2024.8.0", "2024.8.1", "2024.10.0"]
+
+
+def test_releases_are_remembered_for_when_no_index_answers(start: Open, tmp_path: Path) -> None:
+    known = start().made.releases
+    known.exists(Version("2024.8.0"))
+    known.latest()
+    known.within(SpecifierSet("<2024.10"))
+    releases = start(variables=silent(tmp_path)).made.releases
+    assert releases.exists(Version("2024.8.0"))
+    assert str(releases.latest()) == "2024.10.0"
+    assert texts(releases.within(SpecifierSet("<2024.10"))) == ["2024.8.0", "2024.8.1"]
+    today = dt.datetime.now(dt.timezone.utc).date()
+    assert f"the index did not answer; latest is 2024.10.0 as of {today}" in releases.note
+    with pytest.raises(NoIndex, match="no index answered"):
+        releases.exists(Version("2024.8.9"))
+
+
+def test_nothing_remembered_and_no_index_is_told(start: Open) -> None:
+    releases = start(variables=UNREACHABLE).made.releases
+    for ask in (
+        releases.latest,
+        lambda: releases.within(SpecifierSet(">=2024")),
+        lambda: releases.near(Version("1")),
+    ):
+        with pytest.raises(NoIndex, match=r"no index answered: Failed to fetch.*Connection refused"):
+            ask()
+
+
+# --- the index of this machine ------------------------------------------------------------------------------
+
+
+def test_the_configured_index_is_asked(tmp_path: Path) -> None:
+    made = Environments(
+        EnvironmentSpec(rootdir=tmp_path), cache=tmp_path / "cache", fresh=False, run=run, session="one"
+    )
+    try:
+        assert made.releases.exists(Version("2024.10.0"))
+    except NoIndex as error:
+        pytest.skip(str(error))
+    assert made.releases.latest() >= Version("2026.1")
