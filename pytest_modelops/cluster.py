@@ -25,6 +25,8 @@ _LOOK_SECONDS = 0.1
 """How often the agent is asked which workers are registered."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
+_DEATH = re.compile(r"Worker process \d+ ((?:was killed|exited|died).*)")
+"""A nanny's words for the end of its worker."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
 _IDLE = re.compile(r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|epoll|accept)$")
@@ -203,9 +205,17 @@ class Cluster:
             parts += [f"    {line}" for line in innermost(dump)] or ["    it printed no stack"]
         return "\n".join(parts)
 
-    def last_words(self, name: str, *, most: int = 6) -> list[str]:
-        """The last lines that a part printed."""
-        return last_lines(next(process.log for process in self.processes if process.name == name), most=most)
+    def last_words(self, name: str) -> str:
+        """What a part printed that tells most, and where its whole log is."""
+        return tail(next(process.log for process in self.processes if process.name == name), most=6)
+
+    def death_of_worker(self, name: str) -> str:
+        """How a worker's process ended, as its nanny or the stage says; empty when neither does."""
+        part = next(process for process in self.workers if process.name == name)
+        if part.ending is not None:
+            return f"it {part.ending}"
+        deaths = [match[1] for line in last_lines(part.log, most=400) if (match := _DEATH.search(line))]
+        return f"its process {deaths[-1]}" if deaths else ""
 
     def stop(self) -> Sequence[str]:
         """End the cluster quickly and prove that nothing is left. Returns what is left, in words.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import AggregationSettings, Check
-from pytest_modelops.checks.lambdas import run_on_each
+from pytest_modelops.checks.lambdas import end_of, run_on_each
 from pytest_modelops.cluster import Cluster, ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Backend, Environment, Lock, Progress, Stage
@@ -305,7 +305,7 @@ class LiveCell:
         except Unavailable as error:
             return Status.UNAVAILABLE, str(error), {}
         except RemoteError as error:
-            return Status.FAILED, f"{error}\n{error.traceback}".rstrip(), {}
+            return Status.FAILED, "\n".join([str(error), *end_of(error.traceback)]), {}
         except (ModelopsError, AssertionError) as error:
             return Status.FAILED, str(error) or type(error).__name__, {}
         except Exception as error:  # noqa: BLE001 - a bug in a rung, ours or a user's, ends that rung and not the matrix

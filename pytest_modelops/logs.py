@@ -18,9 +18,16 @@ def last_lines(log: Path, *, most: int = 12) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()][-most:]
 
 
+def telling_lines(log: Path, *, most: int = 6) -> list[str]:
+    """The lines of a log that tell most: from the last crash of an interpreter on, else the last ones."""
+    lines = last_lines(log, most=400)
+    crashes = [number for number, line in enumerate(lines) if line.startswith("Fatal Python error")]
+    return lines[crashes[-1] :][:most] if crashes else lines[-most:]
+
+
 def tail(log: Path, *, most: int = 12) -> str:
     """The last lines of a log as the end of a message, and where the whole is."""
-    lines = last_lines(log, most=most)
+    lines = telling_lines(log, most=most)
     if not lines:
         return f" It printed nothing. Log: {log}"
     return " Its last words:\n" + "\n".join(f"    {line}" for line in lines) + f"\nFull log: {log}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_modelops.checks.base import AggregationSettings, Check, CheckedCell, role_differences
+from pytest_modelops.checks.lambdas import end_of
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.incell import plain
@@ -85,20 +86,14 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
         f"{told['simulated']} of {settings.params * settings.replicates} replicates"
     )
     if failed:
-        name, outcome = next(iter(failed.items()))
-        raise CheckFailed(
-            "\n".join(
-                filter(
-                    None,
-                    [
-                        f"aggregating {size}: {len(failed)} aggregates failed, {progress}.",
-                        role_differences(cell),
-                        *(f"{key}: {error}" for key, error in told["failed"].items()),
-                        f"aggregate of parameter set {name}: {explain_any(outcome)}",
-                    ],
-                )
-            )
-        )
+        param, outcome = next(iter(failed.items()))
+        lines = [
+            f"aggregating {size}: {len(failed)} aggregates failed; {progress}. {role_differences(cell)}".rstrip(),
+            *(f"{key}: {error}" for key, error in told["failed"].items()),
+            f"aggregate of parameter set {param}: {outcome.get('error') or outcome['gone']}",
+            *end_of(outcome.get("traceback", "")),
+        ]
+        raise CheckFailed("\n".join(lines))
     if len(results) < settings.params:
         holding = [
             f"{cell.cluster.addresses.get(address, '?')} ({address}) holds {count} tasks"
@@ -129,12 +124,6 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
 def expected_sum(param: int, settings: AggregationSettings) -> int:
     """What the aggregate of a parameter set must be."""
     return sum(simulate(param, replicate)["value"] for replicate in range(settings.replicates))
-
-
-def explain_any(outcome: Mapping[str, Any]) -> str:
-    """Dask's words, and the end of the cell's traceback."""
-    lines = outcome.get("traceback", "").rstrip().splitlines()[-12:]
-    return "\n    ".join([outcome.get("error") or outcome["gone"], *lines])
 
 
 CHECK = Check(

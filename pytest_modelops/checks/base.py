@@ -86,4 +86,7 @@ def role_differences(cell: CheckedCell) -> str:
             parts.append(
                 f"{name}: " + ", ".join(f"{role.value} {version}" for role, version in of_role.items())
             )
-    return f"The roles differ. {'; '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    hint = " Functions travel as bytecode, which only the same Python runs." if parts[0].startswith("Python") else ""
+    return f"The roles differ in {'; '.join(parts)}.{hint}"

@@ -46,32 +46,42 @@ def run_on_each(
         seconds=deadline.remaining,
         deadline=deadline,
     )
-    call = f"{function.label} with {', '.join(map(repr, args))}" if args else function.label
-    failures, pending = [], []
+    call = f"`{function.label}`" + (f" with {', '.join(map(repr, args))}" if args else "")
+    failures: dict[str, list[str]] = {}
+    pending: dict[str, list[str]] = {}
     for address, outcome in outcomes.items():
-        where = f"{names[address]} ({address})"
+        worker = names[address]
         if "pending" in outcome:
-            pending.append(
-                f"on {where} it did not finish within {deadline.seconds:g} s; it is {outcome['pending']}"
-            )
-        elif "value" in outcome:
-            value = plain.unpack(outcome["value"])
-            if not expect(value):
-                failures.append(f"on {where} it returned {value!r}, not {expected}")
-        else:
-            failures.append(f"on {where}: {explain(cell, names[address], outcome)}")
-    if failures or pending:
-        text = "\n".join(filter(None, [f"{call} failed", role_differences(cell), *failures, *pending]))
-        raise CheckFailed(text) if failures else TimedOut(text)
+            pending.setdefault(
+                f"not finished within {deadline.seconds:g} s, {outcome['pending']}", []
+            ).append(worker)
+        elif "value" not in outcome:
+            failures.setdefault(in_words(cell, worker, outcome), []).append(worker)
+        elif not expect(value := plain.unpack(outcome["value"])):
+            failures.setdefault(f"returned {value!r}, not {expected}", []).append(worker)
+    if not failures and not pending:
+        return
+    broken = {**failures, **pending}
+    count = sum(map(len, broken.values()))
+    lines = [f"{call} failed on {count} of {len(outcomes)} workers. {role_differences(cell)}".rstrip()]
+    for words, workers in broken.items():
+        lines.append(f"{', '.join(workers)}: {words}")
+        if words in failures:
+            lines[-1] += f"\n{workers[0]}:{cell.cluster.last_words(workers[0])}"
+    raise CheckFailed("\n".join(lines)) if failures else TimedOut("\n".join(lines))
 
 
-def explain(cell: CheckedCell, worker: str, outcome: Mapping[str, Any]) -> str:
-    """What went wrong on a worker: Dask's words, the cell's traceback, the worker's last words."""
-    parts = [outcome.get("error") or outcome["gone"]]
-    if "traceback" in outcome:
-        parts += outcome["traceback"].rstrip().splitlines()[-12:]
-    parts += [f"{worker} printed last:", *cell.cluster.last_words(worker)]
-    return "\n    ".join(parts)
+def in_words(cell: CheckedCell, worker: str, outcome: Mapping[str, Any]) -> str:
+    """What went wrong on a worker: how it died, or Dask's words and the end of the cell's traceback."""
+    if "gone" in outcome:
+        death = cell.cluster.death_of_worker(worker)
+        return f"the worker left the cluster while the task was on it{f'; {death}' if death else ''}"
+    return "\n    ".join([outcome["error"], *end_of(outcome["traceback"])])
+
+
+def end_of(trace: str) -> list[str]:
+    """The last lines of a traceback, without the message that is told already."""
+    return trace.rstrip().splitlines()[-13:-1]
 
 
 CHECK = Check(name="lambda", run=run, needs=("start",), seconds=30, summary="a lambda runs on each worker")

@@ -205,9 +205,17 @@ class Agent:
         if future.status == "pending":
             return {"pending": self._where(future.key)}
         try:
-            return {"value": plain.pack(future.result(timeout=10))}
-        except Exception as error:  # noqa: BLE001 - it is the outcome
-            return {"error": in_words(error), "traceback": "".join(traceback.format_exception(error))}
+            if future.status == "error":
+                # With the worker's own traceback, instead of one through the client that asks.
+                error, trace = future.exception(timeout=10), future.traceback(timeout=10)
+            else:
+                return {"value": plain.pack(future.result(timeout=10))}
+        except Exception as failure:  # noqa: BLE001 - a result that cannot come back is an outcome too
+            error, trace = failure, failure.__traceback__
+        return {
+            "error": in_words(error),
+            "traceback": "".join(traceback.format_exception(type(error), error, trace)),
+        }
 
     def _where(self, key: str) -> str:
         """What the scheduler says of a task that is not done."""
