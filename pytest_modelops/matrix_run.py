@@ -174,6 +174,13 @@ class MatrixRun:
         self.progress.close()
 
 
+def short_id(nodeid: str, cell_id: str) -> str:
+    """A test's node id without the cell, for people: `tests/test_upgrade.py::test_upgrade`."""
+    path, bracket, parameters = nodeid.partition("[")
+    rest = f"-{parameters.removesuffix(']')}-".replace(f"-{cell_id}-", "-", 1).strip("-")
+    return f"{path}[{rest}]" if bracket and rest else path
+
+
 def _refuse_other_dists(config: pytest.Config) -> None:
     dist = getattr(config.option, "dist", "no")
     if dist not in DISTS and not hasattr(config, "workerinput"):

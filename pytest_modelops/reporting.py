@@ -8,13 +8,14 @@ import platform
 import time
 from collections.abc import Iterable, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_modelops.ladder import NAME, test_name
 from pytest_modelops.matrix.cell import Role
-from pytest_modelops.matrix_run import MatrixRun
+from pytest_modelops.matrix_run import MatrixRun, short_id
 from pytest_modelops.report import WRITERS, terminal
 from pytest_modelops.results import CellReport, CheckResult, RunReport, Status, merge_checks
 
@@ -25,12 +26,6 @@ _WORDS = {
     Status.TIMED_OUT.value: ("failed", "T", ("TIMED-OUT", {"red": True})),
     Status.UNAVAILABLE.value: ("failed", "U", ("UNAVAILABLE", {"red": True})),
     Status.BLOCKED.value: ("blocked", "b", ("BLOCKED", {"yellow": True})),
-}
-_STYLES: Mapping[terminal.Style, Mapping[str, bool]] = {
-    terminal.Style.GOOD: {"green": True},
-    terminal.Style.BAD: {"red": True},
-    terminal.Style.DIM: {"light": True},
-    terminal.Style.PLAIN: {},
 }
 
 
@@ -44,6 +39,7 @@ class Reporting:
         self._cells: dict[str, CellReport] = {}
         self._selected: set[str] = set()
         self._finished: RunReport | None = None
+        self._unwritten: dict[Path, OSError] = {}
 
     def pytest_report_header(self) -> str:
         """Backend, cells and cache in use."""
@@ -92,7 +88,11 @@ class Reporting:
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         for path in self.run.settings.reports:
-            WRITERS[path.suffix](self._finished, path)
+            try:
+                WRITERS[path.suffix](self._finished, path)
+            except OSError as error:
+                self._unwritten[path] = error
+                session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The matrix."""
@@ -105,10 +105,13 @@ class Reporting:
             self._finished, width=writer.fullwidth, unicode=encoding.lower().startswith("utf")
         ):
             for segment in line:
-                terminalreporter.write(segment.text, **_STYLES[segment.style])
+                terminalreporter.write(segment.text, **segment.style.markup)
             terminalreporter.write("\n")
         for path in self.run.settings.reports:
-            terminalreporter.write_line(f"report: {path}")
+            if path in self._unwritten:
+                terminalreporter.write_line(f"report could not be written: {self._unwritten[path]}", red=True)
+            else:
+                terminalreporter.write_line(f"report: {path}")
 
     def _report(self) -> RunReport:
         return RunReport(
@@ -138,13 +141,19 @@ class Reporting:
         )
         by_name = {check.name: check for check in found.checks}
         rungs = {check.name: self._not_run(check.name, cell_id) for check in self.run.checks}
-        selected = any(self.run.cell_of(nodeid) == cell_id for nodeid in self._selected)
-        return dataclasses.replace(found, checks=tuple({**rungs, **by_name}.values()), selected=selected)
+        tests = [nodeid for nodeid in sorted(self._selected) if self.run.cell_of(nodeid) == cell_id]
+        reached = by_name.keys() | {f"{NAME}::{test_name(check.name)}" for check in self.run.checks}
+        missed = [
+            self._not_run(name, cell_id) for test in tests if (name := short_id(test, cell_id)) not in reached
+        ]
+        checks = (*{**rungs, **by_name}.values(), *missed)
+        return dataclasses.replace(found, checks=checks, selected=bool(tests))
 
     def _not_run(self, check: str, cell_id: str) -> CheckResult:
-        selected = f"{NAME}::{test_name(check)}[{cell_id}]" in self._selected
+        rung = f"{NAME}::{test_name(check)}[{cell_id}]"
+        selected = "::" in check or rung in self._selected
         message = "the run ended before it came to this" if selected else ""
-        return CheckResult(name=check, status=Status.NOT_RUN, message=message)
+        return CheckResult(name=check, status=Status.NOT_RUN, message=message, selected=selected)
 
 
 class Distributing:

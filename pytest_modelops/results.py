@@ -45,6 +45,7 @@ class CheckResult:
         seconds: how long the check itself took, without those it needed.
         message: empty when passed; else everything a person needs, first line first.
         blocked_by: name of the rung that broke, when `status` is `BLOCKED`.
+        selected: whether it was to run in this session; false for a rung that the user deselected.
         data: figures and facts worth keeping, plain JSON values (`{"tasks_per_second": 310.5}`).
     """
 
@@ -54,6 +55,7 @@ class CheckResult:
     message: str = ""
     bundle: str | None = None
     blocked_by: str | None = None
+    selected: bool = True
     reproduce: str = ""
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -71,6 +73,7 @@ class CheckResult:
             "seconds": round(self.seconds, 3),
             "message": self.message,
             "blocked_by": self.blocked_by,
+            "selected": self.selected,
             "reproduce": self.reproduce,
             "data": dict(self.data),
         }
@@ -121,26 +124,22 @@ class CellReport:
 
     @property
     def ran(self) -> tuple[CheckResult, ...]:
-        """The checks that were selected, or needed by one that was."""
+        """The checks of which something is known, be it that they were blocked."""
         return tuple(check for check in self.checks if check.status is not Status.NOT_RUN)
 
     @property
     def status(self) -> Status:
         """`PASSED` when everything that was asked of the cell passed or was skipped.
 
-        Rungs that the user deselected are not asked of it; they are `not-run` in `checks` and the terminal says
-        how many of them there are. A rung that was selected and did not run has `blocked_by` or a message, and
-        counts.
+        Rungs that nobody selected, nor needed, are not asked of it: they are `not-run` in `checks`, and the terminal
+        says how many of them there are.
         """
         if self.broken:
             return self.broken.status
-        asked = [check for check in self.checks if check.status is not Status.NOT_RUN or check.message]
-        for status in (Status.BLOCKED, Status.NOT_RUN):
-            if any(check.status is status for check in asked):
-                return status
+        asked = [check for check in self.checks if check.selected or check.status is not Status.NOT_RUN]
         if not asked:
             return Status.NOT_RUN
-        return Status.PASSED
+        return next((check.status for check in asked if not check.status.lets_through), Status.PASSED)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in the report's `cells`."""
@@ -198,8 +197,8 @@ class RunReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned and selected cell passed."""
-        return all(cell.status is Status.PASSED for cell in self.cells if cell.selected)
+        """Whether every planned and selected cell passed, and nothing broke in any other."""
+        return all(cell.status is Status.PASSED for cell in self.cells if cell.selected or cell.broken)
 
     def to_json(self) -> dict[str, Any]:
         """The whole report as plain data."""
@@ -233,7 +232,12 @@ class RunReport:
 
 
 def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a later one of the same rung and bundle replaces the earlier, in its place."""
+    """Join two lists of results: a later one of the same rung and bundle replaces the earlier, in its place.
+
+    That something did not run replaces nothing.
+    """
     merged = {(check.name, check.bundle): check for check in old}
-    merged.update({(check.name, check.bundle): check for check in new})
+    for check in new:
+        if check.status is not Status.NOT_RUN or (check.name, check.bundle) not in merged:
+            merged[check.name, check.bundle] = check
     return tuple(merged.values())

@@ -12,10 +12,11 @@ from pytest_modelops.collecting import DEMANDS, cell_of
 from pytest_modelops.errors import CellBroken, ModelopsError
 from pytest_modelops.ladder import check_of
 from pytest_modelops.live import LiveCell
-from pytest_modelops.matrix_run import MatrixRun
+from pytest_modelops.matrix_run import MatrixRun, short_id
 from pytest_modelops.results import CheckResult, Status
 
 STATUS = pytest.StashKey[Status]()
+BLOCKED_BY = pytest.StashKey[str]()
 
 
 class Running:
@@ -55,9 +56,10 @@ class Running:
     def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> None:
         """A test that the cell's state prevented: skipped where a red test of this run says why, else failed."""
         item.stash[STATUS] = Status.BLOCKED
+        item.stash[BLOCKED_BY] = broken.root
         if (cell.id, broken.root) in self._selected:
-            raise pytest.skip.Exception(str(broken).partition("\n")[0], _use_item_location=True)
-        pytest.fail(str(broken), pytrace=False)
+            raise pytest.skip.Exception(str(broken).partition("\n")[0], _use_item_location=True) from None
+        raise pytest.fail.Exception(str(broken), pytrace=False) from None
 
     @staticmethod
     def _end_as(item: pytest.Item, result: CheckResult) -> None:
@@ -95,11 +97,11 @@ class Running:
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, Status.FAILED)
         text = str(call.excinfo.value) if call.excinfo is not None else ""
         return CheckResult(
-            name=check_of(item)
-            or item.nodeid.replace(f"[{cell.id}]", "").replace(f"{cell.id}-", "").replace(f"-{cell.id}", ""),
+            name=check_of(item) or short_id(item.nodeid, cell.id),
             status=status,
             seconds=call.duration,
             message="" if status is Status.PASSED else text or report.outcome,
+            blocked_by=item.stash[BLOCKED_BY] if status is Status.BLOCKED else None,
             reproduce=self.run.reproduce_test(item.nodeid),
         )
 
@@ -124,4 +126,4 @@ def _perform(perform: Any, cell: LiveCell) -> None:
     except CellBroken:
         raise
     except ModelopsError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

@@ -8,7 +8,6 @@ Longer than most files here, because each way to travel wrongly and in silence h
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import builtins
@@ -45,10 +44,8 @@ _HEADER = "from __future__ import annotations\n"
 """Heads every shipped module, so that what only annotations name need not travel."""
 _NEVER_IN_CELLS = frozenset({"pytest", "_pytest", "pytest_modelops"})
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-_FUTURES = functools.reduce(
-    int.__or__, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
-)
 _MISSING = object()
+_ELSEWHERE = 100_000  # lines that no file has
 _Node = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -337,22 +334,24 @@ class _Definition:
 def _parse(text: str) -> _Definition:
     """Read the text of one lambda expression or of one `def` block, indented or not."""
     what = repr(textwrap.shorten(text, 60))
-    block = re.match(r"\s*(@|def\b|async\b)", text) is not None
-    indented = block and next(line for line in text.splitlines() if line.strip())[0].isspace()
-    source = f"if 1:\n{text}" if indented else text if block else text.strip()
+    text = io.StringIO(text, newline=None).read()  # all lines end in one way, as they do in files
+    indentation = re.match(r"\s*", text)[0].rpartition("\n")[2]  # type: ignore[index] - it matches always
+    if not re.match(r"\s*(@|def\b|async\b)", text):
+        text, indentation = text.strip(), ""
+    lines = io.StringIO(f"if 1:\n{text}" if indentation else text).readlines()
     try:
-        tree = ast.parse(source)
+        tree = ast.parse("".join(lines))
     except SyntaxError as error:
         raise NotShippable(f"{what} is not valid Python: {error.msg}") from None
-    body: list[Any] = tree.body
-    if indented:
-        body = body[0].body
-    node = body[0].value if isinstance(body[0], ast.Expr) else body[0]
-    if len(body) != 1 or not isinstance(node, _Node):
+    body: Any = tree.body[0].body if indentation else tree.body  # type: ignore[attr-defined] - of the `if`
+    node = body[0] if len(body) == 1 else None
+    if isinstance(node, ast.Expr):
+        node = node.value
+    if not isinstance(node, _Node):
         raise NotShippable(
             f"{what} is no function: give one lambda expression, or one def with its imports inside"
         )
-    return _Definition(what, source.splitlines(keepends=True), tree, node, node, None)
+    return _Definition(what, lines, tree, node, node, None)
 
 
 def _find(function: Any, user: str = "") -> _Definition:
@@ -379,8 +378,7 @@ def _find(function: Any, user: str = "") -> _Definition:
     lines = linecache.getlines(code.co_filename, inner.__globals__)
     if not lines:
         raise NotShippable(f"{what} has no source file: define it in one, or pass its text")
-    tree = _tree("".join(lines))
-    definition = _Definition(what, lines, tree, _node(tree, code, what), function, inner)
+    definition = _Definition(what, lines, *_node(lines, code, what), function, inner)
     _check_decorators(definition, inner)
     return definition
 
@@ -406,53 +404,82 @@ def _undecorated(function: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _tree(text: str) -> ast.Module:
-    """The syntax tree of a file, empty if the file is no Python by now. It is shared: do not change it."""
+def _compiled(text: str) -> tuple[ast.Module, list[types.CodeType]]:
+    """The syntax tree of a file and all code in it; nothing of a file that is no Python (any more)."""
     try:
-        return ast.parse(text)
+        tree = ast.parse(text)
+        return tree, _codes(tree)
     except SyntaxError:
-        return ast.Module([], [])
+        return ast.Module([], []), []
 
 
-def _node(tree: ast.Module, code: types.CodeType, what: str) -> _Node:
-    """The node that this code was compiled from."""
-    found = {
-        ast.dump(node): node
+def _codes(tree: ast.Module) -> list[types.CodeType]:
+    """All code of a file. Code must be compiled with its file, because it depends on what that imports."""
+    codes = [compile(tree, "<file>", "exec", dont_inherit=True)]
+    for code in codes:
+        codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
+    return codes
+
+
+def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Module, _Node]:
+    """The syntax tree of a file, and in it what this code was compiled from."""
+    tree, codes = _compiled("".join(lines))
+    found = [
+        node
         for node in ast.walk(tree)
         if isinstance(node, _Node)
         and getattr(node, "name", "<lambda>") == code.co_name
         and min(n.lineno for n in [node, *getattr(node, "decorator_list", [])]) == code.co_firstlineno
-        and _is_source_of(node, code)
-    }
-    if not found:
+    ]
+    if len(found) > 1:
+        found = [node for node in found if _becomes(node, tree, code)]
+    if not found or (code not in codes and not _becomes_rewritten(found[0], tree, code)):
         raise NotShippable(
             f"{what} is not what its file says: the file changed since its import, or a hook changed its code"
         )
-    if len(found) > 1:
+    if len({ast.dump(node) for node in found}) > 1:
         raise NotShippable(
             f"{what} cannot be told from the other lambdas on its line: give it a line of its own"
         )
-    return next(iter(found.values()))
+    return tree, found[0]
 
 
-def _is_source_of(node: _Node, code: types.CodeType) -> bool:
-    """Whether a node compiles to what runs; of asserts, which pytest rewrites, only the rest is compared."""
+def _becomes(node: _Node, tree: ast.Module, code: types.CodeType) -> bool:
+    """Whether just this lambda of its line is compiled to the code: moved elsewhere, it is known by its line."""
+    _move(node, _ELSEWHERE)
     try:
-        compiled = _recompiled(node, code)
-    except SyntaxError:  # such as `nonlocal` outside of a function
+        made = next((made for made in _codes(tree) if made.co_firstlineno == node.lineno), None)
+    finally:
+        _move(node, -_ELSEWHERE)
+    return made == _moved(code, _ELSEWHERE)
+
+
+def _move(node: _Node, lines: int) -> None:
+    """Move a function down, but not its defaults: their code is not in its own."""
+    ast.increment_lineno(node, lines)
+    for default in [*node.args.defaults, *node.args.kw_defaults]:
+        if default is not None:
+            ast.increment_lineno(default, -lines)
+
+
+def _moved(code: types.CodeType, lines: int) -> types.CodeType:
+    consts = (
+        _moved(const, lines) if isinstance(const, types.CodeType) else const for const in code.co_consts
+    )
+    return code.replace(co_firstlineno=code.co_firstlineno + lines, co_consts=tuple(consts))
+
+
+def _becomes_rewritten(node: _Node, tree: ast.Module, code: types.CodeType) -> bool:
+    """Whether this def may have become the code under pytest's rewriting of asserts: as far as the rest tells."""
+    if not any(isinstance(part, ast.Assert) for part in ast.walk(node)):
         return False
-    if compiled == code.replace(co_flags=compiled.co_flags):  # a flag tells whether it stood in a function
-        return True
-    has_assert = any(isinstance(part, ast.Assert) for part in ast.walk(node))
-    rest = _WithoutAsserts().visit(copy.deepcopy(node))
-    return has_assert and _ingredients(_recompiled(rest, code)) <= _ingredients(code)
-
-
-def _recompiled(node: _Node, code: types.CodeType) -> types.CodeType:
-    flags = code.co_flags & _FUTURES
-    if isinstance(node, ast.Lambda):
-        return _own_code(compile(ast.Expression(node), code.co_filename, "eval", flags, dont_inherit=True))
-    return _own_code(compile(ast.Module([node], []), code.co_filename, "exec", flags, dont_inherit=True))
+    rest = _codes(_WithoutAsserts().visit(copy.deepcopy(tree)))
+    place = code.co_name, code.co_firstlineno
+    return any(
+        _ingredients(made) <= _ingredients(code)
+        for made in rest
+        if (made.co_name, made.co_firstlineno) == place
+    )
 
 
 class _WithoutAsserts(ast.NodeTransformer):

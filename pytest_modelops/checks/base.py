@@ -88,5 +88,9 @@ def role_differences(cell: CheckedCell) -> str:
             )
     if not parts:
         return ""
-    hint = " Functions travel as bytecode, which only the same Python runs." if parts[0].startswith("Python") else ""
+    hint = (
+        " Functions travel as bytecode, which only the same Python runs."
+        if parts[0].startswith("Python")
+        else ""
+    )
     return f"The roles differ in {'; '.join(parts)}.{hint}"

@@ -196,7 +196,11 @@ def test_skew_cells_alone_need_no_table() -> None:
 def test_passed_in_part_does_not_look_passed() -> None:
     deselected = {"versions", "aggregation"}
     some = [
-        CheckResult(name=name, status=Status.NOT_RUN if name in deselected else Status.PASSED)
+        CheckResult(
+            name=name,
+            status=Status.NOT_RUN if name in deselected else Status.PASSED,
+            selected=name not in deselected,
+        )
         for name in LADDER
     ]
     report = a_run(a_cell("3.12", "2024.8.0", checks=some), a_cell("3.12", "2024.10.0"))

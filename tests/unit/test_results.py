@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -77,6 +78,7 @@ def test_label_names_the_bundle() -> None:
         pytest.param([P, N], N, id="selected, and stopped before its end"),
         pytest.param([N, F], F, id="what broke outweighs what did not run"),
         pytest.param([P, B], B, id="blocked by something unseen"),
+        pytest.param([P, N, B], N, id="interrupted, and its followers blocked"),
         pytest.param([], N, id="nothing was tried"),
     ],
 )
@@ -85,8 +87,17 @@ def test_status_of_a_cell(checks: list[Status], status: Status) -> None:
 
 
 def test_deselected_rungs_are_not_asked_of_a_cell() -> None:
-    assert cell(P, check(N, "deselected")).status is P
-    assert cell(check(N, "deselected")).status is N
+    deselected = dataclasses.replace(check(N, "versions"), selected=False)
+    assert cell(P, deselected).status is P
+    assert cell(deselected).status is N
+
+
+def test_what_was_selected_and_did_not_run_counts_without_a_message_too() -> None:
+    assert cell(P, check(N, "versions")).status is N
+
+
+def test_that_something_did_not_run_replaces_no_result() -> None:
+    assert merge_checks([check(F)], [check(N)]) == (check(F),)
 
 
 @given(st.lists(st.sampled_from(Status)))
