@@ -706,3 +706,52 @@ def test_what_cannot_travel_is_refused_by_name(project: Project, expression: str
         pkg__sub="def f(x): return x",
     )
     assert words in refusal(eval(expression, vars(module)))
+
+
+def test_lambdas_of_a_line_that_differ_in_nothing_but_defaults_may_be_too_alike(project: Project) -> None:
+    """Only from Python 3.11 on does code know its columns."""
+    module = project(functions="pair = [lambda x, y=1: x + y, lambda x, y=2: x + y]")
+    if sys.version_info >= (3, 11):
+        assert [there(function, 1) for function in module.pair] == [2, 3]
+    else:
+        assert "cannot be told from the other lambdas on its line" in refusal(module.pair[0])
+
+
+# What is written where a function comes from, and what runs.
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    """Change a file as an editor does while pytest runs."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    os.utime(path, (1, 1))
+
+
+EDITS = [
+    ("x * 1000", "x * 2000"),
+    ("x * 1000", "x * SCALE"),
+    ("return", "pass; return"),
+    ("def f", "\ndef f"),
+    ("def f", "def g"),
+    ("def f", "def f("),
+    ("# end", "SCALE = math"),
+]
+
+
+@pytest.mark.parametrize("asserts", [True, False], ids=["rewritten", "as-written"])
+@pytest.mark.parametrize(("old", "new"), EDITS)
+def test_a_file_that_changed_since_its_import_is_not_sent_for_what_runs(
+    project: Project, old: str, new: str, *, asserts: bool
+) -> None:
+    name = f"edited{len(EDITS)}{EDITS.index((old, new))}{asserts}"
+    pytest.register_assert_rewrite(name)
+    check = "assert x != 7, 'seven'" if asserts else "y = x"
+    module = project(**{name: f"SCALE = 3\ndef f(x):\n    {check}\n    return x * 1000\n# end\n"})
+    assert ("@pytest_ar" in vars(module)) == asserts or not asserts
+    assert there(module.f, 2) == 2000
+    rewrite(Path(str(module.__file__)), old, new)
+    if new.startswith("SCALE") or (asserts and new.startswith("pass")):
+        assert there(module.f, 2) == 2000  # the same function still
+    else:
+        assert "the file changed since its import" in refusal(module.f)
