@@ -119,6 +119,7 @@ class LiveCell:
             RemoteError: it raised there; holds the cell's traceback.
             TimedOut: it did not finish.
         """
+        __tracebackhide__ = True
         chosen = None if worker is None else self._address(worker)
         return self._call(function, args, [chosen], deadline)[str(chosen)]
 
@@ -126,6 +127,7 @@ class LiveCell:
         self, function: Callable[..., Any] | str, *args: Any, deadline: float | None = None
     ) -> dict[str, Any]:
         """Run a function on every worker, all at once; returns what it returned by worker name. See `call`."""
+        __tracebackhide__ = True
         addresses = self.cluster.addresses
         values = self._call(function, args, list(addresses), deadline)
         return {addresses[address]: value for address, value in values.items()}
@@ -331,6 +333,7 @@ class LiveCell:
         workers: Sequence[str | None],
         seconds: float | None,
     ) -> dict[str, Any]:
+        __tracebackhide__ = True
         shipped = ship(function)
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         outcomes: Mapping[str, Mapping[str, Any]] = self.cluster.agent.call(
@@ -350,7 +353,8 @@ class LiveCell:
                 )
             if "value" not in outcome:
                 what = outcome.get("error") or outcome["gone"]
-                raise RemoteError(f"{where}: {what}", outcome.get("traceback", ""))
+                told = "\n".join(["", *end_of(outcome.get("traceback", ""))])
+                raise RemoteError(f"{where}: {what}{told}")
             values[address] = plain.unpack(outcome["value"])
         return values
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,10 @@ from pytest_modelops.settings import load
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
+
+
+_KEPT_RUNS = 20
+"""How many runs' logs are kept."""
 
 
 class MatrixRun:
@@ -71,7 +76,9 @@ class MatrixRun:
             folder=self.folder,
         )
         asked = ladder.wanted(config)
+        self._hosts = handed is None
         if handed is None:
+            _forget_old_runs(self.folder.parent)
             self.wanted = asked
             self.plan = self._plan()
         else:
@@ -172,6 +179,14 @@ class MatrixRun:
             cell.close()
         self.backend.close()
         self.progress.close()
+        if self._hosts and self.folder.exists() and not any(self.folder.iterdir()):
+            self.folder.rmdir()  # nothing was started
+
+
+def _forget_old_runs(runs: Path) -> None:
+    """Remove the logs of all but the latest runs; those of a run that still goes on are among the latest."""
+    for folder in sorted(runs.glob("*"))[:-_KEPT_RUNS]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def short_id(nodeid: str, cell_id: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -69,6 +70,8 @@ class Progress:
     def close(self) -> None:
         """Wipe what is drawn, and show nothing more."""
         self._over.set()
+        if self._worker is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._out is not None:
             self._draw("")
             os.close(self._out)

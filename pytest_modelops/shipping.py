@@ -183,7 +183,7 @@ class _Module:
             except TypeError as error:
                 raise NotShippable(f"{user.what} uses {name!r}: {error}") from None
             self._data.append(f"{name} = {_literal(value)}\n")
-        elif _is_function(value) and _home(value) not in _NEVER_IN_CELLS:
+        elif _is_function(value) and (user.owns(value) or _home(value) not in _NEVER_IN_CELLS):
             self.define(name, _find(value, f", which {user.what} uses,"))
         else:
             raise NotShippable(f"{user.what} uses {_why_not(name, value)}")
@@ -276,6 +276,10 @@ class _Definition:
     def globals(self) -> Mapping[str, Any]:
         """What its module defines; a text defines itself alone."""
         return self.function.__globals__ if self.function else {self.name: self.value}
+
+    def owns(self, value: Any) -> bool:
+        """Whether a value says that it is of the same module."""
+        return bool(getattr(value, "__module__", _MISSING) == self.globals.get("__name__"))
 
     @property
     def decorators(self) -> list[ast.expr]:
@@ -528,8 +532,7 @@ def _imports(name: str, value: Any, user: _Definition) -> list[str]:
     if isinstance(value, types.ModuleType):
         return [f"import {value.__name__} as {name}\n"] if _is_importable(value.__name__) else []
     module, attribute = str(getattr(value, "__module__", "")), str(getattr(value, "__qualname__", ""))
-    is_own = module == user.globals.get("__name__")
-    if is_own or not _is_importable(module) or _attribute(module, attribute) is not value:
+    if user.owns(value) or not _is_importable(module) or _attribute(module, attribute) is not value:
         return []
     return [f"from {module} import {attribute} as {name}\n"]
 

@@ -48,6 +48,7 @@ def run_on_each(
     )
     call = f"`{function.label}`" + (f" with {', '.join(map(repr, args))}" if args else "")
     failures: dict[str, list[str]] = {}
+    wrong: dict[str, list[str]] = {}
     pending: dict[str, list[str]] = {}
     for address, outcome in outcomes.items():
         worker = names[address]
@@ -58,17 +59,17 @@ def run_on_each(
         elif "value" not in outcome:
             failures.setdefault(in_words(cell, worker, outcome), []).append(worker)
         elif not expect(value := plain.unpack(outcome["value"])):
-            failures.setdefault(f"returned {value!r}, not {expected}", []).append(worker)
-    if not failures and not pending:
+            wrong.setdefault(f"returned {value!r}, not {expected}", []).append(worker)
+    broken = {**failures, **wrong, **pending}
+    if not broken:
         return
-    broken = {**failures, **pending}
     count = sum(map(len, broken.values()))
     lines = [f"{call} failed on {count} of {len(outcomes)} workers. {role_differences(cell)}".rstrip()]
     for words, workers in broken.items():
         lines.append(f"{', '.join(workers)}: {words}")
         if words in failures:
             lines[-1] += f"\n{workers[0]}:{cell.cluster.last_words(workers[0])}"
-    raise CheckFailed("\n".join(lines)) if failures else TimedOut("\n".join(lines))
+    raise CheckFailed("\n".join(lines)) if failures or wrong else TimedOut("\n".join(lines))
 
 
 def in_words(cell: CheckedCell, worker: str, outcome: Mapping[str, Any]) -> str:

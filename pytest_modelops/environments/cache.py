@@ -117,11 +117,10 @@ class EnvironmentCache:
         folder = home / str(max(numbers, default=0) + 1)
         try:
             facts = self._build_in(folder, lock, deadline)
-        except UvFailed as error:
+        except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise type(error)(f"could not build {home.name}: {error}", error.output) from error
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, UvFailed):
+                raise type(error)(f"could not build {home.name}: {error}", error.output) from error
             raise
         write_json(folder / _MARKER, {"session": self._session, "facts": facts.to_json()})
         return folder
@@ -150,10 +149,8 @@ class EnvironmentCache:
         try:
             self._uv(*sync, *options, deadline=deadline)
         except NoAnswer as error:
-            try:
-                self._uv(
-                    *sync, "--offline", deadline=deadline
-                )  # uv may have all files since an earlier build
+            try:  # uv may have all the files since an earlier build
+                self._uv(*sync, "--offline", deadline=deadline)
             except UvFailed:
                 raise error from None
 

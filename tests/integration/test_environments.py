@@ -84,6 +84,7 @@ DASK = [
 UPLOADS = [
     *(Upload("dask", *release, requires=("helper>=2",)) for release in DASK),
     *(Upload("distributed", *release) for release in DASK),
+    Upload("distributed", "2024.11.5", "2024-11-20"),  # a release that went wrong
     Upload("dask", "2024.12.0", "2024-12-01"),  # distributed is not there yet
     Upload("helper", "1.0", "2024-01-01"),
     Upload("helper", "2.0", "2024-02-01"),
@@ -547,6 +548,14 @@ def test_a_build_that_fails_leaves_nothing(start: Open, tmp_path: Path) -> None:
     assert not list((tmp_path / "cache" / "environments").glob("*/1"))
 
 
+def test_a_build_that_is_too_slow_leaves_nothing(start: Open, tmp_path: Path) -> None:
+    session = start()
+    lock = session.resolve()
+    with pytest.raises(TimedOut, match=r"uv (venv|pip sync)"):
+        session.made.install(lock, deadline=Deadline(0.05), progress=print)
+    assert not list((tmp_path / "cache" / "environments").glob("*/1"))
+
+
 def test_a_lock_that_uv_does_not_fulfil_is_told(start: Open) -> None:
     session = start()
     lock = session.resolve()
@@ -741,6 +750,7 @@ def test_a_range_is_every_final_release_in_it(start: Open) -> None:
     assert texts(releases.within(SpecifierSet("==2024.8.*"))) == ["2024.8.0", "2024.8.1"]
     assert texts(releases.within(SpecifierSet())) == ["2024.8.0", "2024.8.1", "2024.10.0"]
     assert texts(releases.within(SpecifierSet(">=2025"))) == []
+    assert texts(releases.within(SpecifierSet(">=2024.11.0rc1"))) == [], "there is a pre-release only"
 
 
 def test_exact_releases_exist_or_not(start: Open) -> None:

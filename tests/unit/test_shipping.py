@@ -6,10 +6,9 @@ for pytest loads it and rewrites its asserts as it does with a user's tests.
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import functools
 import importlib
+import importlib.util
 import inspect
 import json
 import linecache
@@ -271,7 +270,7 @@ def test_data_travels_exactly(project: Project) -> None:
 
 def test_data_travels_as_it_is_when_it_is_sent(project: Project) -> None:
     module = project(functions="SCALE = 1\ndef get(): return SCALE")
-    module.SCALE = 2
+    vars(module)["SCALE"] = 2
     assert there(module.get) == 2
 
 
@@ -717,41 +716,219 @@ def test_lambdas_of_a_line_that_differ_in_nothing_but_defaults_may_be_too_alike(
         assert "cannot be told from the other lambdas on its line" in refusal(module.pair[0])
 
 
-# What is written where a function comes from, and what runs.
+# What a file says, and what runs.
+
+pytest.register_assert_rewrite("rewritten")
 
 
-def rewrite(path: Path, old: str, new: str) -> None:
-    """Change a file as an editor does while pytest runs."""
+def test_asserts_that_pytest_rewrote_travel_as_they_were_written(project: Project) -> None:
+    module = project(
+        rewritten="""
+        def helper(x):
+            assert (y := x) in {"a", "b"}, f"{y} is none"
+            assert not (x == "b" and 1 < 2 * 3 < 7)
+            return x.upper() * 300
+        def f(x):
+            def inner():
+                "said"
+                while True:
+                    assert all(helper(c) for c in x)
+                    return helper(x)
+            return inner()
+        """
+    )
+    assert "@pytest_ar" in vars(module)
+    source = ship(module.f, oldest=OLDEST).source
+    assert 'assert (y := x) in {"a", "b"}, f"{y} is none"\n' in source
+    assert there(module.f, "a") == "A" * 300
+    with pytest.raises(AssertionError, match=r"^c is none$"):
+        there(module.f, "c")
+
+
+def edit(module: ModuleType, old: str, new: str) -> None:
+    """Change a module's file as people do while pytest runs."""
+    path = Path(str(module.__file__))
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
-    os.utime(path, (1, 1))
+    os.utime(path, (1, 1))  # files of equal size and time count as equal
 
 
-EDITS = [
-    ("x * 1000", "x * 2000"),
-    ("x * 1000", "x * SCALE"),
-    ("return", "pass; return"),
-    ("def f", "\ndef f"),
-    ("def f", "def g"),
-    ("def f", "def f("),
-    ("# end", "SCALE = math"),
-]
-
-
-@pytest.mark.parametrize("asserts", [True, False], ids=["rewritten", "as-written"])
-@pytest.mark.parametrize(("old", "new"), EDITS)
-def test_a_file_that_changed_since_its_import_is_not_sent_for_what_runs(
-    project: Project, old: str, new: str, *, asserts: bool
+@pytest.mark.parametrize("statement", ["y = x", "assert x != 7, 'seven'"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x * 1000", "x * 2000"),
+        ("x * 1000", "x * SCALE"),
+        ("def f", "\ndef f"),
+        ("def f", "def g"),
+        ("def f", "def f("),
+    ],
+)
+def test_a_function_whose_file_changed_since_is_refused(
+    project: Project, statement: str, old: str, new: str
 ) -> None:
-    name = f"edited{len(EDITS)}{EDITS.index((old, new))}{asserts}"
-    pytest.register_assert_rewrite(name)
-    check = "assert x != 7, 'seven'" if asserts else "y = x"
-    module = project(**{name: f"SCALE = 3\ndef f(x):\n    {check}\n    return x * 1000\n# end\n"})
-    assert ("@pytest_ar" in vars(module)) == asserts or not asserts
+    module = project(rewritten=f"SCALE = 3\ndef f(x):\n    {statement}\n    return x * 1000\n")
     assert there(module.f, 2) == 2000
-    rewrite(Path(str(module.__file__)), old, new)
-    if new.startswith("SCALE") or (asserts and new.startswith("pass")):
-        assert there(module.f, 2) == 2000  # the same function still
-    else:
-        assert "the file changed since its import" in refusal(module.f)
+    edit(module, old, new)
+    assert "'f' (rewritten.py:2) is not what its file says: the file changed since its import" in refusal(
+        module.f
+    )
+
+
+def test_changes_below_a_function_do_not_matter(project: Project) -> None:
+    module = project(functions="def f(x):\n    return x\n# end\n")
+    edit(module, "# end", "def g(x): return x\n")
+    assert there(module.f, 2) == 2
+
+
+def test_what_was_made_by_exec_is_not_taken_for_its_file(project: Project) -> None:
+    module = project(functions="def f(x):\n    return x\n")
+    exec(compile("def f(x): return x + 1", str(module.__file__), "exec", dont_inherit=True), vars(module))
+    assert "is not what its file says" in refusal(module.f)
+
+
+def test_what_was_typed_travels_if_its_text_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As IPython and newer Pythons keep it."""
+    text = "def f(x):\n    return x + 1\n"
+    namespace: dict[str, Any] = {}
+    exec(compile(text, "<typed>", "exec", dont_inherit=True), namespace)
+    assert "has no source file" in refusal(namespace["f"])
+    monkeypatch.setitem(
+        linecache.cache, "<typed>", (len(text), None, text.splitlines(keepends=True), "<typed>")
+    )
+    assert there(namespace["f"], 1) == 2
+
+
+# Where a module comes from.
+
+
+def test_relative_imports_lead_where_they_led(project: Project) -> None:
+    module = project(
+        pkg__functions="""
+        from . import helpers
+        from .helpers import helper, BONUS
+        def f(x): return helper(x) + BONUS
+        def g(x): return helpers.helper(x)
+        """,
+        pkg__helpers=HELPERS,
+    )
+    assert there(module.f, 1) == 1004
+    assert "uses the module 'pkg.helpers', which belongs to neither" in refusal(module.g)
+
+
+@pytest.fixture
+def checkout(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., None]]:
+    """Install the project's folder, or one in it, as an editable distribution `My-Dist`."""
+
+    def install(folder: str = "", **files: str) -> None:
+        metadata = tmp_path / "site-packages" / "my_dist-1.dist-info"
+        metadata.mkdir(parents=True)
+        origin = {"url": (tmp_path / folder).as_uri(), "dir_info": {"editable": True}}
+        files = {"METADATA": "Metadata-Version: 2.1\nName: My-Dist\nVersion: 1\n", **files}
+        for name, text in {**files, "direct_url.json": json.dumps(origin)}.items():
+            (metadata / name.replace("__", ".")).write_text(text)
+        monkeypatch.syspath_prepend(metadata.parent)
+        shipping._checkouts.cache_clear()
+
+    yield install
+    shipping._checkouts.cache_clear()
+
+
+USES_A_MODULE = "import {0}\nfrom {0} import f\ndef whole(x): return {0}.f(x)\ndef part(x): return f(x)"
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("my_dist", {}), ("MY_DIST", {}), ("other", {"top_level__txt": "another\nother\n"})],
+)
+def test_the_packages_of_an_editable_distribution_are_imported(
+    project: Project, checkout: Callable[..., None], name: str, files: dict[str, str]
+) -> None:
+    module = project(functions=USES_A_MODULE.format(name), **{name: "def f(x): return x"})
+    assert f"uses the module {name!r}" in refusal(module.whole)
+    checkout(**files)
+    assert f"import {name}\n" in ship(module.whole).source
+    assert f"from {name} import f\n" in ship(module.part).source
+
+
+def test_all_that_lies_in_the_src_of_an_editable_distribution_is_imported(
+    tmp_path: Path, project: Project, checkout: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "src")
+    module = project(functions=USES_A_MODULE.format("other"), src__other="def f(x): return x")
+    checkout()
+    assert "import other\n" in ship(module.whole).source
+
+
+def test_the_tests_beside_an_editable_distribution_are_not(
+    project: Project, checkout: Callable[..., None]
+) -> None:
+    module = project(functions=USES_A_MODULE.format("helpers"), helpers="def f(x): return x")
+    checkout()
+    assert "uses the module 'helpers'" in refusal(module.whole)
+    assert there(module.part, 1) == 1
+
+
+def test_what_an_installer_put_into_site_packages_is_imported(
+    tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "library_of_mine.py").write_text("cache = {}\ndef f(x): return cache.setdefault(x, x)")
+    monkeypatch.syspath_prepend(library)
+    module = project(functions=USES_A_MODULE.format("library_of_mine"))
+    assert "import library_of_mine\n" in ship(module.whole).source
+    assert ship(module.f).source == "from library_of_mine import f\n"
+
+
+def test_checks_of_the_plugin_itself_travel_wherever_it_is_installed(
+    tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    monkeypatch.setattr(shipping, "_NEVER_IN_CELLS", frozenset({"plugin_of_mine"}))
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "plugin_of_mine.py").write_text(
+        "def g(x): return x\ndef f(x): return g(x) + 1"
+    )
+    module = project(functions="import plugin_of_mine")
+    assert there(module.plugin_of_mine.f, 1) == 2
+
+
+# This file, which pytest loaded in its importlib mode, with its asserts rewritten.
+
+SCALE = 10
+
+
+def scaled(value: int) -> int:
+    assert value > 0, f"{value} is not positive"
+    return value * SCALE
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [(scaled, 20), (lambda x: scaled(x) + 1, 21), (lambda x: x, 2)],
+)
+def test_the_functions_of_a_test_file_travel(function: Callable[[int], int], result: int) -> None:
+    assert there(function, 2) == result
+
+
+def test_functions_within_a_test_travel_unless_they_close_over_something_of_it() -> None:
+    bonus = 1
+
+    def local(x: int) -> int:
+        assert x
+        return x * SCALE
+
+    assert there(local, 2) == 20
+    assert "closes over 'bonus'" in refusal(lambda x: x + bonus)
+
+
+def test_values_travel_as_plain_data() -> None:
+    assert unpack(json.loads(json.dumps(pack({"a": (1, 2)})))) == {"a": (1, 2)}
+    with pytest.raises(NotShippable, match=r"^argument 2\['a'\] is a object: only plain data travels"):
+        pack({"a": object()}, "argument 2")
+    with pytest.raises(NotShippable, match=r"^this is not packed data"):
+        unpack({"tuple": 1, "list": 2})

@@ -1,0 +1,249 @@
+"""Projects as users have them, on which pytest is run as users run it: in a process of its own.
+
+Cells are used as they are, with nothing built, wherever a promise does not need more: a matrix of this Python as
+`3.12` and as `3.12.1` has two of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+PATCH = platform.python_version()
+SERIES = ".".join(PATCH.split(".")[:2])
+DASK = metadata.version("distributed")
+
+SMALL = """
+[tool.modelops]
+workers = 1
+[tool.modelops.aggregation]
+params = 2
+replicates = 2
+"""
+
+SPY = """
+import os, sys
+
+STARTS = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec"}
+
+def note(event, args):
+    if event in STARTS:
+        with open(os.environ["STARTED"], "a") as file:
+            print(event, *map(repr, args[:2]), file=file)
+
+sys.addaudithook(note)
+"""
+
+_RESULT = re.compile(
+    r"^(?:\[gw\d+\] \[ *\d+%\] )?(?:(?P<word>[A-Z-]{4,}) )?(?P<id>\S+?::.*?)(?: (?P<after>[A-Z-]{4,})\b.*)?$"
+)
+_CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """One run of pytest.
+
+    Attributes:
+        code: exit code.
+        report: the JSON report, if it was asked for and there is one.
+        clusters: the cell of each cluster that was started, in order of names; `…-2` for a second one.
+        left: command lines of processes of the run's that are still there.
+    """
+
+    code: int
+    out: str
+    err: str
+    report: dict[str, Any]
+    clusters: list[str]
+    left: list[str]
+
+    @property
+    def results(self) -> dict[str, str]:
+        """Of a verbose run: node id → the word that it ended with, in order of execution."""
+        found = {}
+        for line in self.out.splitlines():
+            match = _RESULT.match(line)
+            if match and (word := match["word"] or match["after"]):
+                found[match["id"]] = word
+        return found
+
+    @property
+    def ids(self) -> list[str]:
+        """Of a quiet `--collect-only`: the node ids."""
+        return [line for line in self.out.splitlines() if "::" in line and " " not in line]
+
+    def cell(self, cell_id: str) -> dict[str, Any]:
+        """A cell of the report."""
+        return next(cell for cell in self.report["cells"] if cell["id"] == cell_id)
+
+    def checks(self, cell_id: str) -> dict[str, str]:
+        """Status of each check of a cell in the report."""
+        return {check["name"]: check["status"] for check in self.cell(cell_id)["checks"]}
+
+
+class Project:
+    """A folder with a `pyproject.toml` and tests."""
+
+    small = SMALL
+    rungs = _CHECKS
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+        self._pytester = pytester
+        self._monkeypatch = monkeypatch
+        self._outside = cache.parent
+        self.path = pytester.path
+        self.cache = cache
+        self.cell = f"py{PATCH}-dask{DASK}"
+        """Id of the only cell, unless something else is configured."""
+        self.configure()
+
+    def configure(self, text: str = "", *, small: bool = True) -> None:
+        """Write the `pyproject.toml`."""
+        self.write("pyproject.toml", (SMALL if small else "") + text)
+
+    def configure_two(self, text: str = "") -> tuple[str, str]:
+        """Write a `pyproject.toml` with two cells, and return their ids."""
+        self.configure(f'[tool.modelops.matrix]\npython = ["{SERIES}", "{PATCH}"]\n{text}')
+        return f"py{SERIES}-dask{DASK}", f"py{PATCH}-dask{DASK}"
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def environ(self, **variables: str) -> None:
+        """Set variables for what is run from now on."""
+        for name, value in variables.items():
+            self._monkeypatch.setenv(name, value)
+
+    def enter(self, folder: str) -> None:
+        """Run from a folder from now on."""
+        self._monkeypatch.chdir(self.path / folder)
+
+    def rungs_of(self, *cells: str, rungs: tuple[str, ...] = _CHECKS) -> list[str]:
+        """Node ids of the ladder in these cells, in order."""
+        return [f"modelops::test_{rung}[{cell}]" for cell in cells for rung in rungs]
+
+    def run(self, *arguments: str, order: str = "no:randomly") -> Ran:
+        """Run pytest."""
+        before = set(self.cache.glob("runs/*"))
+        report = self.path / "report.json"
+        report.unlink(missing_ok=True)
+        result = self._pytester.runpytest_subprocess("-p", order, *arguments, timeout=150)
+        return Ran(
+            code=int(result.ret),
+            out="".join(f"{line}\n" for line in result.outlines),
+            err="".join(f"{line}\n" for line in result.errlines),
+            report=json.loads(report.read_text(encoding="utf-8")) if report.exists() else {},
+            clusters=sorted(
+                log.parent.parent.name
+                for run in set(self.cache.glob("runs/*")) - before
+                for log in run.glob("*/logs/scheduler.log")
+            ),
+            left=list(self._left()),
+        )
+
+    def matrix(self, *arguments: str, order: str = "no:randomly") -> Ran:
+        """Run the matrix, verbosely and with a report."""
+        return self.run("--modelops-matrix", "-v", "--modelops-report=report.json", *arguments, order=order)
+
+    def collect(self, *arguments: str) -> Ran:
+        """Collect for the matrix, run nothing."""
+        return self.run("--modelops-matrix", "--collect-only", "-q", *arguments)
+
+    def spied(self, *arguments: str) -> tuple[Ran, str]:
+        """Run pytest, and note every process that it starts."""
+        folder = self._outside / "spy"
+        folder.mkdir(exist_ok=True)
+        (folder / "modelops_spy.py").write_text(SPY, encoding="utf-8")
+        started = folder / "started"
+        started.unlink(missing_ok=True)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setenv("PYTHONPATH", str(folder))
+            monkeypatch.setenv("STARTED", str(started))
+            ran = self.run("-p", "modelops_spy", *arguments)
+        return ran, started.read_text(encoding="utf-8") if started.exists() else ""
+
+    def _left(self) -> Iterator[str]:
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or ()
+            if any(str(self.cache / "runs") in word for word in words):
+                yield " ".join(words)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tests are run with shall not decide what they find."""
+    for name in list(os.environ):
+        if name.startswith("PYTEST_") and name != "PYTEST_CURRENT_TEST":
+            monkeypatch.delenv(name)
+    for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+
+
+@pytest.fixture(scope="session")
+def _home() -> str:
+    """The user's own, of which pytester hides the configuration of pip and uv and the cache of uv."""
+    return str(Path.home())
+
+
+@pytest.fixture
+def project(
+    _home: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Project:
+    """A project with one small cell, and a cache of its own."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("PYTEST_MODELOPS_CACHE", str(cache))
+    return Project(pytester, monkeypatch, cache)
+
+
+@pytest.fixture
+def building_project(
+    _home: str,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Project:
+    """A project whose cells are built: from the user's index, in a cache that the test session shares."""
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if base.name.startswith("popen-") else base) / "shared" / "cache"
+    cache.parent.mkdir(exist_ok=True)
+    monkeypatch.setenv("PYTEST_MODELOPS_CACHE", str(cache))
+    monkeypatch.setenv("HOME", _home)
+    return Project(pytester, monkeypatch, cache)
+
+
+Once = Callable[[Callable[[], Ran]], Ran]
+
+
+@pytest.fixture(scope="session")
+def _told() -> dict[str, Ran]:
+    return {}
+
+
+@pytest.fixture
+def once(_told: dict[str, Ran]) -> Once:
+    """Run something for the first test that wants it, and tell the others what came of it."""
+
+    def once(run: Callable[[], Ran]) -> Ran:
+        name = f"{run.__module__}.{run.__qualname__}"
+        if name not in _told:
+            _told[name] = run()
+        return _told[name]
+
+    return once
