@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pytest_modelops.live import LiveCell
 
 NAME = "modelops_cell"
+WITHOUT_FLAG = "runs only with --modelops-matrix"
+"""Why a test for cells is skipped."""
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,14 @@ def modelops_cell(request: pytest.FixtureRequest) -> Iterator[LiveCell]:
     Functions travel as source and values as plain data. Narrow a test to some cells with
     `@pytest.mark.modelops_cells("py3.12-*")`.
     """
-    cell: LiveCell = request.param
+    cell: LiveCell | None = getattr(request, "param", None)
+    if cell is None:  # asked for by `request.getfixturevalue`, too late for a test to run once for each cell
+        if not request.config.getoption("modelops_matrix"):
+            pytest.skip(WITHOUT_FLAG)
+        pytest.fail(
+            "modelops_cell cannot be asked for while a test runs; name it among the test's arguments, so that the "
+            "test runs once for each cell",
+            pytrace=False,
+        )
     yield cell
     cell.close()

@@ -10,7 +10,7 @@ import datetime
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
@@ -29,6 +29,7 @@ from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
 from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
+from pytest_modelops.results import LeftOut
 from pytest_modelops.settings import load
 
 DISTS = ("no", "load", "loadgroup")
@@ -98,9 +99,7 @@ class MatrixRun:
         )
         cells = list(plan.cells)
         self.config.hook.pytest_modelops_cells(cells=cells, config=self.config)
-        if not cells:
-            raise WrongInput("pytest_modelops_cells: no cell is left")
-        return Plan(cells=tuple(cells), left_out=plan.left_out)
+        return _after_hook(plan, cells)
 
     def _live(self, cell: Cell) -> LiveCell:
         settings = self.settings
@@ -194,6 +193,29 @@ def short_id(nodeid: str, cell_id: str) -> str:
     path, bracket, parameters = nodeid.partition("[")
     rest = f"-{parameters.removesuffix(']')}-".replace(f"-{cell_id}-", "-", 1).strip("-")
     return f"{path}[{rest}]" if bracket and rest else path
+
+
+def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
+    """The plan with the cells that `pytest_modelops_cells` made of its own.
+
+    Raises:
+        WrongInput: no cell is left, one is there twice, or something else than cells is there.
+    """
+    if not cells:
+        raise WrongInput("pytest_modelops_cells: no cell is left")
+    for cell in cells:
+        if not isinstance(cell, Cell):
+            raise WrongInput(f"pytest_modelops_cells: {cell!r} is not a pytest_modelops.matrix.cell.Cell")
+    ids = [cell.id for cell in cells]
+    if twice := next((cell_id for cell_id in ids if ids.count(cell_id) > 1), None):
+        raise WrongInput(f"pytest_modelops_cells: {twice} is there twice")
+    left_out = [left for left in plan.left_out if left.id not in ids]
+    left_out += [
+        LeftOut(id=cell.id, reason="removed by pytest_modelops_cells")
+        for cell in plan.cells
+        if cell.id not in ids
+    ]
+    return Plan(cells=tuple(cells), left_out=tuple(left_out))
 
 
 def _refuse_other_dists(config: pytest.Config) -> None:

@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Without the flag, tests for cells are skipped, whatever they ask for."""
     if config.getoption("modelops_matrix"):
         return
-    skip = pytest.mark.skip(reason="runs only with --modelops-matrix")
+    skip = pytest.mark.skip(reason=fixtures.WITHOUT_FLAG)
     for item in items:
         if fixtures.NAME in getattr(item, "fixturenames", ()) or markers.applied(item):
             item.add_marker(skip)

@@ -6,12 +6,8 @@ of what may not, looks nowhere else. Every complaint is one line that names file
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime as dt
 import functools
-import json
-import math
 import os
 import re
 import sys
@@ -21,14 +17,13 @@ from typing import Any, TypeVar
 
 import platformdirs
 import pytest
-from packaging.requirements import InvalidRequirement, Requirement
 
+from pytest_modelops import readers
 from pytest_modelops.checks.base import AggregationSettings
 from pytest_modelops.environments.base import EnvironmentSpec
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.cell import PythonVersion, Role
+from pytest_modelops.matrix.cell import Role
 from pytest_modelops.matrix.versions import (
-    DaskRequest,
     Exclusion,
     Inclusion,
     MatrixSettings,
@@ -44,29 +39,6 @@ else:
     import tomli as tomllib
 
 _FILE = "pyproject.toml"
-BACKENDS = ("auto", "process")
-_DASK_WORKER_OPTIONS = {
-    "--nthreads": "threads",
-    "--nworkers": "workers",
-    "--nprocs": "workers",
-    "--nanny": "nanny",
-    "--no-nanny": "nanny",
-}
-"""Options of `dask worker` that are keys of `[tool.modelops]`."""
-_HARNESS_WORKER_OPTIONS = {
-    "--name",
-    "--scheduler-file",
-    "--local-directory",
-    "--pid-file",
-    "--host",
-    "--interface",
-    "--worker-port",
-    "--nanny-port",
-    "--listen-address",
-    "--contact-address",
-}
-"""Options of `dask worker` that say who and where a worker is: the harness's own."""
-
 T = TypeVar("T")
 
 
@@ -76,7 +48,7 @@ class Settings:
 
     Attributes:
         rootdir: pytest's; paths in `[tool.modelops]` are relative to it.
-        backend: one of `BACKENDS`.
+        backend: one of `environments.registry.NAMES`.
         workers: worker processes in a cell; threads: of each; nanny: whether each has one.
         cache: folder of environments that are kept between runs.
         fresh: trust no cached environment.
@@ -126,30 +98,34 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
     option = functools.partial(elsewhere.over, table, rootdir)
     return Settings(
         rootdir=rootdir,
-        backend=option("backend", lambda it, _: _backend(it), Settings.backend),
-        workers=option("workers", lambda it, _: _count(it), Settings.workers),
-        threads=table.get("threads", _count, Settings.threads),
-        nanny=table.get("nanny", _switch, Settings.nanny),
-        cache=option("cache", _path, platformdirs.user_cache_path("pytest-modelops")),
-        fresh=option("fresh", lambda it, _: _switch(it), Settings.fresh),
-        reports=option("report", lambda it, folder: _each(it, lambda item: _report(item, folder)), ()),
+        backend=option("backend", lambda it, _: readers.backend(it), Settings.backend),
+        workers=option("workers", lambda it, _: readers.count(it), Settings.workers),
+        threads=table.get("threads", readers.count, Settings.threads),
+        nanny=table.get("nanny", readers.switch, Settings.nanny),
+        cache=option("cache", readers.path, platformdirs.user_cache_path("pytest-modelops")),
+        fresh=option("fresh", lambda it, _: readers.switch(it), Settings.fresh),
+        reports=option(
+            "report", lambda it, folder: readers.each(it, lambda item: readers.report(item, folder)), ()
+        ),
         matrix=_matrix(table.section("matrix", ["python", "dask", "exclude", "include"]), rootdir, elsewhere),
         environment=EnvironmentSpec(
             requirements=environment.get(
-                "requirements", lambda it: _each(it, lambda item: _requirement(item, rootdir)), ()
+                "requirements",
+                lambda it: readers.each(it, lambda item: readers.requirement(item, rootdir)),
+                (),
             ),
-            constraints=environment.get("constraints", lambda it: _file(it, rootdir), None),
-            as_of=environment.get("as-of", _day, None),
+            constraints=environment.get("constraints", lambda it: readers.file(it, rootdir), None),
+            as_of=environment.get("as-of", readers.day, None),
             rootdir=rootdir,
         ),
-        worker_env=environment.get("env", _variables, {}),
-        worker_args=environment.get("worker-args", _worker_args, ()),
+        worker_env=environment.get("env", readers.variables, {}),
+        worker_args=environment.get("worker-args", readers.worker_args, ()),
         aggregation=AggregationSettings(
-            params=aggregation.get("params", _count, AggregationSettings.params),
-            replicates=aggregation.get("replicates", _count, AggregationSettings.replicates),
+            params=aggregation.get("params", readers.count, AggregationSettings.params),
+            replicates=aggregation.get("replicates", readers.count, AggregationSettings.replicates),
         ),
         deadlines={
-            **{rung: deadlines.get(rung, _seconds, 0.0) for rung in deadlines.values},
+            **{rung: deadlines.get(rung, readers.seconds, 0.0) for rung in deadlines.values},
             **elsewhere.deadlines(rungs),
         },
     )
@@ -162,8 +138,8 @@ def _matrix(table: _Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettin
     )
     axis_given = elsewhere.origin("python") or elsewhere.origin("dask")
     return MatrixSettings(
-        python=elsewhere.over(table, rootdir, "python", lambda it, _: _axis(it, _python), ()),
-        dask=elsewhere.over(table, rootdir, "dask", lambda it, _: _axis(it, _dask), ()),
+        python=elsewhere.over(table, rootdir, "python", lambda it, _: readers.axis(it, readers.python), ()),
+        dask=elsewhere.over(table, rootdir, "dask", lambda it, _: readers.axis(it, readers.dask), ()),
         exclude=exclude,
         include=() if axis_given else include,
         select=elsewhere.texts("cell"),
@@ -178,16 +154,16 @@ def _exclusion(entry: _Table) -> Exclusion:
     if not entry.values:
         raise WrongInput(f"{entry.place}: says nothing; write python, dask or both")
     return Exclusion(
-        python=entry.get("python", _python, None),
-        dask=entry.get("dask", lambda value: parse_specifier(_text(value)), None),
-        text=_toml(entry.values),
+        python=entry.get("python", readers.python, None),
+        dask=entry.get("dask", lambda value: parse_specifier(readers.text(value)), None),
+        text=readers.as_toml(entry.values),
     )
 
 
 def _inclusion(entry: _Table) -> Inclusion:
-    python, dask = entry.get("python", _python, None), entry.get("dask", _dask, None)
+    python, dask = entry.get("python", readers.python, None), entry.get("dask", readers.dask, None)
     if python is None or dask is None:
-        raise WrongInput(f"{entry.place}: {_toml(entry.values)} does not have both python and dask")
+        raise WrongInput(f"{entry.place}: {readers.as_toml(entry.values)} does not have both python and dask")
     roles = {
         role: _role(entry.inner(role.value, ["python", "dask"]))
         for role in Role
@@ -199,7 +175,9 @@ def _inclusion(entry: _Table) -> Inclusion:
 def _role(table: _Table) -> RoleRequest:
     if not table.values:
         raise WrongInput(f"{table.place}: says nothing; write python, dask or both")
-    return RoleRequest(python=table.get("python", _python, None), dask=table.get("dask", _dask, None))
+    return RoleRequest(
+        python=table.get("python", readers.python, None), dask=table.get("dask", readers.dask, None)
+    )
 
 
 # Where values stand, and what is said of wrong ones.
@@ -259,7 +237,7 @@ class _Table:
         table = cls(values if isinstance(values, dict) else {}, path, entry)
         if not isinstance(values, dict):
             raise WrongInput(
-                f"{table.place}: {_shown(values)} is not a table; its keys are {', '.join(sorted(keys))}"
+                f"{table.place}: {readers.shown(values)} is not a table; its keys are {', '.join(sorted(keys))}"
             )
         for key in values:
             if key not in keys:
@@ -289,7 +267,7 @@ class _Table:
         """The tables in the list `key`."""
         found = self.values.get(key, [])
         if not isinstance(found, list):
-            raise WrongInput(f"{self.name(key)}: {_shown(found)} is not a list of tables")
+            raise WrongInput(f"{self.name(key)}: {readers.shown(found)} is not a list of tables")
         return [
             _Table.checked(value, keys, self.path, f"{key}[{index}]") for index, value in enumerate(found)
         ]
@@ -315,173 +293,6 @@ def _read_file(rootdir: Path) -> _Table:
     return _Table.checked(modelops, [*keys, *sections], "tool.modelops")
 
 
-def _toml(value: object) -> str:
-    """A value as it may stand in the file, on one line."""
-    match value:
-        case dict():
-            return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-        case list():
-            return "[" + ", ".join(map(_toml, value)) + "]"
-        case str() | bool():
-            return json.dumps(value, ensure_ascii=False)
-    return str(value)
-
-
-def _shown(value: object) -> str:
-    """A wrong value, for messages."""
-    return repr(value) if isinstance(value, str) else _toml(value)
-
-
-# Readers: what a value of the file means. `WrongInput` says what it should be; where it is, said_of knows.
-
-
-def _string(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise WrongInput(f'{value} is a number; write it in quotes: "{value}"')
-    raise WrongInput(f"{_shown(value)} is not a string")
-
-
-def _text(value: object) -> str:
-    if not _string(value).strip():
-        raise WrongInput(f"{value!r} is empty")
-    return _string(value)
-
-
-def _each(value: object, read: Callable[[object], T]) -> tuple[T, ...]:
-    """Read a list, or a single value as a list of one."""
-    return tuple(read(item) for item in (value if isinstance(value, list) else [value]))
-
-
-def _axis(value: object, read: Callable[[object], T]) -> tuple[T, ...]:
-    if value == []:
-        raise WrongInput("the list is empty; name at least one version, or remove the key")
-    return _each(value, read)
-
-
-def _python(value: object) -> PythonVersion:
-    if isinstance(value, float):
-        # 3.10 has become 3.1 by now.
-        example = "3.10" if value == 3.1 else value  # noqa: PLR2004
-        raise WrongInput(
-            f'{value} is a number, of which TOML drops a last zero; write it in quotes: "{example}"'
-        )
-    text = _string(value)
-    try:
-        return PythonVersion.parse(text)
-    except ValueError as error:
-        raise WrongInput(f'{error}; write X.Y or X.Y.Z, such as "3.12"') from None
-
-
-def _dask(value: object) -> DaskRequest:
-    return DaskRequest.parse(_string(value))
-
-
-def _backend(value: object) -> str:
-    if value not in BACKENDS:
-        raise WrongInput(not_one_of(_string(value), "a backend", BACKENDS))
-    return str(value)
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise WrongInput(f"{_shown(value)} is not a whole number from 1 up")
-    return value
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-        raise WrongInput(f"{_shown(value)} is not a number of seconds above 0")
-    return float(value)
-
-
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise WrongInput(f"{_shown(value)} is neither true nor false")
-    return value
-
-
-def _path(value: object, folder: Path) -> Path:
-    try:
-        return folder / Path(_text(value)).expanduser()
-    except RuntimeError:
-        raise WrongInput(f"{value!r} is in the home of a user that there is not") from None
-
-
-def _file(value: object, folder: Path) -> Path:
-    path = _path(value, folder)
-    if not path.is_file():
-        raise WrongInput(f"{value!r} is not a file ({path})")
-    return path
-
-
-def _report(value: object, folder: Path) -> Path:
-    path = _path(value, folder)
-    if path.suffix != ".json":
-        raise WrongInput(f"{value!r} does not end in a report's format; valid: .json")
-    return path
-
-
-def _requirement(value: object, rootdir: Path) -> str:
-    """A PEP 508 line, or the absolute path of a project's folder or a wheel."""
-    text = _text(value).strip()
-    if text.startswith((".", "/")) or (text.endswith(".whl") and "://" not in text):
-        path = _path(text, rootdir)
-        if path.is_file() and path.suffix == ".whl":
-            return str(path)
-        if (path / "pyproject.toml").is_file() or (path / "setup.py").is_file():
-            return str(path)
-        raise WrongInput(
-            f"{text!r} is neither a wheel nor a folder with a pyproject.toml or setup.py ({path})"
-        )
-    try:
-        Requirement(text)
-    except InvalidRequirement:
-        raise WrongInput(
-            f"{text!r} is not a requirement; write one such as numpy>=2, or the path of a folder or wheel, "
-            "such as ./libs/contracts; options are not taken"
-        ) from None
-    return text
-
-
-def _day(value: object) -> dt.date:
-    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        with contextlib.suppress(ValueError):
-            return dt.date.fromisoformat(value)
-    raise WrongInput(f"{_shown(value)} is not a day; write YYYY-MM-DD, such as 2024-11-01")
-
-
-def _variables(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise WrongInput(f'{_shown(value)} is not a table of strings, such as {{ NAME = "value" }}')
-    for name, content in value.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise WrongInput(f"{name!r} is not a variable's name; it has letters, digits and _ only")
-        with said_of(name):
-            _string(content)
-    return value
-
-
-def _worker_args(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise WrongInput(
-            f'{_shown(value)} is not a list of strings, such as ["--resources", "aggregation=1"]'
-        )
-    arguments = _each(value, _string)
-    for argument in arguments:
-        option = argument.partition("=")[0]
-        if option in _DASK_WORKER_OPTIONS:
-            raise WrongInput(
-                f"{option!r} has a key of its own: {_DASK_WORKER_OPTIONS[option]} in [tool.modelops]"
-            )
-        if option in _HARNESS_WORKER_OPTIONS:
-            raise WrongInput(f"{option!r} is set for each worker by the harness; remove it")
-    return arguments
-
-
 # Texts of the command line, of variables and of the ini file: to what they would be in the file, if they can.
 
 
@@ -504,4 +315,4 @@ def _deadline(text: str, rungs: Collection[str]) -> tuple[str, float]:
         raise WrongInput(f"{text!r} is not RUNG=SECONDS, such as start=120")
     if rung not in rungs:
         raise WrongInput(not_one_of(rung, "a rung", rungs))
-    return rung, _seconds(float(seconds) if re.fullmatch(r"\d*\.?\d+", seconds) else seconds)
+    return rung, readers.seconds(float(seconds) if re.fullmatch(r"\d*\.?\d+", seconds) else seconds)

@@ -339,15 +339,15 @@ def _parse(text: str) -> _Definition:
     """Read the text of one lambda expression or of one `def` block, indented or not."""
     what = repr(textwrap.shorten(text, 60))
     text = io.StringIO(text, newline=None).read()  # all lines end in one way, as they do in files
-    indentation = re.match(r"\s*", text)[0].rpartition("\n")[2]  # type: ignore[index] - it matches always
+    indentation = text[: -len(text.lstrip()) or None].rpartition("\n")[2]
     if not re.match(r"\s*(@|def\b|async\b)", text):
         text, indentation = text.strip(), ""
     lines = io.StringIO(f"if 1:\n{text}" if indentation else text).readlines()
     try:
-        tree = ast.parse("".join(lines))
+        tree: Any = ast.parse("".join(lines))
     except SyntaxError as error:
         raise NotShippable(f"{what} is not valid Python: {error.msg}") from None
-    body: Any = tree.body[0].body if indentation else tree.body  # type: ignore[attr-defined] - of the `if`
+    body = tree.body[0].body if indentation else tree.body
     node = body[0] if len(body) == 1 else None
     if isinstance(node, ast.Expr):
         node = node.value
@@ -640,7 +640,7 @@ def _home(value: Any) -> str:
 def _why_not(name: str, value: Any) -> str:
     """Why a module's value cannot travel, and what to do."""
     if _home(value) in _NEVER_IN_CELLS:
-        return f"{name!r} of {_home(value).strip('_')!r}, which no cell has: do without it in this function"
+        return f"{name!r}: {_home(value).strip('_')} is in no cell, so do without it in this function"
     if isinstance(value, types.ModuleType):
         return (
             f"the module {value.__name__!r}, which belongs to neither the standard library nor an installed "

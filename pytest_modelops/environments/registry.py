@@ -10,6 +10,8 @@ from pytest_modelops.environments.process import ProcessBackend
 
 BACKENDS: dict[str, Callable[..., Backend]] = {"process": ProcessBackend}
 """Each is called with `spec`, `cache`, `fresh` and `folder` (of the run)."""
+NAMES = ("auto", *BACKENDS)
+"""What a setting may say."""
 
 
 def open_backend(name: str, *, spec: EnvironmentSpec, cache: Path, fresh: bool, folder: Path) -> Backend:

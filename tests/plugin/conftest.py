@@ -104,6 +104,9 @@ class Project:
         self._outside = cache.parent
         self.path = pytester.path
         self.cache = cache
+        self.patch = PATCH
+        self.series = SERIES
+        self.dask = DASK
         self.cell = f"py{PATCH}-dask{DASK}"
         """Id of the only cell, unless something else is configured."""
         self.configure()

@@ -21,7 +21,7 @@ LAYERS = (
     ("agent", "cluster", "shipping"),
     ("checks",),
     ("live",),
-    ("options", "settings", "progress", "fixtures", "markers", "ladder", "hookspecs", "report"),
+    ("options", "readers", "settings", "progress", "fixtures", "markers", "ladder", "hookspecs", "report"),
     ("matrix_run",),
     ("collecting",),
     ("running", "reporting"),

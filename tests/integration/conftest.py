@@ -1,0 +1,301 @@
+"""Matrix runs as users start them: pytest in a process and session of its own, on a project of a few files.
+
+Cells are used as they are (this Python, its Dask, nothing built) wherever a promise does not need more. A run that has
+ended is searched for anything that it left before a test sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+RUNGS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+FOLLOWERS = {
+    "resolve": RUNGS[1:],
+    "install": RUNGS[2:],
+    "start": RUNGS[3:],
+    "lambda": ("aggregation",),
+}
+"""Which rungs are blocked when one breaks."""
+_POLL_SECONDS = 0.02
+
+
+def left_behind(*folders: Path) -> list[str]:
+    """Every process whose variables, command line or working folder mention one of these folders, for people.
+
+    A cell's HOME lies in its run's folder and a runner inherits it, so processes in sessions of their own show too.
+    """
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "cwd", "environ", "status"]):
+        facts = process.info
+        words = [*(facts["cmdline"] or ()), facts["cwd"] or "", *(facts["environ"] or {}).values()]
+        if process.pid != os.getpid() and any(str(folder) in word for folder in folders for word in words):
+            found.append(f"{process.pid} {facts['status']}: {' '.join(facts['cmdline'] or ())[:300]}")
+    return found
+
+
+def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
+    """Wait until the condition holds; returns what it said last, be it true or not."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    return answer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check:
+    """A rung, or a test of the user's, in the report (see `results.CheckResult`)."""
+
+    name: str
+    bundle: str | None
+    status: str
+    seconds: float
+    message: str
+    blocked_by: str | None
+    selected: bool
+    reproduce: str
+    data: dict[str, Any]
+
+    def says(self, *words: str) -> None:
+        """Assert that the message holds these words, in this order."""
+        at = 0
+        for word in words:
+            at = self.message.find(word, at)
+            assert at >= 0, f"{self.name} {self.status}; {word!r} is not, or not there, in:\n{self.message}"
+            at += len(word)
+
+
+class Cell:
+    """A cell in the report; `facts` is all that is said of it there."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self.checks = {check["name"]: Check(**check) for check in facts["checks"]}
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Status by rung."""
+        return {name: check.status for name, check in self.checks.items()}
+
+    def broke(self, rung: str, status: str, *, deadline: float) -> Check:
+        """Assert that the cell broke at this rung, in this way and in time; that exactly those that need it were
+        blocked, by name; and that all others passed.
+        """
+        check = self.checks[rung]
+        told = f"{self.facts['id']}: {self.statuses}\n{check.message}"
+        assert (self.facts["first_broken"], self.facts["status"]) == (rung, status), told
+        assert check.status == status, told
+        assert check.seconds <= deadline + 2, told
+        assert check.reproduce.endswith(f"'modelops::test_{rung}[{self.facts['id']}]'"), told
+        for name in RUNGS:
+            if name in FOLLOWERS.get(rung, ()):
+                follower = self.checks[name]
+                assert (follower.status, follower.blocked_by) == ("blocked", rung), told
+                follower.says(f"blocked by {rung}: {check.message.splitlines()[0]}")
+            elif name != rung:
+                assert self.checks[name].status == "passed", told
+        return check
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A matrix run that came to its end.
+
+    Attributes:
+        code: exit code, negative for a signal.
+        out: all that it printed.
+        report: the JSON report; empty if there is none.
+        folder: its own in the cache.
+    """
+
+    code: int
+    out: str
+    report: dict[str, Any]
+    folder: Path
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of the report."""
+        assert self.report, f"no report was written; exit code {self.code}\n{self.out}"
+        return [Cell(cell) for cell in self.report["cells"]]
+
+    def cell(self, cell_id: str | None = None) -> Cell:
+        """A cell by its id, or the only one."""
+        found = [cell for cell in self.cells if cell_id in (None, cell.facts["id"])]
+        assert len(found) == 1, f"cells {[cell.facts['id'] for cell in self.cells]}; wanted {cell_id}"
+        return found[0]
+
+    def check(self, name: str, cell_id: str | None = None) -> Check:
+        """A check of a cell (of the only one)."""
+        return self.cell(cell_id).checks[name]
+
+    def passed(self) -> Run:
+        """Assert that everything was green; returns itself."""
+        assert self.code == 0, self.out
+        return self
+
+    def unavailable_is_no_failure(self) -> Run:
+        """Skip the test if this machine lacks a Python that it needs; returns itself."""
+        for cell in self.cells:
+            if cell.facts["status"] == "unavailable":
+                pytest.skip(cell.checks["resolve"].message.partition("\n")[0])
+        return self
+
+
+class Running:
+    """A matrix run that goes on."""
+
+    def __init__(self, process: subprocess.Popen[bytes], project: Path, cache: Path) -> None:
+        self.process = process
+        self._project = project
+        self._cache = cache
+
+    @property
+    def out(self) -> str:
+        """All that it printed until now."""
+        return (self._project / "out.txt").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def folder(self) -> Path:
+        """The run's own in the cache; one that does not exist before the run has made it."""
+        return next(self._cache.glob(f"runs/*-{self.process.pid}"), self._cache / "runs" / "none")
+
+    def until(self, condition: Callable[[], Any], awaited: str, *, seconds: float = 60) -> Any:
+        """Wait for something that the run does."""
+        answer = poll(lambda: condition() or self.process.poll() is not None, seconds=seconds)
+        if self.process.poll() is not None:
+            pytest.fail(f"it ended with {self.process.returncode} before {awaited}:\n{self.out}")
+        assert answer, f"{awaited}: not within {seconds} s\n{self.out}"
+        return answer
+
+    def interrupt(self) -> Run:
+        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.ended()
+
+    def kill(self) -> Run:
+        """SIGKILL to pytest alone. Returns when everything is gone, for which it has 20 s."""
+        self.process.kill()
+        return self.ended(seconds_to_vanish=20)
+
+    def ended(self, *, seconds: float = 150, seconds_to_vanish: float = 0) -> Run:
+        """Wait for the end, and assert that nothing is left of it."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it did not end within {seconds} s; it printed:\n{self.out}")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        poll(lambda: not self._left(), seconds=seconds_to_vanish)
+        left = "\n".join(self._left())
+        assert not left, f"left behind:\n{left}\n\n{self.out}"
+        report = self._project / "report.json"
+        return Run(
+            code=code,
+            out=self.out,
+            report=json.loads(report.read_text(encoding="utf-8")) if report.exists() else {},
+            folder=self.folder,
+        )
+
+    def _left(self) -> list[str]:
+        scratch = [f"folder {path}" for path in (*self.folder.glob("*/scratch"), *self.folder.glob("commands-*"))]
+        return [*left_behind(self._project, self.folder), *scratch]
+
+
+class Matrix:
+    """A project, and runs of its matrix one after the other.
+
+    Attributes:
+        path: the project's folder.
+        cache: where environments and logs are kept.
+    """
+
+    def __init__(self, path: Path, cache: Path) -> None:
+        self.path = path
+        self.cache = cache
+        (path / "tmp").mkdir(parents=True)
+
+    def configure(self, text: str) -> None:
+        """Write the `pyproject.toml`."""
+        self.write("pyproject.toml", text)
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file; the text may be indented as a whole."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    def start(self, *arguments: str, env: dict[str, str] | None = None) -> Running:
+        """Start a run."""
+        (self.path / "report.json").unlink(missing_ok=True)
+        flags = ("--modelops-matrix", "--modelops-report=report.json", "-v", "-p", "no:randomly", "-p", "no:cacheprovider")
+        with (self.path / "out.txt").open("wb") as out, _ctrl_c_heeded():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *flags, *arguments],
+                cwd=self.path,
+                env={**_host_variables(), **self._variables(), **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return Running(process, self.path, self.cache)
+
+    def run(self, *arguments: str, env: dict[str, str] | None = None) -> Run:
+        """Run it to its end."""
+        return self.start(*arguments, env=env).ended()
+
+    def _variables(self) -> dict[str, str]:
+        return {
+            "PYTEST_MODELOPS_CACHE": str(self.cache),
+            "TMPDIR": str(self.path / "tmp"),  # by which the commands of the host are known
+            "COLUMNS": "120",
+            "PYTHONIOENCODING": "utf-8",
+        }
+
+
+def _host_variables() -> dict[str, str]:
+    """Without those of the pytest that runs this one, and those by which pytest notices a CI."""
+    ours = {"CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR", "TERM"}
+    return {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("PYTEST_")}
+
+
+@contextlib.contextmanager
+def _ctrl_c_heeded() -> Iterator[None]:
+    """What a shell starts in the background ignores SIGINT, and so would all that we start."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Matrix:
+    """A project with one as-is cell, and a cache of its own."""
+    return Matrix(tmp_path / "project", tmp_path / "cache")
+
+
+@pytest.fixture
+def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    """A project whose cells are built from the user's index, in a cache that the test session shares."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    return Matrix(tmp_path / "project", shared / "shared" / "cache")

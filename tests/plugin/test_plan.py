@@ -1,0 +1,146 @@
+"""`--modelops-plan`: which cells would run, and why not the rest; starts nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Once, Project, Ran
+
+HOOK = """
+import dataclasses
+from pytest_modelops.matrix.cell import Cell, PythonVersion
+
+def pytest_modelops_cells(cells, config):
+    {body}
+"""
+ADD_AND_REMOVE = """
+    old = cells.pop()
+    python = PythonVersion(old.base.python.release[:2])
+    cells.append(Cell.uniform(dataclasses.replace(old.base, python=python)))
+"""
+
+
+@pytest.fixture
+def planned(project: Project, once: Once) -> Ran:
+    def run() -> Ran:
+        worker = f'worker = {{ python = "{project.patch}" }}'
+        project.configure_two(
+            f'exclude = [{{ python = "{project.patch}" }}]\n'
+            f'include = [{{ python = "{project.series}", dask = "installed", {worker} }}]'
+        )
+        project.write("test_mine.py", "raise AssertionError('nothing is collected')")
+        ran, started = project.spied("--modelops-plan", "--modelops-cell=*+worker-*")
+        assert started == ""
+        return ran
+
+    return once(run)
+
+
+def test_the_plan_says_what_runs_and_why_not_the_rest(project: Project, planned: Ran) -> None:
+    assert planned.code == 0
+    assert planned.err == ""
+    dask, series, patch = project.dask, project.series, project.patch
+    roles = [
+        f"{role}: Python {python}, Dask {dask} (installed, as it is)"
+        for role, python in {"client": series, "scheduler": series, "worker": patch}.items()
+    ]
+    told = [" ".join(line.split()) for line in planned.out.splitlines()]
+    assert told == [
+        "1 cell:",
+        f"py{series}-dask{dask}+worker-py{patch} {'; '.join(roles)}",
+        "left out:",
+        f"py{series}-dask{dask} not selected by --modelops-cell *+worker-*",
+        f'py{patch}-dask{dask} excluded by {{ python = "{patch}" }}',
+    ]
+
+
+def test_the_plan_leaves_no_folder_of_a_run(project: Project) -> None:
+    assert project.run("--modelops-plan").code == 0
+    assert list(project.cache.glob("runs/*")) == []
+
+
+def test_asking_an_index_is_a_process_that_a_spy_sees(project: Project) -> None:
+    """So that what it does not see was not started."""
+    project.environ(UV_OFFLINE="1")
+    ran, started = project.spied("--modelops-plan", "--modelops-dask=latest")
+    assert ran.code == 0
+    assert "subprocess.Popen" in started
+
+
+@pytest.mark.parametrize("more", [[], ["--modelops-matrix"], ["-n", "2"], ["-q"]], ids=" ".join)
+def test_as_json_it_is_alone_on_stdout(project: Project, more: list[str]) -> None:
+    ran = project.run("--modelops-plan=json", *more)
+    plan = json.loads(ran.out)
+    assert ran.code == 0
+    assert plan["schema"] == 1
+    assert [cell["id"] for cell in plan["cells"]] == [project.cell]
+    assert plan["cells"][0]["roles"]["worker"] == {
+        "python": project.patch,
+        "dask": project.dask,
+        "dask_request": "installed",
+        "as_is": True,
+    }
+    assert plan["left_out"] == []
+
+
+def test_a_path_behind_the_flag_stays_a_path(project: Project) -> None:
+    project.write("tests/conftest.py", HOOK.format(body="print('heard in tests/')"))
+    ran = project.run("--modelops-plan", "tests/")
+    assert ran.code == 0
+    assert "heard in tests/" in ran.out
+    assert project.cell in ran.out
+
+
+def test_a_hook_adds_and_removes_cells_and_what_it_removed_is_told(project: Project) -> None:
+    project.write("conftest.py", HOOK.format(body=ADD_AND_REMOVE.strip()))
+    plan = json.loads(project.run("--modelops-plan=json").out)
+    assert [cell["id"] for cell in plan["cells"]] == [f"py{project.series}-dask{project.dask}"]
+    assert plan["left_out"] == [{"id": project.cell, "reason": "removed by pytest_modelops_cells"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("cells.clear()", "no cell is left"),
+        ("cells.append(cells[0])", "{cell} is there twice"),
+        ("cells.append('py3.12')", "'py3.12' is not a pytest_modelops.matrix.cell.Cell"),
+    ],
+)
+def test_what_a_hook_may_not_make_of_the_cells_is_wrong_input(
+    project: Project, body: str, message: str
+) -> None:
+    project.write("conftest.py", HOOK.format(body=body))
+    ran = project.run("--modelops-plan")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert ran.err.strip() == f"ERROR: pytest_modelops_cells: {message.format(cell=project.cell)}"
+
+
+def test_the_command_line_is_stronger_than_a_variable_and_that_than_the_table(project: Project) -> None:
+    def pythons(*arguments: str) -> list[str]:
+        plan = json.loads(project.run("--modelops-plan=json", *arguments).out)
+        return [cell["python"] for cell in plan["cells"]]
+
+    project.configure(f'[tool.modelops.matrix]\npython = "{project.series}.97"\n')
+    assert pythons() == [f"{project.series}.97"]
+    project.environ(PYTEST_MODELOPS_PYTHON=f"{project.series}.98 {project.series}.99")
+    assert pythons() == [f"{project.series}.98", f"{project.series}.99"]
+    assert pythons(f"--modelops-python={project.series}") == [project.series]
+
+
+def test_an_ini_setting_is_between_a_variable_and_the_table(project: Project) -> None:
+    def cache(*arguments: str) -> str:
+        _, _, rest = project.collect("-v", *arguments).out.partition("process backend, cache ")
+        return rest.splitlines()[0]
+
+    project.environ(PYTEST_MODELOPS_CACHE="")
+    project.configure('[tool.modelops]\ncache = "table"\n', small=False)
+    assert cache() == str(project.path / "table")
+    project.write("pytest.ini", "[pytest]\nmodelops_cache = ini\n")
+    assert cache() == str(project.path / "ini")
+    project.environ(PYTEST_MODELOPS_CACHE="variable")
+    assert cache() == str(project.path / "variable")
+    assert cache("--modelops-cache=flag") == str(project.path / "flag")

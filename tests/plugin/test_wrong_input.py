@@ -1,0 +1,318 @@
+"""Wrong input is one line that names file, key and valid values; exit 4, nothing started, with and without xdist."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project, Ran
+
+MATRIX = "pyproject.toml: [tool.modelops.matrix]"
+RUNGS = "aggregation, install, lambda, resolve, start, versions"
+TESTS = "test_resolve, test_install, test_start, test_versions, test_lambda, test_aggregation"
+LAMBDA = "modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
+AGGREGATION = "modelops_aggregation(params=20, replicates=20, deadline=<seconds>)"
+
+IN_THE_TABLE = {
+    "unknown key": (
+        "[tool.modelops]\nworker = 1",
+        "pyproject.toml: [tool.modelops]: 'worker' is not a key; did you mean 'workers'? Valid: aggregation, backend, ",
+    ),
+    "unknown key of the matrix": (
+        '[tool.modelops.matrix]\npyhton = "3.12"',
+        f"{MATRIX}: 'pyhton' is not a key; did you mean 'python'? Valid: dask, exclude, include, python",
+    ),
+    "unknown key of an exclusion": (
+        '[tool.modelops.matrix]\nexclude = [{ pyton = "3.12" }]',
+        f"{MATRIX} exclude[0]: 'pyton' is not a key; did you mean 'python'? Valid: dask, python",
+    ),
+    "unknown key of an included role": (
+        '[tool.modelops.matrix]\ninclude = [{ python = "3.12", dask = "2024.8.0", worker = { os = "x" } }]',
+        f"{MATRIX} include[0].worker: 'os' is not a key; valid: dask, python",
+    ),
+    "unknown key of the environment": (
+        '[tool.modelops.environment]\nas_of = "2024-11-01"',
+        "pyproject.toml: [tool.modelops.environment]: 'as_of' is not a key; did you mean 'as-of'? Valid: ",
+    ),
+    "unknown rung in the table": (
+        "[tool.modelops.deadlines]\nlamda = 1",
+        f"pyproject.toml: [tool.modelops.deadlines]: 'lamda' is not a key; did you mean 'lambda'? Valid: {RUNGS}",
+    ),
+    "no version": (
+        '[tool.modelops.matrix]\npython = "3.1x"',
+        f"{MATRIX} python: '3.1x' is not a Python version; write X.Y or X.Y.Z, such as \"3.12\"",
+    ),
+    "a number that lost its zero": (
+        "[tool.modelops.matrix]\npython = [3.10]",
+        f'{MATRIX} python: 3.1 is a number, of which TOML drops a last zero; write it in quotes: "3.10"',
+    ),
+    "negative workers": (
+        "[tool.modelops]\nworkers = -1",
+        "pyproject.toml: [tool.modelops] workers: -1 is not a whole number from 1 up",
+    ),
+    "a backend that there is not": (
+        '[tool.modelops]\nbackend = "docker"',
+        "pyproject.toml: [tool.modelops] backend: 'docker' is not a backend; valid: auto, process",
+    ),
+    "nothing left": (
+        '[tool.modelops.matrix]\npython = "3.12"\nexclude = [{ python = "3.12" }]',
+        f"{MATRIX} exclude: no cell is left of py3.12-dask",
+    ),
+    "no TOML": ("[tool.modelops\n", "pyproject.toml: Expected ']' at the end of a table declaration"),
+}
+
+ON_THE_COMMAND_LINE = {
+    "a pattern that matches no cell": (
+        ["--modelops-cell=py2.*"],
+        "--modelops-cell: no cell's id matches 'py2.*'; there are {cell}",
+    ),
+    "workers in words": (
+        ["--modelops-workers=many"],
+        "--modelops-workers: 'many' is not a whole number from 1 up",
+    ),
+    "a deadline of no rung": (
+        ["--modelops-deadline=strat=9"],
+        f"--modelops-deadline: 'strat' is not a rung; did you mean 'start'? Valid: {RUNGS}",
+    ),
+    "a deadline in words": (
+        ["--modelops-deadline=start=long"],
+        "--modelops-deadline: 'long' is not a number of seconds above 0",
+    ),
+    "a report of no format": (
+        ["--modelops-report=report.txt"],
+        "--modelops-report: 'report.txt' does not end in a report's format; valid: .json",
+    ),
+    "no Dask version": (
+        ["--modelops-dask=newest"],
+        "--modelops-dask: 'newest' is not a Dask version; write a release such as 2024.10.0, latest, installed, or a range ",
+    ),
+    "a backend that there is not": (
+        ["--modelops-backend=docker"],
+        "--modelops-backend: 'docker' is not a backend; valid: auto, process",
+    ),
+    "a distribution that splits cells": (
+        ["--dist=loadscope"],
+        "--dist loadscope: --modelops-matrix keeps each cell in one xdist worker and this would split it; use one of "
+        "no, load, loadgroup, or leave it out",
+    ),
+}
+
+IDS = {
+    "an unknown rung": (
+        "modelops::test_lamda",
+        f"modelops::test_lamda: there is no such test; rungs are {TESTS}; cells are {{cell}}",
+    ),
+    "an unknown cell": (
+        "modelops::test_lambda[py3.9-dask1]",
+        f"modelops::test_lambda[py3.9-dask1]: there is no such test; rungs are {TESTS}; cells are {{cell}}",
+    ),
+}
+
+MARKERS = {
+    "a function that closes over something": (
+        "modelops_lambda(closing(1), 1)",
+        "'closing.<locals>.inner' (test_marked.py:4) closes over 'n': pass it as an argument",
+        LAMBDA,
+    ),
+    "no function": ("modelops_lambda(3)", "'int' has no Python source: wrap it in a def or a lambda", LAMBDA),
+    "no source": ("modelops_lambda('x +')", "'x +' is not Python", LAMBDA),
+    "an argument that cannot travel": (
+        "modelops_lambda('lambda x: x', object())",
+        "argument 1 is ",
+        LAMBDA,
+    ),
+    "no argument": ("modelops_lambda()", "wrong arguments ()", LAMBDA),
+    "an unknown argument": (
+        "modelops_lambda('lambda: 1', expects=1)",
+        "wrong arguments ('lambda: 1', expects=1)",
+        LAMBDA,
+    ),
+    "a deadline in the past": (
+        "modelops_lambda('lambda: 1', deadline=-1)",
+        "deadline=-1 is not a number of seconds above 0",
+        LAMBDA,
+    ),
+    "nothing to aggregate": (
+        "modelops_aggregation(params=0)",
+        "params=0 is not a whole number above 0",
+        AGGREGATION,
+    ),
+    "no pattern": ("modelops_cells()", "got ()", "modelops_cells(*globs)"),
+    "no text as pattern": ("modelops_cells(3.12)", "got (3.12)", "modelops_cells(*globs)"),
+    "a pattern that matches no cell": (
+        "modelops_cells('py2.*')",
+        "'py2.*' leaves none of the cells ",
+        "",
+    ),
+}
+
+alone_and_with_xdist = pytest.mark.parametrize("xdist", [[], ["-n", "2"]], ids=["alone", "xdist"])
+
+
+def assert_one_line(ran: Ran, message: str) -> None:
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    for text in (ran.out, ran.err):
+        assert "Traceback" not in text
+        assert "INTERNALERROR" not in text
+    (line,) = ran.err.strip().splitlines()
+    assert line.startswith("ERROR: ")
+    assert message in line
+
+
+def assert_nothing_ran(project: Project, ran: Ran) -> None:
+    assert ran.clusters == []
+    assert ran.left == []
+    assert list(project.cache.glob("runs/*")) == []
+    assert not (project.path / "report.json").exists()
+
+
+@alone_and_with_xdist
+@pytest.mark.parametrize(("toml", "message"), IN_THE_TABLE.values(), ids=IN_THE_TABLE)
+def test_in_the_table(project: Project, xdist: list[str], toml: str, message: str) -> None:
+    project.configure(toml, small=False)
+    ran, started = project.spied("--modelops-matrix", "--modelops-report=report.json", *xdist)
+    assert_one_line(ran, message)
+    assert_nothing_ran(project, ran)
+    assert started == ""
+    assert ran.out == ""
+
+
+@alone_and_with_xdist
+@pytest.mark.parametrize(("arguments", "message"), ON_THE_COMMAND_LINE.values(), ids=ON_THE_COMMAND_LINE)
+def test_on_the_command_line(
+    project: Project, xdist: list[str], arguments: list[str], message: str
+) -> None:
+    ran, started = project.spied("--modelops-matrix", *arguments, *xdist)
+    assert_one_line(ran, message.format(cell=project.cell))
+    assert_nothing_ran(project, ran)
+    assert started == ""
+    assert ran.out == ""
+
+
+@alone_and_with_xdist
+def test_a_variable_that_there_is_not(project: Project, xdist: list[str]) -> None:
+    project.environ(PYTEST_MODELOPS_FOO="1")
+    ran = project.matrix(*xdist)
+    assert_one_line(ran, "environment: 'PYTEST_MODELOPS_FOO' is not a variable of pytest-modelops; ")
+    assert "PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_CACHE" in ran.err
+    assert_nothing_ran(project, ran)
+
+
+@alone_and_with_xdist
+def test_a_variable_with_a_wrong_value(project: Project, xdist: list[str]) -> None:
+    project.environ(PYTEST_MODELOPS_FRESH="maybe")
+    ran = project.matrix(*xdist)
+    assert_one_line(ran, "PYTEST_MODELOPS_FRESH: 'maybe' is neither true nor false")
+    assert_nothing_ran(project, ran)
+
+
+@alone_and_with_xdist
+def test_an_ini_setting_with_a_wrong_value(project: Project, xdist: list[str]) -> None:
+    project.write("pytest.ini", "[pytest]\nmodelops_workers = 0\n")
+    ran = project.matrix(*xdist)
+    assert_one_line(ran, "pytest.ini: modelops_workers: 0 is not a whole number from 1 up")
+    assert_nothing_ran(project, ran)
+
+
+@alone_and_with_xdist
+def test_no_toml_beside_another_ini_file(project: Project, xdist: list[str]) -> None:
+    project.write("pytest.ini", "[pytest]\n")
+    project.configure("[tool.modelops\n", small=False)
+    ran = project.matrix(*xdist)
+    assert_one_line(ran, "pyproject.toml: not valid TOML: Expected ']' at the end of a table declaration")
+    assert_nothing_ran(project, ran)
+
+
+@alone_and_with_xdist
+def test_a_dask_that_the_index_does_not_have(project: Project, xdist: list[str]) -> None:
+    folder = project.path / "wheels"
+    folder.mkdir()
+    for version in ("2024.8.0", "2024.10.0"):
+        make_wheel(folder, "dask", version)
+        make_wheel(folder, "distributed", version)
+    project.environ(UV_FIND_LINKS=str(folder), UV_NO_INDEX="1")
+    ran = project.matrix("--modelops-dask=2024.9.0", *xdist)
+    assert_one_line(ran, "--modelops-dask: the index has no Dask 2024.9.0; near it: 2024.8.0, 2024.10.0")
+    assert_nothing_ran(project, ran)
+
+
+def make_wheel(folder: Path, name: str, version: str) -> None:
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        info = f"{name}-{version}.dist-info"
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+def test_a_plan_in_another_format(project: Project) -> None:
+    ran = project.run("--modelops-plan=yaml")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "--modelops-plan/--modelops-plan=json: ignored explicit argument 'yaml'" in ran.err
+    assert ran.out == ""
+
+
+def test_the_plan_refuses_what_a_run_refuses(project: Project) -> None:
+    project.configure("[tool.modelops]\nworkers = 0", small=False)
+    assert_one_line(project.run("--modelops-plan"), "[tool.modelops] workers: 0 is not a whole number")
+
+
+@alone_and_with_xdist
+@pytest.mark.parametrize(("test", "message"), IDS.values(), ids=IDS)
+def test_an_id_of_the_ladder_that_there_is_not(
+    project: Project, xdist: list[str], test: str, message: str
+) -> None:
+    ran = project.matrix(*xdist, test)
+    assert_one_line(ran, message.format(cell=project.cell))
+    assert_nothing_ran(project, ran)
+
+
+@alone_and_with_xdist
+@pytest.mark.parametrize(("marker", "message", "usage"), MARKERS.values(), ids=MARKERS)
+def test_a_marker_with_wrong_arguments(
+    project: Project, xdist: list[str], marker: str, message: str, usage: str
+) -> None:
+    project.write(
+        "tests/test_marked.py",
+        "import pytest\n\ndef closing(n):\n    def inner(x):\n        return x + n\n    return inner\n\n"
+        f"@pytest.mark.{marker}\ndef test_marked(): pass\n",
+    )
+    ran = project.matrix(*xdist)
+    assert_one_line(ran, message)
+    assert f"ERROR: tests/test_marked.py::test_marked" in ran.err
+    assert f"marker {marker.partition('(')[0]}: " in ran.err
+    assert ran.err.rstrip().endswith(f"use {usage}" if usage else project.cell)
+    assert_nothing_ran(project, ran)
+
+
+RUNG = """
+from pytest_modelops.checks.base import Check
+
+def pytest_modelops_checks(checks, config):
+    checks.append({check})
+"""
+
+
+@alone_and_with_xdist
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is no rung; there are "),
+        ("Check(name='mine', run=print, needs=('mine',))", "'mine'"),
+        ("Check(name='lambda', run=print)", "a name is used twice among resolve, install, start, versions"),
+    ],
+    ids=["unknown need", "circle", "twice"],
+)
+def test_a_rung_of_the_users_that_cannot_be(
+    project: Project, xdist: list[str], check: str, message: str
+) -> None:
+    project.write("conftest.py", RUNG.format(check=check))
+    ran = project.matrix(*xdist)
+    assert_one_line(ran, "pytest_modelops_checks: ")
+    assert message in ran.err
+    assert_nothing_ran(project, ran)
