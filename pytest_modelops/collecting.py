@@ -14,6 +14,7 @@ from pytest_modelops.ladder import Ladder, names_tests
 from pytest_modelops.live import LiveCell
 from pytest_modelops.markers import Demand
 from pytest_modelops.matrix.cell import Role
+from pytest_modelops.matrix.versions import said_of
 from pytest_modelops.matrix_run import MatrixRun
 
 DEMANDS = pytest.StashKey[list[Demand]]()
@@ -89,16 +90,13 @@ class Collecting:
         """Once for each cell that the test's markers leave."""
         if fixtures.NAME not in metafunc.fixturenames:
             return
-        ids = list(self.run.cells)
-        planned = [*ids, *(left.id for left in self.run.plan.left_out)]
+        planned = [*self.run.cells, *(left.id for left in self.run.plan.left_out)]
         narrowing = list(metafunc.definition.iter_markers("modelops_cells"))
-        if not markers.narrow(planned, iter(narrowing)):
-            patterns = ", ".join(repr(glob) for mark in narrowing for glob in mark.args)
-            raise WrongInput(
-                f"{metafunc.definition.nodeid}: marker modelops_cells: {patterns} leaves none of the cells "
-                f"{', '.join(planned)}"
-            )
-        ids = markers.narrow(ids, iter(narrowing))
+        with said_of(f"{metafunc.definition.nodeid}: marker modelops_cells"):
+            if not markers.narrow(planned, narrowing):
+                patterns = ", ".join(repr(glob) for mark in narrowing for glob in mark.args)
+                raise WrongInput(f"{patterns} leaves none of the cells {', '.join(planned)}")
+        ids = markers.narrow(list(self.run.cells), narrowing)
         cells = [self.run.cells[cell_id] for cell_id in ids]
         metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")
 

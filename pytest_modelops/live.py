@@ -334,7 +334,8 @@ class LiveCell:
         seconds: float | None,
     ) -> dict[str, Any]:
         __tracebackhide__ = True
-        shipped = ship(function)
+        oldest = self.cell.client.python.release
+        shipped = ship(function, oldest=(oldest[0], oldest[1]))
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         outcomes: Mapping[str, Mapping[str, Any]] = self.cluster.agent.call(
             "call_each",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +44,18 @@ def applied(node: pytest.Item | pytest.Collector) -> bool:
     return any(mark.name in NAMES for mark in node.iter_markers())
 
 
-def narrow(cell_ids: Sequence[str], marks: Iterator[pytest.Mark]) -> list[str]:
+def narrow(cell_ids: Sequence[str], marks: Iterable[pytest.Mark]) -> list[str]:
     """The ids that all `modelops_cells` markers leave.
 
     Raises:
-        WrongInput: a marker's patterns match no cell.
+        WrongInput: what a marker holds are no patterns; names neither test nor marker.
     """
     left = list(cell_ids)
     for mark in marks:
         globs = [glob for glob in mark.args if isinstance(glob, str)]
         if not globs or len(globs) < len(mark.args) or mark.kwargs:
             raise WrongInput(
-                f"modelops_cells takes patterns of cell ids, such as 'py3.13-*'; got {_shown(mark)}"
+                f"wrong arguments {_shown(mark)}; use modelops_cells(*globs) with patterns of cell ids, such as 'py3.13-*'"
             )
         left = [cell_id for cell_id in left if any(fnmatchcase(cell_id, glob) for glob in globs)]
     return left

@@ -81,7 +81,7 @@ class Progress:
         while not self._over.wait(_TICK_SECONDS):
             doing = [*self._doing.values(), *self._of_workers()]
             if self._terminal:
-                self._draw("  ·  ".join(f"{text} ({time.time() - since:.0f} s)" for text, since in doing))
+                self._draw("  ·  ".join(f"{time.time() - since:.0f} s {text}" for text, since in doing))
             elif self._config.getoption("verbose") >= 0:
                 self._log(doing)
 

@@ -375,8 +375,8 @@ def _find(function: Any, user: str = "") -> _Definition:
     if code.co_freevars:
         names = ", ".join(map(repr, code.co_freevars))
         raise NotShippable(
-            f"{what} closes over {names}: pass it as an argument; if it is a decorator's doing, "
-            "let the decorator use functools.wraps"
+            f"{what} closes over {names}: take that as an argument or define it in the module; "
+            "if a decorator made this, let it use functools.wraps"
         )
     linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename, inner.__globals__)

@@ -14,6 +14,7 @@ Messages are JSON, one a line. From pytest:
     {"op": "start", "id": n, "argv": […], "env": {…}, "cwd": path, "log": path, "attached": bool}
         attached: the next two descriptors on the socket become stdin and stdout; only stderr goes to the log
     {"op": "signal", "id": n, "pid": p, "number": s}
+    {"op": "descendants", "id": n, "pid": p}
     {"op": "finish", "id": n}
 
 To pytest: `{"id": n, …}` answers each of them; `{"exited": pid, "status": waitstatus}` comes by itself.
@@ -46,8 +47,8 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def descendants() -> list[int]:
-    """Pids of all our descendants, zombies included, as /proc shows them."""
+def descendants(root: int) -> list[int]:
+    """Pids of all descendants of a process, zombies included, as /proc shows them; parents before their children."""
     children: dict[int, list[int]] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -59,7 +60,7 @@ def descendants() -> list[int]:
         parent = int(stat[stat.rindex(")") + 2 :].split()[1])
         children.setdefault(parent, []).append(int(name))
     found: list[int] = []
-    queue = [os.getpid()]
+    queue = [root]
     while queue:
         below = children.get(queue.pop(), [])
         found += below
@@ -172,7 +173,7 @@ class Keeper:
 
     def do_signal(self, pid: int, number: int) -> dict[str, Any]:
         """Send a signal, if the process is one of ours and still there."""
-        ours = descendants() if LINUX else self.started
+        ours = descendants(os.getpid()) if LINUX else self.started
         if pid not in ours:
             return {"sent": False}
         try:
@@ -180,6 +181,10 @@ class Keeper:
         except ProcessLookupError:
             return {"sent": False}
         return {"sent": True}
+
+    def do_descendants(self, pid: int) -> dict[str, Any]:
+        """What a process of ours has started, as far as that can be seen."""
+        return {"pids": descendants(pid) if LINUX else []}
 
     def reap(self) -> bool:
         """Collect who has ended; `True` when no child is left."""
@@ -198,13 +203,13 @@ class Keeper:
         """Kill all, prove that nothing is left, remove the folder. Returns what is left."""
         end = time.monotonic() + SECONDS_TO_DIE
         while True:
-            for pid in descendants() if LINUX else list(self.started):
+            for pid in descendants(os.getpid()) if LINUX else list(self.started):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL) if LINUX else os.killpg(pid, signal.SIGKILL)
             if self.reap() or time.monotonic() > end:
                 break
             time.sleep(0.005)  # a killed process needs a moment; there is no event for grandchildren
-        left = [] if self.reap() else [describe(pid) for pid in descendants()]
+        left = [] if self.reap() else [describe(pid) for pid in descendants(os.getpid())]
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             if os.path.lexists(self.folder):

@@ -15,6 +15,12 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
@@ -40,10 +46,17 @@ def is_settled(as_of: dt.date | None) -> bool:
     return as_of is not None and as_of < dt.datetime.now(dt.timezone.utc).date()
 
 
-def undated(output: str) -> str:
-    """The first file that uv left out for lack of an upload time, or nothing."""
-    found = re.search(r"`?([^\s`]+)`? is missing an upload date", output)
-    return found[1] if found else ""
+def undated_files(output: str) -> list[str]:
+    """The files that uv left out for lack of an upload time, among what it said."""
+    return re.findall(r"([^\s`]+)`? is missing an upload date", output)
+
+
+def version_of_file(name: str) -> Version | None:
+    """The version that the name of a wheel or an sdist tells; `None` if it is neither."""
+    try:
+        return parse_wheel_filename(name)[1] if name.endswith(".whl") else parse_sdist_filename(name)[1]
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return None
 
 
 class UvReleases:
@@ -72,6 +85,7 @@ class UvReleases:
         self._packages = packages
         self._notes = dict.fromkeys([f"as of {as_of}"] if as_of else [])
         self._asked: dict[str, list[Version]] = {}
+        self._undated: dict[str, None] = {}
 
     @property
     def note(self) -> str:
@@ -87,6 +101,7 @@ class UvReleases:
         """
         found = self._remembering("latest", lambda _: [newest] if (newest := self._final("")) else [])
         if not found:
+            self._complain("")
             raise WrongInput(f"the configured index has no final release of {' and '.join(self._packages)}")
         return found[0]
 
@@ -105,7 +120,10 @@ class UvReleases:
                 found.append(newest)
             return found[::-1]
 
-        return self._remembering(str(specifier) or "all", walk)
+        found = self._remembering(str(specifier) or "all", walk)
+        if not found:
+            self._complain(str(specifier))
+        return found
 
     def near(self, version: Version, count: int = 2) -> Sequence[Version]:
         """Up to `count` final releases on each side of one that is not there; cheaper than `within` for all.
@@ -132,9 +150,11 @@ class UvReleases:
         if str(version) in self._recall().get("seen", ()):
             return True
         found = self._ask(f"=={version}")
-        if found:
-            self._remember({}, [version])
-        return bool(found)
+        if not found:
+            self._complain(f"=={version}")
+            return False
+        self._remember({}, [version])
+        return True
 
     def _remembering(self, question: str, ask: Callable[[list[Version]], list[Version]]) -> list[Version]:
         """Answer from the index; with what is remembered if it is silent or could say nothing else."""
@@ -175,18 +195,27 @@ class UvReleases:
                 deadline=Deadline(_SECONDS),
             )
         except NoSolution as error:
-            if file := undated(error.output):
-                raise WrongInput(
-                    f"as-of = {self._as_of}: the configured index gives no upload time for {file}, so it "
-                    "cannot tell what it had that day; leave as-of out, or use an index that can (pypi.org)"
-                ) from error
+            self._undated.update(dict.fromkeys(undated_files(error.output)))
             return set()
         except UvFailed as error:
             raise NoIndex(f"no index answered: {error}") from error
-        if file := undated(solution.stderr):
-            self._notes[f"files without an upload time are left out, such as {file}"] = None
+        if files := undated_files(solution.stderr):
+            self._undated.update(dict.fromkeys(files))
+            self._notes[f"files without an upload time are left out, such as {next(iter(self._undated))}"] = (
+                None
+            )
         pins = [Requirement(line) for line in solution.stdout.splitlines() if "==" in line]
         return {Version(spec.version) for pin in pins for spec in pin.specifier}
+
+    def _complain(self, limits: str) -> None:
+        """Nothing was found: raise `WrongInput` if that may be only because the index gives no upload times."""
+        for file in self._undated:
+            version = version_of_file(file)
+            if version and SpecifierSet(limits).contains(version, prereleases=True):
+                raise WrongInput(
+                    f"as-of = {self._as_of}: the configured index gives no upload time for {file}, so it "
+                    "cannot tell what it had that day; leave as-of out, or use an index that can (pypi.org)"
+                )
 
     def _recall(self) -> dict[str, Any]:
         remembered: dict[str, Any] = (read_json(self._memory) or {}).get(self._key, {})

@@ -17,21 +17,21 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import EnvironmentSpec, Lock, Progress
 from pytest_modelops.environments.files import locked, read_json, write_json
 from pytest_modelops.environments.interpreters import Interpreter, Interpreters
-from pytest_modelops.environments.releases import PACKAGES, as_of_options, is_settled, undated
-from pytest_modelops.environments.uv import NoAnswer, NoSolution, Uv, UvFailed
+from pytest_modelops.environments.releases import (
+    PACKAGES,
+    as_of_options,
+    is_settled,
+    undated_files,
+    version_of_file,
+)
+from pytest_modelops.environments.uv import NoAnswer, NoSolution, Uv, UvFailed, without_passwords
 from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Versions
@@ -134,9 +134,8 @@ class Resolver:
         decides = [
             requirements,
             contents,
-            constraints.read_text(encoding="utf-8", errors="replace")
-            if constraints and constraints.is_file()
-            else None,
+            # uv will say it if there is no such file
+            constraints.read_bytes().hex() if constraints and constraints.is_file() else "",
             str(self._spec.as_of),
             f"{interpreter.version} {interpreter.platform}",
             self._fingerprint,
@@ -203,12 +202,13 @@ class Resolver:
         if self._spec.as_of:
             given.append(f"as-of {self._spec.as_of}")
         first = "no solution for" if isinstance(error, NoSolution) else "uv could not resolve"
-        message = f"{first} {' + '.join([str(versions), *given])}:\n{error}"
-        if self._spec.as_of and (file := undated(error.output)):
-            message += (
-                f"\nThe index gives no upload time for some files ({file}), and as-of leaves those out; "
-                "use an index that does (pypi.org), or no as-of."
-            )
+        message = without_passwords(f"{first} {' + '.join([str(versions), *given])}:\n{error}")
+        for file in undated_files(error.output):
+            if re.search(rf"\b{canonicalize_name(file.partition('-')[0])}\b", str(error)):
+                return (
+                    f"{message}\nThe index gives no upload time for {file}, and as-of leaves such files out; "
+                    "use an index that does (pypi.org), or no as-of."
+                )
         return message
 
 
@@ -221,18 +221,13 @@ def _packages(requirements: str) -> dict[str, Version | None]:
             continue
         requirement = Requirement(text)
         pins = [Version(spec.version) for spec in requirement.specifier]
-        version = _of_file(requirement.url) if requirement.url else pins[0]
+        version = _of_url(requirement.url) if requirement.url else pins[0]
         packages[canonicalize_name(requirement.name)] = version
     return packages
 
 
-def _of_file(url: str) -> Version | None:
-    """The version that the name of a wheel or an sdist tells."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
-    try:
-        return parse_wheel_filename(name)[1] if name.endswith(".whl") else parse_sdist_filename(name)[1]
-    except (InvalidWheelFilename, InvalidSdistFilename):
-        return None
+def _of_url(url: str) -> Version | None:
+    return version_of_file(unquote(urlsplit(url).path).rpartition("/")[2])
 
 
 def _now() -> dt.datetime:

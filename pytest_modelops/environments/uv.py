@@ -140,6 +140,8 @@ class Uv:
             NoAnswer, NoSolution, UvFailed: it failed.
             TimedOut: the deadline passed.
         """
+        if arguments[0] in {"pip", "build"} and self.variables.get("UV_NO_INDEX"):
+            arguments = (*arguments, "--no-index")  # uv 0.13 knows the flag and no such variable
         try:
             finished = self._run(
                 [self._binary, *arguments],

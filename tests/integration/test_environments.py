@@ -289,10 +289,13 @@ def test_a_lock_is_as_of_its_day(start: Open) -> None:
 def test_an_index_without_upload_times_is_named(start: Open, index: Index) -> None:
     undated = {"UV_DEFAULT_INDEX": f"{index.address}/undated"}
     session = start(as_of=dt.date(2024, 11, 1), variables=undated)
-    with pytest.raises(CheckFailed, match=r"gives no upload time for some files \(da?i?s"):
+    with pytest.raises(CheckFailed, match=r"gives no upload time for dask-2024.10.0-py3"):
         session.resolve()
     with pytest.raises(WrongInput, match="as-of = 2024-11-01: the configured index gives no upload time"):
         session.made.releases.latest()
+    with pytest.raises(WrongInput, match=r"no upload time for dask-2024.8.0-py3"):
+        session.made.releases.exists(Version("2024.8.0"))
+    assert not session.made.releases.exists(Version("2024.9.9")), "there is no such file at all"
 
 
 def test_a_lock_is_remembered_for_a_day(start: Open, index: Index, tmp_path: Path) -> None:
@@ -710,6 +713,32 @@ def test_a_local_project_that_cannot_be_built_is_told(start: Open, project: Path
         CheckFailed, match=r"(?s)could not build a wheel of .*libs/local:\n.*broken on purpose"
     ):
         start(requirements=(str(project),)).resolve()
+
+
+def test_a_project_that_is_versioned_by_git_sees_its_repository(start: Open, project: Path) -> None:
+    """setuptools-scm and its like read it; a tag alone makes another wheel."""
+    with (project / "pyproject.toml").open("a") as settings:
+        settings.write("[tool.setuptools_scm]\n")
+    backend = (project / "backend.py").read_text()
+    head = "pathlib.Path('.git/HEAD').read_text()"
+    (project / "backend.py").write_text(
+        backend.replace('wheel.write("local.py")', f'wheel.writestr("local.py", "version = " + repr({head}))')
+    )
+    (project / ".git").mkdir()
+    for commit in ("one", "two"):
+        (project / ".git" / "HEAD").write_text(commit)
+        assert imported(start(requirements=(str(project),)).install(), "local") == commit
+
+
+@pytest.mark.skipif(shutil.which("git", path="/usr/bin:/bin") is None, reason="needs git")
+def test_a_requirement_from_a_repository_has_its_version(start: Open, project: Path) -> None:
+    for command in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "first")):
+        author = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+        subprocess.run(["git", *author, *command], cwd=project, check=True)
+    session = start(requirements=(f"local @ git+{project.as_uri()}",))
+    lock = session.resolve()
+    assert "local==1.0" in lock.lines
+    assert imported(session.install(lock), "local") == "first"
 
 
 def test_a_wheel_is_known_by_its_content(start: Open, tmp_path: Path) -> None:

@@ -652,11 +652,14 @@ REFUSALS = [
     ("print", "'print' has no Python source"),
     ("partial", "'partial' has no Python source"),
     ("T", "'Thing' has no Python source"),
-    ("closing", "closes over 'local': pass it as an argument"),
+    ("closing", "closes over 'local': take that as an argument or define it in the module"),
     ("closing_lambda", "closes over 'local'"),
     ("sibling", "closes over 'nested'"),
     ("recursive", "closes over 'recursive'"),
-    ("badly_decorated", "closes over 'f': pass it as an argument; if it is a decorator's doing, let"),
+    (
+        "badly_decorated",
+        "closes over 'f': take that as an argument or define it in the module; if a decorator made this, let it",
+    ),
     (
         "marked",
         "'marked' (refused.py:30) uses 'pytest': pytest is in no cell, so do without it in this function",
