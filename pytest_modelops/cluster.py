@@ -29,7 +29,12 @@ _DEATH = re.compile(r"Worker process \d+ ((?:was killed|exited|died).*)")
 """A nanny's words for the end of its worker."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
-_IDLE = re.compile(r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|epoll|accept)$")
+_ALIVE = {"running", "sleeping"}
+"""States in which a process heeds a signal."""
+_IDLE = re.compile(
+    r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|epoll|accept)$"
+    r"|multiprocessing/(?:popen_fork|popen_spawn_posix|resource_tracker)\.py\""  # of nannies
+)
 """How faulthandler names the innermost frame of a thread that awaits work."""
 
 
@@ -86,6 +91,8 @@ class Cluster:
         self.agent = Agent.start(stage, environments[Role.CLIENT], seconds=start_seconds)
         self.addresses: Mapping[str, str] = {}
         """Worker name by address, in order of names, once ready."""
+        self._told: dict[str, Mapping[str, Any]] = {}
+        """The last facts of each part by its name."""
 
     def _start_worker(self, name: str) -> Process:
         return self.stage.start(
@@ -117,17 +124,33 @@ class Cluster:
             TimedOut: the deadline passed; the message says who was missing.
         """
         self._await_client(deadline)
+        self.await_workers(deadline)
+
+    def await_workers(self, deadline: Deadline, names: Sequence[str] | None = None) -> Mapping[str, str]:
+        """Wait until workers are registered, be it again: a nanny starts one that died anew, at another address.
+
+        Args:
+            names: of which workers; of all, where not given.
+
+        Returns:
+            Their addresses by name; `addresses` is up to date, too.
+
+        Raises:
+            ProcessExited, TimedOut: as `await_ready`.
+        """
+        wanted = [worker for worker in self.workers if names is None or worker.name in names]
         while True:
-            self.raise_if_exited()
-            registered = self.agent.call("workers", deadline=deadline)
-            names = {worker["name"]: address for address, worker in registered.items()}
-            missing = [worker for worker in self.workers if worker.name not in names]
+            self._raise_if_exited([self.scheduler, *wanted, self.agent.process])
+            registered = self.agent.call("workers", seconds=deadline.remaining, deadline=deadline)
+            found = {worker["name"]: address for address, worker in registered.items()}
+            missing = [worker for worker in wanted if worker.name not in found]
             if not missing:
-                self.addresses = {names[worker.name]: worker.name for worker in self.workers}
-                return
+                last = {name: address for address, name in self.addresses.items()} | found
+                self.addresses = {last[part.name]: part.name for part in self.workers if part.name in last}
+                return {worker.name: found[worker.name] for worker in wanted}
             if deadline.passed:
                 raise TimedOut(
-                    f"{len(self.workers) - len(missing)} of {len(self.workers)} workers registered with the scheduler"
+                    f"{len(wanted) - len(missing)} of {len(wanted)} workers registered with the scheduler"
                     f" within {deadline.seconds:g} s.\n" + "\n".join(self._last_seen(missing))
                 )
             time.sleep(_LOOK_SECONDS)
@@ -137,16 +160,17 @@ class Cluster:
         while not self.agent.call(
             "connect", seconds=min(_LOOK_SECONDS * 2, deadline.remaining), deadline=deadline
         )["connected"]:
-            self.raise_if_exited()
+            self._raise_if_exited(self.processes)
             if deadline.passed:
                 raise TimedOut(
                     f"the client was not connected to the scheduler within {deadline.seconds:g} s.\n"
                     + "\n".join(self._last_seen([self.scheduler, self.agent.process]))
                 )
 
-    def raise_if_exited(self) -> None:
-        """Raise `ProcessExited` for the first part that has ended; scheduler first, since others follow it."""
-        for process in self.processes:
+    @staticmethod
+    def _raise_if_exited(processes: Iterable[Process]) -> None:
+        """Raise `ProcessExited` for the first that has ended; the scheduler comes first, since others follow it."""
+        for process in processes:
             if process.ending is not None:
                 raise ProcessExited(f"the {process.name} {process.ending}.{tail(process.log)}")
 
@@ -168,34 +192,32 @@ class Cluster:
             seconds=deadline.remaining,
             deadline=deadline,
         )
+        workers = {self.addresses.get(address, address): facts for address, facts in told["workers"].items()}
+        by_name = {"agent": told["client"], "scheduler": told["scheduler"], **workers}
+        # Who is silent now may have told its pid before.
+        self._told.update({name: facts for name, facts in by_name.items() if "pid" in facts})
         return told
 
-    def stacks(self, observed: Mapping[str, Any]) -> str:
+    def stacks(self) -> str:
         """Where each process stands: its Python stacks, or why it has none to show.
 
-        Args:
-            observed: what `facts` returned. A process that told its facts prints its stacks and goes on. Without any
-                facts, each process gets SIGABRT and ends with its stacks: only where the cluster is given up.
+        A process that once told its facts prints its stacks and goes on. If none did, the cluster never came up and is
+        given up: each process gets SIGABRT and ends with its stacks.
         """
-        by_name = {"agent": observed.get("client", {}), "scheduler": observed.get("scheduler", {})}
-        for address, facts in observed.get("workers", {}).items():
-            by_name[self.addresses.get(address, address)] = facts
+        deadline = Deadline(_DUMP_SECONDS)
         asked = []
         for process in self.processes:
-            facts = by_name.get(process.name, {})
-            pid = facts.get("pid", process.pid)  # with a nanny, the worker is not the process that we started
+            facts = self._told.get(process.name)
+            pid = facts["pid"] if facts else process.pid  # with a nanny, the worker is not what we started
             state = process.state(pid=pid)
             size = process.log.stat().st_size
-            if facts or not observed:
-                process.signal(facts.get("stacks_signal", signal.SIGABRT), pid=pid)
+            if facts:
+                process.signal(facts["stacks_signal"], pid=pid)
+            elif not self._told:
+                self._abort(process, deadline)
             asked.append((process, pid, state, size))
-        deadline = Deadline(_DUMP_SECONDS)
         for process, _, state, size in asked:
-            while (
-                state in {"running", "sleeping"}
-                and process.log.stat().st_size == size
-                and not deadline.passed
-            ):
+            while state in _ALIVE and process.log.stat().st_size == size and not deadline.passed:
                 time.sleep(_POLL_SECONDS)
         time.sleep(_POLL_SECONDS)  # a dump is written line by line
         parts = []
@@ -204,6 +226,16 @@ class Cluster:
             parts.append(f"{process.name} (pid {pid}) is {state}; whole stacks in {process.log}")
             parts += [f"    {line}" for line in innermost(dump)] or ["    it printed no stack"]
         return "\n".join(parts)
+
+    @staticmethod
+    def _abort(process: Process, deadline: Deadline) -> None:
+        """End a process with its stacks. First what it has started: a nanny's worker would go with it, silently."""
+        started = process.descendants()
+        for pid in reversed(started):
+            process.signal(signal.SIGABRT, pid=pid)
+        while any(process.state(pid=pid) in _ALIVE for pid in started) and not deadline.passed:
+            time.sleep(_POLL_SECONDS)
+        process.signal(signal.SIGABRT)
 
     def last_words(self, name: str) -> str:
         """What a part printed that tells most, and where its whole log is."""

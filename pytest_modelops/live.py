@@ -322,9 +322,7 @@ class LiveCell:
         except TimedOut as error:
             if self._cluster is None:
                 raise
-            raise TimedOut(
-                f"{error}\n\nWhere each process stands:\n{self._cluster.stacks(self.observed)}"
-            ) from None
+            raise TimedOut(f"{error}\n\nWhere each process stands:\n{self._cluster.stacks()}") from None
 
     def _call(
         self,

@@ -78,13 +78,17 @@ class MatrixRun:
         )
         asked = ladder.wanted(config)
         self._hosts = handed is None
-        if handed is None:
-            _forget_old_runs(self.folder.parent)
-            self.wanted = asked
-            self.plan = self._plan()
-        else:
-            self.wanted = handed["wanted"]
-            self.plan = Plan.from_json(handed["plan"])
+        try:
+            if handed is None:
+                _forget_old_runs(self.folder.parent)
+                self.wanted = asked
+                self.plan = self._plan()
+            else:
+                self.wanted = handed["wanted"]
+                self.plan = Plan.from_json(handed["plan"])
+        except BaseException:
+            self._close_backend()
+            raise
         self.progress = Progress(config, self.folder)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
 
@@ -176,8 +180,11 @@ class MatrixRun:
         """End whatever still runs."""
         for cell in self.cells.values():
             cell.close()
-        self.backend.close()
         self.progress.close()
+        self._close_backend()
+
+    def _close_backend(self) -> None:
+        self.backend.close()
         if self._hosts and self.folder.exists() and not any(self.folder.iterdir()):
             self.folder.rmdir()  # nothing was started
 

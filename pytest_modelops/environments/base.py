@@ -110,6 +110,9 @@ class Process(Protocol):
     def signal(self, number: int, *, pid: int | None = None) -> bool:
         """Send a signal to the process, or to a descendant of it by pid; `False` when it is gone."""
 
+    def descendants(self) -> Sequence[int]:
+        """Pids of what it has started, and what that has started, parents first; none where that cannot be seen."""
+
     def state(self, *, pid: int | None = None) -> str:
         """Where the operating system says it stands (`running`, `sleeping`, `stopped`, `gone`)."""
 

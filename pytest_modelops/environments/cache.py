@@ -70,11 +70,11 @@ class EnvironmentCache:
         with locked(self._lock_of(home), deadline, f"building {home.name}"):
             home.mkdir(exist_ok=True)
             newest = _generations(home)[-1:]
-            doubt = self._doubt(newest[0], lock, deadline) if newest else "there is none yet"
+            doubt = self._doubt(newest[0], lock, deadline) if newest else "none there yet"
             if not doubt:
                 folder = newest[0]
             else:
-                progress(f"building {home.name}: {doubt}")
+                progress(f"building an environment ({doubt})")
                 folder = self._build(home, lock, deadline)
             self._hold(folder)
             os.utime(folder / _MARKER)

@@ -10,11 +10,13 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -54,8 +56,7 @@ class KeptProcess:
     @property
     def ending(self) -> str | None:
         """`None` while it runs, else how it ended, in words."""
-        status = self._owner.status(self.pid)
-        return None if status is None else ending_in_words(status)
+        return self._owner.ending(self.pid)
 
     @property
     def code(self) -> int | None:
@@ -65,11 +66,21 @@ class KeptProcess:
 
     def wait(self, deadline: Deadline) -> str:
         """Wait for the end and return it in words; raises `TimedOut`."""
-        return ending_in_words(self._owner.wait(self.pid, deadline, self.name))
+        return self._owner.wait(self.pid, deadline, self.name)
 
     def signal(self, number: int, *, pid: int | None = None) -> bool:
         """Send a signal to it, or to one of its descendants; `False` when that is gone."""
-        return bool(self._owner.ask(op="signal", pid=pid or self.pid, number=number)["sent"])
+        try:
+            return bool(self._owner.ask(op="signal", pid=pid or self.pid, number=number)["sent"])
+        except KeeperGone:
+            return False
+
+    def descendants(self) -> Sequence[int]:
+        """Pids of what it has started, and what that has started, parents first."""
+        try:
+            return list(self._owner.ask(op="descendants", pid=self.pid)["pids"])
+        except KeeperGone:
+            return []
 
     def state(self, *, pid: int | None = None) -> str:
         """Where the operating system says it stands."""
@@ -119,6 +130,7 @@ class KeptProcesses:
             )
         self._socket = ours
         self._log = log
+        self._folder = folder
         self._ids = itertools.count()
         self._changed = threading.Condition()
         self._answers: dict[int, dict[str, Any]] = {}
@@ -206,14 +218,23 @@ class KeptProcesses:
                 return signal.SIGKILL  # it went with its keeper
             return self._statuses.get(pid)
 
-    def wait(self, pid: int, deadline: Deadline, name: str) -> int:
-        """Wait for the end of a process; raises `TimedOut`."""
+    def ending(self, pid: int) -> str | None:
+        """How a process ended, in words, or `None` while it runs."""
+        with self._changed:
+            if pid in self._statuses:
+                return ending_in_words(self._statuses[pid])
+            return (
+                f"was lost together with its keeper, which is gone; see {self._log}" if self._gone else None
+            )
+
+    def wait(self, pid: int, deadline: Deadline, name: str) -> str:
+        """Wait for the end of a process and return it in words; raises `TimedOut`."""
         with self._changed:
             if not self._changed.wait_for(lambda: pid in self._statuses or self._gone, deadline.remaining):
                 raise TimedOut(f"{name} (pid {pid}) did not end within {deadline.seconds:g} s")
-        status = self.status(pid)
-        assert status is not None  # noqa: S101 - the condition above
-        return status
+        ending = self.ending(pid)
+        assert ending is not None  # noqa: S101 - the condition above
+        return ending
 
     def close(self) -> Sequence[str]:
         """End everything and prove it. Returns what is left, in words; a second call does nothing."""
@@ -221,13 +242,34 @@ class KeptProcesses:
         try:
             left = self.ask(op="finish")["left"]
         except KeeperGone:
-            pass  # then it ended everything by itself
+            pass  # it ended everything by itself, unless it was killed
         finally:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-            self._keeper.wait(_ANSWER_SECONDS)
-        return left
+            try:
+                self._keeper.wait(_ANSWER_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._keeper.kill()
+                self._keeper.wait()
+        return self._clear_up() if self._keeper.returncode < 0 else left
+
+    def _clear_up(self) -> Sequence[str]:
+        """Do what a keeper that was killed could not do any more.
+
+        What it started went with it (PR_SET_PDEATHSIG), but not what those had started in their turn.
+        """
+        if self._folder is None:
+            return []
+        deadline = Deadline(keeper.SECONDS_TO_DIE)
+        while (pids := keeper.mentioning(str(self._folder))) and not deadline.passed:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        left = [keeper.describe(pid) for pid in pids]
+        return [*left, f"folder {self._folder}"] if self._folder.exists() else left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,16 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def mentioning(folder: str) -> list[int]:
+    """Pids of the processes whose environment variables mention a folder, as HOME does that of a cell."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")) if LINUX else ():
+        with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+            if os.fsencode(folder) in file.read():
+                found.append(int(name))
+    return found
+
+
 def describe(pid: int) -> str:
     """Pid and command line, for people."""
     try:
@@ -209,7 +219,11 @@ class Keeper:
             if self.reap() or time.monotonic() > end:
                 break
             time.sleep(0.005)  # a killed process needs a moment; there is no event for grandchildren
-        left = [] if self.reap() else [describe(pid) for pid in descendants(os.getpid())]
+        left = (
+            []
+            if self.reap()
+            else [describe(pid) for pid in (descendants(os.getpid()) if LINUX else self.started)]
+        )
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             if os.path.lexists(self.folder):

@@ -6,7 +6,6 @@ Protocol here: who implements it, and when it is asked, is not this module's bus
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import dataclasses
 import enum
@@ -42,6 +41,9 @@ class Releases(Protocol):
 
     def within(self, specifier: SpecifierSet) -> Sequence[Version]:
         """The final releases that the specifier admits, oldest first; an empty specifier admits all."""
+
+    def near(self, version: Version) -> Sequence[Version]:
+        """A few final releases around one that there is not, oldest first."""
 
 
 class Keyword(enum.Enum):
@@ -224,14 +226,9 @@ def _ask(request: DaskRequest, releases: Releases) -> tuple[Version, ...]:
 
 
 def _missing(request: DaskRequest, releases: Releases) -> str:
-    """Say that the index has no such release, and which ones are near."""
-    every = releases.within(SpecifierSet())
+    """Say that the index has no such release, and which ones there are."""
     note = f" ({releases.note})" if releases.note else ""
     if isinstance(request.wanted, Version):
-        middle = bisect.bisect(every, request.wanted)
-        near = every[max(0, middle - 2) : middle + 2]
-        said = f"the index has no Dask {request.text}{note}; near it:"
-    else:
-        near = every[-3:]
-        said = f"no final release of Dask is in {request.text}{note}; the newest:"
-    return f"{said} {', '.join(map(str, near)) or 'none at all'}"
+        near = ", ".join(map(str, releases.near(request.wanted)))
+        return f"the index has no Dask {request.text}{note}; near it: {near or 'none at all'}"
+    return f"no final release of Dask is in {request.text}{note}; the newest is {releases.latest()}"

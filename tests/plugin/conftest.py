@@ -44,10 +44,38 @@ def note(event, args):
 sys.addaudithook(note)
 """
 
+QUICK = """
+import json
+from pathlib import Path
+from pytest_modelops import errors
+from pytest_modelops.checks.base import Check
+
+ENDS = {
+    "failed": errors.CheckFailed,
+    "timed-out": errors.TimedOut,
+    "unavailable": errors.Unavailable,
+    "skipped": errors.NothingToDo,
+    "asserted": AssertionError,
+    "raised": ZeroDivisionError,
+}
+
+def rung(name, *needs):
+    def run(cell, deadline):
+        ends = json.loads(Path(__file__).with_name("ends.json").read_text())
+        end = ends.get(f"{name}[{cell.id}]")
+        if end is not None:
+            raise ENDS[end](f"{name} is {end} on purpose")
+    return Check(name=name, run=run, needs=needs, summary="a rung that starts nothing")
+
+def pytest_modelops_checks(checks, config):
+    checks[:] = [rung("first"), rung("second", "first"), rung("third", "second"), rung("other")]
+"""
+QUICK_RUNGS = ("first", "second", "third", "other")
+
 _RESULT = re.compile(
     r"^(?:\[gw\d+\] \[ *\d+%\] )?(?:(?P<word>[A-Z-]{4,}) )?(?P<id>\S+?::.*?)(?: (?P<after>[A-Z-]{4,})\b.*)?$"
 )
-_CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+RUNGS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +124,8 @@ class Project:
     """A folder with a `pyproject.toml` and tests."""
 
     small = SMALL
-    rungs = _CHECKS
+    rungs = RUNGS
+    quick_rungs = QUICK_RUNGS
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
         self._pytester = pytester
@@ -120,6 +149,18 @@ class Project:
         self.configure(f'[tool.modelops.matrix]\npython = ["{SERIES}", "{PATCH}"]\n{text}')
         return f"py{SERIES}-dask{DASK}", f"py{PATCH}-dask{DASK}"
 
+    def configure_quick(self) -> tuple[str, str, str]:
+        """Set up three cells whose ladder (`first`, `second`, `third` of which each needs the one before, and `other`)
+        starts nothing, and return their ids. See `end`."""
+        self.configure('[tool.modelops.matrix]\npython = ["3.12", "3.13", "3.14"]\n')
+        self.write("conftest.py", QUICK)
+        self.end()
+        return f"py3.12-dask{DASK}", f"py3.13-dask{DASK}", f"py3.14-dask{DASK}"
+
+    def end(self, **ends: str) -> None:
+        """Say how rungs of the quick ladder end from now on, if they do not pass: `**{"first[cell]": "failed"}`."""
+        self.write("ends.json", json.dumps(ends))
+
     def write(self, name: str, text: str) -> Path:
         """Write a file."""
         path = self.path / name
@@ -136,7 +177,7 @@ class Project:
         """Run from a folder from now on."""
         self._monkeypatch.chdir(self.path / folder)
 
-    def rungs_of(self, *cells: str, rungs: tuple[str, ...] = _CHECKS) -> list[str]:
+    def rungs_of(self, *cells: str, rungs: tuple[str, ...] = RUNGS) -> list[str]:
         """Node ids of the ladder in these cells, in order."""
         return [f"modelops::test_{rung}[{cell}]" for cell in cells for rung in rungs]
 

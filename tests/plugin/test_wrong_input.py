@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 RUNGS = "aggregation, install, lambda, resolve, start, versions"
 TESTS = "test_resolve, test_install, test_start, test_versions, test_lambda, test_aggregation"
-LAMBDA = "modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
-AGGREGATION = "modelops_aggregation(params=20, replicates=20, deadline=<seconds>)"
+LAMBDA = "use modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
+AGGREGATION = "use modelops_aggregation(params=20, replicates=20, deadline=<seconds>)"
+CELLS = "use modelops_cells(*globs) with patterns of cell ids, such as 'py3.13-*'"
 
 IN_THE_TABLE = {
     "unknown key": (
@@ -115,11 +116,11 @@ IDS = {
 MARKERS = {
     "a function that closes over something": (
         "modelops_lambda(closing(1), 1)",
-        "'closing.<locals>.inner' (test_marked.py:4) closes over 'n': pass it as an argument",
+        "'closing.<locals>.inner' (test_marked.py:5) closes over 'n': ",
         LAMBDA,
     ),
     "no function": ("modelops_lambda(3)", "'int' has no Python source: wrap it in a def or a lambda", LAMBDA),
-    "no source": ("modelops_lambda('x +')", "'x +' is not Python", LAMBDA),
+    "no source": ("modelops_lambda('x +')", "'x +' is not valid Python", LAMBDA),
     "an argument that cannot travel": (
         "modelops_lambda('lambda x: x', object())",
         "argument 1 is ",
@@ -141,12 +142,12 @@ MARKERS = {
         "params=0 is not a whole number above 0",
         AGGREGATION,
     ),
-    "no pattern": ("modelops_cells()", "got ()", "modelops_cells(*globs)"),
-    "no text as pattern": ("modelops_cells(3.12)", "got (3.12)", "modelops_cells(*globs)"),
+    "no pattern": ("modelops_cells()", "wrong arguments ()", CELLS),
+    "no text as pattern": ("modelops_cells(3.12)", "wrong arguments (3.12)", CELLS),
     "a pattern that matches no cell": (
         "modelops_cells('py2.*')",
         "'py2.*' leaves none of the cells ",
-        "",
+        "{cell}",
     ),
 }
 
@@ -222,7 +223,7 @@ def test_an_ini_setting_with_a_wrong_value(project: Project, xdist: list[str]) -
 def test_no_toml_beside_another_ini_file(project: Project, xdist: list[str]) -> None:
     project.write("pytest.ini", "[pytest]\n")
     project.configure("[tool.modelops\n", small=False)
-    ran = project.matrix(*xdist)
+    ran = project.matrix("-c", "pytest.ini", *xdist)  # newer pytests look into both, and say it themselves
     assert_one_line(ran, "pyproject.toml: not valid TOML: Expected ']' at the end of a table declaration")
     assert_nothing_ran(project, ran)
 
@@ -234,7 +235,7 @@ def test_a_dask_that_the_index_does_not_have(project: Project, xdist: list[str])
     for version in ("2024.8.0", "2024.10.0"):
         make_wheel(folder, "dask", version)
         make_wheel(folder, "distributed", version)
-    project.environ(UV_FIND_LINKS=str(folder), UV_NO_INDEX="1")
+    project.environ(PIP_FIND_LINKS=str(folder), PIP_NO_INDEX="1")
     ran = project.matrix("--modelops-dask=2024.9.0", *xdist)
     assert_one_line(ran, "--modelops-dask: the index has no Dask 2024.9.0; near it: 2024.8.0, 2024.10.0")
     assert_nothing_ran(project, ran)
@@ -272,24 +273,38 @@ def test_an_id_of_the_ladder_that_there_is_not(
     assert_nothing_ran(project, ran)
 
 
-@alone_and_with_xdist
 @pytest.mark.parametrize(("marker", "message", "usage"), MARKERS.values(), ids=MARKERS)
-def test_a_marker_with_wrong_arguments(
-    project: Project, xdist: list[str], marker: str, message: str, usage: str
-) -> None:
-    project.write(
-        "tests/test_marked.py",
-        "import pytest\n\ndef closing(n):\n    def inner(x):\n        return x + n\n    return inner\n\n"
-        f"@pytest.mark.{marker}\ndef test_marked(): pass\n",
-    )
-    ran = project.matrix(*xdist)
-    assert_one_line(ran, message)
-    assert f"ERROR: tests/test_marked.py::test_marked" in ran.err
+def test_a_marker_with_wrong_arguments(project: Project, marker: str, message: str, usage: str) -> None:
+    project.write("tests/test_marked.py", MARKED.format(marker=marker))
+    ran, started = project.spied("--modelops-matrix", "--modelops-report=report.json")
+    assert_one_line(ran, f"ERROR: tests/test_marked.py::test_marked")
+    assert f"marker {marker.partition('(')[0]}: {message}" in ran.err
+    assert ran.err.rstrip().endswith(usage.format(cell=project.cell))
+    assert_nothing_ran(project, ran)
+    assert started == ""
+
+
+@pytest.mark.parametrize("marker", ["modelops_lambda(3)", "modelops_aggregation(params=0)", "modelops_cells()"])
+def test_a_marker_with_wrong_arguments_is_told_by_the_controller_too(project: Project, marker: str) -> None:
+    project.write("tests/test_marked.py", MARKED.format(marker=marker))
+    ran = project.matrix("-n", "2")
+    assert_one_line(ran, f"ERROR: tests/test_marked.py::test_marked")
     assert f"marker {marker.partition('(')[0]}: " in ran.err
-    assert ran.err.rstrip().endswith(f"use {usage}" if usage else project.cell)
     assert_nothing_ran(project, ran)
 
 
+MARKED = """
+import pytest
+
+def closing(n):
+    def inner(x):
+        return x + n
+    return inner
+
+@pytest.mark.{marker}
+def test_marked():
+    pass
+"""
 RUNG = """
 from pytest_modelops.checks.base import Check
 
@@ -303,7 +318,7 @@ def pytest_modelops_checks(checks, config):
     ("check", "message"),
     [
         ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is no rung; there are "),
-        ("Check(name='mine', run=print, needs=('mine',))", "'mine'"),
+        ("Check(name='mine', run=print, needs=('mine',))", "needs go in a circle: mine → mine"),
         ("Check(name='lambda', run=print)", "a name is used twice among resolve, install, start, versions"),
     ],
     ids=["unknown need", "circle", "twice"],
