@@ -63,7 +63,7 @@ class Agent:
         Raises:
             RemoteError: it failed there.
             ProcessExited: the agent died; the message holds how, and its last words.
-            TimedOut: no answer by the deadline and its grace.
+            TimedOut: no answer by the deadline and its grace, or the agent had none from the scheduler.
         """
         number = next(self._ids)
         try:
@@ -81,6 +81,8 @@ class Agent:
             raise TimedOut(f"the agent did not answer {method!r} within {deadline.seconds:g} s")
         if "error" in answer:
             error: Mapping[str, Any] = answer["error"]
+            if error["code"] == jsonrpc.TIMED_OUT:
+                raise TimedOut(error["message"])
             raise RemoteError(error["message"], error.get("data", {}).get("traceback", ""))
         return answer["result"]
 

@@ -41,7 +41,7 @@ class Ladder(pytest.Module):
     @classmethod
     def make(cls, session: pytest.Session, checks: Sequence[Check], wanted: Sequence[str]) -> Ladder:
         """The ladder of a session."""
-        ladder: Ladder = cls.from_parent(session, path=Path(__file__), name=NAME, nodeid=NAME)
+        ladder: Ladder = cls.from_parent(session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME)
         ladder.checks = checks
         ladder.wanted = wanted
         module = ModuleType(NAME, "Rungs that every cell has to climb.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import AggregationSettings, Check
-from pytest_modelops.checks.lambdas import end_of, run_on_each
+from pytest_modelops.checks.lambdas import end_of, in_words, run_on_each
 from pytest_modelops.cluster import Cluster, ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Backend, Environment, Lock, Progress, Stage
@@ -91,7 +91,7 @@ class LiveCell:
     @property
     def workers(self) -> tuple[str, ...]:
         """Names of the workers: `("worker-0", "worker-1")`."""
-        return tuple(self.cluster.addresses.values())
+        return tuple(worker.name for worker in self.cluster.workers)
 
     @property
     def logs(self) -> Mapping[str, Path]:
@@ -120,17 +120,14 @@ class LiveCell:
             TimedOut: it did not finish.
         """
         __tracebackhide__ = True
-        chosen = None if worker is None else self._address(worker)
-        return self._call(function, args, [chosen], deadline)[str(chosen)]
+        return self._call(function, args, [worker], deadline)[worker]
 
     def call_each(
         self, function: Callable[..., Any] | str, *args: Any, deadline: float | None = None
     ) -> dict[str, Any]:
         """Run a function on every worker, all at once; returns what it returned by worker name. See `call`."""
         __tracebackhide__ = True
-        addresses = self.cluster.addresses
-        values = self._call(function, args, list(addresses), deadline)
-        return {addresses[address]: value for address, value in values.items()}
+        return {str(name): value for name, value in self._call(function, args, self.workers, deadline).items()}
 
     def client(self) -> Client:
         """A real `distributed.Client` of this very process, closed together with the cell.
@@ -330,38 +327,39 @@ class LiveCell:
         args: tuple[Any, ...],
         workers: Sequence[str | None],
         seconds: float | None,
-    ) -> dict[str, Any]:
+    ) -> dict[str | None, Any]:
+        """By worker name, `None` for any worker: what the function returned."""
         __tracebackhide__ = True
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
+        cluster = self.cluster  # before the deadline begins: it may have to be started
+        names = [name for name in workers if name is not None]
+        if unknown := set(names).difference(self.workers):
+            raise CheckFailed(
+                f"cell {self.id} has no worker {unknown.pop()!r}; it has {', '.join(self.workers)}"
+            )
         deadline = Deadline(seconds or self._seconds_for("lambda"))
-        outcomes: Mapping[str, Mapping[str, Any]] = self.cluster.agent.call(
+        addresses = cluster.await_workers(deadline, names) if names else {}
+        outcomes: Mapping[str, Mapping[str, Any]] = cluster.agent.call(
             "call_each",
             module={"source": shipped.source, "name": shipped.name},
             args=[pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)],
-            workers=list(workers),
+            workers=[name and addresses[name] for name in workers],
             seconds=deadline.remaining,
             deadline=deadline,
         )
         values = {}
-        for address, outcome in outcomes.items():
-            where = f"{shipped.label} in cell {self.id}" + (f" on {address}" if address != "None" else "")
+        for name in workers:
+            outcome = outcomes[str(name and addresses[name])]
+            where = f"{shipped.label} in cell {self.id}" + (f" on {name}" if name else "")
             if "pending" in outcome:
                 raise TimedOut(
                     f"{where} did not finish within {deadline.seconds:g} s; it is {outcome['pending']}"
                 )
             if "value" not in outcome:
-                what = outcome.get("error") or outcome["gone"]
-                told = "\n".join(["", *end_of(outcome.get("traceback", ""))])
-                raise RemoteError(f"{where}: {what}{told}")
-            values[address] = plain.unpack(outcome["value"])
+                raise RemoteError(f"{where}: {in_words(cluster, name, outcome)}")
+            values[name] = plain.unpack(outcome["value"])
         return values
-
-    def _address(self, worker: str) -> str:
-        for address, name in self.cluster.addresses.items():
-            if name == worker:
-                return address
-        raise CheckFailed(f"cell {self.id} has no worker {worker!r}; it has {', '.join(self.workers)}")
 
     def _seconds_for(self, rung: str) -> float:
         return self._deadlines.get(rung, self._checks[rung].seconds)

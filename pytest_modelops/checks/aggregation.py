@@ -97,8 +97,10 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     if len(results) < settings.params:
         holding = [
             f"{cell.cluster.addresses.get(address, '?')} ({address}) holds {count} tasks"
-            for address, count in told["processing"].items()
+            for address, count in (told["processing"] or {}).items()
         ]
+        if told["processing"] is None:
+            holding = ["The scheduler does not answer."]
         raise TimedOut(
             "\n".join(
                 [f"aggregating {size}: not complete within {deadline.seconds:g} s; {progress}.", *holding]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
+from pytest_modelops.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.incell import plain
@@ -37,6 +38,7 @@ def run_on_each(
         CheckFailed: it raised on a worker, a worker died of it, or the value is another.
         TimedOut: a worker did not finish it.
     """
+    cell.cluster.await_workers(deadline)
     names = cell.cluster.addresses
     outcomes: Mapping[str, Mapping[str, Any]] = cell.cluster.agent.call(
         "call_each",
@@ -57,7 +59,7 @@ def run_on_each(
                 f"not finished within {deadline.seconds:g} s, {outcome['pending']}", []
             ).append(worker)
         elif "value" not in outcome:
-            failures.setdefault(in_words(cell, worker, outcome), []).append(worker)
+            failures.setdefault(in_words(cell.cluster, worker, outcome), []).append(worker)
         elif not expect(value := plain.unpack(outcome["value"])):
             wrong.setdefault(f"returned {value!r}, not {expected}", []).append(worker)
     broken = {**failures, **wrong, **pending}
@@ -72,10 +74,10 @@ def run_on_each(
     raise CheckFailed("\n".join(lines)) if failures or wrong else TimedOut("\n".join(lines))
 
 
-def in_words(cell: CheckedCell, worker: str, outcome: Mapping[str, Any]) -> str:
+def in_words(cluster: Cluster, worker: str | None, outcome: Mapping[str, Any]) -> str:
     """What went wrong on a worker: how it died, or Dask's words and the end of the cell's traceback."""
-    if "gone" in outcome:
-        death = cell.cluster.death_of_worker(worker)
+    if "gone" in outcome and worker is not None:
+        death = cluster.death_of_worker(worker)
         return f"the worker left the cluster while the task was on it{f'; {death}' if death else ''}"
     return "\n    ".join([outcome["error"], *end_of(outcome["traceback"])])
 

@@ -8,6 +8,7 @@ leaves at once, whatever it is doing. Anything printed goes to stderr; stdout ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -22,6 +23,8 @@ from . import jsonrpc, modelops_preload, plain
 _POLL_SECONDS = 0.01
 _LOOK_AROUND_SECONDS = 0.5
 """How often the scheduler is asked who is still there, while tasks are awaited."""
+_LAST_SECONDS = 0.4
+"""How long the scheduler has to say where tasks are, when their time is over."""
 
 
 class Failure(Exception):
@@ -104,9 +107,9 @@ class Agent:
             raise Failure(in_words(self._error), self._trace) from self._error
         return {"connected": True, "scheduler": self.client.scheduler.address}
 
-    def workers(self) -> dict[str, Any]:
+    def workers(self, seconds: float = 10.0) -> dict[str, Any]:
         """Address → name and resources of every worker that is registered."""
-        told = self._scheduler("identity")["workers"]
+        told = self._scheduler("identity", seconds=seconds)["workers"]
         return {
             address: {
                 "name": str(worker.get("name") or worker.get("id")),
@@ -134,7 +137,7 @@ class Agent:
             except Exception as error:  # noqa: BLE001 - it is the answer
                 answers[name] = {"error": in_words(error)}
 
-        in_threads(ask, ["scheduler", *self.workers()])
+        in_threads(ask, ["scheduler", *self.workers(seconds)])
         scheduler = answers.pop("scheduler")
         return {"client": modelops_preload.facts(), "scheduler": scheduler, "workers": answers}
 
@@ -167,7 +170,7 @@ class Agent:
         """
         function = define(module)
         arguments = [plain.unpack(value) for value in args]
-        chosen = list(self.workers()) if workers is None else workers
+        chosen = list(self.workers(seconds)) if workers is None else workers
         submitted = {
             str(address): self.client.submit(
                 function, *arguments, pure=False, **({"workers": [address]} if address else {})
@@ -188,22 +191,25 @@ class Agent:
                 break
             if time.monotonic() > look_around:
                 # A task that is bound to a worker which died waits for ever, and Dask says nothing.
-                present = self.workers()
-                gone.update(
-                    {n: a for n, a in pinned.items() if a not in present and futures[n].status == "pending"}
-                )
+                with contextlib.suppress(TimeoutError):  # the scheduler may be busy; it has until the end
+                    present = self.workers(max(0.0, end - time.monotonic()))
+                    gone.update(
+                        {n: a for n, a in pinned.items() if a not in present and futures[n].status == "pending"}
+                    )
                 look_around = time.monotonic() + _LOOK_AROUND_SECONDS
             time.sleep(_POLL_SECONDS)
+        pending = any(future.status == "pending" for name, future in futures.items() if name not in gone)
+        processing = self._processing() if pending else {}
         return {
             name: {"gone": f"{gone[name]} left the cluster while the task was on it"}
             if name in gone
-            else self._outcome(future)
+            else self._outcome(future, processing)
             for name, future in futures.items()
         }
 
-    def _outcome(self, future: Any) -> dict[str, Any]:
+    def _outcome(self, future: Any, processing: Mapping[str, Any] | None) -> dict[str, Any]:
         if future.status == "pending":
-            return {"pending": self._where(future.key)}
+            return {"pending": where(future.key, processing)}
         try:
             if future.status == "error":
                 # With the worker's own traceback, instead of one through the client that asks.
@@ -217,12 +223,13 @@ class Agent:
             "traceback": "".join(traceback.format_exception(type(error), error, trace)),
         }
 
-    def _where(self, key: str) -> str:
-        """What the scheduler says of a task that is not done."""
-        for worker, keys in self._scheduler("processing").items():
-            if key in keys:
-                return f"processing on {worker}"
-        return "not assigned to any worker"
+    def _processing(self) -> Mapping[str, Any] | None:
+        """Keys of the tasks that each worker has, as the scheduler says; `None` if it is silent."""
+        try:
+            told: Mapping[str, Any] = self._scheduler("processing", seconds=_LAST_SECONDS)
+        except TimeoutError:
+            return None
+        return told
 
     def aggregate(
         self, modules: dict[str, dict[str, str]], params: int, replicates: int, run: str, seconds: float
@@ -232,13 +239,17 @@ class Agent:
         `modules` holds `simulate(param, replicate)`, `aggregate(param, replicates)` and `read_back(path)`. Each
         aggregate is written by the worker that ran it and read back there.
 
-        Returns: `{"results": {param: outcome}, "tasks": n, "seconds": s, "simulated": n}`, outcomes as in
-        `call_each`; `simulated` counts the replicates that were done.
+        Returns: `{"results": {param: outcome}, "tasks": n, "seconds": s, "simulated": n, "failed": {key: words},
+        "processing": {address: n} | None}`, outcomes as in `call_each`; `simulated` counts the replicates that were
+        done, `failed` has the first few that were not, `processing` is `None` when the scheduler did not answer.
         """
+        end = time.monotonic() + seconds
         simulate, aggregate, read_back = (
             define(modules[name]) for name in ("simulate", "aggregate", "read_back")
         )
-        has_resource = any(worker["resources"].get("aggregation") for worker in self.workers().values())
+        has_resource = any(
+            worker["resources"].get("aggregation") for worker in self.workers(seconds).values()
+        )
         extra = {"resources": {"aggregation": 1}} if has_resource else {}
         began = time.monotonic()
         replicas = {
@@ -254,38 +265,27 @@ class Agent:
             )
             for param, sims in replicas.items()
         }
-        outcomes = self._settle(aggregates, pinned={}, seconds=seconds)
+        outcomes = self._settle(aggregates, pinned={}, seconds=end - time.monotonic())
         took = time.monotonic() - began
         done = {
             param: plain.unpack(outcome["value"]) for param, outcome in outcomes.items() if "value" in outcome
         }
-        reading = {
-            param: self.client.submit(read_back, told["path"], pure=False, workers=[told["worker"]])
-            for param, told in done.items()
-        }
-        outcomes.update(
-            self._settle(
-                reading,
-                pinned={param: told["worker"] for param, told in done.items()},
-                seconds=max(0.0, seconds - took),
-            )
-        )
-        first_errors = {
-            future.key: in_words(future.exception())
-            for sims in replicas.values()
-            for future in sims
-            if future.status == "error"
-        }
+        if len(done) == params:
+            reading = {
+                param: self.client.submit(read_back, told["path"], pure=False, workers=[told["worker"]])
+                for param, told in done.items()
+            }
+            pinned = {param: told["worker"] for param, told in done.items()}
+            outcomes = self._settle(reading, pinned=pinned, seconds=end - time.monotonic())
+        processing = self._processing() if len(done) < params else {}
+        errors = [future for sims in replicas.values() for future in sims if future.status == "error"]
         return {
             "results": outcomes,
             "tasks": params * replicates + params,
             "seconds": took,
             "simulated": sum(future.status == "finished" for sims in replicas.values() for future in sims),
-            "failed": dict(list(first_errors.items())[:5]),
-            "processing": {
-                worker: len(keys)
-                for worker, keys in (self._scheduler("processing") if len(done) < params else {}).items()
-            },
+            "failed": {future.key: in_words(future.exception(timeout=10)) for future in errors[:5]},
+            "processing": processing and {worker: len(keys) for worker, keys in processing.items()},
         }
 
     def close(self) -> bool:
@@ -293,6 +293,16 @@ class Agent:
         if self._client is not None:
             self._client.close(timeout=1)
         return True
+
+
+def where(key: str, processing: Mapping[str, Any] | None) -> str:
+    """Where a task is that is not done, from what the scheduler says of those that workers have."""
+    if processing is None:
+        return "unaccounted for, because the scheduler does not answer"
+    for worker, keys in processing.items():
+        if key in keys:
+            return f"processing on {worker}"
+    return "not assigned to any worker"
 
 
 def in_threads(function: Callable[[str], None], names: Iterable[str]) -> None:
@@ -316,9 +326,11 @@ def serve(agent: Agent, requests: Any, writer: jsonrpc.Writer) -> None:
         try:
             result = method(**message["params"])
         except BaseException as error:  # noqa: BLE001 - every request gets an answer
-            text = str(error) if isinstance(error, Failure) else in_words(error)
+            code = jsonrpc.TIMED_OUT if isinstance(error, TimeoutError) else jsonrpc.SERVER_ERROR
+            plainly = isinstance(error, Failure | TimeoutError)
+            text = str(error) if plainly else in_words(error)
             trace = error.trace if isinstance(error, Failure) else traceback.format_exc()
-            error_object = {"code": jsonrpc.SERVER_ERROR, "message": text, "data": {"traceback": trace}}
+            error_object = {"code": code, "message": text, "data": {"traceback": trace}}
             writer.send({"id": message["id"], "error": error_object})
         else:
             writer.send({"id": message["id"], "result": result})

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 METHOD_NOT_FOUND = -32601
 SERVER_ERROR = -32000
+TIMED_OUT = -32001
 
 
 class BrokenFrame(ValueError):

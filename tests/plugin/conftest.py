@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import platform
-import re
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -43,6 +42,28 @@ def note(event, args):
 
 sys.addaudithook(note)
 """
+"""A plugin that notes every process which pytest starts."""
+
+WITNESS = """
+import json, os
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Witness(config))
+
+class Witness:
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.when != "call" and report.passed:
+            return
+        word = self.config.hook.pytest_report_teststatus(report=report, config=self.config)[2]
+        worker = report.node.gateway.id if hasattr(report, "node") else ""
+        with open(os.environ["WITNESSED"], "a") as file:
+            print(json.dumps([report.nodeid, word if isinstance(word, str) else word[0], worker]), file=file)
+"""
+"""A plugin that writes down each test, the word for its end, and the xdist worker that ran it."""
 
 QUICK = """
 import json
@@ -72,9 +93,9 @@ def pytest_modelops_checks(checks, config):
 """
 QUICK_RUNGS = ("first", "second", "third", "other")
 
-_RESULT = re.compile(
-    r"^(?:\[gw\d+\] \[ *\d+%\] )?(?:(?P<word>[A-Z-]{4,}) )?(?P<id>\S+?::.*?)(?: (?P<after>[A-Z-]{4,})\b.*)?$"
-)
+_REPORT = "report.json"
+_SECONDS = 150.0
+"""After so long, a run hangs."""
 RUNGS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 
 
@@ -84,6 +105,8 @@ class Ran:
 
     Attributes:
         code: exit code.
+        results: node id → the word that it ended with, in order of execution.
+        workers: node id → the xdist worker that ran it.
         report: the JSON report, if it was asked for and there is one.
         clusters: the cell of each cluster that was started, in order of names; `…-2` for a second one.
         left: command lines of processes of the run's that are still there.
@@ -92,19 +115,11 @@ class Ran:
     code: int
     out: str
     err: str
+    results: dict[str, str]
+    workers: dict[str, str]
     report: dict[str, Any]
     clusters: list[str]
     left: list[str]
-
-    @property
-    def results(self) -> dict[str, str]:
-        """Of a verbose run: node id → the word that it ended with, in order of execution."""
-        found = {}
-        for line in self.out.splitlines():
-            match = _RESULT.match(line)
-            if match and (word := match["word"] or match["after"]):
-                found[match["id"]] = word
-        return found
 
     @property
     def ids(self) -> list[str]:
@@ -127,10 +142,16 @@ class Project:
     rungs = RUNGS
     quick_rungs = QUICK_RUNGS
 
-    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    def __init__(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *, plugins: Path, cache: Path
+    ) -> None:
         self._pytester = pytester
         self._monkeypatch = monkeypatch
-        self._outside = cache.parent
+        plugins.mkdir()
+        (plugins / "modelops_spy.py").write_text(SPY, encoding="utf-8")
+        (plugins / "modelops_witness.py").write_text(WITNESS, encoding="utf-8")
+        self._started, self._witnessed = plugins / "started", plugins / "witnessed"
+        self.environ(PYTEST_MODELOPS_CACHE=str(cache), PYTHONPATH=str(plugins), STARTED=str(self._started), WITNESSED=str(self._witnessed))
         self.path = pytester.path
         self.cache = cache
         self.patch = PATCH
@@ -184,13 +205,19 @@ class Project:
     def run(self, *arguments: str, order: str = "no:randomly") -> Ran:
         """Run pytest."""
         before = set(self.cache.glob("runs/*"))
-        report = self.path / "report.json"
+        report = self.path / _REPORT
         report.unlink(missing_ok=True)
-        result = self._pytester.runpytest_subprocess("-p", order, *arguments, timeout=150)
+        self._witnessed.write_text("", encoding="utf-8")
+        result = self._pytester.runpytest_subprocess(
+            "-p", "modelops_witness", "-p", order, *arguments, timeout=_SECONDS
+        )
+        witnessed = [json.loads(line) for line in self._witnessed.read_text(encoding="utf-8").splitlines()]
         return Ran(
             code=int(result.ret),
             out="".join(f"{line}\n" for line in result.outlines),
             err="".join(f"{line}\n" for line in result.errlines),
+            results={test: word for test, word, _ in witnessed},
+            workers={test: worker for test, _, worker in witnessed},
             report=json.loads(report.read_text(encoding="utf-8")) if report.exists() else {},
             clusters=sorted(
                 log.parent.parent.name
@@ -202,7 +229,7 @@ class Project:
 
     def matrix(self, *arguments: str, order: str = "no:randomly") -> Ran:
         """Run the matrix, verbosely and with a report."""
-        return self.run("--modelops-matrix", "-v", "--modelops-report=report.json", *arguments, order=order)
+        return self.run("--modelops-matrix", "-v", f"--modelops-report={self.path / _REPORT}", *arguments, order=order)
 
     def collect(self, *arguments: str) -> Ran:
         """Collect for the matrix, run nothing."""
@@ -210,16 +237,9 @@ class Project:
 
     def spied(self, *arguments: str) -> tuple[Ran, str]:
         """Run pytest, and note every process that it starts."""
-        folder = self._outside / "spy"
-        folder.mkdir(exist_ok=True)
-        (folder / "modelops_spy.py").write_text(SPY, encoding="utf-8")
-        started = folder / "started"
-        started.unlink(missing_ok=True)
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setenv("PYTHONPATH", str(folder))
-            monkeypatch.setenv("STARTED", str(started))
-            ran = self.run("-p", "modelops_spy", *arguments)
-        return ran, started.read_text(encoding="utf-8") if started.exists() else ""
+        self._started.write_text("", encoding="utf-8")
+        ran = self.run("-p", "modelops_spy", *arguments)
+        return ran, self._started.read_text(encoding="utf-8")
 
     def _left(self) -> Iterator[str]:
         for process in psutil.process_iter(["cmdline"]):
@@ -251,9 +271,7 @@ def project(
     _home: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Project:
     """A project with one small cell, and a cache of its own."""
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("PYTEST_MODELOPS_CACHE", str(cache))
-    return Project(pytester, monkeypatch, cache)
+    return Project(pytester, monkeypatch, plugins=tmp_path / "plugins", cache=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -261,15 +279,14 @@ def building_project(
     _home: str,
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Project:
     """A project whose cells are built: from the user's index, in a cache that the test session shares."""
     base = tmp_path_factory.getbasetemp()
-    cache = (base.parent if base.name.startswith("popen-") else base) / "shared" / "cache"
-    cache.parent.mkdir(exist_ok=True)
-    monkeypatch.setenv("PYTEST_MODELOPS_CACHE", str(cache))
+    cache = (base.parent if base.name.startswith("popen-") else base) / "shared-cache"
     monkeypatch.setenv("HOME", _home)
-    return Project(pytester, monkeypatch, cache)
+    return Project(pytester, monkeypatch, plugins=tmp_path / "plugins", cache=cache)
 
 
 Once = Callable[[Callable[[], Ran]], Ran]

@@ -25,9 +25,8 @@ from typing import Any
 
 import pytest
 
-from pytest_modelops import shipping
 from pytest_modelops.errors import NotShippable
-from pytest_modelops.shipping import Shipped, pack, ship, unpack
+from pytest_modelops.shipping import Shipped, names, pack, ship, unpack
 
 OLDEST = (3, 10)
 Project = Callable[..., ModuleType]
@@ -840,10 +839,10 @@ def checkout(
         for name, text in {**files, "direct_url.json": json.dumps(origin)}.items():
             (metadata / name.replace("__", ".")).write_text(text)
         monkeypatch.syspath_prepend(metadata.parent)
-        shipping._checkouts.cache_clear()
+        names._checkouts.cache_clear()
 
     yield install
-    shipping._checkouts.cache_clear()
+    names._checkouts.cache_clear()
 
 
 USES_A_MODULE = "import {0}\nfrom {0} import f\ndef whole(x): return {0}.f(x)\ndef part(x): return f(x)"
@@ -906,7 +905,7 @@ def test_checks_of_the_plugin_itself_travel_wherever_it_is_installed(
     tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path / "site-packages")
-    monkeypatch.setattr(shipping, "_NEVER_IN_CELLS", frozenset({"plugin_of_mine"}))
+    monkeypatch.setattr(names, "_NEVER_IN_CELLS", frozenset({"plugin_of_mine"}))
     (tmp_path / "site-packages").mkdir()
     (tmp_path / "site-packages" / "plugin_of_mine.py").write_text(
         "def g(x): return x\ndef f(x): return g(x) + 1"

@@ -1,0 +1,207 @@
+"""Where a function is written: from its text, or from the object back to the file that it was compiled from.
+
+Knows nothing of the module that travels, nor of the names that a function uses.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+import inspect
+import io
+import linecache
+import re
+import textwrap
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_modelops.errors import NotShippable
+from pytest_modelops.shipping.definition import Definition, Node
+
+_ELSEWHERE = 100_000  # lines that no file has
+
+
+def parse(text: str) -> Definition:
+    """Read the text of one lambda expression or of one `def` block, indented or not."""
+    what = repr(textwrap.shorten(text, 60))
+    text = io.StringIO(text, newline=None).read()  # all lines end in one way, as they do in files
+    indentation = text[: -len(text.lstrip()) or None].rpartition("\n")[2]
+    if not re.match(r"\s*(@|def\b|async\b)", text):
+        text, indentation = text.strip(), ""
+    lines = io.StringIO(f"if 1:\n{text}" if indentation else text).readlines()
+    try:
+        tree: Any = ast.parse("".join(lines))
+    except SyntaxError as error:
+        raise NotShippable(f"{what} is not valid Python: {error.msg}") from None
+    body = tree.body[0].body if indentation else tree.body
+    node = body[0] if len(body) == 1 else None
+    if isinstance(node, ast.Expr):
+        node = node.value
+    if not isinstance(node, Node):
+        raise NotShippable(
+            f"{what} is no function: give one lambda expression, or one def with its imports inside"
+        )
+    return Definition(what, lines, tree, node, node, None)
+
+
+def find(function: Any, user: str = "") -> Definition:
+    """Find where a function is written; `user` says in messages who uses it."""
+    what = f"{getattr(function, '__qualname__', type(function).__qualname__)!r}{user}"
+    if isinstance(function, types.MethodType):
+        raise NotShippable(
+            f"{what} is a bound method: pass a function of a module, with what it needs as arguments"
+        )
+    if isinstance(function, type):
+        raise NotShippable(f"{what} is a class: pass a function")
+    if not is_function(function):
+        raise NotShippable(f"{what} has no Python source: wrap it in a def or a lambda")
+    inner = _undecorated(function)
+    code = inner.__code__
+    what = f"{inner.__qualname__!r} ({Path(code.co_filename).name}:{code.co_firstlineno}){user}"
+    if code.co_freevars:
+        names = ", ".join(map(repr, code.co_freevars))
+        raise NotShippable(
+            f"{what} closes over {names}: take that as an argument or define it in the module; "
+            "if a decorator made this, let it use functools.wraps"
+        )
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, inner.__globals__)
+    if not lines:
+        raise NotShippable(f"{what} has no source file: define it in one, or pass its text")
+    definition = Definition(what, lines, *_node(lines, code, what), function, inner)
+    _check_decorators(definition, inner)
+    return definition
+
+
+def is_function(value: Any) -> bool:
+    """Whether there is a function written in Python, perhaps under decorators."""
+    if isinstance(value, type | types.MethodType):
+        return False
+    return isinstance(_undecorated(value), types.FunctionType)
+
+
+def _undecorated(function: Any) -> Any:
+    """The function that a def made, without its decorators.
+
+    One without a closure is what its own source says, whatever was set by hand as its `__wrapped__`.
+    """
+    if isinstance(function, types.FunctionType) and not function.__code__.co_freevars:
+        return function
+    try:
+        return inspect.unwrap(function)
+    except ValueError:  # it wraps itself
+        return function
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(text: str) -> tuple[ast.Module, list[types.CodeType]]:
+    """The syntax tree of a file and all code in it; nothing of a file that is no Python (any more)."""
+    try:
+        tree = ast.parse(text)
+        return tree, _codes(tree)
+    except SyntaxError:
+        return ast.Module([], []), []
+
+
+def _codes(tree: ast.Module) -> list[types.CodeType]:
+    """All code of a file. Code must be compiled with its file, because it depends on what that imports."""
+    codes = [compile(tree, "<file>", "exec", dont_inherit=True)]
+    for code in codes:
+        codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
+    return codes
+
+
+def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Module, Node]:
+    """The syntax tree of a file, and in it what this code was compiled from."""
+    tree, codes = _compiled("".join(lines))
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, Node)
+        and getattr(node, "name", "<lambda>") == code.co_name
+        and min(n.lineno for n in [node, *getattr(node, "decorator_list", [])]) == code.co_firstlineno
+    ]
+    if len(found) > 1:
+        found = [node for node in found if _becomes(node, tree, code)]
+    if not found or (code not in codes and not _becomes_rewritten(found[0], tree, code)):
+        raise NotShippable(
+            f"{what} is not what its file says: the file changed since its import, or a hook changed its code"
+        )
+    if len({ast.dump(node) for node in found}) > 1:
+        raise NotShippable(
+            f"{what} cannot be told from the other lambdas on its line: give it a line of its own"
+        )
+    return tree, found[0]
+
+
+def _becomes(node: Node, tree: ast.Module, code: types.CodeType) -> bool:
+    """Whether just this lambda of its line is compiled to the code: moved elsewhere, it is known by its line."""
+    _move(node, _ELSEWHERE)
+    try:
+        made = next((made for made in _codes(tree) if made.co_firstlineno == node.lineno), None)
+    finally:
+        _move(node, -_ELSEWHERE)
+    return made == _moved(code, _ELSEWHERE)
+
+
+def _move(node: Node, lines: int) -> None:
+    """Move a function down, but not its defaults: their code is not in its own."""
+    ast.increment_lineno(node, lines)
+    for default in [*node.args.defaults, *node.args.kw_defaults]:
+        if default is not None:
+            ast.increment_lineno(default, -lines)
+
+
+def _moved(code: types.CodeType, lines: int) -> types.CodeType:
+    consts = (
+        _moved(const, lines) if isinstance(const, types.CodeType) else const for const in code.co_consts
+    )
+    return code.replace(co_firstlineno=code.co_firstlineno + lines, co_consts=tuple(consts))
+
+
+def _becomes_rewritten(node: Node, tree: ast.Module, code: types.CodeType) -> bool:
+    """Whether this def may have become the code under pytest's rewriting of asserts: as far as the rest tells."""
+    if not any(isinstance(part, ast.Assert) for part in ast.walk(node)):
+        return False
+    rest = _codes(_WithoutAsserts().visit(copy.deepcopy(tree)))
+    place = code.co_name, code.co_firstlineno
+    return any(
+        _ingredients(made) <= _ingredients(code)
+        for made in rest
+        if (made.co_name, made.co_firstlineno) == place
+    )
+
+
+class _WithoutAsserts(ast.NodeTransformer):
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+        return ast.copy_location(ast.Pass(), node)
+
+
+def _ingredients(code: types.CodeType) -> set[object]:
+    """The names and simple constants of code and of all code in it."""
+    found: set[object] = {*code.co_names, *code.co_varnames}
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found |= _ingredients(const)
+        elif isinstance(const, str | bytes | int | float | complex):
+            found.add((type(const), repr(const)))
+    return found
+
+
+def _check_decorators(definition: Definition, inner: types.FunctionType) -> None:
+    """Refuse methods, and functions that were wrapped or unwrapped elsewhere than on their def."""
+    what, node, value = definition.what, definition.node, definition.value
+    static = not definition.decorators and getattr(node, "decorator_list", [])
+    for scope in ast.walk(definition.tree):
+        if isinstance(scope, ast.ClassDef) and node in scope.body and not static:
+            raise NotShippable(f"{what} is a method of class {scope.name!r}: pass a function of a module")
+    in_module = "." not in inner.__qualname__
+    named = inner.__globals__.get(definition.name) if definition.decorators and in_module else value
+    if named is not value or (value is not inner and not definition.decorators and not static):
+        raise NotShippable(
+            f"{what} is not what its def and decorators made: it was wrapped or unwrapped later, by hand; "
+            "write a def for it"
+        )

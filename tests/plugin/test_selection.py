@@ -1,0 +1,436 @@
+"""Choosing what runs, by everything that pytest has for it; and each cell stays one piece."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Once, Project, Ran
+
+USER_TESTS = """
+import pytest
+
+def test_on_a_cell(modelops_cell):
+    assert modelops_cell.id
+
+@pytest.mark.modelops_cells("py3.13-*")
+@pytest.mark.parametrize("letter", ["a", "b"])
+def test_narrowed(modelops_cell, letter):
+    pass
+
+def test_of_something_else():
+    pass
+"""
+
+
+def of(test: str, *cells: str) -> list[str]:
+    return [f"{test}[{cell}]" for cell in cells]
+
+
+# --- collecting --------------------------------------------------------------------------------------------------
+
+
+def test_collecting_lists_the_ladder_of_each_cell_and_starts_nothing(project: Project) -> None:
+    cells = project.configure_two()
+    ran, started = project.spied("--modelops-matrix", "--collect-only", "-q")
+    assert ran.code == 0
+    assert ran.ids == project.rungs_of(*cells)
+    assert started == ""
+    assert not list(project.cache.glob("runs/*"))
+    assert "modelops matrix" not in ran.out
+
+
+def test_the_users_tests_for_cells_come_with_the_ladder_and_others_do_not(project: Project) -> None:
+    cells = project.configure_quick()
+    project.write("tests/test_mine.py", USER_TESTS)
+    ran = project.collect()
+    first, second, third = (project.rungs_of(cell, rungs=project.quick_rungs) for cell in cells)
+    mine = "tests/test_mine.py::test_on_a_cell"
+    narrowed = [f"tests/test_mine.py::test_narrowed[{cells[1]}-{letter}]" for letter in "ab"]
+    assert ran.ids == [
+        *(*first, *of(mine, cells[0])),
+        *(*second, *of(mine, cells[1]), *narrowed),
+        *(*third, *of(mine, cells[2])),
+    ]
+    assert "1 deselected" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ladder", "mine", "other"),
+    [
+        (["tests"], True, True, False),
+        (["."], True, True, False),
+        (["tests/test_mine.py"], False, True, True),
+        (["tests/test_mine.py::test_on_a_cell"], False, True, False),
+        (["tests/test_mine.py::test_of_something_else"], False, False, True),
+        (["modelops"], True, False, False),
+        (["modelops", "tests/test_mine.py"], True, True, True),
+        (["-m", "modelops_cells"], False, False, False),
+        (["-k", "something_else"], False, False, False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_folders_keep_the_ladder_and_files_and_ids_are_just_those(
+    project: Project, arguments: list[str], ladder: bool, mine: bool, other: bool
+) -> None:
+    project.configure_quick()
+    project.write("tests/test_mine.py", USER_TESTS)
+    text = " ".join(project.collect(*arguments).ids)
+    assert ("modelops::test_first" in text) == ladder
+    assert ("::test_on_a_cell" in text) == mine
+    assert ("::test_of_something_else" in text) == other
+
+
+def test_testpaths_keep_the_ladder(project: Project) -> None:
+    cells = project.configure_quick()
+    project.write("pytest.ini", "[pytest]\ntestpaths = tests\n")
+    project.write("tests/test_mine.py", USER_TESTS)
+    project.write("elsewhere/test_more.py", USER_TESTS)
+    ids = project.collect().ids
+    assert set(project.rungs_of(*cells, rungs=project.quick_rungs)) < set(ids)
+    assert "tests/test_mine.py" in str(ids)
+    assert "elsewhere" not in str(ids)
+
+
+def test_a_folder_that_is_named_like_the_ladder_is_a_folder(project: Project) -> None:
+    project.configure_quick()
+    project.write("modelops/test_mine.py", USER_TESTS)
+    text = " ".join(project.collect("modelops").ids)
+    assert "modelops/test_mine.py::test_on_a_cell" in text
+    assert "modelops::test_first" in text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "python_functions = check_*",
+        "python_files = check_*.py",
+        "python_classes = Check",
+        "addopts = --import-mode=importlib",
+        "addopts = --import-mode=append",
+        "consider_namespace_packages = true",
+        "norecursedirs = *",
+        "addopts = --ignore-glob=*modelops*",
+        "addopts = --strict-markers --strict-config -p no:cacheprovider",
+    ],
+)
+def test_nothing_that_is_set_for_the_users_tests_hides_the_ladder(project: Project, settings: str) -> None:
+    project.write("pytest.ini", f"[pytest]\n{settings}\n")
+    assert project.collect().ids == project.rungs_of(project.cell)
+
+
+@pytest.mark.parametrize("mode", ["importlib", "prepend"])
+def test_functions_of_a_test_module_travel_however_it_was_imported(project: Project, mode: str) -> None:
+    project.write("tests/helping.py", "def twice(x):\n    return 2 * x\n")
+    importing = "" if mode == "importlib" else "from helping import twice\n"
+    own = "def twice(x):\n    return 2 * x\n" if mode == "importlib" else ""
+    project.write(
+        "tests/test_mine.py",
+        f"{importing}{own}def test_mine(modelops_cell):\n    assert modelops_cell.call(twice, 21) == 42\n",
+    )
+    ran = project.matrix(f"--import-mode={mode}", "tests/test_mine.py")
+    assert ran.results == {f"tests/test_mine.py::test_mine[{project.cell}]": "PASSED"}
+    assert ran.code == 0
+
+
+# --- choosing -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-k", "lambda"], ["lambda[0]", "lambda[1]"]),
+        (["-k", "lambda or start"], ["start[0]", "lambda[0]", "start[1]", "lambda[1]"]),
+        (["-k", "{1} and versions"], ["versions[1]"]),
+        (["modelops::test_lambda[{1}]"], ["lambda[1]"]),
+        (["modelops::test_lambda"], ["lambda[0]", "lambda[1]"]),
+        (["modelops::test_lambda[{1}]", "modelops::test_start[{0}]"], ["start[0]", "lambda[1]"]),
+        (["modelops::test_lambda", "-k", "{0}"], ["lambda[0]"]),
+        (["modelops::test_start", "--modelops-cell={0}"], ["start[0]"]),
+        (
+            ["modelops::test_start", "modelops::test_lambda", "--deselect=modelops::test_start[{0}]"],
+            ["lambda[0]", "start[1]", "lambda[1]"],
+        ),
+        (
+            [f"--deselect=modelops::test_{rung}" for rung in ("resolve", "install", "start", "versions")],
+            ["lambda[0]", "aggregation[0]", "lambda[1]", "aggregation[1]"],
+        ),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_expressions_ids_and_deselection_choose_rungs(
+    project: Project, arguments: list[str], expected: list[str]
+) -> None:
+    cells = project.configure_two()
+    ids = project.collect(*(argument.format(*cells) for argument in arguments)).ids
+    assert ids == [f"modelops::test_{test[:-3]}[{cells[int(test[-2])]}]" for test in expected]
+
+
+def test_ids_as_printed_can_be_passed_back_from_a_subfolder(project: Project) -> None:
+    cells = project.configure_two()
+    project.write("tests/deep/test_mine.py", USER_TESTS)
+    project.enter("tests/deep")
+    printed = project.collect("-k", "lambda").ids
+    assert [test.rpartition("/")[2] for test in printed] == of("modelops::test_lambda", *cells)
+    assert project.collect(*printed).ids == printed
+
+
+def test_a_subfolder_has_the_ladder_and_its_own_tests(project: Project) -> None:
+    project.configure_quick()
+    project.write("tests/deep/test_mine.py", USER_TESTS)
+    project.write("tests/test_more.py", USER_TESTS)
+    project.enter("tests/deep")
+    text = " ".join(project.collect().ids)
+    assert "modelops::test_first" in text
+    assert "test_mine.py::test_on_a_cell" in text
+    assert "test_more.py" not in text
+
+
+@pytest.fixture
+def only_lambda(project: Project, once: Once) -> Ran:
+    return once(lambda: project.matrix("-k", "lambda"))
+
+
+def test_what_a_selected_rung_needs_runs_and_is_reported(project: Project, only_lambda: Ran) -> None:
+    cell = only_lambda.report["cells"][0]["id"]
+    assert only_lambda.results == {f"modelops::test_lambda[{cell}]": "PASSED"}
+    assert only_lambda.checks(cell) == {
+        "resolve": "passed",
+        "install": "passed",
+        "start": "passed",
+        "versions": "not-run",
+        "lambda": "passed",
+        "aggregation": "not-run",
+    }
+    assert only_lambda.code == 0
+
+
+def test_a_cell_that_passed_in_part_does_not_look_as_if_it_had_passed(only_lambda: Ran) -> None:
+    assert "✓ 4/6" in only_lambda.out
+    assert "1 passed in part" in only_lambda.out
+
+
+def test_nothing_is_left_of_a_run(only_lambda: Ran) -> None:
+    assert len(only_lambda.clusters) == 1
+    assert only_lambda.left == []
+
+
+# --- what failed before --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failed(project: Project) -> tuple[str, str, str]:
+    """A project of three cells, in the second of which `second` failed in the last run."""
+    cells = project.configure_quick()
+    project.end(**{f"second[{cells[1]}]": "failed"})
+    ran = project.matrix()
+    assert ran.code == 1
+    assert [test for test, word in ran.results.items() if word == "FAILED"] == of("modelops::test_second", cells[1])
+    return cells
+
+
+def test_lf_runs_what_failed(project: Project, failed: tuple[str, str, str]) -> None:
+    assert list(project.matrix("--lf").results) == of("modelops::test_second", failed[1])
+    project.enter("tests") if (project.path / "tests").is_dir() else None
+    project.end()
+    ran = project.matrix("--lf")
+    assert ran.results == {f"modelops::test_second[{failed[1]}]": "PASSED"}
+    assert ran.code == 0
+
+
+def test_ff_runs_the_cell_that_failed_first_and_keeps_cells_together(
+    project: Project, failed: tuple[str, str, str]
+) -> None:
+    order = list(project.matrix("--ff").results)
+    assert order[0] == f"modelops::test_second[{failed[1]}]"
+    assert [test.partition("[")[2][:-1] for test in order] == [
+        cell for cell in (failed[1], failed[0], failed[2]) for _ in project.quick_rungs
+    ]
+
+
+def test_sw_goes_on_where_it_stopped(project: Project, failed: tuple[str, str, str]) -> None:
+    stopped = project.matrix("--sw")
+    assert list(stopped.results)[-1] == f"modelops::test_second[{failed[1]}]"
+    project.end()
+    ran = project.matrix("--sw")
+    expected = project.rungs_of(*failed, rungs=project.quick_rungs)
+    assert list(ran.results) == expected[expected.index(f"modelops::test_second[{failed[1]}]") :]
+    assert ran.code == 0
+
+
+def test_x_stops_and_what_did_not_run_is_told(project: Project) -> None:
+    cells = project.configure_quick()
+    project.end(**{f"second[{cells[1]}]": "failed"})
+    ran = project.matrix("-x")
+    assert ran.code == 1
+    assert list(ran.results)[-1] == f"modelops::test_second[{cells[1]}]"
+    assert [cell["status"] for cell in ran.report["cells"]] == ["passed", "failed", "not-run"]
+    assert ran.checks(cells[1]) == {"first": "passed", "second": "failed", "third": "not-run", "other": "not-run"}
+    assert f"not run, the run ended before it came to this: {cells[2]}" in ran.out
+
+
+# --- order, and xdist ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_in_random_order_cells_stay_together(project: Project, seed: str) -> None:
+    pytest.importorskip("pytest_randomly")
+    cells = project.configure_quick()
+    project.write("test_mine.py", USER_TESTS)
+    ran = project.matrix(f"--randomly-seed={seed}", order="randomly")
+    assert ran.code == 0
+    assert len(ran.results) == 4 * 3 + 3 + 2
+    order = [next(cell for cell in cells if cell in test) for test in ran.results]
+    assert len([cell for cell, before in zip(order, ["", *order], strict=False) if cell != before]) == 3
+    straight = project.rungs_of(*cells, rungs=project.quick_rungs)
+    assert [test for test in ran.results if test in straight] != straight
+
+
+def test_in_random_order_each_cluster_starts_once(project: Project) -> None:
+    pytest.importorskip("pytest_randomly")
+    cells = project.configure_two()
+    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n")
+    ran = project.matrix("--randomly-seed=3", order="randomly")
+    assert ran.code == 0
+    assert set(ran.results) == {*project.rungs_of(*cells), *of("test_mine.py::test_mine", *cells)}
+    assert ran.clusters == sorted(cells)
+    assert ran.left == []
+
+
+def assert_no_cell_is_split(ran: Ran, cells: tuple[str, ...]) -> None:
+    assert len(ran.report["cells"]) == len(cells)
+    for cell in cells:
+        workers = {worker for test, worker in ran.workers.items() if cell in test}
+        assert len(workers) == 1, workers
+        assert workers <= {"gw0", "gw1"}
+
+
+@pytest.mark.parametrize("dist", [[], ["--dist=load"], ["--dist=loadgroup"]], ids=" ".join)
+def test_with_xdist_no_cell_is_split(project: Project, dist: list[str]) -> None:
+    cells = project.configure_quick()
+    project.write("test_mine.py", USER_TESTS)
+    ran = project.matrix("-n", "2", *dist)
+    assert ran.code == 0
+    assert_no_cell_is_split(ran, cells)
+    assert len(set(ran.workers.values())) == 2
+    assert len(ran.results) == 4 * 3 + 3 + 2
+    assert not [test for test in ran.results if "@" in test]
+
+
+@pytest.fixture
+def in_parallel(project: Project, once: Once) -> tuple[Ran, tuple[str, str]]:
+    cells = project.configure_two()
+
+    def run() -> Ran:
+        project.write(
+            "test_mine.py",
+            "def test_mine(modelops_cell):\n    assert modelops_cell.call('lambda: 42') == 42\n\n"
+            "def test_red(modelops_cell):\n    assert modelops_cell.id == 'red'\n",
+        )
+        return project.matrix("-n", "2")
+
+    return once(run), cells
+
+
+def test_with_xdist_cells_run_in_parallel_each_in_one_piece(
+    in_parallel: tuple[Ran, tuple[str, str]],
+) -> None:
+    ran, cells = in_parallel
+    assert_no_cell_is_split(ran, cells)
+    assert len(set(ran.workers.values())) == 2
+    assert ran.clusters == sorted(cells)
+    assert ran.left == []
+
+
+def test_with_xdist_the_controller_prints_the_matrix_once(in_parallel: tuple[Ran, tuple[str, str]]) -> None:
+    ran, _ = in_parallel
+    assert ran.out.count("modelops matrix") == 1
+    assert ran.out.count("✗ test_red") == 2
+
+
+def test_with_xdist_the_report_is_complete(
+    project: Project, in_parallel: tuple[Ran, tuple[str, str]]
+) -> None:
+    ran, cells = in_parallel
+    for cell in cells:
+        assert ran.checks(cell) == {
+            **dict.fromkeys(project.rungs, "passed"),
+            "test_mine.py::test_mine": "passed",
+            "test_mine.py::test_red": "failed",
+        }
+        assert set(ran.cell(cell)["logs"]) == {"scheduler", "worker-0", "agent"}
+        assert ran.cell(cell)["observed"]["scheduler"]["python"] == project.patch
+        assert f"distributed=={project.dask}" in ran.cell(cell)["lock"]
+    assert ran.code == 1
+
+
+# --- other plugins -----------------------------------------------------------------------------------------------------
+
+
+def test_junit_xml_holds_the_ladder_and_what_became_of_it(project: Project) -> None:
+    cells = project.configure_quick()
+    project.end(**{f"second[{cells[1]}]": "failed", f"other[{cells[2]}]": "timed-out"})
+    project.matrix("--junitxml=junit.xml")
+    suite = ElementTree.parse(project.path / "junit.xml").getroot()[0]  # noqa: S314 - our own file
+    cases = {f"{case.get('classname')}::{case.get('name')}": case for case in suite}
+    assert list(cases) == project.rungs_of(*cells, rungs=project.quick_rungs)
+    assert suite.get("failures") == "2"
+    assert suite.get("skipped") == "1"
+    ends = {test: [(end.tag, end.get("message") or "") for end in case] for test, case in cases.items() if len(case)}
+    assert list(ends) == [
+        f"modelops::test_second[{cells[1]}]",
+        f"modelops::test_third[{cells[1]}]",
+        f"modelops::test_other[{cells[2]}]",
+    ]
+    (broken,), (blocked,), (late,) = ends.values()
+    assert broken[0] == "failure"
+    assert "second is failed on purpose" in broken[1]
+    assert "reproduce: pytest --modelops-matrix" in broken[1]
+    assert blocked == ("skipped", "blocked by second: second is failed on purpose")
+    assert late[0] == "failure"
+    assert "other is timed-out on purpose" in late[1]
+
+
+def test_without_the_cache_provider_everything_else_works(project: Project) -> None:
+    project.configure_quick()
+    ran = project.matrix("-p", "no:cacheprovider")
+    assert ran.code == 0
+    assert len(ran.results) == 12
+
+
+def test_without_xdist_everything_else_works(project: Project) -> None:
+    project.configure_quick()
+    ran = project.matrix("-p", "no:xdist")
+    assert ran.code == 0
+    assert len(ran.results) == 12
+
+
+def test_without_a_terminal_the_report_is_still_written(project: Project) -> None:
+    cells = project.configure_quick()
+    ran = project.run("--modelops-matrix", "--modelops-report=report.json", "-p", "no:terminal")
+    assert ran.code == 0
+    assert ran.out == ""
+    assert [cell["id"] for cell in ran.report["cells"]] == list(cells)
+
+
+def test_a_test_that_hangs_is_ended_by_pytest_timeout_and_the_run_goes_on(project: Project) -> None:
+    pytest.importorskip("pytest_timeout")
+    cells = project.configure_two()
+    project.write(
+        "test_mine.py",
+        "import time\n\n"
+        "def test_hangs(modelops_cell):\n    assert modelops_cell.workers\n    time.sleep(600)\n\n"
+        "def test_goes_on(modelops_cell):\n    assert modelops_cell.call('lambda: 42') == 42\n",
+    )
+    ran = project.matrix("test_mine.py", f"--modelops-cell={cells[0]}", "--timeout=20", "-o", "timeout_func_only=true")
+    assert ran.results == {
+        f"test_mine.py::test_hangs[{cells[0]}]": "FAILED",
+        f"test_mine.py::test_goes_on[{cells[0]}]": "PASSED",
+    }
+    assert ran.checks(cells[0])["test_mine.py::test_hangs"] == "failed"
+    assert ran.clusters == [cells[0]]
+    assert ran.left == []
+    assert ran.code == 1
