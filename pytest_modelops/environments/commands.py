@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments import keeper
 from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut
@@ -88,24 +90,22 @@ class KeptProcess:
 
 
 _STATES = {
-    "R": "running",
-    "S": "sleeping",
-    "D": "waiting for the disk",
-    "T": "stopped (SIGSTOP)",
-    "t": "stopped (traced)",
+    psutil.STATUS_DISK_SLEEP: "waiting for the disk",
+    psutil.STATUS_STOPPED: "stopped (SIGSTOP)",
+    psutil.STATUS_TRACING_STOP: "stopped (traced)",
+    psutil.STATUS_IDLE: "sleeping",
+    psutil.STATUS_ZOMBIE: "gone",
+    psutil.STATUS_DEAD: "gone",
 }
 
 
 def process_state(pid: int) -> str:
-    """State of a process in words, from `ps` (POSIX: one letter first); `gone` when there is none."""
-    listed = subprocess.run(
-        ["ps", "-o", "state=", "-p", str(pid)],  # noqa: S607 - of the host's PATH
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=5,
-    )
-    return _STATES.get(listed.stdout.strip()[:1], "gone")
+    """State of a process in words; `gone` when there is none."""
+    try:
+        status = psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return "gone"
+    return _STATES.get(status, str(status))
 
 
 class KeptProcesses:
