@@ -65,6 +65,7 @@ class Agent:
             ProcessExited: the agent died; the message holds how, and its last words.
             TimedOut: no answer by the deadline and its grace, or the agent had none from the scheduler.
         """
+        __tracebackhide__ = True
         number = next(self._ids)
         try:
             self._writer.send({"id": number, "method": method, "params": params})

@@ -23,6 +23,8 @@ from pytest_modelops.matrix.cell import Role
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.1
 """How often the agent is asked which workers are registered."""
+_LAST_LOOK_SECONDS = 0.5
+"""What the scheduler gets at least to say so; within the agent's grace."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
 _DEATH = re.compile(r"Worker process \d+ ((?:was killed|exited|died).*)")
@@ -141,7 +143,8 @@ class Cluster:
         wanted = [worker for worker in self.workers if names is None or worker.name in names]
         while True:
             self._raise_if_exited([self.scheduler, *wanted, self.agent.process])
-            registered = self.agent.call("workers", seconds=deadline.remaining, deadline=deadline)
+            seconds = max(deadline.remaining, _LAST_LOOK_SECONDS)
+            registered = self.agent.call("workers", seconds=seconds, deadline=deadline)
             found = {worker["name"]: address for address, worker in registered.items()}
             missing = [worker for worker in wanted if worker.name not in found]
             if not missing:
@@ -285,7 +288,11 @@ def innermost(dump: str) -> list[str]:
             threads.append([line])
         elif threads and line.startswith("  "):
             threads[-1].append(line)
-    busy = [thread for thread in threads if len(thread) > 1 and not _IDLE.search(thread[1])]
+    busy = [
+        thread
+        for thread in threads
+        if any(line.startswith("  File") for line in thread) and not _IDLE.search(thread[1])
+    ]
     lines = [line for thread in busy for line in thread[: _FRAMES + 1]]
     idle = len(threads) - len(busy)
     if idle:

@@ -67,7 +67,14 @@ class Collecting:
                 f"{missing[0]}: there is no such test; rungs are {tests}; cells are {', '.join(self.run.cells)}"
             )
         for node in nodes:
-            if isinstance(node, pytest.Function) and cell_of(node) is not None:
+            if not isinstance(node, pytest.Function):
+                continue
+            if _cannot_have_a_cell(node):
+                raise WrongInput(
+                    f"{node.nodeid}: pytest runs the tests of a unittest.TestCase once, not for each cell; make it a "
+                    "plain class or a function"
+                )
+            if cell_of(node) is not None:
                 node.stash[DEMANDS] = markers.demands(node, oldest=self._oldest)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -121,6 +128,12 @@ class Collecting:
             return first_seen.setdefault(cell_of(item) or item, len(first_seen))
 
         items.sort(key=place)
+
+
+def _cannot_have_a_cell(test: pytest.Function) -> bool:
+    """Whether a test asks for a cell where pytest parametrizes nothing."""
+    asks = fixtures.NAME in test.fixturenames or markers.applied(test)
+    return asks and not hasattr(test, "callspec")
 
 
 def _wrong_input(report: pytest.CollectReport) -> WrongInput | None:

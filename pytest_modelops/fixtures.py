@@ -28,7 +28,7 @@ def modelops_cell(request: pytest.FixtureRequest) -> Iterator[LiveCell]:
     `@pytest.mark.modelops_cells("py3.12-*")`.
     """
     cell: LiveCell | None = getattr(request, "param", None)
-    if cell is None:  # asked for by `request.getfixturevalue`, too late for a test to run once for each cell
+    if cell is None:  # asked for by `request.getfixturevalue`
         if not request.config.getoption("modelops_matrix"):
             pytest.skip(WITHOUT_FLAG)
         pytest.fail(

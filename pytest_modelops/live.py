@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import AggregationSettings, Check
@@ -32,6 +34,24 @@ from pytest_modelops.shipping import Shipped, pack, ship
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _without_our_frames(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """For what users call: pytest shows the line of theirs that an error came from, and nothing of ours."""
+
+    @functools.wraps(method)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        __tracebackhide__ = True
+        try:
+            return method(*args, **kwargs)
+        except ModelopsError as error:
+            raise error.with_traceback(None) from None
+
+    return called
 
 
 class LiveCell:
@@ -98,6 +118,7 @@ class LiveCell:
         """Log of each process by its name (`scheduler`, `worker-0`, `agent`)."""
         return {name: Path(path) for name, path in self._logs.items()}
 
+    @_without_our_frames
     def call(
         self,
         function: Callable[..., Any] | str,
@@ -119,16 +140,16 @@ class LiveCell:
             RemoteError: it raised there; holds the cell's traceback.
             TimedOut: it did not finish.
         """
-        __tracebackhide__ = True
         return self._call(function, args, [worker], deadline)[worker]
 
+    @_without_our_frames
     def call_each(
         self, function: Callable[..., Any] | str, *args: Any, deadline: float | None = None
     ) -> dict[str, Any]:
         """Run a function on every worker, all at once; returns what it returned by worker name. See `call`."""
-        __tracebackhide__ = True
         return {str(name): value for name, value in self._call(function, args, self.workers, deadline).items()}
 
+    @_without_our_frames
     def client(self) -> Client:
         """A real `distributed.Client` of this very process, closed together with the cell.
 
@@ -225,21 +246,24 @@ class LiveCell:
             logs=self._logs,
         )
 
-    def close(self) -> CheckResult | None:
-        """End the cluster, if there is one, and prove that nothing is left. Returns a failed `stop` if something is."""
+    @property
+    def leftover(self) -> CheckResult | None:
+        """A failed `stop`, if something was left when the cluster was stopped."""
+        return self._results.get("stop")
+
+    def close(self) -> None:
+        """End the cluster, if there is one, and prove that nothing is left; see `leftover`."""
         left = self._stop()
         if self._began is not None:
             self._seconds += time.monotonic() - self._began
             self._began = None
         if not left:
-            return None
-        result = CheckResult(
+            return
+        self._results["stop"] = CheckResult(
             name="stop",
             status=Status.FAILED,
-            message="after stopping the cell, this was left:\n" + "\n".join(f"    {thing}" for thing in left),
+            message=f"after stopping the cell, this was left: {'; '.join(left)}",
         )
-        self._results["stop"] = result
-        return result
 
     # What checks call -----------------------------------------------------------------------------------------------
 
@@ -277,14 +301,16 @@ class LiveCell:
         for need in check.needs:
             needed = self.climb(need)
             if not needed.status.lets_through:
-                root = needed.blocked_by or needed.name
-                text = f"blocked by {root}: {self._results[root].message.partition(chr(10))[0]}"
-                return CheckResult(name=check.name, status=Status.BLOCKED, message=text, blocked_by=root)
+                return self._blocked(check, needed.blocked_by or needed.name)
         if self._began is None:
             self._began = time.monotonic()
         began = time.monotonic()
-        status, message, data = self._run(check, Deadline(self._seconds_for(check.name)))
-        self.progress("")
+        try:
+            status, message, data = self._run(check, Deadline(self._seconds_for(check.name)))
+        except CellBroken as broken:  # it used what it does not say that it needs
+            return self._blocked(check, broken.root)
+        finally:
+            self.progress("")
         return CheckResult(
             name=check.name,
             status=status,
@@ -294,9 +320,15 @@ class LiveCell:
             data=data,
         )
 
+    def _blocked(self, check: Check, root: str) -> CheckResult:
+        text = f"blocked by {root}: {self._results[root].message.partition(chr(10))[0]}"
+        return CheckResult(name=check.name, status=Status.BLOCKED, message=text, blocked_by=root)
+
     def _run(self, check: Check, deadline: Deadline) -> tuple[Status, str, Mapping[str, Any]]:
         try:
-            data = self._with_stacks(lambda: check.run(self, deadline))
+            data = _figures(self._with_stacks(lambda: check.run(self, deadline)))
+        except CellBroken:
+            raise
         except NothingToDo as reason:
             return Status.SKIPPED, str(reason), {}
         except TimedOut as error:
@@ -310,7 +342,7 @@ class LiveCell:
         except Exception as error:  # noqa: BLE001 - a bug in a rung, ours or a user's, ends that rung and not the matrix
             text = f"the rung itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
             return Status.FAILED, text, {}
-        return Status.PASSED, "", data or {}
+        return Status.PASSED, "", data
 
     def _with_stacks(self, run: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
         """Perform something; when it times out, add where each process stands."""
@@ -329,7 +361,6 @@ class LiveCell:
         seconds: float | None,
     ) -> dict[str | None, Any]:
         """By worker name, `None` for any worker: what the function returned."""
-        __tracebackhide__ = True
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
         cluster = self.cluster  # before the deadline begins: it may have to be started
@@ -377,6 +408,21 @@ class LiveCell:
             finally:
                 self.progress("")
         return stage.close() if stage is not None else ()
+
+
+def _figures(returned: object) -> dict[str, Any]:
+    """What a rung returned, as the plain data that a report can hold."""
+    if returned is None:
+        return {}
+    try:
+        figures: object = json.loads(json.dumps(returned))
+    except (TypeError, ValueError):
+        figures = None
+    if not isinstance(figures, dict):
+        raise CheckFailed(
+            f"the rung returned {returned!r}; it may return a dict of figures as JSON has them, or None"
+        )
+    return figures
 
 
 def _installed(name: str) -> str | None:

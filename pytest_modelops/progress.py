@@ -46,7 +46,7 @@ class Progress:
             threading.Thread(target=self._watch, name="progress", daemon=True).start()
 
     def _open_out(self) -> int | None:
-        if self._worker is not None or self._config.getoption("verbose") < -1:
+        if self._worker is not None or self._config.getoption("verbose", -2) < -1:  # -p no:terminal
             return None
         try:
             return os.dup(sys.stdout.fileno())

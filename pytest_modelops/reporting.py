@@ -69,7 +69,7 @@ class Reporting:
         self, report: pytest.TestReport
     ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
         """A letter and a word of its own for what is not simply passed or failed."""
-        if report.when != "call":
+        if report.when == "teardown":
             return None
         status: str = getattr(report, "modelops_status", None) or ""
         if status == Status.BLOCKED.value and report.outcome != "skipped":

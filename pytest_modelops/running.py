@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,6 +17,8 @@ from pytest_modelops.results import CheckResult, Status
 
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
+LEFT = pytest.StashKey[bool]()
+"""Whether a test's teardown failed because its cell left something behind."""
 
 
 class Running:
@@ -32,6 +34,17 @@ class Running:
             cell, check = cell_of(item), check_of(item)
             if cell is not None and check is not None:
                 self._selected.add((cell.id, check))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """A fixture of the user's that finds its cell broken blocks the test."""
+        try:
+            return (yield)
+        except CellBroken as broken:
+            cell = cell_of(item)
+            if cell is None:
+                raise
+            self._end_blocked(item, cell, broken)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -53,13 +66,15 @@ class Running:
             self._end_as(item, cell.climb(check))
         return outcome
 
-    def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> None:
+    def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> NoReturn:
         """A test that the cell's state prevented: skipped where a red test of this run says why, else failed."""
         item.stash[STATUS] = Status.BLOCKED
         item.stash[BLOCKED_BY] = broken.root
-        if (cell.id, broken.root) in self._selected:
-            raise pytest.skip.Exception(str(broken).partition("\n")[0], _use_item_location=True) from None
-        raise pytest.fail.Exception(str(broken), pytrace=False) from None
+        root = cell.climb(broken.root)
+        if (cell.id, root.name) in self._selected:
+            reason = f"blocked by {root.name}: {root.message.partition(chr(10))[0]}"
+            raise pytest.skip.Exception(reason, _use_item_location=True) from None
+        raise pytest.fail.Exception(f"{broken}\n\nreproduce: {root.reproduce}", pytrace=False) from None
 
     @staticmethod
     def _end_as(item: pytest.Item, result: CheckResult) -> None:
@@ -78,12 +93,14 @@ class Running:
         cell = cell_of(item)
         if cell is None:
             return report
-        if check_of(item) is None and (report.when == "call" or not report.passed):
+        if LEFT in item.stash:
+            pass  # the cell's own result
+        elif check_of(item) is None and (report.when == "call" or not report.passed):
             cell.add(self._result_of(item, cell, report, call))
         elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
             # Not the rung itself: a time limit on the test, a warning that is an error, another plugin's hook.
             cell.add(self._result_of(item, cell, report, call))
-        if report.when == "call":
+        if report.when != "teardown":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
         report.modelops_cell = cell.report().to_json()  # type: ignore[attr-defined]
         return report
@@ -110,14 +127,22 @@ class Running:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """End a cell with its last test, so that what it leaves behind is that test's error and not the next one's."""
-        outcome = yield
-        cell = cell_of(item)
-        if cell is not None and cell is not cell_of(nextitem):
-            # What pytest itself would do as soon as the next test asks for another cell: the fixtures that were
-            # built on this one first, then this one.
-            definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
-            definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001
-        return outcome
+        try:
+            return (yield)
+        finally:
+            cell = cell_of(item)
+            if cell is not None and cell is not cell_of(nextitem):
+                self._end_cell(item, cell)
+
+    @staticmethod
+    def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
+        # What pytest itself would do as soon as the next test asks for another cell: the fixtures that were
+        # built on this one first, then this one.
+        definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
+        definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001
+        if cell.leftover is not None:
+            item.stash[LEFT] = True
+            raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)
 
 
 def _perform(perform: Any, cell: LiveCell) -> None:

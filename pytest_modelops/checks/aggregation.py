@@ -87,11 +87,13 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     )
     if failed:
         param, outcome = next(iter(failed.items()))
+        deaths = {name: cell.cluster.death_of_worker(name) for name in cell.cluster.addresses.values()}
         lines = [
             f"aggregating {size}: {len(failed)} aggregates failed; {progress}. {role_differences(cell)}".rstrip(),
             *(f"{key}: {error}" for key, error in told["failed"].items()),
             f"aggregate of parameter set {param}: {outcome.get('error') or outcome['gone']}",
             *end_of(outcome.get("traceback", "")),
+            *(f"{name}: {death}" for name, death in deaths.items() if death),
         ]
         raise CheckFailed("\n".join(lines))
     if len(results) < settings.params:

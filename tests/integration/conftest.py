@@ -6,8 +6,10 @@ ended is searched for anything that it left before a test sees it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +17,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,28 @@ def left_behind(*folders: Path) -> list[str]:
         if process.pid != os.getpid() and any(str(folder) in word for folder in folders for word in words):
             found.append(f"{process.pid} {facts['status']}: {' '.join(facts['cmdline'] or ())[:300]}")
     return found
+
+
+def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str] = ()) -> Path:
+    """Write a wheel with these files; name and version are those in its file name."""
+    name, version = path.name.split("-")[:2]
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    everything = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = [f"{file},sha256={_record_hash(text)},{len(text.encode())}" for file, text in everything.items()]
+    everything[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""])
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in everything.items():
+            archive.writestr(file, text)
+    return path
+
+
+def _record_hash(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
 
 
 def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
@@ -212,7 +237,9 @@ class Running:
         )
 
     def _left(self) -> list[str]:
-        scratch = [f"folder {path}" for path in (*self.folder.glob("*/scratch"), *self.folder.glob("commands-*"))]
+        scratch = [
+            f"folder {path}" for path in (*self.folder.glob("*/scratch"), *self.folder.glob("commands-*"))
+        ]
         return [*left_behind(self._project, self.folder), *scratch]
 
 
@@ -227,6 +254,7 @@ class Matrix:
     def __init__(self, path: Path, cache: Path) -> None:
         self.path = path
         self.cache = cache
+        self._started: list[Running] = []
         (path / "tmp").mkdir(parents=True)
 
     def configure(self, text: str) -> None:
@@ -243,7 +271,15 @@ class Matrix:
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> Running:
         """Start a run."""
         (self.path / "report.json").unlink(missing_ok=True)
-        flags = ("--modelops-matrix", "--modelops-report=report.json", "-v", "-p", "no:randomly", "-p", "no:cacheprovider")
+        flags = (
+            "--modelops-matrix",
+            "--modelops-report=report.json",
+            "-v",
+            "-p",
+            "no:randomly",
+            "-p",
+            "no:cacheprovider",
+        )
         with (self.path / "out.txt").open("wb") as out, _ctrl_c_heeded():
             process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", *flags, *arguments],
@@ -254,11 +290,18 @@ class Matrix:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return Running(process, self.path, self.cache)
+        self._started.append(Running(process, self.path, self.cache))
+        return self._started[-1]
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Run:
         """Run it to its end."""
         return self.start(*arguments, env=env).ended()
+
+    def close(self) -> None:
+        """End what a test that failed has left running."""
+        for running in self._started:
+            if running.process.poll() is None:
+                running.kill()
 
     def _variables(self) -> dict[str, str]:
         return {
@@ -272,7 +315,11 @@ class Matrix:
 def _host_variables() -> dict[str, str]:
     """Without those of the pytest that runs this one, and those by which pytest notices a CI."""
     ours = {"CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR", "TERM"}
-    return {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("PYTEST_")}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and not name.startswith("PYTEST_")
+    }
 
 
 @contextlib.contextmanager
@@ -288,14 +335,26 @@ def _ctrl_c_heeded() -> Iterator[None]:
 
 
 @pytest.fixture
-def matrix(tmp_path: Path) -> Matrix:
+def matrix(tmp_path: Path) -> Iterator[Matrix]:
     """A project with one as-is cell, and a cache of its own."""
-    return Matrix(tmp_path / "project", tmp_path / "cache")
+    made = Matrix(tmp_path / "project", tmp_path / "cache")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     """A project whose cells are built from the user's index, in a cache that the test session shares."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base
-    return Matrix(tmp_path / "project", shared / "shared" / "cache")
+    made = Matrix(tmp_path / "project", shared / "shared" / "cache")
+    yield made
+    made.close()
+
+
+WriteWheel = Callable[..., Path]
+
+
+@pytest.fixture(name="write_wheel")
+def _write_wheel() -> WriteWheel:
+    return write_wheel

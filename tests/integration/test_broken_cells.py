@@ -1,41 +1,79 @@
-"""Cells that are really broken: each breaks at the right rung, with the right status, in words that say why, in time."""
+"""Cells that are really broken: each breaks at the right rung, with the right status, in time, and says why."""
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cloudpickle
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Matrix
+    from tests.integration.conftest import Matrix, WriteWheel
+
+AT_THE_30TH = """
+import os, pathlib, shutil, signal
+from distributed.diagnostics.plugin import WorkerPlugin
+
+class AtThe30th(WorkerPlugin):
+    done = 0
+
+    def transition(self, key, start, finish, **kwargs):
+        if str(key).startswith("sim-") and finish == "memory":
+            self.done += 1
+            if self.done == 30:
+                {action}
+
+async def dask_setup(worker):
+    if str(worker.name) == "worker-1":
+        await worker.plugin_add(plugin=AtThe30th(), name="at-the-30th")
+"""
+"""A preload with which worker-1 does something after its 30th replicate: in the middle of the aggregation."""
+
+WHEN_THERE = """
+import os, signal, threading, time
+
+def when_there(file, act):
+    def wait():
+        while not os.path.exists(file):
+            time.sleep(0.01)
+        act()
+    threading.Thread(target=wait, daemon=True).start()
+"""
+"""For tests in a cell's project: do something as soon as a worker has said that it is time."""
 
 
-@pytest.mark.parametrize("nanny", ["true", "false"])
-def test_a_worker_that_never_registers(matrix: Matrix, nanny: str) -> None:
+# --- start --------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_never_registers(matrix: Matrix) -> None:
     hang = matrix.write(
         "hang.py",
         """
         import multiprocessing, os, time
 
-        if os.path.basename(os.getcwd()) == "worker-1" and multiprocessing.parent_process():
-            time.sleep(1000)  # as a licence server that never answers
+        if os.path.basename(os.getcwd()) == "worker-1" and multiprocessing.parent_process():  # not its nanny
+            time.sleep(1000)
         """,
     )
     matrix.configure(
         f"""
-        [tool.modelops]
-        nanny = {nanny}
         [tool.modelops.environment]
         worker-args = ["--preload", "{hang}"]
         [tool.modelops.deadlines]
-        start = 6
+        start = 8
         """
     )
     run = matrix.run()
-    check = run.cell().broke("start", "timed-out", deadline=6)
-    print(check)
-    print(check.message)
-    check.says("1 of 2 workers registered with the scheduler within 6 s", "worker-1 (pid ", f'File "{hang}", line 5')
+    check = run.cell().broke("start", "timed-out", deadline=8)
+    check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
+    assert "worker-0" not in check.message.partition("Where each process stands")[0]
+    check.says(
+        "Where each process stands:", "worker-0 (pid ", "worker-1 (pid ", 'hang.py", line 5 in <module>'
+    )
+    assert run.code == 1
 
 
 @pytest.mark.parametrize("nanny", ["true", "false"])
@@ -59,210 +97,323 @@ def test_a_worker_that_dies_at_start(matrix: Matrix, nanny: str) -> None:
         """
     )
     check = matrix.run().cell().broke("start", "failed", deadline=20)
-    print(check)
-    print(check.message)
-    check.says("the worker-1 exited with code", "no licence for this host")
-
-
-AT_THE_30TH = """
-    import os, signal, sys
-    from distributed.diagnostics.plugin import WorkerPlugin
-
-    class AtThe30th(WorkerPlugin):
-        def __init__(self):
-            self.done = 0
-
-        def transition(self, key, start, finish, **kwargs):
-            if str(key).startswith("sim-") and finish == "memory":
-                self.done += 1
-                if self.done == 30:
-                    {action}
-
-    async def dask_setup(worker):
-        if str(worker.name) == "worker-1":
-            await worker.plugin_add(plugin=AtThe30th(), name="at-the-30th")
-"""
-
-
-def test_a_worker_that_freezes_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
-    preload = matrix.write("freezes.py", AT_THE_30TH.format(action="os.kill(os.getpid(), signal.SIGSTOP)"))
-    matrix.configure(
-        f"""
-        [tool.modelops.environment]
-        worker-args = ["--preload", "{preload}"]
-        [tool.modelops.deadlines]
-        aggregation = 6
-        """
+    check.says(
+        "the worker-1 exited with code 4. Its last words:",
+        "no licence for this host",
+        "Full log: ",
+        "worker-1.log",
     )
-    cell = matrix.run().cell()
-    check = cell.broke("aggregation", "timed-out", deadline=6)
-    print(check.message)
-    check.says("aggregating 20 × 20 tasks: not complete within 6 s; ", " of 20 aggregates were complete, ", "worker-1 (")
 
 
-@pytest.mark.parametrize("rung", ["versions", "lambda"])
-def test_a_frozen_scheduler(matrix: Matrix, rung: str) -> None:
-    matrix.write(
-        "test_it.py",
-        f"""
-        import os, signal
-
-        def test_it(modelops_cell):
-            modelops_cell.require("start")
-            os.kill(modelops_cell.observed["scheduler"]["pid"], signal.SIGSTOP)
-            modelops_cell.climb("{rung}")
-        """,
+def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
+    # Dask reads etc/dask of the prefix; this has the scheduler load pages of which there are none.
+    settings = "distributed: {scheduler: {http: {routes: [ledger.pages]}}}\n"
+    wheel = write_wheel(
+        building_matrix.path / "site_settings-1.0-py3-none-any.whl",
+        {"site_settings-1.0.data/data/etc/dask/site.yaml": settings},
     )
-    matrix.configure("[tool.modelops.deadlines]\nversions = 4\nlambda = 4")
-    check = matrix.run("test_it.py").check(rung)
-    print(check.status, check.seconds)
-    print(check.message)
-    assert 0
-
-
-def test_a_worker_that_answers_no_versions(matrix: Matrix) -> None:
-    matrix.write(
-        "test_it.py",
-        """
-        import os, signal
-
-        def test_it(modelops_cell):
-            modelops_cell.require("start")
-            for facts in modelops_cell.observed["workers"].values():
-                if facts["settings"]["name"] == "worker-1":
-                    os.kill(facts["pid"], signal.SIGSTOP)
-            modelops_cell.climb("versions")
-        """,
+    building_matrix.configure(f'[tool.modelops.environment]\nrequirements = ["{wheel}"]')
+    cell = building_matrix.run().cell()
+    check = cell.broke("start", "failed", deadline=20)
+    check.says(
+        "the scheduler exited with code 1. Its last words:", "ModuleNotFoundError: No module named 'ledger'"
     )
-    matrix.configure("[tool.modelops.deadlines]\nversions = 4\nlambda = 4")
-    check = matrix.run("test_it.py").check("versions")
-    print(check.status, check.seconds)
-    print(check.message)
-    assert 0
+    check.says("Full log: ", "scheduler.log")
+    assert "site-settings==1.0" in cell.facts["lock"]
 
 
-def test_what_runs_is_not_what_was_asked_for(matrix: Matrix) -> None:
-    import cloudpickle, shutil
-    from pathlib import Path
-    stray = matrix.path / "stray" / "cloudpickle"
-    shutil.copytree(Path(cloudpickle.__file__).parent, stray)
-    text = (stray / "__init__.py").read_text()
-    (stray / "__init__.py").write_text(text.replace(cloudpickle.__version__, "0.0.1"))
-    preload = matrix.write(
+# --- versions -----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_runs_something_else_than_was_asked_for(matrix: Matrix) -> None:
+    stray = matrix.path / "stray"  # as it happens with a PYTHONPATH that somebody forgot
+    copy = Path(shutil.copytree(Path(cloudpickle.__file__).parent, stray / "cloudpickle")) / "__init__.py"
+    copy.write_text(copy.read_text().replace(f'"{cloudpickle.__version__}"', '"0.0.1"'))
+    meddles = matrix.write(
         "meddles.py",
         """
         import os, dask
+
         os.environ["MODELOPS_EXECUTOR_TYPE"] = "warm"
+        os.environ.pop("LEDGER", None)
         dask.config.set({"distributed.worker.memory.target": 0.9})
         """,
     )
     matrix.configure(
         f"""
+        [tool.modelops]
+        workers = 1
         [tool.modelops.environment]
-        env = {{ MODELOPS_EXECUTOR_TYPE = "cold", PYTHONPATH = "{stray.parent}", DASK_DISTRIBUTED__WORKER__MEMORY__TARGET = "0.5" }}
-        worker-args = ["--preload", "{preload}"]
+        worker-args = ["--preload", "{meddles}"]
+        [tool.modelops.environment.env]
+        PYTHONPATH = "{stray}"
+        MODELOPS_EXECUTOR_TYPE = "cold"
+        LEDGER = "tcp://ledger"
+        DASK_DISTRIBUTED__WORKER__MEMORY__TARGET = "0.5"
         """
     )
     run = matrix.run()
-    print(run.check("versions").message)
-    print(run.cell().statuses)
-    assert 0
+    check = run.cell().broke("versions", "failed", deadline=30)
+    [address] = run.cell().facts["observed"]["workers"]
+    installed = cloudpickle.__version__
+    check.says(
+        "what runs is not what was asked for:",
+        f"worker-0 ({address}): asked for cloudpickle {installed}, runs 0.0.1",
+        f"worker-0 ({address}): asked for the variable MODELOPS_EXECUTOR_TYPE='cold', has 'warm'",
+        f"worker-0 ({address}): asked for the variable LEDGER='tcp://ledger', has None",
+        f"worker-0 ({address}): asked for Dask's distributed.worker.memory.target = 0.5, has 0.9",
+        f"cloudpickle differs: client {installed}, scheduler {installed}, worker-0 ({address}) 0.0.1",
+    )
 
 
-def test_the_agent_is_killed(matrix: Matrix) -> None:
+def test_a_worker_that_does_not_tell_its_versions(matrix: Matrix) -> None:
     matrix.write(
         "test_it.py",
         """
-        import os, signal, threading, time
+        import os, signal
 
         def test_it(modelops_cell):
             modelops_cell.require("start")
-            def kill():
-                time.sleep(1)
-                os.kill(modelops_cell.observed["client"]["pid"], signal.SIGKILL)
-            threading.Thread(target=kill).start()
-            modelops_cell.climb("aggregation")
-            began = time.monotonic()
+            told = modelops_cell.observed["workers"].values()
+            [pid] = [facts["pid"] for facts in told if facts["settings"]["name"] == "worker-1"]
+            os.kill(pid, signal.SIGSTOP)
             modelops_cell.climb("versions")
-            modelops_cell.call("lambda: 1")
+            os.kill(pid, signal.SIGCONT)
+            # Having asked where it stands did no harm.
+            modelops_cell.require("lambda")
+            assert pid in modelops_cell.call_each("lambda: __import__('os').getpid()").values()
         """,
     )
-    matrix.configure("[tool.modelops.aggregation]\nparams=100")
-    run = matrix.run("test_it.py")
-    print(run.cell().statuses)
-    for c in run.cell().checks.values(): print(c)
-    print(run.out)
-    assert 0
+    matrix.configure("[tool.modelops.deadlines]\nversions = 3")
+    cell = matrix.run("test_it.py").cell()
+    check = cell.checks["versions"]
+    assert check.status == "timed-out"
+    assert check.seconds <= 3 + 2
+    check.says(
+        "asked for their versions, these did not answer:", "worker-1 (tcp://", "): no answer within 3 s"
+    )
+    assert "worker-0" not in check.message.partition("Where each process stands")[0]
+    check.says("Where each process stands:", "worker-1 (pid ", " is stopped (SIGSTOP)")
+    assert cell.checks["test_it.py::test_it"].status == "passed", cell.checks["test_it.py::test_it"].message
 
 
-def test_the_keeper_is_killed(matrix: Matrix) -> None:
+# --- lambda -------------------------------------------------------------------------------------------------
+
+
+def test_functions_that_fail(matrix: Matrix) -> None:
+    """All in one cell: what one test does to its workers is not held against the next."""
     matrix.write(
         "test_it.py",
         """
-        import os, signal, threading, time
-        import psutil
-
-        def test_it(modelops_cell):
-            modelops_cell.require("start")
-            def kill():
-                time.sleep(1)
-                keeper = psutil.Process(modelops_cell.observed["scheduler"]["pid"]).ppid()
-                os.kill(keeper, signal.SIGKILL)
-            threading.Thread(target=kill).start()
-            modelops_cell.climb("aggregation")
-            modelops_cell.call("lambda: 1")
-        """,
-    )
-    matrix.configure("[tool.modelops.aggregation]\nparams=100")
-    run = matrix.run("test_it.py")
-    print(run.cell().statuses)
-    for c in run.cell().checks.values(): print(c)
-    print(run.out)
-    assert 0
-
-
-def test_workers_die(matrix: Matrix) -> None:
-    matrix.write(
-        "test_it.py",
-        """
-        import os, pytest
+        import pytest
 
         def exits(code):
             import os
             os._exit(code)
 
-        def test_call(modelops_cell):
+        def test_dies(modelops_cell):
             modelops_cell.call_each(exits, 7)
 
         @pytest.mark.modelops_lambda(exits, 8)
-        def test_marker(modelops_cell):
-            pass
+        def test_marked_dies(modelops_cell):
+            raise AssertionError("must not run")
 
         @pytest.mark.modelops_lambda("lambda x: 1 / x", 0)
-        def test_raises(modelops_cell):
-            pass
+        def test_raises():
+            raise AssertionError("must not run")
 
         @pytest.mark.modelops_lambda("lambda x: x", 41, expect=42)
-        def test_wrong(modelops_cell):
-            pass
+        def test_wrong():
+            raise AssertionError("must not run")
+
+        @pytest.mark.modelops_lambda("lambda: __import__('time').sleep(1000)", deadline=2)
+        def test_slow():
+            raise AssertionError("must not run")
         """,
     )
     run = matrix.run("test_it.py")
-    print(run.cell().statuses)
-    for c in run.cell().checks.values(): print(c.name,c.status,c.seconds,c.message)
-    print(run.out)
-    assert 0
+    assert run.code == 1
+    cell = run.cell()
+    checks = {name.removeprefix("test_it.py::"): check for name, check in cell.checks.items()}
+    assert {check.status for name, check in checks.items() if name.startswith("test_")} == {"failed"}
+    checks["test_dies"].says(f"exits in cell {cell.facts['id']} on worker-0: the worker left the cluster")
+    checks["test_dies"].says("while the task was on it; its process exited with status 7")
+    checks["test_marked_dies"].says("`exits` with 8 failed on 2 of 2 workers.")
+    checks["test_marked_dies"].says(
+        "worker-0, worker-1: the worker left the cluster while the task was on it;"
+    )
+    checks["test_marked_dies"].says(
+        "its process exited with status 8", "worker-0: Its last words:", "worker-0.log"
+    )
+    checks["test_raises"].says("`lambda x: 1 / x` with 0 failed on 2 of 2 workers.")
+    checks["test_raises"].says("worker-0, worker-1: ZeroDivisionError: division by zero", "in <lambda>")
+    checks["test_wrong"].says("`lambda x: x` with 41 failed on 2 of 2 workers.", "returned 41, not 42")
+    checks["test_slow"].says("failed on 2 of 2 workers.", "not finished within 2 s, processing on tcp://")
+    assert checks["test_slow"].seconds <= 2 + 2
 
 
-def test_lost_files(matrix: Matrix) -> None:
-    preload = matrix.write("purges.py", AT_THE_30TH.format(action="import shutil; shutil.rmtree(os.getcwd())"))
+# --- aggregation --------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_freezes_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
+    freezes = matrix.write("freezes.py", AT_THE_30TH.format(action="os.kill(os.getpid(), signal.SIGSTOP)"))
     matrix.configure(
         f"""
         [tool.modelops.environment]
-        worker-args = ["--preload", "{preload}"]
+        worker-args = ["--preload", "{freezes}"]
+        [tool.modelops.deadlines]
+        aggregation = 5
         """
     )
-    run = matrix.run()
-    print(run.cell().statuses)
-    for c in run.cell().checks.values(): print(c.name,c.status,c.seconds,c.message)
-    assert 0
+    check = matrix.run().cell().broke("aggregation", "timed-out", deadline=5)
+    check.says("aggregating 20 × 20 tasks: not complete within 5 s; ", " of 20 aggregates were complete, ")
+    check.says(" of 400 replicates.", "worker-1 (tcp://", ") holds ", " tasks", "Where each process stands:")
+    check.says("worker-0 (pid ", "worker-1 (pid ", " is stopped (SIGSTOP)")
+    numbers = re.search(r"(\d+) of 20 aggregates were complete, (\d+) of 400", check.message)
+    assert numbers is not None
+    assert int(numbers[1]) < 20
+    assert 30 <= int(numbers[2]) < 400
+
+
+def test_a_worker_that_loses_its_folder_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
+    loses = matrix.write("loses.py", AT_THE_30TH.format(action="shutil.rmtree(pathlib.Path.cwd())"))
+    matrix.configure(f'[tool.modelops.environment]\nworker-args = ["--preload", "{loses}"]')
+    check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
+    check.says("aggregating 20 × 20 tasks: ", " aggregates failed; ", " of 20 aggregates were complete, ")
+    check.says("aggregate of parameter set ", ": FileNotFoundError: ", "/worker-1/", "in aggregate")
+
+
+def test_a_replicate_that_takes_its_worker_down(matrix: Matrix) -> None:
+    crashes = matrix.write(
+        "crashes.py",
+        """
+        import os, signal
+        from distributed.diagnostics.plugin import WorkerPlugin
+
+        class Crash(WorkerPlugin):
+            def transition(self, key, start, finish, **kwargs):
+                if str(key).startswith("sim-") and str(key).endswith("-7-7") and finish == "executing":
+                    os.kill(os.getpid(), signal.SIGSEGV)
+
+        async def dask_setup(worker):
+            await worker.plugin_add(plugin=Crash(), name="crash")
+        """,
+    )
+    matrix.configure(f'[tool.modelops.environment]\nworker-args = ["--preload", "{crashes}"]')
+    check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
+    check.says("aggregating 20 × 20 tasks: 1 aggregates failed; ", "sim-", "-7-7: KilledWorker: ")
+    check.says("aggregate of parameter set 7: KilledWorker: ", "worker-", ": its process ", " signal 11")
+
+
+def test_numbers_that_are_wrong(matrix: Matrix) -> None:
+    """A disk that changes what is written to it: what the worker returned was right, what it wrote is not."""
+    rots = matrix.write(
+        "rots.py",
+        """
+        import glob, json, os
+        from distributed.diagnostics.plugin import WorkerPlugin
+
+        class Rot(WorkerPlugin):
+            def transition(self, key, start, finish, **kwargs):
+                if str(key).startswith("agg-") and str(key).endswith("-7") and finish == "memory":
+                    [path] = glob.glob("**/aggregate-7-*.json", recursive=True)
+                    with open(path) as file:
+                        written = json.load(file)
+                    with open(path, "w") as file:
+                        json.dump({**written, "sum": written["sum"] + 1}, file)
+
+        async def dask_setup(worker):
+            await worker.plugin_add(plugin=Rot(), name="rot")
+        """,
+    )
+    matrix.configure(f'[tool.modelops.environment]\nworker-args = ["--preload", "{rots}"]')
+    check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
+    right = sum(7 * 1_000_003 + replicate**2 for replicate in range(20))
+    check.says("aggregating 20 × 20 tasks: 1 aggregates are wrong.")
+    check.says(f"parameter set 7: got sum {right + 1} of 20 replicates, must be {right}")
+
+
+# --- the parts that are not Dask's workers ------------------------------------------------------------------
+
+
+def test_a_scheduler_that_freezes(matrix: Matrix) -> None:
+    there = matrix.path / "there"
+    says = matrix.write("says.py", AT_THE_30TH.format(action=f"pathlib.Path({str(there)!r}).touch()"))
+    matrix.write(
+        "test_it.py",
+        WHEN_THERE
+        + f"""
+def test_it(modelops_cell):
+    modelops_cell.require("lambda")
+    pid = modelops_cell.observed["scheduler"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    modelops_cell.climb("versions")
+    os.kill(pid, signal.SIGCONT)
+    when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGSTOP))
+    modelops_cell.climb("aggregation")
+""",
+    )
+    matrix.configure(
+        f"""
+        [tool.modelops.environment]
+        worker-args = ["--preload", "{says}"]
+        [tool.modelops.aggregation]
+        params = 100
+        [tool.modelops.deadlines]
+        versions = 3
+        aggregation = 6
+        """
+    )
+    cell = matrix.run("test_it.py").cell()
+    for rung, deadline in {"versions": 3, "aggregation": 6}.items():
+        check = cell.checks[rung]
+        assert check.status == "timed-out", check
+        assert check.seconds <= deadline + 2
+        check.says("Where each process stands:", "scheduler (pid ", " is stopped (SIGSTOP)")
+    cell.checks["versions"].says("the scheduler did not answer 'identity' within 3 s")
+    cell.checks["aggregation"].says(
+        "not complete within 6 s; ", " replicates.", "The scheduler does not answer."
+    )
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"),
+    [
+        pytest.param("modelops_cell.observed['client']['pid']", "was killed by SIGKILL", id="agent"),
+        pytest.param(
+            "psutil.Process(modelops_cell.observed['scheduler']['pid']).ppid()",
+            "was lost together with its keeper, which is gone; see ",
+            id="keeper",
+        ),
+    ],
+)
+def test_a_part_of_the_harness_is_killed_in_the_middle(matrix: Matrix, victim: str, words: str) -> None:
+    there = matrix.path / "there"
+    says = matrix.write("says.py", AT_THE_30TH.format(action=f"pathlib.Path({str(there)!r}).touch()"))
+    matrix.write(
+        "test_it.py",
+        WHEN_THERE
+        + f"""
+import psutil
+
+def test_it(modelops_cell):
+    modelops_cell.require("lambda")
+    pid = {victim}
+    when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGKILL))
+    modelops_cell.climb("aggregation")
+    assert time.time() - os.stat({str(there)!r}).st_mtime < 2
+""",
+    )
+    matrix.configure(
+        f"""
+        [tool.modelops.environment]
+        worker-args = ["--preload", "{says}"]
+        [tool.modelops.aggregation]
+        params = 200
+        """
+    )
+    cell = matrix.run("test_it.py").cell()
+    check = cell.checks["aggregation"]
+    assert check.status == "failed", check
+    check.says(f"the agent (the cell's client) {words}")
+    assert cell.checks["test_it.py::test_it"].status == "passed", cell.checks["test_it.py::test_it"].message

@@ -58,7 +58,8 @@ class Witness:
     def pytest_runtest_logreport(self, report):
         if report.when != "call" and report.passed:
             return
-        word = self.config.hook.pytest_report_teststatus(report=report, config=self.config)[2]
+        status = self.config.hook.pytest_report_teststatus(report=report, config=self.config)
+        word = status[2] if status else report.outcome
         worker = report.node.gateway.id if hasattr(report, "node") else ""
         with open(os.environ["WITNESSED"], "a") as file:
             print(json.dumps([report.nodeid, word if isinstance(word, str) else word[0], worker]), file=file)
@@ -303,7 +304,9 @@ def once(_told: dict[str, Ran]) -> Once:
 
     def once(run: Callable[[], Ran]) -> Ran:
         name = f"{run.__module__}.{run.__qualname__}"
-        if name not in _told:
+        if name in _told:
+            print(_told[name].out, _told[name].err)  # noqa: T201 - as pytester does where it runs
+        else:
             _told[name] = run()
         return _told[name]
 

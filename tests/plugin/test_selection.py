@@ -106,16 +106,11 @@ def test_a_folder_that_is_named_like_the_ladder_is_a_folder(project: Project) ->
 @pytest.mark.parametrize(
     "settings",
     [
-        "python_functions = check_*",
-        "python_files = check_*.py",
-        "python_classes = Check",
-        "addopts = --import-mode=importlib",
-        "addopts = --import-mode=append",
-        "consider_namespace_packages = true",
-        "norecursedirs = *",
-        "addopts = --ignore-glob=*modelops*",
-        "addopts = --strict-markers --strict-config -p no:cacheprovider",
+        "python_functions = check_*\npython_files = check_*.py\npython_classes = Check\nnorecursedirs = *",
+        "addopts = --import-mode=importlib --strict-markers --ignore-glob=*modelops*",
+        "addopts = --import-mode=append -p no:cacheprovider",
     ],
+    ids=["names", "importlib", "append"],
 )
 def test_nothing_that_is_set_for_the_users_tests_hides_the_ladder(project: Project, settings: str) -> None:
     project.write("pytest.ini", f"[pytest]\n{settings}\n")
@@ -170,11 +165,11 @@ def test_expressions_ids_and_deselection_choose_rungs(
 
 
 def test_ids_as_printed_can_be_passed_back_from_a_subfolder(project: Project) -> None:
-    cells = project.configure_two()
+    cells = project.configure_quick()
     project.write("tests/deep/test_mine.py", USER_TESTS)
     project.enter("tests/deep")
-    printed = project.collect("-k", "lambda").ids
-    assert [test.rpartition("/")[2] for test in printed] == of("modelops::test_lambda", *cells)
+    printed = project.collect("-k", "second").ids
+    assert printed == of("modelops::test_second", *cells)
     assert project.collect(*printed).ids == printed
 
 
@@ -416,21 +411,39 @@ def test_without_a_terminal_the_report_is_still_written(project: Project) -> Non
     assert [cell["id"] for cell in ran.report["cells"]] == list(cells)
 
 
+HANGING = """
+import time
+import pytest
+
+def test_before(modelops_cell):
+    assert modelops_cell.workers
+
+@pytest.mark.timeout(1)
+def test_hangs(modelops_cell):
+    time.sleep(600)
+
+@pytest.mark.timeout(1)
+def test_waits_for_a_worker(modelops_cell):
+    modelops_cell.call("lambda: __import__('time').sleep(3)")
+
+def test_after(modelops_cell):
+    assert modelops_cell.call("lambda: 42") == 42
+"""
+
+
 def test_a_test_that_hangs_is_ended_by_pytest_timeout_and_the_run_goes_on(project: Project) -> None:
     pytest.importorskip("pytest_timeout")
-    cells = project.configure_two()
-    project.write(
-        "test_mine.py",
-        "import time\n\n"
-        "def test_hangs(modelops_cell):\n    assert modelops_cell.workers\n    time.sleep(600)\n\n"
-        "def test_goes_on(modelops_cell):\n    assert modelops_cell.call('lambda: 42') == 42\n",
-    )
-    ran = project.matrix("test_mine.py", f"--modelops-cell={cells[0]}", "--timeout=20", "-o", "timeout_func_only=true")
+    project.write("test_mine.py", HANGING)
+    ran = project.matrix("test_mine.py")
+    cell = project.cell
     assert ran.results == {
-        f"test_mine.py::test_hangs[{cells[0]}]": "FAILED",
-        f"test_mine.py::test_goes_on[{cells[0]}]": "PASSED",
+        f"test_mine.py::test_before[{cell}]": "PASSED",
+        f"test_mine.py::test_hangs[{cell}]": "FAILED",
+        f"test_mine.py::test_waits_for_a_worker[{cell}]": "FAILED",
+        f"test_mine.py::test_after[{cell}]": "PASSED",
     }
-    assert ran.checks(cells[0])["test_mine.py::test_hangs"] == "failed"
-    assert ran.clusters == [cells[0]]
+    assert ran.checks(cell)["test_mine.py::test_hangs"] == "failed"
+    assert "Timeout (>1.0s) from pytest-timeout" in ran.out
+    assert ran.clusters == [cell]
     assert ran.left == []
     assert ran.code == 1

@@ -1,0 +1,85 @@
+"""Skew cells, whose roles have different versions: red where real Dask breaks, with what differs in the message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Cell, Matrix
+
+HINT = "Functions travel as bytecode, which only the same Python runs."
+
+
+def pythons(cell: Cell) -> tuple[str, str, str]:
+    """Pythons of client, scheduler and workers, as they told them."""
+    observed = cell.facts["observed"]
+    [worker] = {facts["python"] for facts in observed["workers"].values()}
+    return observed["client"]["python"], observed["scheduler"]["python"], worker
+
+
+def test_clients_and_workers_of_different_pythons(building_matrix: Matrix) -> None:
+    building_matrix.configure(
+        """
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        include = [
+          { python = "3.12", dask = "2024.10.0", worker = { python = "3.13" } },
+          { python = "3.13", dask = "2024.10.0", worker = { python = "3.12" } },
+        ]
+        [tool.modelops.aggregation]
+        params = 5
+        replicates = 5
+        """
+    )
+    run = building_matrix.run().unavailable_is_no_failure()
+    assert run.code == 1
+    green, newer, older = run.cells
+    assert green.facts["id"] == "py3.12-dask2024.10.0"
+    assert set(green.statuses.values()) == {"passed"}, "it is not taken along"
+    assert newer.facts["id"] == "py3.12-dask2024.10.0+worker-py3.13"
+    assert older.facts["id"] == "py3.13-dask2024.10.0+worker-py3.12"
+    for cell in (newer, older):
+        check = cell.broke("lambda", "failed", deadline=30)
+        client, scheduler, worker = pythons(cell)
+        differ = (
+            f"The roles differ in Python: client {client}, scheduler {scheduler}, worker {worker}. {HINT}"
+        )
+        check.says(
+            f"`lambda x: x + 1` with 41 failed on 2 of 2 workers. {differ}", "worker-0", "worker-0.log"
+        )
+        assert differ in " ".join(run.out.split()), "the terminal's matrix has it, too"
+    assert [python[:4] for python in pythons(newer)] == ["3.12", "3.12", "3.13"]
+    assert [python[:4] for python in pythons(older)] == ["3.13", "3.13", "3.12"]
+    assert newer.facts["roles"] == {
+        "client": {"python": "3.12", "dask": "2024.10.0"},
+        "scheduler": {"python": "3.12", "dask": "2024.10.0"},
+        "worker": {"python": "3.13", "dask": "2024.10.0"},
+    }
+    assert len(newer.facts["environments"]) == 2
+
+
+def test_a_client_that_is_newer_than_its_scheduler(building_matrix: Matrix) -> None:
+    building_matrix.configure(
+        """
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        include = [{ python = "3.12", dask = "2026.8.0", scheduler = { dask = "2024.10.0" } }]
+        [tool.modelops.aggregation]
+        params = 5
+        replicates = 5
+        """
+    )
+    run = building_matrix.run().unavailable_is_no_failure()
+    assert run.code == 1
+    green, skewed = run.cells
+    assert set(green.statuses.values()) == {"passed"}, "it is not taken along"
+    assert skewed.facts["id"] == "py3.12-dask2026.8.0+scheduler-dask2024.10.0"
+    check = skewed.broke("start", "failed", deadline=30)
+    check.says(
+        "the client could not connect to the scheduler: TypeError: Scheduler.identity() got an unexpected keyword",
+        " argument 'n_workers'",
+        "The roles differ in dask: client 2026.8.0, scheduler 2024.10.0, worker 2026.8.0; ",
+        "distributed: client 2026.8.0, scheduler 2024.10.0, worker 2026.8.0.",
+    )

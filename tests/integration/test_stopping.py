@@ -1,0 +1,282 @@
+"""However a run ends, nothing of it goes on: Ctrl-C, SIGKILL, a crash of an xdist worker, tasks that never end.
+
+That nothing is left is asserted at the end of every run, by what these tests share with all others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Matrix, Run, Running, WriteWheel
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class Index:
+    """An index on loopback with a made-up Dask, which at one request falls silent."""
+
+    def __init__(self, folder: Path, write_wheel: WriteWheel) -> None:
+        self._wheels = {}
+        for name, requires in {"dask": ["helper"], "distributed": [], "helper": []}.items():
+            wheel = folder / f"{name}-2024.10.0-py3-none-any.whl"
+            write_wheel(wheel, {f"{name}/__init__.py": "x = 1\n" * 10_000}, requires=requires)
+            metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 2024.10.0\n"
+            metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
+            self._wheels[name] = (wheel, metadata.encode())
+        self.silent_at = ""
+        self.reached = threading.Event()
+        self._over = threading.Event()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                content = outer._content(self.path)
+                if content is None:
+                    self.send_error(404)
+                    return
+                if self.path == outer.silent_at and self.path.startswith("/simple/"):
+                    outer._fall_silent()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[:100])
+                self.wfile.flush()
+                if self.path == outer.silent_at:
+                    outer._fall_silent()
+                self.wfile.write(content[100:])
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.variables = {
+            "UV_DEFAULT_INDEX": f"http://127.0.0.1:{self._server.server_port}/simple",
+            "UV_CACHE_DIR": str(folder / "uv-cache"),
+        }
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _content(self, path: str) -> bytes | None:
+        for name, (wheel, metadata) in self._wheels.items():
+            if path == f"/simple/{name}/":
+                file = {
+                    "filename": wheel.name,
+                    "url": f"/files/{wheel.name}",
+                    "hashes": {"sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()},
+                    "core-metadata": {"sha256": hashlib.sha256(metadata).hexdigest()},
+                }
+                return json.dumps({"meta": {"api-version": "1.1"}, "name": name, "files": [file]}).encode()
+            if path == f"/files/{wheel.name}.metadata":
+                return metadata
+            if path == f"/files/{wheel.name}":
+                return wheel.read_bytes()
+        return None
+
+    def _fall_silent(self) -> None:
+        self.reached.set()
+        self._over.wait()
+
+    def close(self) -> None:
+        self._over.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def index(tmp_path: Path, write_wheel: WriteWheel) -> Iterator[Index]:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    made = Index(folder, write_wheel)
+    yield made
+    made.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Midway:
+    """A run that is in the middle of a rung.
+
+    Attributes:
+        again: runs the same up to that rung, without what made it stay there.
+    """
+
+    rung: str
+    running: Running
+    again: Callable[[], Run]
+
+
+def in_the_middle_of_environments(rung: str, matrix: Matrix, index: Index) -> Midway:
+    matrix.configure(f'[tool.modelops.matrix]\npython = ["{HERE}"]\ndask = ["2024.10.0"]')
+    index.silent_at = {"resolve": "/simple/helper/", "install": "/files/helper-2024.10.0-py3-none-any.whl"}[
+        rung
+    ]
+    running = matrix.start(env=index.variables)
+    running.until(index.reached.is_set, f"uv asked for {index.silent_at}")
+
+    def again() -> Run:
+        index.silent_at = ""
+        return matrix.run("-k", "resolve or install", env=index.variables)
+
+    return Midway(rung, running, again)
+
+
+HANGS = """
+import pathlib, time
+pathlib.Path({there!r}).touch()
+time.sleep(1000)
+"""
+
+COUNTS = """
+import pathlib
+from distributed.diagnostics.plugin import WorkerPlugin
+
+class Counts(WorkerPlugin):
+    done = 0
+
+    def transition(self, key, start, finish, **kwargs):
+        if str(key).startswith("sim-") and finish == "memory":
+            self.done += 1
+            if self.done == 30:
+                pathlib.Path({there!r}).touch()
+
+async def dask_setup(worker):
+    await worker.plugin_add(plugin=Counts(), name="counts")
+"""
+
+
+def in_the_middle_of_a_cluster(rung: str, matrix: Matrix, *arguments: str) -> Midway:
+    there = matrix.path / "there"
+    preload = matrix.write(
+        "preload.py", {"start": HANGS, "aggregation": COUNTS}[rung].format(there=str(there))
+    )
+    matrix.configure(
+        f"""
+        [tool.modelops.environment]
+        worker-args = ["--preload", "{preload}"]
+        [tool.modelops.aggregation]
+        params = 200
+        """
+    )
+    running = matrix.start(*arguments)
+    running.until(there.exists, f"it was in the middle of {rung}")
+
+    def again() -> Run:
+        matrix.configure("[tool.modelops.aggregation]\nparams = 2\nreplicates = 2")
+        return matrix.run("-k", "start or aggregation")
+
+    return Midway(rung, running, again)
+
+
+@pytest.fixture(params=["resolve", "install", "start", "aggregation"])
+def midway(request: pytest.FixtureRequest, matrix: Matrix) -> Midway:
+    rung: str = request.param
+    if rung in {"resolve", "install"}:
+        return in_the_middle_of_environments(rung, matrix, request.getfixturevalue("index"))
+    return in_the_middle_of_a_cluster(rung, matrix)
+
+
+def logs_of(run: Run) -> set[str]:
+    return {path.stem for path in run.folder.glob("*/logs/*.log")}
+
+
+PARTS = {"scheduler", "worker-0", "worker-1", "agent"}
+
+
+def test_ctrl_c(midway: Midway) -> None:
+    run = midway.running.interrupt()
+    assert run.code == 2, run.out
+    assert "modelops matrix" in run.out
+    cell = run.cell()
+    rungs = list(cell.statuses)
+    reached = rungs.index(midway.rung)
+    assert [cell.statuses[rung] for rung in rungs] == ["passed"] * reached + ["not-run"] * (
+        len(rungs) - reached
+    )
+    assert cell.facts["status"] == "not-run"
+    assert logs_of(run) >= PARTS or midway.rung in {"resolve", "install"}
+    assert midway.again().passed()
+
+
+def test_sigkill(midway: Midway) -> None:
+    run = midway.running.kill()
+    assert run.code == -9
+    assert logs_of(run) >= PARTS or midway.rung in {"resolve", "install"}
+    assert midway.again().passed()
+
+
+def test_ctrl_c_with_xdist(matrix: Matrix) -> None:
+    """A terminal sends it to all of them, the workers of xdist included."""
+    run = in_the_middle_of_a_cluster("aggregation", matrix, "-n", "2").running.interrupt()
+    assert run.code == 2, run.out
+    assert "modelops matrix" in run.out
+    print(run.out)
+    assert 0
+
+
+def test_an_xdist_worker_that_crashes(matrix: Matrix) -> None:
+    matrix.write(
+        "test_it.py",
+        """
+        import os
+
+        def test_crash(modelops_cell):
+            modelops_cell.require("start")
+            os._exit(3)
+
+        def test_after(modelops_cell):
+            assert modelops_cell.call("lambda: 42") == 42
+        """,
+    )
+    run = matrix.run("-n", "2", "test_it.py")
+    print(run.out)
+    print(run.cell().statuses)
+    print(sorted(run.folder.glob("*/*")))
+    assert 0
+
+
+@pytest.mark.parametrize(
+    "end", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"], ids=["normal end", "SIGKILL"]
+)
+def test_tasks_that_never_end(matrix: Matrix, end: str) -> None:
+    matrix.write(
+        "test_it.py",
+        f"""
+        import os, pytest, signal
+        from pytest_modelops.errors import TimedOut
+
+        def spin():
+            while True:
+                pass
+
+        def hold_the_gil():
+            import ctypes
+            ctypes.PyDLL(None).sleep(1000)
+
+        def start_runner():
+            import subprocess
+            return subprocess.Popen(["sleep", "1000"], start_new_session=True).pid
+
+        def test_it(modelops_cell):
+            runners = modelops_cell.call_each(start_runner).values()
+            for function, worker in (spin, "worker-0"), (hold_the_gil, "worker-1"):
+                with pytest.raises(TimedOut):
+                    modelops_cell.call(function, worker=worker, deadline=1)
+            for pid in runners:
+                os.kill(pid, 0)
+            {end}
+        """,
+    )
+    running = matrix.start("test_it.py")
+    run = running.ended(seconds=60, seconds_to_vanish=20 if end != "pass" else 0)
+    assert run.code == (0 if end == "pass" else -9), run.out
+    assert logs_of(run) >= PARTS

@@ -1,0 +1,471 @@
+"""A user's own tests on the cells: markers, the fixture, and rungs of one's own.
+
+One project has a test for each promise, so that one cluster serves them all; each test here asks what became of one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Once, Project, Ran
+
+CONFTEST = """
+import json
+from pathlib import Path
+
+import pytest
+from pytest_modelops.checks.base import Check
+
+kept = []
+
+@pytest.fixture(scope="session")
+def table(modelops_cell):
+    modelops_cell.call("lambda: __import__('builtins').__dict__.setdefault('table', [])")
+    yield modelops_cell
+    pid = modelops_cell.call("lambda: __import__('os').getpid()", worker="worker-0")
+    Path(__file__).with_name("finalised.txt").write_text(str(pid))
+
+def twice(cell, deadline):
+    assert cell.call("lambda x: 2 * x", 21) == 42
+    return {"answer": 42}
+
+def wrong(cell, deadline):
+    answer = cell.call("lambda x: 2 * x", 21)
+    assert answer == 43, "two times twenty-one"
+
+def pytest_modelops_checks(checks, config):
+    checks.insert(0, Check(name="twice", run=twice, needs=("lambda",), summary="twice is twice"))
+    checks.append(Check(name="wrong", run=wrong, needs=("start",)))
+    checks.append(Check(name="after-wrong", run=twice, needs=("wrong",)))
+    checks.append(Check(name="returns", run=lambda cell, deadline: 42))
+
+def pytest_unconfigure(config):
+    statuses = [client.status for client in kept]
+    if statuses:
+        Path(__file__).with_name("clients.json").write_text(json.dumps(statuses))
+"""
+
+TESTS = """
+import os
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FACTOR = 2
+
+
+def double(x):
+    return times(x)
+
+
+def times(x):
+    return FACTOR * x
+
+
+def pid():
+    return os.getpid()
+
+
+def deep_trouble(n):
+    if n:
+        return deep_trouble(n - 1)
+    raise LookupError("nothing down here")
+
+
+def log(name):
+    import time
+    with open(HERE_TEXT + "/order.txt", "a") as file:
+        file.write(name + "\\n")
+
+
+HERE_TEXT = str(HERE)
+outside = object()
+
+
+def uses_an_object():
+    return outside
+
+
+def closing(n):
+    return lambda x: x + n
+
+
+# Markers
+
+@pytest.mark.modelops_lambda("lambda x: x + 1", 41, expect=42)
+def test_marker_source():
+    pass
+
+
+@pytest.mark.modelops_lambda(lambda x: x + 1, 41, expect=42)
+def test_marker_lambda(modelops_cell):
+    pass
+
+
+@pytest.mark.modelops_lambda(double, 21, expect=42)
+def test_marker_function():
+    pass
+
+
+@pytest.mark.modelops_lambda("lambda folder: __import__('pathlib').Path(folder, f'pid-{__import__(\\"os\\").getpid()}').touch()", HERE_TEXT)
+def test_marker_on_each_worker(modelops_cell):
+    pids = {path.name.removeprefix("pid-") for path in HERE.glob("pid-*")}
+    assert pids == set(map(str, modelops_cell.call_each(pid).values()))
+    assert len(pids) == 2
+
+
+@pytest.mark.modelops_lambda("lambda: 41", expect=42)
+def test_marker_wrong_value():
+    (HERE / "body-ran").touch()
+
+
+@pytest.mark.modelops_lambda(deep_trouble, 2)
+def test_marker_raises():
+    (HERE / "body-ran").touch()
+
+
+@pytest.mark.modelops_lambda("lambda: __import__('time').sleep(1)", deadline=0.2)
+def test_marker_too_late():
+    (HERE / "body-ran").touch()
+
+
+@pytest.mark.modelops_aggregation(params=2, replicates=3)
+def test_marker_aggregation():
+    pass
+
+
+@pytest.mark.modelops_aggregation(params=100, replicates=20, deadline=0.5)
+def test_marker_aggregation_too_late():
+    (HERE / "body-ran").touch()
+
+
+@pytest.mark.modelops_lambda(log, "class")
+class TestOfAClass:
+    @pytest.mark.modelops_lambda(log, "upper")
+    @pytest.mark.modelops_lambda(log, "lower")
+    def test_order(self, modelops_cell):
+        lines = (HERE / "order.txt").read_text().splitlines()
+        assert list(dict.fromkeys(lines)) == ["class", "upper", "lower"]
+        assert lines.count("class") == 2
+
+    def test_without_the_fixture(self):
+        assert (HERE / "order.txt").read_text().splitlines().count("class") == 4
+
+
+# The fixture
+
+def test_call(modelops_cell):
+    assert modelops_cell.call(double, 21) == 42
+    assert modelops_cell.call(lambda x: FACTOR * x, 21) == 42
+    assert modelops_cell.call("lambda x: 2 * x", 21) == 42
+
+
+def test_call_each(modelops_cell):
+    assert modelops_cell.workers == ("worker-0", "worker-1")
+    pids = modelops_cell.call_each(pid)
+    assert list(pids) == ["worker-0", "worker-1"]
+    assert len(set(pids.values()) - {os.getpid()}) == 2
+    for worker in modelops_cell.workers:
+        assert modelops_cell.call(pid, worker=worker) == pids[worker]
+
+
+def test_values(modelops_cell):
+    value = {"a": [None, True, 1, -0.5, 2**80], ("t", 1): {b"bytes", 3 + 4j}, "u": "ü\\ud800"}
+    back = modelops_cell.call("lambda x: x", value)
+    assert back == value
+    assert type(back["a"][1]) is bool
+
+
+def test_logs(modelops_cell):
+    modelops_cell.call("lambda: print('heard on the worker')", worker="worker-1")
+    assert set(modelops_cell.logs) == {"scheduler", "worker-0", "worker-1", "agent"}
+    assert "heard on the worker" in modelops_cell.logs["worker-1"].read_text()
+
+
+def test_client(modelops_cell):
+    from conftest import kept
+    from distributed import Client
+
+    client = modelops_cell.client()
+    kept.append(client)
+    assert isinstance(client, Client)
+    assert client.submit(pow, 2, 5).result(timeout=20) == 32
+    assert len(client.scheduler_info()["workers"]) == 2
+
+
+def test_session_fixture(table):
+    (HERE / "pid.txt").write_text(str(table.call(pid, worker="worker-0")))
+
+
+def test_remote_error(modelops_cell):
+    modelops_cell.call(deep_trouble, 3)
+
+
+def test_unknown_worker(modelops_cell):
+    modelops_cell.call(pid, worker="worker-7")
+
+
+def test_late_call(modelops_cell):
+    modelops_cell.call("lambda: __import__('time').sleep(1)", deadline=0.2)
+
+
+def test_closure(modelops_cell):
+    modelops_cell.call(closing(1), 1)
+
+
+def test_global_object(modelops_cell):
+    modelops_cell.call(uses_an_object)
+
+
+def test_value_there(modelops_cell):
+    modelops_cell.call(double, {"key": [outside]})
+
+
+def test_value_back(modelops_cell):
+    modelops_cell.call("lambda: {'key': object()}")
+
+
+def test_cell_after_all_that(modelops_cell):
+    assert modelops_cell.call(double, 21) == 42
+"""
+
+MODULE = """
+import pytest
+
+pytestmark = [pytest.mark.modelops_lambda("lambda: 41", expect=42), pytest.mark.modelops_cells("py*")]
+
+def test_of_a_module():
+    raise AssertionError("the body ran")
+"""
+
+GREEN = [
+    *("marker_source", "marker_lambda", "marker_function", "marker_on_each_worker", "marker_aggregation"),
+    *("call", "call_each", "values", "logs", "client", "session_fixture", "cell_after_all_that"),
+]
+
+
+@pytest.fixture
+def ran(project: Project, once: Once) -> Ran:
+    def run() -> Ran:
+        project.configure("[tool.modelops.environment]\nenv = { MINE = '1' }\n")
+        project.write("conftest.py", CONFTEST)
+        project.write("test_mine.py", TESTS)
+        project.write("test_module.py", MODULE)
+        rungs = [f"modelops::test_{name}" for name in ("lambda", "twice", "wrong", "after_wrong", "returns")]
+        ran = project.matrix("--modelops-workers=2", *rungs, "test_mine.py", "test_module.py", "-rA")
+        for name in ("finalised.txt", "pid.txt", "clients.json", "body-ran"):
+            path = project.path / name
+            ran.report[name] = path.read_text(encoding="utf-8") if path.exists() else None
+        return ran
+
+    return once(run)
+
+
+def failure(ran: Ran, test: str) -> str:
+    """What pytest prints of a failed test."""
+    _, _, rest = ran.out.partition(f"_ {test}")
+    assert rest, f"{test} did not fail"
+    lines = rest.splitlines()[1:]
+    end = next(number for number, line in enumerate(lines) if line.startswith(("____", "====")))
+    return "\n".join(lines[:end])
+
+
+@pytest.mark.parametrize("name", GREEN)
+def test_green(ran: Ran, name: str) -> None:
+    assert ran.results[f"test_mine.py::test_{name}[{ran.report['cells'][0]['id']}]"] == "PASSED"
+
+
+def test_all_of_it_took_one_cluster_of_which_nothing_is_left(ran: Ran) -> None:
+    assert len(ran.clusters) == 1
+    assert ran.left == []
+
+
+# --- markers ------------------------------------------------------------------------------------------------------
+
+
+def test_markers_of_class_and_function_are_performed_from_the_outside_in(ran: Ran) -> None:
+    cell = ran.report["cells"][0]["id"]
+    assert ran.results[f"test_mine.py::TestOfAClass::test_order[{cell}]"] == "PASSED"
+    assert ran.results[f"test_mine.py::TestOfAClass::test_without_the_fixture[{cell}]"] == "PASSED"
+
+
+def test_a_marker_of_a_module_is_performed(ran: Ran) -> None:
+    text = failure(ran, "test_of_a_module")
+    assert "returned 41, not 42" in text
+    assert "the body ran" not in text
+
+
+def test_what_is_not_as_expected_is_told_for_each_worker(ran: Ran) -> None:
+    text = failure(ran, "test_marker_wrong_value")
+    assert "lambda: 41" in text
+    assert "returned 41, not 42" in text
+    assert "worker-0" in text
+    assert "worker-1" in text
+    assert "pytest_modelops/" not in text
+
+
+def test_what_raises_on_a_worker_is_shown_with_its_own_traceback(ran: Ran) -> None:
+    text = failure(ran, "test_marker_raises")
+    assert "LookupError" in text
+    assert "nothing down here" in text
+    assert text.count("in deep_trouble") >= 3
+
+
+def test_the_deadline_of_a_marker_is_kept(ran: Ran) -> None:
+    assert re.search(r"worker-0.* not finish(ed)? within 0\.2 s", failure(ran, "test_marker_too_late"))
+    text = failure(ran, "test_marker_aggregation_too_late")
+    assert "aggregating 100 × 20 tasks: not complete within 0.5 s" in text
+
+
+def test_a_body_does_not_run_when_its_marker_failed(ran: Ran) -> None:
+    assert ran.report["body-ran"] is None
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"),
+    [
+        ('@pytest.mark.modelops_cells("py3.13-*")', [1]),
+        ('@pytest.mark.modelops_cells("py3.13-*", "py3.12-*")', [0, 1]),
+        ('@pytest.mark.modelops_cells("py3.1[34]-*")\n@pytest.mark.modelops_cells("py3.1[23]-*")', [1]),
+    ],
+    ids=["one", "several", "both"],
+)
+def test_a_test_is_narrowed_to_cells(project: Project, marks: str, expected: list[int]) -> None:
+    cells = project.configure_quick()
+    project.write("test_mine.py", f"import pytest\n{marks}\ndef test_mine(): pass\n")
+    ids = project.collect("test_mine.py").ids
+    assert ids == [f"test_mine.py::test_mine[{cells[number]}]" for number in expected]
+
+
+def test_a_test_that_is_narrowed_to_cells_which_are_not_selected_now_does_not_run(project: Project) -> None:
+    cells = project.configure_quick()
+    project.write("test_mine.py", 'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(): 1 / 0\n')
+    ran = project.matrix(f"--modelops-cell={cells[0]}")
+    assert ran.code == 0
+    assert list(ran.results) == project.rungs_of(cells[0], rungs=project.quick_rungs)
+
+
+def test_a_unittest_class_is_refused_because_it_would_run_once_and_not_for_each_cell(project: Project) -> None:
+    project.write(
+        "test_mine.py",
+        "import pytest, unittest\n\nclass Mine(unittest.TestCase):\n"
+        "    @pytest.mark.modelops_lambda('lambda: 1')\n    def test_mine(self): pass\n",
+    )
+    ran = project.matrix("test_mine.py")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "test_mine.py::Mine::test_mine: pytest runs the tests of a unittest.TestCase once" in ran.err
+
+
+def test_asking_for_the_cell_while_a_test_runs_says_what_to_do(project: Project) -> None:
+    project.write("test_mine.py", "def test_mine(request): request.getfixturevalue('modelops_cell')\n")
+    ran = project.matrix("test_mine.py")
+    assert ran.results == {"test_mine.py::test_mine": "FAILED"}
+    assert "name it among the test's arguments" in failure(ran, "test_mine")
+
+
+# --- the fixture --------------------------------------------------------------------------------------------------
+
+
+def test_a_remote_error_is_shown_with_its_traceback_and_without_ours(ran: Ran) -> None:
+    text = failure(ran, "test_remote_error")
+    assert "modelops_cell.call(deep_trouble, 3)" in text
+    assert "LookupError" in text
+    assert "nothing down here" in text
+    assert text.count("in deep_trouble") >= 4
+    assert "pytest_modelops/live.py" not in text
+
+
+def test_a_worker_that_there_is_not_is_answered_with_those_there_are(ran: Ran) -> None:
+    text = failure(ran, "test_unknown_worker")
+    assert "has no worker 'worker-7'; it has worker-0, worker-1" in text
+
+
+def test_the_deadline_of_a_call_is_kept(ran: Ran) -> None:
+    assert "did not finish within 0.2 s" in failure(ran, "test_late_call")
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("test_closure", ["closes over 'n'", "test_mine.py:"]),
+        ("test_global_object", ["'outside'", "object"]),
+        ("test_value_there", ["argument 1", "key", "object"]),
+        ("test_value_back", ["'key'", "object"]),
+    ],
+)
+def test_what_cannot_travel_is_refused_by_name(ran: Ran, test: str, words: list[str]) -> None:
+    text = failure(ran, test)
+    for word in words:
+        assert word in text
+    assert "pytest_modelops/" not in text
+
+
+def test_a_client_is_closed_with_its_cell(ran: Ran) -> None:
+    assert ran.report["clients.json"] == '["closed"]'
+
+
+def test_a_session_fixture_on_a_cell_is_finalised_before_the_cell_is_stopped(ran: Ran) -> None:
+    assert ran.report["finalised.txt"]
+    assert ran.report["finalised.txt"] == ran.report["pid.txt"]
+
+
+def test_a_client_for_other_versions_is_refused_with_what_differs(building_project: Project) -> None:
+    project = building_project
+    other = "2024.10.0" if project.dask != "2024.10.0" else "2024.8.0"
+    project.write("test_mine.py", "def test_mine(modelops_cell): modelops_cell.client()\n")
+    ran = project.matrix(f"--modelops-dask={other}", "test_mine.py")
+    text = failure(ran, "test_mine")
+    if "no index answered" in text:
+        pytest.skip("this machine has no index")
+    assert f"a client of this pytest cannot speak with cell py{project.patch}-dask{other}: " in text
+    assert f"dask {project.dask} here, {other} in the cell" in text
+    assert f"distributed {project.dask} here, {other} in the cell" in text
+    assert "Use modelops_cell.call, which runs in the cell's own Python" in text
+
+
+# --- rungs of one's own -------------------------------------------------------------------------------------------
+
+
+def test_a_rung_of_the_users_comes_after_what_it_needs(project: Project) -> None:
+    project.write("conftest.py", CONFTEST)
+    names = ["resolve", "install", "start", "lambda", "twice", "versions", "aggregation", "wrong", "after_wrong", "returns"]
+    assert project.collect().ids == [f"modelops::test_{name}[{project.cell}]" for name in names]
+
+
+def test_a_rung_of_the_users_passes_and_its_figures_are_reported(ran: Ran) -> None:
+    (check,) = (check for check in ran.report["cells"][0]["checks"] if check["name"] == "twice")
+    assert check["status"] == "passed"
+    assert check["data"] == {"answer": 42}
+
+
+def test_an_assertion_makes_a_rung_red_and_is_explained(ran: Ran) -> None:
+    text = failure(ran, "test_wrong")
+    assert "two times twenty-one" in text
+    assert "assert 42 == 43" in text
+    assert "reproduce: pytest --modelops-matrix" in text
+
+
+def test_a_rung_of_the_users_blocks_those_that_need_it(ran: Ran) -> None:
+    assert ran.checks(ran.report["cells"][0]["id"])["after-wrong"] == "blocked"
+
+
+def test_a_rung_that_returns_no_figures_is_red_and_says_so(ran: Ran) -> None:
+    assert "the rung returned 42; it may return a dict of figures" in failure(ran, "test_returns")
+
+
+def test_a_rung_has_a_deadline_that_can_be_set(project: Project) -> None:
+    project.configure("[tool.modelops.deadlines]\nmine = 7\n")
+    project.write(
+        "conftest.py",
+        "from pytest_modelops.checks.base import Check\n\n"
+        "def mine(cell, deadline):\n    return {'seconds': deadline.seconds}\n\n"
+        "def pytest_modelops_checks(checks):\n    checks.append(Check(name='mine', run=mine))\n",
+    )
+    for arguments, seconds in ([], 7.0), (["--modelops-deadline=mine=8"], 8.0):
+        ran = project.matrix("modelops::test_mine", *arguments)
+        assert ran.report["cells"][0]["checks"][-1]["data"] == {"seconds": seconds}
