@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-
 if TYPE_CHECKING:
     from pytest_modelops.checks.base import Check
     from pytest_modelops.live import LiveCell

@@ -147,7 +147,9 @@ class LiveCell:
         self, function: Callable[..., Any] | str, *args: Any, deadline: float | None = None
     ) -> dict[str, Any]:
         """Run a function on every worker, all at once; returns what it returned by worker name. See `call`."""
-        return {str(name): value for name, value in self._call(function, args, self.workers, deadline).items()}
+        return {
+            str(name): value for name, value in self._call(function, args, self.workers, deadline).items()
+        }
 
     @_without_our_frames
     def client(self) -> Client:

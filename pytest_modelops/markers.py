@@ -55,7 +55,8 @@ def narrow(cell_ids: Sequence[str], marks: Iterable[pytest.Mark]) -> list[str]:
         globs = [glob for glob in mark.args if isinstance(glob, str)]
         if not globs or len(globs) < len(mark.args) or mark.kwargs:
             raise WrongInput(
-                f"wrong arguments {_shown(mark)}; use modelops_cells(*globs) with patterns of cell ids, such as 'py3.13-*'"
+                f"wrong arguments {_shown(mark)}; use modelops_cells(*globs) with patterns of cell ids, "
+                "such as 'py3.13-*'"
             )
         left = [cell_id for cell_id in left if any(fnmatchcase(cell_id, glob) for glob in globs)]
     return left

@@ -37,6 +37,7 @@ class Reporting:
         self._started = datetime.datetime.now().astimezone()
         self._clock = time.monotonic()
         self._cells: dict[str, CellReport] = {}
+        self._crashed: dict[str, list[CheckResult]] = {}
         self._selected: set[str] = set()
         self._finished: RunReport | None = None
         self._unwritten: dict[Path, OSError] = {}
@@ -58,12 +59,29 @@ class Reporting:
         """Take in what a test's report says of its cell."""
         plain: Mapping[str, Any] | None = getattr(report, "modelops_cell", None)
         if plain is None:
+            if report.failed and report.when not in {"setup", "call", "teardown"}:
+                self._take_in_crash(report)
             return
         told = CellReport.from_json(plain)
         before = self._cells.get(told.id)
         if before is not None:  # after a crash of an xdist worker, another one goes on
             told = dataclasses.replace(told, checks=merge_checks(before.checks, told.checks))
         self._cells[told.id] = told
+
+    def _take_in_crash(self, report: pytest.TestReport) -> None:
+        """An xdist worker crashed in a test, so that the cell's own word of it is missing."""
+        cell_id = self.run.cell_of(report.nodeid)
+        if cell_id is None:
+            return
+        rungs = {f"{NAME}::{test_name(check.name)}": check.name for check in self.run.checks}
+        name = short_id(report.nodeid, cell_id)
+        result = CheckResult(
+            name=rungs.get(name, name),
+            status=Status.FAILED,
+            message=str(report.longrepr),
+            reproduce=self.run.reproduce_test(report.nodeid),
+        )
+        self._crashed.setdefault(cell_id, []).append(result)
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport
@@ -139,7 +157,8 @@ class Reporting:
                 role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role
             },
         )
-        by_name = {check.name: check for check in found.checks}
+        # A crash has the last word: what the test's rung came to in another worker does not undo it.
+        by_name = {check.name: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
         rungs = {check.name: self._not_run(check.name, cell_id) for check in self.run.checks}
         tests = [nodeid for nodeid in sorted(self._selected) if self.run.cell_of(nodeid) == cell_id]
         reached = by_name.keys() | {f"{NAME}::{test_name(check.name)}" for check in self.run.checks}
@@ -179,5 +198,17 @@ class Distributing:
         class OneWorkerForACell(LoadGroupScheduling):  # type: ignore[misc] # xdist has no types
             def _split_scope(self, nodeid: str) -> str:
                 return run.cell_of(nodeid) or super()._split_scope(nodeid)
+
+            def remove_node(self, node: Any) -> str | None:
+                # A worker crashed in the first of its tests that is not done. xdist would hand that one on too, and
+                # so have one worker after the other crash in it, until it gives up on all the others.
+                for unit in self.assigned_work[node].values():
+                    for nodeid, done in unit.items():
+                        if not done:
+                            unit[nodeid] = True
+                            super().remove_node(node)
+                            return str(nodeid)
+                rest: str | None = super().remove_node(node)
+                return rest
 
         return OneWorkerForACell(config, log)

@@ -207,9 +207,9 @@ class Running:
         return answer
 
     def interrupt(self) -> Run:
-        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended."""
+        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended, for which it has 40 s."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.ended()
+        return self.ended(seconds=40)
 
     def kill(self) -> Run:
         """SIGKILL to pytest alone. Returns when everything is gone, for which it has 20 s."""

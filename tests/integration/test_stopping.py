@@ -115,11 +115,16 @@ class Midway:
     again: Callable[[], Run]
 
 
+SILENT_AT = {
+    "plan": "/simple/dask/",
+    "resolve": "/simple/helper/",
+    "install": "/files/helper-2024.10.0-py3-none-any.whl",
+}
+
+
 def in_the_middle_of_environments(rung: str, matrix: Matrix, index: Index) -> Midway:
     matrix.configure(f'[tool.modelops.matrix]\npython = ["{HERE}"]\ndask = ["2024.10.0"]')
-    index.silent_at = {"resolve": "/simple/helper/", "install": "/files/helper-2024.10.0-py3-none-any.whl"}[
-        rung
-    ]
+    index.silent_at = SILENT_AT[rung]
     running = matrix.start(env=index.variables)
     running.until(index.reached.is_set, f"uv asked for {index.silent_at}")
 
@@ -180,16 +185,17 @@ def in_the_middle_of_a_cluster(rung: str, matrix: Matrix, *arguments: str) -> Mi
 @pytest.fixture(params=["resolve", "install", "start", "aggregation"])
 def midway(request: pytest.FixtureRequest, matrix: Matrix) -> Midway:
     rung: str = request.param
-    if rung in {"resolve", "install"}:
+    if rung in SILENT_AT:
         return in_the_middle_of_environments(rung, matrix, request.getfixturevalue("index"))
     return in_the_middle_of_a_cluster(rung, matrix)
 
 
-def logs_of(run: Run) -> set[str]:
-    return {path.stem for path in run.folder.glob("*/logs/*.log")}
-
-
 PARTS = {"scheduler", "worker-0", "worker-1", "agent"}
+
+
+def assert_logs_stay(run: Run, rung: str) -> None:
+    there = {path.stem for path in run.folder.glob("*/logs/*.log")}
+    assert there >= (set() if rung in SILENT_AT else PARTS), there
 
 
 def test_ctrl_c(midway: Midway) -> None:
@@ -198,20 +204,26 @@ def test_ctrl_c(midway: Midway) -> None:
     assert "modelops matrix" in run.out
     cell = run.cell()
     rungs = list(cell.statuses)
-    reached = rungs.index(midway.rung)
-    assert [cell.statuses[rung] for rung in rungs] == ["passed"] * reached + ["not-run"] * (
-        len(rungs) - reached
-    )
+    passed = rungs.index(midway.rung)
+    assert list(cell.statuses.values()) == ["passed"] * passed + ["not-run"] * (len(rungs) - passed)
     assert cell.facts["status"] == "not-run"
-    assert logs_of(run) >= PARTS or midway.rung in {"resolve", "install"}
-    assert midway.again().passed()
+    assert_logs_stay(run, midway.rung)
+    midway.again().passed()
 
 
 def test_sigkill(midway: Midway) -> None:
     run = midway.running.kill()
     assert run.code == -9
-    assert logs_of(run) >= PARTS or midway.rung in {"resolve", "install"}
-    assert midway.again().passed()
+    assert_logs_stay(run, midway.rung)
+    midway.again().passed()
+
+
+@pytest.mark.parametrize(("end", "code"), [("interrupt", 2), ("kill", -9)])
+def test_before_anything_is_planned(matrix: Matrix, index: Index, end: str, code: int) -> None:
+    midway = in_the_middle_of_environments("plan", matrix, index)
+    run: Run = getattr(midway.running, end)()
+    assert run.code == code, run.out
+    midway.again().passed()
 
 
 def test_ctrl_c_with_xdist(matrix: Matrix) -> None:
@@ -219,8 +231,8 @@ def test_ctrl_c_with_xdist(matrix: Matrix) -> None:
     run = in_the_middle_of_a_cluster("aggregation", matrix, "-n", "2").running.interrupt()
     assert run.code == 2, run.out
     assert "modelops matrix" in run.out
-    print(run.out)
-    assert 0
+    assert list(run.cell().statuses.values()) == ["passed"] * 5 + ["not-run"]
+    assert_logs_stay(run, "aggregation")
 
 
 def test_an_xdist_worker_that_crashes(matrix: Matrix) -> None:
@@ -238,10 +250,15 @@ def test_an_xdist_worker_that_crashes(matrix: Matrix) -> None:
         """,
     )
     run = matrix.run("-n", "2", "test_it.py")
-    print(run.out)
-    print(run.cell().statuses)
-    print(sorted(run.folder.glob("*/*")))
-    assert 0
+    assert run.code == 1, run.out
+    assert run.out.count("node down") == 1, "a test that crashes is not tried again and again"
+    cell = run.cell()
+    assert (cell.facts["status"], cell.facts["first_broken"]) == ("failed", "test_it.py::test_crash")
+    cell.checks["test_it.py::test_crash"].says(
+        "worker 'gw", "' crashed while running 'test_it.py::test_crash["
+    )
+    assert cell.checks["test_it.py::test_after"].status == "passed"
+    assert_logs_stay(run, "start")
 
 
 @pytest.mark.parametrize(
@@ -279,4 +296,4 @@ def test_tasks_that_never_end(matrix: Matrix, end: str) -> None:
     running = matrix.start("test_it.py")
     run = running.ended(seconds=60, seconds_to_vanish=20 if end != "pass" else 0)
     assert run.code == (0 if end == "pass" else -9), run.out
-    assert logs_of(run) >= PARTS
+    assert_logs_stay(run, "start")

@@ -152,7 +152,12 @@ class Project:
         (plugins / "modelops_spy.py").write_text(SPY, encoding="utf-8")
         (plugins / "modelops_witness.py").write_text(WITNESS, encoding="utf-8")
         self._started, self._witnessed = plugins / "started", plugins / "witnessed"
-        self.environ(PYTEST_MODELOPS_CACHE=str(cache), PYTHONPATH=str(plugins), STARTED=str(self._started), WITNESSED=str(self._witnessed))
+        self.environ(
+            PYTEST_MODELOPS_CACHE=str(cache),
+            PYTHONPATH=str(plugins),
+            STARTED=str(self._started),
+            WITNESSED=str(self._witnessed),
+        )
         self.path = pytester.path
         self.cache = cache
         self.patch = PATCH
@@ -230,7 +235,9 @@ class Project:
 
     def matrix(self, *arguments: str, order: str = "no:randomly") -> Ran:
         """Run the matrix, verbosely and with a report."""
-        return self.run("--modelops-matrix", "-v", f"--modelops-report={self.path / _REPORT}", *arguments, order=order)
+        return self.run(
+            "--modelops-matrix", "-v", f"--modelops-report={self.path / _REPORT}", *arguments, order=order
+        )
 
     def collect(self, *arguments: str) -> Ran:
         """Collect for the matrix, run nothing."""

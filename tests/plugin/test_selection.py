@@ -154,7 +154,7 @@ def test_functions_of_a_test_module_travel_however_it_was_imported(project: Proj
             ["lambda[0]", "aggregation[0]", "lambda[1]", "aggregation[1]"],
         ),
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_expressions_ids_and_deselection_choose_rungs(
     project: Project, arguments: list[str], expected: list[str]
@@ -223,13 +223,14 @@ def failed(project: Project) -> tuple[str, str, str]:
     project.end(**{f"second[{cells[1]}]": "failed"})
     ran = project.matrix()
     assert ran.code == 1
-    assert [test for test, word in ran.results.items() if word == "FAILED"] == of("modelops::test_second", cells[1])
+    assert [test for test, word in ran.results.items() if word == "FAILED"] == of(
+        "modelops::test_second", cells[1]
+    )
     return cells
 
 
 def test_lf_runs_what_failed(project: Project, failed: tuple[str, str, str]) -> None:
     assert list(project.matrix("--lf").results) == of("modelops::test_second", failed[1])
-    project.enter("tests") if (project.path / "tests").is_dir() else None
     project.end()
     ran = project.matrix("--lf")
     assert ran.results == {f"modelops::test_second[{failed[1]}]": "PASSED"}
@@ -263,7 +264,12 @@ def test_x_stops_and_what_did_not_run_is_told(project: Project) -> None:
     assert ran.code == 1
     assert list(ran.results)[-1] == f"modelops::test_second[{cells[1]}]"
     assert [cell["status"] for cell in ran.report["cells"]] == ["passed", "failed", "not-run"]
-    assert ran.checks(cells[1]) == {"first": "passed", "second": "failed", "third": "not-run", "other": "not-run"}
+    assert ran.checks(cells[1]) == {
+        "first": "passed",
+        "second": "failed",
+        "third": "not-run",
+        "other": "not-run",
+    }
     assert f"not run, the run ended before it came to this: {cells[2]}" in ran.out
 
 
@@ -287,7 +293,9 @@ def test_in_random_order_cells_stay_together(project: Project, seed: str) -> Non
 def test_in_random_order_each_cluster_starts_once(project: Project) -> None:
     pytest.importorskip("pytest_randomly")
     cells = project.configure_two()
-    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n")
+    project.write(
+        "test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n"
+    )
     ran = project.matrix("--randomly-seed=3", order="randomly")
     assert ran.code == 0
     assert set(ran.results) == {*project.rungs_of(*cells), *of("test_mine.py::test_mine", *cells)}
@@ -362,19 +370,23 @@ def test_with_xdist_the_report_is_complete(
     assert ran.code == 1
 
 
-# --- other plugins -----------------------------------------------------------------------------------------------------
+# --- other plugins ---------------------------------------------------------------------------------------------------
 
 
 def test_junit_xml_holds_the_ladder_and_what_became_of_it(project: Project) -> None:
     cells = project.configure_quick()
     project.end(**{f"second[{cells[1]}]": "failed", f"other[{cells[2]}]": "timed-out"})
     project.matrix("--junitxml=junit.xml")
-    suite = ElementTree.parse(project.path / "junit.xml").getroot()[0]  # noqa: S314 - our own file
+    suite = ElementTree.parse(project.path / "junit.xml").getroot()[0]
     cases = {f"{case.get('classname')}::{case.get('name')}": case for case in suite}
     assert list(cases) == project.rungs_of(*cells, rungs=project.quick_rungs)
     assert suite.get("failures") == "2"
     assert suite.get("skipped") == "1"
-    ends = {test: [(end.tag, end.get("message") or "") for end in case] for test, case in cases.items() if len(case)}
+    ends = {
+        test: [(end.tag, end.get("message") or "") for end in case]
+        for test, case in cases.items()
+        if len(case)
+    }
     assert list(ends) == [
         f"modelops::test_second[{cells[1]}]",
         f"modelops::test_third[{cells[1]}]",
