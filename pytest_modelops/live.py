@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
-import traceback
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import AggregationSettings, Check
-from pytest_modelops.checks.lambdas import end_of, in_words, run_on_each
+from pytest_modelops.checks.calls import call_on
+from pytest_modelops.checks.lambdas import run_on_each
+from pytest_modelops.checks.outcome import outcome_of
 from pytest_modelops.cluster import Cluster, ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Backend, Environment, Lock, Progress, Stage
@@ -22,12 +22,8 @@ from pytest_modelops.errors import (
     CellBroken,
     CheckFailed,
     ModelopsError,
-    NothingToDo,
-    RemoteError,
     TimedOut,
-    Unavailable,
 )
-from pytest_modelops.incell import plain
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.results import CellReport, CheckResult, Status
 from pytest_modelops.shipping import Shipped, pack, ship
@@ -308,7 +304,8 @@ class LiveCell:
             self._began = time.monotonic()
         began = time.monotonic()
         try:
-            status, message, data = self._run(check, Deadline(self._seconds_for(check.name)))
+            deadline = Deadline(self._seconds_for(check.name))
+            status, message, data = outcome_of(lambda: self._with_stacks(lambda: check.run(self, deadline)))
         except CellBroken as broken:  # it used what it does not say that it needs
             return self._blocked(check, broken.root)
         finally:
@@ -325,26 +322,6 @@ class LiveCell:
     def _blocked(self, check: Check, root: str) -> CheckResult:
         text = f"blocked by {root}: {self._results[root].message.partition(chr(10))[0]}"
         return CheckResult(name=check.name, status=Status.BLOCKED, message=text, blocked_by=root)
-
-    def _run(self, check: Check, deadline: Deadline) -> tuple[Status, str, Mapping[str, Any]]:
-        try:
-            data = _figures(self._with_stacks(lambda: check.run(self, deadline)))
-        except CellBroken:
-            raise
-        except NothingToDo as reason:
-            return Status.SKIPPED, str(reason), {}
-        except TimedOut as error:
-            return Status.TIMED_OUT, str(error), {}
-        except Unavailable as error:
-            return Status.UNAVAILABLE, str(error), {}
-        except RemoteError as error:
-            return Status.FAILED, "\n".join([str(error), *end_of(error.traceback)]), {}
-        except (ModelopsError, AssertionError) as error:
-            return Status.FAILED, str(error) or type(error).__name__, {}
-        except Exception as error:  # noqa: BLE001 - a bug in a rung, ours or a user's, ends that rung and not the matrix
-            text = f"the rung itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
-            return Status.FAILED, text, {}
-        return Status.PASSED, "", data
 
     def _with_stacks(self, run: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
         """Perform something; when it times out, add where each process stands."""
@@ -365,34 +342,14 @@ class LiveCell:
         """By worker name, `None` for any worker: what the function returned."""
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
-        cluster = self.cluster  # before the deadline begins: it may have to be started
-        names = [name for name in workers if name is not None]
-        if unknown := set(names).difference(self.workers):
-            raise CheckFailed(
-                f"cell {self.id} has no worker {unknown.pop()!r}; it has {', '.join(self.workers)}"
-            )
-        deadline = Deadline(seconds or self._seconds_for("lambda"))
-        addresses = cluster.await_workers(deadline, names) if names else {}
-        outcomes: Mapping[str, Mapping[str, Any]] = cluster.agent.call(
-            "call_each",
-            module={"source": shipped.source, "name": shipped.name},
-            args=[pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)],
-            workers=[name and addresses[name] for name in workers],
-            seconds=deadline.remaining,
-            deadline=deadline,
+        return call_on(
+            self.cluster,
+            shipped,
+            [pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)],
+            workers,
+            Deadline(seconds or self._seconds_for("lambda")),
+            where=f"{shipped.label} in cell {self.id}",
         )
-        values = {}
-        for name in workers:
-            outcome = outcomes[str(name and addresses[name])]
-            where = f"{shipped.label} in cell {self.id}" + (f" on {name}" if name else "")
-            if "pending" in outcome:
-                raise TimedOut(
-                    f"{where} did not finish within {deadline.seconds:g} s; it is {outcome['pending']}"
-                )
-            if "value" not in outcome:
-                raise RemoteError(f"{where}: {in_words(cluster, name, outcome)}")
-            values[name] = plain.unpack(outcome["value"])
-        return values
 
     def _seconds_for(self, rung: str) -> float:
         return self._deadlines.get(rung, self._checks[rung].seconds)
@@ -410,21 +367,6 @@ class LiveCell:
             finally:
                 self.progress("")
         return stage.close() if stage is not None else ()
-
-
-def _figures(returned: object) -> dict[str, Any]:
-    """What a rung returned, as the plain data that a report can hold."""
-    if returned is None:
-        return {}
-    try:
-        figures: object = json.loads(json.dumps(returned))
-    except (TypeError, ValueError):
-        figures = None
-    if not isinstance(figures, dict):
-        raise CheckFailed(
-            f"the rung returned {returned!r}; it may return a dict of figures as JSON has them, or None"
-        )
-    return figures
 
 
 def _installed(name: str) -> str | None:

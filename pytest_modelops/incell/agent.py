@@ -194,7 +194,11 @@ class Agent:
                 with contextlib.suppress(TimeoutError):  # the scheduler may be busy; it has until the end
                     present = self.workers(max(0.0, end - time.monotonic()))
                     gone.update(
-                        {n: a for n, a in pinned.items() if a not in present and futures[n].status == "pending"}
+                        {
+                            n: a
+                            for n, a in pinned.items()
+                            if a not in present and futures[n].status == "pending"
+                        }
                     )
                 look_around = time.monotonic() + _LOOK_AROUND_SECONDS
             time.sleep(_POLL_SECONDS)

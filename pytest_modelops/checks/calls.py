@@ -1,0 +1,64 @@
+"""Calling a function on workers, for tests of the user's: values come back, and whatever went wrong is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_modelops.checks.lambdas import in_words
+from pytest_modelops.cluster import Cluster
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import CheckFailed, RemoteError, TimedOut
+from pytest_modelops.shipping import Shipped, unpack
+
+
+def call_on(
+    cluster: Cluster,
+    function: Shipped,
+    args: Sequence[Any],
+    workers: Sequence[str | None],
+    deadline: Deadline,
+    *,
+    where: str,
+) -> dict[str | None, Any]:
+    """Call a function on each of these workers, all at once.
+
+    Args:
+        args: packed, see `shipping.pack`.
+        workers: names; `None` for any worker.
+        where: what is called and in which cell, for messages.
+
+    Returns:
+        What it returned, by worker name.
+
+    Raises:
+        CheckFailed: there is no such worker.
+        RemoteError: it raised there, or its worker died.
+        TimedOut: it did not finish, or the worker did not come back.
+    """
+    __tracebackhide__ = True
+    names = [name for name in workers if name is not None]
+    known = [worker.name for worker in cluster.workers]
+    if unknown := set(names).difference(known):
+        raise CheckFailed(f"{where}: it has no worker {unknown.pop()!r}; it has {', '.join(known)}")
+    addresses = cluster.await_workers(deadline, names) if names else {}
+    outcomes: Mapping[str, Mapping[str, Any]] = cluster.agent.call(
+        "call_each",
+        module={"source": function.source, "name": function.name},
+        args=list(args),
+        workers=[name and addresses[name] for name in workers],
+        seconds=deadline.remaining,
+        deadline=deadline,
+    )
+    values = {}
+    for name in workers:
+        outcome = outcomes[str(name and addresses[name])]
+        place = f"{where} on {name}" if name else where
+        if "pending" in outcome:
+            raise TimedOut(
+                f"{place} did not finish within {deadline.seconds:g} s; it is {outcome['pending']}"
+            )
+        if "value" not in outcome:
+            raise RemoteError(f"{place}: {in_words(cluster, name, outcome)}")
+        values[name] = unpack(outcome["value"])
+    return values

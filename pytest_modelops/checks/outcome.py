@@ -1,0 +1,61 @@
+"""From what a check returned or raised to how it ended."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_modelops.checks.lambdas import end_of
+from pytest_modelops.errors import (
+    CellBroken,
+    CheckFailed,
+    ModelopsError,
+    NothingToDo,
+    RemoteError,
+    TimedOut,
+    Unavailable,
+)
+from pytest_modelops.results import Status
+
+
+def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, Any]]:
+    """Perform a check: its status, its message for people (empty when it passed) and its figures.
+
+    Raises:
+        CellBroken: it used something of the cell that is broken already.
+    """
+    try:
+        figures = _figures(run())
+    except CellBroken:
+        raise
+    except NothingToDo as reason:
+        return Status.SKIPPED, str(reason), {}
+    except TimedOut as error:
+        return Status.TIMED_OUT, str(error), {}
+    except Unavailable as error:
+        return Status.UNAVAILABLE, str(error), {}
+    except RemoteError as error:
+        return Status.FAILED, "\n".join([str(error), *end_of(error.traceback)]), {}
+    except (ModelopsError, AssertionError) as error:
+        return Status.FAILED, str(error) or type(error).__name__, {}
+    except Exception as error:  # noqa: BLE001 - a bug in a rung, ours or a user's, ends that rung and not the matrix
+        text = f"the rung itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return Status.FAILED, text, {}
+    return Status.PASSED, "", figures
+
+
+def _figures(returned: object) -> dict[str, Any]:
+    """What a rung returned, as the plain data that a report can hold."""
+    if returned is None:
+        return {}
+    try:
+        figures: object = json.loads(json.dumps(returned))
+    except (TypeError, ValueError):
+        figures = None
+    if not isinstance(figures, dict):
+        raise CheckFailed(
+            f"the rung returned {returned!r}; it may return a dict of figures as JSON has them, or None"
+        )
+    return figures
