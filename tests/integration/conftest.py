@@ -206,10 +206,19 @@ class Running:
         assert answer, f"{awaited}: not within {seconds} s\n{self.out}"
         return answer
 
-    def interrupt(self) -> Run:
-        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended, for which it has 40 s."""
+    def interrupt(self, *, again_when: Callable[[], bool] | None = None) -> Run:
+        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended, for which it has 40 s.
+
+        Args:
+            again_when: press it once more when this holds.
+        """
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.ended(seconds=40)
+        if again_when is None:
+            return self.ended(seconds=40)
+        poll(again_when, seconds=40)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
+        return self.ended(seconds=40, seconds_to_vanish=20)
 
     def kill(self) -> Run:
         """SIGKILL to pytest alone. Returns when everything is gone, for which it has 20 s."""
@@ -221,12 +230,11 @@ class Running:
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
             pytest.fail(f"it did not end within {seconds} s; it printed:\n{self.out}")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        poll(lambda: not self._left(), seconds=seconds_to_vanish)
-        left = "\n".join(self._left())
+        poll(lambda: not self.left(), seconds=seconds_to_vanish)
+        left = "\n".join(self.left())
         assert not left, f"left behind:\n{left}\n\n{self.out}"
         report = self._project / "report.json"
         return Run(
@@ -236,7 +244,8 @@ class Running:
             folder=self.folder,
         )
 
-    def _left(self) -> list[str]:
+    def left(self) -> list[str]:
+        """What there is of it at this moment: processes, and folders that shall not stay."""
         scratch = [
             f"folder {path}" for path in (*self.folder.glob("*/scratch"), *self.folder.glob("commands-*"))
         ]

@@ -176,8 +176,8 @@ def in_the_middle_of_a_cluster(rung: str, matrix: Matrix, *arguments: str) -> Mi
     running.until(there.exists, f"it was in the middle of {rung}")
 
     def again() -> Run:
-        matrix.configure("[tool.modelops.aggregation]\nparams = 2\nreplicates = 2")
-        return matrix.run("-k", "start or aggregation")
+        matrix.configure("[tool.modelops]\nworkers = 1")
+        return matrix.run("-k", "lambda")
 
     return Midway(rung, running, again)
 
@@ -224,6 +224,16 @@ def test_before_anything_is_planned(matrix: Matrix, index: Index, end: str, code
     run: Run = getattr(midway.running, end)()
     assert run.code == code, run.out
     midway.again().passed()
+
+
+def test_ctrl_c_twice(matrix: Matrix) -> None:
+    """By somebody who does not want to wait until the cell has stopped."""
+    running = in_the_middle_of_a_cluster("aggregation", matrix).running
+    run = running.interrupt(
+        again_when=lambda: not any("modelops_incell.agent" in line for line in running.left())
+    )
+    assert run.code != 0
+    assert_logs_stay(run, "aggregation")
 
 
 def test_ctrl_c_with_xdist(matrix: Matrix) -> None:

@@ -214,9 +214,9 @@ class Project:
         report = self.path / _REPORT
         report.unlink(missing_ok=True)
         self._witnessed.write_text("", encoding="utf-8")
-        result = self._pytester.runpytest_subprocess(
-            "-p", "modelops_witness", "-p", order, *arguments, timeout=_SECONDS
-        )
+        plugins = ["modelops_witness", "no:hypothesispytest", order]
+        plugin_arguments = [word for plugin in plugins for word in ("-p", plugin)]
+        result = self._pytester.runpytest_subprocess(*plugin_arguments, *arguments, timeout=_SECONDS)
         witnessed = [json.loads(line) for line in self._witnessed.read_text(encoding="utf-8").splitlines()]
         return Ran(
             code=int(result.ret),
@@ -264,6 +264,8 @@ def _nothing_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
+    # Hundreds of runs would each compile the plugin anew; and as slow to start is hypothesis, see `Project.run`.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
 

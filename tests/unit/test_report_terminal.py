@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_modelops.report.terminal import Line, Segment, Style, columns, matrix, text
+from pytest_modelops.report.paper import Line, Segment, Style, columns, text
+from pytest_modelops.report.terminal import matrix
 from pytest_modelops.results import CellReport, CheckResult, LeftOut, RunReport, Status
 
 LADDER = ("resolve", "install", "start", "versions", "lambda", "aggregation")

@@ -1,0 +1,198 @@
+"""Paper to draw reports on: styled segments, lines of them, and what it takes to fit words and columns into a width.
+
+It is for whoever draws for a terminal or a CI log. It must not know what is drawn: no results, cells or statuses;
+nor who prints it: no pytest, and of a terminal only how wide it is and whether it shows Unicode.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+
+class Style(enum.Enum):
+    """What a segment is, for whoever colours it."""
+
+    PLAIN = ""
+    GOOD = "green"
+    BAD = "red"
+    WARN = "yellow"
+    DIM = "light"
+
+    @property
+    def markup(self) -> dict[str, bool]:
+        """Keyword arguments for `write()` of pytest's terminal writer."""
+        return {self.value: True} if self.value else {}
+
+
+class Segment(NamedTuple):
+    """A piece of a line, without line breaks."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Line = tuple[Segment, ...]
+"""One line of output, without trailing spaces."""
+
+INDENT = 2
+"""Spaces before a line that continues the one above."""
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_ASCII = str.maketrans(
+    {
+        "…": "...",
+        "–": "-",
+        "—": "-",
+        "×": "x",
+        "→": "->",
+        "≥": ">=",
+        "≤": "<=",
+        **dict.fromkeys("‘’‚", "'"),
+        **dict.fromkeys("“”„", '"'),
+    }
+)
+
+
+class Paper(NamedTuple):
+    """What a drawing has to fit: how many columns there are, and whether they can show more than ASCII."""
+
+    width: int
+    unicode: bool
+
+    @property
+    def ellipsis(self) -> str:
+        """What stands for the rest of a text that was cut."""
+        return "…" if self.unicode else "..."
+
+    def clean(self, raw: str) -> str:
+        """Text that cannot disturb a terminal: no escapes, no control characters, single spaces."""
+        shown = _ESCAPES.sub("", raw)
+        shown = "".join(" " if unicodedata.category(char).startswith("C") else char for char in shown)
+        if not self.unicode:
+            shown = shown.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+        return " ".join(shown.split())
+
+    def first_line(self, message: str) -> str:
+        """The first line with something in it, clean."""
+        return self.clean(next((line for line in message.splitlines() if line.strip()), ""))
+
+    def cut(self, shown: str, room: int) -> str:
+        """The beginning of a text that is too wide."""
+        if columns(shown) <= room:
+            return shown
+        return next(_pieces(shown, room - columns(self.ellipsis))) + self.ellipsis
+
+    def words(self, shown: str, style: Style = Style.PLAIN) -> list[Segment]:
+        """The words of a text, none wider than a line."""
+        room = self.width - INDENT
+        return [Segment(piece, style) for word in shown.split() for piece in _pieces(word, room)]
+
+    def flow(
+        self, words: Iterable[Segment], *, indent: int = INDENT, start: int = 0, rows: int | None = None
+    ) -> list[Line]:
+        """Fill lines with words, which stay whole, and end with an ellipsis what takes more than `rows`."""
+        filled: list[list[Segment]] = [[]]
+        used = start
+        for word in words:
+            wide = columns(word.text) + bool(filled[-1])
+            if filled[-1] and used + wide > self.width:
+                filled.append([])
+                used, wide = indent, columns(word.text)
+            filled[-1].append(word)
+            used += wide
+        if rows is not None and len(filled) > rows:
+            del filled[rows:]
+            last = filled[-1]
+            style, room = last[-1].style, self.width - indent - columns(self.ellipsis)
+            while sum(columns(word.text) + 1 for word in last) > room:
+                last.pop()
+            last.append(Segment(self.ellipsis, style))
+        lines = []
+        for row, segments in enumerate(filled):
+            runs = itertools.groupby(segments, key=lambda word: word.style)
+            spaced = (Segment("".join(f"{word.text} " for word in run), style) for style, run in runs)
+            lines.append(trimmed([Segment(" " * (indent if row else start)), *spaced]))
+        return lines
+
+
+def text(lines: Iterable[Line]) -> str:
+    """The lines without their styles, each ended by a newline."""
+    return "".join("".join(segment.text for segment in line) + "\n" for line in lines)
+
+
+def columns(shown: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(
+        0 if unicodedata.category(char) in {"Mn", "Me"} else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in shown
+    )
+
+
+def widest(segments: Iterable[Segment]) -> int:
+    """How many columns the widest of them takes."""
+    return max((columns(segment.text) for segment in segments), default=0)
+
+
+def padded(column: Sequence[Segment], extra: int = 0) -> list[Segment]:
+    """A column whose segments are all as wide as the widest, and `extra`."""
+    wide = widest(column) + extra
+    return [Segment(part.text + " " * (wide - columns(part.text)), part.style) for part in column]
+
+
+def trimmed(segments: Iterable[Segment]) -> Line:
+    """A line without empty segments and trailing spaces."""
+    line = [segment for segment in segments if segment.text]
+    while line and not line[-1].text.rstrip():
+        line.pop()
+    if line:
+        line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+    return tuple(line)
+
+
+def joined(segments: Sequence[Segment], last: str = "") -> list[Segment]:
+    """Commas after all but the last."""
+    ends = [","] * (len(segments) - 1) + [last]
+    return [Segment(segment.text + end, segment.style) for segment, end in zip(segments, ends, strict=False)]
+
+
+def apart(parts: Iterable[Sequence[Line]]) -> list[Line]:
+    """The parts that have lines, with an empty line between them."""
+    return [line for part in parts if part for line in ((), *part)][1:]
+
+
+def blocks(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
+    """Cut a row of columns into as few blocks as fit, and those into equal widths as far as it goes."""
+    fewest = _filled(widths, gap, room)
+    for less in range(max(widths.values()), room):
+        if len(even := _filled(widths, gap, less)) == len(fewest):
+            return even
+    return fewest
+
+
+def _filled(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
+    """Fill blocks from the left."""
+    filled: list[list[str]] = []
+    used = 0
+    for name, wide in widths.items():
+        if not filled or used + gap + wide > room:
+            filled.append([])
+            used = -gap
+        filled[-1].append(name)
+        used += gap + wide
+    return filled
+
+
+def _pieces(word: str, room: int) -> Iterator[str]:
+    """Cut a word that is wider than a line."""
+    piece = ""
+    for char in word:
+        if columns(piece + char) > room:
+            yield piece
+            piece = ""
+        piece += char
+    yield piece

@@ -1,0 +1,181 @@
+"""The table of cells, Pythons down and Dasks across; a list of those that do not fit it; and a legend.
+
+It is for seeing at a glance how each cell ended, and so it decides how a status is shown. It must not know what is
+said of a cell elsewhere, neither messages nor commands, nor anything of a run but its cells.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from packaging.version import InvalidVersion, Version
+
+from pytest_modelops.report.paper import (
+    INDENT,
+    Line,
+    Paper,
+    Segment,
+    Style,
+    apart,
+    blocks,
+    columns,
+    joined,
+    padded,
+    trimmed,
+    widest,
+)
+from pytest_modelops.results import CellReport, CheckResult, Status
+
+
+class Mark(NamedTuple):
+    """How a status is shown; all of them differ without colour, and none but the first resembles success."""
+
+    unicode: str
+    ascii: str
+    words: str
+    style: Style
+
+
+MARKS: Mapping[Status, Mark] = {
+    Status.PASSED: Mark("✓", "ok", "passed", Style.GOOD),
+    Status.FAILED: Mark("✗", "X", "failed", Style.BAD),
+    Status.TIMED_OUT: Mark("T", "T", "timed out", Style.BAD),
+    Status.BLOCKED: Mark("!", "!", "blocked", Style.BAD),
+    Status.UNAVAILABLE: Mark("?", "?", "unavailable", Style.WARN),
+    Status.SKIPPED: Mark("s", "s", "skipped", Style.WARN),
+    # Not "." as the twin: to eyes used to pytest that is a test that passed.
+    Status.NOT_RUN: Mark("·", "~", "not run", Style.WARN),
+}
+"""Of checks, and of cells but for those that `mark_of` tells apart."""
+_IN_PART = Mark("✓", "ok", "passed in part", Style.WARN)
+_NOT_PLANNED = Mark("–", "-", "not planned", Style.DIM)
+
+_GAPS = (3, 2)
+"""Spaces between the columns of the table, and when it is tight."""
+_RUNG = 20
+"""How many columns of a rung's name the table shows when it is tight; the longest of ours has 18."""
+
+
+def mark_of(cell: CellReport) -> Mark:
+    """How a cell is shown: one that passed, but was not asked everything, not like one that passed."""
+    if cell.status is Status.PASSED and len(cell.ran) < len(cell.checks):
+        return _IN_PART
+    return MARKS[cell.status]
+
+
+def cause_of(cell: CellReport) -> CheckResult | None:
+    """The check that a cell which did not pass owes its status to, if there is one."""
+    if cell.broken:
+        return cell.broken
+    same = (check for check in cell.checks if check.status is cell.status)
+    return next((check for check in same if check.message or check.status is not Status.NOT_RUN), None)
+
+
+class Table:
+    """The cells of a run, and the paper that they have to fit."""
+
+    def __init__(self, cells: Sequence[CellReport], paper: Paper) -> None:
+        self.cells = cells
+        self.paper = paper
+        self.grid: dict[tuple[str, str], CellReport] = {}
+        self.others: list[CellReport] = []
+        for cell in cells:
+            # A skew cell has no place in the table; and no cell may hide another one that has the same.
+            if cell.skew or (cell.python, cell.dask) in self.grid:
+                self.others.append(cell)
+            else:
+                self.grid[cell.python, cell.dask] = cell
+        self.pythons = sorted({python for python, _ in self.grid}, key=_by_version)
+        self.dasks = sorted({dask for _, dask in self.grid}, key=_by_version)
+
+    def lines(self) -> list[Line]:
+        """The table, under it the cells that have no place in it, and the legend; or a list, where no table fits."""
+        if not self.cells:
+            return [(Segment("no cell was planned", Style.WARN),)]
+        parts = self._blocks()
+        gaps = bool(parts) and len(self.grid) < len(self.pythons) * len(self.dasks)
+        return apart([*parts, self._listed(self.others if parts else self.cells), self._legend(gaps=gaps)])
+
+    def _blocks(self) -> list[list[Line]]:
+        """The table, in several blocks of columns where it is too wide; none, where its widest column does not fit."""
+        if not self.grid:
+            return []
+        left = [Segment("Python", Style.DIM), *map(Segment, self.pythons)]
+        between = [Segment("   Dask ", Style.DIM), *(Segment("") for _ in self.pythons)]
+        room = self.paper.width - widest(left) - widest(between)
+        by_dask = {dask: [self.grid.get((python, dask)) for python in self.pythons] for dask in self.dasks}
+        # From the roomiest form to the tightest, and to blocks of columns where none fits at once.
+        for full, gap in itertools.product((True, False), _GAPS):
+            shown = {
+                dask: [Segment(dask), *(self._look(cell, full=full) for cell in cells)]
+                for dask, cells in by_dask.items()
+            }
+            widths = {dask: widest(column) for dask, column in shown.items()}
+            fits = max(widths.values()) <= room
+            cut = blocks(widths, gap, room)
+            if fits and len(cut) == 1:
+                break
+        if not fits:
+            return []
+        table: list[list[Line]] = []
+        for block in cut:
+            parts = [padded(left), padded(between), *(padded(shown[dask], gap) for dask in block)]
+            table.append([trimmed(row) for row in zip(*parts, strict=True)])
+        return table
+
+    def _listed(self, cells: Sequence[CellReport]) -> list[Line]:
+        """One line a cell: its whole id, and what the table would say."""
+        lines: list[Line] = []
+        for cell, aligned in zip(cells, padded([Segment(cell.id) for cell in cells], _GAPS[0]), strict=True):
+            alone = Segment(cell.id + " " * _GAPS[0])
+            looks = [self._look(cell, full=full) for full in (True, False)]
+            for name, look in itertools.product((aligned, alone), looks):
+                if columns(name.text + look.text) <= self.paper.width:
+                    lines.append((name, look))
+                    break
+            else:
+                lines.extend([(Segment(cell.id),), (Segment(" " * INDENT), looks[-1])])
+        return lines
+
+    def _legend(self, *, gaps: bool) -> list[Line]:
+        """What the symbols mean, of those that occur and do not explain themselves."""
+        occur = {mark_of(cell) for cell in self.cells} - {MARKS[Status.PASSED], MARKS[Status.FAILED]}
+        if gaps:
+            occur.add(_NOT_PLANNED)
+        marks = [mark for mark in (*MARKS.values(), _NOT_PLANNED) if mark in occur]
+        entries = [f"{self._symbol(mark)} {mark.words}" for mark in marks]
+        if _IN_PART in occur:
+            entries.append(f"{self._symbol(_IN_PART)} n/m only n of m rungs were run")
+        if not entries:
+            return []
+        return self.paper.flow(joined([Segment(entry, Style.DIM) for entry in entries]), indent=0)
+
+    def _look(self, cell: CellReport | None, *, full: bool) -> Segment:
+        """What the table shows for a cell: where there is room, the rung with its bundle, else without and cut."""
+        mark = mark_of(cell) if cell else _NOT_PLANNED
+        symbol = self._symbol(mark)
+        if cell is None or mark is MARKS[Status.PASSED]:
+            return Segment(symbol, mark.style)
+        if mark is _IN_PART:
+            return Segment(f"{symbol} {len(cell.ran)}/{len(cell.checks)}", mark.style)
+        if not cell.selected and cell.status is Status.NOT_RUN:
+            return Segment(symbol, Style.DIM)
+        cause = cause_of(cell)
+        if cause is None:
+            return Segment(f"{symbol} {mark.words}", mark.style)
+        # A test of the user's goes by its node id, of which the table has room for the end.
+        rung = self.paper.clean((cause.label if full else cause.name).rpartition("::")[2])
+        return Segment(f"{symbol} {rung if full else self.paper.cut(rung, _RUNG)}", mark.style)
+
+    def _symbol(self, mark: Mark) -> str:
+        return mark.unicode if self.paper.unicode else mark.ascii
+
+
+def _by_version(version: str) -> tuple[bool, Version, str]:
+    """Sort key: versions in their order, then what is none (`latest`, where no index could be asked)."""
+    try:
+        return False, Version(version), version
+    except InvalidVersion:
+        return True, Version("0"), version
