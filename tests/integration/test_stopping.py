@@ -289,16 +289,19 @@ def test_tasks_that_never_end(matrix: Matrix, end: str) -> None:
             import ctypes
             ctypes.PyDLL(None).sleep(1000)
 
-        def start_runner():
-            import subprocess
-            return subprocess.Popen(["sleep", "1000"], start_new_session=True).pid
+        def start_runners():
+            # In a session of its own: one that is the worker's child, and one whose parent is gone.
+            import subprocess, sys
+            source = "subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=subprocess.DEVNULL).pid"
+            orphan = subprocess.check_output([sys.executable, "-c", f"import subprocess; print({{source}})"])
+            return eval(source), int(orphan)
 
         def test_it(modelops_cell):
-            runners = modelops_cell.call_each(start_runner).values()
+            runners = modelops_cell.call_each(start_runners).values()
             for function, worker in (spin, "worker-0"), (hold_the_gil, "worker-1"):
                 with pytest.raises(TimedOut):
                     modelops_cell.call(function, worker=worker, deadline=1)
-            for pid in runners:
+            for pid in sum(runners, ()):
                 os.kill(pid, 0)
             {end}
         """,

@@ -345,14 +345,21 @@ def test_a_test_is_narrowed_to_cells(project: Project, marks: str, expected: lis
     assert ids == [f"test_mine.py::test_mine[{cells[number]}]" for number in expected]
 
 
-def test_a_test_that_is_narrowed_to_cells_which_are_not_selected_now_does_not_run(project: Project) -> None:
+@pytest.mark.parametrize("setting", ["skip", "xfail", "fail_at_collect"])
+def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(project: Project, setting: str) -> None:
     cells = project.configure_quick()
+    project.write("pytest.ini", f"[pytest]\nempty_parameter_set_mark = {setting}\n")
     project.write(
-        "test_mine.py", 'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(): 1 / 0\n'
+        "test_mine.py",
+        'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(modelops_cell): 1 / 0\n',
     )
-    ran = project.matrix(f"--modelops-cell={cells[0]}")
+    ran = project.matrix(f"--modelops-cell={cells[0]}", "modelops", "test_mine.py", "-rs")
     assert ran.code == 0
-    assert list(ran.results) == project.rungs_of(cells[0], rungs=project.quick_rungs)
+    assert ran.results == {
+        **dict.fromkeys(project.rungs_of(cells[0], rungs=project.quick_rungs), "PASSED"),
+        "test_mine.py::test_mine[no-cell]": "SKIPPED",
+    }
+    assert "none of the cells that it is narrowed to is in this run" in ran.out
 
 
 def test_a_unittest_class_is_refused_because_it_would_run_once_and_not_for_each_cell(

@@ -323,6 +323,24 @@ def test_with_xdist_no_cell_is_split(project: Project, dist: list[str]) -> None:
     assert not [test for test in ran.results if "@" in test]
 
 
+def test_a_test_that_kills_its_xdist_worker_makes_its_cell_red_and_the_rest_goes_on(project: Project) -> None:
+    cells = project.configure_quick()
+    project.write(
+        "test_mine.py",
+        "import os\n\n@__import__('pytest').mark.modelops_cells('py3.13-*')\n"
+        "def test_crash(modelops_cell): os._exit(3)\n\ndef test_after(modelops_cell): pass\n",
+    )
+    ran = project.matrix("-n", "2")
+    assert ran.code == 1
+    assert [cell["status"] for cell in ran.report["cells"]] == ["passed", "failed", "passed"]
+    assert ran.checks(cells[1]) == {
+        **dict.fromkeys(project.quick_rungs, "passed"),
+        "test_mine.py::test_after": "passed",
+        "test_mine.py::test_crash": "failed",
+    }
+    assert "✗ test_crash" in ran.out
+
+
 @pytest.fixture
 def in_parallel(project: Project, once: Once) -> tuple[Ran, tuple[str, str]]:
     cells = project.configure_two()
