@@ -17,7 +17,7 @@ from pytest_modelops.agent import Agent
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Process, Stage
 from pytest_modelops.errors import ModelopsError, ProcessExited, TimedOut
-from pytest_modelops.logs import last_lines, tail
+from pytest_modelops.logs import last_line, last_lines, tail
 from pytest_modelops.matrix.cell import Role
 
 _POLL_SECONDS = 0.02
@@ -175,7 +175,9 @@ class Cluster:
         """Raise `ProcessExited` for the first that has ended; the scheduler comes first, since others follow it."""
         for process in processes:
             if process.ending is not None:
-                raise ProcessExited(f"the {process.name} {process.ending}.{tail(process.log)}")
+                raise ProcessExited(
+                    f"{process.name} {process.ending}{last_line(process.log)}.{tail(process.log)}"
+                )
 
     @staticmethod
     def _last_seen(processes: Iterable[Process]) -> list[str]:
@@ -239,6 +241,12 @@ class Cluster:
         while any(process.state(pid=pid) in _ALIVE for pid in started) and not deadline.passed:
             time.sleep(_POLL_SECONDS)
         process.signal(signal.SIGABRT)
+
+    def with_names(self, text: str) -> str:
+        """A text of Dask's in which each worker is called by its name too."""
+        for address, name in self.addresses.items():
+            text = text.replace(address, f"{name} ({address})")
+        return text
 
     def last_words(self, name: str) -> str:
         """What a part printed that tells most, and where its whole log is."""

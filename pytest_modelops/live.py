@@ -323,7 +323,7 @@ class LiveCell:
         text = f"blocked by {root}: {self._results[root].message.partition(chr(10))[0]}"
         return CheckResult(name=check.name, status=Status.BLOCKED, message=text, blocked_by=root)
 
-    def _with_stacks(self, run: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    def _with_stacks(self, run: Callable[[], _T]) -> _T:
         """Perform something; when it times out, add where each process stands."""
         try:
             return run()
@@ -342,14 +342,11 @@ class LiveCell:
         """By worker name, `None` for any worker: what the function returned."""
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
-        return call_on(
-            self.cluster,
-            shipped,
-            [pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)],
-            workers,
-            Deadline(seconds or self._seconds_for("lambda")),
-            where=f"{shipped.label} in cell {self.id}",
-        )
+        packed = [pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)]
+        cluster = self.cluster  # before the deadline begins: it may have to be started
+        deadline = Deadline(seconds or self._seconds_for("lambda"))
+        where = f"{shipped.label} in cell {self.id}"
+        return self._with_stacks(lambda: call_on(cluster, shipped, packed, workers, deadline, where=where))
 
     def _seconds_for(self, rung: str) -> float:
         return self._deadlines.get(rung, self._checks[rung].seconds)

@@ -25,6 +25,12 @@ def telling_lines(log: Path, *, most: int = 6) -> list[str]:
     return lines[crashes[-1] :][:most] if crashes else lines[-most:]
 
 
+def last_line(log: Path) -> str:
+    """The last line of a log in parentheses, for the first line of a message; empty when there is none."""
+    lines = last_lines(log, most=1)
+    return f" ({lines[0].strip()[:200]})" if lines else ""
+
+
 def tail(log: Path, *, most: int = 12) -> str:
     """The last lines of a log as the end of a message, and where the whole is."""
     lines = telling_lines(log, most=most)

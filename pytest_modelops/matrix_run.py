@@ -69,13 +69,19 @@ class MatrixRun:
             self.folder = self.settings.cache / "runs" / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}"
         else:
             self.folder = Path(handed["folder"])
-        self.backend = open_backend(
-            self.settings.backend,
-            spec=self.settings.environment,
-            cache=self.settings.cache,
-            fresh=self.settings.fresh,
-            folder=self.folder,
-        )
+        try:
+            self.backend = open_backend(
+                self.settings.backend,
+                spec=self.settings.environment,
+                cache=self.settings.cache,
+                fresh=self.settings.fresh,
+                folder=self.folder,
+            )
+        except OSError as error:
+            raise WrongInput(
+                f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a folder that can be written "
+                "with --modelops-cache or PYTEST_MODELOPS_CACHE"
+            ) from None
         asked = ladder.wanted(config)
         self._hosts = handed is None
         try:

@@ -36,7 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; with the flag, plan the matrix and register what runs it."""
     for line in markers.DECLARATIONS:
         config.addinivalue_line("markers", line)
-    if not config.getoption("modelops_matrix") or config.option.help or config.option.version:
+    if config.option.help or config.option.version:
+        return
+    if not config.getoption("modelops_matrix"):
+        typed = [arg for arg in config.invocation_params.args if str(arg).startswith("--modelops-")]
+        if typed and not hasattr(config, "workerinput"):
+            raise pytest.UsageError(
+                f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it"
+            )
         return
     from pytest_modelops.collecting import Collecting
     from pytest_modelops.reporting import Distributing, Reporting

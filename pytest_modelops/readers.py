@@ -206,7 +206,8 @@ def variables(value: object) -> dict[str, str]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise WrongInput(f"{name!r} is not a variable's name; it has letters, digits and _ only")
         with said_of(name):
-            string(content)
+            if "\0" in string(content):
+                raise WrongInput("a variable cannot hold a NUL character")
     return value
 
 

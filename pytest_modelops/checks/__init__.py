@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 from pytest_modelops.checks import aggregation, install, lambdas, resolve, start, versions
 from pytest_modelops.checks.base import Check
@@ -18,6 +20,8 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     Raises:
         WrongInput: a name is used twice, a need is unknown, or needs go in a circle.
     """
+    for check in checks:
+        _refuse_if_none(check)
     by_name = {check.name: check for check in checks}
     if len(by_name) < len(checks):
         raise WrongInput(
@@ -42,3 +46,22 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     for check in checks:
         add(check, ())
     return list(ordered.values())
+
+
+def _refuse_if_none(check: Any) -> None:
+    """Refuse what a hook put among the rungs that cannot be one."""
+    wrong = ""
+    if not isinstance(check, Check):
+        wrong = "is no pytest_modelops.checks.base.Check"
+    elif not isinstance(check.name, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", check.name):
+        wrong = "has a name that is not lower-case letters, digits and -"
+    elif not isinstance(check.needs, tuple) or not all(isinstance(need, str) for need in check.needs):
+        wrong = 'has needs that are no tuple of names, such as ("start",)'
+    elif not callable(check.run):
+        wrong = "has a run that cannot be called"
+    elif (
+        isinstance(check.seconds, bool) or not isinstance(check.seconds, int | float) or not check.seconds > 0
+    ):
+        wrong = "has a deadline that is not a number of seconds above 0"
+    if wrong:
+        raise WrongInput(f"pytest_modelops_checks: {check!r} {wrong}")

@@ -89,7 +89,7 @@ def role_differences(cell: CheckedCell) -> str:
     if not parts:
         return ""
     hint = (
-        " Functions travel as bytecode, which only the same Python runs."
+        " Dask sends functions as bytecode, which only the same Python runs."
         if parts[0].startswith("Python")
         else ""
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_modelops.checks.lambdas import in_words
+from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RemoteError, TimedOut
@@ -55,9 +55,8 @@ def call_on(
         outcome = outcomes[str(name and addresses[name])]
         place = f"{where} on {name}" if name else where
         if "pending" in outcome:
-            raise TimedOut(
-                f"{place} did not finish within {deadline.seconds:g} s; it is {outcome['pending']}"
-            )
+            words = whereabouts(cluster, outcome)
+            raise TimedOut(f"{place} did not finish within {deadline.seconds:g} s; it is {words}")
         if "value" not in outcome:
             raise RemoteError(f"{place}: {in_words(cluster, name, outcome)}")
         values[name] = unpack(outcome["value"])

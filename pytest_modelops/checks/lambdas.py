@@ -56,7 +56,7 @@ def run_on_each(
         worker = names[address]
         if "pending" in outcome:
             pending.setdefault(
-                f"not finished within {deadline.seconds:g} s, {outcome['pending']}", []
+                f"not finished within {deadline.seconds:g} s, {whereabouts(cell.cluster, outcome)}", []
             ).append(worker)
         elif "value" not in outcome:
             failures.setdefault(in_words(cell.cluster, worker, outcome), []).append(worker)
@@ -80,6 +80,14 @@ def in_words(cluster: Cluster, worker: str | None, outcome: Mapping[str, Any]) -
         death = cluster.death_of_worker(worker)
         return f"the worker left the cluster while the task was on it{f'; {death}' if death else ''}"
     return "\n    ".join([outcome["error"], *end_of(outcome["traceback"])])
+
+
+def whereabouts(cluster: Cluster, outcome: Mapping[str, Any]) -> str:
+    """Where a task is that did not finish. Where no worker has it, the client may have tripped over its answer."""
+    words = cluster.with_names(outcome["pending"])
+    return (
+        f"{words}\nThe client: {cluster.last_words('agent')}" if words.startswith("not assigned") else words
+    )
 
 
 def end_of(trace: str) -> list[str]:

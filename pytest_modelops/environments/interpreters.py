@@ -7,7 +7,9 @@ only prints advice, another version, another implementation, or nothing that run
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
+import os
 import re
 import sys
 import tempfile
@@ -116,15 +118,15 @@ class Interpreters:
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
         return {
             f"{self._prefix}/bin": [self._prefix / "bin"],
-            f"{managed}/*/bin": sorted(managed.glob("*/bin")),
-            f"{pyenv}/*/bin": sorted(pyenv.glob("*/bin")),
+            f"{managed}/*/bin": _glob(managed),
+            f"{pyenv}/*/bin": _glob(pyenv),
             "PATH": [Path(part) for part in self._environ.get("PATH", "").split(":") if part],
         }
 
     def _newest(
         self, version: PythonVersion, candidates: Iterable[Path], deadline: Deadline
     ) -> Interpreter | None:
-        told = [self.ask(path, deadline) for path in candidates if path.exists()]
+        told = [self.ask(path, deadline) for path in candidates if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises where it may not look
         fit = [interpreter for interpreter in told if interpreter and version.admits(interpreter.version)]
         return max(fit, key=lambda interpreter: interpreter.version, default=None)  # the first of equal ones
 
@@ -151,7 +153,7 @@ class Interpreters:
             return None
         if answer["prefix"] != answer["base_prefix"]:
             base = Path(answer["base_prefix"], "bin", path.name)
-            return self.ask(base, deadline) if base.exists() and base != path else None
+            return self.ask(base, deadline) if os.path.exists(base) and base != path else None  # noqa: PTH110
         return Interpreter(
             path=path,
             version=Version(answer["version"]),
@@ -175,3 +177,8 @@ class Interpreters:
         if found is None:
             raise UvFailed(f"what it made is no CPython {version} with a GIL", finished.stderr)
         return found
+
+
+def _glob(folder: Path) -> list[Path]:
+    """The folders of executables below; none where it cannot be read, as that of another user's pyenv."""
+    return sorted(map(Path, glob.glob(f"{glob.escape(str(folder))}/*/bin")))  # noqa: PTH207 - Path.glob raises there

@@ -177,12 +177,18 @@ class Agent:
             )
             for address in chosen
         }
-        return self._settle(submitted, pinned={str(a): a for a in chosen if a}, seconds=seconds)
+        outcomes, _ = self._settle(submitted, pinned={str(a): a for a in chosen if a}, seconds=seconds)
+        return outcomes
 
     def _settle(
         self, futures: Mapping[str, Any], *, pinned: Mapping[str, str], seconds: float
-    ) -> dict[str, dict[str, Any]]:
-        """Wait until each future is done, its worker is gone, or the time is over; see `call_each`."""
+    ) -> tuple[dict[str, dict[str, Any]], Mapping[str, Any] | None]:
+        """Wait until each future is done, its worker is gone, or the time is over.
+
+        Returns:
+            Outcomes, as in `call_each`; and keys by worker of what is still processing, `None` if the scheduler does
+            not answer.
+        """
         end = time.monotonic() + seconds
         look_around = time.monotonic() + _LOOK_AROUND_SECONDS
         gone: dict[str, str] = {}
@@ -204,22 +210,29 @@ class Agent:
             time.sleep(_POLL_SECONDS)
         pending = any(future.status == "pending" for name, future in futures.items() if name not in gone)
         processing = self._processing() if pending else {}
-        return {
+        outcomes = {
             name: {"gone": f"{gone[name]} left the cluster while the task was on it"}
             if name in gone
-            else self._outcome(future, processing)
+            else self._outcome(future, processing, max(1.0, end - time.monotonic()))
             for name, future in futures.items()
         }
+        return outcomes, processing
 
-    def _outcome(self, future: Any, processing: Mapping[str, Any] | None) -> dict[str, Any]:
-        if future.status == "pending":
+    def _outcome(self, future: Any, processing: Mapping[str, Any] | None, seconds: float) -> dict[str, Any]:
+        if future.status == "pending" or processing is None:  # without a scheduler no result can be had
             return {"pending": where(future.key, processing)}
         try:
             if future.status == "error":
                 # With the worker's own traceback, instead of one through the client that asks.
                 error, trace = future.exception(timeout=10), future.traceback(timeout=10)
             else:
-                return {"value": plain.pack(future.result(timeout=10))}
+                result = future.result(timeout=seconds)
+                try:
+                    return {"value": plain.pack(result, "what it returned")}
+                except TypeError as refusal:
+                    return {"error": str(refusal), "traceback": ""}
+        except (TimeoutError, asyncio.TimeoutError):
+            return {"pending": "done, but what it returned had not arrived by then"}
         except Exception as failure:  # noqa: BLE001 - a result that cannot come back is an outcome too
             error, trace = failure, failure.__traceback__
         return {
@@ -269,7 +282,7 @@ class Agent:
             )
             for param, sims in replicas.items()
         }
-        outcomes = self._settle(aggregates, pinned={}, seconds=end - time.monotonic())
+        outcomes, processing = self._settle(aggregates, pinned={}, seconds=end - time.monotonic())
         took = time.monotonic() - began
         done = {
             param: plain.unpack(outcome["value"]) for param, outcome in outcomes.items() if "value" in outcome
@@ -280,8 +293,7 @@ class Agent:
                 for param, told in done.items()
             }
             pinned = {param: told["worker"] for param, told in done.items()}
-            outcomes = self._settle(reading, pinned=pinned, seconds=end - time.monotonic())
-        processing = self._processing() if len(done) < params else {}
+            outcomes, processing = self._settle(reading, pinned=pinned, seconds=end - time.monotonic())
         errors = [future for sims in replicas.values() for future in sims if future.status == "error"]
         return {
             "results": outcomes,
@@ -305,7 +317,9 @@ def where(key: str, processing: Mapping[str, Any] | None) -> str:
         return "unaccounted for, because the scheduler does not answer"
     for worker, keys in processing.items():
         if key in keys:
-            return f"processing on {worker}"
+            others = [str(other) for other in keys if other != key]
+            besides = f", which also has {', '.join(others[:3])} to do" if others else ""
+            return f"processing on {worker}{besides}"
     return "not assigned to any worker"
 
 

@@ -78,8 +78,10 @@ class Paper(NamedTuple):
         return " ".join(shown.split())
 
     def first_line(self, message: str) -> str:
-        """The first line with something in it, clean."""
-        return self.clean(next((line for line in message.splitlines() if line.strip()), ""))
+        """The first line with something in it, clean; with the next, where it ends in a colon."""
+        lines = [line.strip() for line in message.splitlines() if line.strip()]
+        whole = 2 if lines and lines[0].endswith(":") else 1
+        return self.clean(" ".join(lines[:whole]))
 
     def cut(self, shown: str, room: int) -> str:
         """The beginning of a text that is too wide."""

@@ -346,7 +346,9 @@ def test_a_test_is_narrowed_to_cells(project: Project, marks: str, expected: lis
 
 
 @pytest.mark.parametrize("setting", ["skip", "xfail", "fail_at_collect"])
-def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(project: Project, setting: str) -> None:
+def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(
+    project: Project, setting: str
+) -> None:
     cells = project.configure_quick()
     project.write("pytest.ini", f"[pytest]\nempty_parameter_set_mark = {setting}\n")
     project.write(

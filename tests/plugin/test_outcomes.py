@@ -422,17 +422,20 @@ def test_what_a_cell_leaves_behind_is_an_error_of_its_last_test_and_red_in_the_m
     project: Project,
 ) -> None:
     """Nothing can be left behind for real where the keeper works, so here the stage only says so."""
+    cells = project.configure_two()
     project.write("conftest.py", LEAVING)
     ran = project.matrix("modelops::test_start", "modelops::test_install")
     assert list(ran.results.items()) == [
-        (f"modelops::test_install[{project.cell}]", "PASSED"),
-        (f"modelops::test_start[{project.cell}]", "ERROR"),
+        (f"modelops::test_install[{cells[0]}]", "PASSED"),
+        (f"modelops::test_start[{cells[0]}]", "ERROR"),
+        (f"modelops::test_install[{cells[1]}]", "PASSED"),
+        (f"modelops::test_start[{cells[1]}]", "ERROR"),
     ]
-    told = "after stopping the cell, this was left: process 4711 (of a test)"
-    assert f"cell {project.cell}: {told}" in ran.out
-    assert "✗ stop" in matrix_of(ran)
-    assert ran.checks(project.cell)["start"] == "passed"
-    assert ran.checks(project.cell)["stop"] == "failed"
+    assert matrix_of(ran).count("✗ stop") == 2
+    for cell in cells:
+        assert f"cell {cell}: after stopping the cell, this was left: process 4711 (of a test)\n" in ran.out
+        assert ran.checks(cell)["start"] == "passed"
+        assert ran.checks(cell)["stop"] == "failed"
     assert ran.code == pytest.ExitCode.TESTS_FAILED
 
 

@@ -203,3 +203,18 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
     assert lines[1].endswith("line 1 in <lambda>")
     assert not any("in e" in line for line in lines)
     assert lines[-1] == "1 idle thread"
+
+
+@pytest.mark.parametrize(
+    ("rung", "words"),
+    [
+        ("x", "'x' is no pytest_modelops.checks.base.Check"),
+        (Check(name="jsön x]", run=run_nothing), "a name that is not lower-case letters, digits and -"),
+        (Check(name="a", run=run_nothing, needs="start"), "needs that are no tuple of names"),  # type: ignore[arg-type]
+        (Check(name="a", run="nothing"), "a run that cannot be called"),  # type: ignore[arg-type]
+        (Check(name="a", run=run_nothing, seconds=-1), "a deadline that is not a number of seconds above 0"),
+    ],
+)
+def test_what_is_no_rung_is_wrong_input(rung: Any, words: str) -> None:
+    with pytest.raises(WrongInput, match=words):
+        checks.in_order([*checks.LADDER, rung])
