@@ -48,20 +48,19 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     return list(ordered.values())
 
 
-def _refuse_if_none(check: Any) -> None:
-    """Refuse what a hook put among the rungs that cannot be one."""
-    wrong = ""
+def _refuse_if_none(check: object) -> None:
+    """Refuse what a hook put among the rungs that cannot be one; nothing checked its types there."""
     if not isinstance(check, Check):
-        wrong = "is no pytest_modelops.checks.base.Check"
-    elif not isinstance(check.name, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", check.name):
+        raise WrongInput(f"pytest_modelops_checks: {check!r} is no pytest_modelops.checks.base.Check")
+    given: dict[str, Any] = vars(check)
+    wrong = ""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", str(given["name"])):
         wrong = "has a name that is not lower-case letters, digits and -"
-    elif not isinstance(check.needs, tuple) or not all(isinstance(need, str) for need in check.needs):
+    elif not isinstance(given["needs"], tuple) or not all(isinstance(need, str) for need in given["needs"]):
         wrong = 'has needs that are no tuple of names, such as ("start",)'
-    elif not callable(check.run):
+    elif not callable(given["run"]):
         wrong = "has a run that cannot be called"
-    elif (
-        isinstance(check.seconds, bool) or not isinstance(check.seconds, int | float) or not check.seconds > 0
-    ):
+    elif type(given["seconds"]) not in {int, float} or not given["seconds"] > 0:
         wrong = "has a deadline that is not a number of seconds above 0"
     if wrong:
         raise WrongInput(f"pytest_modelops_checks: {check!r} {wrong}")
