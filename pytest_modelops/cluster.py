@@ -25,6 +25,8 @@ _LOOK_SECONDS = 0.1
 """How often the agent is asked which workers are registered."""
 _LAST_LOOK_SECONDS = 0.5
 """What the scheduler gets at least to say so; within the agent's grace."""
+_FACTS_SECONDS = 2.0
+"""What workers that were started anew get to tell who they are now."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
 _DEATH = re.compile(r"Worker process \d+ ((?:was killed|exited|died).*)")
@@ -148,8 +150,13 @@ class Cluster:
             found = {worker["name"]: address for address, worker in registered.items()}
             missing = [worker for worker in wanted if worker.name not in found]
             if not missing:
-                last = {name: address for address, name in self.addresses.items()} | found
+                before = {name: address for address, name in self.addresses.items()}
+                last = before | found
                 self.addresses = {last[part.name]: part.name for part in self.workers if part.name in last}
+                if anew := [name for name in found if before.get(name, found[name]) != found[name]]:
+                    for name in anew:  # what it told was another process's
+                        self._told.pop(name, None)
+                    self.facts(deadline.at_most(_FACTS_SECONDS))
                 return {worker.name: found[worker.name] for worker in wanted}
             if deadline.passed:
                 raise TimedOut(

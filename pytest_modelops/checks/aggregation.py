@@ -64,23 +64,27 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     """
     cell.progress(f"aggregating {settings.params} × {settings.replicates} tasks")
     shipped = {"simulate": ship(simulate), "aggregate": ship(aggregate), "read_back": ship(read_back)}
-    told = cell.cluster.agent.call(
-        "aggregate",
-        modules={
-            name: {"source": function.source, "name": function.name} for name, function in shipped.items()
-        },
-        params=settings.params,
-        replicates=settings.replicates,
-        run=secrets.token_hex(4),
-        seconds=deadline.remaining,
-        deadline=deadline,
-    )
+    size = f"{settings.params} × {settings.replicates} tasks"
+    late = f"aggregating {size}: not complete within {deadline.seconds:g} s;"
+    try:
+        told = cell.cluster.agent.call(
+            "aggregate",
+            modules={
+                name: {"source": function.source, "name": function.name} for name, function in shipped.items()
+            },
+            params=settings.params,
+            replicates=settings.replicates,
+            run=secrets.token_hex(4),
+            seconds=deadline.remaining,
+            deadline=deadline,
+        )
+    except TimedOut as error:
+        raise TimedOut(f"{late} {error}") from None
     outcomes: Mapping[str, Mapping[str, Any]] = told["results"]
     results = {
         name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome
     }
     failed = {name: outcome for name, outcome in outcomes.items() if "error" in outcome or "gone" in outcome}
-    size = f"{settings.params} × {settings.replicates} tasks"
     progress = (
         f"{len(results)} of {settings.params} aggregates were complete, "
         f"{told['simulated']} of {settings.params * settings.replicates} replicates"
@@ -103,11 +107,7 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
         ]
         if told["processing"] is None:
             holding = ["The scheduler does not answer."]
-        raise TimedOut(
-            "\n".join(
-                [f"aggregating {size}: not complete within {deadline.seconds:g} s; {progress}.", *holding]
-            )
-        )
+        raise TimedOut("\n".join([f"{late} {progress}.", *holding]))
     wrong = [
         f"parameter set {param}: got sum {result['sum']} of {result['replicates']} replicates, must be {expected}"
         for param in range(settings.params)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -268,18 +269,22 @@ class Agent:
             worker["resources"].get("aggregation") for worker in self.workers(seconds).values()
         )
         extra = {"resources": {"aggregation": 1}} if has_resource else {}
+        tasks = params * replicates + params
+        numbers = itertools.count()
+
+        def submit(function: Any, *args: Any, **options: Any) -> Any:
+            number = next(numbers)
+            if time.monotonic() > end:
+                raise TimeoutError(f"{number} of {tasks} tasks were submitted until then")
+            return self.client.submit(function, *args, pure=False, **options)
+
         began = time.monotonic()
         replicas = {
-            param: [
-                self.client.submit(simulate, param, i, key=f"sim-{run}-{param}-{i}", pure=False)
-                for i in range(replicates)
-            ]
+            param: [submit(simulate, param, i, key=f"sim-{run}-{param}-{i}") for i in range(replicates)]
             for param in range(params)
         }
         aggregates = {
-            str(param): self.client.submit(
-                aggregate, param, sims, key=f"agg-{run}-{param}", pure=False, **extra
-            )
+            str(param): submit(aggregate, param, sims, key=f"agg-{run}-{param}", **extra)
             for param, sims in replicas.items()
         }
         outcomes, processing = self._settle(aggregates, pinned={}, seconds=end - time.monotonic())
@@ -297,7 +302,7 @@ class Agent:
         errors = [future for sims in replicas.values() for future in sims if future.status == "error"]
         return {
             "results": outcomes,
-            "tasks": params * replicates + params,
+            "tasks": tasks,
             "seconds": took,
             "simulated": sum(future.status == "finished" for sims in replicas.values() for future in sims),
             "failed": {future.key: in_words(future.exception(timeout=10)) for future in errors[:5]},

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.integration.conftest import Cell, Matrix
 
-HINT = "Functions travel as bytecode, which only the same Python runs."
-
 
 def pythons(cell: Cell) -> tuple[str, str, str]:
     """Pythons of client, scheduler and workers, as they told them."""
@@ -42,9 +40,7 @@ def test_clients_and_workers_of_different_pythons(building_matrix: Matrix) -> No
     for cell in (newer, older):
         check = cell.broke("lambda", "failed", deadline=30)
         client, scheduler, worker = pythons(cell)
-        differ = (
-            f"The roles differ in Python: client {client}, scheduler {scheduler}, worker {worker}. {HINT}"
-        )
+        differ = f"The roles differ in Python: client {client}, scheduler {scheduler}, worker {worker}."
         check.says(
             f"`lambda x: x + 1` with 41 failed on 2 of 2 workers. {differ}", "worker-0", "worker-0.log"
         )

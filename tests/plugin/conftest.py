@@ -23,6 +23,7 @@ SERIES = ".".join(PATCH.split(".")[:2])
 DASK = metadata.version("distributed")
 
 SMALL = """
+[tool.pytest.ini_options]  # without it, pytest before 8.1 does not find the rootdir from a folder below
 [tool.modelops]
 workers = 1
 [tool.modelops.aggregation]

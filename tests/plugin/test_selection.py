@@ -47,15 +47,18 @@ def test_the_users_tests_for_cells_come_with_the_ladder_and_others_do_not(projec
     cells = project.configure_quick()
     project.write("tests/test_mine.py", USER_TESTS)
     ran = project.collect()
-    first, second, third = (project.rungs_of(cell, rungs=project.quick_rungs) for cell in cells)
-    mine = "tests/test_mine.py::test_on_a_cell"
+    ladder = project.rungs_of(*cells, rungs=project.quick_rungs)
+    mine = of("tests/test_mine.py::test_on_a_cell", *cells)
     narrowed = [f"tests/test_mine.py::test_narrowed[{cells[1]}-{letter}]" for letter in "ab"]
-    assert ran.ids == [
-        *(*first, *of(mine, cells[0])),
-        *(*second, *of(mine, cells[1]), *narrowed),
-        *(*third, *of(mine, cells[2])),
-    ]
+    assert sorted(ran.ids) == sorted([*ladder, *mine, *narrowed])
     assert "1 deselected" in ran.out
+    # Within a cell, pytest before 9.1 moves narrowed tests; the cells stay together and in order all the same.
+    assert [next(cell for cell in cells if cell in test) for test in ran.ids] == [
+        *([cells[0]] * 5),
+        *([cells[1]] * 7),
+        *([cells[2]] * 5),
+    ]
+    assert [test for test in ran.ids if test in ladder] == ladder
 
 
 @pytest.mark.parametrize(

@@ -57,14 +57,13 @@ def pytest_unconfigure():
 @pytest.fixture
 def skipped(project: Project, once: Once) -> Ran:
     def run() -> Ran:
-        project.configure('[tool.pytest.ini_options]\naddopts = "--strict-markers"')
         project.write("test_marked.py", MARKED.format(module="[]"))
         project.write(
             "test_module.py",
             "import pytest\npytestmark = pytest.mark.modelops_lambda('lambda: 1')\ndef test_it(): assert False\n",
         )
         project.write("test_other.py", "def test_of_something_else(): pass\n")
-        return project.run("-v", "-rs")
+        return project.run("-v", "-rs", "--strict-markers")
 
     return once(run)
 

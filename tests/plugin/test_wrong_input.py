@@ -63,7 +63,6 @@ IN_THE_TABLE = {
         '[tool.modelops.matrix]\npython = "3.12"\nexclude = [{ python = "3.12" }]',
         f"{MATRIX} exclude: no cell is left of py3.12-dask",
     ),
-    "no TOML": ("[tool.modelops\n", "pyproject.toml: Expected ']' at the end of a table declaration"),
 }
 
 ON_THE_COMMAND_LINE = {
@@ -213,6 +212,15 @@ def test_an_ini_setting_with_a_wrong_value(project: Project, xdist: list[str]) -
     project.write("pytest.ini", "[pytest]\nmodelops_workers = 0\n")
     ran = project.matrix(*xdist)
     assert_one_line(ran, "pytest.ini: modelops_workers: 0 is not a whole number from 1 up")
+    assert_nothing_ran(project, ran)
+
+
+@alone_and_with_xdist
+def test_no_toml_as_the_ini_file_is_for_pytest_to_say(project: Project, xdist: list[str]) -> None:
+    project.configure("[tool.modelops\n", small=False)
+    ran = project.matrix(*xdist)
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: {project.path}/pyproject.toml: Expected ']' at the end of a table declaration" in ran.err
     assert_nothing_ran(project, ran)
 
 
