@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, WriteWheel
 
+PRELOADS = Path(__file__).parents[2] / "fixtures" / "preloads"
+
 AT_THE_30TH = """
 import os, pathlib, shutil, signal
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -49,15 +51,7 @@ def when_there(file, act):
 
 
 def test_a_worker_that_never_registers(matrix: Matrix) -> None:
-    hang = matrix.write(
-        "hang.py",
-        """
-        import multiprocessing, os, time
-
-        if os.path.basename(os.getcwd()) == "worker-1" and multiprocessing.parent_process():  # not its nanny
-            time.sleep(1000)
-        """,
-    )
+    hang = PRELOADS / "never_registers.py"
     matrix.configure(
         f"""
         [tool.modelops.environment]
@@ -71,23 +65,17 @@ def test_a_worker_that_never_registers(matrix: Matrix) -> None:
     check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]
     check.says(
-        "Where each process stands:", "worker-0 (pid ", "worker-1 (pid ", 'hang.py", line 5 in <module>'
+        "Where each process stands:",
+        "worker-0 (pid ",
+        "worker-1 (pid ",
+        'never_registers.py", line 8 in <module>',
     )
     assert run.code == 1
 
 
 @pytest.mark.parametrize("nanny", ["true", "false"])
 def test_a_worker_that_dies_at_start(matrix: Matrix, nanny: str) -> None:
-    dies = matrix.write(
-        "dies.py",
-        """
-        import os, sys
-
-        if os.path.basename(os.getcwd()) == "worker-1":
-            print("no licence for this host", file=sys.stderr, flush=True)
-            os._exit(4)
-        """,
-    )
+    dies = PRELOADS / "dies_at_start.py"
     matrix.configure(
         f"""
         [tool.modelops]
