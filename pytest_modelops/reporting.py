@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import platform
@@ -198,6 +199,11 @@ class Distributing:
         class OneWorkerForACell(LoadGroupScheduling):  # type: ignore[misc] # xdist has no types
             def _split_scope(self, nodeid: str) -> str:
                 return run.cell_of(nodeid) or super()._split_scope(nodeid)
+
+            def _assign_work_unit(self, node: Any) -> None:
+                # A worker may have crashed a moment ago, which its `remove_node` will tell: that hands on its work.
+                with contextlib.suppress(OSError):
+                    super()._assign_work_unit(node)
 
             def remove_node(self, node: Any) -> str | None:
                 # A worker crashed in the first of its tests that is not done. xdist would hand that one on too, and
