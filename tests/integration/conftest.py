@@ -207,18 +207,18 @@ class Running:
         return answer
 
     def interrupt(self, *, again_when: Callable[[], bool] | None = None) -> Run:
-        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended, for which it has 40 s.
+        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended, for which it has 60 s.
 
         Args:
             again_when: press it once more when this holds.
         """
         os.killpg(self.process.pid, signal.SIGINT)
         if again_when is None:
-            return self.ended(seconds=40)
-        poll(again_when, seconds=40)
+            return self.ended(seconds=60)
+        poll(again_when, seconds=60)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGINT)
-        return self.ended(seconds=40, seconds_to_vanish=20)
+        return self.ended(seconds=60, seconds_to_vanish=20)
 
     def kill(self) -> Run:
         """SIGKILL to pytest alone. Returns when everything is gone, for which it has 20 s."""
