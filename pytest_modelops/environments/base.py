@@ -85,6 +85,26 @@ class Environment:
     location: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wheelhouse:
+    """Wheels from which a bundle is installed without an index: its own, and those of all that it needs.
+
+    Attributes:
+        folder: on the host; holds wheels and nothing else. It stays as it is until the backend is closed.
+        packages: canonical name → version of every wheel in it.
+        reused: found in the cache, instead of made.
+    """
+
+    folder: Path
+    packages: Mapping[str, Version]
+    reused: bool
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """`name==version` of every package, sorted."""
+        return tuple(f"{name}=={version}" for name, version in sorted(self.packages.items()))
+
+
 class Process(Protocol):
     """One process of a cell, which its stage started. Its output goes to a file from the first byte."""
 
@@ -135,6 +155,17 @@ class Stage(Protocol):
     def folder(self, name: str) -> str:
         """Path, as the cell sees it, of a folder of its own for the named process."""
 
+    def put(self, source: Path, name: str) -> str:
+        """Copy a file or folder of the host's into the cell, where every process can read it.
+
+        Args:
+            source: the host's; links in it are followed.
+            name: what it is called in the cell, with `/` for folders (`bundles/seir/source`). Each is put once.
+
+        Returns:
+            Its path as the cell sees it. It may be there already when processes start, or come later.
+        """
+
     @property
     def incell(self) -> str:
         """Path, as the cell sees it, of the folder that holds `pytest_modelops/incell` as package `modelops_incell`."""
@@ -182,6 +213,21 @@ class Backend(Protocol):
 
         Raises:
             CheckFailed: it could not be built, or what was read back is not what the lock says.
+            TimedOut: the deadline passed.
+        """
+
+    def wheelhouse(
+        self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
+    ) -> Wheelhouse:
+        """Wheels of all that these requirements need, for the Python and the platform of a lock.
+
+        Args:
+            requirements: PEP 508 lines, or absolute paths of project folders (built from a copy) or wheels.
+            lock: whose Python and platform they are for; nothing of what is in it is taken into account.
+
+        Raises:
+            CheckFailed: no solution, no index, or a wheel that cannot be had or built; the message holds the first
+                cause in the resolver's or builder's words.
             TimedOut: the deadline passed.
         """
 

@@ -65,6 +65,13 @@ class ProcessStage:
         folder.mkdir(exist_ok=True)
         return str(folder)
 
+    def put(self, source: Path, name: str) -> str:
+        """A copy in the cell's scratch space."""
+        target = self._scratch / "put" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+        return str(target)
+
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> KeptProcess:

@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "results", "deadline", "logs", "incell"),
     ("matrix",),
     ("environments",),
-    ("agent", "cluster", "shipping"),
+    ("agent", "bundles", "cluster", "shipping"),
     ("checks",),
     ("live",),
     ("options", "readers", "settings", "progress", "fixtures", "markers", "ladder", "hookspecs", "report"),
@@ -28,7 +28,7 @@ LAYERS = (
     ("plugin",),
 )
 """From the ground up. A module imports only from layers below its own, or from its own."""
-ALONE = {"incell/*.py": {"distributed", "dask"}, "environments/keeper.py": set()}
+ALONE = {"incell/*.py": {"distributed", "dask"}, "incell/ke[ep]*.py": set()}
 """Files that run where this package is not: what they may import besides the standard library."""
 REPORT_KNOWS = {"results", "matrix", "report", "errors"}
 ENGINE = re.compile(r"docker|testcontainers", re.IGNORECASE)
