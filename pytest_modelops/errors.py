@@ -22,6 +22,10 @@ class TimedOut(ModelopsError):
     """What was awaited had not happened when the deadline passed, though nothing had exited."""
 
 
+class RunnerTimedOut(TimedOut):
+    """A bundle's runner was too slow; the message holds where that one stands, so that no other process is asked."""
+
+
 class Unavailable(ModelopsError):
     """The cell cannot be tried on this machine: no interpreter, image or engine. Says how to get it."""
 
