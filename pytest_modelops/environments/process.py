@@ -12,7 +12,7 @@ from typing import IO
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress
+from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands, KeptProcess, KeptProcesses
 from pytest_modelops.environments.local import Environments
 from pytest_modelops.matrix.cell import Cell, Versions
@@ -166,6 +166,12 @@ class ProcessBackend:
     def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
         """A virtual environment in the cache."""
         return self._environments.install(lock, deadline=deadline, progress=progress)
+
+    def wheelhouse(
+        self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
+    ) -> Wheelhouse:
+        """A folder of wheels in the cache."""
+        return self._environments.wheelhouse(requirements, lock, deadline=deadline, progress=progress)
 
     def stage(self, cell: Cell) -> ProcessStage:
         """A folder of its own for the cell, and a keeper."""

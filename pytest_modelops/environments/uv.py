@@ -178,6 +178,16 @@ class Uv:
                 deadline=deadline,
             )
 
+    def index_lines(self, deadline: Deadline) -> list[str]:
+        """The index and further places that uv asks, as lines of a requirements file; with their passwords."""
+        with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
+            file = Path(folder, "requirements.in")
+            file.touch()
+            told = self(
+                "pip", "compile", "--emit-index-url", "--emit-find-links", str(file), deadline=deadline
+            )
+        return [line for line in told.stdout.splitlines() if line.startswith("--")]
+
 
 _UNANSWERED = re.compile(
     r"error sending request|operation timed out|network was disabled|HTTP status server error"
