@@ -13,7 +13,6 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Backend, Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 
-
 FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
 """What makes a replicate a failed one although Dask calls it finished; see `bundle_words.failures`."""
 

@@ -36,13 +36,17 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     for name, why in failed.items():
         number, index = map(int, name.split("-"))
         after = " (Dask calls it finished)" if not found else ""
-        found.append(f"replicate {index} of set {number}, seed {sets[number][index].seed}, failed{after}: {why}")
+        found.append(
+            f"replicate {index} of set {number}, seed {sets[number][index].seed}, failed{after}: {why}"
+        )
     for number in range(bundle.aggregation_params):
         for target in bundle.targets:
             aggregate = told.aggregates.get(f"{number}-{target}")
             for wrong_in in _wrong(aggregate, bundle, target) if aggregate is not None else ():
                 found.append(f"target {target} of set {number}: {wrong_in}")
-    told.judge(f"bundle {bundle.name!r}, {size}, {words.counted(len(failed), told.replicates, 'failed')}", found)
+    told.judge(
+        f"bundle {bundle.name!r}, {size}, {words.counted(len(failed), told.replicates, 'failed')}", found
+    )
     losses = {name: told.aggregates[name]["result"]["loss"] for name in sorted(told.aggregates)}
     tasks = bundle.aggregation_params * (bundle.aggregation_replicates + len(bundle.targets))
     return {"tasks": tasks, "losses": losses, "seconds": round(told.seconds, 3)}

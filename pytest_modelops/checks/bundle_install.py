@@ -52,7 +52,9 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     }
     if failures:
         what = f"bundle {bundle.name!r} was not installed on {len(failures)} of {len(told)} workers"
-        message = "\n".join([f"{what}: {next(iter(failures.values())).partition(chr(10))[0]}", *by_worker(failures)])
+        message = "\n".join(
+            [f"{what}: {next(iter(failures.values())).partition(chr(10))[0]}", *by_worker(failures)]
+        )
         late = any(answer.get("timed_out") for answer in told.values())
         raise TimedOut(message) if late else CheckFailed(message)
     cell.placed[bundle] = placed
@@ -70,7 +72,9 @@ def _place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: Chec
     stage, runner = cell.cluster.stage, cell.runner.path
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
         copy = Path(folder, source.path.name)
-        for file in contents.files(source.path):  # what belongs to it, and not the caches and environments beside
+        for file in contents.files(
+            source.path
+        ):  # what belongs to it, and not the caches and environments beside
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source.path / file, copy / file)
         files = stage.put(copy, f"bundles/{bundle.name}/source")

@@ -123,7 +123,9 @@ def run_job(
                 worker = next((names[a] for a in names if a in outcome.get("gone", "")), None)
                 lost[f"{kind[:-1]} {name}"] = in_words(cell.cluster, worker, outcome)
     late = any(_silent(value.get("error")) for value in values.values())
-    pending = any("pending" in outcome for kind in ("replicates", "aggregates") for outcome in told[kind].values())
+    pending = any(
+        "pending" in outcome for kind in ("replicates", "aggregates") for outcome in told[kind].values()
+    )
     return Told(
         replicates={name: value for (kind, name), value in values.items() if kind == "replicates"},
         aggregates={name: value for (kind, name), value in values.items() if kind == "aggregates"},

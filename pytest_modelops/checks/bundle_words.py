@@ -28,7 +28,9 @@ def head(outcome: Outcome, request: str) -> str:
     if "unstarted" in outcome:
         return f"its runner could not be started: {outcome['unstarted']}"
     if "silent" in outcome:
-        return f"its runner did not answer `{request}` within {outcome['silent']:.1f} s, and still ran.{cause}"
+        return (
+            f"its runner did not answer `{request}` within {outcome['silent']:.1f} s, and still ran.{cause}"
+        )
     if "exited" in outcome:
         silence = "" if outcome["last"] else " It printed nothing to stderr."
         return f"its runner {outcome['exited']} {before}.{cause}{silence}"

@@ -21,7 +21,9 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     workers = [worker.name for worker in cell.cluster.workers]
     replicates = [Replicate(params=bundle.params, seed=bundle.seed, worker=name) for name in workers]
     told = run_job(bundle, cell, deadline, [replicates])
-    by_worker = {name: told.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in told.replicates}
+    by_worker = {
+        name: told.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in told.replicates
+    }
     failed = {}
     for name, one in by_worker.items():
         wrong = words.failures(one, cell.aggregation.failed_when)

@@ -32,9 +32,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     if not failures:
         return {"runners": len(told)}
     first = next(iter(failures.values())).partition("\n")[0]
-    message = (
-        f"bundle {bundle.name!r}, cell {cell.cell.id}, {words.counted(len(failures), told, 'workers')}: {first}"
-    )
+    message = f"bundle {bundle.name!r}, cell {cell.cell.id}, {words.counted(len(failures), told, 'workers')}: {first}"
     message = "\n".join([message, *words.by_worker(failures)])
     if any("silent" in answer["outcome"] for answer in told.values()):
         raise RunnerTimedOut(f"{message}\nThe deadline of `handshake` is {deadline.seconds:g} s.")

@@ -90,14 +90,13 @@ class ProcessStage:
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[KeptProcess, IO[bytes], IO[bytes]]:
         """Start the environment's Python with its stdin and stdout in our hands."""
-        process, stdin, stdout = self._processes.start_attached(
+        return self._processes.start_attached(
             name,
             [environment.python, *arguments],
             env=self._variables(environment, variables),
             cwd=Path(self.folder(name)),
             log=self.log(name),
         )
-        return process, stdin, stdout
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
         return {

@@ -361,7 +361,9 @@ class Agent:
         Returns: `{"replicates": {"0-1": outcome}, "aggregates": {"0-<target>": outcome}, "seconds": s}`, outcomes as in
         `call_each`; the value of a replicate's is its summary.
         """
-        replicate, aggregate, summarize = (define(modules[n]) for n in ("replicate", "aggregate", "summarize"))
+        replicate, aggregate, summarize = (
+            define(modules[n]) for n in ("replicate", "aggregate", "summarize")
+        )
         end = time.time() + seconds
         until = time.monotonic() + seconds + _RUNNER_GRACE_SECONDS
         present = self.workers(seconds)

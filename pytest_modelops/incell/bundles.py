@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from . import causes
 from .kept import CouldNot, KeeperGone, Kept
@@ -91,7 +91,10 @@ class Bundles:
                 shutil.rmtree(_bundle(placed), ignore_errors=True)
                 shutil.rmtree(_venv(placed), ignore_errors=True)
                 shutil.copytree(placed["source"], _bundle(placed))
-                run("making an environment", [sys.executable, "-I", "-m", "venv", "--without-pip", _venv(placed)])
+                run(
+                    "making an environment",
+                    [sys.executable, "-I", "-m", "venv", "--without-pip", _venv(placed)],
+                )
                 if requirements:
                     _pip_install(run, placed, requirements)
                 looked = _look(run, placed, modules)
@@ -112,7 +115,9 @@ class Bundles:
         closed: dict[str, Any] = {}
         if runner is not None:
             idle = "result" in outcome
-            closed = runner.close(seconds=min(_SHUTDOWN_SECONDS, max(0.5, end - time.monotonic())) if idle else 0)
+            closed = runner.close(
+                seconds=min(_SHUTDOWN_SECONDS, max(0.5, end - time.monotonic())) if idle else 0
+            )
         return {
             "outcome": outcome,
             "end": closed,
@@ -134,7 +139,14 @@ class Bundles:
     # What tasks call -------------------------------------------------------------------------------------------------
 
     def execute(
-        self, placed: Placed, task_id: str, *, entrypoint: str, params: Mapping[str, Any], seed: int, end: float
+        self,
+        placed: Placed,
+        task_id: str,
+        *,
+        entrypoint: str,
+        params: Mapping[str, Any],
+        seed: int,
+        end: float,
     ) -> dict[str, Any]:
         """Run one replicate. Never raises: as in a deployment, what went wrong is in what it returns.
 
@@ -182,7 +194,7 @@ class Bundles:
 
     def _ask(
         self, placed: Placed, method: str, request: Mapping[str, Any], end: float
-    ) -> tuple[Outcome, Optional[Runner]]:
+    ) -> tuple[Outcome, Runner | None]:
         """Ask the bundle's runner, which is started when there is none, as it is by the first task of a job."""
         placed = self._here(placed)
         with self._lock:
@@ -204,7 +216,7 @@ class Bundles:
         return outcome, runner
 
     @staticmethod
-    def _start(placed: Placed, seconds: float) -> tuple[Outcome, Optional[Runner]]:
+    def _start(placed: Placed, seconds: float) -> tuple[Outcome, Runner | None]:
         end = time.monotonic() + seconds
         env = {
             **os.environ,
@@ -318,7 +330,7 @@ class _Commands:
     def __exit__(self, *_: object) -> None:
         self._kept.close()
 
-    def __call__(self, what: str, argv: Sequence[str], *, cwd: Optional[str] = None, check: bool = True) -> str:
+    def __call__(self, what: str, argv: Sequence[str], *, cwd: str | None = None, check: bool = True) -> str:
         """Run one; returns what it printed, or why it failed where `check` is false."""
         log = os.path.join(self._folder, f"{what.replace(' ', '-')}.log")
         began = os.path.getsize(log) if os.path.exists(log) else 0
@@ -339,7 +351,10 @@ class _Commands:
         if ending != "exited with code 0":
             if check:
                 raise Failed(f"{what}: {os.path.basename(argv[0])} {ending}", output)
-            return causes.first_cause(output) or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
+            return (
+                causes.first_cause(output)
+                or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
+            )
         return output if check else ""
 
 
@@ -348,7 +363,13 @@ def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) ->
     lines = os.path.join(placed["folder"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in requirements))
-    options = ("--no-index", "--find-links", placed["wheels"], "--no-cache-dir", "--disable-pip-version-check")
+    options = (
+        "--no-index",
+        "--find-links",
+        placed["wheels"],
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+    )
     pip = [_python(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options]
     run(f"installing {placed['name']} from its wheels", [*pip, "-r", lines])
 
@@ -357,8 +378,13 @@ def _ensured_pip() -> str:
     try:
         import ensurepip
     except ImportError:
-        raise Failed(f"{sys.executable} has no ensurepip, so it cannot install anything into an environment") from None
-    places = [os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"), getattr(ensurepip, "_WHEEL_PKG_DIR", None)]
+        raise Failed(
+            f"{sys.executable} has no ensurepip, so it cannot install anything into an environment"
+        ) from None
+    places = [
+        os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"),
+        getattr(ensurepip, "_WHEEL_PKG_DIR", None),
+    ]
     for folder in filter(None, places):
         with contextlib.suppress(OSError):
             for name in sorted(os.listdir(folder)):
@@ -381,4 +407,3 @@ def _import(run: _Commands, placed: Placed, module: str) -> str:
     """Import a module as the runner would; why it failed, in words, or empty."""
     code = f"import sys; sys.path.insert(0, {_bundle(placed)!r}); import importlib; importlib.import_module({module!r})"
     return run(f"importing {module}", [_python(placed), "-c", code], cwd=_bundle(placed), check=False)
-

@@ -7,7 +7,6 @@ story, whose first sentence is wanted. Python 3.9 and up.
 from __future__ import annotations
 
 import re
-from typing import Optional
 
 _INSTALLERS = (
     # pip, then uv: a Python that is too old or too new
@@ -25,12 +24,14 @@ _CRASH = re.compile(r"Fatal Python error: [^\n]*")
 _TRACEBACK = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)*(?P<error>[^\s][^\n]*)", re.MULTILINE
 )
-_LAST_FRAME = re.compile(r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+), in (?P<name>[^\n]*)", re.MULTILINE)
+_LAST_FRAME = re.compile(
+    r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+), in (?P<name>[^\n]*)", re.MULTILINE
+)
 _SAID = re.compile(r"^[^\n]*\b(?:error|fatal|cannot|failed)\b[^\n]*", re.IGNORECASE | re.MULTILINE)
 _LONGEST = 600
 
 
-def first_cause(text: str) -> Optional[str]:
+def first_cause(text: str) -> str | None:
     """The line, or few, that tell why a process failed; `None` where nothing looks like a reason.
 
     The earliest of: what an installer says of versions or packages, the error of the first traceback with the place that

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Optional
+from typing import Any
 
 _LENGTH = re.compile(rb"(.*?)content-length:[ \t]*(\d+)[ \t]*", re.IGNORECASE | re.DOTALL)
 _TYPE = re.compile(rb"content-type:.*", re.IGNORECASE | re.DOTALL)
@@ -30,7 +30,7 @@ class Splitter:
         self.outside_bytes = 0
         self.broken = 0
         self._buffer = bytearray()
-        self._length: Optional[int] = None
+        self._length: int | None = None
         self._in_body = False
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ class Splitter:
         elif self._length is None or not _TYPE.fullmatch(content):
             self._add_outside(line)
 
-    def _take_body(self) -> Optional[dict[str, Any]]:
+    def _take_body(self) -> dict[str, Any] | None:
         length = self._length or 0
         body = bytes(self._buffer[:length])
         del self._buffer[:length]

@@ -23,11 +23,15 @@ def found(module: str, path: Sequence[str]) -> bool:
     places = list(path)
     *packages, last = module.split(".")
     for package in packages:
-        folders = [os.path.join(place, package) for place in places if os.path.isdir(os.path.join(place, package))]
+        folders = [
+            os.path.join(place, package) for place in places if os.path.isdir(os.path.join(place, package))
+        ]
         regular = [folder for folder in folders if has_module(folder, "__init__")]
         places = regular[:1] or folders
     return any(
-        has_module(place, last) or has_module(os.path.join(place, last), "__init__") or _is_namespace(place, last)
+        has_module(place, last)
+        or has_module(os.path.join(place, last), "__init__")
+        or _is_namespace(place, last)
         for place in places
     )
 

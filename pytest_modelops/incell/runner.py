@@ -29,7 +29,13 @@ from typing import Any
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
-METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = -32601, -32602, -32603, -32700, -32600
+METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (
+    -32601,
+    -32602,
+    -32603,
+    -32700,
+    -32600,
+)
 
 Wire = Callable[[str, dict[str, Any], int], dict[str, bytes]]
 
@@ -71,7 +77,9 @@ def find_wire(bundle: str) -> Wire:
 def _declared(bundle: str) -> tuple[str, str] | None:
     entries = _entry_points()
     if len(entries) > 1:
-        raise LookupError(f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}")
+        raise LookupError(
+            f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}"
+        )
     if entries:
         return _module_and_name(entries.pop())
     manifest = os.path.join(bundle, ".modelops", "manifest.json")
@@ -90,7 +98,9 @@ def _declared(bundle: str) -> tuple[str, str] | None:
 
 def _entry_points() -> set[str]:
     found: Any = importlib.metadata.entry_points()
-    of_group = found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
+    of_group = (
+        found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
+    )
     return {entry.value for entry in of_group}
 
 
@@ -112,7 +122,7 @@ def _module_and_name(text: str) -> tuple[str, str]:
     module, colon, name = text.rpartition(":")
     if not colon:
         module, _, name = text.rpartition("/")
-    module = module[:-3] if module.endswith(".py") else module
+    module = module.removesuffix(".py")
     return module.strip("/").replace("/", "."), name
 
 
@@ -256,7 +266,9 @@ def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
 
 def main() -> int:
     """Import the bundle, then serve."""
-    parser = argparse.ArgumentParser(description="Run a bundle for a worker, over JSON-RPC on stdin and stdout.")
+    parser = argparse.ArgumentParser(
+        description="Run a bundle for a worker, over JSON-RPC on stdin and stdout."
+    )
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
         parser.add_argument(flag, required=True)
     given = parser.parse_args()

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from . import causes, frames
 from .kept import CouldNot, KeeperGone, Kept
@@ -98,7 +98,8 @@ class Runner:
         with self._changed:
             before = self._splitter.broken
             self._changed.wait_for(
-                lambda: number in self._answers or self._ended or self._splitter.broken > before, max(0.0, seconds)
+                lambda: number in self._answers or self._ended or self._splitter.broken > before,
+                max(0.0, seconds),
             )
             answer = self._answers.pop(number, None)
         if answer is not None:
@@ -160,7 +161,7 @@ class Runner:
             there when it had ended by itself; `left`: what could not be ended.
         """
         survived: list[str] = []
-        ending: Optional[str] = None
+        ending: str | None = None
         if seconds > 0:
             end = time.monotonic() + seconds
             self.call("shutdown", {}, seconds)
