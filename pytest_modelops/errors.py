@@ -34,6 +34,10 @@ class NothingToDo(ModelopsError):
     """The check has no object here; its status is `skipped` and this is the reason."""
 
 
+class MalformedBundle(CheckFailed):
+    """A bundle's files are not what an installer or a runner can take; names the file and what is valid."""
+
+
 class ProcessExited(CheckFailed):
     """A process ended that should have stayed: not the same as being slow."""
 
