@@ -112,7 +112,7 @@ class Cluster:
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
                 *self.settings.worker_arguments,
             ],
-            variables=self.settings.worker_variables,
+            variables={**self.settings.worker_variables, "PYTEST_MODELOPS_INCELL": self.stage.incell},
         )
 
     @property

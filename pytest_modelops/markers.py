@@ -34,8 +34,8 @@ DECLARATIONS = (
         "configured one of this name) and install it on every worker of the cell."
     ),
     (
-        "modelops_handshake(path, deadline=<seconds>): as modelops_bundle; and on every worker, all at once, its runner "
-        "must start and answer within the deadline."
+        "modelops_handshake(path, deadline=<seconds>): as modelops_bundle; and on every worker, all at once, its "
+        "runner must start and answer within the deadline."
     ),
 )
 NAMES = frozenset(line.partition("(")[0] for line in DECLARATIONS)

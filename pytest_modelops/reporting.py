@@ -216,11 +216,11 @@ class Distributing:
                 # A worker crashed in the first of its tests that is not done. xdist would hand that one on too, and
                 # so have one worker after the other crash in it, until it gives up on all the others.
                 for unit in self.assigned_work[node].values():
-                    for nodeid, done in unit.items():
+                    for test, done in unit.items():
                         if not done:
-                            unit[nodeid] = True
+                            unit[test] = True
                             super().remove_node(node)
-                            return str(nodeid)
+                            return str(test)
                 rest: str | None = super().remove_node(node)
                 return rest
 

@@ -1,4 +1,4 @@
-"""Tables of `pyproject.toml`, with the place of each value for messages. What a value means is for `settings` to say."""
+"""Tables of `pyproject.toml`, with the place of each value for messages. What a value means, `settings` says."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Table:
 
     @classmethod
     def checked(cls, values: object, keys: Collection[str], path: str, entry: str = "") -> Table:
+        """A table that has no keys but these; raises `WrongInput`."""
         table = cls(values if isinstance(values, dict) else {}, path, entry)
         if not isinstance(values, dict):
             raise WrongInput(
@@ -50,6 +51,7 @@ class Table:
 
     @property
     def place(self) -> str:
+        """Where it stands, for messages."""
         return f"{FILE}: [{self.path}]" + (f" {self.entry}" if self.entry else "")
 
     def name(self, key: str) -> str:

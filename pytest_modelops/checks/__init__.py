@@ -32,7 +32,7 @@ BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-a
 
 
 def ladder(bundles: Sequence[Bundle]) -> list[Check]:
-    """The rungs of a run, in climbing order. One without an object, as `execute` without an entry point, is not there."""
+    """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point."""
     rungs = [preflight.check(bundle) for bundle in bundles]
     rungs += LADDER
     rungs += [bundle_install.check(bundle) for bundle in bundles]

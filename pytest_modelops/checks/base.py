@@ -59,7 +59,7 @@ class CheckedCell(Protocol):
         progress: says what is being done now.
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
         observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
-        placed: where the bundles are that this cluster's workers have (`incell/bundles.py`); filled by `bundle-install`.
+        placed: where the bundles are that the workers have (see `incell/bundles.py`); filled by `bundle-install`.
     """
 
     cell: Cell

@@ -32,7 +32,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
             wrong.insert(0, words.polluted(one["outside"], "before the answer to `execute`"))
         if wrong:
             failed[name] = "\n".join(wrong)
-    found = []
+    found: list[str] = []
     for name, why in failed.items():
         number, index = map(int, name.split("-"))
         after = " (Dask calls it finished)" if not found else ""
@@ -42,8 +42,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     for number in range(bundle.aggregation_params):
         for target in bundle.targets:
             aggregate = told.aggregates.get(f"{number}-{target}")
-            for wrong_in in _wrong(aggregate, bundle, target) if aggregate is not None else ():
-                found.append(f"target {target} of set {number}: {wrong_in}")
+            wrong_in = _wrong(aggregate, bundle) if aggregate is not None else ()
+            found += [f"target {target} of set {number}: {words_of_it}" for words_of_it in wrong_in]
     told.judge(
         f"bundle {bundle.name!r}, {size}, {words.counted(len(failed), told.replicates, 'failed')}", found
     )
@@ -52,9 +52,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     return {"tasks": tasks, "losses": losses, "seconds": round(told.seconds, 3)}
 
 
-def _wrong(aggregate: Mapping[str, Any], bundle: Bundle, target: str) -> Iterator[str]:
+def _wrong(aggregate: Mapping[str, Any], bundle: Bundle) -> Iterator[str]:
     """What is wrong with an aggregate, the most telling first."""
-    del target
     if aggregate["outside"]:
         yield words.polluted(aggregate["outside"], "before the answer to `aggregate`")
     if "error" in aggregate:

@@ -48,7 +48,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     failures = {
         name: "\n".join(wrong)
         for name, answer in told.items()
-        if (wrong := list(_wrong(answer, bundle, house, str(workers.lock.python))))
+        if (wrong := list(_wrong(answer, house, workers.lock.python)))
     }
     if failures:
         what = f"bundle {bundle.name!r} was not installed on {len(failures)} of {len(told)} workers"
@@ -93,15 +93,15 @@ def _place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: Chec
     }
 
 
-def _wrong(answer: Mapping[str, Any], bundle: Bundle, house: Wheelhouse, python: str) -> Iterator[str]:
+def _wrong(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
     """What is wrong with what a worker told, in words, the most telling first."""
     if "failed" in answer:
         cause = f" {answer['cause']}" if answer["cause"] else ""
         yield "\n    ".join([f"{answer['failed']}.{cause}", *answer["last"]])
         return
-    if Version(answer["version"]) != Version(python):
+    if Version(answer["version"]) != python:
         yield f"its environment runs Python {answer['version']} ({answer['python']}), the worker {python}"
-    found = {canonicalize_name(name): version for name, version in answer["packages"].items()}
+    found: dict[str, str] = {canonicalize_name(name): version for name, version in answer["packages"].items()}
     for name, version in house.packages.items():
         if name not in found:
             yield f"{name} {version} was installed, and is not there"

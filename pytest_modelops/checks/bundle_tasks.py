@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def replicate(
+def replicate(  # noqa: PLR0917 - as Dask passes them
     placed: Mapping[str, Any], task_id: str, entrypoint: str, params: Mapping[str, Any], seed: int, end: float
 ) -> Any:
     """One run of the entry point, by the worker's runner."""

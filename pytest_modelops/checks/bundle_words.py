@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def head(outcome: Outcome, request: str) -> str:
         silence = "" if outcome["last"] else " It printed nothing to stderr."
         return f"its runner {outcome['exited']} {before}.{cause}{silence}"
     if "garbled" in outcome:
-        return f"its runner answered `{request}` with something that is no JSON-RPC message: {outcome['garbled']!r}.{cause}"
+        return f"its runner answered `{request}` with what is no JSON-RPC message: {outcome['garbled']!r}.{cause}"
     error = outcome["error"]
     data = error.get("data") if isinstance(error, Mapping) else None
     if isinstance(data, Mapping) and data.get("exc_type"):
@@ -110,6 +110,6 @@ def shown(content: bytes, most: int = 200) -> str:
     return repr(content[:most].decode(errors="backslashreplace"))
 
 
-def counted(number: int, of: Sequence[Any] | int, what: str) -> str:
+def counted(number: int, of: Collection[Any], what: str) -> str:
     """`2 of 6 replicates`."""
-    return f"{number} of {of if isinstance(of, int) else len(of)} {what}"
+    return f"{number} of {len(of)} {what}"

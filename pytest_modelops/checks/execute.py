@@ -1,4 +1,4 @@
-"""`execute[bundle]`: the entry point runs through the runner, as a task, on every worker, and gives the same everywhere."""
+"""`execute[bundle]`: the entry point runs on every worker, as a task through the runner, and gives the same on all."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ def _untrue(ready: Any, answer: Mapping[str, Any], placed: Mapping[str, Any]) ->
         return
     if ready.get("bundle_digest") != placed["digest"]:
         yield (
-            f"its runner answers for the bundle digest {ready.get('bundle_digest')!r}, started for {placed['digest']!r}: "
-            "it runs another bundle, or another state of this one"
+            f"its runner answers for the bundle digest {ready.get('bundle_digest')!r}, and was started for "
+            f"{placed['digest']!r}: it runs another bundle, or another state of this one"
         )
     if not _same_python(str(ready.get("version")), answer["worker"]["version"]):
         yield (

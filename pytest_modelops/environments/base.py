@@ -187,7 +187,7 @@ class Stage(Protocol):
         """Log by process name; they outlive the stage."""
 
     def log(self, name: str) -> Path:
-        """Where a log is to be written that no process of the stage's writes itself; it is among `logs` from then on."""
+        """Where to write a log that no process of the stage writes itself; it is among `logs` from then on."""
 
 
 class Backend(Protocol):

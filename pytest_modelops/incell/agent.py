@@ -327,8 +327,8 @@ class Agent:
                     "broadcast", seconds=seconds, msg=message, workers=[address], on_error="return"
                 )[address]
                 if isinstance(told, BaseException):
-                    raise told
-                if "raised" in told:
+                    answers[address] = {"error": in_words(told)}
+                elif "raised" in told:
                     answers[address] = {"error": told["raised"]}
                 else:
                     answers[address] = {"told": plain.pack(told["told"])}
@@ -342,6 +342,7 @@ class Agent:
 
     def run_bundle(
         self,
+        *,
         modules: dict[str, dict[str, str]],
         placed: dict[str, Any],
         entrypoint: str,

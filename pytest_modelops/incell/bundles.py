@@ -1,8 +1,8 @@
 """Bundles on a worker: each gets an environment of its own, made by this worker's interpreter, and runners.
 
-An instance hangs on every worker as `worker.modelops_bundles` (see `modelops_preload.py`). What pytest asks comes by name
-over Dask's own connection, so that it also works where functions cannot be sent; `execute` and `aggregate` are called by
-tasks of the graph. Everything that is returned is plain data. Python 3.9 and up.
+An instance hangs on every worker as `worker.modelops_bundles` (see `modelops_preload.py`). What pytest asks comes by
+name over Dask's own connection, so that it also works where functions cannot be sent; `execute` and `aggregate` are
+called by tasks of the graph. Everything that is returned is plain data. Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Bundles:
             outputs = {name: _artifact(inline) for name, inline in outcome["result"].items()}
         except (AttributeError, TypeError, ValueError):
             answer = repr(outcome["result"])[:_SHOWN]
-            malformed = {"garbled": answer, "cause": None, "last": [], "outside": ""}
+            malformed: Outcome = {"garbled": answer, "cause": None, "last": [], "outside": ""}
             return {**told, "outputs": {}, "error": malformed}
         return {**told, "outputs": outputs, "error": None}
 
@@ -324,7 +324,7 @@ class _Commands:
         self._end = time.monotonic() + seconds
         self._kept = Kept(log=os.path.join(folder, "keeper.log"))
 
-    def __enter__(self) -> _Commands:
+    def __enter__(self) -> _Commands:  # noqa: PYI034 - Self is newer than some workers
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -381,15 +381,12 @@ def _ensured_pip() -> str:
         raise Failed(
             f"{sys.executable} has no ensurepip, so it cannot install anything into an environment"
         ) from None
-    places = [
-        os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"),
-        getattr(ensurepip, "_WHEEL_PKG_DIR", None),
-    ]
-    for folder in filter(None, places):
-        with contextlib.suppress(OSError):
-            for name in sorted(os.listdir(folder)):
-                if name.startswith("pip-") and name.endswith(".whl"):
-                    return os.path.join(folder, name)
+    bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+    elsewhere: str | None = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # where a distribution keeps wheels
+    for folder in (bundled, elsewhere):
+        for name in sorted(os.listdir(folder)) if folder and os.path.isdir(folder) else ():
+            if name.startswith("pip-") and name.endswith(".whl"):
+                return os.path.join(folder, name)
     raise Failed(f"the ensurepip of {sys.executable} has no wheel of pip")
 
 

@@ -34,8 +34,8 @@ _LONGEST = 600
 def first_cause(text: str) -> str | None:
     """The line, or few, that tell why a process failed; `None` where nothing looks like a reason.
 
-    The earliest of: what an installer says of versions or packages, the error of the first traceback with the place that
-    it was raised at, a crash of the interpreter; else the first line that speaks of an error.
+    The earliest of: what an installer says of versions or packages, the error of the first traceback and where it was
+    raised, a crash of the interpreter; else the first line that speaks of an error.
     """
     found = []
     for pattern in (*_INSTALLERS, _CRASH):

@@ -36,7 +36,7 @@ class Splitter:
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         """Take in some bytes; returns the messages that are complete by now."""
         self._buffer += data
-        messages = []
+        messages: list[dict[str, Any]] = []
         while True:
             if self._in_body:
                 if len(self._buffer) < (self._length or 0):

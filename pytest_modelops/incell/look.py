@@ -1,8 +1,8 @@
 """Run by a bundle's environment: tells what it is, what is installed in it, and which modules are not to be found.
 
 Modules are looked for as files on the path, and not one is imported, since a bundle's code shall not run here. Run as
-`python -I look.py QUESTION`, QUESTION being a JSON file `{"modules": [dotted name], "first": folder}`; prints one line of
-JSON. Standard library only, Python 3.9 and up.
+`python -I look.py QUESTION`, QUESTION being a JSON file `{"modules": [dotted name], "first": folder}`; prints one line
+of JSON. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
         "packages": packages,
         "missing": [module for module in question["modules"] if not found(module, path)],
     }
-    print(json.dumps(told))
+    sys.stdout.write(f"{json.dumps(told)}\n")
 
 
 if __name__ == "__main__":

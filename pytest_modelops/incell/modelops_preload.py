@@ -82,9 +82,12 @@ def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _bundles_of(worker: Any) -> Any:
-    """What a worker does with bundles (`bundles.py` beside this file); `sys.path` stays as it is."""
+    """What a worker does with bundles (`bundles.py` beside this file); `sys.path` stays as it is.
+
+    Dask copies a preload before it imports it, so that this file does not know by itself where the others are.
+    """
     if "modelops_incell" not in sys.modules:
-        here = os.path.dirname(os.path.abspath(__file__))
+        here = os.path.join(os.environ["PYTEST_MODELOPS_INCELL"], "modelops_incell")
         spec = importlib.util.spec_from_file_location(
             "modelops_incell", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
         )

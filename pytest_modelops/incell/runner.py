@@ -1,8 +1,8 @@
 """The reference runner: what a worker starts for a bundle, in the bundle's own environment.
 
-Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. It imports
-the bundle's wire function, and only then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC 2.0,
-Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr.
+Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. It
+imports the bundle's wire function, and only then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC
+2.0, Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr.
 
 It protects neither stdout nor anybody from what a bundle does, because it stands for runners that do not: a bundle that
 prints breaks the framing, and that has to show. Standard library only, Python 3.9 and up.
@@ -23,6 +23,7 @@ import re
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -154,12 +155,8 @@ class Runner:
     def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
         """Run the wire function; its artifacts as base64, by name."""
         with _told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
-            outputs: Mapping[str, bytes] = self._wire(entrypoint, params, seed)
-            if not isinstance(outputs, Mapping):
-                raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
-            for name, content in outputs.items():
-                if not isinstance(name, str) or not isinstance(content, (bytes, bytearray, memoryview)):
-                    raise TypeError(f"wire returned {name!r}: {type(content).__name__}; must be str: bytes")
+            outputs = self._wire(entrypoint, params, seed)
+            _refuse_if_no_artifacts(outputs)
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
 
     def aggregate(
@@ -180,6 +177,14 @@ class Runner:
     def shutdown(self) -> dict[str, bool]:
         """The last request."""
         return {"ok": True}
+
+
+def _refuse_if_no_artifacts(outputs: Any) -> None:
+    if not isinstance(outputs, Mapping):
+        raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
+    for name, content in outputs.items():
+        if not isinstance(name, str) or not isinstance(content, (bytes, bytearray, memoryview)):
+            raise TypeError(f"wire returned {name!r}: {type(content).__name__}; must be str: bytes")
 
 
 def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -203,7 +208,7 @@ class _told_as:  # noqa: N801 - reads as a word of the language
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: types.TracebackType | None) -> None:
         if error is None or isinstance(error, KeyboardInterrupt):
             return
         name = f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "")
@@ -220,23 +225,29 @@ METHODS = ("ready", "execute", "aggregate", "shutdown")
 
 def answer(runner: Runner, message: Mapping[str, Any]) -> dict[str, Any]:
     """The response to one request."""
-    method, params = message.get("method"), message.get("params") or {}
     try:
-        if not isinstance(method, str) or not isinstance(params, Mapping):
-            raise Refused(INVALID_REQUEST, "a request has a method and params by name")
-        if method not in METHODS:
-            raise Refused(METHOD_NOT_FOUND, f"no method {method!r}; there are {', '.join(METHODS)}")
-        call = getattr(runner, method)
-        try:
-            inspect.signature(call).bind(**params)
-        except TypeError as error:
-            raise Refused(INVALID_PARAMS, f"{method}: {error}") from None
-        return {"id": message["id"], "result": call(**params)}
+        return {
+            "id": message["id"],
+            "result": _perform(runner, message.get("method"), message.get("params") or {}),
+        }
     except Refused as refused:
         error: dict[str, Any] = {"code": refused.code, "message": str(refused)}
         if refused.data is not None:
             error["data"] = refused.data
         return {"id": message["id"], "error": error}
+
+
+def _perform(runner: Runner, method: object, params: object) -> Any:
+    if not isinstance(method, str) or not isinstance(params, Mapping):
+        raise Refused(INVALID_REQUEST, "a request has a method and params by name")
+    if method not in METHODS:
+        raise Refused(METHOD_NOT_FOUND, f"no method {method!r}; there are {', '.join(METHODS)}")
+    call = getattr(runner, method)
+    try:
+        inspect.signature(call).bind(**params)
+    except TypeError as error:
+        raise Refused(INVALID_PARAMS, f"{method}: {error}") from None
+    return call(**params)
 
 
 def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
@@ -248,7 +259,7 @@ def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
             while (message := framing.read_message(requests)) is not None:
                 waiting.put(message)
         except ValueError as error:
-            print(f"stdin carries something that is no request: {error}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"stdin carries something that is no request: {error}\n")
         os._exit(0)  # whoever started this is gone, or done with it; a task may hang
 
     threading.Thread(target=read, name="requests", daemon=True).start()
@@ -285,9 +296,9 @@ def main() -> int:
         wire = find_wire(given.bundle_path)
     except SystemExit as error:
         traceback.print_exc()
-        print(f"SystemExit: {error.code!r}: the bundle ends the runner while it is imported", file=sys.stderr)
+        sys.stderr.write(f"SystemExit: {error.code!r}: the bundle ends the runner while it is imported\n")
         raise
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, it is told, and the start has failed
         traceback.print_exc()
         return 1
     serve(Runner(wire, venv=given.venv_path, digest=given.bundle_digest), requests, frames, framing)
