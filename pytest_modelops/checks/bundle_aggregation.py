@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_job import Replicate, run_job
+from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.deadline import Deadline
 
 
@@ -25,50 +26,45 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         for number in range(bundle.aggregation_params)
     ]
     told = run_job(bundle, cell, deadline, sets, targets=bundle.targets)
-    failed = {}
-    for name, one in told.replicates.items():
-        wrong = words.failures(one, cell.aggregation.failed_when)
-        if one["outside"]:
-            wrong.insert(0, words.polluted(one["outside"], "before the answer to `execute`"))
-        if wrong:
-            failed[name] = "\n".join(wrong)
-    found: list[str] = []
-    for name, why in failed.items():
-        number, index = map(int, name.split("-"))
-        after = " (Dask calls it finished)" if not found else ""
-        found.append(
-            f"replicate {index} of set {number}, seed {sets[number][index].seed}, failed{after}: {why}"
-        )
-    for number in range(bundle.aggregation_params):
+    seconds, failed = deadline.seconds, 0
+    faults: dict[str, Sequence[Fault]] = {}
+    for number, replicates in enumerate(sets):
+        for index, asked in enumerate(replicates):
+            one = told.replicates.get(f"{number}-{index}")
+            if one and (
+                found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=seconds)
+            ):
+                faults[f"replicate {index} of set {number} (seed {asked.seed})"] = found
+                failed += 1
         for target in bundle.targets:
             aggregate = told.aggregates.get(f"{number}-{target}")
-            wrong_in = _wrong(aggregate, bundle) if aggregate is not None else ()
-            found += [f"target {target} of set {number}: {words_of_it}" for words_of_it in wrong_in]
-    told.judge(
-        f"bundle {bundle.name!r}, {size}, {words.counted(len(failed), told.replicates, 'failed')}", found
-    )
+            if aggregate and (wrong := list(_faults(aggregate, bundle, seconds))):
+                faults[f"{target} of set {number}"] = wrong
+    finished = f"{failed} of {len(told.replicates)} replicates that Dask calls finished failed"
+    size = f"{bundle.aggregation_params} × {bundle.aggregation_replicates} replicates"
+    told.judge(f"bundle {bundle.name!r}, {finished if failed else size}", faults, named=True)
     losses = {name: told.aggregates[name]["result"]["loss"] for name in sorted(told.aggregates)}
     tasks = bundle.aggregation_params * (bundle.aggregation_replicates + len(bundle.targets))
     return {"tasks": tasks, "losses": losses, "seconds": round(told.seconds, 3)}
 
 
-def _wrong(aggregate: Mapping[str, Any], bundle: Bundle) -> Iterator[str]:
+def _faults(aggregate: Mapping[str, Any], bundle: Bundle, seconds: float) -> Iterator[Fault]:
     """What is wrong with an aggregate, the most telling first."""
     if aggregate["outside"]:
         yield words.polluted(aggregate["outside"], "before the answer to `aggregate`")
     if "error" in aggregate:
-        error = aggregate["error"]
-        yield "\n".join([words.head(error, "aggregate"), *words.details(error)])
+        yield words.fault_of(aggregate["error"], "aggregate", seconds=seconds)
         return
     result = aggregate["result"]
     if not isinstance(result, Mapping) or "loss" not in result:
-        yield f"its answer has no loss: {result!r}"
+        yield Fault(head=f"its answer has no loss: {result!r}")
         return
     loss, count = result["loss"], result.get("n_replicates")
     if isinstance(loss, bool) or not isinstance(loss, int | float) or not math.isfinite(loss):
-        yield f"its loss is {loss!r}, not a finite number"
+        yield Fault(head=f"its loss is {loss!r}, not a finite number")
     if count != bundle.aggregation_replicates:
-        yield f"it says that it aggregated {count!r} replicates; it was given {bundle.aggregation_replicates}"
+        given = bundle.aggregation_replicates
+        yield Fault(head=f"it says that it aggregated {count!r} replicates; it was given {given}")
 
 
 def check(bundle: Bundle) -> Check:

@@ -13,14 +13,17 @@ from packaging.version import Version
 
 from pytest_modelops.bundles import contents, formats
 from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_words import by_worker
+from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Wheelhouse
-from pytest_modelops.errors import CheckFailed, TimedOut
+from pytest_modelops.errors import CheckFailed, RunnerTimedOut
 
 MARGIN_SECONDS = 0.3
 """A worker ends what it does so much earlier than the deadline, to tell of it."""
+_MOST_NAMES = 10
+_MOST_LINES = 14
 
 
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
@@ -29,9 +32,14 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     source = formats.read(bundle.path)
     workers = cell.environments[cell.cell.worker]
     cell.progress(f"making the wheels of {bundle.name}")
-    house = cell.backend.wheelhouse(
-        source.requirements, workers.lock, deadline=deadline, progress=cell.progress
-    )
+    try:
+        house = cell.backend.wheelhouse(
+            source.requirements, workers.lock, deadline=deadline, progress=cell.progress
+        )
+    except CheckFailed as error:
+        what = f"bundle {bundle.name!r} cannot be installed by Python {workers.lock.python}"
+        why = str(error)
+        raise CheckFailed(f"{what}:{words.advice(why, workers.lock.python)} {why}") from error
     placed = _place(bundle, source, house, cell)
     cell.progress(f"installing {bundle.name} on every worker")
     told = cell.cluster.ask_workers(
@@ -45,18 +53,17 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         },
         deadline,
     )
-    failures = {
-        name: "\n".join(wrong)
+    tidy = words.Tidy(folders=placed["folders"].values())
+    faults = {
+        name: [tidy.fault(fault) for fault in found]
         for name, answer in told.items()
-        if (wrong := list(_wrong(answer, house, workers.lock.python)))
+        if (found := list(_faults(answer, house, workers.lock.python)))
     }
-    if failures:
-        what = f"bundle {bundle.name!r} was not installed on {len(failures)} of {len(told)} workers"
-        message = "\n".join(
-            [f"{what}: {next(iter(failures.values())).partition(chr(10))[0]}", *by_worker(failures)]
-        )
+    if faults:
+        count = words.counted(len(faults), told, "workers")
+        message = words.message(f"bundle {bundle.name!r} was not installed on {count}", faults)
         late = any(answer.get("timed_out") for answer in told.values())
-        raise TimedOut(message) if late else CheckFailed(message)
+        raise RunnerTimedOut(message) if late else CheckFailed(message)
     cell.placed[bundle] = placed
     return {"packages": len(house.packages), "modules": len(source.modules), "wheels_reused": house.reused}
 
@@ -93,12 +100,17 @@ def _place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: Chec
     }
 
 
-def _wrong(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
-    """What is wrong with what a worker told, in words, the most telling first."""
+def _faults(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:
+    """What is wrong with what a worker told, the most telling first."""
     if "failed" in answer:
-        cause = f" {answer['cause']}" if answer["cause"] else ""
-        yield "\n    ".join([f"{answer['failed']}.{cause}", *answer["last"]])
-        return
+        cause = f". {answer['cause']}{words.advice(answer['cause'], python)}" if answer["cause"] else ""
+        yield Fault(head=f"{answer['failed']}{cause}", details=tuple(answer["last"][-_MOST_LINES:]))
+    else:
+        yield from (Fault(head=head) for head in _untrue(answer, house, python))
+
+
+def _untrue(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
+    """Where an environment is not what was installed, or lacks a module, in words."""
     if Version(answer["version"]) != python:
         yield f"its environment runs Python {answer['version']} ({answer['python']}), the worker {python}"
     found: dict[str, str] = {canonicalize_name(name): version for name, version in answer["packages"].items()}
@@ -111,7 +123,7 @@ def _wrong(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Ite
         yield f"{name} {found[name]} is there, and was not installed"
     if answer["missing"]:
         count = len(answer["missing"])
-        names = ", ".join(answer["missing"][:10]) + (", …" if count > 10 else "")
+        names = ", ".join(answer["missing"][:_MOST_NAMES]) + (", …" if count > _MOST_NAMES else "")
         plural = "modules of it are" if count > 1 else "module of it is"
         yield f"{count} {plural} not found after the install: {names}; does the package's build leave them out?"
     for module, failure in answer["imports"].items():

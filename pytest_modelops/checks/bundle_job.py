@@ -12,6 +12,7 @@ from pytest_modelops.checks import bundle_tasks
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in
+from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
@@ -39,38 +40,43 @@ class Told:
     Attributes:
         replicates: summary of each, by `<parameter set>-<number>`; see `checks/bundle_tasks.py`.
         aggregates: `{"result"}` or `{"error"}` of each, by `<parameter set>-<target>`.
-        lost: of both, those that Dask has no result for, and why, in words.
+        lost: of both, those that Dask has no result for, and why.
         late: whether anything was too slow.
         ends: what is wrong with how runners ended, by worker.
+        tidy: for texts of this bundle's.
         logs: where runners' logs are, as the end of a message.
         seconds: from the first task to the last result.
     """
 
     replicates: Mapping[str, Mapping[str, Any]]
     aggregates: Mapping[str, Mapping[str, Any]]
-    lost: Mapping[str, str]
+    lost: Mapping[str, Fault]
     late: bool
-    ends: Mapping[str, str]
+    ends: Mapping[str, Sequence[Fault]]
+    tidy: words.Tidy
     logs: str
     seconds: float
 
-    def judge(self, what: str, wrong: Sequence[str]) -> None:
+    def judge(self, intro: str, faults: Mapping[str, Sequence[Fault]], *, named: bool = False) -> None:
         """Raise what this came to, if anything is wrong with it.
 
         Args:
-            what: first words of the message.
-            wrong: what is wrong, in words, the most telling first.
+            intro: what it is about.
+            faults: what is wrong with results, by name.
+            named: see `bundle_words.message`.
 
         Raises:
-            CheckFailed, RunnerTimedOut: with all of it.
+            CheckFailed, RunnerTimedOut: with all that is wrong.
         """
-        lost = [f"{name}: {why}" for name, why in self.lost.items()]
-        found = [*wrong, *lost, *words.by_worker(self.ends)]
-        if not found:
-            return
-        first = found[0].partition("\n")[0]
-        message = "\n".join([f"{what}: {first}", *found, self.logs]).rstrip()
-        raise RunnerTimedOut(message) if self.late else CheckFailed(message)
+        found = {name: list(some) for name, some in faults.items() if some}
+        for name, fault in self.lost.items():
+            found.setdefault(name, []).append(fault)
+        for name, some in self.ends.items():
+            found.setdefault(name, []).extend(some)
+        if found:
+            tidied = {name: [self.tidy.fault(fault) for fault in some] for name, some in found.items()}
+            message = words.message(intro, tidied, self.logs, named=named)
+            raise RunnerTimedOut(message) if self.late else CheckFailed(message)
 
 
 def run_job(
@@ -118,10 +124,11 @@ def run_job(
             if "value" in outcome:
                 values[kind, name] = plain.unpack(outcome["value"])
             elif "pending" in outcome:
-                lost[f"{kind[:-1]} {name}"] = f"not finished, {whereabouts(cell.cluster, outcome)}"
+                where = whereabouts(cell.cluster, outcome)
+                lost[f"{kind[:-1]} {name}"] = Fault(head=f"not finished in time, {where}")
             else:
                 worker = next((names[a] for a in names if a in outcome.get("gone", "")), None)
-                lost[f"{kind[:-1]} {name}"] = in_words(cell.cluster, worker, outcome)
+                lost[f"{kind[:-1]} {name}"] = Fault(head=in_words(cell.cluster, worker, outcome))
     late = any(_silent(value.get("error")) for value in values.values())
     pending = any(
         "pending" in outcome for kind in ("replicates", "aggregates") for outcome in told[kind].values()
@@ -132,6 +139,7 @@ def run_job(
         lost=lost,
         late=late or pending,
         ends=ends,
+        tidy=words.Tidy(folders=placed["folders"].values()),
         logs=logs,
         seconds=told["seconds"],
     )
@@ -143,15 +151,15 @@ def _silent(error: Any) -> bool:
 
 def _end_runners(
     bundle: Bundle, placed: Mapping[str, Any], cell: CheckedCell
-) -> tuple[Mapping[str, str], str]:
+) -> tuple[Mapping[str, Sequence[Fault]], str]:
     """End every worker's runner; what is wrong with that by worker, and where the logs are."""
     ends, logs = {}, []
     try:
         told = cell.cluster.ask_workers("close", {"placed": placed}, Deadline(_CLOSE_SECONDS))
     except ModelopsError as error:  # a worker that died of the bundle; what it died of is told elsewhere
-        return {"the workers' runners": f"could not all be ended: {error}"}, ""
+        return {"their runners": [Fault(head=f"could not all be ended: {error}")]}, ""
     for name, answer in told.items():
         logs.append(words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log))
-        if wrong := words.ended(answer):
-            ends[name] = "\n".join(wrong)
+        if faults := words.faults_of_end(answer):
+            ends[name] = faults
     return ends, next(filter(None, logs), "")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_job import Replicate, run_job
+from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.deadline import Deadline
 
 Artifacts = Mapping[str, Mapping[str, Any]]
@@ -24,19 +25,18 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     by_worker = {
         name: told.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in told.replicates
     }
-    failed = {}
-    for name, one in by_worker.items():
-        wrong = words.failures(one, cell.aggregation.failed_when)
-        if one["outside"]:
-            wrong.insert(0, words.polluted(one["outside"], "before the answer to `execute`"))
-        if wrong:
-            failed[name] = "\n".join(wrong)
-    found = words.by_worker(failed)
-    if not found and not told.lost:
+    faults: dict[str, Sequence[Fault]] = {
+        name: found
+        for name, one in by_worker.items()
+        if (found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=deadline.seconds))
+    }
+    count = words.counted(len(faults) or len(workers), workers, "workers")
+    if not faults and not told.lost:
         outputs = {name: one["outputs"] for name, one in by_worker.items()}
-        found = [*_differences(outputs), *_unexpected(bundle, outputs[workers[0]])]
-    count = words.counted(len(failed) or len(workers), workers, "workers")
-    told.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed} on {count}", found)
+        differing = [Fault(head=head) for head in _differences(outputs)]
+        unexpected = [Fault(head=head) for head in _unexpected(bundle, outputs[workers[0]])]
+        faults = {"the workers": [*differing, *unexpected]}
+    told.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed}, {count}", faults)
     sizes = {name: artifact["size"] for name, artifact in by_worker[workers[0]]["outputs"].items()}
     return {"artifacts": sizes, "seconds": round(told.seconds, 3)}
 

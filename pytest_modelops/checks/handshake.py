@@ -12,6 +12,7 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in
+from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut
 
@@ -24,31 +25,35 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     told = cell.cluster.ask_workers(
         "handshake", {"placed": placed, "seconds": seconds}, Deadline(deadline.remaining + 1)
     )
-    failures = {}
+    tidy = words.Tidy(folders=placed["folders"].values())
+    faults, logs = {}, []
     for name, answer in told.items():
         where = words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)
-        if wrong := list(_wrong(answer, placed)):
-            failures[name] = "\n".join([*wrong, where])
-    if not failures:
+        if found := [tidy.fault(fault) for fault in _faults(answer, placed, deadline)]:
+            faults[name] = found
+            logs.append(where)
+    if not faults:
         return {"runners": len(told)}
-    first = next(iter(failures.values())).partition("\n")[0]
-    message = f"bundle {bundle.name!r}, cell {cell.cell.id}, {words.counted(len(failures), told, 'workers')}: {first}"
-    message = "\n".join([message, *words.by_worker(failures)])
-    if any("silent" in answer["outcome"] for answer in told.values()):
-        raise RunnerTimedOut(f"{message}\nThe deadline of `handshake` is {deadline.seconds:g} s.")
-    raise CheckFailed(message)
+    count = words.counted(len(faults), told, "workers")
+    message = words.message(f"bundle {bundle.name!r}, cell {cell.cell.id}, {count}", faults, logs[0])
+    late = any("silent" in answer["outcome"] for answer in told.values())
+    raise (RunnerTimedOut if late else CheckFailed)(message)
 
 
-def _wrong(answer: Mapping[str, Any], placed: Mapping[str, Any]) -> Iterator[str]:
+def _faults(answer: Mapping[str, Any], placed: Mapping[str, Any], deadline: Deadline) -> Iterator[Fault]:
     """What is wrong on a worker, the most telling first."""
-    outcome = answer["outcome"]
+    outcome, python = answer["outcome"], Version(answer["worker"]["version"])
     if "result" in outcome:
-        yield from _untrue(outcome["result"], answer, placed)
-    if outcome["outside"]:  # garbled input may be the reason for all else
+        yield from map(_fault, _untrue(outcome["result"], answer, placed))
+    if outcome["outside"]:  # it may be the reason for all else
         yield words.polluted(outcome["outside"], "before the answer to `ready`")
     if "result" not in outcome:
-        yield "\n".join([words.head(outcome, "ready"), *words.details(outcome)])
-    yield from words.ended(answer["end"])
+        yield words.fault_of(outcome, "ready", seconds=deadline.seconds, python=python)
+    yield from words.faults_of_end(answer["end"])
+
+
+def _fault(head: str) -> Fault:
+    return Fault(head=head)
 
 
 def _untrue(ready: Any, answer: Mapping[str, Any], placed: Mapping[str, Any]) -> Iterator[str]:
@@ -63,7 +68,8 @@ def _untrue(ready: Any, answer: Mapping[str, Any], placed: Mapping[str, Any]) ->
         )
     if not _same_python(str(ready.get("version")), answer["worker"]["version"]):
         yield (
-            f"its runner says that it runs Python {ready.get('version')}, the worker runs {answer['worker']['version']}"
+            f"its runner says that it runs Python {ready.get('version')}, the worker runs "
+            f"{answer['worker']['version']}"
         )
     if "{venv}" in " ".join(placed["command"]) or "{python}" in placed["command"]:
         python, venv = str(ready.get("python")), answer["venv"]

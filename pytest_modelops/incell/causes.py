@@ -61,6 +61,6 @@ def _of_traceback(trace: re.Match[str]) -> str:
     return f"{trace['error']} ({last['file']}, line {last['line']}, in {last['name']})"
 
 
-def last_lines(text: str, most: int = 12) -> list[str]:
+def last_lines(text: str, most: int = 60) -> list[str]:
     """The last lines with something on them."""
     return [line.rstrip()[:_LONGEST] for line in text.splitlines() if line.strip()][-most:]
