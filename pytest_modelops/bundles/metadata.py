@@ -78,6 +78,8 @@ def _of_project(folder: Path, project: Any, setup: Mapping[str, Any], roots: tup
     if not isinstance(project, dict):
         raise MalformedBundle(f"{file}: project is not a table")
     dynamic = project.get("dynamic", [])
+    if not isinstance(dynamic, list):
+        raise MalformedBundle(f'{file}: [project] dynamic is not a list of strings, such as ["version"]')
     if not isinstance(project.get("name"), str):
         raise MalformedBundle(f'{file}: [project] has no name; write one such as name = "{folder.name}"')
     if "version" not in project and "version" not in dynamic:
@@ -226,12 +228,15 @@ def _setup_py(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tree = parse_python(file)
     for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "setup":
+        if isinstance(node, ast.Call) and "setup" in {
+            getattr(node.func, "id", ""),
+            getattr(node.func, "attr", ""),
+        }:
             for keyword in node.keywords:
                 if keyword.arg in {"python_requires", "install_requires", "package_dir", "entry_points"}:
                     try:
                         found[keyword.arg] = ast.literal_eval(keyword.value)
-                    except (ValueError, TypeError):
+                    except (ValueError, TypeError, RecursionError):
                         found[keyword.arg] = None
                     found[f"{keyword.arg}_in"] = "setup.py"
     return found
