@@ -9,14 +9,13 @@ import ast
 import configparser
 import dataclasses
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pytest_modelops.bundles.contents import read_bytes, read_text, read_toml
+from pytest_modelops.bundles.contents import parse_python, read_text, read_toml
 from pytest_modelops.errors import MalformedBundle
 
 WIRE_GROUP = "modelops.wire"
@@ -240,30 +239,6 @@ def _setup_py(folder: Path) -> dict[str, Any]:
                         found[keyword.arg] = None
                     found[f"{keyword.arg}_in"] = "setup.py"
     return found
-
-
-def parse_python(file: Path, feature_version: tuple[int, int] | None = None) -> ast.Module | None:
-    """A Python file's syntax tree, `None` where this Python's parser gives up on its depth.
-
-    Args:
-        file: what to parse.
-        feature_version: the Python, X and Y, that the syntax must suit, as far as the parser knows; `None` for any.
-
-    Raises:
-        MalformedBundle: it is not valid Python; the message has file and line.
-    """
-    content = read_bytes(file)
-    which = f" {feature_version[0]}.{feature_version[1]}" if feature_version else ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape is the bundle's own business
-            return ast.parse(content, str(file), feature_version=feature_version)
-    except SyntaxError as error:
-        raise MalformedBundle(f"{file}:{error.lineno or 1}: invalid Python{which}: {error.msg}") from None
-    except ValueError as error:  # NUL characters, in Python 3.10 and 3.11
-        raise MalformedBundle(f"{file}: invalid Python{which}: {error}") from None
-    except (RecursionError, MemoryError):
-        return None
 
 
 def _roots(tool: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -545,7 +546,9 @@ packages = ["a"]
 OTHERS = "setup(|a=b)|[options]|-r |-|--hash|./|file:|x @ |x @ file://[|[x]|;|$|~root|\0|https://[|{|}|]|wire|:|\\|\n"
 GARBAGE = st.one_of(
     st.text(max_size=60),
-    st.lists(st.sampled_from(PYPROJECT), max_size=5).map("".join),
+    st.tuples(*[st.booleans()] * len(PYPROJECT)).map(
+        lambda kept: "".join(itertools.compress(PYPROJECT, kept))
+    ),
     st.lists(st.sampled_from(OTHERS.split("|")), max_size=6).map("".join),
 )
 
