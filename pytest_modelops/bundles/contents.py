@@ -5,11 +5,13 @@ Knows no format. Only reads.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,3 +186,27 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedBundle(f"{file} holds no JSON object, such as {{}}")
     return value
+
+
+def parse_python(file: Path, feature_version: tuple[int, int] | None = None) -> ast.Module | None:
+    """A Python file's syntax tree, `None` where this Python's parser gives up on its depth.
+
+    Args:
+        file: what to parse.
+        feature_version: the Python, X and Y, that the syntax must suit, as far as the parser knows; `None` for any.
+
+    Raises:
+        MalformedBundle: it is not valid Python; the message has file and line.
+    """
+    content = read_bytes(file)
+    which = f" {feature_version[0]}.{feature_version[1]}" if feature_version else ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an invalid escape is the bundle's own business
+            return ast.parse(content, str(file), feature_version=feature_version)
+    except SyntaxError as error:
+        raise MalformedBundle(f"{file}:{error.lineno or 1}: invalid Python{which}: {error.msg}") from None
+    except ValueError as error:  # NUL characters, in Python 3.10 and 3.11
+        raise MalformedBundle(f"{file}: invalid Python{which}: {error}") from None
+    except (RecursionError, MemoryError):
+        return None

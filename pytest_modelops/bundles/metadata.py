@@ -9,14 +9,13 @@ import ast
 import configparser
 import dataclasses
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pytest_modelops.bundles.contents import read_bytes, read_text, read_toml
+from pytest_modelops.bundles.contents import parse_python, read_text, read_toml
 from pytest_modelops.errors import MalformedBundle
 
 WIRE_GROUP = "modelops.wire"
@@ -78,6 +77,8 @@ def _of_project(folder: Path, project: Any, setup: Mapping[str, Any], roots: tup
     if not isinstance(project, dict):
         raise MalformedBundle(f"{file}: project is not a table")
     dynamic = project.get("dynamic", [])
+    if not isinstance(dynamic, list):
+        raise MalformedBundle(f'{file}: [project] dynamic is not a list of strings, such as ["version"]')
     if not isinstance(project.get("name"), str):
         raise MalformedBundle(f'{file}: [project] has no name; write one such as name = "{folder.name}"')
     if "version" not in project and "version" not in dynamic:
@@ -226,39 +227,18 @@ def _setup_py(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tree = parse_python(file)
     for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "setup":
+        if isinstance(node, ast.Call) and "setup" in {
+            getattr(node.func, "id", ""),
+            getattr(node.func, "attr", ""),
+        }:
             for keyword in node.keywords:
                 if keyword.arg in {"python_requires", "install_requires", "package_dir", "entry_points"}:
                     try:
                         found[keyword.arg] = ast.literal_eval(keyword.value)
-                    except (ValueError, TypeError):
+                    except (ValueError, TypeError, RecursionError):
                         found[keyword.arg] = None
                     found[f"{keyword.arg}_in"] = "setup.py"
     return found
-
-
-def parse_python(file: Path, feature_version: tuple[int, int] | None = None) -> ast.Module | None:
-    """A Python file's syntax tree, `None` where this Python's parser gives up on its depth.
-
-    Args:
-        file: what to parse.
-        feature_version: the Python, X and Y, that the syntax must suit, as far as the parser knows; `None` for any.
-
-    Raises:
-        MalformedBundle: it is not valid Python; the message has file and line.
-    """
-    content = read_bytes(file)
-    which = f" {feature_version[0]}.{feature_version[1]}" if feature_version else ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape is the bundle's own business
-            return ast.parse(content, str(file), feature_version=feature_version)
-    except SyntaxError as error:
-        raise MalformedBundle(f"{file}:{error.lineno or 1}: invalid Python{which}: {error.msg}") from None
-    except ValueError as error:  # NUL characters, in Python 3.10 and 3.11
-        raise MalformedBundle(f"{file}: invalid Python{which}: {error}") from None
-    except (RecursionError, MemoryError):
-        return None
 
 
 def _roots(tool: Mapping[str, Any]) -> list[str]:

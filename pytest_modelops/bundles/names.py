@@ -11,13 +11,14 @@ import dataclasses
 import enum
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.version import Version
 
+from pytest_modelops.bundles.bindings import Bindings, bind
+from pytest_modelops.bundles.contents import parse_python
 from pytest_modelops.bundles.formats import Source
-from pytest_modelops.bundles.metadata import parse_python
 from pytest_modelops.errors import MalformedBundle
 
 
@@ -52,23 +53,6 @@ class Symbol:
 UNKNOWN = Symbol(kind=Kind.UNKNOWN)
 
 
-@dataclasses.dataclass(kw_only=True)
-class _Bindings:
-    """What the top level of a module binds.
-
-    Attributes:
-        names: name → statements that bind it; a statement that always runs replaces those before it.
-        stars: modules that it imports everything from, dotted, as seen from anywhere.
-        exported: its `__all__`, `None` when it has none that can be read.
-        dynamic: whether it makes names in ways that only running it tells.
-    """
-
-    names: dict[str, list[ast.AST]] = dataclasses.field(default_factory=dict)
-    stars: list[str] = dataclasses.field(default_factory=list)
-    exported: set[str] | None = None
-    dynamic: bool = False
-
-
 class Names:
     """The names in a bundle's modules.
 
@@ -98,7 +82,7 @@ class Names:
 
     def near(self, module: str) -> dict[str, int]:
         """Names that a module defines or imports, with their lines; functions and classes first."""
-        bindings = self.defined_in(module) or _Bindings()
+        bindings = self.defined_in(module) or Bindings()
         lines = {name: getattr(nodes[-1], "lineno", 0) for name, nodes in bindings.names.items()}
         made = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
         return dict(sorted(lines.items(), key=lambda item: not isinstance(bindings.names[item[0]][-1], made)))
@@ -170,102 +154,31 @@ class Names:
         file = self._source.file_of(module)
         parts = module.split(".")
         is_package = file is not None and file.name.startswith("__init__.")
-        parts = parts[: len(parts) - node.level + is_package]
+        parts = parts[: max(0, len(parts) - node.level + is_package)]
         return ".".join([*parts, *([node.module] if node.module else [])])
 
     def _is_module(self, module: str) -> bool:
         return self._source.file_of(module) is not None or self._source.has_folder(module)
 
-    def _defined_in(self, module: str) -> _Bindings | None:
-        """What a module binds, `None` when it has no Python source here, or one that this Python cannot parse."""
+    def _defined_in(self, module: str) -> Bindings | None:
+        """What a module binds, `None` when it has no Python source here, or one that cannot be followed."""
         file = self._source.file_of(module)
-        if file is None or file.suffix != ".py":
+        tree = self._parsed(file) if file is not None and file.suffix == ".py" else None
+        if tree is None:
             return None
+        try:
+            return Bindings.of(tree, lambda node: self._absolute(module, node))
+        except RecursionError:
+            return None
+
+    def _parsed(self, file: Path) -> ast.Module | None:
         known = (sys.version_info.major, sys.version_info.minor)
         try:
-            tree = parse_python(file, feature_version=min(self._python, known))
+            return parse_python(file, feature_version=min(self._python, known))
         except MalformedBundle:
             if self._python > known:
                 return None  # it may be syntax that only they know
             raise
-        if tree is None:
-            return None
-        bindings = _Bindings()
-        _bind(tree.body, bindings, certain=True)
-        for node in ast.walk(tree):
-            match node:
-                case ast.Global(names=names):
-                    for name in names:
-                        bindings.names.setdefault(name, []).append(ast.Name(id=name, lineno=node.lineno))
-                case ast.ImportFrom(names=[ast.alias(name="*")]):
-                    bindings.stars.append(self._absolute(module, node))
-                case ast.Call(func=ast.Name(id="globals" | "vars" | "locals" | "exec" | "setattr")):
-                    bindings.dynamic = True
-        bindings.exported = _exported(tree)
-        return bindings
-
-
-def _bind(body: Sequence[ast.AST], bindings: _Bindings, *, certain: bool) -> None:
-    """Note what statements bind, in order.
-
-    Args:
-        body: statements, or parts of one.
-        bindings: where they are noted.
-        certain: whether they always run.
-    """
-    for node in body:
-        names = list(_bound_by(node))
-        for name in names:
-            if certain:
-                bindings.names[name] = [node]
-            else:
-                bindings.names.setdefault(name, []).append(node)
-        if isinstance(node, ast.With | ast.AsyncWith):
-            _bind([*node.items, *node.body], bindings, certain=certain)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            # Branches, loops and handlers may run or not; a walrus may stand in any expression.
-            _bind(list(ast.iter_child_nodes(node)), bindings, certain=False)
-
-
-def _bound_by(node: ast.AST) -> Iterator[str]:
-    match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            yield node.name
-        case ast.Import():
-            yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        case ast.ImportFrom():
-            yield from (alias.asname or alias.name for alias in node.names if alias.name != "*")
-        case ast.Assign(targets=targets):
-            yield from (name for target in targets for name in _stored_in(target))
-        case ast.AnnAssign(value=None):
-            return
-        case ast.AnnAssign() | ast.AugAssign() | ast.NamedExpr() | ast.For() | ast.AsyncFor():
-            yield from _stored_in(node.target)
-        case ast.withitem(optional_vars=ast.expr() as target):
-            yield from _stored_in(target)
-        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-            yield name
-
-
-def _stored_in(target: ast.AST) -> Iterator[str]:
-    for node in ast.walk(target):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-
-
-def _exported(tree: ast.Module) -> set[str] | None:
-    """A module's `__all__`, where it is one literal."""
-    found = None
-    for node in ast.walk(tree):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-            if found is not None or not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-                return None
-            try:
-                found = {str(name) for name in ast.literal_eval(node.value)}
-            except (ValueError, TypeError):
-                return None
-    return found
 
 
 _NOT_CALLABLE = (
@@ -307,8 +220,8 @@ def _class(node: ast.ClassDef) -> Symbol:
     arguments = ast.arguments(
         posonlyargs=[], args=[ast.arg(arg="self")], kwonlyargs=[], kw_defaults=[], defaults=[]
     )
-    bindings = _Bindings()
-    _bind(node.body, bindings, certain=True)
+    bindings = Bindings()
+    bind(node.body, bindings, certain=True)
     if "__new__" in bindings.names:
         return unknown
     match bindings.names.get("__init__"):
