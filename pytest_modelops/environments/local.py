@@ -76,7 +76,7 @@ class Environments:
         self._environments = EnvironmentCache(cache, run=run, uv=uv, fresh=fresh, session=session)
         self._run = run
         self._variables = uv.variables
-        pip = Pip(run, uv, rootdir=spec.rootdir, environ=environ)
+        pip = Pip(run, uv, index=index, rootdir=spec.rootdir, environ=environ)
         self._wheelhouses = Wheelhouses(
             cache / "wheelhouses", uv=uv, pip=pip, as_of=spec.as_of, fresh=fresh, session=session
         )

@@ -18,12 +18,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import packaging
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.index import Index
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.uv import Finished, Runner, Uv, listed_variables, without_passwords
 from pytest_modelops.errors import CheckFailed, TimedOut
@@ -94,11 +95,14 @@ class Pip:
     """The pip that is installed beside this interpreter.
 
     Args:
-        rootdir: what relative paths of uv's configuration refer to.
+        index: what uv is configured for.
+        rootdir: of the project; relative paths of its configuration refer to it or a folder above.
         environ: the host's variables.
     """
 
-    def __init__(self, run: Runner, uv: Uv, *, rootdir: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, run: Runner, uv: Uv, *, index: Index, rootdir: Path, environ: Mapping[str, str]
+    ) -> None:
         self._run = run
         self._uv = uv
         self._rootdir = rootdir
@@ -123,7 +127,8 @@ class Pip:
             "PIP_NO_COLOR": "1",
             "PIP_RETRIES": "2",  # the index has just answered uv
         }
-        self._index: list[str] | None = None
+        self._index = index
+        self._index_lines: list[str] | None = None
 
     def download(self, lines: Sequence[str], target: Target, into: Path, deadline: Deadline) -> None:
         """Get wheels for a target, whatever Python this is.
@@ -136,7 +141,7 @@ class Pip:
             TimedOut: the deadline passed.
         """
         fit = (
-            *("--python-version", str(target.python), "--implementation", "cp", "--abi", target.abi),
+            *("--python-version", target.python.base_version, "--implementation", "cp", "--abi", target.abi),
             *(f"--platform={platform}" for platform in target.platforms),
         )
         self._pip(
@@ -159,13 +164,13 @@ class Pip:
                 f"pip is not installed beside {sys.executable}; get it with: "
                 f"uv pip install --python {sys.executable} pip"
             )
-        if self._index is None:
-            self._index = self._index_options(deadline)
+        if self._index_lines is None:
+            self._index_lines = self._translate(deadline)
         verb = next(word for word in arguments if word in {"download", "wheel"})
         # A folder of its own, since `-m` looks for modules in the working folder first.
         with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
             file = Path(folder, "requirements.txt")
-            file.write_text("".join(f"{line}\n" for line in (*self._index, *lines)), encoding="utf-8")
+            file.write_text("".join(f"{line}\n" for line in (*self._index_lines, *lines)), encoding="utf-8")
             try:
                 finished = self._run(
                     [sys.executable, "-m", "pip", *arguments, "--quiet", "--requirement", str(file)],
@@ -178,24 +183,28 @@ class Pip:
         if finished.returncode != 0:
             raise PipFailed(_words(finished))
 
-    def _index_options(self, deadline: Deadline) -> list[str]:
+    def _translate(self, deadline: Deadline) -> list[str]:
         """What uv asks, as pip takes it."""
         told = [line.partition(" ")[::2] for line in self._uv.index_lines(deadline)]
-        places = [(option, self._absolute(place)) for option, place in told]
+        places = [(option, self._url(place)) for option, place in told]
         if self._uv.variables.get("UV_OFFLINE"):
             places = [(option, place) for option, place in places if place.startswith("file:")]
         lines = [f"{option} {shlex.quote(place)}" for option, place in places]
         if not any(option == "--index-url" for option, _ in places):
             lines.append("--no-index")  # or pip would ask pypi.org
-        trusted = self._uv.variables.get("UV_INSECURE_HOST", "").split()
-        # uv takes an index without TLS as it is.
-        trusted += [_host(place) for _, place in places if place.startswith("http:")]
-        return [*lines, *(f"--trusted-host {shlex.quote(host)}" for host in dict.fromkeys(trusted))]
+        # uv takes an index without TLS as it is, pip wants to be told.
+        open_ones = [_host(place) for _, place in places if place.startswith("http:")]
+        trusted = dict.fromkeys((*self._index.insecure_hosts, *open_ones))
+        return [*lines, *(f"--trusted-host {shlex.quote(host)}" for host in trusted)]
 
-    def _absolute(self, place: str) -> str:
-        if urlsplit(place).scheme:
-            return place
-        return Path(self._rootdir, Path(place).expanduser()).resolve().as_uri()
+    def _url(self, place: str) -> str:
+        if not (url := urlsplit(place)).scheme:
+            below = (folder / Path(place).expanduser() for folder in (self._rootdir, *self._rootdir.parents))
+            return next((path.as_uri() for path in below if path.exists()), place)
+        if login := self._index.logins.get(place.rstrip("/")):
+            user, password = (quote(part, safe="") for part in login)
+            return url._replace(netloc=f"{user}:{password}@{_host(place)}").geturl()
+        return place
 
 
 def _host(url: str) -> str:

@@ -90,11 +90,14 @@ _PASSED_ON_BY_PREFIX = (
 
 
 def listed_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The host's variables that a uv command gets, and with it the package builds that it runs."""
+    """The host's variables that a uv command gets, and with it the package builds that it runs.
+
+    An empty one says nothing; it must not hide what is needed besides.
+    """
     return {
         name: value
         for name, value in environ.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_BY_PREFIX)
+        if value and (name in _PASSED_ON or name.startswith(_PASSED_ON_BY_PREFIX))
     }
 
 

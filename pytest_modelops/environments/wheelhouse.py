@@ -27,7 +27,7 @@ from pytest_modelops.environments.pins import Pin, pins
 from pytest_modelops.environments.pip import Pip, PipFailed, Target
 from pytest_modelops.environments.releases import as_of_options
 from pytest_modelops.environments.resolver import Solution
-from pytest_modelops.environments.uv import Uv, UvFailed
+from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
 
 if sys.version_info >= (3, 11):
@@ -118,19 +118,32 @@ class Wheelhouses:
             else:
                 built.append(pin)
         try:
-            self._download(got, target, wheels, deadline)
-        except PipFailed as error:
-            sources_only = self._sources_only(got, target, deadline)
-            if not sources_only:
-                raise _not_got(target, error) from error
-            built += sources_only
-            try:
+            if sources_only := self._try(got, target, wheels, deadline):
                 self._download([pin for pin in got if pin not in sources_only], target, wheels, deadline)
-            except PipFailed as again:
-                raise _not_got(target, again) from again
+                built += sources_only
+        except PipFailed as error:
+            raise CheckFailed(f"could not get the wheels for Python {target.python}:\n{error}") from error
         for pin in built:
             progress(f"building a wheel of {pin}")
             self._build(pin, target, wheels, deadline)
+
+    def _try(self, wanted: Sequence[Pin], target: Target, wheels: Path, deadline: Deadline) -> list[Pin]:
+        """Get all if they can be had; those that cannot, for lack of a wheel, are returned."""
+        try:
+            self._download(wanted, target, wheels, deadline)
+        except PipFailed as error:
+            try:
+                sources_only = self._sources_only(wanted, target, deadline)
+            except NoAnswer as silent:
+                raise NoAnswer(
+                    f"no index answered, and the wheels for Python {target.python} are not in the cache: "
+                    f"{silent}",
+                    silent.output,
+                ) from error
+            if not sources_only:
+                raise
+            return sources_only
+        return []
 
     def _download(self, wanted: Sequence[Pin], target: Target, wheels: Path, deadline: Deadline) -> None:
         hashed = [pin.line for pin in wanted if pin.hashed]
@@ -139,7 +152,11 @@ class Wheelhouses:
             self._pip.download(lines, target, wheels, deadline)
 
     def _sources_only(self, wanted: Sequence[Pin], target: Target, deadline: Deadline) -> list[Pin]:
-        """Those of which the index has no wheel that the target takes."""
+        """Those of which the index has no wheel that the target takes.
+
+        Raises:
+            NoAnswer: it cannot be asked.
+        """
         try:
             told = self._uv.compile(
                 [str(pin.requirement) for pin in wanted],
@@ -148,6 +165,8 @@ class Wheelhouses:
                 *as_of_options(self._as_of),
                 deadline=deadline,
             )
+        except NoAnswer:
+            raise
         except UvFailed:
             return []  # then what pip said counts
         packages = tomllib.loads(told.stdout)["packages"]
@@ -161,16 +180,14 @@ class Wheelhouses:
                 "build one there, and name that file among the requirements"
             )
         try:
-            self._pip.build(pin.line, target.interpreter, wheels, deadline)
+            # An address alone: not every pip takes `name @ git+file://…`.
+            line = pin.line.partition(" @ ")[2] or pin.line
+            self._pip.build(line, target.interpreter, wheels, deadline)
         except PipFailed as error:
             raise CheckFailed(
                 f"could not build a wheel of {pin}, of which there are only sources for Python "
                 f"{target.python}:\n{error}"
             ) from error
-
-
-def _not_got(target: Target, error: PipFailed) -> CheckFailed:
-    return CheckFailed(f"could not get the wheels for Python {target.python}:\n{error}")
 
 
 def _name(solution: Solution, target: Target) -> str:
