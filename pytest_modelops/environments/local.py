@@ -81,6 +81,12 @@ class Environments:
             cache / "wheelhouses", uv=uv, pip=pip, as_of=spec.as_of, fresh=fresh, session=session
         )
 
+    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
+        """The Python that an environment of these versions has (see `Backend.python`)."""
+        if versions.as_is:
+            return python_here()
+        return self._interpreters.find(versions.python, deadline=deadline, progress=progress).version
+
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         """Find a solution for these versions (see `Backend.resolve`)."""
         if versions.as_is:
@@ -129,6 +135,11 @@ class Environments:
         self._wheelhouses.close()
 
 
+def python_here() -> Version:
+    """The version of this interpreter."""
+    return Version(platform.python_version().rstrip("+"))  # a development build has a + at its end
+
+
 def installed_here(versions: Versions) -> Lock:
     """What of dask and distributed, and all that they need, is installed beside this interpreter.
 
@@ -159,7 +170,7 @@ def installed_here(versions: Versions) -> Lock:
                 wanted.append((needed, name))
     return Lock(
         versions=versions,
-        python=Version(platform.python_version().rstrip("+")),  # a development build has a + at its end
+        python=python_here(),
         interpreter=sys.executable,
         requirements="".join(f"{name}=={version}\n" for name, version in sorted(packages.items())),
         packages=packages,

@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import IO
 
+from packaging.version import Version
+
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands, KeptProcess, KeptProcesses
@@ -41,7 +43,7 @@ class ProcessStage:
             )
         self._scheduler_file = self._scratch / "scheduler.json"
         self._processes = KeptProcesses(log=self._logs / "keeper.log", folder=self._scratch)
-        self._started: dict[str, KeptProcess] = {}
+        self._log_files: dict[str, Path] = {}
 
     def scheduler_arguments(self) -> Sequence[str]:
         """Any free port on loopback, told in a file: nobody can take it in between."""
@@ -76,29 +78,25 @@ class ProcessStage:
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> KeptProcess:
         """Start the environment's Python."""
-        process = self._processes.start(
+        return self._processes.start(
             name,
             [environment.python, *arguments],
             env=self._variables(environment, variables),
             cwd=Path(self.folder(name)),
-            log=self._logs / f"{name}.log",
+            log=self.log(name),
         )
-        self._started[name] = process
-        return process
 
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[KeptProcess, IO[bytes], IO[bytes]]:
         """Start the environment's Python with its stdin and stdout in our hands."""
-        process, stdin, stdout = self._processes.start_attached(
+        return self._processes.start_attached(
             name,
             [environment.python, *arguments],
             env=self._variables(environment, variables),
             cwd=Path(self.folder(name)),
-            log=self._logs / f"{name}.log",
+            log=self.log(name),
         )
-        self._started[name] = process
-        return process, stdin, stdout
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -122,7 +120,11 @@ class ProcessStage:
 
     def logs(self) -> Mapping[str, Path]:
         """Log by process name."""
-        return {name: process.log for name, process in self._started.items()}
+        return dict(self._log_files)
+
+    def log(self, name: str) -> Path:
+        """A file beside the others."""
+        return self._log_files.setdefault(name, self._logs / f"{name}.log")
 
 
 class ProcessBackend:
@@ -151,6 +153,10 @@ class ProcessBackend:
     def describe(self) -> str:
         """For pytest's header."""
         return f"{self.name} backend, cache {self._cache}"
+
+    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
+        """That of the interpreter at hand."""
+        return self._environments.python(versions, deadline=deadline, progress=progress)
 
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         """A solution for these versions."""
