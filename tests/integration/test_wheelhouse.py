@@ -1,4 +1,7 @@
-"""Wheelhouses by real uv, pip and interpreters, from an index of our own on loopback with made-up packages."""
+"""Wheelhouses by real uv, pip and interpreters, from an index of our own on loopback with made-up packages.
+
+Longer than other files, since all lives on that index; the last test asks the configured one.
+"""
 
 from __future__ import annotations
 
