@@ -518,14 +518,21 @@ def test_the_digest_is_the_same_wherever_the_folder_lies_and_in_whichever_order_
     assert digests == {"77f7dee658a743273a5aeebbd036a7dc5a368e67c52a7edb7415e77ca43c1fff"}
 
 
-def test_an_unreadable_file_is_named(make: Make) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root reads everything")
-    folder = make({"setup.py": "", "secret": ""})
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_cannot_be_read_is_named_and_not_left_out(make: Make) -> None:
+    folder = make({"setup.py": "", "secret": "", "closed/a.csv": ""})
     (folder / "secret").chmod(0)
     source = read(folder)
     with pytest.raises(MalformedBundle, match="secret cannot be read: Permission denied"):
         _ = source.digest
+    (folder / "closed").chmod(0)
+    with pytest.raises(MalformedBundle, match=r"closed.* cannot be read: Permission denied"):
+        read(folder)
+    (folder / "closed").chmod(0o755)
+    folder.chmod(0)
+    with pytest.raises(MalformedBundle, match=r"bundle.* cannot be read: Permission denied"):
+        read(folder)
+    folder.chmod(0o755)
 
 
 # Garbage.
