@@ -383,8 +383,8 @@ def _ensured_pip() -> str:
         ) from None
     bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
     elsewhere: str | None = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # where a distribution keeps wheels
-    for folder in (bundled, elsewhere):
-        for name in sorted(os.listdir(folder)) if folder and os.path.isdir(folder) else ():
+    for folder in filter(None, (bundled, elsewhere)):
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
             if name.startswith("pip-") and name.endswith(".whl"):
                 return os.path.join(folder, name)
     raise Failed(f"the ensurepip of {sys.executable} has no wheel of pip")
