@@ -134,7 +134,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             **elsewhere.deadlines(rungs),
         },
         bundles=bundle_settings.bundles(table, rootdir, sources.get("bundle", ())),
-        runner=bundle_settings.runner(table.section("runner", ["command", "path"]), rootdir),
+        runner=bundle_settings.runner(table.section("runner", ["command", "path", "protocol"]), rootdir),
     )
 
 

@@ -97,6 +97,7 @@ def _place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: Chec
         "wheels": stage.put(house.folder, f"bundles/{bundle.name}/wheels"),
         "runner": runner or "",
         "command": list(cell.runner.command),
+        "protocol": cell.runner.protocol,
     }
 
 

@@ -18,10 +18,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
 from . import causes
 from .kept import CouldNot, KeeperGone, Kept
+from .one_shot import OneShot
 from .running import Outcome, Runner
 
 Placed = Mapping[str, Any]
@@ -31,8 +32,11 @@ Placed = Mapping[str, Any]
 - `folders`: by worker name, the worker's own folder for it; made by `install`;
 - `source`, `wheels`: folders in the cell: the bundle's files, and the wheels that it is installed from;
 - `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
-- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`.
+- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`;
+- `protocol`: `json-rpc`, or `one-shot` for a runner that is started anew for every request.
 """
+
+AnyRunner = Union[Runner, OneShot]  # noqa: UP007 - Python 3.9
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 _SHUTDOWN_SECONDS = 3.0
@@ -64,7 +68,7 @@ class Bundles:
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._runners: dict[str, Runner] = {}
+        self._runners: dict[str, AnyRunner] = {}
         self._lock = threading.Lock()
 
     # What pytest asks ------------------------------------------------------------------------------------------------
@@ -104,22 +108,27 @@ class Bundles:
         return {**looked, "imports": {module: text for module, text in failures.items() if text}}
 
     def handshake(self, placed: Placed, *, seconds: float) -> dict[str, Any]:
-        """Start a runner, ask whether it is ready, and end it.
+        """Start a runner, ask whether it is ready, and end it. A one-shot runner is asked twice.
 
         Returns:
-            `{"outcome": Outcome, "end": what Runner.close returned, "worker": {"python", "version"}, "venv", "logs"}`.
+            `{"outcome": Outcome, "again": the second Outcome or None, "end": what Runner.close returned, "worker":
+            {"python", "version"}, "venv", "logs"}`.
         """
         placed = self._here(placed)
         end = time.monotonic() + seconds
         outcome, runner = self._start(placed, seconds)
         closed: dict[str, Any] = {}
+        again = None
         if runner is not None:
             idle = "result" in outcome
+            if idle and isinstance(runner, OneShot):
+                again = runner.call("ready", {}, end - time.monotonic())
             closed = runner.close(
                 seconds=min(_SHUTDOWN_SECONDS, max(0.5, end - time.monotonic())) if idle else 0
             )
         return {
             "outcome": outcome,
+            "again": again,
             "end": closed,
             "worker": {"python": sys.executable, "version": ".".join(map(str, sys.version_info[:3]))},
             "venv": _venv(placed),
@@ -154,12 +163,19 @@ class Bundles:
             end: when it must be over, in seconds since the epoch.
 
         Returns:
-            `{"task_id", "outputs": {name: {"size", "checksum", "inline"}}, "error": Outcome or None, "outside", "pid",
-            "start"}`: sizes in bytes, checksums SHA-256 in hex, content as base64.
+            `{"task_id", "outputs": {name: {"size", "checksum", "inline"}}, "error": Outcome or None, "outside",
+            "protocol", "worker": name, "pid": of the runner's process}`: sizes in bytes, checksums SHA-256 in hex,
+            content as base64.
         """
         request = {"entrypoint": entrypoint, "params": dict(params), "seed": seed}
-        outcome, runner = self._ask(placed, "execute", request, end)
-        told = {"task_id": task_id, "outside": outcome["outside"], "pid": runner.pid if runner else None}
+        outcome, pid = self._ask(placed, "execute", request, end)
+        told = {
+            "task_id": task_id,
+            "outside": outcome["outside"],
+            "protocol": placed["protocol"],
+            "worker": self._worker,
+            "pid": pid,
+        }
         if "result" not in outcome:
             return {**told, "outputs": {}, "error": outcome}
         try:
@@ -179,13 +195,18 @@ class Bundles:
         target_data: Mapping[str, Any],
         end: float,
     ) -> dict[str, Any]:
-        """Evaluate a target on replicates, whatever they hold; returns `{"result" or "error": …, "outside"}`."""
+        """Evaluate a target on replicates, whatever they hold.
+
+        Returns:
+            `{"result" or "error": …, "outside", "protocol"}`.
+        """
         sim_returns = [{"task_id": one["task_id"], "outputs": one["outputs"]} for one in replicates]
         request = {"target_entrypoint": target, "sim_returns": sim_returns, "target_data": dict(target_data)}
         outcome, _ = self._ask(placed, "aggregate", request, end)
+        told = {"outside": outcome["outside"], "protocol": placed["protocol"]}
         if "result" not in outcome:
-            return {"error": outcome, "outside": outcome["outside"]}
-        return {"result": outcome["result"], "outside": outcome["outside"]}
+            return {"error": outcome, **told}
+        return {"result": outcome["result"], **told}
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -194,8 +215,12 @@ class Bundles:
 
     def _ask(
         self, placed: Placed, method: str, request: Mapping[str, Any], end: float
-    ) -> tuple[Outcome, Runner | None]:
-        """Ask the bundle's runner, which is started when there is none, as it is by the first task of a job."""
+    ) -> tuple[Outcome, int | None]:
+        """Ask the bundle's runner, which is started when there is none, as it is by the first task of a job.
+
+        Returns:
+            What came of it, and the pid of the process that was asked.
+        """
         placed = self._here(placed)
         with self._lock:
             runner = self._runners.get(placed["name"])
@@ -208,15 +233,16 @@ class Bundles:
                 self._runners[placed["name"]] = runner
         with runner.lock:
             outcome = runner.call(method, request, end - time.time())
+            pid = runner.pid
         if "result" not in outcome and "error" not in outcome:
             with self._lock:  # the next task gets a new one
                 if self._runners.get(placed["name"]) is runner:
                     del self._runners[placed["name"]]
             outcome["left"] = runner.close(seconds=0)["left"]
-        return outcome, runner
+        return outcome, pid
 
     @staticmethod
-    def _start(placed: Placed, seconds: float) -> tuple[Outcome, Runner | None]:
+    def _start(placed: Placed, seconds: float) -> tuple[Outcome, AnyRunner | None]:
         end = time.monotonic() + seconds
         env = {
             **os.environ,
@@ -230,7 +256,8 @@ class Bundles:
         }
         try:
             argv = _command(placed)
-            runner = Runner(argv, env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
+            kind = OneShot if placed["protocol"] == "one-shot" else Runner
+            runner: AnyRunner = kind(argv, env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
         except (CouldNot, KeeperGone, LookupError, OSError) as error:
             return {"unstarted": str(error), "cause": None, "last": [], "outside": ""}, None
         return runner.call("ready", {}, end - time.monotonic()), runner
