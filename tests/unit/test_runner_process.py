@@ -110,9 +110,10 @@ def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str)
 def test_frames_in_pieces_in_heaps_and_with_odd_headers_are_frames(start: Starter) -> None:
     runner = start("odd_frames")
     assert ready(runner)["outside"] == ""
-    large = {"params": {"text": "é" * (8 << 20)}}  # 16 MiB of UTF-8, three times that as JSON writes it
-    nothing: dict[str, Any] = {}
-    for params in (nothing, large, {"params": {}}, large):
+    large: dict[str, Any] = {"params": {"text": "é" * (8 << 20)}}  # 16 MiB of UTF-8, thrice that as JSON
+
+    small: dict[str, Any] = {"params": {}}
+    for params in (large, small, large):
         assert runner.call("execute", params, SECONDS) == {"result": params, "outside": ""}
     assert runner.close(seconds=SECONDS)["ended"] == "exited with code 0"
 
