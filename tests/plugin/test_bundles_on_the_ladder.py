@@ -186,7 +186,10 @@ def test_what_a_chosen_rung_needs_is_performed_and_a_preflight_that_is_not_chose
     assert ran.results == {f"modelops::test_execute[{cell}-seir]": "PASSED"}
     needed = ["resolve", "install", "start", "bundle-install[seir]", "handshake[seir]", "execute[seir]"]
     assert [label for label, status in statuses(ran, cell).items() if status == "passed"] == needed
-    assert statuses(ran, cell).get("preflight[seir]") in {None, "not-run"}
+    others = {label: status for label, status in statuses(ran, cell).items() if label not in needed}
+    assert others.pop("versions") == "not-run"
+    assert {"preflight[seir]", "handshake[plain]", "execute[runs]"} < set(others)
+    assert set(others.values()) == {"not-run"}
 
 
 # --- what blocks what --------------------------------------------------------------------------------------------
