@@ -198,12 +198,13 @@ class Bundles:
         """Evaluate a target on replicates, whatever they hold.
 
         Returns:
-            `{"result" or "error": …, "outside", "protocol"}`.
+            `{"target", "of": [task_id], "outside", "protocol"}`, and `"result"` or `"error"`.
         """
+        told: dict[str, Any] = {"target": target, "of": [one["task_id"] for one in replicates]}
         sim_returns = [{"task_id": one["task_id"], "outputs": one["outputs"]} for one in replicates]
         request = {"target_entrypoint": target, "sim_returns": sim_returns, "target_data": dict(target_data)}
         outcome, _ = self._ask(placed, "aggregate", request, end)
-        told = {"outside": outcome["outside"], "protocol": placed["protocol"]}
+        told |= {"outside": outcome["outside"], "protocol": placed["protocol"]}
         if "result" not in outcome:
             return {"error": outcome, **told}
         return {"result": outcome["result"], **told}

@@ -111,7 +111,6 @@ def test_frames_in_pieces_in_heaps_and_with_odd_headers_are_frames(start: Starte
     runner = start("odd_frames")
     assert ready(runner)["outside"] == ""
     large: dict[str, Any] = {"params": {"text": "é" * (8 << 20)}}  # 16 MiB of UTF-8, thrice that as JSON
-
     small: dict[str, Any] = {"params": {}}
     for params in (large, small, large):
         assert runner.call("execute", params, SECONDS) == {"result": params, "outside": ""}
@@ -143,7 +142,7 @@ def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_told(start: Sta
     assert 'It sent an answer to nothing that was asked: {"jsonrpc": "2.0", "id": 1001, "result":' in head
 
 
-@pytest.mark.parametrize("server", ["silent", "slow_reader", "hangs_with_a_child"])
+@pytest.mark.parametrize("server", ["silent", "slow_reader", "hangs_with_an_orphan"])
 def test_one_that_does_not_answer_is_silent_and_shows_where_it_stands(start: Starter, server: str) -> None:
     runner = start(server)
     until(lambda: any(f"{server}.py" in " ".join(one.cmdline()) for one in of(start.folder)), "its start")
@@ -239,7 +238,7 @@ def test_what_it_leaves_behind_is_told_and_ended(start: Starter) -> None:
 
 
 def test_what_a_hanging_one_has_started_is_ended_with_it(start: Starter) -> None:
-    runner = start("hangs_with_a_child")
+    runner = start("hangs_with_an_orphan")
     child = child_of(runner)
     assert runner.close(seconds=0) == {"outside": "", "ended": None, "survived": [], "left": []}
     assert not child.is_running()
@@ -261,7 +260,7 @@ def test_a_killed_keeper_proves_nothing_and_says_so(start: Starter) -> None:
     until(lambda: not psutil.pid_exists(runner.pid), "its end")
 
 
-@pytest.mark.parametrize("server", ["silent", "ignores_shutdown", "hangs_with_a_child", "leaves_a_child"])
+@pytest.mark.parametrize("server", ["silent", "ignores_shutdown", "hangs_with_an_orphan", "leaves_a_child"])
 def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) -> None:
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER.format(server=str(SERVERS / f"{server}.py")), str(tmp_path)],
@@ -273,7 +272,7 @@ def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) 
         assert worker.stdout is not None
         facts = json.loads(worker.stdout.readline())
         pids = [facts["pid"]]
-        if server in {"hangs_with_a_child", "leaves_a_child"}:
+        if server in {"hangs_with_an_orphan", "leaves_a_child"}:
             stderr = tmp_path / "logs" / "stderr"
             text = until(lambda: re.search(r"left (\d+)\n", stderr.read_text()), "the child's start")
             pids.append(int(text[1]))
@@ -432,7 +431,9 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
     cell.write("old.py", "")
-    assert cell.install(modules=["old", "wire"])["missing"] == []
+    write_wheel(cell.folder / "wheels", "more", "1", {"more.py": ""})
+    told = cell.install(requirements=["lib==1.5", "more==1"], modules=["old", "wire"])
+    assert (told["missing"], told["packages"]) == ([], {"lib": "1.5", "more": "1"})
     (cell.folder / "source" / "old.py").unlink()
     write_wheel(cell.folder / "wheels", "lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
     told = cell.install(requirements=["lib==1.6"], modules=["old", "wire"])
