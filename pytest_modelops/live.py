@@ -373,6 +373,8 @@ class LiveCell:
             return self._blocked(check, broken.root)
         finally:
             self.progress("")
+            if self._stage is not None:  # it may have started another process
+                self._take_logs(self._stage)
         return CheckResult(
             name=check.name,
             bundle=check.bundle.name if check.bundle else None,

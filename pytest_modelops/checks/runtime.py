@@ -167,8 +167,9 @@ def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Told, told: Ma
             raise RemoteError(words, registered["traceback"])
         return
     if [*faults] == [LATE]:
-        others = ", ".join(name for name in told if name != LATE)
-        where = f"on {LATE}, which joined after the registration ({others} are as asked)"
+        others = [name for name in told if name != LATE]
+        verb = "is" if len(others) == 1 else "are"
+        where = f"on {LATE}, which joined after the registration ({', '.join(others)} {verb} as asked)"
         after = f"Its log: {cell.cluster.late.log}" if cell.cluster.late is not None else ""
         raise CheckFailed(message(f"worker plugin {plugin.path}, {where}", faults, after))
     count = counted(len(faults), told, "workers")

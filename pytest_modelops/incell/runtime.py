@@ -179,11 +179,7 @@ def _look_up(worker: Any, path: str) -> dict[str, Any]:
 
 
 def _described(value: Any) -> dict[str, Any]:
-    try:
-        shown = _SHORT.repr(value)
-    except Exception as error:  # noqa: BLE001 - of the user's class
-        shown = f"<{in_words(error)} in its repr>"
-    told = {"class": class_of(value), "repr": shown}
+    told = {"class": class_of(value), "repr": _SHORT.repr(value)}  # also of what has a broken `repr`
     simple = value.value if isinstance(value, enum.Enum) else value
     with contextlib.suppress(TypeError):
         told["plain"] = plain.pack(os.fspath(simple) if isinstance(simple, os.PathLike) else simple)
