@@ -124,6 +124,8 @@ class Environments:
             deadline=deadline,
             progress=progress,
         )
+        if solution.note:
+            progress(solution.note)
         target = target_of(interpreter, self._run, env=self._variables, deadline=deadline)
         return self._wheelhouses.make(solution, target, deadline=deadline, progress=progress)
 

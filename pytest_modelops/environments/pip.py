@@ -8,6 +8,7 @@ has set for daily work would make another wheelhouse, or none.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -21,6 +22,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import packaging
+from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
@@ -53,6 +55,18 @@ class Target:
     build: str
     uv_options: tuple[str, ...]
     interpreter: Path | None
+
+    @functools.cached_property
+    def tags(self) -> frozenset[Tag]:
+        """Tags of the wheels that it takes."""
+        python = self.python.release[:2]
+        name = f"cp{python[0]}{python[1]}"
+        return frozenset(
+            [
+                *cpython_tags(python, [self.abi], self.platforms),
+                *compatible_tags(python, name, self.platforms),
+            ]
+        )
 
 
 TAGS_QUESTION = """
@@ -167,14 +181,15 @@ class Pip:
         if self._index_lines is None:
             self._index_lines = self._translate(deadline)
         verb = next(word for word in arguments if word in {"download", "wheel"})
-        # A folder of its own, since `-m` looks for modules in the working folder first.
+        # A folder of its own, since `-m` looks for modules in the working folder first, and since a pip that is
+        # killed leaves what it has unpacked.
         with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
             file = Path(folder, "requirements.txt")
             file.write_text("".join(f"{line}\n" for line in (*self._index_lines, *lines)), encoding="utf-8")
             try:
                 finished = self._run(
                     [sys.executable, "-m", "pip", *arguments, "--quiet", "--requirement", str(file)],
-                    env=self._variables,
+                    env={**self._variables, "TMPDIR": folder},
                     cwd=Path(folder),
                     deadline=deadline,
                 )
@@ -212,6 +227,7 @@ def _host(url: str) -> str:
 
 
 _TOLD_LINES = 30
+_FRAME = re.compile(r"^ {0,6}(?:[×│] )?(?:ERROR: )?")
 _NOISE = re.compile(
     r"\[(notice|end of output)\]|note: This (error|is an issue)|hint: See (above|below)"
     r"|error: (subprocess-exited|metadata-generation)|exit code: "
@@ -222,9 +238,15 @@ _NOISE = re.compile(
 def _words(finished: Finished) -> str:
     """What pip, or the build that it ran, said at the end; without pip's frame around it."""
     output = without_passwords(finished.stderr.strip() or finished.stdout.strip())
-    lines = [re.sub(r"^\s*(│|×)?\s{0,6}|^ERROR: ", "", line.rstrip()) for line in output.splitlines()]
-    lines = [line for line in lines if line and not _NOISE.search(line)]
-    words = "\n".join(dict.fromkeys(lines[-_TOLD_LINES:])) or f"pip exited with code {finished.returncode}"
-    if "pip/_internal" in words or "pip/_vendor" in words:
-        words += f"\nThis pip is {importlib.metadata.version('pip')}; it may be too old for that Python."
-    return words
+    told: list[str] = []
+    for line in output.splitlines():
+        words = _FRAME.sub("", line.rstrip())
+        repeated = (
+            not words.startswith(" ") and words in told
+        )  # pip says some things within and after the frame
+        if words and not _NOISE.search(line) and not repeated:
+            told.append(words)
+    text = "\n".join(told[-_TOLD_LINES:]) or f"pip exited with code {finished.returncode}"
+    if "/pip/_internal/" in text:
+        text += f"\nThis pip is {importlib.metadata.version('pip')}; it may be too old for that Python."
+    return text

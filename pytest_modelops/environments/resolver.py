@@ -63,6 +63,7 @@ class _Question:
         requirements: as the user wrote them, for people.
         lines: all that has to be met, as uv gets it.
         contents: hashes of what local requirements stand for.
+        elsewhere: options of uv for a Python that is not on this machine.
     """
 
     name: str
@@ -71,6 +72,7 @@ class _Question:
     contents: Sequence[str]
     interpreter: Interpreter
     constraints: Path | None
+    elsewhere: Sequence[str]
 
 
 class Resolver:
@@ -148,6 +150,7 @@ class Resolver:
         name: str,
         besides: Sequence[str] = (),
         constraints: Path | None = None,
+        elsewhere: Sequence[str] = (),
         deadline: Deadline,
         progress: Progress,
     ) -> Solution:
@@ -155,9 +158,10 @@ class Resolver:
 
         Args:
             requirements: PEP 508 lines or absolute paths.
-            interpreter: for which it has to be.
+            interpreter: for which it has to be, and by which local projects are built.
             name: what it is for, for people.
             besides: further lines, which go without saying.
+            elsewhere: `--python-version` and `--python-platform`, if it has to be for a Python elsewhere.
 
         Raises:
             NoAnswer: no index answered, and no solution is remembered.
@@ -172,6 +176,7 @@ class Resolver:
             contents=contents,
             interpreter=interpreter,
             constraints=constraints,
+            elsewhere=elsewhere,
         )
         file = self._folder / f"{self._key(question)}.json"
         with locked(file.with_suffix(".lock"), deadline, f"the lock of {name}"):
@@ -214,6 +219,7 @@ class Resolver:
             str(self._spec.as_of),
             f"{question.interpreter.version} {question.interpreter.platform}",
             self._fingerprint,
+            *question.elsewhere,
         ]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
 
@@ -225,7 +231,7 @@ class Resolver:
 
     def _ask(self, question: _Question, old: dict[str, Any] | None, deadline: Deadline) -> dict[str, Any]:
         options = [
-            *("--generate-hashes", "--python", str(question.interpreter.path)),
+            *("--generate-hashes", "--python", str(question.interpreter.path), *question.elsewhere),
             *as_of_options(self._spec.as_of),
             *(("--constraints", str(question.constraints)) if question.constraints else ()),
         ]

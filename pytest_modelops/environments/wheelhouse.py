@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
@@ -170,7 +171,7 @@ class Wheelhouses:
         except UvFailed:
             return []  # then what pip said counts
         packages = tomllib.loads(told.stdout)["packages"]
-        names = {canonicalize_name(package["name"]) for package in packages if not package.get("wheels")}
+        names = {canonicalize_name(package["name"]) for package in packages if not _fits(package, target)}
         return [pin for pin in wanted if pin.name in names and not pin.is_wheel]
 
     def _build(self, pin: Pin, target: Target, wheels: Path, deadline: Deadline) -> None:
@@ -188,6 +189,15 @@ class Wheelhouses:
                 f"could not build a wheel of {pin}, of which there are only sources for Python "
                 f"{target.python}:\n{error}"
             ) from error
+
+
+def _fits(package: Mapping[str, Any], target: Target) -> bool:
+    """Whether a package of uv's lock has a wheel that the target takes. Some versions of uv list all wheels."""
+    for wheel in package.get("wheels", ()):
+        place = wheel.get("name") or unquote(urlsplit(wheel.get("url") or wheel.get("path", "")).path)
+        if parse_wheel_filename(place.rpartition("/")[2])[3] & target.tags:
+            return True
+    return False
 
 
 def _name(solution: Solution, target: Target) -> str:

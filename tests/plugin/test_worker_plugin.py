@@ -1,4 +1,4 @@
-"""A configured worker plugin has a rung; without one there is none. The one used here is Dask's own, which does nothing."""
+"""A configured worker plugin has a rung; without one there is none. The one here is Dask's own, doing nothing."""
 
 from __future__ import annotations
 

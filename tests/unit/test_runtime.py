@@ -275,7 +275,8 @@ class Broken:
 
 
 def probe(root: Any, path: str) -> dict[str, Any]:
-    return runtime.probe(root, [path])[path]
+    told: dict[str, Any] = runtime.probe(root, [path])[path]
+    return told
 
 
 def test_a_step_is_an_attribute_or_a_key() -> None:
