@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops import readers
-from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.bundle import INSTALLS, Bundle
 from pytest_modelops.checks.base import FAILED_WHEN, PROTOCOLS, RunnerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.versions import said_of
@@ -19,7 +19,7 @@ from pytest_modelops.tables import Table
 
 _KEYS = (
     *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
-    *("aggregation",),
+    *("aggregation", "install"),
 )
 _PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}")
 
@@ -82,6 +82,7 @@ def _bundle(entry: Table, rootdir: Path) -> Bundle:
         target_data=entry.get("target-data", _plain_table, {}),
         imports=entry.get("imports", lambda value: readers.each(value, _module), ()),
         expect=entry.get("expect", _expect, {}),
+        install=entry.get("install", _install, Bundle.install),
     )
     if bundle.expect and bundle.entrypoint is None:
         raise WrongInput(f"{entry.place}: has expect and no entrypoint that would return it")
@@ -198,6 +199,13 @@ def _expect(value: object) -> Mapping[str, str]:
             if text.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text):
                 raise WrongInput(f"{text!r} is not sha256: and 64 hexadecimal digits")
     return value
+
+
+def _install(value: object) -> str:
+    text = readers.text(value)
+    if text not in INSTALLS:
+        raise WrongInput(not_one_of(text, "a way to install", INSTALLS))
+    return text
 
 
 def _protocol(value: object) -> str:

@@ -84,7 +84,7 @@ def check(bundle: Bundle) -> Check:
         name="execute",
         bundle=bundle,
         run=lambda cell, deadline: run(bundle, cell, deadline),
-        needs=(label("handshake", bundle),),
+        needs=(label("bundle-install" if bundle.in_workers else "handshake", bundle),),
         seconds=120,
         summary="the entry point runs on every worker, with the same result",
     )

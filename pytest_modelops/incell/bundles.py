@@ -15,12 +15,13 @@ import json
 import os
 import shutil
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
-from . import causes
+from . import causes, in_process
 from .kept import CouldNot, KeeperGone, Kept
 from .one_shot import OneShot
 from .running import Outcome, Runner
@@ -33,7 +34,8 @@ Placed = Mapping[str, Any]
 - `source`, `wheels`: folders in the cell: the bundle's files, and the wheels that it is installed from;
 - `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
 - `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`;
-- `protocol`: `json-rpc`, or `one-shot` for a runner that is started anew for every request.
+- `protocol`: `json-rpc`, or `one-shot` for a runner that is started anew for every request;
+- `install`: `isolated`, or `workers` for one that comes into running processes and has no runner.
 """
 
 AnyRunner = Union[Runner, OneShot]  # noqa: UP007 - Python 3.9
@@ -70,6 +72,8 @@ class Bundles:
         self._worker = worker
         self._runners: dict[str, AnyRunner] = {}
         self._lock = threading.Lock()
+        self._inside: dict[str, in_process.Inside] = {}
+        self._brought: dict[str, dict[str, Any]] = {}
 
     # What pytest asks ------------------------------------------------------------------------------------------------
 
@@ -145,6 +149,58 @@ class Bundles:
         idle = runner.lock.acquire(blocking=False)  # else a task waits for it
         return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": _logs(placed)}
 
+    # Bundles in this very process: the plugin of `bringing.py` calls `bring`, and pytest asks for what came of it --------
+
+    def bring(self, placed: Placed, *, requirements: Sequence[str], seconds: float) -> dict[str, Any]:
+        """Install a bundle for this very process, in a folder of its own, and put that on the path.
+
+        What is there already, of the same bundle, is not installed again.
+
+        Returns:
+            `{"touched": [file of the environment that has changed]}`, or `{"failed", "timed_out", "cause", "last"}`.
+        """
+        placed = self._here(placed)
+        self.take_away(placed["name"])
+        told = self._brought[placed["name"]] = {"done": False}
+        before = in_process.listing(_ENVIRONMENT)
+        try:
+            _install_beside(placed, requirements, seconds)
+            self._inside[placed["name"]] = in_process.Inside(
+                bundle=_bundle(placed), site=_site(placed), digest=placed["digest"]
+            )
+        except Failed as failure:
+            told.update(failure.to_plain())
+        except OSError as error:
+            told.update(Failed(f"installing {placed['name']}: {error}").to_plain())
+        after = in_process.listing(_ENVIRONMENT)
+        changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        told.update(touched=changed[:_MOST_CHANGED], done=True)
+        return told
+
+    def take_away(self, name: str) -> None:
+        """Take a bundle off this process's path, if it is there."""
+        inside = self._inside.pop(name, None)
+        self._brought.pop(name, None)
+        if inside is not None:
+            inside.take_away()
+
+    def look_inside(
+        self, placed: Placed, *, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]
+    ) -> dict[str, Any]:
+        """What came of `bring` in this process.
+
+        Returns:
+            `{"pid", "setup": what `bring` told, or `None` where it was not called}` and, where that has succeeded, what
+            `Inside.look` tells, and `imports`: why it failed of each that does.
+        """
+        told = self._brought.get(placed["name"])
+        found: dict[str, Any] = {"pid": os.getpid(), "setup": told and dict(told)}
+        inside = self._inside.get(placed["name"])
+        if inside is not None:
+            found.update(inside.look(modules, packages))
+            found["imports"] = inside.import_all(imports)
+        return found
+
     # What tasks call -------------------------------------------------------------------------------------------------
 
     def execute(
@@ -212,7 +268,9 @@ class Bundles:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _here(self, placed: Placed) -> Placed:
-        return {**placed, "folder": placed["folders"][self._worker]}
+        # A worker that nobody knew of when the bundle was placed makes do with where it is.
+        folder = placed["folders"].get(self._worker) or os.path.join(os.getcwd(), "bundles", placed["name"])
+        return {**placed, "folder": folder}
 
     def _ask(
         self, placed: Placed, method: str, request: Mapping[str, Any], end: float
@@ -222,6 +280,12 @@ class Bundles:
         Returns:
             What came of it, and the pid of the process that was asked.
         """
+        if placed["install"] == "workers":
+            inside = self._inside.get(placed["name"])
+            if inside is None:
+                absent: Outcome = {"unstarted": f"{self._worker} does not have the bundle", "cause": None}
+                return {**absent, "last": [], "outside": ""}, os.getpid()
+            return inside.answer(method, request), os.getpid()
         placed = self._here(placed)
         with self._lock:
             runner = self._runners.get(placed["name"])
@@ -265,6 +329,8 @@ class Bundles:
 
 
 _SHOWN = 200
+_MOST_CHANGED = 5
+_ENVIRONMENT = [*dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib", "scripts"))]
 
 
 def _bundle(placed: Placed) -> str:
@@ -273,6 +339,10 @@ def _bundle(placed: Placed) -> str:
 
 def _venv(placed: Placed) -> str:
     return os.path.join(placed["folder"], "venv")
+
+
+def _site(placed: Placed) -> str:
+    return os.path.join(placed["folder"], "inside")
 
 
 def _python(placed: Placed) -> str:
@@ -386,7 +456,27 @@ class _Commands:
         return output if check else ""
 
 
-def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) -> None:
+def _install_beside(placed: Placed, requirements: Sequence[str], seconds: float) -> None:
+    """Install a bundle for this process's Python into a folder of its own, unless it is there."""
+    mark = os.path.join(placed["folder"], "inside.json")
+    made_of = {"digest": placed["digest"], "python": sys.version, "requirements": list(requirements)}
+    with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
+        if json.load(file) == made_of:
+            return
+    with _Commands(placed["folder"], seconds) as run:
+        for folder in (_bundle(placed), _site(placed)):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(placed["source"], _bundle(placed))
+        os.makedirs(_site(placed))
+        if requirements:
+            _pip_install(run, placed, requirements, python=sys.executable, more=("--target", _site(placed)))
+    with open(mark, "w", encoding="utf-8") as file:
+        json.dump(made_of, file)
+
+
+def _pip_install(
+    run: _Commands, placed: Placed, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
+) -> None:
     """Install from the wheels, by the pip that every Python brings along."""
     lines = os.path.join(placed["folder"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
@@ -398,7 +488,7 @@ def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) ->
         "--no-cache-dir",
         "--disable-pip-version-check",
     )
-    pip = [_python(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options]
+    pip = [python or _python(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options, *more]
     run(f"installing {placed['name']} from its wheels", [*pip, "-r", lines])
 
 

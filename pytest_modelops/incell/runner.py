@@ -160,7 +160,7 @@ class Runner:
 
     def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
         """Run the wire function; its artifacts as base64, by name."""
-        with _told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
+        with told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
             outputs = self._wire(entrypoint, params, seed)
             _refuse_if_no_artifacts(outputs)
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
@@ -169,7 +169,7 @@ class Runner:
         self, target_entrypoint: str, sim_returns: Sequence[Any], target_data: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Evaluate a target on replicates."""
-        with _told_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
+        with told_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
             module, name = _module_and_name(target_entrypoint)
             target = _attribute(importlib.import_module(module), name)
             told = _evaluate(target, sim_returns, target_data or {})
@@ -206,7 +206,7 @@ def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str,
     return told if isinstance(told, Mapping) else dict(vars(told))
 
 
-class _told_as:  # noqa: N801 - reads as a word of the language
+class told_as:  # noqa: N801 - reads as a word of the language
     """What a bundle raises, as an error of this code that holds its own traceback."""
 
     def __init__(self, code: int, what: str) -> None:
