@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 INSTALLS = ("isolated", "workers")
-"""Where a bundle is installed: into an environment of its own on each worker, or into the running workers and client."""
+"""Where a bundle is installed: an environment of its own on each worker, or the running workers and the client."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     }
 
 
-def _everywhere(
+def _everywhere(  # noqa: PLR0917
     bundle: Bundle,
     placed: Told,
     modules: list[str],

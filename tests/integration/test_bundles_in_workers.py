@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import distributed
-import msgpack
 import pytest
+
+from pytest_modelops.incell import in_process
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, WriteWheel
@@ -57,13 +59,11 @@ def test_two_bundles_climb_their_rungs_and_do_not_meet(matrix: Matrix) -> None:
 
 def environment() -> dict[str, tuple[int, int]]:
     """Every file of this interpreter's packages, which are those of an as-is cell."""
-    from pytest_modelops.incell import in_process  # noqa: PLC0415
-
     return in_process.listing([str(Path(distributed.__file__).parents[1])])
 
 
 def bundle(folder: Path, requirement: str, files: dict[str, str]) -> Path:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "requirements.txt").write_text(f"{requirement}\n", encoding="utf-8")
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -74,12 +74,12 @@ def bundle(folder: Path, requirement: str, files: dict[str, str]) -> Path:
 def test_a_package_that_the_process_has_imported_in_another_version(
     matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
 ) -> None:
-    wheel = write_wheel(tmp_path / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
-    folder = bundle(tmp_path / "wants-another", str(wheel), {"wire.py": WIRE})
+    folder = bundle(tmp_path / "wants-another", "./msgpack-0.0.1-py3-none-any.whl", {"wire.py": WIRE})
+    write_wheel(folder / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
     matrix.configure(configured(table(folder)))
     run = matrix.run("-k", "wants-another")
     check = run.check("bundle-install")
-    here = ".".join(map(str, msgpack.version[:3]))
+    here = metadata.version("msgpack")
     check.says(
         "was not installed into 3 of 3 processes",
         f"the bundle brings msgpack 0.0.1, and this process has already imported msgpack {here}, which stays",
@@ -92,11 +92,11 @@ def test_a_package_that_the_process_has_imported_in_another_version(
 def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_told(
     matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
 ) -> None:
-    wheel = write_wheel(
-        tmp_path / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"}
-    )
     wire = "import iniconfig\ndef wire(e, p, s):\n    return {'answer.txt': iniconfig.VERSION}\n"
-    folder = bundle(tmp_path / "shadows", str(wheel), {"wire.py": wire})
+    folder = bundle(tmp_path / "shadows", "./iniconfig-0.0.1-py3-none-any.whl", {"wire.py": wire})
+    write_wheel(
+        folder / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"}
+    )
     more = 'entrypoint = "wire/run", expect = { "answer.txt" = "0.0.1" }, imports = ["iniconfig"]'
     matrix.configure(configured(table(folder, more)))
     cell = matrix.run("-k", "shadows").passed().cell()
@@ -136,7 +136,11 @@ def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> N
         ("unstable-output", "execute", ("'answer.txt' differs between workers",)),
         ("empty-output", "execute", ("it returned no artifact that holds anything",)),
         ("hangs-in-task", "execute", ("not finished in time", "Where each process stands", 'wire.py", line')),
-        ("dies-in-task", "execute", ("worker-0",)),
+        (
+            "dies-in-task",
+            "execute",
+            ("2 of 2 workers: the worker left the cluster while the task was on it; its process was killed",),
+        ),
     ],
 )
 def test_it_breaks_at_the_right_rung(matrix: Matrix, name: str, rung: str, words: tuple[str, ...]) -> None:
@@ -192,7 +196,7 @@ def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, words: 
     assert where in check.message
 
 
-TESTS = f"""
+TESTS = """
     import pytest
 
     @pytest.mark.modelops_bundle("numbers")
@@ -212,6 +216,47 @@ def test_a_test_s_body_finds_it_in_the_workers(matrix: Matrix) -> None:
     matrix.configure(configured(NUMBERS, SEIR))
     matrix.write("test_upgrade.py", TESTS)
     matrix.run("test_upgrade.py").passed()
+
+
+RESTARTED = """
+    import os, time
+    import pytest
+
+    @pytest.mark.modelops_bundle("numbers")
+    def test_it_is_there_again(modelops_cell):
+        before = modelops_cell.call("lambda: __import__('os').getpid()", worker="worker-0")
+        os.kill(before, 9)
+        seen = "lambda: (__import__('os').getpid(), __import__('wire').__file__)"
+        for _ in range(100):
+            try:
+                pid, file = modelops_cell.call(seen, worker="worker-0")
+            except Exception:
+                continue
+            if pid != before:
+                break
+        assert pid != before
+        assert "/bundles/numbers/bundle/wire.py" in file
+"""
+
+
+def test_a_worker_that_its_nanny_has_started_anew_has_it_before_it_runs_a_task(matrix: Matrix) -> None:
+    matrix.configure(configured(NUMBERS))
+    matrix.write("test_upgrade.py", RESTARTED)
+    matrix.run("test_upgrade.py").passed()
+
+
+def test_cells_that_are_built_and_those_whose_client_has_another_python(building_matrix: Matrix) -> None:
+    building_matrix.configure(
+        configured(SEIR)
+        + '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n'
+        + 'include = [{ python = "3.12", dask = "2024.10.0", worker = { python = "3.13" } }]\n'
+    )
+    run = building_matrix.run("-k", "seir").unavailable_is_no_failure()
+    like, skew = run.cells
+    assert like.facts["first_broken"] is None, run.out
+    assert {check["status"] for check in like.facts["checks"]} == {"passed"}
+    install = skew.checks["bundle-install"]
+    assert (install.status, install.data["processes"]) == ("passed", EVERYWHERE), install.message
 
 
 def test_a_handshake_is_wrong_input(matrix: Matrix) -> None:
