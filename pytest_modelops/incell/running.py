@@ -105,7 +105,9 @@ class Runner:
             )
             answer = self._answers.pop(number, None)
         if answer is not None:
-            kind = "error" if "error" in answer else "result"
+            kind = (
+                "error" if answer.get("error") is not None else "result"
+            )  # null is what some send besides a result
             return {kind: answer.get(kind), "outside": self.outside()}
         if self._ended:
             ending = self._kept.wait(self.pid, _EXIT_SECONDS)
