@@ -17,7 +17,7 @@ from pytest_modelops.cluster import LATE, Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
 from pytest_modelops.incell import plain
-from pytest_modelops.incell.runtime import NOT_SET_UP
+from pytest_modelops.incell.plugins import NOT_SET_UP
 from pytest_modelops.logs import last_lines
 
 Told = Mapping[str, Any]

@@ -14,7 +14,7 @@ from pytest_modelops.cluster import LATE
 from pytest_modelops.incell import plain
 
 Told = Mapping[str, Any]
-"""What a worker answered, see `incell/runtime.py`; or what the agent did when it registered the plugin."""
+"""What a worker answered, see `incell/plugins.py`; or what the agent did when it registered the plugin."""
 
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(?:: .*)?$")
 """The last line of a traceback: no frame of one, and nothing that a logger writes."""

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_modelops.checks import runtime_processes, runtime_words
 from pytest_modelops.checks.base import PluginSettings
-from pytest_modelops.incell import plain, runtime
+from pytest_modelops.incell import plain, plugins
 
 PLUGIN = PluginSettings(path="acme:P", probe="runtime", expect={"runtime.executor_type": "cold"})
 REGISTERED: dict[str, Any] = {"name": "acme:P", "read": [], "missing": []}
@@ -275,7 +275,7 @@ class Broken:
 
 
 def probe(root: Any, path: str) -> dict[str, Any]:
-    told: dict[str, Any] = runtime.probe(root, [path])[path]
+    told: dict[str, Any] = plugins.probe(root, [path])[path]
     return told
 
 
@@ -299,7 +299,7 @@ def test_an_object_tells_its_class_whatever_else_it_does() -> None:
 def test_variables_that_are_looked_up_are_noted_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THERE", "1")
     before = type(os.environ)
-    with runtime.reads() as names, runtime.reads() as inner:
+    with plugins.reads() as names, runtime.reads() as inner:
         assert os.environ["THERE"] == os.environ.get("THERE") == os.getenv("THERE") == "1"
         assert os.environ.get("NOT_THERE", "x") == "x"
         assert "ALSO_NOT" not in os.environ
@@ -312,8 +312,8 @@ def test_variables_that_are_looked_up_are_noted_and_no_others(monkeypatch: pytes
 
 
 def test_watching_ends_with_the_last_that_watches() -> None:
-    with runtime.reads() as first:
-        with runtime.reads():
+    with plugins.reads() as first:
+        with plugins.reads():
             pass
         thread = threading.Thread(target=lambda: os.environ.get("IN_A_THREAD"))
         thread.start()
@@ -337,7 +337,7 @@ class FakeWorker:
 
 def ask(worker: Any, *, add: bool = True) -> dict[str, Any]:
     async def asking() -> dict[str, Any]:
-        runtime.serve(worker)
+        plugins.serve(worker)
         if add:
             await worker.handlers["plugin-add"](plugin=b"", name="p")
         told: dict[str, Any] = await worker.handlers["modelops_probe"]("p", ["runtime"], ["HOME_OF_NOBODY"])
@@ -381,5 +381,5 @@ def test_what_a_plugin_ends_its_worker_with_is_printed(capfd: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         ask(worker)
     err = capfd.readouterr().err
-    assert f"{runtime.NOT_SET_UP}: p\nTraceback (most recent call last):" in err
+    assert f"{plugins.NOT_SET_UP}: p\nTraceback (most recent call last):" in err
     assert "SystemExit: 3" in err
