@@ -338,7 +338,8 @@ def test_a_plugin_that_the_client_cannot_import(broken: Any) -> None:
 def test_arguments_that_the_class_does_not_take(broken: Any) -> None:
     check = broken("healthy:Plugin", more='arguments = { executor = "cold" }')
     check.says(
-        "could not be made in the client: TypeError: ", "'executor'", "arguments are executor = 'cold'"
+        "could not be made in the client: TypeError: ",
+        "takes no arguments. Its arguments are executor = 'cold'",
     )
 
 

@@ -299,7 +299,7 @@ def test_an_object_tells_its_class_whatever_else_it_does() -> None:
 def test_variables_that_are_looked_up_are_noted_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THERE", "1")
     before = type(os.environ)
-    with plugins.reads() as names, runtime.reads() as inner:
+    with plugins.reads() as names, plugins.reads() as inner:
         assert os.environ["THERE"] == os.environ.get("THERE") == os.getenv("THERE") == "1"
         assert os.environ.get("NOT_THERE", "x") == "x"
         assert "ALSO_NOT" not in os.environ
