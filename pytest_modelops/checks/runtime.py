@@ -67,13 +67,16 @@ def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> T
     cluster = cell.cluster
     cluster.await_workers(deadline)
     before = dict(cluster.addresses)
-    told: Told = cluster.agent.call(
-        "register_plugin",
-        path=plugin.path,
-        arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
-        seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
-        deadline=deadline,
-    )
+    try:
+        told: Told = cluster.agent.call(
+            "register_plugin",
+            path=plugin.path,
+            arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
+            seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
+            deadline=deadline,
+        )
+    except TimedOut as error:
+        raise TimedOut(f"worker plugin {plugin.path}: {error}") from None
     if "unmade" in told:
         raise RemoteError(runtime_words.unmade(plugin, told), told["traceback"])
     for address in told.get("gone", ()):

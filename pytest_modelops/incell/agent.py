@@ -388,7 +388,10 @@ class Agent:
             if not registering.is_alive():
                 break
             if time.monotonic() > end:
-                raise TimeoutError(f"`register_plugin` did not return within {seconds:.0f} s")
+                raise TimeoutError(
+                    f"`register_plugin` did not return within {seconds:.0f} s: the plugin's setup has not ended on "
+                    "every worker"
+                )
             if gone := self._gone(before, end):
                 return {**told, "gone": gone}
         return {**told, "gone": self._gone(before, end) if "error" in told else []}

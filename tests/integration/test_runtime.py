@@ -302,10 +302,21 @@ def test_what_a_worker_cannot_unpack(broken: Any) -> None:
     check.says(BOTH.format("unknown_to_workers"), "No module named 'acme_runtime'", "in _unpacked")
 
 
+@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
+def test_what_a_late_worker_cannot_unpack(broken: Any, dask: str) -> None:
+    check = broken("unknown_to_workers:Late", dask=dask)
+    check.says(
+        LATE.format("unknown_to_workers", "Late"),
+        "it ended the worker: ModuleNotFoundError: No module named ",
+    )
+    check.says("in _unpacked", "worker-late.log")
+
+
 def test_a_setup_that_hangs(broken: Any) -> None:
     check = broken("hangs_in_setup:Plugin", "timed-out", deadline=6)
     check.says(
-        "`register_plugin` did not return within 6 s",
+        "worker plugin acme_plugins.hangs_in_setup:Plugin: `register_plugin` did not return within 6 s: the plugin's "
+        "setup has not ended on every worker",
         "Where each process stands:",
         "hangs_in_setup.py",
         "setup",

@@ -200,8 +200,22 @@ asyncio.exceptions.CancelledError"""
 def test_a_worker_that_did_not_survive_is_told_from_its_log() -> None:
     text = runtime_words.not_set_up(PLUGIN, "worker-0", LOG.splitlines(), Path("/w.log"))
     lines = text.splitlines()
-    assert lines[0] == "worker plugin acme:P, on worker-0: SystemExit: 3"
+    assert lines[0] == "worker plugin acme:P, on worker-0: it ended the worker: SystemExit: 3"
     assert lines[-2:] == ["        sys.exit(3)", "The worker did not live on. Its log: /w.log"]
+
+
+def test_files_of_a_traceback_are_called_as_in_their_package() -> None:
+    trace = 'Traceback …\n  File "/e/lib/python3.12/site-packages/acme/a.py", line 1, in setup\n    x()\nValueError: no'
+    answer = told(setup=setup(error="ValueError: no", trace=trace))
+    [fault] = runtime_words.faults(PLUGIN, answer, REGISTERED)
+    assert fault.details[1] == '  File "acme/a.py", line 1, in setup'
+
+
+def test_what_is_missing_has_no_class_to_differ_in() -> None:
+    lacks = told()
+    lacks["values"] = {**lacks["values"], "runtime": missing()}
+    assert list(runtime_words.differences(PLUGIN, {"worker-0": told(), "worker-1": lacks})) == []
+    assert runtime_words.figures(lacks)["values"] == {"runtime.executor_type": "'cold'"}
 
 
 def test_a_missing_module_comes_with_what_to_do() -> None:
