@@ -161,6 +161,7 @@ class LiveCell:
             CheckFailed: this pytest's Python or packages are not the cell's, or its scheduler cannot be reached from
                 here; the message shows what differs.
         """
+        self._furnish()
         cluster = self.cluster
         scheduler: Mapping[str, Any] = self.observed["scheduler"]
         host = {"Python": python_version(), **{name: _installed(name) for name in scheduler["packages"]}}
@@ -242,6 +243,7 @@ class LiveCell:
         seconds: float | None,
     ) -> None:
         """What `modelops_lambda` asks for; raises what the rung would."""
+        self._furnish()
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         self._with_stacks(
             lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected)
@@ -249,6 +251,7 @@ class LiveCell:
 
     def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
         """What `modelops_aggregation` asks for; raises what the rung would."""
+        self._furnish()
         deadline = Deadline(seconds or self._seconds_for("aggregation"))
         self._with_stacks(lambda: run_aggregation(settings, self, deadline))
 
@@ -313,6 +316,9 @@ class LiveCell:
             cluster = self.open_cluster(deadline)
             cluster.await_ready(deadline)
             self.observed = cluster.facts(deadline)
+            for check in self._leaving():
+                if check.label in self._results and check.leaves is not None:
+                    check.leaves(self, Deadline(self._seconds_for(check.name)))
         return self.open_cluster(Deadline(0))
 
     def open_cluster(self, deadline: Deadline) -> Cluster:
@@ -341,12 +347,26 @@ class LiveCell:
 
     # ----------------------------------------------------------------------------------------------------------------
 
+    def _leaving(self) -> list[Check]:
+        """The rungs that leave something in the cluster which what comes later is to find there."""
+        return [check for check in self._checks.values() if check.leaves is not None]
+
+    def _furnish(self) -> None:
+        """Have the cluster as it will be in production, before a bundle or something of the user's runs in it.
+
+        Whether that went well is the rung's own business, and no reason not to go on.
+        """
+        for check in self._leaving():
+            self.climb(check.label)
+
     def _perform(self, check: Check) -> CheckResult:
         performed = [self._results[label] for label in check.after if label in self._results]
         for before in (performed, map(self.climb, check.needs)):
             for needed in list(before):  # no cluster is started for what is blocked already
                 if not needed.status.lets_through:
                     return self._blocked(check, needed.blocked_by or needed.label)
+        if check.bundle is not None and check.needs:
+            self._furnish()
         if self._began is None:
             self._began = time.monotonic()
         began = time.monotonic()
@@ -357,6 +377,8 @@ class LiveCell:
             return self._blocked(check, broken.root)
         finally:
             self.progress("")
+            if self._stage is not None:  # it may have started another process
+                self._take_logs(self._stage)
         return CheckResult(
             name=check.name,
             bundle=check.bundle.name if check.bundle else None,
@@ -399,6 +421,7 @@ class LiveCell:
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
         packed = [pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)]
+        self._furnish()
         cluster = self.cluster  # before the deadline begins: it may have to be started
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         where = f"{shipped.label} in cell {self.id}"

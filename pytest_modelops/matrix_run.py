@@ -20,7 +20,7 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops import ladder
-from pytest_modelops.checks import BUNDLE_RUNGS, in_order
+from pytest_modelops.checks import BUNDLE_RUNGS, PLUGIN_RUNG, in_order
 from pytest_modelops.checks import ladder as checks_of
 from pytest_modelops.checks.base import Check
 from pytest_modelops.cluster import ClusterSettings
@@ -32,7 +32,7 @@ from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
-from pytest_modelops.settings import load, load_bundles
+from pytest_modelops.settings import load, load_objects
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
@@ -63,10 +63,12 @@ class MatrixRun:
         """
         _refuse_other_dists(config)
         self.config = config
-        checks = checks_of(load_bundles(config))
+        bundles, plugin = load_objects(config)
+        checks = checks_of(bundles, plugin)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order(checks)
-        self.settings = load(config, rungs=dict.fromkeys([*(c.name for c in self.checks), *BUNDLE_RUNGS]))
+        rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])
+        self.settings = load(config, rungs=rungs)
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
         if handed is None:
             now = datetime.datetime.now().astimezone()

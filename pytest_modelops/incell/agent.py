@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import jsonrpc, modelops_preload, plain
+from . import jsonrpc, modelops_preload, plain, plugins
 
 _POLL_SECONDS = 0.01
 _LOOK_AROUND_SECONDS = 0.5
@@ -318,20 +318,27 @@ class Agent:
 
         Returns, by address: `{"told": packed}`, `{"error": words}` or `{"silent": why}`.
         """
+        message = {"op": "modelops_bundles", "operation": operation, "arguments": arguments}
+        answers = self._ask_each(workers, message, seconds)
+        for answer in answers.values():
+            if "told" in answer and "raised" in answer["told"]:
+                answer.update(error=answer.pop("told")["raised"])
+            elif "told" in answer:
+                answer.update(told=plain.pack(answer["told"]["told"]))
+        return answers
+
+    def _ask_each(self, workers: list[str], message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send a message to each of these workers, all at once; by address `told`, `error` or `silent`."""
         answers: dict[str, Any] = {}
 
         def ask(address: str) -> None:
-            message = {"op": "modelops_bundles", "operation": operation, "arguments": arguments}
             try:
                 told = self._scheduler(
                     "broadcast", seconds=seconds, msg=message, workers=[address], on_error="return"
                 )[address]
-                if isinstance(told, BaseException):
-                    answers[address] = {"error": in_words(told)}
-                elif "raised" in told:
-                    answers[address] = {"error": told["raised"]}
-                else:
-                    answers[address] = {"told": plain.pack(told["told"])}
+                answers[address] = (
+                    {"error": in_words(told)} if isinstance(told, BaseException) else {"told": told}
+                )
             except TimeoutError:
                 answers[address] = {"silent": f"no answer within {seconds:.0f} s"}
             except Exception as error:  # noqa: BLE001 - it is the answer
@@ -339,6 +346,71 @@ class Agent:
 
         in_threads(ask, workers)
         return answers
+
+    def register_plugin(self, path: str, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Make a worker plugin in this Python, as a job's client does, and register it.
+
+        Args:
+            path: `module:Class`.
+            arguments: packed, by keyword.
+
+        Returns: `{"read": variables that were looked up while it was made, "missing": those of them that are not set}`
+        and `{"unmade": words, "traceback": …, "module": a missing module's name}`; or `{"name": …,
+        "gone": addresses of workers that left meanwhile}` and, where registering raised, `{"error": words,
+        "traceback": …}`. What became of it on
+        the workers, they tell themselves (see `probe`).
+        """
+        end = time.monotonic() + seconds
+        told: dict[str, Any] = {}
+        with plugins.reads() as names:
+            try:
+                given = {name: plain.unpack(value) for name, value in arguments.items()}
+                plugin = plugins.make(path, given)
+            except BaseException as error:  # noqa: BLE001 - also a SystemExit of a module is an answer
+                told |= {"unmade": plugins.in_words(error), "traceback": traceback.format_exc()}
+                told |= {"module": error.name} if isinstance(error, ModuleNotFoundError) else {}
+        told |= {"read": sorted(names), "missing": sorted(n for n in names if n not in os.environ)}
+        if "unmade" in told:
+            return told
+        told["name"] = str(getattr(plugin, "name", None) or path)
+        before = self.workers(seconds)
+
+        def register() -> None:
+            try:
+                plugins.register(self.client, plugin, told["name"])
+            except BaseException as error:  # noqa: BLE001 - it is the answer
+                told.update(error=plugins.in_words(error), traceback=traceback.format_exc())
+
+        registering = threading.Thread(target=register, daemon=True)
+        registering.start()
+        while registering.is_alive():
+            registering.join(_LOOK_AROUND_SECONDS)
+            if not registering.is_alive():
+                break
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"`register_plugin` did not return within {seconds:.0f} s: the plugin's setup has not ended on "
+                    "every worker"
+                )
+            if gone := self._gone(before, end):
+                return {**told, "gone": gone}
+        return {**told, "gone": self._gone(before, end) if "error" in told else []}
+
+    def _gone(self, before: Iterable[str], end: float) -> list[str]:
+        """Which of these workers are not registered any more; none when the scheduler does not say."""
+        with contextlib.suppress(TimeoutError):
+            return sorted(set(before) - set(self.workers(max(0.1, end - time.monotonic()))))
+        return []
+
+    def probe(
+        self, plugin: str, paths: list[str], variables: list[str], workers: list[str], seconds: float
+    ) -> dict[str, Any]:
+        """What these workers have at dotted paths, and what became of a plugin there (see `plugins.serve`).
+
+        Returns, by address: `{"told": …}`, `{"error": words}` or `{"silent": why}`.
+        """
+        message = {"op": "modelops_probe", "plugin": plugin, "paths": paths, "variables": variables}
+        return self._ask_each(workers, message, seconds)
 
     def run_bundle(
         self,
