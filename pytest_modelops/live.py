@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import AggregationSettings, Check, RunnerSettings
+from pytest_modelops.checks.bundle_in_workers import bring_again
 from pytest_modelops.checks.calls import call_on
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
@@ -232,6 +233,8 @@ class LiveCell:
         if seconds is not None:
             deadline = Deadline(seconds)
             self._with_stacks(lambda: last.run(self, deadline))
+        if last.bundle is not None and last.bundle.in_workers:  # the test's body shall find it there
+            bring_again(last.bundle, self, Deadline(self._seconds_for(last.name)))
 
     def run_lambda(
         self,

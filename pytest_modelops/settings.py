@@ -143,7 +143,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             *bundles,
             *bundle_settings.others(bundles, bundle_settings.bundles(table, rootdir, ())),
         ),
-        runner=bundle_settings.runner(table.section("runner", ["command", "path"]), rootdir),
+        runner=bundle_settings.runner(table.section("runner", ["command", "path", "protocol"]), rootdir),
         plugin=plugin_settings.plugin(table),
     )
 

@@ -40,7 +40,7 @@ def ladder(bundles: Sequence[Bundle], plugin: PluginSettings | None = None) -> l
     rungs += LADDER
     rungs += [runtime.check(plugin)] if plugin is not None else []
     rungs += [bundle_install.check(bundle) for bundle in bundles]
-    rungs += [handshake.check(bundle) for bundle in bundles]
+    rungs += [handshake.check(bundle) for bundle in bundles if not bundle.in_workers]
     rungs += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
     rungs += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
     return rungs

@@ -17,6 +17,10 @@ FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
 """What makes a replicate a failed one although Dask calls it finished; see `bundle_words.failures`."""
 
 
+PROTOCOLS = ("json-rpc", "one-shot")
+"""How a runner is asked: frames to one process (`incell/running.py`), or a process a request (`incell/one_shot.py`)."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AggregationSettings:
     """Size of the aggregation job: `params` × `replicates` tasks, and `params` aggregates of them.
@@ -39,6 +43,7 @@ class RunnerSettings:
             path, `{bundle}`, `{venv}` and `{digest}` are the bundle's.
         path: a file of the host's, or a folder with a `__main__.py`; or `module:file`, a file beside a module of the
             workers' environment; `None` for the reference runner.
+        protocol: one of `PROTOCOLS`.
     """
 
     command: tuple[str, ...] = (
@@ -46,6 +51,7 @@ class RunnerSettings:
         *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
     )
     path: Path | str | None = None
+    protocol: str = PROTOCOLS[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

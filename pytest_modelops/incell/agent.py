@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import jsonrpc, modelops_preload, plain, plugins
+from .bundles import Bundles
 
 _POLL_SECONDS = 0.01
 _LOOK_AROUND_SECONDS = 0.5
@@ -65,6 +66,8 @@ class Agent:
 
     def __init__(self, contact: Mapping[str, str], seconds: float) -> None:
         self._client: Any = None
+        self._bundles = Bundles("agent")
+        self._brought = self._plugin = ""
         self._connected = threading.Event()
         self._error: BaseException | None = None
         self._trace = ""
@@ -411,6 +414,59 @@ class Agent:
         """
         message = {"op": "modelops_probe", "plugin": plugin, "paths": paths, "variables": variables}
         return self._ask_each(workers, message, seconds)
+
+    def bring(
+        self, name: str, arguments: dict[str, Any], here: dict[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """Bring a bundle into every worker, by a plugin of Dask's, and into this process. Any other is taken away.
+
+        Args:
+            name: the plugin's.
+            arguments, here: of `Bundles.bring`, on workers and here.
+            seconds: for all of it.
+
+        Returns:
+            `{}`, or `{"error": why registering the plugin failed}`. What a process has of it, `look_inside` tells.
+        """
+        from . import bringing
+
+        self.take_away(seconds)
+        told: dict[str, Any] = {}
+        self._plugin, self._brought = name, here["placed"]["name"]
+        plugin = bringing.BringBundle(name, arguments)
+
+        def register() -> None:
+            try:
+                plugins.register(self.client, plugin, name)
+            except BaseException as error:  # noqa: BLE001 - it is the answer
+                told["error"] = in_words(error)
+
+        registering = threading.Thread(target=register, daemon=True)
+        registering.start()
+        began = time.monotonic()
+        self._bundles.bring(**here)
+        registering.join(max(0.0, seconds - (time.monotonic() - began)))
+        if registering.is_alive():
+            raise TimeoutError(f"`register_plugin` did not return within {seconds:.0f} s")
+        return told
+
+    def take_away(self, seconds: float) -> dict[str, Any]:
+        """Take the bundle away that was brought; returns `{}`, or `{"error": why that failed}`."""
+        brought, self._brought = self._brought, ""
+        plugin, self._plugin = self._plugin, ""
+        told: dict[str, Any] = {}
+        if brought:
+            self._bundles.take_away(brought)
+        if plugin:
+            try:
+                self._scheduler("unregister_worker_plugin", seconds=seconds, name=plugin)
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                told["error"] = in_words(error)
+        return told
+
+    def look_inside(self, **arguments: Any) -> Any:
+        """What this process has of a bundle (see `Bundles.look_inside`)."""
+        return plain.pack(self._bundles.look_inside(**arguments))
 
     def run_bundle(
         self,
