@@ -54,6 +54,12 @@ def at(text: str, folder: Path, configured: Sequence[Bundle]) -> Bundle:
     return Bundle(name=_name(path), path=path)
 
 
+def others(bundles: Sequence[Bundle], more: Sequence[Bundle]) -> list[Bundle]:
+    """Of more bundles, those whose names are free."""
+    names = {bundle.name for bundle in bundles}
+    return [bundle for bundle in more if bundle.name not in names]
+
+
 def _configured(table: Table, rootdir: Path) -> list[Bundle]:
     found = table.values.get("bundles", [])
     if not isinstance(found, list):

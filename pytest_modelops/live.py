@@ -229,7 +229,8 @@ class LiveCell:
             if root.bundle is None:
                 self.require(root.label)
             late = root.status is Status.TIMED_OUT
-            raise (TimedOut if late else CheckFailed)(f"{root.label} {root.status.value}: {root.message}")
+            words = f"{root.label} {root.status.value}: {root.message}\n\nreproduce: {root.reproduce}"
+            raise (TimedOut if late else CheckFailed)(words)
         if seconds is not None:
             deadline = Deadline(seconds)
             self._with_stacks(lambda: last.run(self, deadline))

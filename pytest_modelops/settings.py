@@ -58,6 +58,7 @@ class Settings:
         worker_args: further arguments of `dask worker`.
         deadlines: rung → seconds, only those that were set.
         bundles: what is to be shipped to the workers.
+        known_bundles: those, and those of the file, whose settings a test's marker inherits.
         runner: how a bundle's runner is started.
         plugin: the worker plugin, if there is one.
     """
@@ -77,6 +78,7 @@ class Settings:
     aggregation: AggregationSettings = dataclasses.field(default_factory=AggregationSettings)
     deadlines: Mapping[str, float] = dataclasses.field(default_factory=dict)
     bundles: tuple[Bundle, ...] = ()
+    known_bundles: tuple[Bundle, ...] = ()
     runner: RunnerSettings = dataclasses.field(default_factory=RunnerSettings)
     plugin: PluginSettings | None = None
 
@@ -102,6 +104,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
     aggregation = table.section("aggregation", ["params", "replicates", "failed-when"])
     deadlines = table.section("deadlines", rungs)
     option = functools.partial(elsewhere.over, table, rootdir)
+    bundles = bundle_settings.bundles(table, rootdir, sources.get("bundle", ()))
     return Settings(
         rootdir=rootdir,
         backend=option("backend", lambda it, _: readers.backend(it), Settings.backend),
@@ -135,7 +138,11 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             **{rung: deadlines.get(rung, readers.seconds, 0.0) for rung in deadlines.values},
             **elsewhere.deadlines(rungs),
         },
-        bundles=bundle_settings.bundles(table, rootdir, sources.get("bundle", ())),
+        bundles=bundles,
+        known_bundles=(
+            *bundles,
+            *bundle_settings.others(bundles, bundle_settings.bundles(table, rootdir, ())),
+        ),
         runner=bundle_settings.runner(table.section("runner", ["command", "path", "protocol"]), rootdir),
         plugin=plugin_settings.plugin(table),
     )

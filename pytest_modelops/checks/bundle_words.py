@@ -134,12 +134,17 @@ def _fault_of_error(error: Any, request: str) -> Fault:
     if not isinstance(data, Mapping):
         return Fault(head=f"`{request}` was answered with error {error.get('code')}: {error.get('message')}")
     trace = _own_frames(str(data.get("traceback", "")).rstrip().splitlines())
-    head = f"`{request}` raised {data.get('exc_type')}: {data.get('exc')}"
-    return Fault(head=head, details=tuple(trace[-_TRACE_LINES:]))
+    head = f"`{request}` raised {data.get('exc_type')}: {cut(str(data.get('exc')))}"
+    return Fault(head=head, details=tuple(map(cut, trace[-_TRACE_LINES:])))
+
+
+def cut(text: str, most: int = 400) -> str:
+    """A text of at most so many characters, for messages."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def _own_frames(lines: Sequence[str]) -> list[str]:
-    """A traceback's lines without the frames that are not the bundle's."""
+    """A traceback's lines without the frames that are not the bundle's; none where no frame is."""
     kept, skipping = [], False
     for line in lines:
         if line.startswith('  File "'):
@@ -148,7 +153,9 @@ def _own_frames(lines: Sequence[str]) -> list[str]:
             skipping = False
         if not skipping:
             kept.append(line)
-    return kept
+    if any(line.startswith('  File "') for line in kept):
+        return kept
+    return [line for line in kept if not line.startswith("Traceback (most recent")]
 
 
 def _ended(text: str) -> str:
@@ -188,6 +195,10 @@ def faults_of_end(end: Mapping[str, Any]) -> list[Fault]:
     wrong = []
     if end.get("outside"):
         wrong.append(polluted(end["outside"], None))
+    if end.get("unwilling"):
+        stack = [line for line in innermost(end["stacks"]) if not _NOT_THE_BUNDLE_S.search(line)]
+        head = f"its runner did not end within {end['unwilling']:g} s after `shutdown`: something keeps it running"
+        wrong.append(Fault(head=head, details=tuple(stack or ["it printed no stack"])))
     if end.get("survived"):
         wrong.append(
             Fault(head="when its runner had ended, this was left of it", details=tuple(end["survived"]))

@@ -17,7 +17,7 @@ from pytest_modelops.cluster import LATE, Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
 from pytest_modelops.incell import plain
-from pytest_modelops.incell.runtime import NOT_SET_UP
+from pytest_modelops.incell.plugins import NOT_SET_UP
 from pytest_modelops.logs import last_lines
 
 Told = Mapping[str, Any]
@@ -67,13 +67,16 @@ def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> T
     cluster = cell.cluster
     cluster.await_workers(deadline)
     before = dict(cluster.addresses)
-    told: Told = cluster.agent.call(
-        "register_plugin",
-        path=plugin.path,
-        arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
-        seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
-        deadline=deadline,
-    )
+    try:
+        told: Told = cluster.agent.call(
+            "register_plugin",
+            path=plugin.path,
+            arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
+            seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
+            deadline=deadline,
+        )
+    except TimedOut as error:
+        raise TimedOut(f"worker plugin {plugin.path}: {error}") from None
     if "unmade" in told:
         raise RemoteError(runtime_words.unmade(plugin, told), told["traceback"])
     for address in told.get("gone", ()):

@@ -14,10 +14,11 @@ from pytest_modelops.cluster import LATE
 from pytest_modelops.incell import plain
 
 Told = Mapping[str, Any]
-"""What a worker answered, see `incell/runtime.py`; or what the agent did when it registered the plugin."""
+"""What a worker answered, see `incell/plugins.py`; or what the agent did when it registered the plugin."""
 
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(?:: .*)?$")
 """The last line of a traceback: no frame of one, and nothing that a logger writes."""
+_PACKAGES = re.compile(r'( File ")[^"]*/site-packages/')
 _SET_IT = "set it in [tool.modelops.environment] env"
 
 
@@ -46,9 +47,15 @@ def not_set_up(plugin: PluginSettings, name: str, log_lines: Sequence[str], log:
     ends = (number for number, line in enumerate(log_lines) if _ERROR_LINE.match(line))
     trace = log_lines[: next(ends, len(log_lines) - 1) + 1]
     when = ", which joined after the registration" if name == LATE else ""
-    head = f"worker plugin {plugin.path}, on {name}{when}: {trace[-1] if trace else 'it raised'}"
-    frames = [f"    {line}" for line in end_of("\n".join(trace))]
+    error = trace[-1] if trace else "it raised"
+    head = f"worker plugin {plugin.path}, on {name}{when}: it ended the worker: {error}"
+    frames = [f"    {line}" for line in _end_of("\n".join(trace))]
     return "\n".join([head, *frames, f"The worker did not live on. Its log: {log}"])
+
+
+def _end_of(trace: str) -> list[str]:
+    """The last lines of a worker's traceback, with files as they are called in its packages."""
+    return [_PACKAGES.sub(r"\1", line) for line in end_of(trace)]
 
 
 def faults(plugin: PluginSettings, told: Told, registered: Told) -> Iterator[Fault]:
@@ -60,7 +67,7 @@ def faults(plugin: PluginSettings, told: Told, registered: Told) -> Iterator[Fau
         listed = "lists the plugin and would run tasks" if told["listed"] else "would run tasks"
         yield Fault(
             head=f"the plugin's setup raised {setup['error']}; the worker stays, {listed} all the same",
-            details=tuple(end_of(setup["traceback"])),
+            details=tuple(_end_of(setup["traceback"])),
         )
     if plugin.probe:
         yield from _probe(plugin.probe, told, registered)
@@ -167,7 +174,7 @@ def differences(plugin: PluginSettings, told: Mapping[str, Told]) -> Iterator[tu
     classes = {
         name: found["class"]
         for name, answer in told.items()
-        if (found := answer["values"].get(plugin.probe)) and "class" in found
+        if (found := answer["values"].get(plugin.probe)) and "repr" in found
     }
     if not classes:
         return
@@ -182,6 +189,6 @@ def figures(told: Told) -> dict[str, Any]:
     values = {
         path: found["repr"] if "plain" in found else found["class"]
         for path, found in told["values"].items()
-        if "class" in found
+        if "repr" in found
     }
     return {"pid": told["pid"], "values": values, "variables_read": (told["setup"] or {}).get("read", [])}

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import jsonrpc, modelops_preload, plain, runtime
+from . import jsonrpc, modelops_preload, plain, plugins
 from .bundles import Bundles
 
 _POLL_SECONDS = 0.01
@@ -365,12 +365,12 @@ class Agent:
         """
         end = time.monotonic() + seconds
         told: dict[str, Any] = {}
-        with runtime.reads() as names:
+        with plugins.reads() as names:
             try:
                 given = {name: plain.unpack(value) for name, value in arguments.items()}
-                plugin = runtime.make(path, given)
+                plugin = plugins.make(path, given)
             except BaseException as error:  # noqa: BLE001 - also a SystemExit of a module is an answer
-                told |= {"unmade": runtime.in_words(error), "traceback": traceback.format_exc()}
+                told |= {"unmade": plugins.in_words(error), "traceback": traceback.format_exc()}
                 told |= {"module": error.name} if isinstance(error, ModuleNotFoundError) else {}
         told |= {"read": sorted(names), "missing": sorted(n for n in names if n not in os.environ)}
         if "unmade" in told:
@@ -380,9 +380,9 @@ class Agent:
 
         def register() -> None:
             try:
-                runtime.register(self.client, plugin, told["name"])
+                plugins.register(self.client, plugin, told["name"])
             except BaseException as error:  # noqa: BLE001 - it is the answer
-                told.update(error=runtime.in_words(error), traceback=traceback.format_exc())
+                told.update(error=plugins.in_words(error), traceback=traceback.format_exc())
 
         registering = threading.Thread(target=register, daemon=True)
         registering.start()
@@ -391,7 +391,10 @@ class Agent:
             if not registering.is_alive():
                 break
             if time.monotonic() > end:
-                raise TimeoutError(f"`register_plugin` did not return within {seconds:.0f} s")
+                raise TimeoutError(
+                    f"`register_plugin` did not return within {seconds:.0f} s: the plugin's setup has not ended on "
+                    "every worker"
+                )
             if gone := self._gone(before, end):
                 return {**told, "gone": gone}
         return {**told, "gone": self._gone(before, end) if "error" in told else []}
@@ -405,7 +408,7 @@ class Agent:
     def probe(
         self, plugin: str, paths: list[str], variables: list[str], workers: list[str], seconds: float
     ) -> dict[str, Any]:
-        """What these workers have at dotted paths, and what became of a plugin there (see `runtime.serve`).
+        """What these workers have at dotted paths, and what became of a plugin there (see `plugins.serve`).
 
         Returns, by address: `{"told": …}`, `{"error": words}` or `{"silent": why}`.
         """
@@ -434,7 +437,7 @@ class Agent:
 
         def register() -> None:
             try:
-                runtime.register(self.client, plugin, name)
+                plugins.register(self.client, plugin, name)
             except BaseException as error:  # noqa: BLE001 - it is the answer
                 told["error"] = in_words(error)
 

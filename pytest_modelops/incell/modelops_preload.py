@@ -136,4 +136,4 @@ def dask_setup(server: Any) -> None:
     server.handlers["modelops_facts"] = modelops_facts
     if hasattr(server, "nanny"):
         _serve_bundles(server)
-        _beside("runtime").serve(server)
+        _beside("plugins").serve(server)

@@ -192,7 +192,9 @@ def _refuse_if_no_artifacts(outputs: Any) -> None:
         raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
     for name, content in outputs.items():
         if not isinstance(name, str) or not isinstance(content, (bytes, bytearray, memoryview)):
-            raise TypeError(f"wire returned {name!r}: {type(content).__name__}; must be str: bytes")
+            raise TypeError(
+                f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes"
+            )
 
 
 def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -203,7 +205,11 @@ def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str,
         told = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
     else:
         told = target(sim_returns, target_data)
-    return told if isinstance(told, Mapping) else dict(vars(told))
+    if isinstance(told, Mapping):
+        return told
+    if not hasattr(told, "loss"):
+        raise TypeError(f"the target returned {told!r:.200}, which is no dict with a loss")
+    return dict(vars(told))
 
 
 class told_as:  # noqa: N801 - reads as a word of the language
@@ -217,7 +223,7 @@ class told_as:  # noqa: N801 - reads as a word of the language
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: types.TracebackType | None) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt):
+        if error is None:
             return
         name = f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "")
         data = {
@@ -277,10 +283,14 @@ def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
         if "id" not in message:
             continue  # a notification; there is none that needs anything to be done
         response = answer(runner, message)
-        sys.stdout.flush()  # what a bundle printed comes before the answer, as without a buffer
-        writer.send(response)
+        try:
+            sys.stdout.flush()  # what a bundle printed comes before the answer, as without a buffer
+            writer.send(response)
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"fatal: the bundle closed stdout, on which answers go ({error})\n")
+            os._exit(1)
         if message.get("method") == "shutdown":
-            os._exit(0)
+            return  # an end like any other script's: what a bundle left running for its exit shows
 
 
 def serve_once(runner: Runner, requests: Any, document: Any) -> None:
@@ -329,7 +339,7 @@ def main() -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    frames = os.fdopen(os.dup(1), "wb")
+    frames = os.fdopen(1, "wb", closefd=False)  # as it is: what a bundle does to fd 1 is done to the answers
     try:
         wire = find_wire(given.bundle_path)
     except SystemExit as error:

@@ -35,7 +35,7 @@ outside frames since the last request, as text, empty if nothing.
 """
 
 READ = 1 << 16
-_STACKS_SECONDS = 1.0
+_STACKS_SECONDS = 0.5
 """How long a runner gets to write its stacks; it needs milliseconds."""
 _EXIT_SECONDS = 0.5
 """How long a runner that closed its stdout, or was told to go, gets until it has ended."""
@@ -118,7 +118,8 @@ class Runner:
             del self._asked[number]
             answer = self._answers.pop(number, None)
         if answer is not None:
-            kind = "error" if "error" in answer else "result"
+            # Some send an error of null besides a result.
+            kind = "error" if answer.get("error") is not None else "result"
             return {kind: answer.get(kind), "outside": self.outside()}
         if self._ended:
             ending = self._kept.wait(self.pid, _EXIT_SECONDS)
@@ -157,17 +158,24 @@ class Runner:
             seconds: how long it has to end by itself when it is told to; 0 is for one that is not worth asking.
 
         Returns:
-            `outside`: as in an outcome; `ended`: how it ended, in words; `survived`: what it had started that was still
-            there when it had ended by itself; `left`: what could not be ended.
+            `outside`: as in an outcome; `ended`: how it ended by itself, in words; `unwilling`: so many seconds it was
+            told to end and did not, `stacks` says where it stood; `survived`: what it had started that was still there
+            when it had ended by itself; `left`: what could not be ended.
         """
         survived: list[str] = []
         ending: str | None = None
-        outside = ""
+        outside, unwilling = "", {}
         if seconds > 0:
             end = time.monotonic() + seconds
-            outside = self.call("shutdown", {}, seconds)["outside"]
+            outcome = self.call("shutdown", {}, seconds)
+            outside = outcome["outside"]
             ending = self._kept.wait(self.pid, max(0.0, end - time.monotonic()))
-            if ending is not None:
+            if "silent" in outcome:
+                ending, unwilling = None, {"unwilling": seconds, "stacks": outcome["stacks"]}
+            elif ending is None:
+                stacks = stacks_of(self._kept, self.pid, self.stderr)
+                unwilling = {"unwilling": seconds, "stacks": stacks}
+            else:
                 survived = survivors(self._kept)
         left = self._kept.close()
         self._reader.join(_EXIT_SECONDS)
@@ -175,7 +183,8 @@ class Runner:
             self._stdin.close()
         if left is None:
             left = ["its keeper was killed, so nothing is proven"]
-        return {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
+        told = {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
+        return {**told, **unwilling}
 
 
 def words_of(stderr: str, began: int) -> dict[str, Any]:

@@ -302,10 +302,21 @@ def test_what_a_worker_cannot_unpack(broken: Any) -> None:
     check.says(BOTH.format("unknown_to_workers"), "No module named 'acme_runtime'", "in _unpacked")
 
 
+@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
+def test_what_a_late_worker_cannot_unpack(broken: Any, dask: str) -> None:
+    check = broken("unknown_to_workers:Late", dask=dask)
+    check.says(
+        LATE.format("unknown_to_workers", "Late"),
+        "it ended the worker: ModuleNotFoundError: No module named ",
+    )
+    check.says("in _unpacked", "worker-late.log")
+
+
 def test_a_setup_that_hangs(broken: Any) -> None:
     check = broken("hangs_in_setup:Plugin", "timed-out", deadline=6)
     check.says(
-        "`register_plugin` did not return within 6 s",
+        "worker plugin acme_plugins.hangs_in_setup:Plugin: `register_plugin` did not return within 6 s: the plugin's "
+        "setup has not ended on every worker",
         "Where each process stands:",
         "hangs_in_setup.py",
         "setup",
@@ -338,7 +349,8 @@ def test_a_plugin_that_the_client_cannot_import(broken: Any) -> None:
 def test_arguments_that_the_class_does_not_take(broken: Any) -> None:
     check = broken("healthy:Plugin", more='arguments = { executor = "cold" }')
     check.says(
-        "could not be made in the client: TypeError: ", "'executor'", "arguments are executor = 'cold'"
+        "could not be made in the client: TypeError: ",
+        "takes no arguments. Its arguments are executor = 'cold'",
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_modelops.checks import runtime_processes, runtime_words
 from pytest_modelops.checks.base import PluginSettings
-from pytest_modelops.incell import plain, runtime
+from pytest_modelops.incell import plain, plugins
 
 PLUGIN = PluginSettings(path="acme:P", probe="runtime", expect={"runtime.executor_type": "cold"})
 REGISTERED: dict[str, Any] = {"name": "acme:P", "read": [], "missing": []}
@@ -200,8 +200,22 @@ asyncio.exceptions.CancelledError"""
 def test_a_worker_that_did_not_survive_is_told_from_its_log() -> None:
     text = runtime_words.not_set_up(PLUGIN, "worker-0", LOG.splitlines(), Path("/w.log"))
     lines = text.splitlines()
-    assert lines[0] == "worker plugin acme:P, on worker-0: SystemExit: 3"
+    assert lines[0] == "worker plugin acme:P, on worker-0: it ended the worker: SystemExit: 3"
     assert lines[-2:] == ["        sys.exit(3)", "The worker did not live on. Its log: /w.log"]
+
+
+def test_files_of_a_traceback_are_called_as_in_their_package() -> None:
+    trace = 'Traceback …\n  File "/e/lib/python3.12/site-packages/acme/a.py", line 1, in setup\n    x()\nValueError: no'
+    answer = told(setup=setup(error="ValueError: no", trace=trace))
+    [fault] = runtime_words.faults(PLUGIN, answer, REGISTERED)
+    assert fault.details[1] == '  File "acme/a.py", line 1, in setup'
+
+
+def test_what_is_missing_has_no_class_to_differ_in() -> None:
+    lacks = told()
+    lacks["values"] = {**lacks["values"], "runtime": missing()}
+    assert list(runtime_words.differences(PLUGIN, {"worker-0": told(), "worker-1": lacks})) == []
+    assert runtime_words.figures(lacks)["values"] == {"runtime.executor_type": "'cold'"}
 
 
 def test_a_missing_module_comes_with_what_to_do() -> None:
@@ -275,7 +289,7 @@ class Broken:
 
 
 def probe(root: Any, path: str) -> dict[str, Any]:
-    told: dict[str, Any] = runtime.probe(root, [path])[path]
+    told: dict[str, Any] = plugins.probe(root, [path])[path]
     return told
 
 
@@ -299,7 +313,7 @@ def test_an_object_tells_its_class_whatever_else_it_does() -> None:
 def test_variables_that_are_looked_up_are_noted_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THERE", "1")
     before = type(os.environ)
-    with runtime.reads() as names, runtime.reads() as inner:
+    with plugins.reads() as names, plugins.reads() as inner:
         assert os.environ["THERE"] == os.environ.get("THERE") == os.getenv("THERE") == "1"
         assert os.environ.get("NOT_THERE", "x") == "x"
         assert "ALSO_NOT" not in os.environ
@@ -312,8 +326,8 @@ def test_variables_that_are_looked_up_are_noted_and_no_others(monkeypatch: pytes
 
 
 def test_watching_ends_with_the_last_that_watches() -> None:
-    with runtime.reads() as first:
-        with runtime.reads():
+    with plugins.reads() as first:
+        with plugins.reads():
             pass
         thread = threading.Thread(target=lambda: os.environ.get("IN_A_THREAD"))
         thread.start()
@@ -337,7 +351,7 @@ class FakeWorker:
 
 def ask(worker: Any, *, add: bool = True) -> dict[str, Any]:
     async def asking() -> dict[str, Any]:
-        runtime.serve(worker)
+        plugins.serve(worker)
         if add:
             await worker.handlers["plugin-add"](plugin=b"", name="p")
         told: dict[str, Any] = await worker.handlers["modelops_probe"]("p", ["runtime"], ["HOME_OF_NOBODY"])
@@ -381,5 +395,5 @@ def test_what_a_plugin_ends_its_worker_with_is_printed(capfd: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         ask(worker)
     err = capfd.readouterr().err
-    assert f"{runtime.NOT_SET_UP}: p\nTraceback (most recent call last):" in err
+    assert f"{plugins.NOT_SET_UP}: p\nTraceback (most recent call last):" in err
     assert "SystemExit: 3" in err
