@@ -127,7 +127,8 @@ def _outcome(written: bytes, ending: str | None) -> Outcome:
     if isinstance(found, str):
         return {"garbled": _shown(text), "why": found, "printed": _shown(text)}
     answer, before, after = found
-    kind = "error" if "error" in answer else "result"
+    # Some send an error of null besides a result.
+    kind = "error" if answer.get("error") is not None else "result"
     return {kind: answer[kind], "outside": _shown("".join(part for part in (before, after) if part.strip()))}
 
 
@@ -154,7 +155,10 @@ def find_answer(text: str) -> tuple[dict[str, Any], str, str] | str:
 
 
 def _is_answer(document: object) -> bool:
-    return isinstance(document, dict) and ("result" in document) != ("error" in document)
+    if not isinstance(document, dict):
+        return False
+    error, result = document.get("error"), document.get("result")
+    return "result" in document if error is None else result is None
 
 
 def _shown(text: str) -> str:

@@ -302,9 +302,12 @@ def serve_once(runner: Runner, requests: Any, document: Any) -> None:
     else:
         response = answer(runner, {**asked, "id": None} if isinstance(asked, dict) else {"id": None})
         del response["id"]
-    sys.stdout.flush()
-    document.write(json.dumps(response).encode() + b"\n")
-    document.flush()
+    try:
+        sys.stdout.flush()
+        document.write(json.dumps(response).encode() + b"\n")
+        document.flush()
+    except (OSError, ValueError) as error:
+        sys.exit(f"fatal: the bundle closed stdout, on which answers go ({error})")
 
 
 def make_way(bundle: str) -> None:

@@ -236,6 +236,8 @@ def test_one_process_that_answers_twice_is_no_one_shot_runner(
     [
         ('{"result": 1}', ({"result": 1}, "", "")),
         ('\n {"error": {}, "id": 3}\n', ({"error": {}, "id": 3}, "", "")),
+        ('{"result": null, "error": null}', ({"result": None, "error": None}, "", "")),
+        ('{"result": null, "error": {}}', ({"result": None, "error": {}}, "", "")),
         ('{"a": 1}\n{"result": 2}\n', ({"result": 2}, '{"a": 1}\n', "\n")),
         ('x {"result": {"result": 1}} y', ({"result": {"result": 1}}, "x ", " y")),
         ('{"result": 1}{"result": 2}', ({"result": 1}, "", '{"result": 2}')),
@@ -246,7 +248,17 @@ def test_the_answer_is_found_in_what_was_printed(text: str, found: object) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["nothing", "[1]", '{"result": 1, "error": 2}', "{}", '{"result": ', "[" * 100_000, '"result"']
+    "text",
+    [
+        "nothing",
+        "[1]",
+        '{"error": null}',
+        '{"result": 1, "error": 2}',
+        "{}",
+        '{"result": ',
+        "[" * 100_000,
+        '"result"',
+    ],
 )
 def test_where_there_is_no_answer_it_is_said_why(text: str) -> None:
     assert isinstance(find_answer(text), str)
