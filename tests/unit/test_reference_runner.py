@@ -205,7 +205,10 @@ def test_what_workers_and_runners_use_imports_on_python_3_9() -> None:
     if not OLDEST.exists():
         pytest.skip(f"there is no {OLDEST}")
     names = [
-        f"incell.{file.stem}" for file in RUNS_ON_WORKERS if file.stem not in {"__init__", "modelops_preload"}
+        f"incell.{file.stem}"
+        for file in RUNS_ON_WORKERS
+        if file.stem not in {"__init__", "modelops_preload"}
+        and "distributed" not in file.read_text(encoding="utf-8")
     ]
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)"
     ran = subprocess.run(
@@ -478,9 +481,9 @@ def wire(entrypoint, params, seed):
         ("unknown", "KeyError", "'unknown'"),
         ("list", "TypeError", "wire returned list, not a dict of bytes"),
         ("none", "TypeError", "wire returned NoneType, not a dict of bytes"),
-        ("number", "TypeError", "wire returned 'a.txt': int; must be str: bytes"),
-        ("text", "TypeError", "wire returned 'a.txt': str; must be str: bytes"),
-        ("key", "TypeError", "wire returned 1: bytes; must be str: bytes"),
+        ("number", "TypeError", "artifact 'a.txt' is int; a name is str, and an artifact bytes"),
+        ("text", "TypeError", "artifact 'a.txt' is str; a name is str, and an artifact bytes"),
+        ("key", "TypeError", "artifact 1 is bytes; a name is str, and an artifact bytes"),
     ],
 )
 def test_what_an_execution_raises_is_told_with_its_traceback(

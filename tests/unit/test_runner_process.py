@@ -365,6 +365,7 @@ class Cell:
             "runner": runner,
             "command": list(command),
             "protocol": protocol,
+            "install": "isolated",
         }
 
     def install(self, *, seconds: float = SECONDS, **more: Any) -> dict[str, Any]:
