@@ -34,7 +34,8 @@ LAYERS = (
 ALONE: dict[str, set[str]] = {
     "incell/*.py": {"distributed", "dask"},
     "incell/ke[ep]*.py": set(),
-    "incell/[bcflr]*.py": set(),  # what workers use for bundles, and what runs in a bundle's environment
+    "incell/bundles.py": set(),
+    "incell/[cflr]*.py": set(),  # what workers use for bundles, and what runs in a bundle's environment
 }
 """Files that run where this package is not: what they may import besides the standard library."""
 REPORT_KNOWS = {"results", "matrix", "report", "errors"}
