@@ -21,6 +21,7 @@ import pytest
 from pytest_modelops import readers
 from pytest_modelops.checks.base import AggregationSettings
 from pytest_modelops.environments.base import EnvironmentSpec
+from pytest_modelops.environments.container.settings import ContainerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.matrix.versions import (
@@ -57,6 +58,7 @@ class Settings:
         worker_env: variables of the workers.
         worker_args: further arguments of `dask worker`.
         deadlines: rung → seconds, only those that were set.
+        containers: of cells in containers; when they are left up, too.
     """
 
     rootdir: Path
@@ -73,6 +75,7 @@ class Settings:
     worker_args: tuple[str, ...] = ()
     aggregation: AggregationSettings = dataclasses.field(default_factory=AggregationSettings)
     deadlines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    containers: ContainerSettings = dataclasses.field(default_factory=ContainerSettings)
 
 
 def load(config: pytest.Config, *, rungs: Collection[str]) -> Settings:
@@ -128,6 +131,52 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             **{rung: deadlines.get(rung, readers.seconds, 0.0) for rung in deadlines.values},
             **elsewhere.deadlines(rungs),
         },
+        containers=_containers(
+            table.section("docker", _CONTAINER_KEYS),
+            keep=option(
+                "keep", lambda it, _: readers.one_of(it, "a time to keep cells", KEEP), ContainerSettings.keep
+            ),
+        ),
+    )
+
+
+KEEP = ("never", "failed", "always")
+"""When a cell is left up."""
+_CONTAINER_KEYS = (
+    *("image", "finished", "require-modules", "memory", "cpus", "pids", "disk", "user"),
+    *("network", "read-only", "writable", "capabilities", "new-privileges", "pass-env"),
+)
+
+
+def _containers(table: _Table, *, keep: str) -> ContainerSettings:
+    default = ContainerSettings()
+    images = table.get("image", readers.images, {})
+    finished = table.get("finished", readers.images, {})
+    if both := [role.value for role in Role if role in images and role in finished]:
+        raise WrongInput(
+            f"{table.place}: {' and '.join(both)} have both image and finished; packages are added to the one, and the "
+            "other is run as it is; write one of them, for all or by role"
+        )
+
+    def each(key: str, read: Callable[[Any], T]) -> tuple[T, ...]:
+        return table.get(key, lambda value: readers.each(value, read), ())
+
+    return ContainerSettings(
+        images={**default.images, **images},
+        finished=finished,
+        require_modules=each("require-modules", readers.module),
+        memory=table.get("memory", readers.size, default.memory),
+        cpus=table.get("cpus", readers.cpus, default.cpus),
+        pids=table.get("pids", readers.count, default.pids),
+        disk=table.get("disk", readers.size, default.disk),
+        user=table.get("user", readers.user, default.user),
+        network=table.get("network", readers.switch, default.network),
+        read_only=table.get("read-only", readers.switch, default.read_only),
+        writable=each("writable", readers.folder_in_image),
+        capabilities=each("capabilities", readers.capability),
+        new_privileges=table.get("new-privileges", readers.switch, default.new_privileges),
+        pass_env=each("pass-env", readers.variable_name),
+        keep=keep,
     )
 
 
@@ -287,8 +336,8 @@ def _read_file(rootdir: Path) -> _Table:
     except ValueError as error:  # also of text that is not UTF-8
         raise WrongInput(f"{_FILE}: not valid TOML: {error}") from None
     tool = content.get("tool", {})
-    keys = ["backend", "workers", "threads", "nanny", "cache", "fresh", "report"]
-    sections = ["matrix", "environment", "aggregation", "deadlines"]
+    keys = ["backend", "workers", "threads", "nanny", "cache", "fresh", "report", "keep"]
+    sections = ["matrix", "environment", "aggregation", "deadlines", "docker"]
     modelops = tool.get("modelops", {}) if isinstance(tool, dict) else {}
     return _Table.checked(modelops, [*keys, *sections], "tool.modelops")
 
@@ -304,7 +353,7 @@ def _as_in_file(name: str, source: Given) -> object:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
                 source.text.lower(), source.text
             )
-        case "backend" | "cache":
+        case "backend" | "cache" | "keep":
             return source.text
     return list(source.texts)
 

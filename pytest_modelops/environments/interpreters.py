@@ -33,12 +33,16 @@ class Interpreter:
         version: to the patch.
         build: how it was built, as in `sys.version`.
         platform: as `sysconfig.get_platform()` names it.
+        target: uv's options for solving for another machine than the one that the path is on; tags: those of the
+            wheels that run there.
     """
 
     path: Path
     version: Version
     build: str
     platform: str
+    target: tuple[str, ...] = ()
+    tags: frozenset[str] = frozenset()
 
 
 _QUESTION = """

@@ -7,13 +7,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress
 from pytest_modelops.environments.commands import Commands, KeptProcess, KeptProcesses
 from pytest_modelops.environments.local import Environments
-from pytest_modelops.matrix.cell import Cell, Versions
+from pytest_modelops.errors import CheckFailed
+from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
 _FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
@@ -116,6 +118,10 @@ class ProcessStage:
             **variables,
         }
 
+    def keep(self) -> str:
+        """Never: a keeper ends with pytest, and everything with it."""
+        raise CheckFailed("the process backend cannot leave a cell up")
+
     def close(self) -> Sequence[str]:
         """End all, prove it, remove the scratch folder. Returns what is left, in words."""
         return self._processes.close()
@@ -134,6 +140,7 @@ class ProcessBackend:
     """
 
     name = "process"
+    variants: Mapping[Role, str] = MappingProxyType({})
 
     def __init__(self, *, spec: EnvironmentSpec, cache: Path, fresh: bool, folder: Path) -> None:
         self._cache = cache

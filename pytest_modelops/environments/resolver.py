@@ -13,17 +13,17 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import EnvironmentSpec, Lock, Progress
 from pytest_modelops.environments.files import locked, read_json, write_json
-from pytest_modelops.environments.interpreters import Interpreter, Interpreters
+from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.releases import (
     PACKAGES,
     as_of_options,
@@ -34,12 +34,20 @@ from pytest_modelops.environments.releases import (
 from pytest_modelops.environments.uv import NoAnswer, NoSolution, Uv, UvFailed, without_passwords
 from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
-from pytest_modelops.matrix.cell import Versions
+from pytest_modelops.matrix.cell import PythonVersion, Versions
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+class Finder(Protocol):
+    """Knows the interpreter that an environment is made by."""
+
+    def find(self, version: PythonVersion, *, deadline: Deadline, progress: Progress) -> Interpreter:
+        """The one for this version; raises `Unavailable`."""
+
 
 TRUSTED_FOR = dt.timedelta(hours=24)
 """How long a lock is believed that may come out differently tomorrow."""
@@ -62,7 +70,7 @@ class Resolver:
         *,
         cache: Path,
         uv: Uv,
-        interpreters: Interpreters,
+        interpreters: Finder,
         fingerprint: str,
         fresh: bool,
         session: str,
@@ -109,7 +117,7 @@ class Resolver:
             requirements=remembered["requirements"],
             packages={name: Version(text) for name, text in remembered["packages"].items()},
             resolved=dt.datetime.fromisoformat(remembered["resolved"]),
-            note=remembered["note"],
+            note="; ".join(filter(None, [remembered["note"], remembered.get("sources", "")])),
         )
 
     def _requirements(
@@ -157,12 +165,12 @@ class Resolver:
         deadline: Deadline,
     ) -> dict[str, Any]:
         options = [
-            *("--generate-hashes", "--python", str(interpreter.path)),
+            *("--generate-hashes", "--python", str(interpreter.path), *interpreter.target),
             *as_of_options(self._spec.as_of),
             *(("--constraints", str(self._spec.constraints)) if self._spec.constraints else ()),
         ]
         try:
-            solution = self._uv.compile(requirements, *options, deadline=deadline).stdout
+            solution, sources = self._compile(requirements, options, interpreter, deadline)
             packages = _packages(solution)
             if None in packages.values():
                 packages |= self._told_versions(requirements, options, deadline)
@@ -183,7 +191,36 @@ class Resolver:
             "resolved": _now().isoformat(),
             "session": self._session,
             "note": "",
+            "sources": sources,
         }
+
+    def _compile(
+        self, requirements: Sequence[str], options: Sequence[str], interpreter: Interpreter, deadline: Deadline
+    ) -> tuple[str, str]:
+        """The solution, and of what it has source distributions only, in words.
+
+        For another machine wheels are preferred to newer versions that have none: what is built here may not run there.
+        """
+        if not interpreter.target:
+            return self._uv.compile(requirements, *options, deadline=deadline).stdout, ""
+        try:
+            return self._uv.compile(requirements, *options, "--only-binary", ":all:", deadline=deadline).stdout, ""
+        except NoAnswer:
+            raise
+        except UvFailed:
+            # Not only NoSolution: of a repository or an sdist uv says that it may not build it.
+            solution = self._uv.compile(requirements, *options, deadline=deadline).stdout
+        told = self._uv.compile(requirements, "--format", "pylock.toml", *options, deadline=deadline)
+        names = [
+            f"{package['name']} {package.get('version', '')}".strip()
+            for package in tomllib.loads(told.stdout)["packages"]
+            if not any(_fits(wheel, interpreter.tags) for wheel in package.get("wheels", ()))
+            and not str(package.get("archive", {}).get("path", "")).endswith(".whl")
+        ]
+        return solution, (
+            f"only a source distribution exists of {', '.join(names)} for Python {interpreter.version} on "
+            f"{interpreter.platform}; it is built on this machine, and serves if it is pure Python"
+        )
 
     def _told_versions(
         self, requirements: Sequence[str], options: Sequence[str], deadline: Deadline
@@ -210,6 +247,15 @@ class Resolver:
                     "use an index that does (pypi.org), or no as-of."
                 )
         return message
+
+
+def _fits(wheel: Mapping[str, Any], tags: frozenset[str]) -> bool:
+    """Whether one of pylock.toml's wheels runs where these tags do."""
+    name = wheel.get("name") or unquote(urlsplit(wheel.get("url") or wheel.get("path", "")).path).rpartition("/")[2]
+    try:
+        return not tags.isdisjoint(map(str, parse_wheel_filename(name)[3]))
+    except InvalidWheelFilename:
+        return False
 
 
 def _packages(requirements: str) -> dict[str, Version | None]:
