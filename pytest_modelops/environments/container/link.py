@@ -156,7 +156,8 @@ class Link:
 class StdinOf(io.RawIOBase):
     """The stdin of an attached command, as a stream."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Callable[[], Link]) -> None:
+        """Args: link: waits for the container's link; raises `Gone` if there will be none."""
         self._link = link
 
     def writable(self) -> bool:
@@ -166,14 +167,17 @@ class StdinOf(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Send it all."""
         content = bytes(data)
-        self._link.send(b"D", content)
+        try:
+            self._link().send(b"D", content)
+        except Gone as error:
+            raise BrokenPipeError(str(error)) from error
         return len(content)
 
     def close(self) -> None:
         """The end of the command's stdin."""
         if not self.closed:
-            with contextlib.suppress(OSError):
-                self._link.send(b"E")
+            with contextlib.suppress(OSError, Gone):
+                self._link().send(b"E")
             super().close()
 
 

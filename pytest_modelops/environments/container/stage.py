@@ -24,9 +24,9 @@ from typing import IO, Any
 
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.container import belongings, confinement
-from pytest_modelops.environments.container.engine import Engine, NotFound, in_our_words
+from pytest_modelops.environments.container.engine import Engine, in_our_words
 from pytest_modelops.environments.container.link import Gone, Link, StdinOf, pipe
-from pytest_modelops.environments.container.process import ContainerProcess
+from pytest_modelops.environments.container.process import Container, ContainerProcess
 from pytest_modelops.environments.container.settings import ContainerSettings
 from pytest_modelops.errors import CheckFailed, ModelopsError
 
@@ -90,6 +90,7 @@ class ContainerStage:
         self._links: list[Link] = []
         self._put: set[str] = set()
         self._lock = threading.Lock()
+        self._pool = concurrent.futures.ThreadPoolExecutor(8, thread_name_prefix="starting")
         self._closed: Sequence[str] | None = None
         self.kept = False
         self.incell = f"{SHARED}/incell"
@@ -192,20 +193,15 @@ class ContainerStage:
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> ContainerProcess:
         """Start the environment's Python in a container of its own."""
-        return self._start(name, environment, arguments, variables, None)[0]
+        return self._start(name, environment, arguments, variables, None)
 
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[ContainerProcess, IO[bytes], IO[bytes]]:
         """As `start`, with its stdin and stdout in our hands."""
         stdout, theirs = pipe()
-        try:
-            process, link = self._start(name, environment, arguments, variables, theirs)
-        except BaseException:
-            stdout.close()
-            theirs.close()
-            raise
-        return process, io.BufferedWriter(StdinOf(link), 1 << 16), stdout
+        process = self._start(name, environment, arguments, variables, theirs)
+        return process, io.BufferedWriter(StdinOf(process.link), 1 << 16), stdout
 
     def _start(
         self,
@@ -214,21 +210,39 @@ class ContainerStage:
         arguments: Sequence[str],
         variables: Mapping[str, str],
         attached: IO[bytes] | None,
-    ) -> tuple[ContainerProcess, Link]:
-        assert isinstance(environment, ContainerEnvironment)  # noqa: S101 - of the same backend
-        api = self._engine.api
-        with in_our_words(self._engine, f"start {environment.python}"):
-            own = self._own_volume(name, environment)
-            container = self._create(name, environment, arguments, variables, own, attached is not None)
-            self._containers[name] = container
-            if self._settings.disk is None:
-                self._give(container, environment)
-            link = Link(self._engine, container, log=self._logs / f"{name}.log", attached=attached)
-            self._links.append(link)
-            process = ContainerProcess(self._engine, name, container, link, self._logs / f"{name}.log")
-            self._started[name] = process
-            api.start(container)
-        return process, link
+    ) -> ContainerProcess:
+        if not isinstance(environment, ContainerEnvironment):
+            raise TypeError(f"{environment} is not of this backend")
+        log = self._logs / f"{name}.log"
+        log.touch()
+        starting = self._pool.submit(self._start_now, name, environment, arguments, variables, attached)
+        process = self._started[name] = ContainerProcess(self._engine, name, starting, log)
+        return process
+
+    def _start_now(
+        self,
+        name: str,
+        environment: ContainerEnvironment,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
+        attached: IO[bytes] | None,
+    ) -> Container:
+        try:
+            with in_our_words(self._engine, f"start {environment.python}"):
+                own = self._own_volume(name, environment)
+                container = self._create(name, environment, arguments, variables, own, attached is not None)
+                self._containers[name] = container
+                if self._settings.disk is None:
+                    self._give(container, environment)
+                link = Link(self._engine, container, log=self._logs / f"{name}.log", attached=attached)
+                self._links.append(link)
+                self._engine.api.start(container)
+        except BaseException:
+            if attached is not None:
+                with contextlib.suppress(OSError):
+                    attached.close()  # who reads it shall not wait for ever
+            raise
+        return Container(container, link)
 
     def _own_volume(self, name: str, environment: ContainerEnvironment) -> str:
         """The writable volume of a container; where its size is limited, in memory, since only there it can be."""
@@ -314,8 +328,7 @@ class ContainerStage:
             raise CheckFailed("nothing of the cell runs any more, so nothing is left up; its logs are kept")
         for name in up:
             with contextlib.suppress(Gone):
-                process = self._started[name]
-                process.keep()
+                self._started[name].keep()
                 kept = belongings.KEPT + self._names[name].removeprefix("modelops-")
                 with in_our_words(self._engine, f"keep {name}"):
                     self._engine.api.rename(self._containers[name], kept)
@@ -337,6 +350,7 @@ class ContainerStage:
         if self._closed is not None:
             return self._closed
         self._closed = []
+        self._pool.shutdown(wait=True, cancel_futures=True)
         stays = {"scheduler", *(name for name in self._started if name != "agent")} if self.kept else set()
         going = {name: identity for name, identity in self._containers.items() if name not in stays}
         for name, process in self._started.items():
