@@ -259,7 +259,8 @@ def main() -> int:
     """Start, serve, end."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the engine's polite way; ours is the lifeline
+        # The engine's polite way; ours is the lifeline. Not SIG_IGN, which the command would inherit.
+        signal.signal(number, lambda *_: None)
     for folder in (os.environ.get("HOME"), os.environ.get("TMPDIR"), "work"):
         if folder:
             with contextlib.suppress(OSError):

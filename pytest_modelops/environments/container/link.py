@@ -44,6 +44,7 @@ class Link:
             self._socket.settimeout(None)
         # Bytes behind the HTTP header may be in the response's own buffer already.
         response = getattr(stream, "_response", None)
+        self._response = response
         self._reader: Any = response.raw._fp.fp if response is not None else stream  # noqa: SLF001
         self._log = log.open("ab", buffering=0)
         self._attached = attached
@@ -149,8 +150,9 @@ class Link:
         with contextlib.suppress(OSError, AttributeError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(2)
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        for part in (self._stream, self._response, self._socket):
+            with contextlib.suppress(OSError, AttributeError, ValueError):
+                part.close()
 
 
 class StdinOf(io.RawIOBase):

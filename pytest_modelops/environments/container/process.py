@@ -135,7 +135,9 @@ class ContainerProcess:
             link.wait(lambda: link.ended or bool({"exited", "failed"} & link.told.keys()), deadline.remaining)
         ending = self.ending
         if ending is None:
-            raise TimedOut(f"{self.name} did not end within {deadline.seconds:g} s")
+            pid = container.link.told.get("started") if container is not None else None
+            where = f"pid {pid}" if pid else "starting"
+            raise TimedOut(f"{self.name} ({where}) did not end within {deadline.seconds:g} s")
         if container is not None:  # what it printed last may still be on its way
             link.wait(lambda: link.ended, min(1.0, max(deadline.remaining, 0.2)))
         return ending

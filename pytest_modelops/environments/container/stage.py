@@ -13,6 +13,7 @@ import dataclasses
 import io
 import os
 import re
+import secrets
 import tarfile
 import tempfile
 import threading
@@ -79,8 +80,9 @@ class ContainerStage:
         self._cell = cell
         self._labels = {**labels, belongings.CELL: cell}
         self._image = image
-        self._prefix = "modelops-" + re.sub(r"[^a-zA-Z0-9_.-]+", "-", f"{os.getpid()}-{self._run[-12:]}-{cell}")[:90]
-        self._network = f"{self._prefix}-net"
+        # Engines shared by many machines have names once only, and those of networks even twice.
+        self._prefix = f"modelops-{secrets.token_hex(4)}-" + re.sub(r"[^a-zA-Z0-9_.-]+", "-", cell)[:80]
+        self._network = ""
         self._shared = f"{self._prefix}-shared"
         self._keeper = ""
         """Id of a container that never starts: only through one does the API write into a volume."""
@@ -112,14 +114,14 @@ class ContainerStage:
     def _make_network(self) -> None:
         closed = not self._settings.network
         with in_our_words(self._engine, f"make the network of cell {self._cell}"):
-            self._engine.api.create_network(
-                self._network,
+            self._network = self._engine.api.create_network(
+                f"{self._prefix}-net",
                 driver="bridge",
                 internal=closed,
                 # Without an address of the host's on it, its services cannot be reached from the cell either.
                 options={"com.docker.network.bridge.inhibit_ipv4": "true"} if closed else None,
                 labels=self._labels,
-            )
+            )["Id"]
 
     def _make_shared(self) -> None:
         with in_our_words(self._engine, f"make the volume of cell {self._cell}"):
@@ -380,7 +382,8 @@ class ContainerStage:
             volumes = [self._shared, *(f"{self._prefix}-{name}" for name in self._containers)]
             for volume in volumes:
                 attempt(lambda volume=volume: belongings.remove(self._engine, "volume", volume))  # type: ignore[misc]
-            attempt(lambda: belongings.remove(self._engine, "network", self._network))
+            if self._network:
+                attempt(lambda: belongings.remove(self._engine, "network", self._network))
             left += self._still_there() if not left else []
         if left:
             self._closed = [*dict.fromkeys(left), belongings.LATER]
