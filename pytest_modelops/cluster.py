@@ -16,7 +16,8 @@ from typing import Any
 from pytest_modelops.agent import Agent
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Process, Stage
-from pytest_modelops.errors import ModelopsError, ProcessExited, TimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
+from pytest_modelops.incell import plain
 from pytest_modelops.logs import last_line, last_lines, tail
 from pytest_modelops.matrix.cell import Role
 
@@ -112,7 +113,7 @@ class Cluster:
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
                 *self.settings.worker_arguments,
             ],
-            variables=self.settings.worker_variables,
+            variables={**self.settings.worker_variables, "PYTEST_MODELOPS_INCELL": self.stage.incell},
         )
 
     @property
@@ -209,6 +210,39 @@ class Cluster:
         by_name = {"agent": told["client"], "scheduler": told["scheduler"], **workers}
         # Who is silent now may have told its pid before.
         self._told.update({name: facts for name, facts in by_name.items() if "pid" in facts})
+        return told
+
+    def ask_workers(
+        self, operation: str, arguments: Mapping[str, Any], deadline: Deadline
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Have every worker do something with a bundle (`incell/bundles.py`), all at once and not as tasks.
+
+        Returns:
+            What each told, by worker name.
+
+        Raises:
+            CheckFailed: a worker died of it, or is gone.
+            TimedOut: a worker did not answer.
+        """
+        self.await_workers(deadline)
+        answers: Mapping[str, Mapping[str, Any]] = self.agent.call(
+            "ask_workers",
+            operation=operation,
+            arguments=dict(arguments),
+            workers=list(self.addresses),
+            seconds=deadline.remaining,
+            deadline=deadline,
+        )
+        told = {}
+        for address, name in self.addresses.items():
+            answer = answers[address]
+            if "silent" in answer:
+                raise TimedOut(f"{name} was asked to {operation} the bundle: {answer['silent']}")
+            if "error" in answer:
+                death = self.death_of_worker(name)
+                why = death or self.with_names(answer["error"])
+                raise CheckFailed(f"{name} was asked to {operation} the bundle: {why}{self.last_words(name)}")
+            told[name] = plain.unpack(answer["told"])
         return told
 
     def stacks(self) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_modelops import fixtures, markers
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.ladder import Ladder, names_tests
+from pytest_modelops.ladder import BUNDLE, Ladder, bundles_of, names_tests, test_name
 from pytest_modelops.live import LiveCell
 from pytest_modelops.markers import Demand
 from pytest_modelops.matrix.cell import Role
@@ -62,7 +62,7 @@ class Collecting:
 
     def _check(self, collector: pytest.Collector, nodes: Iterable[pytest.Item | pytest.Collector]) -> None:
         if isinstance(collector, Ladder) and (missing := collector.missing(nodes)):
-            tests = ", ".join(f"test_{check.name.replace('-', '_')}" for check in self.run.checks)
+            tests = ", ".join(dict.fromkeys(test_name(check.name) for check in self.run.checks))
             raise WrongInput(
                 f"{missing[0]}: there is no such test; rungs are {tests}; cells are {', '.join(self.run.cells)}"
             )
@@ -75,7 +75,9 @@ class Collecting:
                     "plain class or a function"
                 )
             if cell_of(node) is not None:
-                node.stash[DEMANDS] = markers.demands(node, oldest=self._oldest)
+                node.stash[DEMANDS] = markers.demands(
+                    node, oldest=self._oldest, bundles=self.run.settings.bundles
+                )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """End the run with exit 4 for wrong input, in the process that talks with the user."""
@@ -111,6 +113,8 @@ class Collecting:
             skip = pytest.mark.skip(reason="none of the cells that it is narrowed to is in this run")
             cells, ids = [pytest.param(None, marks=skip)], ["no-cell"]
         metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")
+        if bundles := bundles_of(metafunc.function):
+            metafunc.parametrize(BUNDLE, bundles, ids=bundles)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(

@@ -22,12 +22,20 @@ class TimedOut(ModelopsError):
     """What was awaited had not happened when the deadline passed, though nothing had exited."""
 
 
+class RunnerTimedOut(TimedOut):
+    """A bundle's runner was too slow; the message holds where that one stands, so that no other process is asked."""
+
+
 class Unavailable(ModelopsError):
     """The cell cannot be tried on this machine: no interpreter, image or engine. Says how to get it."""
 
 
 class NothingToDo(ModelopsError):
     """The check has no object here; its status is `skipped` and this is the reason."""
+
+
+class MalformedBundle(CheckFailed):
+    """A bundle's files are not what an installer or a runner can take; names the file and what is valid."""
 
 
 class ProcessExited(CheckFailed):

@@ -7,7 +7,7 @@ offers no hook that adds a collector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,24 @@ NAME = "modelops"
 """The virtual path in node ids."""
 
 
+BUNDLE = "modelops_bundle"
+"""The parameter of a rung's test that is a bundle's name."""
+
+
 def test_name(check: str) -> str:
     """Name of a rung's test."""
     return f"test_{check.replace('-', '_')}"
+
+
+def nodeid(check: Check, cell_id: str) -> str:
+    """Node id of a rung's test in a cell."""
+    parameters = f"{cell_id}-{check.bundle.name}" if check.bundle else cell_id
+    return f"{NAME}::{test_name(check.name)}[{parameters}]"
+
+
+def short_nodeid(check: Check) -> str:
+    """The same without the cell (see `matrix_run.short_id`)."""
+    return f"{NAME}::{test_name(check.name)}" + (f"[{check.bundle.name}]" if check.bundle else "")
 
 
 test_name.__test__ = False  # type: ignore[attr-defined] # pytest shall not collect it where it is imported
@@ -43,8 +58,8 @@ class Ladder(pytest.Module):
         ladder.checks = checks
         ladder.wanted = wanted
         module = ModuleType(NAME, "Rungs that every cell has to climb.")
-        for check in checks:
-            setattr(module, test_name(check.name), _test_of(check))
+        for name in dict.fromkeys(check.name for check in checks):
+            setattr(module, test_name(name), _test_of([check for check in checks if check.name == name]))
         ladder.obj = module
         return ladder
 
@@ -66,21 +81,45 @@ class Ladder(pytest.Module):
         return [f"{NAME}::{one}" for one in self.wanted if one and not any(selected(i, [one]) for i in ids)]
 
 
-def _test_of(check: Check) -> Callable[..., None]:
-    def test(modelops_cell: LiveCell) -> None:
+def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
+    """The test of a rung; with bundles, it is parametrized by them (see `bundles_of`)."""
+    by_bundle = {check.bundle and check.bundle.name: check for check in checks}
+
+    def climb(cell: LiveCell, label: str) -> None:
         __tracebackhide__ = True
-        if modelops_cell.climb(check.name).blocked_by is not None:
-            modelops_cell.require(check.name)
+        if cell.climb(label).blocked_by is not None:
+            cell.require(label)
 
-    test.__name__ = test.__qualname__ = test_name(check.name)
-    test.__doc__ = check.summary
-    test.modelops_check = check.name  # type: ignore[attr-defined]
-    return test
+    def of_cell(modelops_cell: LiveCell) -> None:
+        __tracebackhide__ = True
+        climb(modelops_cell, checks[0].label)
+
+    def of_bundle(modelops_cell: LiveCell, modelops_bundle: str) -> None:
+        __tracebackhide__ = True
+        climb(modelops_cell, by_bundle[modelops_bundle].label)
+
+    test: Any = of_cell if None in by_bundle else of_bundle
+    test.__name__ = test.__qualname__ = test_name(checks[0].name)
+    test.__doc__ = checks[0].summary
+    test.modelops_checks = by_bundle
+    return test  # type: ignore[no-any-return]
 
 
-def check_of(item: pytest.Item) -> str | None:
-    """Name of the rung that a test is, or `None` for a test of the user's."""
-    return getattr(getattr(item, "obj", None), "modelops_check", None)
+def bundles_of(function: object) -> list[str]:
+    """Names of the bundles that a rung's test is parametrized by; none for any other test."""
+    by_bundle: Mapping[str | None, Check] = getattr(function, "modelops_checks", {})
+    return [name for name in by_bundle if name is not None]
+
+
+def check_of(item: pytest.Item) -> Check | None:
+    """The rung that a test is, or `None` for a test of the user's."""
+    by_bundle: Mapping[str | None, Check] | None = getattr(
+        getattr(item, "obj", None), "modelops_checks", None
+    )
+    if by_bundle is None:
+        return None
+    callspec = getattr(item, "callspec", None)
+    return by_bundle[callspec.params.get(BUNDLE) if callspec is not None else None]
 
 
 def selected(nodeid: str, wanted: Sequence[str]) -> bool:

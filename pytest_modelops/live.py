@@ -10,8 +10,9 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
-from pytest_modelops.checks.base import AggregationSettings, Check
+from pytest_modelops.checks.base import AggregationSettings, Check, RunnerSettings
 from pytest_modelops.checks.calls import call_on
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
@@ -22,6 +23,7 @@ from pytest_modelops.errors import (
     CellBroken,
     CheckFailed,
     ModelopsError,
+    RunnerTimedOut,
     TimedOut,
 )
 from pytest_modelops.matrix.cell import Cell, Role, Versions
@@ -64,10 +66,11 @@ class LiveCell:
         backend: Backend,
         checks: Sequence[Check],
         aggregation: AggregationSettings,
+        runner: RunnerSettings,
         cluster_settings: ClusterSettings,
         deadlines: Mapping[str, float],
         progress: Progress,
-        reproduce: Callable[[Cell, str], str],
+        reproduce: Callable[[Cell, Check], str],
         keep: str = "never",
     ) -> None:
         """Starts nothing.
@@ -80,12 +83,15 @@ class LiveCell:
         self.cell = cell
         self.backend = backend
         self.aggregation = aggregation
+        self.runner = runner
         self.progress = progress
         self.locks: MutableMapping[Versions, Lock] = {}
         self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: Mapping[str, Any] = {}
-        self._checks = {check.name: check for check in checks}
+        self.placed: MutableMapping[Bundle, Mapping[str, Any]] = {}
+        self._checks = {check.label: check for check in checks}
         self._cluster_settings = cluster_settings
+        self._default_deadlines = {check.name: check.seconds for check in checks}
         self._deadlines = deadlines
         self._reproduce = reproduce
         self._keep = keep
@@ -183,23 +189,49 @@ class LiveCell:
 
     # What markers and the ladder call -------------------------------------------------------------------------------
 
-    def climb(self, name: str) -> CheckResult:
+    def climb(self, label: str) -> CheckResult:
         """Perform a rung, once, after those that it needs; never raises for what is wrong with the cell."""
-        if name not in self._results:
-            self._results[name] = self._perform(self._checks[name])
-        return self._results[name]
+        if label not in self._results:
+            self._results[label] = self._perform(self._checks[label])
+        return self._results[label]
 
-    def require(self, name: str) -> None:
+    def require(self, label: str) -> None:
         """Perform a rung; raises `CellBroken` unless it passed."""
-        result = self.climb(name)
+        result = self.climb(label)
         if not result.status.lets_through:
-            root = self._results[result.blocked_by or name]
-            words = f"cell {self.id}: {root.name} {root.status.value}: {root.message}"
-            raise CellBroken(words, root.name)
+            root = self._results[result.blocked_by or label]
+            words = f"cell {self.id}: {root.label} {root.status.value}: {root.message}"
+            raise CellBroken(words, root.label)
 
     def add(self, result: CheckResult) -> None:
         """Add what a test of the user's found out about this cell."""
-        self._results[result.name] = result
+        self._results[result.label] = result
+
+    def run_bundle(self, checks: Sequence[Check], *, seconds: float | None) -> None:
+        """What a bundle's marker asks for: climb these rungs, which may be on no ladder, in this order.
+
+        Args:
+            seconds: for the last of them, which is then performed even if it was before.
+
+        Raises:
+            CheckFailed, TimedOut: one of them did not pass; the message is its own.
+            CellBroken: the cell itself is broken.
+        """
+        for check in checks:
+            self._checks.setdefault(check.label, check)
+        *before, last = checks
+        for check in before if seconds is not None else checks:
+            result = self.climb(check.label)
+            if result.status.lets_through:
+                continue
+            root = self._results[result.blocked_by or check.label]
+            if root.bundle is None:
+                self.require(root.label)
+            late = root.status is Status.TIMED_OUT
+            raise (TimedOut if late else CheckFailed)(f"{root.label} {root.status.value}: {root.message}")
+        if seconds is not None:
+            deadline = Deadline(seconds)
+            self._with_stacks(lambda: last.run(self, deadline))
 
     def run_lambda(
         self,
@@ -249,7 +281,14 @@ class LiveCell:
             logs=self._logs,
             notes=tuple(
                 dict.fromkeys(
-                    [*(note for environment in self.environments.values() for note in environment.warnings), *self._kept]
+                    [
+                        *(
+                            note
+                            for environment in self.environments.values()
+                            for note in environment.warnings
+                        ),
+                        *self._kept,
+                    ]
                 )
             ),
         )
@@ -300,16 +339,27 @@ class LiveCell:
                 self._cluster_settings,
                 start_seconds=deadline.remaining,
             )
-            self._logs.update({name: str(path) for name, path in self._stage.logs().items()})
+            self._take_logs(self._stage)
         return self._cluster
+
+    def keep_log(self, name: str, content: bytes) -> Path:
+        """Keep what a part of the cell wrote that has no log on the host; replaces an earlier one of that name."""
+        stage = self.cluster.stage
+        path = stage.log(name)
+        path.write_bytes(content)
+        self._take_logs(stage)
+        return path
+
+    def _take_logs(self, stage: Stage) -> None:
+        self._logs.update({name: str(path) for name, path in stage.logs().items()})
 
     # ----------------------------------------------------------------------------------------------------------------
 
     def _perform(self, check: Check) -> CheckResult:
-        for need in check.needs:
-            needed = self.climb(need)
+        performed = [self._results[label] for label in check.after if label in self._results]
+        for needed in (*performed, *map(self.climb, check.needs)):
             if not needed.status.lets_through:
-                return self._blocked(check, needed.blocked_by or needed.name)
+                return self._blocked(check, needed.blocked_by or needed.label)
         if self._began is None:
             self._began = time.monotonic()
         began = time.monotonic()
@@ -322,21 +372,30 @@ class LiveCell:
             self.progress("")
         return CheckResult(
             name=check.name,
+            bundle=check.bundle.name if check.bundle else None,
             status=status,
             seconds=time.monotonic() - began,
             message=message,
-            reproduce=self._reproduce(self.cell, check.name),
+            reproduce=self._reproduce(self.cell, check),
             data=data,
         )
 
     def _blocked(self, check: Check, root: str) -> CheckResult:
         text = f"blocked by {root}: {self._results[root].message.partition(chr(10))[0]}"
-        return CheckResult(name=check.name, status=Status.BLOCKED, message=text, blocked_by=root)
+        return CheckResult(
+            name=check.name,
+            bundle=check.bundle.name if check.bundle else None,
+            status=Status.BLOCKED,
+            message=text,
+            blocked_by=root,
+        )
 
     def _with_stacks(self, run: Callable[[], _T]) -> _T:
         """Perform something; when it times out, add where each process stands."""
         try:
             return run()
+        except RunnerTimedOut:
+            raise
         except TimedOut as error:
             if self._cluster is None:
                 raise
@@ -359,7 +418,7 @@ class LiveCell:
         return self._with_stacks(lambda: call_on(cluster, shipped, packed, workers, deadline, where=where))
 
     def _seconds_for(self, rung: str) -> float:
-        return self._deadlines.get(rung, self._checks[rung].seconds)
+        return self._deadlines.get(rung, self._default_deadlines.get(rung, Check.seconds))
 
     def _stop(self) -> Sequence[str]:
         clients, self._clients = self._clients, []
@@ -367,6 +426,7 @@ class LiveCell:
             client.close(timeout=2)
         cluster, self._cluster = self._cluster, None
         stage, self._stage = self._stage, None
+        self.placed.clear()
         if cluster is not None:
             self.progress("stopping")
             try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelops.errors import NotShippable, WrongInput
@@ -13,6 +15,7 @@ from pytest_modelops.errors import NotShippable, WrongInput
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_modelops.bundles.bundle import Bundle
     from pytest_modelops.live import LiveCell
 
 DECLARATIONS = (
@@ -26,6 +29,14 @@ DECLARATIONS = (
         "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params × "
         "replicates tasks in to params aggregates on the cell; every number must be right."
     ),
+    (
+        "modelops_bundle(path, deadline=<seconds>): before the test's body, check the bundle in this folder (or the "
+        "configured one of this name) and install it on every worker of the cell."
+    ),
+    (
+        "modelops_handshake(path, deadline=<seconds>): as modelops_bundle; and on every worker, all at once, its "
+        "runner must start and answer within the deadline."
+    ),
 )
 NAMES = frozenset(line.partition("(")[0] for line in DECLARATIONS)
 
@@ -37,6 +48,21 @@ class Demand:
     """What one marker asks of a cell."""
 
     perform: Callable[[LiveCell], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Context:
+    """What markers are read with.
+
+    Attributes:
+        oldest: the oldest Python that a function must be readable for.
+        rootdir: what a bundle's path is relative to.
+        bundles: those that are configured.
+    """
+
+    oldest: tuple[int, int]
+    rootdir: Path
+    bundles: Sequence[Bundle]
 
 
 def applied(node: pytest.Item | pytest.Collector) -> bool:
@@ -62,11 +88,12 @@ def narrow(cell_ids: Sequence[str], marks: Iterable[pytest.Mark]) -> list[str]:
     return left
 
 
-def demands(item: pytest.Item, *, oldest: tuple[int, int]) -> list[Demand]:
+def demands(item: pytest.Item, *, oldest: tuple[int, int], bundles: Sequence[Bundle] = ()) -> list[Demand]:
     """What the markers of a test ask for, outermost first.
 
     Args:
         oldest: the oldest Python that a function must be readable for.
+        bundles: those that are configured.
 
     Raises:
         WrongInput: a marker's arguments are wrong; names test, marker and what is valid.
@@ -76,9 +103,10 @@ def demands(item: pytest.Item, *, oldest: tuple[int, int]) -> list[Demand]:
         parse = _PARSERS.get(mark.name)
         if parse is None:
             continue
+        context = Context(oldest=oldest, rootdir=item.config.rootpath, bundles=bundles)
         try:
-            inspect.signature(parse).bind(*mark.args, **mark.kwargs, oldest=oldest)
-            found.append(Demand(parse(*mark.args, **mark.kwargs, oldest=oldest)))
+            inspect.signature(parse).bind(*mark.args, **mark.kwargs, context=context)
+            found.append(Demand(parse(*mark.args, **mark.kwargs, context=context)))
         except (TypeError, WrongInput) as error:
             usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
             reason = (
@@ -106,12 +134,12 @@ def _seconds(deadline: object) -> float | None:
 
 
 def _lambda(
-    function: Any, *args: Any, expect: Any = _NOTHING, deadline: Any = None, oldest: tuple[int, int]
+    function: Any, *args: Any, expect: Any = _NOTHING, deadline: Any = None, context: Context
 ) -> Callable[[LiveCell], None]:
     from pytest_modelops.shipping import pack, ship
 
     seconds = _seconds(deadline)
-    shipped = ship(function, oldest=oldest)
+    shipped = ship(function, oldest=context.oldest)
     for number, arg in enumerate(args, start=1):
         pack(arg, f"argument {number}")
     if expect is _NOTHING:
@@ -124,11 +152,11 @@ def _lambda(
 
 
 def _aggregation(
-    *, params: Any = 20, replicates: Any = 20, deadline: Any = None, oldest: tuple[int, int]
+    *, params: Any = 20, replicates: Any = 20, deadline: Any = None, context: Context
 ) -> Callable[[LiveCell], None]:
     from pytest_modelops.checks.base import AggregationSettings
 
-    del oldest  # nothing of the user's travels
+    del context  # nothing of the user's travels
     for name, value in {"params": params, "replicates": replicates}.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise WrongInput(f"{name}={value!r} is not a whole number above 0")
@@ -137,7 +165,39 @@ def _aggregation(
     return lambda cell: cell.run_aggregation(settings, seconds=seconds)
 
 
+def _bundle(path: Any, *, deadline: Any = None, context: Context) -> Callable[[LiveCell], None]:
+    from pytest_modelops.checks import bundle_install, preflight
+
+    bundle, seconds = _bundle_at(path, context), _seconds(deadline)
+    checks = [preflight.check(bundle), bundle_install.check(bundle)]
+    return lambda cell: cell.run_bundle(checks, seconds=seconds)
+
+
+def _handshake(path: Any, *, deadline: Any = None, context: Context) -> Callable[[LiveCell], None]:
+    from pytest_modelops.checks import bundle_install, handshake, preflight
+
+    bundle, seconds = _bundle_at(path, context), _seconds(deadline)
+    checks = [preflight.check(bundle), bundle_install.check(bundle), handshake.check(bundle)]
+    return lambda cell: cell.run_bundle(checks, seconds=seconds)
+
+
+def _bundle_at(path: Any, context: Context) -> Bundle:
+    from pytest_modelops.bundle_settings import at
+
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise WrongInput(f"{path!r} is not the path of a bundle's folder")
+    bundle = at(os.fspath(path), context.rootdir, context.bundles)
+    for other in context.bundles:
+        if bundle.name == other.name and bundle.path.resolve() != other.path.resolve():
+            raise WrongInput(
+                f"{str(path)!r} is named as the configured bundle {other.path}; rename one of them"
+            )
+    return bundle
+
+
 _PARSERS: dict[str, Callable[..., Callable[[LiveCell], None]]] = {
     "modelops_lambda": _lambda,
     "modelops_aggregation": _aggregation,
+    "modelops_bundle": _bundle,
+    "modelops_handshake": _handshake,
 }

@@ -20,7 +20,9 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops import ladder
-from pytest_modelops.checks import LADDER, in_order
+from pytest_modelops.checks import BUNDLE_RUNGS, in_order
+from pytest_modelops.checks import ladder as checks_of
+from pytest_modelops.checks.base import Check
 from pytest_modelops.cluster import ClusterSettings
 from pytest_modelops.environments.registry import open_backend
 from pytest_modelops.errors import WrongInput
@@ -30,12 +32,14 @@ from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
-from pytest_modelops.settings import load
+from pytest_modelops.settings import load, load_bundles
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
 
 
+_OF_THE_RUN = {"matrix", "cell", "report", "fresh"}
+"""Options that a command for a single test does not need again."""
 _KEPT_RUNS = 20
 """How many runs' logs are kept."""
 
@@ -59,10 +63,10 @@ class MatrixRun:
         """
         _refuse_other_dists(config)
         self.config = config
-        checks = list(LADDER)
+        checks = checks_of(load_bundles(config))
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order(checks)
-        self.settings = load(config, rungs=[check.name for check in self.checks])
+        self.settings = load(config, rungs=dict.fromkeys([*(c.name for c in self.checks), *BUNDLE_RUNGS]))
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
         if handed is None:
             now = datetime.datetime.now().astimezone()
@@ -123,6 +127,7 @@ class MatrixRun:
             backend=self.backend,
             checks=self.checks,
             aggregation=settings.aggregation,
+            runner=settings.runner,
             cluster_settings=ClusterSettings(
                 workers=settings.workers,
                 threads=settings.threads,
@@ -141,7 +146,12 @@ class MatrixRun:
 
     def hand_over(self) -> dict[str, Any]:
         """What an xdist worker needs of the controller, as plain data."""
-        return {"plan": self.plan.to_json(), "folder": str(self.folder), "wanted": self.wanted, "backend": self.backend.name}
+        return {
+            "plan": self.plan.to_json(),
+            "folder": str(self.folder),
+            "wanted": self.wanted,
+            "backend": self.backend.name,
+        }
 
     def cell_of(self, nodeid: str) -> str | None:
         """Id of the cell that a test belongs to, by looking the plan's ids up in the node id's parameters."""
@@ -153,7 +163,7 @@ class MatrixRun:
         """The command that runs one test again."""
         return shlex.join(["pytest", "--modelops-matrix", *self._same_flags(), nodeid])
 
-    def reproduce(self, cell: Cell, check: str) -> str:
+    def reproduce(self, cell: Cell, check: Check) -> str:
         """The command that runs one rung of one cell, and what it needs, again."""
         words = ["pytest", "--modelops-matrix", *self._same_flags()]
         drifts = {v.dask_request for v in (cell[role] for role in Role)} != {cell.base.dask_text}
@@ -165,7 +175,9 @@ class MatrixRun:
             and not cell.base.as_is
         ):
             words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
-        return shlex.join([*words, f"{ladder.NAME}::{ladder.test_name(check)}[{cell.id}]"])
+        if check.bundle is not None and check not in self.checks:  # of a test's marker
+            words += ["--modelops-bundle", str(check.bundle.path)]
+        return shlex.join([*words, ladder.nodeid(check, cell.id)])
 
     def _same_flags(self) -> list[str]:
         """The flags of this command line that the same cell needs again."""
@@ -176,7 +188,7 @@ class MatrixRun:
             words += ["--rootdir", str(self.config.getoption("rootdir"))]
         for option in OPTIONS:
             given = self.config.getoption(option.dest)
-            if not given or option.name in {"matrix", "cell", "report", "fresh"}:
+            if not given or option.name in _OF_THE_RUN:
                 continue
             values = given if option.kind is Kind.MANY else [given]
             words += [word for value in values for word in (option.flag, str(value))]

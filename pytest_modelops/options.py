@@ -98,6 +98,12 @@ OPTIONS = (
         metavar="GLOB",
         help="Keep the cells whose id matches, such as 'py3.13-*' (repeatable).",
     ),
+    Option(
+        name="bundle",
+        kind=Kind.MANY,
+        metavar="PATH",
+        help="Replace the configured bundles: a bundle's folder, or the name of a configured one (repeatable).",
+    ),
     Option(name="workers", kind=Kind.ONE, metavar="N", help="Worker processes in each cell.", ini=True),
     Option(
         name="deadline",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_modelops.ladder import NAME, test_name
+from pytest_modelops.checks.base import Check
+from pytest_modelops.ladder import nodeid, short_nodeid
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.matrix_run import MatrixRun, short_id
 from pytest_modelops.report import WRITERS, terminal
@@ -23,6 +24,7 @@ from pytest_modelops.results import CellReport, CheckResult, RunReport, Status, 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
+_NOT_REACHED = "the run ended before it came to this"
 _WORDS = {
     Status.TIMED_OUT.value: ("failed", "T", ("TIMED-OUT", {"red": True})),
     Status.UNAVAILABLE.value: ("failed", "U", ("UNAVAILABLE", {"red": True})),
@@ -74,10 +76,12 @@ class Reporting:
         cell_id = self.run.cell_of(report.nodeid)
         if cell_id is None:
             return
-        rungs = {f"{NAME}::{test_name(check.name)}": check.name for check in self.run.checks}
+        rungs = {short_nodeid(check): check for check in self.run.checks}
         name = short_id(report.nodeid, cell_id)
+        check = rungs.get(name)
         result = CheckResult(
-            name=rungs.get(name, name),
+            name=check.name if check else name,
+            bundle=check.bundle.name if check and check.bundle else None,
             status=Status.FAILED,
             message=str(report.longrepr),
             reproduce=self.run.reproduce_test(report.nodeid),
@@ -159,21 +163,24 @@ class Reporting:
             },
         )
         # A crash has the last word: what the test's rung came to in another worker does not undo it.
-        by_name = {check.name: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
-        rungs = {check.name: self._not_run(check.name, cell_id) for check in self.run.checks}
+        by_name = {check.label: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
+        rungs = {check.label: self._not_run(check, cell_id) for check in self.run.checks}
         tests = [nodeid for nodeid in sorted(self._selected) if self.run.cell_of(nodeid) == cell_id]
-        reached = by_name.keys() | {f"{NAME}::{test_name(check.name)}" for check in self.run.checks}
-        missed = [
-            self._not_run(name, cell_id) for test in tests if (name := short_id(test, cell_id)) not in reached
-        ]
+        reached = by_name.keys() | {short_nodeid(check) for check in self.run.checks}
+        names = [name for test in tests if (name := short_id(test, cell_id)) not in reached]
+        missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]
         checks = (*{**rungs, **by_name}.values(), *missed)
         return dataclasses.replace(found, checks=checks, selected=bool(tests))
 
-    def _not_run(self, check: str, cell_id: str) -> CheckResult:
-        rung = f"{NAME}::{test_name(check)}[{cell_id}]"
-        selected = "::" in check or rung in self._selected
-        message = "the run ended before it came to this" if selected else ""
-        return CheckResult(name=check, status=Status.NOT_RUN, message=message, selected=selected)
+    def _not_run(self, check: Check, cell_id: str) -> CheckResult:
+        selected = nodeid(check, cell_id) in self._selected
+        return CheckResult(
+            name=check.name,
+            bundle=check.bundle.name if check.bundle else None,
+            status=Status.NOT_RUN,
+            message=_NOT_REACHED if selected else "",
+            selected=selected,
+        )
 
 
 class Distributing:
@@ -209,11 +216,11 @@ class Distributing:
                 # A worker crashed in the first of its tests that is not done. xdist would hand that one on too, and
                 # so have one worker after the other crash in it, until it gives up on all the others.
                 for unit in self.assigned_work[node].values():
-                    for nodeid, done in unit.items():
+                    for test, done in unit.items():
                         if not done:
-                            unit[nodeid] = True
+                            unit[test] = True
                             super().remove_node(node)
-                            return str(nodeid)
+                            return str(test)
                 rest: str | None = super().remove_node(node)
                 return rest
 

@@ -98,7 +98,7 @@ class CellReport:
         lock: the requirements that were installed, `name==version` a line, for each distinct environment.
         environments: one entry for each distinct environment, `{"python": …, "dask": …, "reused": bool, …}`.
         logs: path of each kept log by process name.
-        notes: what a person should know though nothing is broken: warnings, and how to get into a cell that was left up.
+        notes: what a person should know though nothing is broken: warnings, and how to get into a cell left up.
     """
 
     id: str

@@ -33,7 +33,7 @@ class Running:
         for item in session.items:
             cell, check = cell_of(item), check_of(item)
             if cell is not None and check is not None:
-                self._selected.add((cell.id, check))
+                self._selected.add((cell.id, check.label))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -63,7 +63,7 @@ class Running:
             self._end_blocked(item, cell, broken)
         check = check_of(item)
         if check is not None:
-            self._end_as(item, cell.climb(check))
+            self._end_as(item, cell.climb(check.label))
         return outcome
 
     def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> NoReturn:
@@ -71,8 +71,8 @@ class Running:
         item.stash[STATUS] = Status.BLOCKED
         item.stash[BLOCKED_BY] = broken.root
         root = cell.climb(broken.root)
-        if (cell.id, root.name) in self._selected:
-            reason = f"blocked by {root.name}: {root.message.partition(chr(10))[0]}"
+        if (cell.id, root.label) in self._selected:
+            reason = f"blocked by {root.label}: {root.message.partition(chr(10))[0]}"
             raise pytest.skip.Exception(reason, _use_item_location=True) from None
         raise pytest.fail.Exception(f"{broken}\n\nreproduce: {root.reproduce}", pytrace=False) from None
 
@@ -113,8 +113,10 @@ class Running:
         if status is not Status.BLOCKED:
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, Status.FAILED)
         text = str(call.excinfo.value) if call.excinfo is not None else ""
+        check = check_of(item)
         return CheckResult(
-            name=check_of(item) or short_id(item.nodeid, cell.id),
+            name=check.name if check else short_id(item.nodeid, cell.id),
+            bundle=check.bundle.name if check and check.bundle else None,
             status=status,
             seconds=call.duration,
             message="" if status is Status.PASSED else text or report.outcome,

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import os
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +17,9 @@ from typing import Any, TypeVar
 import platformdirs
 import pytest
 
-from pytest_modelops import readers
-from pytest_modelops.checks.base import AggregationSettings
+from pytest_modelops import bundle_settings, container_settings, readers
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks.base import FAILED_WHEN, AggregationSettings, RunnerSettings
 from pytest_modelops.environments.base import EnvironmentSpec
 from pytest_modelops.environments.container.settings import ContainerSettings
 from pytest_modelops.errors import WrongInput
@@ -33,13 +33,13 @@ from pytest_modelops.matrix.versions import (
     said_of,
 )
 from pytest_modelops.options import Given, given, not_one_of
+from pytest_modelops.tables import Table, read_file
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-_FILE = "pyproject.toml"
+KEYS = (
+    *("backend", "workers", "threads", "nanny", "cache", "fresh", "report", "bundles", "keep"),
+    *("matrix", "environment", "aggregation", "deadlines", "runner", "docker"),
+)
+"""Of `[tool.modelops]`."""
 T = TypeVar("T")
 
 
@@ -58,6 +58,8 @@ class Settings:
         worker_env: variables of the workers.
         worker_args: further arguments of `dask worker`.
         deadlines: rung → seconds, only those that were set.
+        bundles: what is to be shipped to the workers.
+        runner: how a bundle's runner is started.
         containers: of cells in containers; when they are left up, too.
     """
 
@@ -75,6 +77,8 @@ class Settings:
     worker_args: tuple[str, ...] = ()
     aggregation: AggregationSettings = dataclasses.field(default_factory=AggregationSettings)
     deadlines: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    bundles: tuple[Bundle, ...] = ()
+    runner: RunnerSettings = dataclasses.field(default_factory=RunnerSettings)
     containers: ContainerSettings = dataclasses.field(default_factory=ContainerSettings)
 
 
@@ -94,9 +98,9 @@ def load(config: pytest.Config, *, rungs: Collection[str]) -> Settings:
 def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Collection[str]) -> Settings:
     """As `load`: from the file in `rootdir`, and what else was given by option, the strongest first."""
     elsewhere = _Elsewhere(sources)
-    table = _read_file(rootdir)
+    table = read_file(rootdir, KEYS)
     environment = table.section("environment", ["requirements", "constraints", "as-of", "env", "worker-args"])
-    aggregation = table.section("aggregation", ["params", "replicates"])
+    aggregation = table.section("aggregation", ["params", "replicates", "failed-when"])
     deadlines = table.section("deadlines", rungs)
     option = functools.partial(elsewhere.over, table, rootdir)
     return Settings(
@@ -126,61 +130,36 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
         aggregation=AggregationSettings(
             params=aggregation.get("params", readers.count, AggregationSettings.params),
             replicates=aggregation.get("replicates", readers.count, AggregationSettings.replicates),
+            failed_when=aggregation.get("failed-when", bundle_settings.failed_when, FAILED_WHEN),
         ),
         deadlines={
             **{rung: deadlines.get(rung, readers.seconds, 0.0) for rung in deadlines.values},
             **elsewhere.deadlines(rungs),
         },
-        containers=_containers(
-            table.section("docker", _CONTAINER_KEYS),
+        bundles=bundle_settings.bundles(table, rootdir, sources.get("bundle", ())),
+        runner=bundle_settings.runner(table.section("runner", ["command", "path"]), rootdir),
+        containers=container_settings.containers(
+            table.section("docker", container_settings.KEYS),
             keep=option(
-                "keep", lambda it, _: readers.one_of(it, "a time to keep cells", KEEP), ContainerSettings.keep
+                "keep",
+                lambda it, _: readers.one_of(it, "a time to keep cells", container_settings.KEEP),
+                ContainerSettings.keep,
             ),
         ),
     )
 
 
-KEEP = ("never", "failed", "always")
-"""When a cell is left up."""
-_CONTAINER_KEYS = (
-    *("image", "finished", "require-modules", "memory", "cpus", "pids", "disk", "user"),
-    *("network", "read-only", "writable", "capabilities", "new-privileges", "pass-env"),
-)
+def load_bundles(config: pytest.Config) -> tuple[Bundle, ...]:
+    """Only the bundles, which say what rungs there are.
+
+    Raises:
+        WrongInput: anything of them that cannot be meant.
+    """
+    table = read_file(config.rootpath, KEYS)
+    return bundle_settings.bundles(table, config.rootpath, given(config, os.environ).get("bundle", ()))
 
 
-def _containers(table: _Table, *, keep: str) -> ContainerSettings:
-    default = ContainerSettings()
-    images = table.get("image", readers.images, {})
-    finished = table.get("finished", readers.images, {})
-    if both := [role.value for role in Role if role in images and role in finished]:
-        raise WrongInput(
-            f"{table.place}: {' and '.join(both)} have both image and finished; packages are added to the one, and the "
-            "other is run as it is; write one of them, for all or by role"
-        )
-
-    def each(key: str, read: Callable[[Any], T]) -> tuple[T, ...]:
-        return table.get(key, lambda value: readers.each(value, read), ())
-
-    return ContainerSettings(
-        images={**default.images, **images},
-        finished=finished,
-        require_modules=each("require-modules", readers.module),
-        memory=table.get("memory", readers.size, default.memory),
-        cpus=table.get("cpus", readers.cpus, default.cpus),
-        pids=table.get("pids", readers.count, default.pids),
-        disk=table.get("disk", readers.size, default.disk),
-        user=table.get("user", readers.user, default.user),
-        network=table.get("network", readers.switch, default.network),
-        read_only=table.get("read-only", readers.switch, default.read_only),
-        writable=each("writable", readers.folder_in_image),
-        capabilities=each("capabilities", readers.capability),
-        new_privileges=table.get("new-privileges", readers.switch, default.new_privileges),
-        pass_env=each("pass-env", readers.variable_name),
-        keep=keep,
-    )
-
-
-def _matrix(table: _Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettings:
+def _matrix(table: Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettings:
     exclude = tuple(map(_exclusion, table.entries("exclude", ["python", "dask"])))
     include = tuple(
         map(_inclusion, table.entries("include", ["python", "dask", *(role.value for role in Role)]))
@@ -199,7 +178,7 @@ def _matrix(table: _Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettin
     )
 
 
-def _exclusion(entry: _Table) -> Exclusion:
+def _exclusion(entry: Table) -> Exclusion:
     if not entry.values:
         raise WrongInput(f"{entry.place}: says nothing; write python, dask or both")
     return Exclusion(
@@ -209,7 +188,7 @@ def _exclusion(entry: _Table) -> Exclusion:
     )
 
 
-def _inclusion(entry: _Table) -> Inclusion:
+def _inclusion(entry: Table) -> Inclusion:
     python, dask = entry.get("python", readers.python, None), entry.get("dask", readers.dask, None)
     if python is None or dask is None:
         raise WrongInput(f"{entry.place}: {readers.as_toml(entry.values)} does not have both python and dask")
@@ -221,7 +200,7 @@ def _inclusion(entry: _Table) -> Inclusion:
     return Inclusion(python=python, dask=dask, roles=roles, origin=entry.place)
 
 
-def _role(table: _Table) -> RoleRequest:
+def _role(table: Table) -> RoleRequest:
     if not table.values:
         raise WrongInput(f"{table.place}: says nothing; write python, dask or both")
     return RoleRequest(
@@ -238,7 +217,7 @@ class _Elsewhere:
 
     sources: Mapping[str, Sequence[Given]]
 
-    def over(self, table: _Table, rootdir: Path, name: str, read: Callable[[Any, Path], T], default: T) -> T:
+    def over(self, table: Table, rootdir: Path, name: str, read: Callable[[Any, Path], T], default: T) -> T:
         """Read an option from the strongest place that has it, the table being the last.
 
         What the table says is read in any case, so that it cannot be wrong unnoticed. `read` is given a value
@@ -265,81 +244,6 @@ class _Elsewhere:
             with said_of(source.origin):
                 merged.update(_deadline(text, rungs) for text in source.texts)
         return merged
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    """A table of the file, with no keys but valid ones.
-
-    Attributes:
-        place: `pyproject.toml: [tool.modelops.matrix]`, or with ` include[0]` behind it.
-        path: its name (`tool.modelops.matrix`), or that of the table that it is an entry of.
-        entry: which entry it is, if it is one.
-    """
-
-    values: Mapping[str, Any]
-    path: str
-    entry: str = ""
-
-    @classmethod
-    def checked(cls, values: object, keys: Collection[str], path: str, entry: str = "") -> _Table:
-        table = cls(values if isinstance(values, dict) else {}, path, entry)
-        if not isinstance(values, dict):
-            raise WrongInput(
-                f"{table.place}: {readers.shown(values)} is not a table; its keys are {', '.join(sorted(keys))}"
-            )
-        for key in values:
-            if key not in keys:
-                raise WrongInput(f"{table.place}: {not_one_of(key, 'a key', keys)}")
-        return table
-
-    @property
-    def place(self) -> str:
-        return f"{_FILE}: [{self.path}]" + (f" {self.entry}" if self.entry else "")
-
-    def name(self, key: str) -> str:
-        """The place of a key, for messages."""
-        return f"{self.place}{'.' if self.entry else ' '}{key}"
-
-    def get(self, key: str, read: Callable[[Any], T], otherwise: T) -> T:
-        """Read the key's value, if it is there."""
-        if key not in self.values:
-            return otherwise
-        with said_of(self.name(key)):
-            return read(self.values[key])
-
-    def section(self, key: str, keys: Collection[str]) -> _Table:
-        """The table `[….key]`, empty if it is not there."""
-        return _Table.checked(self.values.get(key, {}), keys, f"{self.path}.{key}")
-
-    def entries(self, key: str, keys: Collection[str]) -> list[_Table]:
-        """The tables in the list `key`."""
-        found = self.values.get(key, [])
-        if not isinstance(found, list):
-            raise WrongInput(f"{self.name(key)}: {readers.shown(found)} is not a list of tables")
-        return [
-            _Table.checked(value, keys, self.path, f"{key}[{index}]") for index, value in enumerate(found)
-        ]
-
-    def inner(self, key: str, keys: Collection[str]) -> _Table:
-        """The table `key` in an entry."""
-        return _Table.checked(self.values[key], keys, self.path, f"{self.entry}.{key}")
-
-
-def _read_file(rootdir: Path) -> _Table:
-    try:
-        content = tomllib.loads((rootdir / _FILE).read_bytes().decode())
-    except FileNotFoundError:
-        content = {}
-    except OSError as error:
-        raise WrongInput(f"{_FILE}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # also of text that is not UTF-8
-        raise WrongInput(f"{_FILE}: not valid TOML: {error}") from None
-    tool = content.get("tool", {})
-    keys = ["backend", "workers", "threads", "nanny", "cache", "fresh", "report", "keep"]
-    sections = ["matrix", "environment", "aggregation", "deadlines", "docker"]
-    modelops = tool.get("modelops", {}) if isinstance(tool, dict) else {}
-    return _Table.checked(modelops, [*keys, *sections], "tool.modelops")
 
 
 # Texts of the command line, of variables and of the ini file: to what they would be in the file, if they can.

@@ -104,7 +104,15 @@ def start_engine(name: str, data: Path, *, address: str | None = None) -> Starte
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
-                *("dockerd", "--host", address, "--data-root", str(data), "--exec-root", str(folder / "exec")),
+                *(
+                    "dockerd",
+                    "--host",
+                    address,
+                    "--data-root",
+                    str(data),
+                    "--exec-root",
+                    str(folder / "exec"),
+                ),
                 *("--pidfile", str(folder / "pid"), "--bridge", "none", "--log-level", "warn"),
             ],
             stdin=subprocess.DEVNULL,
@@ -149,12 +157,14 @@ def install() -> None:
     if not missing:
         return
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    quiet: dict[str, Any] = {"check": True, "capture_output": True, "stdin": subprocess.DEVNULL, "env": environ}
-    subprocess.run(["apt-get", "-qq", "update"], **quiet, timeout=300)
-    # Its package would start a service of its own where there is an init system.
-    subprocess.run(
-        ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing], **quiet, timeout=600
+    commands = (
+        ["apt-get", "-qq", "update"],
+        ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing],
     )
+    for command in commands:
+        subprocess.run(
+            command, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environ, timeout=600
+        )
 
 
 def _address_of_engine() -> tuple[str | None, str]:
@@ -168,7 +178,10 @@ def _address_of_engine() -> tuple[str | None, str]:
         return start_engine("engine", DATA).address, ""
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         words = getattr(error, "stderr", b"") or b""
-        return None, f"no container engine answers, and none could be started: {error} {words.decode()[-300:]}"
+        return (
+            None,
+            f"no container engine answers, and none could be started: {error} {words.decode()[-300:]}",
+        )
 
 
 def make_images(address: str | None) -> str:

@@ -6,12 +6,40 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_modelops.checks import aggregation, install, lambdas, resolve, start, versions
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import (
+    aggregation,
+    bundle_aggregation,
+    bundle_install,
+    execute,
+    handshake,
+    install,
+    lambdas,
+    preflight,
+    resolve,
+    start,
+    versions,
+)
 from pytest_modelops.checks.base import Check
 from pytest_modelops.errors import WrongInput
 
 LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
-"""The rungs in climbing order."""
+"""The rungs that every cell has, in climbing order."""
+
+
+BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
+"""The names of the rungs that each bundle may have, in climbing order."""
+
+
+def ladder(bundles: Sequence[Bundle]) -> list[Check]:
+    """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point."""
+    rungs = [preflight.check(bundle) for bundle in bundles]
+    rungs += LADDER
+    rungs += [bundle_install.check(bundle) for bundle in bundles]
+    rungs += [handshake.check(bundle) for bundle in bundles]
+    rungs += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
+    rungs += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
+    return rungs
 
 
 def in_order(checks: Sequence[Check]) -> list[Check]:
@@ -22,26 +50,26 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     """
     for check in checks:
         _refuse_if_none(check)
-    by_name = {check.name: check for check in checks}
+    by_name = {check.label: check for check in checks}
     if len(by_name) < len(checks):
         raise WrongInput(
-            f"pytest_modelops_checks: a name is used twice among {', '.join(c.name for c in checks)}"
+            f"pytest_modelops_checks: a name is used twice among {', '.join(c.label for c in checks)}"
         )
     ordered: dict[str, Check] = {}
 
     def add(check: Check, path: tuple[str, ...]) -> None:
-        if check.name in path:
+        if check.label in path:
             raise WrongInput(
-                f"pytest_modelops_checks: needs go in a circle: {' → '.join((*path, check.name))}"
+                f"pytest_modelops_checks: needs go in a circle: {' → '.join((*path, check.label))}"
             )
         for need in check.needs:
             if need not in by_name:
                 raise WrongInput(
-                    f"pytest_modelops_checks: {check.name!r} needs {need!r}, which is no rung; "
+                    f"pytest_modelops_checks: {check.label!r} needs {need!r}, which is no rung; "
                     f"there are {', '.join(by_name)}"
                 )
-            add(by_name[need], (*path, check.name))
-        ordered[check.name] = check
+            add(by_name[need], (*path, check.label))
+        ordered[check.label] = check
 
     for check in checks:
         add(check, ())

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Backend, Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 
+FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
+"""What makes a replicate a failed one although Dask calls it finished; see `bundle_words.failures`."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AggregationSettings:
-    """Size of the aggregation job: `params` × `replicates` tasks, and `params` aggregates of them."""
+    """Size of the aggregation job: `params` × `replicates` tasks, and `params` aggregates of them.
+
+    Attributes:
+        failed_when: which of `FAILED_WHEN` make a bundle's replicate a failed one.
+    """
 
     params: int = 20
     replicates: int = 20
+    failed_when: tuple[str, ...] = FAILED_WHEN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunnerSettings:
+    """How the runner of a bundle is started.
+
+    Attributes:
+        command: its command line; `{python}` is the interpreter of the bundle's environment, `{runner}` the runner's
+            path, `{bundle}`, `{venv}` and `{digest}` are the bundle's.
+        path: a file of the host's, or a folder with a `__main__.py`; or `module:file`, a file beside a module of the
+            workers' environment; `None` for the reference runner.
+    """
+
+    command: tuple[str, ...] = (
+        *("{python}", "{runner}", "--bundle-path", "{bundle}"),
+        *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
+    )
+    path: Path | str | None = None
 
 
 class CheckedCell(Protocol):
@@ -27,18 +55,22 @@ class CheckedCell(Protocol):
         cell: the point of the matrix.
         backend: makes environments.
         aggregation: the job's size.
+        runner: how a bundle's runner is started.
         progress: says what is being done now.
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
         observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
+        placed: where the bundles are that the workers have (see `incell/bundles.py`); filled by `bundle-install`.
     """
 
     cell: Cell
     backend: Backend
     aggregation: AggregationSettings
+    runner: RunnerSettings
     progress: Progress
     locks: MutableMapping[Versions, Lock]
     environments: MutableMapping[Versions, Environment]
     observed: Mapping[str, Any]
+    placed: MutableMapping[Bundle, Mapping[str, Any]]
 
     @property
     def cluster(self) -> Cluster:
@@ -46,6 +78,9 @@ class CheckedCell(Protocol):
 
     def open_cluster(self, deadline: Deadline) -> Cluster:
         """Start the cluster, without waiting until it is up."""
+
+    def keep_log(self, name: str, content: bytes) -> Path:
+        """Keep what a part of the cell wrote that has no log on the host; replaces an earlier one of that name."""
 
 
 Run = Callable[[CheckedCell, Deadline], Mapping[str, Any] | None]
@@ -58,7 +93,9 @@ class Check:
 
     Attributes:
         name: as in `modelops::test_<name>[…]`; letters, digits and `-`, which becomes `_` in the test's name.
-        needs: names of the rungs that must have passed.
+        bundle: what it is about; `None` for a rung that is climbed once in a cell.
+        needs: labels of the rungs that must have passed; those are performed for it.
+        after: labels of rungs that stop this one if they were performed and did not pass.
         run: performs it.
         seconds: its deadline, unless the user sets another.
         summary: one line for people.
@@ -66,9 +103,21 @@ class Check:
 
     name: str
     run: Run
+    bundle: Bundle | None = None
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     seconds: float = 60.0
     summary: str = ""
+
+    @property
+    def label(self) -> str:
+        """`handshake[seir]`, or just the name where there is no bundle; unique in a cell."""
+        return label(self.name, self.bundle)
+
+
+def label(name: str, bundle: Bundle | None) -> str:
+    """What a rung is called in messages and in `needs`."""
+    return f"{name}[{bundle.name}]" if bundle is not None else name
 
 
 def role_differences(cell: CheckedCell) -> str:

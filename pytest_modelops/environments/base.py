@@ -202,6 +202,9 @@ class Stage(Protocol):
     def logs(self) -> Mapping[str, Path]:
         """Log by process name; they outlive the stage."""
 
+    def log(self, name: str) -> Path:
+        """Where to write a log that no process of the stage writes itself; it is among `logs` from then on."""
+
 
 class Backend(Protocol):
     """Makes environments and stages. One for a session."""
@@ -218,6 +221,14 @@ class Backend(Protocol):
 
     def describe(self) -> str:
         """One phrase for pytest's header: backend and cache in use."""
+
+    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
+        """The Python, to the patch, that an environment of these versions has; nothing is resolved or built.
+
+        Raises:
+            Unavailable: there is none; the message holds the command that gets it.
+            TimedOut: the deadline passed.
+        """
 
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         """Find a solution for these versions.

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,11 +36,16 @@ class Index:
         variables: pip's configuration as variables of uv; empty where uv is configured itself.
         fingerprint: SHA-256 of all that decides where packages come from. Passwords are left out: they change
             while the index stays.
+        logins: user and password by URL, of uv's indexes whose login stands in variables of its own; by
+            itself uv tells nobody else.
+        insecure_hosts: those whose certificates uv is not to check.
     """
 
     source: str
     variables: Mapping[str, str]
     fingerprint: str
+    logins: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict, repr=False)
+    insecure_hosts: tuple[str, ...] = ()
 
 
 def configured_index(
@@ -61,7 +67,13 @@ def configured_index(
     uv_variables = {name: environ[name] for name in _UV_INDEX if environ.get(name)}
     decides: Any = [uv_variables, {name: environ.get(name) for name in _UV_CHOICE}, tables]
     if uv_variables or any(map(_names_an_index, tables)):
-        return Index(source="uv's configuration", variables={}, fingerprint=_fingerprint(decides))
+        return Index(
+            source="uv's configuration",
+            variables={},
+            fingerprint=_fingerprint(decides),
+            logins=_logins(tables, environ),
+            insecure_hosts=_insecure_hosts(tables, environ),
+        )
     translated = _translate(_pip_options(environ, prefix, root), rootdir)
     if not environ.get("SSL_CERT_FILE") and (bundle := environ.get("REQUESTS_CA_BUNDLE")):
         translated.setdefault("SSL_CERT_FILE", bundle)  # pip heeds this one, uv does not
@@ -70,6 +82,7 @@ def configured_index(
         source="pip's configuration" if places else "the default",
         variables=translated,
         fingerprint=_fingerprint([*decides, places]),
+        insecure_hosts=_insecure_hosts(tables, {**translated, **environ}),
     )
 
 
@@ -123,6 +136,31 @@ def _names_an_index(table: Mapping[str, Any]) -> bool:
     if any(part.get(key) for part in parts for key in keys):
         return True
     return any(not (isinstance(entry, dict) and entry.get("explicit")) for entry in table.get("index", ()))
+
+
+def _logins(tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
+    """By `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`.
+
+    Source: https://docs.astral.sh/uv/concepts/indexes/#providing-credentials-directly.
+    """
+    entries = [entry for table in tables for entry in table.get("index", ()) if isinstance(entry, dict)]
+    named = [(str(entry.get("name", "")), str(entry.get("url", ""))) for entry in entries]
+    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX"):
+        parts = [place.partition("=")[::2] for place in environ.get(variable, "").split()]
+        named += [(name, url) for name, url in parts if re.fullmatch(r"[\w.-]+", name)]
+    logins = {}
+    for name, url in named:
+        prefix = f"UV_INDEX_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}"
+        login = environ.get(f"{prefix}_USERNAME", ""), environ.get(f"{prefix}_PASSWORD", "")
+        if name and any(login):
+            logins[url.rstrip("/")] = login
+    return logins
+
+
+def _insecure_hosts(tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> tuple[str, ...]:
+    listed = [table.get("allow-insecure-host") for table in tables]
+    told = [str(host) for hosts in listed if isinstance(hosts, list) for host in hosts]
+    return (*environ.get("UV_INSECURE_HOST", "").split(), *told)
 
 
 def _config_home(environ: Mapping[str, str]) -> Path:

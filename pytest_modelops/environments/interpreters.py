@@ -33,16 +33,12 @@ class Interpreter:
         version: to the patch.
         build: how it was built, as in `sys.version`.
         platform: as `sysconfig.get_platform()` names it.
-        target: uv's options for solving for another machine than the one that the path is on; tags: those of the
-            wheels that run there.
     """
 
     path: Path
     version: Version
     build: str
     platform: str
-    target: tuple[str, ...] = ()
-    tags: frozenset[str] = frozenset()
 
 
 _QUESTION = """
@@ -156,8 +152,11 @@ class Interpreters:
         if not isinstance(answer, dict) or answer["implementation"] != "cpython" or answer["free_threaded"]:
             return None
         if answer["prefix"] != answer["base_prefix"]:
-            base = Path(answer["base_prefix"], "bin", path.name)
-            return self.ask(base, deadline) if os.path.exists(base) and base != path else None  # noqa: PTH110
+            # A venv's may be called `python`, where its base has none of that name, or another one.
+            names = (f"python{'.'.join(answer['version'].split('.')[:2])}", path.name)
+            bases = (Path(answer["base_prefix"], "bin", name) for name in names)
+            there = (base for base in bases if os.path.exists(base) and base != path)  # noqa: PTH110
+            return next((found for base in there if (found := self.ask(base, deadline))), None)
         return Interpreter(
             path=path,
             version=Version(answer["version"]),

@@ -15,14 +15,16 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress
+from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.cache import EnvironmentCache
 from pytest_modelops.environments.files import mark_as_cache
 from pytest_modelops.environments.index import configured_index
 from pytest_modelops.environments.interpreters import Interpreters
+from pytest_modelops.environments.pip import Pip, target_of
 from pytest_modelops.environments.releases import PACKAGES, UvReleases
 from pytest_modelops.environments.resolver import Resolver
 from pytest_modelops.environments.uv import Runner, Uv
+from pytest_modelops.environments.wheelhouse import Wheelhouses
 from pytest_modelops.errors import CheckFailed, Unavailable
 from pytest_modelops.matrix.cell import Versions
 
@@ -72,6 +74,18 @@ class Environments:
             packages=packages,
         )
         self._environments = EnvironmentCache(cache, run=run, uv=uv, fresh=fresh, session=session)
+        self._run = run
+        self._variables = uv.variables
+        pip = Pip(run, uv, index=index, rootdir=spec.rootdir, environ=environ)
+        self._wheelhouses = Wheelhouses(
+            cache / "wheelhouses", uv=uv, pip=pip, as_of=spec.as_of, fresh=fresh, session=session
+        )
+
+    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
+        """The Python that an environment of these versions has (see `Backend.python`)."""
+        if versions.as_is:
+            return python_here()
+        return self._interpreters.find(versions.python, deadline=deadline, progress=progress).version
 
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         """Find a solution for these versions (see `Backend.resolve`)."""
@@ -94,9 +108,36 @@ class Environments:
             raise Unavailable(f"{lock.interpreter}, for which {lock.versions} was resolved, is gone")
         return self._environments.install(lock, interpreter, deadline=deadline, progress=progress)
 
+    def wheelhouse(
+        self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
+    ) -> Wheelhouse:
+        """Wheels of all that these requirements need (see `Backend.wheelhouse`)."""
+        interpreter = self._interpreters.ask(Path(lock.interpreter), deadline)
+        if interpreter is None:
+            raise CheckFailed(
+                f"no wheels can be had for {lock.interpreter}: it does not answer as a CPython with a GIL"
+            )
+        solution = self._resolver.solve(
+            requirements,
+            interpreter,
+            name=f"Python {interpreter.version}",
+            deadline=deadline,
+            progress=progress,
+        )
+        if solution.note:
+            progress(solution.note)
+        target = target_of(interpreter, self._run, env=self._variables, deadline=deadline)
+        return self._wheelhouses.make(solution, target, deadline=deadline, progress=progress)
+
     def close(self) -> None:
-        """Let go of the environments; they stay in the cache."""
+        """Let go of the environments and wheelhouses; they stay in the cache."""
         self._environments.close()
+        self._wheelhouses.close()
+
+
+def python_here() -> Version:
+    """The version of this interpreter."""
+    return Version(platform.python_version().rstrip("+"))  # a development build has a + at its end
 
 
 def installed_here(versions: Versions) -> Lock:
@@ -129,7 +170,7 @@ def installed_here(versions: Versions) -> Lock:
                 wanted.append((needed, name))
     return Lock(
         versions=versions,
-        python=Version(platform.python_version().rstrip("+")),  # a development build has a + at its end
+        python=python_here(),
         interpreter=sys.executable,
         requirements="".join(f"{name}=={version}\n" for name, version in sorted(packages.items())),
         packages=packages,

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
+from packaging.version import Version
+
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress
+from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands, KeptProcess, KeptProcesses
 from pytest_modelops.environments.local import Environments
 from pytest_modelops.errors import CheckFailed
@@ -43,7 +45,7 @@ class ProcessStage:
             )
         self._scheduler_file = self._scratch / "scheduler.json"
         self._processes = KeptProcesses(log=self._logs / "keeper.log", folder=self._scratch)
-        self._started: dict[str, KeptProcess] = {}
+        self._log_files: dict[str, Path] = {}
 
     def scheduler_arguments(self) -> Sequence[str]:
         """Any free port on loopback, told in a file: nobody can take it in between."""
@@ -78,29 +80,25 @@ class ProcessStage:
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> KeptProcess:
         """Start the environment's Python."""
-        process = self._processes.start(
+        return self._processes.start(
             name,
             [environment.python, *arguments],
             env=self._variables(environment, variables),
             cwd=Path(self.folder(name)),
-            log=self._logs / f"{name}.log",
+            log=self.log(name),
         )
-        self._started[name] = process
-        return process
 
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[KeptProcess, IO[bytes], IO[bytes]]:
         """Start the environment's Python with its stdin and stdout in our hands."""
-        process, stdin, stdout = self._processes.start_attached(
+        return self._processes.start_attached(
             name,
             [environment.python, *arguments],
             env=self._variables(environment, variables),
             cwd=Path(self.folder(name)),
-            log=self._logs / f"{name}.log",
+            log=self.log(name),
         )
-        self._started[name] = process
-        return process, stdin, stdout
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -128,7 +126,11 @@ class ProcessStage:
 
     def logs(self) -> Mapping[str, Path]:
         """Log by process name."""
-        return {name: process.log for name, process in self._started.items()}
+        return dict(self._log_files)
+
+    def log(self, name: str) -> Path:
+        """A file beside the others."""
+        return self._log_files.setdefault(name, self._logs / f"{name}.log")
 
 
 class ProcessBackend:
@@ -159,6 +161,10 @@ class ProcessBackend:
         """For pytest's header."""
         return f"{self.name} backend, cache {self._cache}"
 
+    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
+        """That of the interpreter at hand."""
+        return self._environments.python(versions, deadline=deadline, progress=progress)
+
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         """A solution for these versions."""
         return self._environments.resolve(versions, deadline=deadline, progress=progress)
@@ -166,6 +172,12 @@ class ProcessBackend:
     def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
         """A virtual environment in the cache."""
         return self._environments.install(lock, deadline=deadline, progress=progress)
+
+    def wheelhouse(
+        self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
+    ) -> Wheelhouse:
+        """A folder of wheels in the cache."""
+        return self._environments.wheelhouse(requirements, lock, deadline=deadline, progress=progress)
 
     def stage(self, cell: Cell) -> ProcessStage:
         """A folder of its own for the cell, and a keeper."""

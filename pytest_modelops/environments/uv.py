@@ -90,11 +90,14 @@ _PASSED_ON_BY_PREFIX = (
 
 
 def listed_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The host's variables that a uv command gets, and with it the package builds that it runs."""
+    """The host's variables that a uv command gets, and with it the package builds that it runs.
+
+    An empty one says nothing; it must not hide what is needed besides.
+    """
     return {
         name: value
         for name, value in environ.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_BY_PREFIX)
+        if value and (name in _PASSED_ON or name.startswith(_PASSED_ON_BY_PREFIX))
     }
 
 
@@ -177,6 +180,16 @@ class Uv:
                 str(file),
                 deadline=deadline,
             )
+
+    def index_lines(self, deadline: Deadline) -> list[str]:
+        """The index and further places that uv asks, as lines of a requirements file; with their passwords."""
+        with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
+            file = Path(folder, "requirements.in")
+            file.touch()
+            told = self(
+                "pip", "compile", "--emit-index-url", "--emit-find-links", str(file), deadline=deadline
+            )
+        return [line for line in told.stdout.splitlines() if line.startswith("--")]
 
 
 _UNANSWERED = re.compile(

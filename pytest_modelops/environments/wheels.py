@@ -20,7 +20,7 @@ from packaging.utils import parse_wheel_filename
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress
-from pytest_modelops.environments.files import CACHE_TAG, locked, read_json, write_json
+from pytest_modelops.environments.files import CACHE_TAG, hash_file, locked, read_json, write_json
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.uv import Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
@@ -74,7 +74,7 @@ class Wheels:
             file = self._build(local.path, interpreter, deadline, progress)
         if not file.is_file():
             raise CheckFailed(f"requirement {local.path}: there is no such folder or file")
-        digest = _hash_file(file)
+        digest = hash_file(file)
         if file.suffix != ".whl":
             return file.as_uri(), digest
         return f"{parse_wheel_filename(file.name)[0]}{local.extras} @ {file.as_uri()}", digest
@@ -158,7 +158,7 @@ def _hash_sources(project: Path) -> str:
         files += [path.relative_to(project) for path in named if path.is_file()]
     for file in files:
         executable = os.access(project / file, os.X_OK)
-        digest.update(f"{file}\0{executable}\0{_hash_file(project / file)}\n".encode())
+        digest.update(f"{file}\0{executable}\0{hash_file(project / file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -176,11 +176,3 @@ def _hash_wheel(wheel: Path) -> str:
     with zipfile.ZipFile(wheel) as archive:
         members = sorted((info.filename, info.CRC, info.external_attr) for info in archive.infolist())
     return hashlib.sha256(repr(members).encode()).hexdigest()[:32]
-
-
-def _hash_file(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -24,6 +24,8 @@ from . import jsonrpc, modelops_preload, plain
 _POLL_SECONDS = 0.01
 _LOOK_AROUND_SECONDS = 0.5
 """How often the scheduler is asked who is still there, while tasks are awaited."""
+_RUNNER_GRACE_SECONDS = 1.0
+"""How much later than its runner's time is over the word of it is there, stacks included."""
 _LAST_SECONDS = 0.4
 """How long the scheduler has to say where tasks are, when their time is over."""
 
@@ -308,6 +310,88 @@ class Agent:
             "failed": {future.key: in_words(future.exception(timeout=10)) for future in errors[:5]},
             "processing": processing and {worker: len(keys) for worker, keys in processing.items()},
         }
+
+    def ask_workers(
+        self, operation: str, arguments: dict[str, Any], workers: list[str], seconds: float
+    ) -> dict[str, Any]:
+        """Have these workers do something with a bundle (see `bundles.py`), all at once and not as tasks.
+
+        Returns, by address: `{"told": packed}`, `{"error": words}` or `{"silent": why}`.
+        """
+        answers: dict[str, Any] = {}
+
+        def ask(address: str) -> None:
+            message = {"op": "modelops_bundles", "operation": operation, "arguments": arguments}
+            try:
+                told = self._scheduler(
+                    "broadcast", seconds=seconds, msg=message, workers=[address], on_error="return"
+                )[address]
+                if isinstance(told, BaseException):
+                    answers[address] = {"error": in_words(told)}
+                elif "raised" in told:
+                    answers[address] = {"error": told["raised"]}
+                else:
+                    answers[address] = {"told": plain.pack(told["told"])}
+            except TimeoutError:
+                answers[address] = {"silent": f"no answer within {seconds:.0f} s"}
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                answers[address] = {"error": in_words(error)}
+
+        in_threads(ask, workers)
+        return answers
+
+    def run_bundle(
+        self,
+        *,
+        modules: dict[str, dict[str, str]],
+        placed: dict[str, Any],
+        entrypoint: str,
+        sets: list[list[dict[str, Any]]],
+        targets: list[str],
+        target_data: dict[str, Any],
+        run: str,
+        seconds: float,
+    ) -> dict[str, Any]:
+        """Run a bundle in the graph the way a job submits it: replicates, and targets that depend on them.
+
+        Args:
+            modules: `replicate`, `aggregate` and `summarize` (see `checks/bundle_tasks.py`).
+            sets: for each parameter set its replicates, `{"params", "seed", "worker": address or None}`.
+            seconds: for the runners; what comes back may take a moment longer.
+
+        Returns: `{"replicates": {"0-1": outcome}, "aggregates": {"0-<target>": outcome}, "seconds": s}`, outcomes as in
+        `call_each`; the value of a replicate's is its summary.
+        """
+        replicate, aggregate, summarize = (
+            define(modules[n]) for n in ("replicate", "aggregate", "summarize")
+        )
+        end = time.time() + seconds
+        until = time.monotonic() + seconds + _RUNNER_GRACE_SECONDS
+        present = self.workers(seconds)
+        has_resource = any(worker["resources"].get("aggregation") for worker in present.values())
+        extra = {"resources": {"aggregation": 1}} if has_resource else {}
+        began = time.monotonic()
+        submit, simulated, aggregated, pinned = self.client.submit, {}, {}, {}
+        for number, replicates in enumerate(sets):
+            for index, one in enumerate(replicates):
+                name, task_id = f"{number}-{index}", f"sim-{run}-{number}-{index}"
+                where: dict[str, Any] = {"workers": [one["worker"]]} if one["worker"] else {}
+                simulated[name] = submit(
+                    *(replicate, placed, task_id, entrypoint, one["params"], one["seed"], end),
+                    **{"key": task_id, "pure": False, **where},
+                )
+                if one["worker"]:
+                    pinned[name] = one["worker"]
+            of_set = [simulated[f"{number}-{index}"] for index in range(len(replicates))]
+            for target in targets:
+                aggregated[f"{number}-{target}"] = submit(
+                    *(aggregate, placed, of_set, target, target_data, end),
+                    **{"key": f"agg-{run}-{number}-{target}", "pure": False, **extra},
+                )
+        summaries = {name: submit(summarize, future, pure=False) for name, future in simulated.items()}
+        aggregates, _ = self._settle(aggregated, pinned={}, seconds=until - time.monotonic())
+        told, _ = self._settle(summaries, pinned=pinned, seconds=until - time.monotonic())
+        return {"replicates": told, "aggregates": aggregates, "seconds": time.monotonic() - began}
 
     def close(self) -> bool:
         """Close the client, so that the scheduler forgets it before it is told to end."""

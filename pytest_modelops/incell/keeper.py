@@ -15,6 +15,7 @@ Messages are JSON, one a line. From pytest:
         attached: the next two descriptors on the socket become stdin and stdout; only stderr goes to the log
     {"op": "signal", "id": n, "pid": p, "number": s}
     {"op": "descendants", "id": n, "pid": p}
+    {"op": "left", "id": n}
     {"op": "finish", "id": n}
 
 To pytest: `{"id": n, …}` answers each of them; `{"exited": pid, "status": waitstatus}` comes by itself.
@@ -195,6 +196,11 @@ class Keeper:
     def do_descendants(self, pid: int) -> dict[str, Any]:
         """What a process of ours has started, as far as that can be seen."""
         return {"pids": descendants(pid) if LINUX else []}
+
+    def do_left(self) -> dict[str, Any]:
+        """What runs of all that was started here, and of what that has started, in words."""
+        self.reap()
+        return {"left": [describe(pid) for pid in (descendants(os.getpid()) if LINUX else self.started)]}
 
     def reap(self) -> bool:
         """Collect who has ended; `True` when no child is left."""

@@ -7,11 +7,17 @@ imports it as a top-level module. Python 3.9 and up.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import faulthandler
+import functools
+import importlib
+import importlib.util
 import os
 import platform
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -75,8 +81,45 @@ def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
+def _bundles_of(worker: Any) -> Any:
+    """What a worker does with bundles (`bundles.py` beside this file); `sys.path` stays as it is.
+
+    Dask copies a preload before it imports it, so that this file does not know by itself where the others are.
+    """
+    if "modelops_incell" not in sys.modules:
+        here = os.path.join(os.environ["PYTEST_MODELOPS_INCELL"], "modelops_incell")
+        spec = importlib.util.spec_from_file_location(
+            "modelops_incell", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
+        )
+        assert spec is not None and spec.loader is not None  # noqa: S101, PT018
+        package = sys.modules["modelops_incell"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(package)
+    return importlib.import_module("modelops_incell.bundles").Bundles(str(worker.name))
+
+
+_OPERATIONS = ("install", "handshake", "close")
+_AT_ONCE = 8
+
+
+def _serve_bundles(worker: Any) -> None:
+    """Answer `modelops_bundles`, and be there for tasks as `worker.modelops_bundles`."""
+    bundles = worker.modelops_bundles = _bundles_of(worker)
+    threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
+
+    async def modelops_bundles(operation: str, arguments: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        if operation not in _OPERATIONS:
+            return {"raised": f"no operation {operation!r}"}
+        perform = functools.partial(getattr(bundles, operation), **arguments)
+        try:  # not on the event loop: a worker that does not answer the scheduler is given up
+            return {"told": await asyncio.get_running_loop().run_in_executor(threads, perform)}
+        except Exception:  # noqa: BLE001 - it is the answer
+            return {"raised": traceback.format_exc()}
+
+    worker.handlers["modelops_bundles"] = modelops_bundles
+
+
 def dask_setup(server: Any) -> None:
-    """Called by Dask with the scheduler or the worker: answer `modelops_facts`."""
+    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker `modelops_bundles`."""
 
     def modelops_facts(variables: Sequence[str] = (), **_: Any) -> dict[str, Any]:
         told = facts(variables)
@@ -91,3 +134,5 @@ def dask_setup(server: Any) -> None:
         return told
 
     server.handlers["modelops_facts"] = modelops_facts
+    if hasattr(server, "nanny"):
+        _serve_bundles(server)

@@ -144,5 +144,3 @@ def stage(kit: Kit) -> Iterator[Stage]:
     made = kit.backend.stage(kit.cell)
     yield made
     made.close()
-
-

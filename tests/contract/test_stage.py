@@ -217,7 +217,9 @@ def test_a_single_file_is_put(stage: Stage, environment: Environment, tmp_path: 
     assert process.log.read_text() == "content\n"
 
 
-def test_the_folder_of_a_process_can_be_written_to_and_run_from(stage: Stage, environment: Environment) -> None:
+def test_the_folder_of_a_process_can_be_written_to_and_run_from(
+    stage: Stage, environment: Environment
+) -> None:
     folder = stage.folder("part")
     code = (
         "import os, subprocess, sys\n"
@@ -233,7 +235,9 @@ def test_the_folder_of_a_process_can_be_written_to_and_run_from(stage: Stage, en
     assert "ran from here" in process.log.read_text()
 
 
-def test_a_process_of_a_cell_is_not_told_where_home_is_on_the_host(stage: Stage, environment: Environment) -> None:
+def test_a_process_of_a_cell_is_not_told_where_home_is_on_the_host(
+    stage: Stage, environment: Environment
+) -> None:
     code = "import pathlib; home = pathlib.Path.home(); (home / 'x').write_text('x'); print(home)"
     process = start(stage, environment, code)
     assert process.wait(Deadline(20)) == "exited with code 0", process.log.read_text()
@@ -259,15 +263,21 @@ def test_sixteen_mebibytes_go_each_way_whole_beside_noise(stage: Stage, environm
 
 
 def test_an_attached_process_that_dies_ends_its_streams(stage: Stage, environment: Environment) -> None:
-    process, stdin, stdout = stage.start_attached("part", environment, ["-c", "raise SystemExit(4)"], variables={})
+    process, stdin, stdout = stage.start_attached(
+        "part", environment, ["-c", "raise SystemExit(4)"], variables={}
+    )
     with stdout:
         assert stdout.read() == b""
     assert process.wait(Deadline(20)) == "exited with code 4"
-    with pytest.raises(OSError):  # noqa: PT011 - a broken pipe, or that there is none any more
+
+    def write_on() -> None:
         for _ in range(50):
             stdin.write(b"x" * 100_000)
             stdin.flush()
             time.sleep(0.05)
+
+    with pytest.raises(OSError):  # noqa: PT011 - a broken pipe, or that there is none any more
+        write_on()
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         stdin.close()
 

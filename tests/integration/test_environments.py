@@ -28,7 +28,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments import cache as cache_module
+from pytest_modelops.environments import generations as generations_module
 from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock
 from pytest_modelops.environments.local import Environments
 from pytest_modelops.environments.uv import NoAnswer
@@ -620,7 +620,7 @@ def test_what_was_not_used_for_long_is_removed_at_the_end_of_a_build(
     first.made.close()
     user = start()
     user.install(user.resolve("2024.8.0"))
-    monkeypatch.setattr(cache_module, "_UNUSED_SECONDS", -1.0)
+    monkeypatch.setattr(generations_module, "UNUSED_SECONDS", -1.0)
     builder = start()
     builder.install(builder.resolve("2024.8.1"))
     assert not Path(unused.location).exists()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,28 +23,23 @@ from pytest_modelops.environments.container.engine import Engine, connect
 from pytest_modelops.environments.container.images import ENVIRONMENT, Contents, Image, Images
 from pytest_modelops.environments.container.settings import ContainerSettings
 from pytest_modelops.environments.container.stage import ContainerEnvironment, ContainerStage
-from pytest_modelops.environments.container.target import interpreter_of
+from pytest_modelops.environments.container.target import fits, target_of
 from pytest_modelops.environments.files import mark_as_cache
 from pytest_modelops.environments.index import configured_index
-from pytest_modelops.environments.interpreters import Interpreter
-from pytest_modelops.environments.releases import PACKAGES, UvReleases
-from pytest_modelops.environments.resolver import Resolver
-from pytest_modelops.environments.uv import Uv, UvFailed
+from pytest_modelops.environments.interpreters import Interpreter, Interpreters
+from pytest_modelops.environments.pip import Pip, Target
+from pytest_modelops.environments.releases import PACKAGES, UvReleases, as_of_options
+from pytest_modelops.environments.resolver import Resolver, Solution
+from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
+from pytest_modelops.environments.wheelhouse import Wheelhouses
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
-
-@dataclasses.dataclass(frozen=True)
-class _OneImage:
-    """Answers the resolver's question for a Python: the image's, whatever was asked."""
-
-    interpreter: Interpreter
-
-    def find(self, version: object, *, deadline: Deadline, progress: Progress) -> Interpreter:
-        """The image's."""
-        del version, deadline, progress
-        return self.interpreter
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 class ContainerBackend:
@@ -77,7 +74,6 @@ class ContainerBackend:
         self._fresh = fresh
         mark_as_cache(cache)
         index = configured_index(spec.rootdir)
-        self._fingerprint = index.fingerprint
         self._commands = Commands(folder / f"commands-{os.getpid()}")
         self._uv = Uv(self._commands, rootdir=spec.rootdir, settings=index.variables)
         self.releases: Releases = UvReleases(
@@ -86,6 +82,23 @@ class ContainerBackend:
             memory=cache / "releases.json",
             as_of=spec.as_of,
             packages=PACKAGES,
+        )
+        self._resolver = Resolver(
+            spec,
+            cache=cache,
+            uv=self._uv,
+            interpreters=Interpreters(self._commands, self._uv, environ=os.environ),
+            fingerprint=index.fingerprint,
+            fresh=fresh,
+            session=folder.name,
+        )
+        self._wheelhouses = Wheelhouses(
+            cache / "wheelhouses",
+            uv=self._uv,
+            pip=Pip(self._commands, self._uv, index=index, rootdir=spec.rootdir, environ=os.environ),
+            as_of=spec.as_of,
+            fresh=fresh,
+            session=folder.name,
         )
         self._removed = belongings.sweep(self._engine)
         self._labels = belongings.labels(folder.name)
@@ -119,37 +132,117 @@ class ContainerBackend:
         return "; ".join(parts)
 
     def _image_of(self, versions: Versions) -> tuple[str, bool]:
-        template, finished = self._settings.image_of(Role(versions.variant) if versions.variant else Role.CLIENT)
+        template, finished = self._settings.image_of(
+            Role(versions.variant) if versions.variant else Role.CLIENT
+        )
         name = template.replace("{python}", str(versions.python)).replace("{dask}", versions.dask_text)
         return name, finished
 
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         """A solution for the image's own Python and platform; of a finished image, what is in it."""
+        image, contents, finished = self._look(versions, deadline, progress)
+        if finished:
+            return _lock_of(versions, image, contents)
+        if not versions.python.admits(contents.python):
+            # `versions` says the same of what runs; here it saves building what nobody asked for.
+            raise CheckFailed(
+                f"image {image.name} has Python {contents.python}, and {versions.python} was asked for"
+            )
+        if versions.dask is None:
+            raise CheckFailed(
+                f"no index answered when it was asked which Dask {versions.dask_request!r} is; "
+                "connect to one, or name a release that was used here before"
+            )
+        solution = self._solve(
+            self._spec.requirements,
+            image,
+            contents,
+            besides=[f"{name}=={versions.dask}" for name in PACKAGES],
+            constraints=self._spec.constraints,
+            deadline=deadline,
+            progress=progress,
+        )
+        return Lock(
+            versions=versions,
+            python=contents.python,
+            interpreter=image.id,
+            requirements=solution.requirements,
+            packages=solution.packages,
+            resolved=solution.resolved,
+            note=solution.note,
+        )
+
+    def _look(
+        self, versions: Versions, deadline: Deadline, progress: Progress
+    ) -> tuple[Image, Contents, bool]:
+        """The image for these versions, what is in it, and whether it is a finished one."""
         name, finished = self._image_of(versions)
         image = self._images.find(name, deadline=deadline, progress=progress)
         contents = self._images.ask(image, deadline=deadline, progress=progress)
         self._bases[image.id] = image, contents
-        if finished:
-            return _lock_of(versions, image, contents)
-        resolver = Resolver(
-            self._spec,
-            cache=self._cache,
-            uv=self._uv,
-            interpreters=_OneImage(interpreter_of(image, contents)),
-            fingerprint=self._fingerprint,
-            fresh=self._fresh,
-            session=self._folder.name,
+        return image, contents, finished
+
+    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
+        """That of the image."""
+        return self._look(versions, deadline, progress)[1].python
+
+    def _solve(
+        self,
+        requirements: Sequence[str],
+        image: Image,
+        contents: Contents,
+        *,
+        besides: Sequence[str] = (),
+        constraints: Path | None = None,
+        deadline: Deadline,
+        progress: Progress,
+    ) -> Solution:
+        """A solution for an image: of wheels, and only where there is none, with source distributions, which it says."""
+        target = target_of(image, contents)
+        here = Interpreter(
+            path=Path(sys.executable),
+            version=contents.python,
+            build=image.id,
+            platform=contents.platform,
         )
+        where = f"image {image.name} (Python {contents.python}, {contents.platform})"
+        solve = functools.partial(
+            self._resolver.solve,
+            requirements,
+            here,
+            name=where,
+            besides=besides,
+            constraints=constraints,
+            deadline=deadline,
+            progress=progress,
+        )
+        elsewhere = target.uv_options[2:]
         try:
-            lock = resolver.resolve(versions, deadline=deadline, progress=progress)
-        except UvFailed as error:
-            raise type(error)(
-                f"for image {image.name} (Python {contents.python}, {contents.platform}): {error}", error.output
-            ) from error
-        if not versions.python.admits(contents.python):
-            # `versions` says the same of what runs; here it saves building what nobody asked for.
-            raise CheckFailed(f"image {image.name} has Python {contents.python}, and {versions.python} was asked for")
-        return dataclasses.replace(lock, interpreter=image.id)
+            return solve(elsewhere=(*elsewhere, "--only-binary", ":all:"))
+        except NoAnswer:
+            raise
+        except UvFailed:  # not only NoSolution: of a repository uv says that it may not build it
+            solution = solve(elsewhere=elsewhere)
+        names = self._without_wheels(solution, target, deadline)
+        note = (
+            f"only a source distribution exists of {', '.join(names)} for {where}; it is built on this machine, and "
+            "serves there if it is pure Python"
+        )
+        return dataclasses.replace(solution, note="; ".join(filter(None, [solution.note, note])))
+
+    def _without_wheels(self, solution: Solution, target: Target, deadline: Deadline) -> list[str]:
+        told = self._uv.compile(
+            solution.requirements.splitlines(),
+            *("--format", "pylock.toml", "--no-deps"),
+            *target.uv_options,
+            *as_of_options(self._spec.as_of),
+            deadline=deadline,
+        )
+        return [
+            f"{package['name']} {package.get('version', '')}".strip()
+            for package in tomllib.loads(told.stdout)["packages"]
+            if not fits(package, target)
+        ]
 
     def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> ContainerEnvironment:
         """The image with the lock's packages: found by its content, or built. A finished one is only audited."""
@@ -160,7 +253,7 @@ class ContainerBackend:
         if not finished:
             image, reused = self._layered(base, contents, lock, deadline, progress)
             python = f"{ENVIRONMENT}/bin/python"
-        elif "distributed" not in map(canonicalize_name, contents.packages):
+        elif "distributed" not in lock.packages:
             raise CheckFailed(
                 f"image {base.name} is run as it is, and its Python ({contents.executable}, {contents.python}) has no "
                 "distributed. Put it in, or use it as a base (`image` in [tool.modelops.docker])."
@@ -197,22 +290,30 @@ class ContainerBackend:
             with tempfile.TemporaryDirectory(dir=self._cache, prefix="layer-") as name:
                 packages = Path(name, "packages")
                 self._fetch(packages, base, contents, lock, deadline, progress)
-                built = self._images.build(base, contents, packages, key=key, deadline=deadline, progress=progress)
+                built = self._images.build(
+                    base, contents, packages, key=key, deadline=deadline, progress=progress
+                )
                 shutil.rmtree(packages, ignore_errors=True)
             return built, False
 
     def _fetch(
-        self, packages: Path, base: Image, contents: Contents, lock: Lock, deadline: Deadline, progress: Progress
+        self,
+        packages: Path,
+        base: Image,
+        contents: Contents,
+        lock: Lock,
+        deadline: Deadline,
+        progress: Progress,
     ) -> None:
         """Lay the lock's packages out on the host, for the image's Python: only the host talks to an index."""
         progress(f"fetching packages for {base.name}")
         requirements = packages.parent / "requirements.txt"
         requirements.write_text(lock.requirements, encoding="utf-8")
-        interpreter = interpreter_of(base, contents)
+        target = target_of(base, contents)
         try:
             self._uv(
-                *("pip", "install", "--no-deps", "--target", str(packages), "--python", str(interpreter.path)),
-                *interpreter.target,
+                *("pip", "install", "--no-deps", "--target", str(packages)),
+                *target.uv_options,
                 *("--requirement", str(requirements)),
                 deadline=deadline,
             )
@@ -226,8 +327,14 @@ class ContainerBackend:
     def wheelhouse(
         self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
     ) -> Wheelhouse:
-        """Wheels for the image's Python."""
-        raise NotImplementedError
+        """A folder of wheels in the cache, for the image's Python; projects are built here, and have to be pure."""
+        image, contents = self._bases[lock.interpreter]
+        solution = self._solve(requirements, image, contents, deadline=deadline, progress=progress)
+        if solution.note:
+            progress(solution.note)
+        return self._wheelhouses.make(
+            solution, target_of(image, contents), deadline=deadline, progress=progress
+        )
 
     def stage(self, cell: Cell) -> ContainerStage:
         """A network of its own for the cell."""
@@ -253,6 +360,7 @@ class ContainerBackend:
         self._commands.close()
         for stage in self._stages:
             stage.close()
+        self._wheelhouses.close()
         self._engine.api.close()
 
 
@@ -272,5 +380,3 @@ def _lock_of(versions: Versions, image: Image, contents: Contents) -> Lock:
         packages=packages,
         resolved=dt.datetime.now(dt.timezone.utc),
     )
-
-

@@ -160,5 +160,7 @@ def words_of(error: Exception) -> str:
             "`docker system df`, `docker system prune`"
         )
     if "address pool" in text or "available network" in text:
-        return f"the engine has no subnet left for a network ({text}); remove some with `docker network prune`"
+        return (
+            f"the engine has no subnet left for a network ({text}); remove some with `docker network prune`"
+        )
     return text

@@ -284,7 +284,9 @@ class Images:
             write_json(file, told)
         contents = Contents.parse(told)
         if told["implementation"] != "cpython":
-            raise CheckFailed(f"image {image.name} has {told['implementation']} {contents.python}; cells need CPython")
+            raise CheckFailed(
+                f"image {image.name} has {told['implementation']} {contents.python}; cells need CPython"
+            )
         return contents
 
     def _ask(self, image: Image, asked: Sequence[str], user: str, deadline: Deadline) -> Any:
@@ -292,7 +294,10 @@ class Images:
         for python in ("python", "python3"):
             try:
                 ran = self.run(
-                    image, [python, "-c", _QUESTION, json.dumps(asked)], user=user, deadline=deadline.at_most(_ASK_SECONDS)
+                    image,
+                    [python, "-c", _QUESTION, json.dumps(asked)],
+                    user=user,
+                    deadline=deadline.at_most(_ASK_SECONDS),
                 )
             except TimedOut as error:
                 raise TimedOut(f"{error} {self._swallowed(image)}") from None
@@ -313,7 +318,9 @@ class Images:
                 f"image {image.name} was given the command `{python} -c …`, which did not run: it {ran.ending}"
                 f" and printed {words[-500:]!r}. {self._swallowed(image)}"
             )
-        raise CheckFailed(f"image {image.name} has no Python that runs: {'; '.join(tried)}. Cells need one, 3.9 or newer.")
+        raise CheckFailed(
+            f"image {image.name} has no Python that runs: {'; '.join(tried)}. Cells need one, 3.9 or newer."
+        )
 
     @staticmethod
     def _swallowed(image: Image) -> str:
@@ -333,7 +340,13 @@ class Images:
             )
 
     def run(
-        self, image: Image, command: Sequence[str], *, user: str, deadline: Deadline, environment: Mapping[str, str] | None = None
+        self,
+        image: Image,
+        command: Sequence[str],
+        *,
+        user: str,
+        deadline: Deadline,
+        environment: Mapping[str, str] | None = None,
     ) -> Ran:
         """Run a command through the image's entry point to its end, in a container that may do nothing.
 
@@ -341,8 +354,12 @@ class Images:
             CheckFailed: it could not be started.
             TimedOut: the deadline passed.
         """
-        config = confinement.host_config(self._engine, self._settings, network="none", mounts={}, log="json-file")
-        with self._container(image, command, user=user, host_config=config, environment=environment) as container:
+        config = confinement.host_config(
+            self._engine, self._settings, network="none", mounts={}, log="json-file"
+        )
+        with self._container(
+            image, command, user=user, host_config=config, environment=environment
+        ) as container:
             return self._to_its_end(container, f"{image.name}: {command[0]}", deadline)
 
     @contextlib.contextmanager
@@ -361,7 +378,9 @@ class Images:
         with in_our_words(self._engine, f"start {what}"):
             api.start(container)
         end = time.monotonic()
-        while True:  # in steps: a read timeout of the SDK's would be the same for a slow engine and a slow command
+        while (
+            True
+        ):  # in steps: a read timeout of the SDK's would be the same for a slow engine and a slow command
             with in_our_words(self._engine, f"look at {what}"):
                 state = api.inspect_container(container)["State"]
             if not state["Running"] and state["Status"] != "created":
@@ -398,7 +417,14 @@ class Images:
         return hashlib.sha256(f"{_LAYOUT}\n{base.id}\n{requirements}".encode()).hexdigest()[:20]
 
     def build(
-        self, base: Image, contents: Contents, packages: Path, *, key: str, deadline: Deadline, progress: Progress
+        self,
+        base: Image,
+        contents: Contents,
+        packages: Path,
+        *,
+        key: str,
+        deadline: Deadline,
+        progress: Progress,
     ) -> Image:
         """Add a folder of installed packages to a base as a virtual environment, all bytecode compiled.
 
@@ -417,7 +443,9 @@ class Images:
                     self._engine.api.put_archive(container, "/", archive)
             ran = self._to_its_end(container, f"compiling in {base.name}", deadline)
             if ran.code != 0:
-                raise CheckFailed(f"compiling in {base.name} {ran.ending}: {(ran.stderr + ran.stdout)[-2000:]}")
+                raise CheckFailed(
+                    f"compiling in {base.name} {ran.ending}: {(ran.stderr + ran.stdout)[-2000:]}"
+                )
             with in_our_words(self._engine, f"save {REPOSITORY}:{key}"):
                 self._engine.api.commit(
                     container,
@@ -489,4 +517,3 @@ def write_layer(archive: Any, packages: Path, contents: Contents) -> None:
         for path in sorted(packages.iterdir()):
             if path.name not in {"bin", ".lock"}:
                 tar.add(path, f"{library}/{path.name}", filter=owned_by_root)
-

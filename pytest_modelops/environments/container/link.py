@@ -34,7 +34,9 @@ class Link:
         attached: where the command's stdout goes, if it is attached.
     """
 
-    def __init__(self, engine: Engine, container: str, *, log: Path, attached: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, container: str, *, log: Path, attached: IO[bytes] | None = None
+    ) -> None:
         stream = engine.api.attach_socket(
             container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         )
@@ -86,7 +88,7 @@ class Link:
     def _feed(self, data: bytes) -> None:
         self._frames += data
         while len(self._frames) >= 5:  # noqa: PLR2004 - kind and length
-            kind = self._frames[:1]
+            kind = bytes(self._frames[:1])
             if kind not in (b"C", b"D"):
                 # Not ours: an entry point that prints before it starts the command.
                 self._log.write(self._frames)
@@ -150,7 +152,8 @@ class Link:
         with contextlib.suppress(OSError, AttributeError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(2)
-        for part in (self._stream, self._response, self._socket):
+        parts: tuple[Any, ...] = (self._stream, self._response, self._socket)
+        for part in parts:
             with contextlib.suppress(OSError, AttributeError, ValueError):
                 part.close()
 

@@ -182,4 +182,3 @@ def ending_of(state: dict[str, object], limit: int) -> str:
         return f"was killed by {signal.Signals(code - 128).name}"
     detail = str(state.get("Error") or _DOCUMENTED.get(code, ""))
     return f"exited with code {code}" + (f" ({detail})" if detail else "")
-

@@ -24,7 +24,9 @@ def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
     """
     from testcontainers.core.config import testcontainers_config
 
-    if testcontainers_config.ryuk_disabled or not _has_image(engine, testcontainers_config.ryuk_image, memory):
+    if testcontainers_config.ryuk_disabled or not _has_image(
+        engine, testcontainers_config.ryuk_image, memory
+    ):
         return {}
     import docker
     import requests
@@ -33,7 +35,13 @@ def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
 
     try:
         Reaper.get_instance()
-    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, RuntimeError, TimeoutError):
+    except (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        OSError,
+        RuntimeError,
+        TimeoutError,
+    ):
         Reaper.delete_instance()
         return {}
     return {LABEL_SESSION_ID: SESSION_ID}

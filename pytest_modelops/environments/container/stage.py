@@ -87,6 +87,7 @@ class ContainerStage:
         self._keeper = ""
         """Id of a container that never starts: only through one does the API write into a volume."""
         self._started: dict[str, ContainerProcess] = {}
+        self._log_files: dict[str, Path] = {}
         self._containers: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._links: list[Link] = []
@@ -215,7 +216,7 @@ class ContainerStage:
     ) -> ContainerProcess:
         if not isinstance(environment, ContainerEnvironment):
             raise TypeError(f"{environment} is not of this backend")
-        log = self._logs / f"{name}.log"
+        log = self.log(name)
         log.touch()
         starting = self._pool.submit(self._start_now, name, environment, arguments, variables, attached)
         process = self._started[name] = ContainerProcess(self._engine, name, starting, log)
@@ -275,9 +276,7 @@ class ContainerStage:
             log=logs,
         )
         anchor = [environment.python, "-I", "-S", f"{self.incell}/modelops_incell/anchor.py"]
-        aliases = api.create_networking_config(
-            {self._network: api.create_endpoint_config(aliases=[name])}
-        )
+        aliases = api.create_networking_config({self._network: api.create_endpoint_config(aliases=[name])})
         self._names[name] = f"{self._prefix}-{name}"
         created: dict[str, Any] = api.create_container(
             environment.image,
@@ -338,7 +337,11 @@ class ContainerStage:
         self.kept = True
         some = self._names[up[0]]
         python = "python"
-        host = "" if self._engine.address.startswith("unix:///var/run/docker.sock") else f"DOCKER_HOST={self._engine.address} "
+        host = (
+            ""
+            if self._engine.address.startswith("unix:///var/run/docker.sock")
+            else f"DOCKER_HOST={self._engine.address} "
+        )
         connect = f"from distributed import Client; client = Client('tcp://scheduler:{_PORT}')"
         lines = [f"cell {self._cell} was left up: {', '.join(self._names[name] for name in up)}"]
         lines += [f"    a shell:  {host}docker exec -it {self._names[name]} sh" for name in up[-1:]]
@@ -370,9 +373,7 @@ class ContainerStage:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             list(
                 pool.map(
-                    lambda identity: attempt(
-                        lambda: belongings.remove(self._engine, "container", identity)
-                    ),
+                    lambda identity: attempt(lambda: belongings.remove(self._engine, "container", identity)),
                     doomed,
                 )
             )
@@ -398,4 +399,8 @@ class ContainerStage:
 
     def logs(self) -> Mapping[str, Path]:
         """Log by process name."""
-        return {name: process.log for name, process in self._started.items()}
+        return dict(self._log_files)
+
+    def log(self, name: str) -> Path:
+        """A file beside the others."""
+        return self._log_files.setdefault(name, self._logs / f"{name}.log")

@@ -1,0 +1,44 @@
+"""A bundle as it was asked for: where it lies, and what is to be run of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A bundle and its settings.
+
+    Attributes:
+        name: for people and node ids; the folder's name.
+        path: the folder, absolute.
+        entrypoint: what the wire function is asked to run, `package.module/scenario` or `package.module:object`;
+            `None` when nothing is to be executed.
+        params: the entry point's parameters, plain data as JSON has it.
+        seed: the seed of an execution; replicates of an aggregation have seeds of their own.
+        targets: what aggregates, each `package.module:function` (old form `package.module/function`).
+        target_data: the second argument of every target, plain data as JSON has it.
+        imports: modules that must import on each worker, `package` or `package.module`.
+        expect: name of an artifact → its content, UTF-8 text or `sha256:` and 64 hexadecimal digits.
+        aggregation_params: parameter sets of the job that aggregates the bundle's own replicates.
+        aggregation_replicates: replicates of each parameter set.
+    """
+
+    name: str
+    path: Path
+    entrypoint: str | None = None
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    targets: tuple[str, ...] = ()
+    target_data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    imports: tuple[str, ...] = ()
+    expect: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    aggregation_params: int = 2
+    aggregation_replicates: int = 3
+
+    def __hash__(self) -> int:
+        """By what names it; the mappings have no hash."""
+        return hash((self.name, self.path))

@@ -1,0 +1,152 @@
+"""`requirements.txt`: the requirements in it, as an installer gets them one by one.
+
+Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/. Options are refused by name, not
+ignored: an index, a constraint or a switch that is dropped in silence gives another environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from pytest_modelops.bundles.contents import read_text
+from pytest_modelops.errors import MalformedBundle
+
+_FOLLOWED = re.compile(r"(?:-r\s*|--requirement[\s=]+)(.+)")
+_ARCHIVES = (".whl", ".tar.gz", ".zip")
+_INSTEAD = {
+    "-c": "write the versions into the requirements themselves",
+    "--constraint": "write the versions into the requirements themselves",
+    "-e": "write the path alone; workers get a wheel of it",
+    "--editable": "write the path alone; workers get a wheel of it",
+    **dict.fromkeys(
+        ("-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host"),
+        "remove it; where packages come from is the host's configuration of uv or pip",
+    ),
+    "--pre": "name the pre-release in its requirement, such as numpy>=2.0rc1",
+    "--require-hashes": "remove it; hashes are not compared",
+}
+
+
+def requirements(file: Path, folder: Path) -> tuple[str, ...]:
+    """The requirements of a file and of those that it names with `-r`.
+
+    Hashes are dropped: what is pinned stays pinned. Paths are made absolute.
+
+    Args:
+        file: the `requirements.txt`.
+        folder: the bundle's; what lies outside does not travel to workers, and is refused.
+
+    Raises:
+        MalformedBundle: a line is no requirement, or has an option.
+    """
+    return tuple(dict.fromkeys(_read(file.resolve(), folder.resolve(), ())))
+
+
+def _read(file: Path, folder: Path, readers: tuple[Path, ...]) -> Iterator[str]:
+    for number, line in _lines(read_text(file)):
+        where = f"{file.relative_to(folder)}, line {number}"
+        if followed := _FOLLOWED.fullmatch(line):
+            other = _inside(followed[1].strip("'\" "), file.parent, folder, where)
+            if other in (*readers, file):
+                raise MalformedBundle(f"{where}: {line!r} names a file that is being read already")
+            if not other.is_file():
+                raise MalformedBundle(f"{where}: {line!r} names a file that is not there ({other})")
+            yield from _read(other, folder, (*readers, file))
+            continue
+        yield _requirement(line, file.parent, folder, where)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Logical lines without comments, each with the number of its first."""
+    pending, start = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        start = start if pending else number
+        # A comment ends a continued line, as in pip.
+        without = re.sub(r"(^|\s)#.*$", "", line)
+        pending += without.removesuffix("\\")
+        if without.endswith("\\"):
+            continue
+        if pending.strip():
+            yield start, pending.strip()
+        pending = ""
+    if pending.strip():
+        yield start, pending.strip()
+
+
+def _requirement(line: str, here: Path, folder: Path, where: str) -> str:
+    requirement, *options = re.split(r"\s+(?=--?[A-Za-z])", line)
+    if requirement.startswith("-"):
+        options = [requirement]
+    for option in options:
+        name = re.split(r"[\s=]", option)[0]
+        name = name if name.startswith("--") else name[:2]
+        if name != "--hash":
+            instead = _INSTEAD.get(name, "remove it")
+            raise MalformedBundle(f"{where}: the option {name} is not taken in a bundle; {instead}")
+    if variable := re.search(r"\$\{\w+\}", requirement):
+        raise MalformedBundle(f"{where}: {variable[0]} is not filled in; write what it stands for")
+    if _is_path(requirement):
+        path, extras = _split_extras(requirement)
+        return f"{_project(path, here, folder, where)}{extras}"
+    if re.match(r"[a-z+]+://", requirement):
+        return requirement
+    try:
+        parsed = Requirement(requirement)
+    except InvalidRequirement:
+        raise MalformedBundle(
+            f"{where}: {requirement!r} is not a requirement; write one such as numpy>=2, "
+            "or the path of a folder or wheel, such as ./libs/contracts"
+        ) from None
+    if parsed.url and (parsed.url.startswith("file:") or "://" not in parsed.url):
+        parsed.url = _project(parsed.url, here, folder, where).as_uri()
+        return str(parsed)
+    return requirement
+
+
+def _is_path(requirement: str) -> bool:
+    if "@" in requirement and not requirement.startswith((".", "/")):
+        return False  # a name and where it is
+    without_marker = requirement.partition(";")[0].strip()
+    is_file = without_marker.endswith(_ARCHIVES) and "://" not in without_marker
+    return requirement.startswith((".", "/", "~", "file:")) or is_file or _has_folder(without_marker)
+
+
+def _has_folder(requirement: str) -> bool:
+    return "/" in requirement and "://" not in requirement
+
+
+def _split_extras(path: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(.*?)(\[[\w\s,.-]*\])?", path)
+    return (match[1], match[2] or "") if match else (path, "")
+
+
+def _project(text: str, here: Path, folder: Path, where: str) -> Path:
+    """The absolute path of what a requirement names: a project's folder or an archive."""
+    if ";" in text:
+        raise MalformedBundle(f"{where}: {text!r}: a path takes no marker here; write 'name @ path ; marker'")
+    path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), here, folder, where)
+    is_project = any((path / name).is_file() for name in ("pyproject.toml", "setup.py"))
+    if not is_project and not (path.is_file() and path.name.endswith(_ARCHIVES)):
+        raise MalformedBundle(
+            f"{where}: {text!r} is neither a wheel, an sdist nor a folder with a pyproject.toml or setup.py ({path})"
+        )
+    return path
+
+
+def _inside(text: str, here: Path, folder: Path, where: str) -> Path:
+    """A path that is named in a file, absolute."""
+    try:
+        path = (here / text).resolve()
+    except (OSError, ValueError, RuntimeError):
+        raise MalformedBundle(f"{where}: {text!r} is not a path") from None
+    if not path.is_relative_to(folder):
+        raise MalformedBundle(
+            f"{where}: {text!r} lies outside the bundle ({folder}), so it does not travel to workers; "
+            "move it into the bundle"
+        )
+    return path

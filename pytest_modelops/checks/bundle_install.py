@@ -1,0 +1,143 @@
+"""`bundle-install[bundle]`: it installs on every worker, and every module of it is found there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from pytest_modelops.bundles import contents, formats
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks.base import Check, CheckedCell, label
+from pytest_modelops.checks.bundle_words import Fault
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Wheelhouse
+from pytest_modelops.errors import CheckFailed, RunnerTimedOut
+
+MARGIN_SECONDS = 0.3
+"""A worker ends what it does so much earlier than the deadline, to tell of it."""
+_MOST_NAMES = 10
+_MOST_LINES = 14
+
+
+def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+    """Make the wheels, bring them and the bundle into the cell, and have every worker install it."""
+    cell.placed.pop(bundle, None)
+    source = formats.read(bundle.path)
+    workers = cell.environments[cell.cell.worker]
+    cell.progress(f"making the wheels of {bundle.name}")
+    try:
+        house = cell.backend.wheelhouse(
+            source.requirements, workers.lock, deadline=deadline, progress=cell.progress
+        )
+    except CheckFailed as error:
+        what = f"bundle {bundle.name!r} cannot be installed by Python {workers.lock.python}"
+        why = str(error)
+        raise CheckFailed(f"{what}:{words.advice(why, workers.lock.python)} {why}") from error
+    placed = _place(bundle, source, house, cell)
+    cell.progress(f"installing {bundle.name} on every worker")
+    told = cell.cluster.ask_workers(
+        "install",
+        {
+            "placed": placed,
+            "requirements": list(house.requirements),
+            "modules": sorted(source.modules),
+            "imports": list(bundle.imports),
+            "seconds": max(0.1, deadline.remaining - MARGIN_SECONDS),
+        },
+        deadline,
+    )
+    tidy = words.Tidy(folders=placed["folders"].values())
+    faults = {
+        name: [tidy.fault(fault) for fault in found]
+        for name, answer in told.items()
+        if (found := list(_faults(answer, house, workers.lock.python)))
+    }
+    if faults:
+        count = words.counted(len(faults), told, "workers")
+        message = words.message(f"bundle {bundle.name!r} was not installed on {count}", faults)
+        late = any(answer.get("timed_out") for answer in told.values())
+        raise RunnerTimedOut(message) if late else CheckFailed(message)
+    cell.placed[bundle] = placed
+    return {"packages": len(house.packages), "modules": len(source.modules), "wheels_reused": house.reused}
+
+
+def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+    """Where the bundle is; it is installed again in a cluster that was started again."""
+    if bundle not in cell.placed:
+        run(bundle, cell, deadline)
+    return cell.placed[bundle]
+
+
+def _place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell) -> Mapping[str, Any]:
+    stage, runner = cell.cluster.stage, cell.runner.path
+    with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
+        copy = Path(folder, source.path.name)
+        for file in contents.files(
+            source.path
+        ):  # what belongs to it, and not the caches and environments beside
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source.path / file, copy / file)
+        files = stage.put(copy, f"bundles/{bundle.name}/source")
+    if isinstance(runner, Path):
+        runner = stage.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
+    return {
+        "name": bundle.name,
+        "digest": source.digest,
+        "folders": {
+            name: f"{stage.folder(name)}/bundles/{bundle.name}" for name in cell.cluster.addresses.values()
+        },
+        "source": files,
+        "wheels": stage.put(house.folder, f"bundles/{bundle.name}/wheels"),
+        "runner": runner or "",
+        "command": list(cell.runner.command),
+    }
+
+
+def _faults(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:
+    """What is wrong with what a worker told, the most telling first."""
+    if "failed" in answer:
+        cause = f". {answer['cause']}{words.advice(answer['cause'], python)}" if answer["cause"] else ""
+        yield Fault(head=f"{answer['failed']}{cause}", details=tuple(answer["last"][-_MOST_LINES:]))
+    else:
+        yield from (Fault(head=head) for head in _untrue(answer, house, python))
+
+
+def _untrue(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
+    """Where an environment is not what was installed, or lacks a module, in words."""
+    if Version(answer["version"]) != python:
+        yield f"its environment runs Python {answer['version']} ({answer['python']}), the worker {python}"
+    found: dict[str, str] = {canonicalize_name(name): version for name, version in answer["packages"].items()}
+    for name, version in house.packages.items():
+        if name not in found:
+            yield f"{name} {version} was installed, and is not there"
+        elif Version(found[name]) != version:
+            yield f"{name} {version} was installed, and {found[name]} is there"
+    for name in sorted(found.keys() - house.packages.keys()):
+        yield f"{name} {found[name]} is there, and was not installed"
+    if answer["missing"]:
+        count = len(answer["missing"])
+        names = ", ".join(answer["missing"][:_MOST_NAMES]) + (", …" if count > _MOST_NAMES else "")
+        plural = "modules of it are" if count > 1 else "module of it is"
+        yield f"{count} {plural} not found after the install: {names}; does the package's build leave them out?"
+    for module, failure in answer["imports"].items():
+        yield f"import {module} failed: {failure}"
+
+
+def check(bundle: Bundle) -> Check:
+    """The rung for a bundle."""
+    return Check(
+        name="bundle-install",
+        bundle=bundle,
+        run=lambda cell, deadline: run(bundle, cell, deadline),
+        needs=("start",),
+        after=(label("preflight", bundle),),
+        seconds=180,
+        summary="the bundle installs on every worker, and every module of it is found",
+    )

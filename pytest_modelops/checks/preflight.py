@@ -1,0 +1,30 @@
+"""`preflight[bundle]`: what can be known of a bundle before anything starts, by reading its source."""
+
+from __future__ import annotations
+
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.preflight import preflight
+from pytest_modelops.checks.base import Check, CheckedCell
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import NothingToDo, Unavailable
+
+
+def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> None:
+    """Compare the bundle with the cell's workers, whose Python is known to the patch."""
+    try:
+        python = cell.backend.python(cell.cell.worker, deadline=deadline, progress=cell.progress)
+    except Unavailable as error:
+        first = str(error).partition("\n")[0]
+        raise NothingToDo(f"which Python the workers would run is not known: {first}") from None
+    preflight(bundle, worker_python=python, cell_id=cell.cell.id)
+
+
+def check(bundle: Bundle) -> Check:
+    """The rung for a bundle."""
+    return Check(
+        name="preflight",
+        bundle=bundle,
+        run=lambda cell, deadline: run(bundle, cell, deadline),
+        seconds=60,
+        summary="the bundle's source fits the cell, and what is named in it exists",
+    )

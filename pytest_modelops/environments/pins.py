@@ -1,0 +1,67 @@
+"""A solution, line by line: what a requirements file that uv wrote says of each package."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from pytest_modelops.environments.releases import version_of_file
+from pytest_modelops.environments.uv import without_passwords
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """One package of a solution.
+
+    Attributes:
+        line: with the hashes of its files, if there are any.
+    """
+
+    requirement: Requirement
+    line: str
+
+    def __str__(self) -> str:
+        return without_passwords(str(self.requirement))
+
+    @property
+    def name(self) -> str:
+        """Canonical."""
+        return canonicalize_name(self.requirement.name)
+
+    @property
+    def version(self) -> Version | None:
+        """`None` where the line does not tell it, as for a repository."""
+        if self.requirement.url:
+            return version_of_file(unquote(urlsplit(self.requirement.url).path).rpartition("/")[2])
+        return Version(next(iter(self.requirement.specifier)).version)
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether its URL is that of a wheel."""
+        return urlsplit(self.requirement.url or "").path.endswith(".whl")
+
+    @property
+    def local(self) -> Path | None:
+        """Its file, if that is on this machine."""
+        url = urlsplit(self.requirement.url or "")
+        return Path(unquote(url.path)) if url.scheme == "file" else None
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the line tells hashes."""
+        return " --hash=" in self.line
+
+
+def pins(requirements: str) -> Iterator[Pin]:
+    """Each package of a requirements file; options of the file are left out."""
+    for line in re.sub(r"\\\n", " ", requirements).splitlines():
+        text = line.partition(" --hash=")[0].strip()
+        if text and not text.startswith(("#", "-")):
+            yield Pin(Requirement(text), line)

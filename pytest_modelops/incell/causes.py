@@ -1,0 +1,66 @@
+"""Finds the first cause in what a process wrote to stderr: all of it is searched, for the last lines seldom tell it.
+
+An installer that failed, and an import that failed because of it, and a handshake that failed because of that, are one
+story, whose first sentence is wanted. Python 3.9 and up.
+"""
+
+from __future__ import annotations
+
+import re
+
+_INSTALLERS = (
+    # pip, then uv: a Python that is too old or too new
+    re.compile(r"[^\n]*requires a different Python: [^\n]*"),
+    re.compile(r"[^\n]*does not satisfy Python[^\n]*(?:\n[ │]+[^\n]*)?"),
+    # a distribution that there is not
+    re.compile(r"[^\n]*(?:No matching distribution found for|Could not find a version that satisfies)[^\n]*"),
+    re.compile(r"[^\n]*was not found in the (?:package registry|provided package locations)[^\n]*"),
+    re.compile(r"[^\n]*No solution found when resolving[^\n]*(?:\n[^\n]+){0,6}"),
+    # a wheel that does not fit, or that cannot be built
+    re.compile(r"[^\n]*is not a supported wheel on this platform[^\n]*"),
+    re.compile(r"[^\n]*(?:Failed building wheel for|Failed to build)[^\n]*"),
+)
+_CRASH = re.compile(r"Fatal Python error: [^\n]*")
+_TRACEBACK = re.compile(
+    r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)*(?P<error>[^\s][^\n]*)", re.MULTILINE
+)
+_LAST_FRAME = re.compile(
+    r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+), in (?P<name>[^\n]*)", re.MULTILINE
+)
+_SAID = re.compile(r"^[^\n]*\b(?:error|fatal|cannot|failed)\b[^\n]*", re.IGNORECASE | re.MULTILINE)
+_LONGEST = 600
+
+
+def first_cause(text: str) -> str | None:
+    """The line, or few, that tell why a process failed; `None` where nothing looks like a reason.
+
+    The earliest of: what an installer says of versions or packages, the error of the first traceback and where it was
+    raised, a crash of the interpreter; else the first line that speaks of an error.
+    """
+    found = []
+    for pattern in (*_INSTALLERS, _CRASH):
+        match = pattern.search(text)
+        if match:
+            found.append((match.start(), " ".join(match[0].split())))
+    trace = _TRACEBACK.search(text)
+    if trace:
+        found.append((trace.start(), _of_traceback(trace)))
+    if not found:
+        said = _SAID.search(text)
+        return said[0].strip()[:_LONGEST] if said else None
+    return min(found)[1][:_LONGEST]
+
+
+def _of_traceback(trace: re.Match[str]) -> str:
+    """`ModuleNotFoundError: No module named 'x' (…/wire.py, line 3, in <module>)`."""
+    frames = list(_LAST_FRAME.finditer(trace[0]))
+    ours = [frame for frame in frames if not frame["file"].startswith("<frozen ")]
+    if not ours:
+        return trace["error"]
+    last = ours[-1]
+    return f"{trace['error']} ({last['file']}, line {last['line']}, in {last['name']})"
+
+
+def last_lines(text: str, most: int = 60) -> list[str]:
+    """The last lines with something on them."""
+    return [line.rstrip()[:_LONGEST] for line in text.splitlines() if line.strip()][-most:]

@@ -1,0 +1,68 @@
+"""Run by a bundle's environment: tells what it is, what is installed in it, and which modules are not to be found.
+
+Modules are looked for as files on the path, and not one is imported, since a bundle's code shall not run here. Run as
+`python -I look.py QUESTION`, QUESTION being a JSON file `{"modules": [dotted name], "first": folder}`; prints one line
+of JSON. Standard library only, Python 3.9 and up.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.metadata
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+_SUFFIXES = tuple(importlib.machinery.all_suffixes())
+
+
+def found(module: str, path: Sequence[str]) -> bool:
+    """Whether the module's file is where an import would look. A regular package hides what stands behind it."""
+    places = list(path)
+    *packages, last = module.split(".")
+    for package in packages:
+        folders = [
+            os.path.join(place, package) for place in places if os.path.isdir(os.path.join(place, package))
+        ]
+        regular = [folder for folder in folders if has_module(folder, "__init__")]
+        places = regular[:1] or folders
+    return any(
+        has_module(place, last)
+        or has_module(os.path.join(place, last), "__init__")
+        or _is_namespace(place, last)
+        for place in places
+    )
+
+
+def has_module(folder: str, name: str) -> bool:
+    """Whether a folder holds the module as a source, bytecode or extension file."""
+    return any(os.path.isfile(os.path.join(folder, name + suffix)) for suffix in _SUFFIXES)
+
+
+def _is_namespace(place: str, name: str) -> bool:
+    return os.path.isdir(os.path.join(place, name))
+
+
+def main() -> None:
+    """Answer the question."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        question = json.load(file)
+    path = [question["first"], *sys.path]
+    packages = {
+        re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower(): distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.metadata["Name"]
+    }
+    told = {
+        "python": sys.executable,
+        "version": ".".join(map(str, sys.version_info[:3])),
+        "packages": packages,
+        "missing": [module for module in question["modules"] if not found(module, path)],
+    }
+    sys.stdout.write(f"{json.dumps(told)}\n")
+
+
+if __name__ == "__main__":
+    main()

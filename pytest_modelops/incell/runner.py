@@ -1,0 +1,309 @@
+"""The reference runner: what a worker starts for a bundle, in the bundle's own environment.
+
+Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. It
+imports the bundle's wire function, and only then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC
+2.0, Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr.
+
+It protects neither stdout nor anybody from what a bundle does, because it stands for runners that do not: a bundle that
+prints breaks the framing, and that has to show. Standard library only, Python 3.9 and up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import os
+import queue
+import re
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
+METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (
+    -32601,
+    -32602,
+    -32603,
+    -32700,
+    -32600,
+)
+
+Wire = Callable[[str, dict[str, Any], int], dict[str, bytes]]
+
+
+def _framing() -> Any:
+    """`jsonrpc.py` beside this file, under a name that no module of a bundle has; not by way of `sys.path`."""
+    spec = importlib.util.spec_from_file_location("_modelops_jsonrpc", os.path.join(HERE, "jsonrpc.py"))
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Refused(Exception):
+    """A request that cannot be answered with a result."""
+
+    def __init__(self, code: int, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+def find_wire(bundle: str) -> Wire:
+    """Import the bundle's wire function, from the first place that declares one.
+
+    Raises:
+        LookupError: no place declares one, or a place declares several.
+    """
+    declared = _declared(bundle)
+    if declared is None:
+        raise LookupError(
+            "the bundle has no wire function: no entry point in the group modelops.wire, no .modelops/manifest.json or "
+            ".modelops/modelops.toml that names one, and no wire.py"
+        )
+    module, function = declared
+    return _attribute(importlib.import_module(module), function)  # type: ignore[no-any-return]
+
+
+def _declared(bundle: str) -> tuple[str, str] | None:
+    entries = _entry_points()
+    if len(entries) > 1:
+        raise LookupError(
+            f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}"
+        )
+    if entries:
+        return _module_and_name(entries.pop())
+    manifest = os.path.join(bundle, ".modelops", "manifest.json")
+    if os.path.exists(manifest):
+        with open(manifest, encoding="utf-8") as file:
+            wire = json.load(file).get("wire")
+        if wire:
+            return _module_and_name(wire)
+    settings = os.path.join(bundle, ".modelops", "modelops.toml")
+    if os.path.exists(settings):
+        wire = _wire_in_toml(settings)
+        if wire:
+            return _module_and_name(wire)
+    return ("wire", "wire") if os.path.exists(os.path.join(bundle, "wire.py")) else None
+
+
+def _entry_points() -> set[str]:
+    found: Any = importlib.metadata.entry_points()
+    of_group = (
+        found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
+    )
+    return {entry.value for entry in of_group}
+
+
+def _wire_in_toml(path: str) -> str | None:
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if sys.version_info >= (3, 11):
+        import tomllib
+
+        wire = tomllib.loads(text).get("modelops", {}).get("wire")
+        return str(wire) if wire else None
+    section = re.search(r"^\[modelops\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    match = section and re.search(r"^wire\s*=\s*[\"'](.+?)[\"']", section[1], re.MULTILINE)
+    return match[1] if match else None
+
+
+def _module_and_name(text: str) -> tuple[str, str]:
+    """`pkg/mod.py:func`, `pkg.mod:func` or `pkg.mod/func`."""
+    module, colon, name = text.rpartition(":")
+    if not colon:
+        module, _, name = text.rpartition("/")
+    module = module.removesuffix(".py")
+    return module.strip("/").replace("/", "."), name
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module
+
+
+class Runner:
+    """The methods."""
+
+    def __init__(self, wire: Wire, *, venv: str, digest: str) -> None:
+        self._wire = wire
+        self._venv = venv
+        self._digest = digest
+
+    def ready(self) -> dict[str, Any]:
+        """Who answers."""
+        return {
+            "ready": True,
+            "bundle_digest": self._digest,
+            "python": sys.executable,
+            "version": f"{sys.version_info[0]}.{sys.version_info[1]}",
+            "pid": os.getpid(),
+            "venv": self._venv,
+        }
+
+    def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
+        """Run the wire function; its artifacts as base64, by name."""
+        with _told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
+            outputs = self._wire(entrypoint, params, seed)
+            _refuse_if_no_artifacts(outputs)
+        return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
+
+    def aggregate(
+        self, target_entrypoint: str, sim_returns: Sequence[Any], target_data: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Evaluate a target on replicates."""
+        with _told_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
+            module, name = _module_and_name(target_entrypoint)
+            target = _attribute(importlib.import_module(module), name)
+            told = _evaluate(target, sim_returns, target_data or {})
+            return {
+                "loss": told["loss"],
+                "diagnostics": told.get("diagnostics", {}),
+                "n_replicates": told.get("n_replicates", len(sim_returns)),
+                "outputs": told.get("outputs", {}),
+            }
+
+    def shutdown(self) -> dict[str, bool]:
+        """The last request."""
+        return {"ok": True}
+
+
+def _refuse_if_no_artifacts(outputs: Any) -> None:
+    if not isinstance(outputs, Mapping):
+        raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
+    for name, content in outputs.items():
+        if not isinstance(name, str) or not isinstance(content, (bytes, bytearray, memoryview)):
+            raise TypeError(f"wire returned {name!r}: {type(content).__name__}; must be str: bytes")
+
+
+def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = inspect.signature(target).parameters
+    if not parameters:
+        told = target().evaluate(sim_returns)
+    elif list(parameters) == ["data_paths"]:
+        told = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
+    else:
+        told = target(sim_returns, target_data)
+    return told if isinstance(told, Mapping) else dict(vars(told))
+
+
+class _told_as:  # noqa: N801 - reads as a word of the language
+    """What a bundle raises, as an error of this code that holds its own traceback."""
+
+    def __init__(self, code: int, what: str) -> None:
+        self._code = code
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: types.TracebackType | None) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt):
+            return
+        name = f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "")
+        data = {
+            "exc_type": name,
+            "exc": str(error),
+            "traceback": "".join(traceback.format_exception(type(error), error, trace)),
+        }
+        raise Refused(self._code, f"{self._what}: {name}: {error}", data) from error
+
+
+METHODS = ("ready", "execute", "aggregate", "shutdown")
+
+
+def answer(runner: Runner, message: Mapping[str, Any]) -> dict[str, Any]:
+    """The response to one request."""
+    try:
+        return {
+            "id": message["id"],
+            "result": _perform(runner, message.get("method"), message.get("params") or {}),
+        }
+    except Refused as refused:
+        error: dict[str, Any] = {"code": refused.code, "message": str(refused)}
+        if refused.data is not None:
+            error["data"] = refused.data
+        return {"id": message["id"], "error": error}
+
+
+def _perform(runner: Runner, method: object, params: object) -> Any:
+    if not isinstance(method, str) or not isinstance(params, Mapping):
+        raise Refused(INVALID_REQUEST, "a request has a method and params by name")
+    if method not in METHODS:
+        raise Refused(METHOD_NOT_FOUND, f"no method {method!r}; there are {', '.join(METHODS)}")
+    call = getattr(runner, method)
+    try:
+        inspect.signature(call).bind(**params)
+    except TypeError as error:
+        raise Refused(INVALID_PARAMS, f"{method}: {error}") from None
+    return call(**params)
+
+
+def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
+    """Answer in the main thread, one after the other; a thread of its own reads, and ends all when stdin does."""
+    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def read() -> None:
+        try:
+            while (message := framing.read_message(requests)) is not None:
+                waiting.put(message)
+        except ValueError as error:
+            sys.stderr.write(f"stdin carries something that is no request: {error}\n")
+        os._exit(0)  # whoever started this is gone, or done with it; a task may hang
+
+    threading.Thread(target=read, name="requests", daemon=True).start()
+    writer = framing.Writer(frames)
+    while True:
+        message = waiting.get()
+        if "id" not in message:
+            continue  # a notification; there is none that needs anything to be done
+        response = answer(runner, message)
+        sys.stdout.flush()  # what a bundle printed comes before the answer, as without a buffer
+        writer.send(response)
+        if message.get("method") == "shutdown":
+            os._exit(0)
+
+
+def main() -> int:
+    """Import the bundle, then serve."""
+    parser = argparse.ArgumentParser(
+        description="Run a bundle for a worker, over JSON-RPC on stdin and stdout."
+    )
+    for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
+        parser.add_argument(flag, required=True)
+    given = parser.parse_args()
+    framing = _framing()
+    # A bundle's own `config.py` is the bundle's: this script's folder gives way to it.
+    sys.path[:] = [given.bundle_path, *(path for path in sys.path if os.path.abspath(path or ".") != HERE)]
+    # Whatever a bundle starts shall not read our requests.
+    requests = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    frames = os.fdopen(os.dup(1), "wb")
+    try:
+        wire = find_wire(given.bundle_path)
+    except SystemExit as error:
+        traceback.print_exc()
+        sys.stderr.write(f"SystemExit: {error.code!r}: the bundle ends the runner while it is imported\n")
+        raise
+    except BaseException:  # noqa: BLE001 - whatever it is, it is told, and the start has failed
+        traceback.print_exc()
+        return 1
+    serve(Runner(wire, venv=given.venv_path, digest=given.bundle_digest), requests, frames, framing)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""Bundles that are broken in every way that fixtures/bundles knows, on real workers of one cell.
+
+All of them are shipped to the same cell, in two runs: with `preflight`, and without it, so that what it would have told
+early shows where it breaks. Each test reads what the report says of its bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+from tests.integration.conftest import Cell, Check, Matrix
+
+BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
+CELL = "py3.12-dask2024.10.0"
+DEADLINES = {"handshake": 12, "execute": 12, "bundle-aggregation": 12}
+RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
+
+_INCIDENCE = 'target = "targets.incidence:incidence_target"'
+_KEYS = {
+    "loss-is-nan": 'target = "targets:loss"',
+    "missing-target": _INCIDENCE,
+    "missing-target-module": _INCIDENCE,
+    "needs-newer-python": 'entrypoint = "newer.wire/run"',
+    "numbers": 'target = "targets:mean", target-data = { mean = 500 }',
+    "replicate-errs": 'target = "targets:loss"',
+    "seir": f'entrypoint = "seir.models/baseline", seed = 7, imports = ["seir"], {_INCIDENCE}',
+    "undeclared-module": 'entrypoint = "undeclared.wire/run"',
+    "wrong-target-signature": _INCIDENCE,
+}
+HEALTHY = ("large-answer", "needs-config", "noisy-stderr", "numbers", "seir")
+
+
+def configuration() -> str:
+    """One cell, and every bundle that there is."""
+    lines = []
+    for folder in sorted(path for path in BUNDLES.iterdir() if path.is_dir()):
+        keys = _KEYS.get(folder.name, "")
+        if "entrypoint" not in keys:
+            keys = f'entrypoint = "wire/run", {keys}'
+        lines.append(f'  {{ path = "{folder}", {keys.rstrip(", ")} }},')
+    deadlines = "\n".join(f"{rung} = {seconds}" for rung, seconds in DEADLINES.items())
+    return "\n".join(
+        [
+            *("[tool.modelops]", "bundles = [", *lines, "]"),
+            *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]'),
+            *("[tool.modelops.deadlines]", deadlines, ""),
+        ]
+    )
+
+
+class Told:
+    """What a run said of its bundles."""
+
+    def __init__(self, report: Mapping[str, Any], files: list[str]) -> None:
+        self.cell = Cell(report["cells"][0])
+        if self.cell.facts["status"] == "unavailable":
+            pytest.skip("there is no Python 3.12 on this machine")
+        self.files = files
+        self._checks = {
+            (check["bundle"], check["name"]): Check(**check)
+            for check in self.cell.facts["checks"]
+            if check["bundle"]
+        }
+
+    def statuses(self, bundle: str) -> dict[str, str]:
+        return {name: check.status for (of, name), check in self._checks.items() if of == bundle}
+
+    def broke(self, bundle: str, rung: str, status: str = "failed") -> Check:
+        """Assert that it broke there and nowhere before, in time, and that only what needs it was blocked by it."""
+        check = self._checks[bundle, rung]
+        told = f"{bundle}: {self.statuses(bundle)}\n{check.message}"
+        assert check.status == status, told
+        assert check.seconds <= DEADLINES.get(rung, 180) + 2, told
+        assert check.reproduce.endswith(f"'modelops::test_{rung.replace('-', '_')}[{CELL}-{bundle}]'"), told
+        for name in RUNGS[: RUNGS.index(rung)]:
+            assert self.statuses(bundle)[name] in {"passed", "not-run"}, told
+        for name in RUNGS[RUNGS.index(rung) + 1 :]:
+            if (bundle, name) in self._checks:
+                follower = self._checks[bundle, name]
+                assert (follower.status, follower.blocked_by) == ("blocked", f"{rung}[{bundle}]"), told
+        return check
+
+
+def run_once(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, name: str, *arguments: str
+) -> Told:
+    """Run the matrix once in a test session, however many processes it has."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    kept = shared / f"{name}.json"
+    with filelock.FileLock(shared / f"{name}.lock"):
+        if not kept.exists():
+            matrix = Matrix(tmp_path_factory.mktemp(name) / "project", shared / "shared" / "cache")
+            try:
+                matrix.configure(configuration())
+                before = _files(BUNDLES)
+                run = matrix.run(*arguments)
+                assert run.report, run.out
+                logs = [path.name for path in run.folder.rglob("*.log")]
+                assert _files(BUNDLES) == before, "a bundle's folder was written to"
+                kept.write_text(json.dumps({"report": run.report, "files": logs}), encoding="utf-8")
+            finally:
+                matrix.close()
+    return Told(**json.loads(kept.read_text(encoding="utf-8")))
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Told:
+    """What the run with `preflight` said."""
+    return run_once(tmp_path_factory, request, "bundles")
+
+
+@pytest.fixture(scope="session")
+def told_late(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Told:
+    """What a run of a few of them said in which `preflight` was deselected."""
+    names = ["needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"]
+    flags = [flag for name in names for flag in ("--modelops-bundle", name)]
+    return run_once(
+        tmp_path_factory, request, "bundles-late", *flags, "--deselect", "modelops::test_preflight"
+    )
+
+
+@pytest.mark.parametrize("bundle", HEALTHY)
+def test_a_healthy_bundle_climbs_to_the_top_beside_broken_ones(told: Told, bundle: str) -> None:
+    assert set(told.statuses(bundle).values()) == {"passed"}, told.statuses(bundle)
+
+
+def test_the_cell_itself_is_not_blamed(told: Told) -> None:
+    cell_s_own = {
+        check["name"]: check["status"] for check in told.cell.facts["checks"] if not check["bundle"]
+    }
+    assert set(cell_s_own.values()) == {"passed"}, cell_s_own
+
+
+def test_a_newer_python_is_told_before_anything_starts(told: Told) -> None:
+    check = told.broke("needs-newer-python", "preflight")
+    check.says("requires Python >=3.13, but this cell's workers run 3.12.1; set requires-python to '>=3.12'")
+
+
+def test_without_preflight_the_installer_s_first_cause_is_told(told_late: Told) -> None:
+    check = told_late.broke("needs-newer-python", "bundle-install")
+    check.says(
+        "requires Python >=3.13; this cell's workers run 3.12.1.", "(3.12.1) does not satisfy Python>=3.13"
+    )
+    assert "Stream closed" not in check.message
+
+
+def test_targets_are_told_before_anything_starts(told: Told) -> None:
+    told.broke("missing-target", "preflight").says("'incidence_target'", "'incidence_targets'")
+    told.broke("missing-target-module", "preflight").says("targets.incidence")
+    told.broke("wrong-target-signature", "preflight").says("incidence_target", "sim_returns", "target_data")
+
+
+def test_without_preflight_targets_break_where_they_are_used(told_late: Told) -> None:
+    check = told_late.broke("missing-target", "bundle-aggregation")
+    check.says(
+        "`aggregate` raised AttributeError: module 'targets.incidence' has no attribute 'incidence_target'"
+    )
+    check = told_late.broke("missing-target-module", "bundle-aggregation")
+    check.says("`aggregate` raised ModuleNotFoundError: No module named 'targets'")
+    told_late.broke("wrong-target-signature", "bundle-aggregation").says(
+        "`aggregate` raised TypeError", "argument"
+    )
+
+
+INSTALLING: Mapping[str, tuple[str, ...]] = {
+    "missing-dependency": ("pytest-modelops-no-such-package was not found",),
+    "undeclared-module": (
+        "2 modules of it are not found after the install: undeclared.models, undeclared.models.baseline",
+    ),
+}
+STARTING: Mapping[str, tuple[str, ...]] = {
+    "import-fails": (
+        "2 of 2 workers: its runner exited with code 1 before its JSON-RPC handshake.",
+        "First cause: ModuleNotFoundError: No module named 'pytest_modelops_no_such_module' (wire.py, line",
+        "Traceback (most recent call last):",
+    ),
+    "exits-at-import": ("exited with code 0 before its JSON-RPC handshake.", "SystemExit: 0 (wire.py, line"),
+    "prints-at-import": ("stdout carried something else than JSON-RPC frames", r"'loading the model\n'"),
+    "prints-a-header": ("stdout carried something else than JSON-RPC frames", r"'Loading: the model\n'"),
+    "leaves-a-child": ("when its runner had ended, this was left of it", "sleep 600"),
+}
+EXECUTING: Mapping[str, tuple[str, ...]] = {
+    "writes-to-stdout": (
+        "stdout carried something else than JSON-RPC frames before the answer to `execute`",
+    ),
+    "child-echoes": ("stdout carried something else than JSON-RPC frames before the answer to `execute`",),
+    "dies-in-task": ("its runner was killed by SIGKILL during `execute`.",),
+    "wire-raises": ("`execute` raised ValueError: beta must be positive", 'File "wire.py", line', "in wire"),
+    "empty-output": ("it returned no artifact that holds anything",),
+    "error-output": ("it returned an artifact named 'error': 'the solver did not converge'",),
+    "unstable-output": ("'answer.txt' differs between workers for the same parameters and seed",),
+}
+AGGREGATING: Mapping[str, tuple[str, ...]] = {
+    "replicate-errs": (
+        "5 of 6 replicates that Dask calls finished failed: it returned an artifact named 'error'",
+        "replicate 1 of set 0 (seed 1)",
+    ),
+    "loss-is-nan": ("its loss is nan, not a finite number",),
+}
+BY_RUNG = {
+    "bundle-install": INSTALLING,
+    "handshake": STARTING,
+    "execute": EXECUTING,
+    "bundle-aggregation": AGGREGATING,
+}
+
+
+@pytest.mark.parametrize(
+    ("rung", "bundle"), [(rung, bundle) for rung, bundles in BY_RUNG.items() for bundle in bundles]
+)
+def test_it_breaks_at_the_right_rung_in_the_right_words(told: Told, rung: str, bundle: str) -> None:
+    check = told.broke(bundle, rung)
+    for words in BY_RUNG[rung][bundle]:
+        check.says(words)
+
+
+def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(told: Told) -> None:
+    check = told.broke("import-hangs", "handshake", "timed-out")
+    line = _line_of("import-hangs", "sleep(")
+    check.says(
+        "did not answer `ready` within the deadline of 12 s", f'File "wire.py", line {line} in <module>'
+    )
+
+
+def test_a_task_that_never_ends_is_ended_and_its_line_is_shown(told: Told) -> None:
+    check = told.broke("hangs-in-task", "execute", "timed-out")
+    line = _line_of("hangs-in-task", "sleep(")
+    check.says("did not answer `execute` within the deadline of 12 s", f'File "wire.py", line {line} in wire')
+
+
+def _line_of(bundle: str, text: str) -> int:
+    lines = (BUNDLES / bundle / "wire.py").read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if text in line)
+
+
+def test_what_runners_wrote_is_kept(told: Told) -> None:
+    for bundle in ("import-fails", "seir"):
+        for stream in ("stderr", "stdout"):
+            assert f"worker-0-{bundle}-runner-{stream}.log" in told.files
+    path = re.search(r"raw stdout: (\S+)", told.broke("prints-a-header", "handshake").message)
+    assert path is not None
+    assert Path(path[1]).read_bytes().startswith(b"Loading: the model\nContent-Length: ")
+
+
+def test_every_bundle_of_the_fixtures_has_its_test() -> None:
+    tested = {
+        *HEALTHY,
+        "import-hangs",
+        "hangs-in-task",
+        *(name for names in BY_RUNG.values() for name in names),
+    }
+    tested |= {"needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"}
+    assert tested == {path.name for path in BUNDLES.iterdir() if path.is_dir()}
