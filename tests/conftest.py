@@ -130,6 +130,7 @@ def start_engine(name: str, data: Path, *, address: str | None = None) -> Starte
             started.stop()
             raise RuntimeError(f"the engine did not start: {words}")
         time.sleep(0.1)
+    process.returncode = 0  # from now on it is known by its pid: another process may have to stop it
     return started
 
 

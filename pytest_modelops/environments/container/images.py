@@ -332,9 +332,11 @@ class Images:
         )
 
     def _refuse_architecture(self, image: Image, words: str) -> None:
-        if image.architecture != self._engine.architecture or "exec format error" in words:
+        labelled = image.architecture or "no machine"
+        if labelled != self._engine.architecture or "exec format error" in words:
+            but = ", as it says, but not its programs" if labelled == self._engine.architecture else ""
             raise Unavailable(
-                f"image {image.name} is for {image.architecture or 'another kind of machine'}, and the engine at "
+                f"image {image.name} is for {labelled}{but}, and the engine at "
                 f"{self._engine.address} runs {self._engine.architecture} without emulating it ({words.strip()[-200:]}). "
                 f"Name an image for {self._engine.architecture}, or install the emulation (binfmt_misc with QEMU)."
             )

@@ -33,6 +33,8 @@ from pytest_modelops.errors import CheckFailed, ModelopsError
 
 SHARED, OWN = "/modelops/shared", "/modelops/own"
 _PORT = 8786
+_SUBNET_TRIES = 20
+"""An engine refuses a subnet that it has given away already."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,16 +115,37 @@ class ContainerStage:
                 made.result()
 
     def _make_network(self) -> None:
-        closed = not self._settings.network
+        """A network without a way out, unless one is wanted."""
+        if self._settings.network:
+            with in_our_words(self._engine, f"make the network of cell {self._cell}"):
+                self._network = self._create_network()
+            return
+        for _ in range(_SUBNET_TRIES):
+            with contextlib.suppress(CheckFailed), in_our_words(self._engine, "make a network"):
+                self._network = self._create_network(subnet=f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.0/24")
+                return
         with in_our_words(self._engine, f"make the network of cell {self._cell}"):
-            self._network = self._engine.api.create_network(
-                f"{self._prefix}-net",
-                driver="bridge",
-                internal=closed,
-                # Without an address of the host's on it, its services cannot be reached from the cell either.
-                options={"com.docker.network.bridge.inhibit_ipv4": "true"} if closed else None,
-                labels=self._labels,
-            )["Id"]
+            self._network = self._create_network(internal=True)
+
+    def _create_network(self, *, subnet: str = "", internal: bool = False) -> str:
+        """Create the network; one of a subnet of ours is internal.
+
+        That is of those for tests that are nobody's (RFC 2544). Of the engine's own choice are networks of other engines
+        on the same machine, too, and traffic within ours would fall under their rules for the way out.
+        """
+        from docker.types import IPAMConfig, IPAMPool
+
+        closed = bool(subnet) or internal
+        created: dict[str, Any] = self._engine.api.create_network(
+            f"{self._prefix}-net",
+            driver="bridge",
+            internal=closed,
+            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]) if subnet else None,
+            # Without an address of the host's on it, its services cannot be reached from the cell either.
+            options={"com.docker.network.bridge.inhibit_ipv4": "true"} if closed else None,
+            labels=self._labels,
+        )
+        return str(created["Id"])
 
     def _make_shared(self) -> None:
         with in_our_words(self._engine, f"make the volume of cell {self._cell}"):
