@@ -6,6 +6,7 @@ Knows no format. Only reads.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -56,9 +57,12 @@ def files(folder: Path) -> Iterator[Path]:
 
     Neither caches, environments, build results nor what version control keeps. Links are followed, a folder
     that was seen is not entered again.
+
+    Raises:
+        OSError: a folder cannot be read.
     """
     seen = {folder.resolve()}
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         here = Path(parent)
         kept = []
         for name in sorted(folders):
@@ -76,6 +80,20 @@ def files(folder: Path) -> Iterator[Path]:
         )
 
 
+def _refuse(error: OSError) -> None:
+    """Not to leave out in silence what cannot be read."""
+    raise error
+
+
+@contextlib.contextmanager
+def said_of_files() -> Iterator[None]:
+    """Turn a file or folder that cannot be read into a malformed bundle that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise MalformedBundle(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
 def _is_made(folder: Path, *, at_top: bool) -> bool:
     """Whether a folder holds what tools made, not what people wrote."""
     if folder.name in _NEVER or folder.name.endswith(".egg-info"):
@@ -86,9 +104,15 @@ def _is_made(folder: Path, *, at_top: bool) -> bool:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256, hexadecimal, over names and contents: the same on every machine, whatever the times and modes."""
+    """SHA-256, hexadecimal, over names and contents: the same on every machine, whatever the times and modes.
+
+    Raises:
+        MalformedBundle: something cannot be read.
+    """
     total = hashlib.sha256()
-    for file in sorted(files(folder), key=Path.as_posix):
+    with said_of_files():
+        found = sorted(files(folder), key=Path.as_posix)
+    for file in found:
         name = os.fsencode(file.as_posix())
         content = hashlib.sha256(read_bytes(folder / file)).digest()
         total.update(len(name).to_bytes(4, "big") + name + content)
@@ -104,6 +128,9 @@ def modules(root: Path, *, skip: Collection[str] = ()) -> dict[str, Path]:
     Args:
         root: the folder.
         skip: further names to leave out, of folders right in it.
+
+    Raises:
+        OSError: a folder cannot be read.
     """
     found: dict[str, Path] = {}
     for file in files(root):
@@ -142,10 +169,8 @@ def read_bytes(file: Path) -> bytes:
     Raises:
         MalformedBundle: it cannot be read.
     """
-    try:
+    with said_of_files():
         return file.read_bytes()
-    except OSError as error:
-        raise MalformedBundle(f"{file} cannot be read: {error.strerror}") from None
 
 
 def read_text(file: Path) -> str:

@@ -171,8 +171,13 @@ def read(path: Path) -> Source:
     """Read a bundle's folder.
 
     Raises:
-        MalformedBundle: it is no folder, of no known format, or a file in it is not well formed.
+        MalformedBundle: it is no folder, of no known format, or a file in it is not well formed or not readable.
     """
+    with contents.said_of_files():
+        return _read(path)
+
+
+def _read(path: Path) -> Source:
     folder = path.resolve()
     if not folder.is_dir():
         found = "it is a file" if folder.exists() else "there is nothing"

@@ -1,0 +1,237 @@
+"""Bundles as users ship them: by configuration, flag and marker, with runners of their own; and what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Matrix, WriteWheel
+
+REPOSITORY = Path(__file__).parents[2]
+BUNDLES = REPOSITORY / "fixtures" / "bundles"
+SERVERS = REPOSITORY / "tests" / "servers"
+NUMBERS = f"""
+    [tool.modelops]
+    bundles = [{{ path = "{BUNDLES / "numbers"}", entrypoint = "wire/run", target = "targets:mean" }}]
+"""
+BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
+
+
+def with_runner(file: str) -> str:
+    return f'{NUMBERS}\n    [tool.modelops.runner]\n    path = "{SERVERS / file}"\n'
+
+
+def test_a_bundle_climbs_its_rungs(matrix: Matrix) -> None:
+    matrix.configure(NUMBERS)
+    run = matrix.run().passed()
+    cell = run.cell()
+    checks = {check["name"]: check for check in cell.facts["checks"] if check["bundle"] == "numbers"}
+    assert list(checks) == list(BUNDLE_RUNGS)
+    assert checks["bundle-install"]["data"] == {"modules": 2, "packages": 0, "wheels_reused": False}
+    assert checks["execute"]["data"]["artifacts"] == {"numbers.json": 50}
+    data = checks["bundle-aggregation"]["data"]
+    assert data["tasks"] == 2 * (3 + 1)
+    assert set(data["losses"]) == {"0-targets:mean", "1-targets:mean"}
+    assert len(set(data["losses"].values())) == 2, "replicates of different sets have different seeds"
+    assert {"worker-0-numbers-runner-stderr", "worker-1-numbers-runner-stdout"} <= set(cell.facts["logs"])
+
+
+def test_a_runner_of_the_user_s_by_path(matrix: Matrix) -> None:
+    matrix.configure(with_runner("users_runner.py"))
+    run = matrix.run().passed()
+    log = Path(run.cell().facts["logs"]["worker-0-numbers-runner-stderr"])
+    assert "this is the user's own runner" in log.read_text(encoding="utf-8")
+
+
+def test_a_runner_of_the_user_s_inside_the_cell(
+    building_matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
+) -> None:
+    source = (SERVERS / "users_runner.py").read_text(encoding="utf-8")
+    files = {
+        "deployment/__init__.py": "",
+        "deployment/worker/run.py": source,
+        "deployment/worker/__init__.py": "",
+    }
+    wheel = write_wheel(tmp_path / "deployment-1.0-py3-none-any.whl", files)
+    building_matrix.configure(
+        f"""
+        {NUMBERS}
+        [tool.modelops.runner]
+        path = "deployment.worker:run.py"
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        [tool.modelops.environment]
+        requirements = ["{wheel}"]
+        """.replace("        ", "    ")
+    )
+    run = building_matrix.run("-k", "handshake or execute").unavailable_is_no_failure().passed()
+    log = Path(run.cell().facts["logs"]["worker-0-numbers-runner-stderr"])
+    assert "this is the user's own runner" in log.read_text(encoding="utf-8")
+
+
+def test_a_runner_that_the_cell_does_not_have(matrix: Matrix) -> None:
+    matrix.configure(
+        f'{NUMBERS}\n    [tool.modelops.runner]\n    path = "no_such_deployment.worker:run.py"\n'
+    )
+    run = matrix.run("-k", "handshake")
+    check = run.check("handshake")
+    assert (run.code, check.status) == (1, "failed")
+    check.says("its runner could not be started", "no_such_deployment")
+
+
+@pytest.mark.parametrize(
+    ("server", "rung", "words"),
+    [
+        ("wrong_digest.py", "handshake", ("answers for the bundle digest", "and was started for")),
+        (
+            "loses_replicates.py",
+            "bundle-aggregation",
+            ("it says that it aggregated 1 replicates; it was given 3",),
+        ),
+        ("silent.py", "handshake", ("did not answer `ready` within the deadline of 5 s",)),
+    ],
+)
+def test_runners_that_answer_wrongly(matrix: Matrix, server: str, rung: str, words: tuple[str, ...]) -> None:
+    matrix.configure(f"{with_runner(server)}\n    [tool.modelops.deadlines]\n    handshake = 5\n")
+    run = matrix.run()
+    cell = run.cell()
+    assert cell.facts["first_broken"] == f"{rung}[numbers]", run.out
+    check = cell.checks[rung]
+    check.says(*words)
+    assert check.status == ("timed-out" if server == "silent.py" else "failed")
+    assert check.seconds <= (5 if rung == "handshake" else 120) + 2
+
+
+TESTS = f"""
+    import pytest
+
+    @pytest.mark.modelops_bundle("{BUNDLES / "seir"}")
+    @pytest.mark.modelops_handshake("{BUNDLES / "seir"}", deadline=30)
+    def test_healthy(modelops_cell):
+        assert modelops_cell.call("lambda: 42") == 42
+
+    @pytest.mark.modelops_handshake("numbers")
+    def test_configured():
+        pass
+
+    @pytest.mark.modelops_handshake("{BUNDLES / "import-hangs"}", deadline=4)
+    def test_hangs():
+        assert False, "the body is not reached"
+
+    @pytest.mark.modelops_bundle("{BUNDLES / "missing-dependency"}")
+    def test_needs_what_there_is_not():
+        assert False, "the body is not reached"
+"""
+
+
+def test_markers(matrix: Matrix) -> None:
+    matrix.configure(NUMBERS)
+    matrix.write("test_upgrade.py", TESTS)
+    run = matrix.run("test_upgrade.py")
+    statuses = {
+        name.partition("::")[2]: check.status for name, check in run.cell().checks.items() if "::" in name
+    }
+    assert statuses == {
+        "test_healthy": "passed",
+        "test_configured": "passed",
+        "test_hangs": "failed",
+        "test_needs_what_there_is_not": "failed",
+    }, run.out
+    hangs = run.check("test_upgrade.py::test_hangs")
+    hangs.says("did not answer `ready` within the deadline of 4 s", 'File "wire.py", line')
+    assert hangs.seconds <= 4 + 2 + 20, "its bundle is installed before"
+    run.check("test_upgrade.py::test_needs_what_there_is_not").says(
+        "bundle-install[missing-dependency] failed", "pytest-modelops-no-such-package"
+    )
+    rung = next(
+        check
+        for check in run.cell().facts["checks"]
+        if check["bundle"] == "missing-dependency" and check["reproduce"]
+    )
+    assert f"--modelops-bundle {BUNDLES / 'missing-dependency'}" in rung["reproduce"]
+
+
+def runners_of(bundle: str, folder: Path) -> list[psutil.Process]:
+    """Runner processes of a bundle in this run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if any("runner.py" in word for word in words) and any(
+                str(folder) in word and f"/bundles/{bundle}/" in word for word in words
+            ):
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("nanny", [True, False])
+def test_a_worker_that_is_killed_takes_its_runner_along(matrix: Matrix, nanny: bool) -> None:
+    matrix.configure(
+        f"""
+        [tool.modelops]
+        nanny = {str(nanny).lower()}
+        bundles = [{{ path = "{BUNDLES / "import-hangs"}" }}]
+        """
+    )
+    running = matrix.start("-k", "handshake")
+    [runner, other] = running.until(
+        lambda: (found := runners_of("import-hangs", running.folder)) and len(found) == 2 and found,
+        "both runners run",
+    )
+    keeper = runner.parent()
+    assert keeper is not None
+    worker = keeper.parent()
+    assert worker is not None
+    worker.send_signal(signal.SIGKILL)
+    running.until(
+        lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE, "it is gone", seconds=10
+    )
+    assert other.is_running(), "the other worker's goes on until its deadline"
+    run = running.ended()
+    check = run.check("handshake")
+    assert (run.code, check.status) == (1, "failed"), run.out
+    check.says("was asked to handshake the bundle", "SIGKILL" if not nanny else "signal 9")
+
+
+def test_two_runs_at_once_on_the_same_bundles(matrix: Matrix, tmp_path: Path) -> None:
+    matrix.configure(NUMBERS)
+    first = matrix.start()
+    second = matrix.start(
+        "-c", str(matrix.path / "pyproject.toml"), f"--modelops-report={tmp_path}/second.json"
+    )
+    assert (first.ended().code, second.ended().code) == (0, 0), first.out
+
+
+def test_what_does_not_send_functions_works_between_pythons(building_matrix: Matrix) -> None:
+    building_matrix.configure(
+        f"""
+        {NUMBERS}
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        exclude = [{{ python = "3.12" }}]
+        include = [{{ python = "3.12", dask = "2024.10.0", worker = {{ python = "3.13" }} }}]
+        """.replace("        ", "    ")
+    )
+    run = building_matrix.run("-k", "lambda or handshake or execute").unavailable_is_no_failure()
+    cell = run.cell()
+    assert cell.facts["first_broken"] == "lambda"
+    assert cell.checks["handshake"].status == "passed", (
+        "the runner has the worker's Python, the client's is not asked"
+    )
+    assert cell.checks["execute"].status == "failed"
+    cell.checks["execute"].says("worker")
+
+
+def test_a_cell_with_bundles_in_several_processes(matrix: Matrix) -> None:
+    matrix.configure(NUMBERS)
+    run = matrix.run("-n", "2").passed()
+    assert set(run.cell().statuses.values()) == {"passed"}
+    assert run.folder.exists()
