@@ -14,7 +14,6 @@ import dataclasses
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -62,57 +61,73 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Started:
-    """An engine that was started here."""
+    """An engine that was started here.
 
+    Attributes:
+        folder: its own, for its state; and for its data, unless that is to stay.
+    """
+
+    name: str
     address: str
+    data: str
     pid: int
     created: float
     folder: str
 
-    def stop(self) -> None:
-        """End it, by its pid if that is still its own, and all that it was the parent of."""
+    @property
+    def process(self) -> psutil.Process | None:
+        """Its process, if that still runs."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.created) > 1:
-                return
-            children = process.children(recursive=True)
+            if abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+    def stop(self) -> None:
+        """End it, by its pid if that is still its own, and remove its folder.
+
+        One that was killed has left containers, mounts and bridges to the machine. Only an engine can clear them away, so
+        it is started once more.
+        """
+        if self.process is None and Path(self.folder).exists():
+            start_engine(self.name, Path(self.data), address=self.address, folder=Path(self.folder)).stop()
+            return
+        if process := self.process:
+            _clear(self.address)
             process.terminate()
             with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(20)
-            for left in (process, *children):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    left.kill()
-        for mount in _mounts_below(self.folder):
+                process.wait(30)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def kill(self) -> None:
-        """As if it crashed."""
-        psutil.Process(self.pid).send_signal(signal.SIGKILL)
+
+def _clear(address: str) -> None:
+    """Remove from an engine of ours what tests have left on it."""
+    from pytest_modelops.environments.container import belongings
+    from pytest_modelops.environments.container.engine import connect
+
+    engine = connect({"DOCKER_HOST": address})
+    belongings.sweep(engine, kept_too=True)
+    engine.api.close()
 
 
-def _mounts_below(folder: str) -> list[str]:
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return sorted((mount for mount in mounts if mount.startswith(folder + "/")), reverse=True)
-
-
-def start_engine(name: str, data: Path, *, address: str | None = None) -> Started:
+def start_engine(
+    name: str, data: Path | None = None, *, address: str | None = None, folder: Path | None = None
+) -> Started:
     """Start an engine of our own, apart from any other: its own data, state and address, and no default bridge."""
-    folder = Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
+    folder = folder or Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
     address = address or f"unix://{folder}/engine.sock"
+    data = data or folder / "data"
     data.mkdir(parents=True, exist_ok=True)
-    with (folder / "log").open("wb") as log:
+    (folder / "pid").unlink(missing_ok=True)  # of one that was killed
+    with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             [
-                *(
-                    "dockerd",
-                    "--host",
-                    address,
-                    "--data-root",
-                    str(data),
-                    "--exec-root",
-                    str(folder / "exec"),
-                ),
+                *("dockerd", "--host", address, "--data-root", str(data), "--exec-root", str(folder / "exec")),
                 *("--pidfile", str(folder / "pid"), "--bridge", "none", "--log-level", "warn"),
             ],
             stdin=subprocess.DEVNULL,
@@ -120,14 +135,17 @@ def start_engine(name: str, data: Path, *, address: str | None = None) -> Starte
             stderr=log,
             start_new_session=True,
         )
-    started = Started(address, process.pid, psutil.Process(process.pid).create_time(), str(folder))
-    shared = Path(os.environ[FOLDER])
-    (shared / f"{name}-{process.pid}.engine.json").write_text(json.dumps(dataclasses.asdict(started)))
+    created = psutil.Process(process.pid).create_time()
+    started = Started(name, address, str(data), process.pid, created, str(folder))
+    record = Path(os.environ[FOLDER], f"{folder.name}.engine.json")
+    record.write_text(json.dumps(dataclasses.asdict(started)))
     end = time.monotonic() + START_SECONDS
     while not answers(address):
         if process.poll() is not None or time.monotonic() > end:
             words = (folder / "log").read_text(errors="replace")[-1500:]
-            started.stop()
+            process.kill()
+            record.unlink()
+            shutil.rmtree(folder, ignore_errors=True)
             raise RuntimeError(f"the engine did not start: {words}")
         time.sleep(0.1)
     process.returncode = 0  # from now on it is known by its pid: another process may have to stop it

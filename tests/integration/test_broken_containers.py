@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import IMAGE, start_engine
+from pytest_modelops.environments.container.engine import connect
+from tests.conftest import image_for, start_engine
 from tests.integration.making_images import ELF_OF_ANOTHER_MACHINE, Images
 
 if TYPE_CHECKING:
@@ -245,56 +246,54 @@ def test_a_finished_image_without_dask(containers: ContainerMatrix) -> None:
 
 
 @pytest.fixture
-def second_engine(engine: Any, tmp_path: Path) -> Iterator[Any]:
+def second_engine(engine: Any) -> Iterator[Any]:
     """Another engine, on a TCP port of loopback, with the base images."""
     if os.geteuid() != 0:
         pytest.skip("a second engine takes root")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = start_engine("second", tmp_path / "data", address=f"tcp://127.0.0.1:{port}")
+    started = start_engine("second", address=f"tcp://127.0.0.1:{port}")
     try:
-        from pytest_modelops.environments.container.engine import connect
-
         other = connect({"DOCKER_HOST": started.address})
-        for chunk in [engine.api.get_image(f"{IMAGE}:3.12")]:
-            other.api.load_image(b"".join(chunk))
+        other.api.load_image(b"".join(engine.api.get_image(image_for(engine, "3.12"))))
         other.api.close()
         yield started
     finally:
         started.stop()
 
 
-def test_a_second_engine_on_a_tcp_address(containers: ContainerMatrix, second_engine: Any) -> None:
-    containers.configure(settings('image = "modelops-fixture/python:{python}"'))
-    run = containers.run(env={"DOCKER_HOST": second_engine.address}).passed()
-    assert second_engine.address in run.out
+def test_a_second_engine_on_a_tcp_address_and_its_death_in_the_middle(
+    containers: ContainerMatrix, second_engine: Any
+) -> None:
+    env = {"DOCKER_HOST": second_engine.address}
+    image = 'image = "modelops-fixture/python:{python}"'
+    containers.configure(settings(image))
+    run = containers.run(env=env).passed()
+    assert f"at {second_engine.address})" in run.out
+    assert len(connect(env).api.images("modelops-cell")) == 1
 
-
-def test_an_engine_that_dies_in_the_middle(containers: ContainerMatrix, second_engine: Any) -> None:
-    containers.configure(
-        settings('image = "modelops-fixture/python:{python}"').replace('"2024.10.0"', '"2024.8.0", "2024.10.0"')
-    )
+    containers.configure(settings(image).replace('"2024.10.0"', '"2024.10.0", "2024.8.0"'))
     test = containers.write(
         "test_own.py",
         f"""
         import os, signal, pytest
 
-        @pytest.mark.modelops_cells("*2024.8.0")
+        @pytest.mark.modelops_cells("*2024.10.0")
         def test_kills_the_engine(modelops_cell):
             assert modelops_cell.call(lambda: 1) == 1
             os.kill({second_engine.pid}, signal.SIGKILL)
             modelops_cell.call(lambda: __import__("time").sleep(1) or 2)
 
-        @pytest.mark.modelops_cells("*2024.10.0")
+        @pytest.mark.modelops_cells("*2024.8.0")
         def test_afterwards(modelops_cell):
             modelops_cell.call(lambda: 1)
         """,
     )
-    run = containers.run(test.name, env={"DOCKER_HOST": second_engine.address})
+    run = containers.run(test.name, "-p", "no:randomly", env=env)
     assert run.code == 1
     assert "INTERNALERROR" not in run.out
-    first, then = run.cell("py3.12-dask2024.8.0"), run.cell("py3.12-dask2024.10.0")
+    first, then = run.cell("py3.12-dask2024.10.0"), run.cell("py3.12-dask2024.8.0")
     [died] = [check for check in first.checks.values() if "kills_the_engine" in check.name]
     assert died.status == "failed"
     died.says("engine", "does not answer any more")

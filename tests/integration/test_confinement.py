@@ -61,8 +61,6 @@ attempt("secret", lambda: os.environ.get("SECRET_OF_THE_HOST"))
 attempt("secrets of process 1", lambda: "SECRET_OF_THE_HOST" in open("/proc/1/environ").read())
 attempt("the engine's socket", lambda: os.path.exists("/var/run/docker.sock"))
 attempt("mounts of the host", lambda: [m.split()[1] for m in open("/proc/mounts") if "/modelops/" in m])
-routes = [line.split() for line in open("/proc/net/route").read().splitlines()[1:]]
-told["default route"] = any(route[1] == "00000000" for route in routes)
 first = socket.inet_aton(socket.gethostbyname(socket.gethostname()))[:3]
 attempt("reach the network's gateway", lambda: reach((socket.inet_ntoa(first + b"\\x01"), place["port"])))
 print(json.dumps(told))
@@ -158,7 +156,6 @@ def test_by_default_nothing_is_open(look: Look) -> None:
     assert told["no new privileges"] == "1"
     assert told["seccomp"] == "2"
     refused(told, "reach the host", "reach the network's gateway", "ask for a name")
-    assert told["default route"] is False
     assert told["secret"] is None
     assert told["secrets of process 1"] is False
     assert told["the engine's socket"] is False
@@ -166,7 +163,6 @@ def test_by_default_nothing_is_open(look: Look) -> None:
 
 def test_the_network_is_opened_alone(look: Look) -> None:
     told = look(ContainerSettings(network=True))
-    assert told["default route"] is True
     assert told["reach the host"] == "done"
     assert told["uid"] == 1000
     assert told["capabilities"] == 0
@@ -234,7 +230,7 @@ dask = ["2024.10.0"]
 
         @pytest.mark.parametrize(
             ("attempt", "words"),
-            [(reaches, "unreachable"), (writes, "Read-only file system"), (becomes_root, "Operation not permitted")],
+            [(reaches, "No route to host|unreachable|timed out"), (writes, "Read-only file system"), (becomes_root, "Operation not permitted")],
         )
         def test_refused(modelops_cell, attempt, words):
             with pytest.raises(Exception, match=words):

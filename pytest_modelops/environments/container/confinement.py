@@ -62,6 +62,8 @@ def host_config(
         nano_cpus=int(cpus(settings, engine) * 1e9),
         pids_limit=settings.pids,
         dns=[NO_SERVER] if closed and network != "none" else None,
+        # The cell's own names are answered at once; whoever asks for others shall not wait for long.
+        dns_opt=["timeout:2", "attempts:1"] if closed and network != "none" else None,
         log_config=LogConfig(type=log),
         restart_policy={"Name": "no"},
         init=False,  # the anchor is process 1
