@@ -131,18 +131,25 @@ def one_of(value: object, what: str, valid: Sequence[str]) -> str:
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
+_LEAST_BYTES = 6 * 2**20
+"""Engines refuse less."""
+
+
 def size(value: object) -> int:
     """A number of bytes, as text with a unit; those of 1024, as container engines take them."""
     match = _SIZE.fullmatch(text(value).strip()) if isinstance(value, str) else None
     count = int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")) if match else 0
-    if count < 6 * 2**20:
+    if count < _LEAST_BYTES:
         raise WrongInput(f'{shown(value)} is not a size from 6m up; write one such as "512m" or "2g"')
     return count
 
 
+_LEAST_CPUS = 0.01
+
+
 def cpus(value: object) -> float:
     """A number of CPUs, fractions too."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.01 <= value < math.inf:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not _LEAST_CPUS <= value < math.inf:
         raise WrongInput(f"{shown(value)} is not a number of CPUs from 0.01 up")
     return float(value)
 
@@ -153,7 +160,7 @@ def image(value: object) -> str:
     without = name.replace("{python}", "3.12").replace("{dask}", "2024.10.0")
     if not _IMAGE.fullmatch(without):
         raise WrongInput(
-            f"{name!r} is not an image's name; write one such as python:{{python}}-slim or registry.example/app@sha256:…; "
+            f"{name!r} is not an image's name; write one such as python:{{python}}-slim or registry.example/app:1.2; "
             "{python} and {dask} may stand in it"
         )
     return name

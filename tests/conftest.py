@@ -86,8 +86,8 @@ class Started:
     def stop(self) -> None:
         """End it, by its pid if that is still its own, and remove its folder.
 
-        One that was killed has left containers, mounts and bridges to the machine. Only an engine can clear them away, so
-        it is started once more.
+        One that was killed has left containers, mounts and bridges to the machine. Only an engine can clear them
+        away, so it is started once more.
         """
         if self.process is None and Path(self.folder).exists():
             start_engine(self.name, Path(self.data), address=self.address, folder=Path(self.folder)).stop()
@@ -127,7 +127,15 @@ def start_engine(
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             [
-                *("dockerd", "--host", address, "--data-root", str(data), "--exec-root", str(folder / "exec")),
+                *(
+                    "dockerd",
+                    "--host",
+                    address,
+                    "--data-root",
+                    str(data),
+                    "--exec-root",
+                    str(folder / "exec"),
+                ),
                 *("--pidfile", str(folder / "pid"), "--bridge", "none", "--log-level", "warn"),
             ],
             stdin=subprocess.DEVNULL,

@@ -16,8 +16,8 @@ from pytest_modelops.errors import Unavailable, WrongInput
 def _process(containers: ContainerSettings, **common: Any) -> Backend:
     if containers.keep != "never":
         raise WrongInput(
-            f"--modelops-keep {containers.keep}: the process backend cannot leave cells up, since all of a cell ends with "
-            "pytest; use --modelops-backend docker"
+            f"--modelops-keep {containers.keep}: the process backend cannot leave cells up, since all of a "
+            "cell ends with pytest; use --modelops-backend docker"
         )
     return ProcessBackend(**common)
 

@@ -100,7 +100,10 @@ class Anchor:
         self.kept = False
         self.buffer = b""
         self.killed = killed_for_memory()[0]
+        self.looked = 0.0
+        self.readable: set[int] = set()
         self.process: subprocess.Popen[bytes] | None = None
+        self.status: int | None = None
 
     def send(self, kind: bytes, content: bytes) -> None:
         """Write a frame; that pytest is gone is seen at the end of stdin."""
@@ -116,7 +119,7 @@ class Anchor:
     def run(self) -> int:
         """Start the command and serve until it ends, or until pytest is gone; returns the exit code."""
         try:
-            self.process = subprocess.Popen(
+            process = self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.PIPE if self.attached else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.attached else 2,
@@ -126,44 +129,54 @@ class Anchor:
         except OSError as error:
             self.tell(failed=f"{type(error).__name__}: {error}")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_STARTED
-        self.tell(started=self.process.pid)
-        output = self.process.stdout
-        readable = {0, output.fileno()} if output else {0}
-        status = None
-        end = 0.0
-        looked = 0.0
+        self.tell(started=process.pid)
+        woken = self.wake_up_when_a_child_ends()
+        output = process.stdout.fileno() if process.stdout else -1
+        self.readable = {0, woken, output} - {-1}
+        while self.status is None:
+            if not self.step(woken, output):
+                return 1
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while output in self.readable and time.monotonic() < deadline:
+            self.step(woken, output)
+        killed_by_kernel = self.look_at_memory() if os.WIFSIGNALED(self.status) else 0
+        self.tell(exited=self.status, **({"memory": killed_by_kernel} if killed_by_kernel else {}))
+        if os.WIFEXITED(self.status):
+            return os.WEXITSTATUS(self.status)
+        return 128 + os.WTERMSIG(self.status)
+
+    @staticmethod
+    def wake_up_when_a_child_ends() -> int:
+        """A descriptor that becomes readable then."""
         woken, wake = os.pipe()
         for descriptor in (woken, wake):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        readable.add(woken)
-        while status is None or (output and output.fileno() in readable and time.monotonic() < end):
-            ready, _, _ = select.select(readable, [], [], LOOK_SECONDS)
-            if woken in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(woken, 4096)
-            if output and output.fileno() in ready:
-                data = os.read(output.fileno(), 1 << 16)
-                if data:
-                    self.send(b"D", data)
-                else:
-                    readable.discard(output.fileno())
-            if 0 in ready and not self.serve():
-                if not self.kept:
-                    return 1
-                readable.discard(0)
-            if status is None:
-                status = self.reap()
-                if status is not None:
-                    end = time.monotonic() + DRAIN_SECONDS
-            if time.monotonic() - looked > LOOK_SECONDS or status is not None:
-                looked = time.monotonic()
-                memory = self.look_at_memory()
-                if status is not None:
-                    told = {"memory": memory} if memory and os.WIFSIGNALED(status) else {}
-        self.tell(exited=status, **told)
-        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+        return woken
+
+    def step(self, woken: int, output: int) -> bool:
+        """Do what there is to do, and wait for it a moment; `False` when pytest is gone."""
+        ready, _, _ = select.select(self.readable, [], [], LOOK_SECONDS)
+        if woken in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(woken, 4096)
+        if output in ready:
+            data = os.read(output, 1 << 16)
+            if data:
+                self.send(b"D", data)
+            else:
+                self.readable.discard(output)
+        if 0 in ready and not self.serve():
+            if not self.kept:
+                return False
+            self.readable.discard(0)
+        ended = self.reap()
+        self.status = ended if self.status is None else self.status
+        if self.status is None and time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = time.monotonic()
+            self.look_at_memory()
+        return True
 
     def reap(self) -> int | None:
         """Collect who has ended, orphans too; returns the command's status if it is among them."""

@@ -199,7 +199,9 @@ def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
     assert told["secret"] == "a password"
 
 
-def test_code_on_a_real_worker_fails_to_get_out(containers: ContainerMatrix, listening: dict[str, Any]) -> None:
+def test_code_on_a_real_worker_fails_to_get_out(
+    containers: ContainerMatrix, listening: dict[str, Any]
+) -> None:
     containers.configure("""
 [tool.pytest.ini_options]
 [tool.modelops]
@@ -230,7 +232,11 @@ dask = ["2024.10.0"]
 
         @pytest.mark.parametrize(
             ("attempt", "words"),
-            [(reaches, "No route to host|unreachable|timed out"), (writes, "Read-only file system"), (becomes_root, "Operation not permitted")],
+            [
+                (reaches, "No route to host|unreachable|timed out"),
+                (writes, "Read-only file system"),
+                (becomes_root, "Operation not permitted"),
+            ],
         )
         def test_refused(modelops_cell, attempt, words):
             with pytest.raises(Exception, match=words):
@@ -287,5 +293,3 @@ pids = 90
     assert config["PortBindings"] in (None, {})
     assert all(not bind.startswith("/") for bind in config["Binds"])
     running.ended().passed()
-
-

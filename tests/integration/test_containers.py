@@ -22,10 +22,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 BUNDLES = f"""
-bundles = [
-  {{ path = "{ROOT}/fixtures/bundles/numbers", entrypoint = "wire/run", target = "targets:mean", target-data = {{ mean = 500 }} }},
-  {{ path = "{ROOT}/fixtures/bundles/seir", entrypoint = "seir.models/baseline", params = {{ beta = 0.3 }}, seed = 7, target = "targets.incidence:incidence_target", imports = ["seir"] }},
-]
+[[tool.modelops.bundles]]
+path = "{ROOT}/fixtures/bundles/numbers"
+entrypoint = "wire/run"
+target = "targets:mean"
+target-data = {{ mean = 500 }}
+[[tool.modelops.bundles]]
+path = "{ROOT}/fixtures/bundles/seir"
+entrypoint = "seir.models/baseline"
+params = {{ beta = 0.3 }}
+seed = 7
+target = "targets.incidence:incidence_target"
+imports = ["seir"]
 """
 ONE_CELL = """
 [tool.pytest.ini_options]
@@ -159,15 +167,15 @@ def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, momen
 def test_the_next_start_sweeps_what_a_dead_run_left_and_says_so(
     containers: ContainerMatrix, engine: Any
 ) -> None:
+    code = (
+        "from pytest_modelops.environments.container import belongings, engine\n"
+        "found = engine.connect()\n"
+        "labels = belongings.labels('a-run-that-died')\n"
+        "print(found.api.create_network('modelops-of-the-dead', labels=labels)['Id'])\n"
+        "found.api.create_volume('modelops-of-the-dead', labels=labels)\n"
+    )
     done = subprocess.run(
-        [
-            *(sys.executable, "-c"),
-            "from pytest_modelops.environments.container import belongings, engine\n"
-            "found = engine.connect()\n"
-            "labels = belongings.labels('a-run-that-died')\n"
-            "print(found.api.create_network('modelops-of-the-dead', labels=labels)['Id'])\n"
-            "found.api.create_volume('modelops-of-the-dead', labels=labels)\n",
-        ],
+        [sys.executable, "-c", code],
         check=True,
         capture_output=True,
         text=True,
@@ -184,7 +192,12 @@ def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
     alive = belongings.labels("alive")
     others = {
         "alive": alive,
-        "another-machine": {**alive, "modelops.machine": "another", "modelops.pid": "1", "modelops.boot": "x"},
+        "another-machine": {
+            **alive,
+            "modelops.machine": "another",
+            "modelops.pid": "1",
+            "modelops.boot": "x",
+        },
         "another-namespace": {**alive, "modelops.namespace": "pid:[1]", "modelops.pid": "999999999"},
         "no-owner": {"modelops.run": "without-owner"},
         "a-stranger": {"com.example": "theirs"},
@@ -232,13 +245,19 @@ def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(
         assert run.code == 1
         [note] = run.cell().facts["notes"]
         assert "was left up" in note
-        for words in ("docker exec -it modelops-kept-", "from distributed import Client", "pytest_modelops prune"):
+        for words in (
+            "docker exec -it modelops-kept-",
+            "from distributed import Client",
+            "pytest_modelops prune",
+        ):
             assert words in note, note
             assert words in run.out, run.out
         only = {"label": [f"modelops.run={run.folder.name}"]}
         up = {thing["Names"][0].lstrip("/"): thing for thing in engine.api.containers(filters=only)}
         assert sorted(thing["Labels"]["modelops.part"] for thing in up.values()) == ["scheduler", "worker-0"]
-        scheduler = next(name for name, thing in up.items() if thing["Labels"]["modelops.part"] == "scheduler")
+        scheduler = next(
+            name for name, thing in up.items() if thing["Labels"]["modelops.part"] == "scheduler"
+        )
         code = (
             "from distributed import Client; client = Client('tcp://scheduler:8786', timeout=20); "
             "print(client.submit(lambda x: x + 1, 41).result())"
@@ -270,11 +289,16 @@ def test_the_process_backend_keeps_nothing_and_says_so(containers: ContainerMatr
 # Engines ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_an_engine_it_is_said_what_was_tried_and_how_to_start_one(containers: ContainerMatrix) -> None:
+def test_without_an_engine_it_is_said_what_was_tried_and_how_to_start_one(
+    containers: ContainerMatrix,
+) -> None:
     containers.configure(ONE_CELL)
     run = containers.run(env={"DOCKER_HOST": "tcp://127.0.0.1:1"})
     assert run.code == 4
-    assert "--modelops-backend docker: no container engine answers. Tried DOCKER_HOST=tcp://127.0.0.1:1" in run.out
+    assert (
+        "--modelops-backend docker: no container engine answers. Tried DOCKER_HOST=tcp://127.0.0.1:1"
+        in run.out
+    )
     assert "Connection refused" in run.out
     assert "systemctl start docker" in run.out
     assert "INTERNALERROR" not in containers.run("-n", "2", env={"DOCKER_HOST": "tcp://127.0.0.1:1"}).out
@@ -285,9 +309,13 @@ def test_auto_takes_the_engine_that_answers_and_says_why(containers: ContainerMa
     with_engine = containers.run("--modelops-backend", "auto", "-k", "resolve")
     assert "docker backend (" in with_engine.out
     assert "(auto: an engine answers)" in with_engine.out
-    without = containers.run("--modelops-plan", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"})
+    without = containers.run(
+        "--modelops-plan", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"}
+    )
     assert without.code == 0
-    nothing = containers.run("-k", "resolve", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"})
+    nothing = containers.run(
+        "-k", "resolve", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"}
+    )
     assert "process backend" in nothing.out
     assert "(auto: no container engine answers)" in nothing.out
 

@@ -197,7 +197,7 @@ class ContainerBackend:
         deadline: Deadline,
         progress: Progress,
     ) -> Solution:
-        """A solution for an image: of wheels, and only where there is none, with source distributions, which it says."""
+        """A solution for an image: of wheels, and only where that cannot be, of sources too, which it says."""
         target = target_of(image, contents)
         here = Interpreter(
             path=Path(sys.executable),
@@ -296,7 +296,7 @@ class ContainerBackend:
                 shutil.rmtree(packages, ignore_errors=True)
             return built, False
 
-    def _fetch(
+    def _fetch(  # noqa: PLR0917 - one call, above
         self,
         packages: Path,
         base: Image,

@@ -50,7 +50,7 @@ def _machine() -> tuple[str, str, str]:
     identity = f"{_read('/etc/machine-id')} {socket.gethostname()} {uuid.getnode()}"
     boot = _read("/proc/sys/kernel/random/boot_id") or str(int(psutil.boot_time()))
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
+        namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         namespace = platform.system()
     return hashlib.sha256(identity.encode()).hexdigest()[:16], boot, namespace

@@ -11,12 +11,11 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from packaging.version import Version
@@ -76,7 +75,7 @@ print({_MARK!r} + json.dumps({{
 }}) + {_MARK!r})
 """
 _COMPILE = """
-import compileall, re, subprocess, sys, sysconfig
+import compileall, re, sys, sysconfig
 skip = re.compile(r"/(test|tests|idlelib|lib2to3|turtledemo|_bundled|dist-packages|site-packages)/")
 for folder, rx in ((sysconfig.get_path("stdlib"), skip), (sys.argv[1], None)):
     compileall.compile_dir(folder, quiet=2, rx=rx, workers=0)
@@ -236,23 +235,28 @@ class Images:
                 return self._describe(name)
             except ImageNotFound:
                 pass
+        progress(f"pulling {name}")
         try:
-            progress(f"pulling {name}")
-            repository, tag = name, None
-            if "@" not in name:
-                tag = name.rpartition("/")[2].partition(":")[2] or "latest"
             with in_our_words(self._engine, f"pull the image {name}"):
-                for step in self._engine.api.pull(repository, tag=tag, stream=True, decode=True):
-                    deadline.check(f"pulling the image {name}")
-                    if "error" in step:
-                        raise CheckFailed(f"could not pull the image {name}: {step['error']}")
-                return self._describe(name)
+                said = self._pull(name, deadline)
+                if not said:
+                    return self._describe(name)
         except CheckFailed as error:
-            return (
-                f"there is no image {name} on the engine at {self._engine.address}, and it could not be had: {error}\n"
-                "Name another one (`image` or `finished` in [tool.modelops.docker]), or bring it there: `docker pull`, "
-                "`docker load`, `docker import`."
-            )
+            said = str(error)
+        return (
+            f"there is no image {name} on the engine at {self._engine.address}, and it could not be had: {said}\n"
+            "Name another one (`image` or `finished` in [tool.modelops.docker]), or bring it there: `docker pull`, "
+            "`docker load`, `docker import`."
+        )
+
+    def _pull(self, name: str, deadline: Deadline) -> str:
+        """Have the engine get an image; returns what it complained of on its way."""
+        tag = None if "@" in name else name.rpartition("/")[2].partition(":")[2] or "latest"
+        for step in self._engine.api.pull(name, tag=tag, stream=True, decode=True):
+            deadline.check(f"pulling the image {name}")
+            if "error" in step:
+                return f"could not pull the image {name}: {step['error']}"
+        return ""
 
     def _describe(self, name: str) -> Image:
         facts = self._engine.api.inspect_image(name)
@@ -337,7 +341,8 @@ class Images:
             but = ", as it says, but not its programs" if labelled == self._engine.architecture else ""
             raise Unavailable(
                 f"image {image.name} is for {labelled}{but}, and the engine at "
-                f"{self._engine.address} runs {self._engine.architecture} without emulating it ({words.strip()[-200:]}). "
+                f"{self._engine.address} runs {self._engine.architecture} without emulating it "
+                f"({words.strip()[-200:]}). "
                 f"Name an image for {self._engine.architecture}, or install the emulation (binfmt_misc with QEMU)."
             )
 
@@ -475,47 +480,51 @@ class Images:
 def write_layer(archive: Any, packages: Path, contents: Contents) -> None:
     """Write packages, as `uv pip install --target` lays them out, as the tar of a virtual environment."""
     root = ENVIRONMENT.lstrip("/")
-    library = f"{root}/lib/python{contents.python.major}.{contents.python.minor}/site-packages"
-    cfg = (
-        f"home = {os.path.dirname(contents.base)}\ninclude-system-site-packages = true\n"  # noqa: PTH120 - of the image
-        f"version = {contents.python}\n"
-    )
-    now = int(time.time())
-
-    def entry(name: str, kind: bytes = tarfile.DIRTYPE, mode: int = 0o755) -> tarfile.TarInfo:
-        info = tarfile.TarInfo(name)
-        info.type, info.mode, info.mtime = kind, mode, now
-        return info
-
-    def owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
-        info.uid = info.gid = 0
-        info.uname = info.gname = ""
-        info.mode |= 0o755 if info.isdir() or info.mode & 0o100 else 0o644
-        return info
-
+    library = f"{root}/lib/python{contents.python.major}.{contents.python.minor}"
+    site = f"{library}/site-packages"
+    texts = {
+        f"{root}/pyvenv.cfg": (
+            f"home = {PurePosixPath(contents.base).parent}\n"
+            f"include-system-site-packages = true\nversion = {contents.python}\n"
+        ).encode()
+    }
+    if contents.in_venv:  # what its packages are in is no base's site-packages
+        texts[f"{site}/_modelops_base.pth"] = f"{contents.site}\n".encode()
+    texts |= {f"{root}/bin/{name}": text for name, text in _scripts(packages / "bin")}
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        parts = ("modelops", root, f"{root}/bin", f"{root}/lib", os.path.dirname(library), library)  # noqa: PTH120
-        for folder in parts:
-            tar.addfile(entry(folder))
+        for folder in ("modelops", root, f"{root}/bin", f"{root}/lib", library, site):
+            tar.addfile(_entry(folder, tarfile.DIRTYPE, 0o755))
         for name in ("python", "python3"):
-            link = entry(f"{root}/bin/{name}", tarfile.SYMTYPE, 0o777)
+            link = _entry(f"{root}/bin/{name}", tarfile.SYMTYPE, 0o777)
             link.linkname = contents.base
             tar.addfile(link)
-        texts = {f"{root}/pyvenv.cfg": cfg}
-        if contents.in_venv:  # what its packages are in is no base's site-packages
-            texts[f"{library}/_modelops_base.pth"] = f"{contents.site}\n"
-        scripts = packages / "bin"
-        for script in sorted(scripts.iterdir()) if scripts.is_dir() else ():
-            text = script.read_bytes()
-            first, newline, rest = text.partition(b"\n")
-            if first.startswith(b"#!") and b"python" in first:
-                text = f"#!{ENVIRONMENT}/bin/python".encode() + newline + rest
-            texts[f"{root}/bin/{script.name}"] = text.decode("latin-1")
         for name, content in texts.items():
-            data = content.encode("latin-1")
-            info = entry(name, tarfile.REGTYPE, 0o755 if "/bin/" in name else 0o644)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
+            info = _entry(name, tarfile.REGTYPE, 0o755 if "/bin/" in name else 0o644)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
         for path in sorted(packages.iterdir()):
             if path.name not in {"bin", ".lock"}:
-                tar.add(path, f"{library}/{path.name}", filter=owned_by_root)
+                tar.add(path, f"{site}/{path.name}", filter=_owned_by_root)
+
+
+def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.mtime = kind, mode, int(time.time())
+    return info
+
+
+def _owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    info.mode |= 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+    return info
+
+
+def _scripts(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Entry points, started by the environment's Python instead of the one that they were written by."""
+    for script in sorted(folder.iterdir()) if folder.is_dir() else ():
+        text = script.read_bytes()
+        first, newline, rest = text.partition(b"\n")
+        if first.startswith(b"#!") and b"python" in first:
+            text = f"#!{ENVIRONMENT}/bin/python".encode() + newline + rest
+        yield script.name, text

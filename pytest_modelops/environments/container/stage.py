@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
@@ -122,7 +122,9 @@ class ContainerStage:
             return
         for _ in range(_SUBNET_TRIES):
             with contextlib.suppress(CheckFailed), in_our_words(self._engine, "make a network"):
-                self._network = self._create_network(subnet=f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.0/24")
+                self._network = self._create_network(
+                    subnet=f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.0/24"
+                )
                 return
         with in_our_words(self._engine, f"make the network of cell {self._cell}"):
             self._network = self._create_network(internal=True)
@@ -130,8 +132,8 @@ class ContainerStage:
     def _create_network(self, *, subnet: str = "", internal: bool = False) -> str:
         """Create the network; one of a subnet of ours is internal.
 
-        That is of those for tests that are nobody's (RFC 2544). Of the engine's own choice are networks of other engines
-        on the same machine, too, and traffic within ours would fall under their rules for the way out.
+        That is of those for tests that are nobody's (RFC 2544). From the engine's own choice come networks of other
+        engines on the machine, too, and traffic within ours would fall under their rules for the way out.
         """
         from docker.types import IPAMConfig, IPAMPool
 
@@ -280,7 +282,7 @@ class ContainerStage:
         self._engine.api.create_volume(volume, driver="local", driver_opts=options, labels=self._labels)
         return volume
 
-    def _create(
+    def _create(  # noqa: PLR0917 - one call, above
         self,
         name: str,
         environment: ContainerEnvironment,
@@ -333,7 +335,7 @@ class ContainerStage:
         return {
             "PATH": f"{folder}:{environment.path}",
             "HOME": f"{OWN}/home",  # the user may have none in the image, nor an entry in its passwd
-            "TMPDIR": f"{OWN}/tmp",
+            "TMPDIR": f"{OWN}/tmp",  # noqa: S108 - of the container's own
             "PYTHONNOUSERSITE": "1",
             "PYTHONUNBUFFERED": "1",  # the last words before a crash reach the log
             "PYTHONFAULTHANDLER": "1",
@@ -375,43 +377,42 @@ class ContainerStage:
 
     def close(self) -> Sequence[str]:
         """End all containers, prove that nothing is left, and let go. Returns what is left, in words."""
-        if self._closed is not None:
-            return self._closed
-        self._closed = []
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        stays = {"scheduler", *(name for name in self._started if name != "agent")} if self.kept else set()
-        going = {name: identity for name, identity in self._containers.items() if name not in stays}
-        for name, process in self._started.items():
-            if name not in stays:
-                process.closing = True
-        left: list[str] = []
-
-        def attempt(what: Callable[[], None]) -> None:
-            try:
-                what()
-            except ModelopsError as error:
-                left.append(str(error))
-
-        doomed = [*going.values(), *([self._keeper] if self._keeper and not self.kept else [])]
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(
-                pool.map(
-                    lambda identity: attempt(lambda: belongings.remove(self._engine, "container", identity)),
-                    doomed,
-                )
-            )
-        for link in self._links:
-            link.close()
-        if not self.kept:
-            volumes = [self._shared, *(f"{self._prefix}-{name}" for name in self._containers)]
-            for volume in volumes:
-                attempt(lambda volume=volume: belongings.remove(self._engine, "volume", volume))  # type: ignore[misc]
-            if self._network:
-                attempt(lambda: belongings.remove(self._engine, "network", self._network))
-            left += self._still_there() if not left else []
-        if left:
-            self._closed = [*dict.fromkeys(left), belongings.LATER]
+        if self._closed is None:
+            self._closed = []
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            left = self._end_containers()
+            for link in self._links:
+                link.close()
+            if not self.kept:
+                left += self._remove_places()
+                left += self._still_there() if not left else []
+            self._closed = [*dict.fromkeys(left), belongings.LATER] if left else []
         return self._closed
+
+    def _end_containers(self) -> list[str]:
+        """Remove those that are not to stay, all at once."""
+        doomed = [] if self.kept or not self._keeper else [self._keeper]
+        for name, container in self._containers.items():
+            if not self.kept or name == "agent":
+                self._started[name].closing = True
+                doomed.append(container)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            return [words for words in pool.map(lambda it: self._remove("container", it), doomed) if words]
+
+    def _remove_places(self) -> list[str]:
+        """Remove volumes and the network, which nothing uses any more."""
+        volumes = [self._shared, *(f"{self._prefix}-{name}" for name in self._containers)]
+        things = [("volume", volume) for volume in volumes]
+        things += [("network", self._network)] if self._network else []
+        return [words for kind, name in things if (words := self._remove(kind, name))]
+
+    def _remove(self, kind: str, identity: str) -> str:
+        """Why it could not be removed; empty if it was."""
+        try:
+            belongings.remove(self._engine, kind, identity)
+        except ModelopsError as error:
+            return str(error)
+        return ""
 
     def _still_there(self) -> Sequence[str]:
         try:
