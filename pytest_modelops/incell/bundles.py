@@ -149,7 +149,7 @@ class Bundles:
         idle = runner.lock.acquire(blocking=False)  # else a task waits for it
         return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": _logs(placed)}
 
-    # Bundles in this very process: the plugin of `bringing.py` calls `bring`, and pytest asks what came of it. -------
+    # Bundles in this very process: what `installer_plugin.py` calls, and what pytest asks then. ----------------------
 
     def bring(self, placed: Placed, *, requirements: Sequence[str], seconds: float) -> dict[str, Any]:
         """Install a bundle for this very process, in a folder of its own, and put that on the path.

@@ -18,7 +18,7 @@ from pytest_modelops.settings import Settings, parse
 Read = Callable[..., Settings]
 FIRST = "pyproject.toml: [tool.modelops] bundles[0]"
 RUNNER = "pyproject.toml: [tool.modelops.runner]"
-KEYS = "aggregation, entrypoint, expect, imports, params, path, seed, target, target-data"
+KEYS = "aggregation, entrypoint, expect, imports, install, params, path, seed, target, target-data"
 PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}"
 
 
