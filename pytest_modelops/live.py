@@ -71,10 +71,12 @@ class LiveCell:
         deadlines: Mapping[str, float],
         progress: Progress,
         reproduce: Callable[[Cell, Check], str],
+        unpacked: Path | None = None,
     ) -> None:
         """Starts nothing.
 
         Args:
+            unpacked: the folder for what bundles that are archives hold.
             deadlines: seconds by rung, where they are not the rung's own.
             reproduce: the command that runs one rung of a cell.
         """
@@ -86,6 +88,7 @@ class LiveCell:
         self.locks: MutableMapping[Versions, Lock] = {}
         self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: Mapping[str, Any] = {}
+        self.unpacked = unpacked
         self.placed: MutableMapping[Bundle, Mapping[str, Any]] = {}
         self._checks = {check.label: check for check in checks}
         self._cluster_settings = cluster_settings

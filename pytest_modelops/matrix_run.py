@@ -133,6 +133,7 @@ class MatrixRun:
             deadlines=settings.deadlines,
             progress=self._progress_of(cell),
             reproduce=self.reproduce,
+            unpacked=settings.cache / "bundles",
         )
 
     def _progress_of(self, cell: Cell) -> Callable[[str], None]:

@@ -29,12 +29,15 @@ _MOST_LINES = 14
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make the wheels, bring them and the bundle into the cell, and have every worker install it."""
     cell.placed.pop(bundle, None)
-    source = formats.read(bundle.path)
+    source = formats.read(bundle.path, cell.unpacked)
     workers = cell.environments[cell.cell.worker]
     cell.progress(f"making the wheels of {bundle.name}")
     try:
         house = cell.backend.wheelhouse(
-            source.requirements, workers.lock, deadline=deadline, progress=cell.progress
+            source.requirements_for(workers.lock.python),
+            workers.lock,
+            deadline=deadline,
+            progress=cell.progress,
         )
     except CheckFailed as error:
         what = f"bundle {bundle.name!r} cannot be installed by Python {workers.lock.python}"
@@ -65,7 +68,13 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         late = any(answer.get("timed_out") for answer in told.values())
         raise RunnerTimedOut(message) if late else CheckFailed(message)
     cell.placed[bundle] = placed
-    return {"packages": len(house.packages), "modules": len(source.modules), "wheels_reused": house.reused}
+    return {
+        "format": source.format.value,
+        "found": source.why,
+        "packages": len(house.packages),
+        "modules": len(source.modules),
+        "wheels_reused": house.reused,
+    }
 
 
 def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:

@@ -75,8 +75,8 @@ def requirements_of(read_files: ReadFiles, text: str, **more: str) -> tuple[str,
 def test_a_folder_with_a_build_is_a_package_and_is_installed_as_a_whole(
     read_files: ReadFiles, name: str
 ) -> None:
-    source = read_files({name: "", "requirements.txt": "numpy", "wire.py": WIRE})
-    assert source.format is Format.PACKAGED
+    source = read_files({name: "", "a/b.py": "", "wire.py": WIRE})
+    assert (source.format, source.kinds) == (Format.PACKAGED, {Format.PACKAGED})
     assert source.why == f"it has a {name}"
     assert source.requirements == (str(source.path),)
 
