@@ -42,7 +42,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     except CheckFailed as error:
         what = f"bundle {bundle.name!r} cannot be installed by Python {workers.lock.python}"
         why = str(error)
-        raise CheckFailed(f"{what}:{words.advice(why, workers.lock.python)} {why}") from error
+        raise CheckFailed(f"{what}:{words.advice_on_build(why, workers.lock.python)} {why}") from error
     placed = _place(bundle, source, house, cell)
     cell.progress(f"installing {bundle.name} on every worker")
     told = cell.cluster.ask_workers(
