@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import re
 
+# No pattern begins with `[^\n]*`: on a line of a megabyte, as progress bars write it, that takes hours.
 _INSTALLERS = (
     # pip, then uv: a Python that is too old or too new
-    re.compile(r"[^\n]*requires a different Python: [^\n]*"),
-    re.compile(r"[^\n]*does not satisfy Python[^\n]*(?:\n[ │]+[^\n]*)?"),
+    re.compile(r"requires a different Python: [^\n]*"),
+    re.compile(r"does not satisfy Python[^\n]*(?:\n[ │]+[^\n]*)?"),
     # a distribution that there is not
-    re.compile(r"[^\n]*(?:No matching distribution found for|Could not find a version that satisfies)[^\n]*"),
-    re.compile(r"[^\n]*was not found in the (?:package registry|provided package locations)[^\n]*"),
-    re.compile(r"[^\n]*No solution found when resolving[^\n]*(?:\n[^\n]+){0,6}"),
+    re.compile(r"(?:No matching distribution found for|Could not find a version that satisfies)[^\n]*"),
+    re.compile(r"was not found in the (?:package registry|provided package locations)[^\n]*"),
+    re.compile(r"No solution found when resolving[^\n]*(?:\n[^\n]+){0,6}"),
     # a wheel that does not fit, or that cannot be built
-    re.compile(r"[^\n]*is not a supported wheel on this platform[^\n]*"),
-    re.compile(r"[^\n]*(?:Failed building wheel for|Failed to build)[^\n]*"),
+    re.compile(r"is not a supported wheel on this platform[^\n]*"),
+    re.compile(r"(?:Failed building wheel for|Failed to build)[^\n]*"),
 )
 _CRASH = re.compile(r"Fatal Python error: [^\n]*")
 _TRACEBACK = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)*(?P<error>[^\s][^\n]*)", re.MULTILINE
 )
 _LAST_FRAME = re.compile(
-    r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+), in (?P<name>[^\n]*)", re.MULTILINE
+    r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+)(?:, in (?P<name>[^\n]*))?$", re.MULTILINE
 )
-_SAID = re.compile(r"^[^\n]*\b(?:error|fatal|cannot|failed)\b[^\n]*", re.IGNORECASE | re.MULTILINE)
+_SAID = re.compile(r"\b(?:error|fatal|cannot|failed)\b[^\n]*", re.IGNORECASE)
 _LONGEST = 600
+_BEFORE = 200
+"""So much of a line is told from before what was looked for."""
 
 
 def first_cause(text: str) -> str | None:
@@ -41,14 +44,20 @@ def first_cause(text: str) -> str | None:
     for pattern in (*_INSTALLERS, _CRASH):
         match = pattern.search(text)
         if match:
-            found.append((match.start(), " ".join(match[0].split())))
+            found.append((match.start(), _with_line(text, match)))
     trace = _TRACEBACK.search(text)
     if trace:
         found.append((trace.start(), _of_traceback(trace)))
     if not found:
         said = _SAID.search(text)
-        return said[0].strip()[:_LONGEST] if said else None
+        return _with_line(text, said)[:_LONGEST] if said else None
     return min(found)[1][:_LONGEST]
+
+
+def _with_line(text: str, match: re.Match[str]) -> str:
+    """What was found, and what stands before it on its line."""
+    start = max(text.rfind("\n", 0, match.start()) + 1, match.start() - _BEFORE)
+    return " ".join(text[start : match.end()].split())
 
 
 def _of_traceback(trace: re.Match[str]) -> str:
@@ -58,7 +67,8 @@ def _of_traceback(trace: re.Match[str]) -> str:
     if not ours:
         return trace["error"]
     last = ours[-1]
-    return f"{trace['error']} ({last['file']}, line {last['line']}, in {last['name']})"
+    where = f", in {last['name']}" if last["name"] else ""  # a SyntaxError's own line is in no function
+    return f"{trace['error']} ({last['file']}, line {last['line']}{where})"
 
 
 def last_lines(text: str, most: int = 60) -> list[str]:

@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-_LENGTH = re.compile(rb"(.*?)content-length:[ \t]*(\d+)[ \t]*", re.IGNORECASE | re.DOTALL)
+_LENGTH = re.compile(rb"(.*?)content-length:[ \t]*(\d{1,18})[ \t]*", re.IGNORECASE | re.DOTALL)
 _TYPE = re.compile(rb"content-type:.*", re.IGNORECASE | re.DOTALL)
 MOST_OUTSIDE = 64 * 1024
 """So many bytes outside frames are kept for messages."""
@@ -30,6 +30,7 @@ class Splitter:
         self.outside_bytes = 0
         self.broken = 0
         self._buffer = bytearray()
+        self._header = b""  # lines of a header that has no body yet
         self._length: int | None = None
         self._in_body = False
 
@@ -54,33 +55,51 @@ class Splitter:
 
     def finish(self) -> None:
         """The stream ended: what has not become a frame is outside."""
-        self._add_outside(bytes(self._buffer))
+        self._add_outside(self._header + bytes(self._buffer))
         self._buffer.clear()
+        self._end_header()
 
     @property
     def unfinished(self) -> bool:
-        """Whether bytes wait for the rest of their line or body."""
-        return bool(self._buffer) or self._length is not None
+        """Whether bytes wait for the rest of their line, header or body."""
+        return bool(self._buffer or self._header)
 
     def _take_line(self, line: bytes) -> None:
         content = line.rstrip(b"\r\n")
         match = _LENGTH.fullmatch(content)
         if match:
-            self._add_outside(match[1])  # written without a newline before the frame
+            before = match[1]  # written without a newline before the frame
+            if before or self._length is not None:
+                self._drop_header()
+            self._add_outside(before)
+            self._header += line[len(before) :]
             self._length = int(match[2])
+        elif _TYPE.fullmatch(content):
+            self._header += line
         elif self._length is not None and not content:
+            self._header += line
             self._in_body = True
-        elif self._length is None or not _TYPE.fullmatch(content):
+        else:
+            if self._length is None:
+                self._drop_header()
             self._add_outside(line)
+
+    def _drop_header(self) -> None:
+        """It was none: something else follows."""
+        self._add_outside(self._header)
+        self._end_header()
+
+    def _end_header(self) -> None:
+        self._header, self._length, self._in_body = b"", None, False
 
     def _take_body(self) -> dict[str, Any] | None:
         length = self._length or 0
         body = bytes(self._buffer[:length])
         del self._buffer[:length]
-        self._length, self._in_body = None, False
+        self._end_header()
         try:
             message = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             message = None
         if isinstance(message, dict):
             return message

@@ -172,12 +172,14 @@ class Runner:
             module, name = _module_and_name(target_entrypoint)
             target = _attribute(importlib.import_module(module), name)
             told = _evaluate(target, sim_returns, target_data or {})
-            return {
+            result = {
                 "loss": told["loss"],
                 "diagnostics": told.get("diagnostics", {}),
                 "n_replicates": told.get("n_replicates", len(sim_returns)),
                 "outputs": told.get("outputs", {}),
             }
+            json.dumps(result)  # that it cannot be sent is the target's error, and no end of this process
+            return result
 
     def shutdown(self) -> dict[str, bool]:
         """The last request."""
