@@ -63,7 +63,7 @@ def _python_in_words(tag: Tag) -> str:
         return str(tag)
     kind = {"cp": "CPython", "pp": "PyPy", "py": "Python"}[match[1]]
     version = f"{match[2]}.{match[3]}" if match[3] else match[2]
-    newer = " and newer" if tag.abi == "abi3" else ""
+    newer = " and newer" if tag.abi == "abi3" or (match[1] == "py" and match[3]) else ""
     special = " without a global lock" if tag.abi.endswith("t") and match[1] == "cp" else ""
     return f"{kind} {version}{newer}{special}"
 
