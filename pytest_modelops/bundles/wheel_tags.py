@@ -5,6 +5,7 @@ Source of the tags: https://packaging.python.org/en/latest/specifications/platfo
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 from collections.abc import Iterable
@@ -36,15 +37,17 @@ def machine() -> str:
 
 
 def _suits_python(tag: Tag, python: Version) -> bool:
-    version = (python.major, python.minor)
-    name = f"cp{python.major}{python.minor}"
-    # A Python without a global lock takes others; which one this is, only its interpreter tells.
-    known = {
-        *cpython_tags(version, [name, f"{name}t"], ["here"]),
-        *compatible_tags(version, name, ["here"]),
-    }
     here = "any" if tag.platform == "any" else "here"
-    return Tag(tag.interpreter, tag.abi, here) in known
+    return Tag(tag.interpreter, tag.abi, here) in _tags_of(python.major, python.minor)
+
+
+@functools.cache
+def _tags_of(major: int, minor: int) -> frozenset[Tag]:
+    """What a Python takes, on a platform that is called `here`."""
+    name = f"cp{major}{minor}"
+    # A Python without a global lock takes others; which one this is, only its interpreter tells.
+    own = cpython_tags((major, minor), [name, f"{name}t"], ["here"])
+    return frozenset([*own, *compatible_tags((major, minor), name, ["here"])])
 
 
 def _suits_machine(tag: Tag) -> bool:
