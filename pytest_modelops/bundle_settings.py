@@ -11,9 +11,9 @@ from typing import Any
 
 from pytest_modelops import readers
 from pytest_modelops.bundles import archive
-from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.bundle import INSTALLS, Bundle
 from pytest_modelops.bundles.containers import SUFFIXES
-from pytest_modelops.checks.base import FAILED_WHEN, RunnerSettings
+from pytest_modelops.checks.base import FAILED_WHEN, PROTOCOLS, RunnerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.versions import said_of
 from pytest_modelops.options import Given, not_one_of
@@ -21,7 +21,7 @@ from pytest_modelops.tables import Table
 
 _KEYS = (
     *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
-    *("aggregation",),
+    *("aggregation", "install"),
 )
 _PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}")
 
@@ -56,6 +56,12 @@ def at(text: str, folder: Path, configured: Sequence[Bundle]) -> Bundle:
     return Bundle(name=_name(path), path=path)
 
 
+def others(bundles: Sequence[Bundle], more: Sequence[Bundle]) -> list[Bundle]:
+    """Of more bundles, those whose names are free."""
+    names = {bundle.name for bundle in bundles}
+    return [bundle for bundle in more if bundle.name not in names]
+
+
 def _configured(table: Table, rootdir: Path) -> list[Bundle]:
     found = table.values.get("bundles", [])
     if not isinstance(found, list):
@@ -84,6 +90,7 @@ def _bundle(entry: Table, rootdir: Path) -> Bundle:
         target_data=entry.get("target-data", _plain_table, {}),
         imports=entry.get("imports", lambda value: readers.each(value, _module), ()),
         expect=entry.get("expect", _expect, {}),
+        install=entry.get("install", _install, Bundle.install),
     )
     if bundle.expect and bundle.entrypoint is None:
         raise WrongInput(f"{entry.place}: has expect and no entrypoint that would return it")
@@ -100,10 +107,12 @@ def _bundle(entry: Table, rootdir: Path) -> Bundle:
 
 def runner(table: Table, rootdir: Path) -> RunnerSettings:
     """What `[tool.modelops.runner]` says."""
-    return RunnerSettings(
-        command=table.get("command", _command, RunnerSettings.command),
-        path=table.get("path", lambda value: _runner_path(value, rootdir), None),
-    )
+    path = table.get("path", lambda value: _runner_path(value, rootdir), None)
+    protocol = table.get("protocol", _protocol, RunnerSettings.protocol)
+    command = RunnerSettings.command
+    if protocol == "one-shot" and path is None:  # the reference runner has to be told
+        command = (*command, "--one-shot")
+    return RunnerSettings(command=table.get("command", _command, command), path=path, protocol=protocol)
 
 
 def failed_when(value: object) -> tuple[str, ...]:
@@ -200,6 +209,20 @@ def _expect(value: object) -> Mapping[str, str]:
             if text.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text):
                 raise WrongInput(f"{text!r} is not sha256: and 64 hexadecimal digits")
     return value
+
+
+def _install(value: object) -> str:
+    text = readers.text(value)
+    if text not in INSTALLS:
+        raise WrongInput(not_one_of(text, "a way to install", INSTALLS))
+    return text
+
+
+def _protocol(value: object) -> str:
+    text = readers.text(value)
+    if text not in PROTOCOLS:
+        raise WrongInput(not_one_of(text, "a protocol", PROTOCOLS))
+    return text
 
 
 def _command(value: object) -> tuple[str, ...]:

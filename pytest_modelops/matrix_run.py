@@ -7,6 +7,7 @@ the workers, so that all of them collect the same tests even when an index chang
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import shlex
 import shutil
@@ -20,7 +21,7 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops import ladder
-from pytest_modelops.checks import BUNDLE_RUNGS, in_order
+from pytest_modelops.checks import BUNDLE_RUNGS, PLUGIN_RUNG, in_order
 from pytest_modelops.checks import ladder as checks_of
 from pytest_modelops.checks.base import Check
 from pytest_modelops.cluster import ClusterSettings
@@ -32,7 +33,7 @@ from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
-from pytest_modelops.settings import load, load_bundles
+from pytest_modelops.settings import load, load_objects
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
@@ -62,11 +63,14 @@ class MatrixRun:
             WrongInput: a setting that cannot be meant.
         """
         _refuse_other_dists(config)
+        _refuse_mistaken_rootdir(config)
         self.config = config
-        checks = checks_of(load_bundles(config))
+        bundles, plugin = load_objects(config)
+        checks = checks_of(bundles, plugin)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order(checks)
-        self.settings = load(config, rungs=dict.fromkeys([*(c.name for c in self.checks), *BUNDLE_RUNGS]))
+        rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])
+        self.settings = load(config, rungs=rungs)
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
         if handed is None:
             now = datetime.datetime.now().astimezone()
@@ -166,7 +170,7 @@ class MatrixRun:
         ):
             words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
         if check.bundle is not None and check not in self.checks:  # of a test's marker
-            words += ["--modelops-bundle", str(check.bundle.path)]
+            words.append(f"--modelops-bundle={check.bundle.path}")
         return shlex.join([*words, ladder.nodeid(check, cell.id)])
 
     def _same_flags(self) -> list[str]:
@@ -181,8 +185,22 @@ class MatrixRun:
             if not given or option.name in _OF_THE_RUN:
                 continue
             values = given if option.kind is Kind.MANY else [given]
-            words += [word for value in values for word in (option.flag, str(value))]
+            if option.path:  # as two words, pytest would look for its configuration there
+                words += [f"{option.flag}={value}" for value in values]
+            else:
+                words += [word for value in values for word in (option.flag, str(value))]
         return words
+
+    def plan_text(self) -> str:
+        """The plan for people: its cells, what is left out, and what each cell climbs."""
+        names = dict.fromkeys(check.name for check in self.checks)
+        climbs = [
+            f"{name}[{', '.join(check.bundle.name for check in self.checks if check.name == name and check.bundle)}]"
+            if any(check.bundle for check in self.checks if check.name == name)
+            else name
+            for name in names
+        ]
+        return "\n".join([self.plan.to_text(), f"each climbs: {', '.join(climbs)}"])
 
     def describe(self) -> str:
         """One line for pytest's header."""
@@ -246,6 +264,21 @@ def _refuse_other_dists(config: pytest.Config) -> None:
             f"--dist {dist}: --modelops-matrix keeps each cell in one xdist worker and this would split it; "
             f"use one of {', '.join(DISTS)}, or leave it out"
         )
+
+
+def _refuse_mistaken_rootdir(config: pytest.Config) -> None:
+    """Refuse a path in a word of its own that pytest, which reads its configuration first, took for one of tests."""
+    words = [str(word) for word in config.invocation_params.args]
+    flags = {option.flag for option in OPTIONS if option.path}
+    for flag, value in itertools.pairwise(words):
+        path = (config.invocation_params.dir / value).resolve()
+        if flag not in flags or not path.is_dir():
+            continue
+        if config.rootpath.is_relative_to(path) and not config.invocation_params.dir.is_relative_to(path):
+            raise WrongInput(
+                f"{flag} {value}: pytest takes {value} for a folder of tests and {config.rootpath} for the project; "
+                f"write {flag}={value}"
+            )
 
 
 def _installed_dask() -> Version | None:

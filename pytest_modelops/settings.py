@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import platformdirs
 import pytest
 
-from pytest_modelops import bundle_settings, readers
+from pytest_modelops import bundle_settings, plugin_settings, readers
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks.base import FAILED_WHEN, AggregationSettings, RunnerSettings
+from pytest_modelops.checks.base import FAILED_WHEN, AggregationSettings, PluginSettings, RunnerSettings
 from pytest_modelops.environments.base import EnvironmentSpec
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Role
@@ -36,7 +36,7 @@ from pytest_modelops.tables import Table, read_file
 
 KEYS = (
     *("backend", "workers", "threads", "nanny", "cache", "fresh", "report", "bundles"),
-    *("matrix", "environment", "aggregation", "deadlines", "runner"),
+    *("matrix", "environment", "aggregation", "deadlines", "runner", "worker-plugin"),
 )
 """Of `[tool.modelops]`."""
 T = TypeVar("T")
@@ -58,7 +58,9 @@ class Settings:
         worker_args: further arguments of `dask worker`.
         deadlines: rung → seconds, only those that were set.
         bundles: what is to be shipped to the workers.
+        known_bundles: those, and those of the file, whose settings a test's marker inherits.
         runner: how a bundle's runner is started.
+        plugin: the worker plugin, if there is one.
     """
 
     rootdir: Path
@@ -76,7 +78,9 @@ class Settings:
     aggregation: AggregationSettings = dataclasses.field(default_factory=AggregationSettings)
     deadlines: Mapping[str, float] = dataclasses.field(default_factory=dict)
     bundles: tuple[Bundle, ...] = ()
+    known_bundles: tuple[Bundle, ...] = ()
     runner: RunnerSettings = dataclasses.field(default_factory=RunnerSettings)
+    plugin: PluginSettings | None = None
 
 
 def load(config: pytest.Config, *, rungs: Collection[str]) -> Settings:
@@ -100,6 +104,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
     aggregation = table.section("aggregation", ["params", "replicates", "failed-when"])
     deadlines = table.section("deadlines", rungs)
     option = functools.partial(elsewhere.over, table, rootdir)
+    bundles = bundle_settings.bundles(table, rootdir, sources.get("bundle", ()))
     return Settings(
         rootdir=rootdir,
         backend=option("backend", lambda it, _: readers.backend(it), Settings.backend),
@@ -133,19 +138,25 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             **{rung: deadlines.get(rung, readers.seconds, 0.0) for rung in deadlines.values},
             **elsewhere.deadlines(rungs),
         },
-        bundles=bundle_settings.bundles(table, rootdir, sources.get("bundle", ())),
-        runner=bundle_settings.runner(table.section("runner", ["command", "path"]), rootdir),
+        bundles=bundles,
+        known_bundles=(
+            *bundles,
+            *bundle_settings.others(bundles, bundle_settings.bundles(table, rootdir, ())),
+        ),
+        runner=bundle_settings.runner(table.section("runner", ["command", "path", "protocol"]), rootdir),
+        plugin=plugin_settings.plugin(table),
     )
 
 
-def load_bundles(config: pytest.Config) -> tuple[Bundle, ...]:
-    """Only the bundles, which say what rungs there are.
+def load_objects(config: pytest.Config) -> tuple[tuple[Bundle, ...], PluginSettings | None]:
+    """Only the bundles and the worker plugin, which say what rungs there are.
 
     Raises:
         WrongInput: anything of them that cannot be meant.
     """
     table = read_file(config.rootpath, KEYS)
-    return bundle_settings.bundles(table, config.rootpath, given(config, os.environ).get("bundle", ()))
+    sources = given(config, os.environ).get("bundle", ())
+    return bundle_settings.bundles(table, config.rootpath, sources), plugin_settings.plugin(table)
 
 
 def _matrix(table: Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettings:

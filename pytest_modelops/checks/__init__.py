@@ -17,26 +17,30 @@ from pytest_modelops.checks import (
     lambdas,
     preflight,
     resolve,
+    runtime,
     start,
     versions,
 )
-from pytest_modelops.checks.base import Check
+from pytest_modelops.checks.base import Check, PluginSettings
 from pytest_modelops.errors import WrongInput
 
 LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
 """The rungs that every cell has, in climbing order."""
 
 
+PLUGIN_RUNG = "runtime"
+"""The name of the rung that there is with a worker plugin."""
 BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 """The names of the rungs that each bundle may have, in climbing order."""
 
 
-def ladder(bundles: Sequence[Bundle]) -> list[Check]:
+def ladder(bundles: Sequence[Bundle], plugin: PluginSettings | None = None) -> list[Check]:
     """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point."""
     rungs = [preflight.check(bundle) for bundle in bundles]
     rungs += LADDER
+    rungs += [runtime.check(plugin)] if plugin is not None else []
     rungs += [bundle_install.check(bundle) for bundle in bundles]
-    rungs += [handshake.check(bundle) for bundle in bundles]
+    rungs += [handshake.check(bundle) for bundle in bundles if not bundle.in_workers]
     rungs += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
     rungs += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
     return rungs

@@ -22,7 +22,7 @@ LAYERS = (
     ("checks",),
     ("live",),
     (
-        *("options", "readers", "tables", "bundle_settings", "settings"),
+        *("options", "readers", "tables", "bundle_settings", "plugin_settings", "settings"),
         *("progress", "fixtures", "markers", "ladder", "hookspecs", "report"),
     ),
     ("matrix_run",),

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.incell.bundles import Bundles
 from pytest_modelops.incell.kept import CouldNot
 from pytest_modelops.incell.running import Runner
@@ -90,7 +91,9 @@ def ready(runner: Runner) -> dict[str, Any]:
 # --- peers that misbehave ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("server", ["notification_first", "answers_out_of_order", "noisy_stderr"])
+@pytest.mark.parametrize(
+    "server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"]
+)
 def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str) -> None:
     runner = start(server)
     assert ready(runner)["outside"] == ""
@@ -102,6 +105,41 @@ def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str)
         "survived": [],
         "left": [],
     }
+
+
+def test_frames_in_pieces_in_heaps_and_with_odd_headers_are_frames(start: Starter) -> None:
+    runner = start("odd_frames")
+    assert ready(runner)["outside"] == ""
+    large: dict[str, Any] = {"params": {"text": "é" * (8 << 20)}}  # 16 MiB of UTF-8, thrice that as JSON
+    small: dict[str, Any] = {"params": {}}
+    for params in (large, small, large):
+        assert runner.call("execute", params, SECONDS) == {"result": params, "outside": ""}
+    assert runner.close(seconds=SECONDS)["ended"] == "exited with code 0"
+
+
+def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
+    runner = start("answers_in_reverse")
+    got: dict[str, Any] = {}
+
+    def ask(who: str) -> None:
+        got[who] = runner.call("execute", {"who": who}, SECONDS)
+
+    threads = [threading.Thread(target=ask, args=(who,)) for who in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {who: {"result": {"told": who}, "outside": ""} for who in ("first", "second")}
+
+
+def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_told(start: Starter) -> None:
+    runner = start("wrong_id")
+    outcome = runner.call("ready", {}, 3.0)
+    assert outcome["silent"] == 3.0
+    assert json.loads(outcome["strange"])["id"] == 1001
+    head = words.fault_of(outcome, "ready", seconds=3).head
+    assert "did not answer `ready` within the deadline of 3 s" in head
+    assert 'It sent an answer to nothing that was asked: {"jsonrpc": "2.0", "id": 1001, "result":' in head
 
 
 @pytest.mark.parametrize("server", ["silent", "slow_reader", "hangs_with_an_orphan"])
@@ -315,7 +353,9 @@ class Cell:
         (self.folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / "source" / name).write_text(textwrap.dedent(text))
 
-    def placed(self, *, runner: str = "", command: Sequence[str] = COMMAND) -> dict[str, Any]:
+    def placed(
+        self, *, runner: str = "", command: Sequence[str] = COMMAND, protocol: str = "json-rpc"
+    ) -> dict[str, Any]:
         return {
             "name": "seir",
             "digest": DIGEST,
@@ -324,6 +364,7 @@ class Cell:
             "wheels": str(self.folder / "wheels"),
             "runner": runner,
             "command": list(command),
+            "protocol": protocol,
         }
 
     def install(self, *, seconds: float = SECONDS, **more: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
     "aggregation, backend, bundles, cache, deadlines, environment, fresh, matrix, nanny, report, runner, threads, "
-    "workers"
+    "worker-plugin, workers"
 )
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
