@@ -21,7 +21,11 @@ _KEYS = (
     *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
     *("aggregation",),
 )
-_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}")
+_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
+RUNNER_KEYS = ("command", "path", "installs", "fresh-env")
+_TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
+"""How the reference runner is told to install by itself."""
+_FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
 
 
 def bundles(table: Table, rootdir: Path, sources: Sequence[Given]) -> tuple[Bundle, ...]:
@@ -98,9 +102,18 @@ def _bundle(entry: Table, rootdir: Path) -> Bundle:
 
 def runner(table: Table, rootdir: Path) -> RunnerSettings:
     """What `[tool.modelops.runner]` says."""
+    path = table.get("path", lambda value: _runner_path(value, rootdir), None)
+    installs = table.get("installs", readers.switch, RunnerSettings.installs)
+    if "fresh-env" in table.values and not installs:
+        raise WrongInput(f"{table.name('fresh-env')}: means nothing without installs = true")
+    of_reference = path is None and installs
     return RunnerSettings(
-        command=table.get("command", _command, RunnerSettings.command),
-        path=table.get("path", lambda value: _runner_path(value, rootdir), None),
+        command=table.get(
+            "command", _command, (*RunnerSettings.command, *(_TO_INSTALL if of_reference else ()))
+        ),
+        path=path,
+        installs=installs,
+        fresh_env=table.get("fresh-env", readers.variables, _FRESH_ENV if of_reference else None),
     )
 
 

@@ -32,7 +32,7 @@ from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
-from pytest_modelops.settings import load, load_bundles
+from pytest_modelops.settings import load, load_bundles, load_runner
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
@@ -63,7 +63,7 @@ class MatrixRun:
         """
         _refuse_other_dists(config)
         self.config = config
-        checks = checks_of(load_bundles(config))
+        checks = checks_of(load_bundles(config), installs=load_runner(config).installs)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order(checks)
         self.settings = load(config, rungs=dict.fromkeys([*(c.name for c in self.checks), *BUNDLE_RUNGS]))

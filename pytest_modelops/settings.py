@@ -134,7 +134,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             **elsewhere.deadlines(rungs),
         },
         bundles=bundle_settings.bundles(table, rootdir, sources.get("bundle", ())),
-        runner=bundle_settings.runner(table.section("runner", ["command", "path"]), rootdir),
+        runner=bundle_settings.runner(table.section("runner", bundle_settings.RUNNER_KEYS), rootdir),
     )
 
 
@@ -146,6 +146,16 @@ def load_bundles(config: pytest.Config) -> tuple[Bundle, ...]:
     """
     table = read_file(config.rootpath, KEYS)
     return bundle_settings.bundles(table, config.rootpath, given(config, os.environ).get("bundle", ()))
+
+
+def load_runner(config: pytest.Config) -> RunnerSettings:
+    """Only how runners are started, which says whether there is a rung about that.
+
+    Raises:
+        WrongInput: anything of it that cannot be meant.
+    """
+    table = read_file(config.rootpath, KEYS)
+    return bundle_settings.runner(table.section("runner", bundle_settings.RUNNER_KEYS), config.rootpath)
 
 
 def _matrix(table: Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettings:

@@ -18,6 +18,7 @@ from pytest_modelops.checks import (
     preflight,
     resolve,
     start,
+    venv_reuse,
     versions,
 )
 from pytest_modelops.checks.base import Check
@@ -27,18 +28,23 @@ LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHE
 """The rungs that every cell has, in climbing order."""
 
 
-BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
+BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation", "venv-reuse")
 """The names of the rungs that each bundle may have, in climbing order."""
 
 
-def ladder(bundles: Sequence[Bundle]) -> list[Check]:
-    """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point."""
+def ladder(bundles: Sequence[Bundle], *, installs: bool = False) -> list[Check]:
+    """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point.
+
+    Args:
+        installs: whether runners install by themselves, so that they may use an environment again.
+    """
     rungs = [preflight.check(bundle) for bundle in bundles]
     rungs += LADDER
     rungs += [bundle_install.check(bundle) for bundle in bundles]
     rungs += [handshake.check(bundle) for bundle in bundles]
     rungs += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
     rungs += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
+    rungs += [venv_reuse.check(bundle) for bundle in bundles if installs]
     return rungs
 
 

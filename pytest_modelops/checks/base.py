@@ -36,9 +36,11 @@ class RunnerSettings:
 
     Attributes:
         command: its command line; `{python}` is the interpreter of the bundle's environment, `{runner}` the runner's
-            path, `{bundle}`, `{venv}` and `{digest}` are the bundle's.
+            path, `{bundle}`, `{venv}`, `{digest}` and `{wheels}` are the bundle's, `{version}` is the worker's Python.
         path: a file of the host's, or a folder with a `__main__.py`; or `module:file`, a file beside a module of the
             workers' environment; `None` for the reference runner.
+        installs: whether it installs the bundle by itself, into an environment that has nothing but pip.
+        fresh_env: variables that make it install whatever there is; `None` where there are none.
     """
 
     command: tuple[str, ...] = (
@@ -46,6 +48,8 @@ class RunnerSettings:
         *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
     )
     path: Path | str | None = None
+    installs: bool = False
+    fresh_env: Mapping[str, str] | None = None
 
 
 class CheckedCell(Protocol):

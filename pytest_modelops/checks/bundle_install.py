@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pytest_modelops.bundles import contents, formats
+from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import own_installs
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.deadline import Deadline
@@ -40,7 +40,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         what = f"bundle {bundle.name!r} cannot be installed by Python {workers.lock.python}"
         why = str(error)
         raise CheckFailed(f"{what}:{words.advice(why, workers.lock.python)} {why}") from error
-    placed = _place(bundle, source, house, cell)
+    placed = _place(bundle, source, house, cell, deadline)
     cell.progress(f"installing {bundle.name} on every worker")
     told = cell.cluster.ask_workers(
         "install",
@@ -75,16 +75,16 @@ def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[
     return cell.placed[bundle]
 
 
-def _place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell) -> Mapping[str, Any]:
+def _place(
+    bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell, deadline: Deadline
+) -> Mapping[str, Any]:
     stage, runner = cell.cluster.stage, cell.runner.path
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-        copy = Path(folder, source.path.name)
-        for file in contents.files(
-            source.path
-        ):  # what belongs to it, and not the caches and environments beside
-            (copy / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source.path / file, copy / file)
-        files = stage.put(copy, f"bundles/{bundle.name}/source")
+        files = stage.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
+        wheels = house.folder
+        if cell.runner.installs:
+            wheels = own_installs.wheels(source, house, cell, Path(folder), deadline)
+        put_wheels = stage.put(wheels, f"bundles/{bundle.name}/wheels")
     if isinstance(runner, Path):
         runner = stage.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
     return {
@@ -94,9 +94,10 @@ def _place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: Chec
             name: f"{stage.folder(name)}/bundles/{bundle.name}" for name in cell.cluster.addresses.values()
         },
         "source": files,
-        "wheels": stage.put(house.folder, f"bundles/{bundle.name}/wheels"),
+        "wheels": put_wheels,
         "runner": runner or "",
         "command": list(cell.runner.command),
+        "installs": cell.runner.installs,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import hashlib
 import importlib.util
 import json
@@ -17,10 +18,12 @@ import shutil
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import causes
+from .installing import ensured_pip
 from .kept import CouldNot, KeeperGone, Kept
 from .running import Outcome, Runner
 
@@ -31,7 +34,10 @@ Placed = Mapping[str, Any]
 - `folders`: by worker name, the worker's own folder for it; made by `install`;
 - `source`, `wheels`: folders in the cell: the bundle's files, and the wheels that it is installed from;
 - `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
-- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`.
+- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`, `{wheels}`,
+  `{version}`;
+- `installs`: whether the runner installs by itself, into an environment of its own that has nothing but pip;
+- `variables`: environment variables of the runner besides; `version`, `venv`, `logs`: what is not as usual.
 """
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -86,19 +92,23 @@ class Bundles:
         """
         placed = self._here(placed)
         folder = placed["folder"]
+        ours = {**placed, "venv": os.path.join(folder, "venv")}
         try:
             with _Commands(folder, seconds) as run:
                 shutil.rmtree(_bundle(placed), ignore_errors=True)
-                shutil.rmtree(_venv(placed), ignore_errors=True)
+                shutil.rmtree(_venv(ours), ignore_errors=True)
                 shutil.copytree(placed["source"], _bundle(placed))
                 run(
                     "making an environment",
-                    [sys.executable, "-I", "-m", "venv", "--without-pip", _venv(placed)],
+                    [sys.executable, "-I", "-m", "venv", "--without-pip", _venv(ours)],
                 )
                 if requirements:
-                    _pip_install(run, placed, requirements)
-                looked = _look(run, placed, modules)
-                failures = {module: _import(run, placed, module) for module in imports}
+                    _pip_install(run, ours, requirements)
+                looked = _look(run, ours, modules)
+                failures = {module: _import(run, ours, module) for module in imports}
+                if placed["installs"]:
+                    shutil.rmtree(os.path.dirname(_venv(placed)), ignore_errors=True)
+                    make_bare(run, placed)
         except Failed as failure:
             return failure.to_plain()
         return {**looked, "imports": {module: text for module, text in failures.items() if text}}
@@ -135,6 +145,12 @@ class Bundles:
             return {"logs": _logs(placed)}
         idle = runner.lock.acquire(blocking=False)  # else a task waits for it
         return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": _logs(placed)}
+
+    def reuse(self, placed: Placed, *, worker: str, **asked: Any) -> dict[str, Any]:
+        """On this one worker, use an environment again in all the ways that go wrong (see `reuse.py`)."""
+        from . import reuse
+
+        return reuse.Reuse(self._here(placed), **asked).run() if worker == self._worker else {}
 
     # What tasks call -------------------------------------------------------------------------------------------------
 
@@ -190,7 +206,9 @@ class Bundles:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _here(self, placed: Placed) -> Placed:
-        return {**placed, "folder": placed["folders"][self._worker]}
+        folder = placed["folders"][self._worker]
+        venv = os.path.join(folder, "own", "venv") if placed["installs"] else os.path.join(folder, "venv")
+        return {**placed, "folder": folder, "venv": venv}
 
     def _ask(
         self, placed: Placed, method: str, request: Mapping[str, Any], end: float
@@ -218,22 +236,30 @@ class Bundles:
     @staticmethod
     def _start(placed: Placed, seconds: float) -> tuple[Outcome, Runner | None]:
         end = time.monotonic() + seconds
-        env = {
-            **os.environ,
-            # Where a runner installs by itself, there is no way out to an index.
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": placed["wheels"],
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "UV_OFFLINE": "1",
-            "UV_FIND_LINKS": placed["wheels"],
-            "PYTHONUNBUFFERED": "1",
-        }
         try:
-            argv = _command(placed)
-            runner = Runner(argv, env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
-        except (CouldNot, KeeperGone, LookupError, OSError) as error:
+            runner = launch(placed)
+        except NOT_STARTED as error:
             return {"unstarted": str(error), "cause": None, "last": [], "outside": ""}, None
         return runner.call("ready", {}, end - time.monotonic()), runner
+
+
+NOT_STARTED = (CouldNot, KeeperGone, LookupError, OSError)
+
+
+def launch(placed: Placed) -> Runner:
+    """Start a runner, and ask it nothing yet; raises one of `NOT_STARTED`."""
+    env = {
+        **os.environ,
+        # Where a runner installs by itself, there is no way out to an index.
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": placed["wheels"],
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": placed["wheels"],
+        "PYTHONUNBUFFERED": "1",
+        **placed.get("variables", {}),
+    }
+    return Runner(_command(placed), env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
 
 
 _SHOWN = 200
@@ -244,7 +270,7 @@ def _bundle(placed: Placed) -> str:
 
 
 def _venv(placed: Placed) -> str:
-    return os.path.join(placed["folder"], "venv")
+    return str(placed["venv"])
 
 
 def _python(placed: Placed) -> str:
@@ -252,7 +278,7 @@ def _python(placed: Placed) -> str:
 
 
 def _logs_folder(placed: Placed) -> str:
-    return os.path.join(placed["folder"], "logs")
+    return str(placed.get("logs") or os.path.join(placed["folder"], "logs"))
 
 
 def _logs(placed: Placed) -> dict[str, bytes]:
@@ -277,6 +303,8 @@ def _command(placed: Placed) -> list[str]:
         "{bundle}": _bundle(placed),
         "{venv}": _venv(placed),
         "{digest}": placed["digest"],
+        "{wheels}": placed["wheels"],
+        "{version}": placed.get("version") or ".".join(map(str, sys.version_info[:3])),
     }
     words = []
     for word in placed["command"]:
@@ -358,6 +386,25 @@ class _Commands:
         return output if check else ""
 
 
+def make_bare(run: _Commands, placed: Placed, python: str = sys.executable) -> None:
+    """An environment with nothing but pip, for a runner that installs by itself.
+
+    Its wheel is unpacked, which is all that installing it takes (https://packaging.python.org/en/latest/specifications/
+    binary-distribution-format/), since ensurepip needs half a minute for it on a busy machine.
+    """
+    run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", _venv(placed)])
+    [site] = glob.glob(os.path.join(glob.escape(_venv(placed)), "lib", "python3.*", "site-packages"))
+    with zipfile.ZipFile(_ensured_pip()) as wheel:
+        wheel.extractall(site)
+    for name in ("pip", "pip3"):
+        script = os.path.join(_venv(placed), "bin", name)
+        with open(script, "w", encoding="utf-8") as file:
+            file.write(
+                f"#!{_python(placed)}\nimport sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n"
+            )
+        os.chmod(script, 0o755)  # noqa: S103 - as every script of an environment
+
+
 def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) -> None:
     """Install from the wheels, by the pip that every Python brings along."""
     lines = os.path.join(placed["folder"], "requirements.txt")
@@ -376,20 +423,9 @@ def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) ->
 
 def _ensured_pip() -> str:
     try:
-        import ensurepip
-    except ImportError:
-        raise Failed(
-            f"{sys.executable} has no ensurepip, so it cannot install anything into an environment"
-        ) from None
-    bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
-    elsewhere: str | None = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # where a distribution keeps wheels
-    for folder in (bundled, elsewhere):
-        if folder is None or not os.path.isdir(folder):
-            continue
-        for name in sorted(os.listdir(folder)):
-            if name.startswith("pip-") and name.endswith(".whl"):
-                return os.path.join(folder, name)
-    raise Failed(f"the ensurepip of {sys.executable} has no wheel of pip")
+        return ensured_pip()
+    except LookupError as error:
+        raise Failed(str(error)) from None
 
 
 def _look(run: _Commands, placed: Placed, modules: Sequence[str]) -> dict[str, Any]:

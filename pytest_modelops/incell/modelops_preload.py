@@ -97,7 +97,7 @@ def _bundles_of(worker: Any) -> Any:
     return importlib.import_module("modelops_incell.bundles").Bundles(str(worker.name))
 
 
-_OPERATIONS = ("install", "handshake", "close")
+_OPERATIONS = ("install", "handshake", "close", "reuse")
 _AT_ONCE = 8
 
 
