@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import glob
 import hashlib
 import importlib.util
 import json
@@ -18,12 +17,11 @@ import shutil
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import causes
-from .installing import ensured_pip
+from .installing import ensured_pip, unpack_pip
 from .kept import CouldNot, KeeperGone, Kept
 from .running import Outcome, Runner
 
@@ -387,22 +385,9 @@ class _Commands:
 
 
 def make_bare(run: _Commands, placed: Placed, python: str = sys.executable) -> None:
-    """An environment with nothing but pip, for a runner that installs by itself.
-
-    Its wheel is unpacked, which is all that installing it takes (https://packaging.python.org/en/latest/specifications/
-    binary-distribution-format/), since ensurepip needs half a minute for it on a busy machine.
-    """
+    """An environment with nothing but pip, for a runner that installs by itself."""
     run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", _venv(placed)])
-    [site] = glob.glob(os.path.join(glob.escape(_venv(placed)), "lib", "python3.*", "site-packages"))
-    with zipfile.ZipFile(_ensured_pip()) as wheel:
-        wheel.extractall(site)
-    for name in ("pip", "pip3"):
-        script = os.path.join(_venv(placed), "bin", name)
-        with open(script, "w", encoding="utf-8") as file:
-            file.write(
-                f"#!{_python(placed)}\nimport sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n"
-            )
-        os.chmod(script, 0o755)  # noqa: S103 - as every script of an environment
+    unpack_pip(_ensured_pip(), _venv(placed))
 
 
 def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) -> None:

@@ -9,12 +9,14 @@ Loaded by `runner.py` from beside it, in the bundle's environment. Standard libr
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from typing import Any
 
 FRESH = "MODELOPS_FORCE_FRESH_VENV"
@@ -87,6 +89,25 @@ def ensured_pip() -> str:
             if name.startswith("pip-") and name.endswith(".whl"):
                 return os.path.join(folder, name)
     raise LookupError(f"the ensurepip of {sys.executable} has no wheel of pip")
+
+
+def unpack_pip(wheel: str, venv: str) -> None:
+    """Put pip into an environment; as ensurepip would, which needs half a minute for it on a busy machine.
+
+    Unpacking is what installing a wheel is, where it has only modules:
+    https://packaging.python.org/en/latest/specifications/binary-distribution-format/.
+    """
+    [site] = glob.glob(os.path.join(glob.escape(venv), "lib", "python3.*", "site-packages"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    python = os.path.join(venv, "bin", "python")
+    for name in ("pip", "pip3"):
+        script = os.path.join(venv, "bin", name)
+        with open(script, "w", encoding="utf-8") as file:
+            file.write(
+                f"#!{python}\nimport sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n"
+            )
+        os.chmod(script, 0o755)  # noqa: S103 - as every script of an environment
 
 
 def _refuse_another(venv: str, python: str | None) -> None:

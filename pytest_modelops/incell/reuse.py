@@ -14,19 +14,16 @@ Standard library only, Python 3.9 and up.
 
 from __future__ import annotations
 
-import csv
-import glob
 import os
-import re
 import shutil
-import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from .bundles import NOT_STARTED, Failed, Placed, _bundle, _Commands, _logs, _venv, launch, make_bare
+from .bundles import NOT_STARTED, Failed, Placed, _bundle, _Commands, _logs, launch, make_bare
+from .states import States, another_python
 
 CANARY = "modelops.canary/which"
 """The entry point that the variants answer by themselves; written as every other, since runners take them apart."""
@@ -39,8 +36,6 @@ LATE_SECONDS, LATE_TIMES_THE_FIRST = 1.0, 2.0
 _SHUTDOWN_SECONDS = 3.0
 _POLL_SECONDS = 0.002
 _MOST_NAMES = 5
-_OLDEST = 9
-"""Python 3.9: older ones are not asked to run what is written for workers."""
 
 Told = dict[str, Any]
 """What came of a canary: `uses`, in order, or `untried`, why there is nothing to try here; `seconds`; and
@@ -50,6 +45,9 @@ Told = dict[str, Any]
 - of `another-python`: `other`, its version; of `forced-fresh`: `planted`, whether the foreign file is still there;
 - of `dead-holder`: `seen`, what was there of the install when the runner was killed.
 """
+
+
+_NOTHING_INSTALLED: Told = {"untried": "the bundle installs nothing"}
 
 
 class Reuse:
@@ -71,8 +69,8 @@ class Reuse:
         seconds: float,
     ) -> None:
         self._folder = os.path.join(placed["folder"], "reuse")
-        self._live = os.path.join(self._folder, "live")
-        self._placed: Placed = {**placed, "folder": self._folder, "venv": os.path.join(self._live, "venv")}
+        self._states = States(self._folder)
+        self._placed: Placed = {**placed, "folder": self._folder, "venv": self._states.venv}
         self._variants = variants
         self._forced = forced
         self._seconds = seconds
@@ -108,12 +106,12 @@ class Reuse:
                 told[name] = {"untried": "the first use failed"}
             else:
                 try:
-                    told[name] = perform()
+                    told[name] = dict(perform())
                 except Failed as failure:
                     told[name] = {"failed": failure.to_plain()}
             told[name]["seconds"] = round(time.monotonic() - began, 3)
-        for name in ("live", "saved", "bundle"):
-            shutil.rmtree(os.path.join(self._folder, name), ignore_errors=True)
+        self._states.forget()
+        shutil.rmtree(_bundle(self._placed), ignore_errors=True)
         version = ".".join(map(str, sys.version_info[:3]))
         return {
             "canaries": told,
@@ -124,31 +122,33 @@ class Reuse:
     # The canaries ----------------------------------------------------------------------------------------------------
 
     def _first_use(self) -> Told:
-        self._make_bare()
-        self._save("bare")
+        self._states.clear()
+        with self._commands() as run:
+            make_bare(run, self._placed)
+        self._states.save("bare")
         use = self._use("A")
         if _answered(use):
             self._first_seconds = use["seconds"]
         return {"uses": [use]}
 
     def _second_use(self) -> Told:
-        before = self._installed()
+        before = self._states.installed()
         use = self._use("A")
-        after = self._installed()
+        after = self._states.installed()
         rewritten = [path for path in before if after.get(path) != before[path]]
-        self._save("good")
+        self._states.save("good")
         return {"uses": [use], "rewritten": rewritten[:_MOST_NAMES], "files": len(before)}
 
     def _edited(self, digest: str) -> Told:
-        self._restore("good")
+        self._states.restore("good")
         return {"uses": [self._use("B", digest)]}
 
     def _another_python(self) -> Told:
         with self._commands() as run:
-            python, version = _another_python(run)
+            python, version = another_python(run)
             if not python:
                 return {"untried": "this worker has no other Python"}
-            self._clear()
+            self._states.clear()
             try:
                 make_bare(run, self._placed, python)
             except Failed as failure:
@@ -157,41 +157,27 @@ class Reuse:
         return {"uses": [self._use("A")], "other": version}
 
     def _half_made(self) -> Told:
-        packages = self._packages()
-        if not packages:
-            return {"untried": "the bundle installs nothing"}
-        self._restore("bare")
-        for info in packages:
-            shutil.copytree(os.path.join(self._site("saved/good"), info), os.path.join(self._site(), info))
-        return {"uses": [self._use("A")]}
+        return {"uses": [self._use("A")]} if self._states.halve() else _NOTHING_INSTALLED
 
     def _missing_packages(self) -> Told:
-        self._restore("good")
-        gone = [path for info in self._packages() for path in _files_of(self._site(), info)]
-        if not gone:
-            return {"untried": "the bundle installs nothing"}
-        for path in gone:
-            os.remove(path)
-        for folder in sorted({os.path.dirname(path) for path in gone}, key=len, reverse=True):
-            _remove_if_empty(folder, self._site())
-        return {"uses": [self._use("A")]}
+        return {"uses": [self._use("A")]} if self._states.hollow() else _NOTHING_INSTALLED
 
     def _dead_holder(self) -> Told:
-        self._restore("bare")
+        self._states.restore("bare")
         placed = self._place("A")
-        before = self._signs()
+        before = self._states.signs()
         try:
             runner = launch(placed)
         except NOT_STARTED as error:
             raise Failed(str(error)) from error
         end = time.monotonic() + min(self._limit, (self._first_seconds or 1.0) / 2)
-        while not (seen := self._signs() - before) and time.monotonic() < end:
+        while not (seen := self._states.signs() - before) and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
         runner.close(seconds=0)  # SIGKILL to it and to all that it has started
         return {"uses": [self._use("A")], "seen": sorted(seen)[:_MOST_NAMES]}
 
     def _two_at_once(self) -> Told:
-        self._restore("bare")
+        self._states.restore("bare")
         uses: list[Told] = [{}, {}]
         placed = self._place("A")
 
@@ -209,8 +195,8 @@ class Reuse:
     def _forced_fresh(self) -> Told:
         if self._forced is None:
             return {"untried": "no fresh-env is set for this runner"}
-        self._restore("good")
-        planted = os.path.join(self._site(), "modelops_planted.py")
+        self._states.restore("good")
+        planted = os.path.join(self._states.site, "modelops_planted.py")
         with open(planted, "w", encoding="utf-8") as file:
             file.write("# of nobody\n")
         # Under the digest that the environment was made for: only a fresh install has the other code.
@@ -241,8 +227,7 @@ class Reuse:
         """Put a variant where the bundle is."""
         shutil.rmtree(_bundle(self._placed), ignore_errors=True)
         shutil.copytree(self._variants[variant]["source"], _bundle(self._placed))
-        variables = {"HOME": os.path.join(self._live, "home"), "TMPDIR": os.path.join(self._live, "tmp")}
-        return {**self._placed, **self._variants[variant], "variables": variables}
+        return {**self._placed, **self._variants[variant], "variables": self._states.variables}
 
     def _use_placed(self, placed: Placed) -> Told:
         """Returns `{"ready": Outcome, "answer": Outcome or None, "end", "digest", "given", "seconds"}`.
@@ -278,56 +263,8 @@ class Reuse:
             return self._remaining * FIRST_SHARE
         return min(max(LEAST_SECONDS, TIMES_THE_FIRST * self._first_seconds), max(1.0, self._remaining))
 
-    # States of the environment ---------------------------------------------------------------------------------------
-
     def _commands(self) -> _Commands:
         return _Commands(os.path.join(self._folder, "commands"), max(1.0, self._remaining))
-
-    def _make_bare(self) -> None:
-        self._clear()
-        with self._commands() as run:
-            make_bare(run, self._placed)
-
-    def _clear(self) -> None:
-        shutil.rmtree(self._live, ignore_errors=True)
-        for name in ("home", "tmp"):
-            os.makedirs(os.path.join(self._live, name))
-
-    def _save(self, name: str) -> None:
-        _copy(self._live, os.path.join(self._folder, "saved", name))
-
-    def _restore(self, name: str) -> None:
-        shutil.rmtree(self._live, ignore_errors=True)
-        _copy(os.path.join(self._folder, "saved", name), self._live)
-
-    def _site(self, state: str = "live") -> str:
-        """The folder that packages are installed into."""
-        venv = os.path.relpath(_venv(self._placed), self._live)
-        python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-        return os.path.join(self._folder, state, venv, "lib", python, "site-packages")
-
-    def _packages(self) -> list[str]:
-        """The folders of metadata that a good use has left."""
-        before, after = (_names(self._site(f"saved/{state}")) for state in ("bare", "good"))
-        return sorted(name for name in after - before if name.endswith(".dist-info"))
-
-    def _installed(self) -> dict[str, tuple[int, int]]:
-        """Inode and time of every file of packages, without bytecode, which imports write."""
-        found = {}
-        for parent, _, names in os.walk(self._site()):
-            if os.path.basename(parent) != "__pycache__":
-                for name in names:
-                    path = os.path.join(parent, name)
-                    facts = os.lstat(path)
-                    found[os.path.relpath(path, self._site())] = (facts.st_ino, facts.st_mtime_ns)
-        return found
-
-    def _signs(self) -> set[str]:
-        """Names by whose coming an install shows; where nothing is to be installed, any in the environment."""
-        places = [self._site()]
-        if not self._packages():
-            places += [self._live, _venv(self._placed), os.path.join(self._live, "tmp")]
-        return {name for place in places for name in _names(place)}
 
 
 def _answered(use: Told) -> bool:
@@ -337,60 +274,3 @@ def _answered(use: Told) -> bool:
 def _with_another_end(digest: str) -> str:
     """A digest that differs in the last four digits."""
     return digest[:-4] + "".join(f"{15 - int(digit, 16):x}" for digit in digest[-4:])
-
-
-def _copy(source: str, target: str) -> None:
-    """Copy a folder, times and links as they are; sockets and the like are nobody's memory."""
-
-    def special(folder: str, names: Sequence[str]) -> set[str]:
-        kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
-        plain = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
-        return {name for name, mode in kinds.items() if not any(is_plain(mode) for is_plain in plain)}
-
-    shutil.copytree(source, target, symlinks=True, ignore=special)
-
-
-def _names(folder: str) -> set[str]:
-    try:
-        return set(os.listdir(folder)) - {"__pycache__"}
-    except OSError:
-        return set()
-
-
-def _files_of(site: str, info: str) -> list[str]:
-    """The files of a package in site-packages, without its metadata, by its own record."""
-    try:
-        with open(os.path.join(site, info, "RECORD"), encoding="utf-8", newline="") as file:
-            listed = [row[0] for row in csv.reader(file) if row]
-    except OSError:
-        return []
-    kept = (f"{info}/", "..", "/")
-    paths = [os.path.join(site, name) for name in listed if not name.startswith(kept)]
-    return [path for path in paths if os.path.lexists(path)]
-
-
-def _remove_if_empty(folder: str, top: str) -> None:
-    """Remove a folder that has nothing but bytecode, and those above it, below `top`."""
-    while folder != top and folder.startswith(top) and not _names(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder = os.path.dirname(folder)
-
-
-def _another_python(run: _Commands) -> tuple[str, str]:
-    """An interpreter of another minor version that can make environments, and its version; the nearest one."""
-    siblings = glob.glob(os.path.join(glob.escape(os.path.dirname(sys.base_prefix)), "*", "bin"))
-    searched = ["/usr/local/bin", "/usr/bin", *os.environ.get("PATH", "").split(os.pathsep), *siblings]
-    found: dict[int, str] = {}
-    for folder in searched:
-        for name in _names(folder):
-            match = re.fullmatch(r"python3\.(\d+)", name)
-            if match and int(match[1]) not in {sys.version_info[1], *found} and int(match[1]) >= _OLDEST:
-                found[int(match[1])] = os.path.join(folder, name)
-    question = "import ensurepip, venv, sys; print('.'.join(map(str, sys.version_info[:3])))"
-    for minor in sorted(found, key=lambda minor: abs(minor - sys.version_info[1])):
-        try:
-            told = run("asking another Python", [found[minor], "-I", "-c", question])
-        except Failed:
-            continue
-        return found[minor], told.strip().splitlines()[-1]
-    return "", ""

@@ -1,4 +1,4 @@
-"""A runner that installs by itself, as many do: a marker is enough, whatever it is of, and a lock is a file that is there.
+"""A runner that installs by itself, as many do: any marker is enough, and a lock is a file that is there.
 
 What it does wrong can be chosen by the variable NAIVE, words separated by spaces:
 
@@ -69,7 +69,7 @@ def main():
         sys.exit("the environment at %s is of Python %s" % (given.venv_path, version))
     install(given)
     importlib.invalidate_caches()
-    [entry] = [entry for entry in importlib.metadata.entry_points(group="modelops.wire")]
+    [entry] = importlib.metadata.entry_points(group="modelops.wire")
     wire = entry.load()
     while (request := read(sys.stdin.buffer)) is not None:
         params = request.get("params") or {}
