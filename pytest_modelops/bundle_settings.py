@@ -129,10 +129,15 @@ def failed_when(value: object) -> tuple[str, ...]:
 def _distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
     by_name: dict[str, Bundle] = {}
     for bundle in found:
-        if (other := by_name.setdefault(bundle.name, bundle)) is not bundle:
-            raise WrongInput(
-                f"{origin}: {bundle.name!r} is the name of two bundles, {other.path} and {bundle.path}; rename a folder"
-            )
+        if bundle.name not in by_name:
+            by_name[bundle.name] = bundle
+            continue
+        other = by_name[bundle.name]
+        if other.path.resolve() == bundle.path.resolve():
+            raise WrongInput(f"{origin}: the bundle {bundle.path} is there twice; name it once")
+        raise WrongInput(
+            f"{origin}: {bundle.name!r} is the name of two bundles, {other.path} and {bundle.path}; rename a folder"
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_modelops import fixtures, markers
+from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.ladder import BUNDLE, Ladder, bundles_of, names_tests, test_name
 from pytest_modelops.live import LiveCell
@@ -33,6 +34,7 @@ class Collecting:
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         client_pythons = [cell[role].python.release[:2] for cell in run.plan.cells for role in Role]
+        self._named: dict[str, Bundle] = {}
         self._oldest = min((release[0], release[1]) for release in client_pythons)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -76,7 +78,7 @@ class Collecting:
                 )
             if cell_of(node) is not None:
                 node.stash[DEMANDS] = markers.demands(
-                    node, oldest=self._oldest, bundles=self.run.settings.bundles
+                    node, oldest=self._oldest, bundles=self.run.settings.bundles, named=self._named
                 )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -216,11 +216,14 @@ class LiveCell:
         for check in checks:
             self._checks.setdefault(check.label, check)
         *before, last = checks
-        for check in before if seconds is not None else checks:
-            result = self.climb(check.label)
+        labels = [check.label for check in checks]
+        if seconds is not None:
+            labels = [*(check.label for check in before), *last.needs]
+        for label in labels:
+            result = self.climb(label)
             if result.status.lets_through:
                 continue
-            root = self._results[result.blocked_by or check.label]
+            root = self._results[result.blocked_by or label]
             if root.bundle is None:
                 self.require(root.label)
             late = root.status is Status.TIMED_OUT
@@ -340,9 +343,10 @@ class LiveCell:
 
     def _perform(self, check: Check) -> CheckResult:
         performed = [self._results[label] for label in check.after if label in self._results]
-        for needed in (*performed, *map(self.climb, check.needs)):
-            if not needed.status.lets_through:
-                return self._blocked(check, needed.blocked_by or needed.label)
+        for before in (performed, map(self.climb, check.needs)):
+            for needed in list(before):  # no cluster is started for what is blocked already
+                if not needed.status.lets_through:
+                    return self._blocked(check, needed.blocked_by or needed.label)
         if self._began is None:
             self._began = time.monotonic()
         began = time.monotonic()

@@ -58,11 +58,13 @@ class Context:
         oldest: the oldest Python that a function must be readable for.
         rootdir: what a bundle's path is relative to.
         bundles: those that are configured.
+        named: the bundle of each name that a marker has named so far; it is added to.
     """
 
     oldest: tuple[int, int]
     rootdir: Path
     bundles: Sequence[Bundle]
+    named: dict[str, Bundle]
 
 
 def applied(node: pytest.Item | pytest.Collector) -> bool:
@@ -88,12 +90,15 @@ def narrow(cell_ids: Sequence[str], marks: Iterable[pytest.Mark]) -> list[str]:
     return left
 
 
-def demands(item: pytest.Item, *, oldest: tuple[int, int], bundles: Sequence[Bundle] = ()) -> list[Demand]:
+def demands(
+    item: pytest.Item, *, oldest: tuple[int, int], bundles: Sequence[Bundle], named: dict[str, Bundle]
+) -> list[Demand]:
     """What the markers of a test ask for, outermost first.
 
     Args:
         oldest: the oldest Python that a function must be readable for.
         bundles: those that are configured.
+        named: the bundle of each name, of all tests so far; it is added to.
 
     Raises:
         WrongInput: a marker's arguments are wrong; names test, marker and what is valid.
@@ -103,7 +108,7 @@ def demands(item: pytest.Item, *, oldest: tuple[int, int], bundles: Sequence[Bun
         parse = _PARSERS.get(mark.name)
         if parse is None:
             continue
-        context = Context(oldest=oldest, rootdir=item.config.rootpath, bundles=bundles)
+        context = Context(oldest=oldest, rootdir=item.config.rootpath, bundles=bundles, named=named)
         try:
             inspect.signature(parse).bind(*mark.args, **mark.kwargs, context=context)
             found.append(Demand(parse(*mark.args, **mark.kwargs, context=context)))
@@ -187,11 +192,9 @@ def _bundle_at(path: Any, context: Context) -> Bundle:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise WrongInput(f"{path!r} is not the path of a bundle's folder")
     bundle = at(os.fspath(path), context.rootdir, context.bundles)
-    for other in context.bundles:
+    for other in (*context.bundles, context.named.setdefault(bundle.name, bundle)):
         if bundle.name == other.name and bundle.path.resolve() != other.path.resolve():
-            raise WrongInput(
-                f"{str(path)!r} is named as the configured bundle {other.path}; rename one of them"
-            )
+            raise WrongInput(f"{str(path)!r} is named as another bundle, {other.path}; rename one of them")
     return bundle
 
 

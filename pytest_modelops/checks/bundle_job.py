@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
@@ -98,6 +98,7 @@ def run_job(
         function.__name__: ship(function)
         for function in (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
     }
+    run = secrets.token_hex(4)
     told = cell.cluster.agent.call(
         "run_bundle",
         modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
@@ -112,7 +113,7 @@ def run_job(
         ],
         targets=list(targets),
         target_data=dict(bundle.target_data),
-        run=secrets.token_hex(4),
+        run=run,
         seconds=max(0.1, deadline.remaining - MARGIN_SECONDS),
         deadline=Deadline(deadline.remaining + _GRACE_SECONDS),
     )
@@ -129,6 +130,7 @@ def run_job(
             else:
                 worker = next((names[a] for a in names if a in outcome.get("gone", "")), None)
                 lost[f"{kind[:-1]} {name}"] = Fault(head=in_words(cell.cluster, worker, outcome))
+    others = dict(_answers_of_others(values, run, sets, targets))
     late = any(_silent(value.get("error")) for value in values.values())
     pending = any(
         "pending" in outcome for kind in ("replicates", "aggregates") for outcome in told[kind].values()
@@ -136,13 +138,36 @@ def run_job(
     return Told(
         replicates={name: value for (kind, name), value in values.items() if kind == "replicates"},
         aggregates={name: value for (kind, name), value in values.items() if kind == "aggregates"},
-        lost=lost,
+        lost={**others, **lost},
         late=late or pending,
         ends=ends,
         tidy=words.Tidy(folders=placed["folders"].values()),
         logs=logs,
         seconds=told["seconds"],
     )
+
+
+def _answers_of_others(
+    values: Mapping[tuple[str, str], Mapping[str, Any]],
+    run: str,
+    sets: Sequence[Sequence[Replicate]],
+    targets: Sequence[str],
+) -> Iterator[tuple[str, Fault]]:
+    """Results that are not of the task they were asked of: kept from another run, or under the key of another task."""
+    for number, replicates in enumerate(sets):
+        asked = [f"sim-{run}-{number}-{index}" for index in range(len(replicates))]
+        for index, task_id in enumerate(asked):
+            told = values.get(("replicates", f"{number}-{index}"))
+            if told is not None and told["task_id"] != task_id:
+                yield (
+                    f"replicate {number}-{index}",
+                    Fault(head=f"the result is that of task {told['task_id']!r}"),
+                )
+        for target in targets:
+            told = values.get(("aggregates", f"{number}-{target}"))
+            if told is not None and (told["target"], told["of"]) != (target, asked):
+                head = f"the result is that of target {told['target']} on {', '.join(told['of'])}"
+                yield f"{target} of set {number}", Fault(head=head)
 
 
 def _silent(error: Any) -> bool:

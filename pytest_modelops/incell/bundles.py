@@ -193,13 +193,18 @@ class Bundles:
         target_data: Mapping[str, Any],
         end: float,
     ) -> dict[str, Any]:
-        """Evaluate a target on replicates, whatever they hold; returns `{"result" or "error": …, "outside"}`."""
+        """Evaluate a target on replicates, whatever they hold.
+
+        Returns:
+            `{"target", "of": [task_id], "outside"}`, and `"result"` or `"error"`.
+        """
+        told = {"target": target, "of": [one["task_id"] for one in replicates]}
         sim_returns = [{"task_id": one["task_id"], "outputs": one["outputs"]} for one in replicates]
         request = {"target_entrypoint": target, "sim_returns": sim_returns, "target_data": dict(target_data)}
         outcome, _ = self._ask(placed, "aggregate", request, end)
         if "result" not in outcome:
-            return {"error": outcome, "outside": outcome["outside"]}
-        return {"result": outcome["result"], "outside": outcome["outside"]}
+            return {**told, "error": outcome, "outside": outcome["outside"]}
+        return {**told, "result": outcome["result"], "outside": outcome["outside"]}
 
     # -----------------------------------------------------------------------------------------------------------------
 

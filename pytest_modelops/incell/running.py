@@ -59,7 +59,7 @@ class Runner:
         self._splitter = frames.Splitter()
         self._told = 0  # bytes outside frames that an outcome has told of
         self._changed = threading.Condition()
-        self._answers: dict[Any, dict[str, Any]] = {}
+        self._answers: dict[int, dict[str, Any]] = {}
         self._ids = itertools.count(1)
         self._ended = False
         self._kept = Kept(log=os.path.join(folder, "keeper.log"))
@@ -81,7 +81,8 @@ class Runner:
                 with self._changed:
                     if data:
                         for message in self._splitter.feed(data):
-                            self._answers[message.get("id")] = message
+                            if type(message.get("id")) is int:  # all of ours are
+                                self._answers[message["id"]] = message
                     else:
                         self._splitter.finish()
                         self._ended = True
@@ -93,10 +94,11 @@ class Runner:
         """Ask it something and wait, at most so many seconds. A runner that does not answer is ended here."""
         number = next(self._ids)
         body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
+        with self._changed:
+            before = self._splitter.broken
         # In a thread, since a runner that reads nothing lets us write 64 KiB and no more.
         threading.Thread(target=self._send, args=(body,), daemon=True).start()
         with self._changed:
-            before = self._splitter.broken
             self._changed.wait_for(
                 lambda: number in self._answers or self._ended or self._splitter.broken > before,
                 max(0.0, seconds),
@@ -162,9 +164,10 @@ class Runner:
         """
         survived: list[str] = []
         ending: str | None = None
+        outside = ""
         if seconds > 0:
             end = time.monotonic() + seconds
-            self.call("shutdown", {}, seconds)
+            outside = self.call("shutdown", {}, seconds)["outside"]
             ending = self._kept.wait(self.pid, max(0.0, end - time.monotonic()))
             if ending is not None:
                 survived = self._survivors()
@@ -174,7 +177,7 @@ class Runner:
             self._stdin.close()
         if left is None:
             left = ["its keeper was killed, so nothing is proven"]
-        return {"outside": self.outside(), "ended": ending, "survived": survived, "left": left}
+        return {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
 
     def _survivors(self) -> list[str]:
         """What is still there of all that it started: by now that is the keeper's."""

@@ -91,9 +91,9 @@ def test_a_runner_that_the_cell_does_not_have(matrix: Matrix) -> None:
     [
         ("wrong_digest.py", "handshake", ("answers for the bundle digest", "and was started for")),
         (
-            "wrong_count.py",
+            "loses_replicates.py",
             "bundle-aggregation",
-            ("it says that it aggregated", "replicates; it was given 3"),
+            ("it says that it aggregated 1 replicates; it was given 3",),
         ),
         ("silent.py", "handshake", ("did not answer `ready` within the deadline of 5 s",)),
     ],

@@ -143,6 +143,8 @@ def test_markers_are_listed_with_their_arguments_and_what_they_do(project: Proje
         "modelops_cells(*globs)",
         "modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)",
         "modelops_aggregation(params=20, replicates=20, deadline=<seconds>)",
+        "modelops_bundle(path, deadline=<seconds>)",
+        "modelops_handshake(path, deadline=<seconds>)",
     ]
     assert all(text.endswith(".") for _, text in ours)
 

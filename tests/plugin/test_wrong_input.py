@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
-RUNGS = "aggregation, install, lambda, resolve, start, versions"
+RUNGS = (
+    "aggregation, bundle-aggregation, bundle-install, execute, handshake, install, lambda, preflight, resolve, start, "
+    "versions"
+)
 TESTS = "test_resolve, test_install, test_start, test_versions, test_lambda, test_aggregation"
 LAMBDA = "use modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
 AGGREGATION = "use modelops_aggregation(params=20, replicates=20, deadline=<seconds>)"
@@ -195,7 +198,7 @@ def test_a_variable_that_there_is_not(project: Project, xdist: list[str]) -> Non
     project.environ(PYTEST_MODELOPS_FOO="1")
     ran = project.matrix(*xdist)
     assert_one_line(ran, "environment: 'PYTEST_MODELOPS_FOO' is not a variable of pytest-modelops; ")
-    assert "PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_CACHE" in ran.err
+    assert "PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE" in ran.err
     assert_nothing_ran(project, ran)
 
 

@@ -21,14 +21,21 @@ LAYERS = (
     ("agent", "bundles", "cluster", "shipping"),
     ("checks",),
     ("live",),
-    ("options", "readers", "settings", "progress", "fixtures", "markers", "ladder", "hookspecs", "report"),
+    (
+        *("options", "readers", "tables", "bundle_settings", "settings"),
+        *("progress", "fixtures", "markers", "ladder", "hookspecs", "report"),
+    ),
     ("matrix_run",),
     ("collecting",),
     ("running", "reporting"),
     ("plugin",),
 )
 """From the ground up. A module imports only from layers below its own, or from its own."""
-ALONE = {"incell/*.py": {"distributed", "dask"}, "incell/ke[ep]*.py": set()}
+ALONE: dict[str, set[str]] = {
+    "incell/*.py": {"distributed", "dask"},
+    "incell/ke[ep]*.py": set(),
+    "incell/[bcflr]*.py": set(),  # what workers use for bundles, and what runs in a bundle's environment
+}
 """Files that run where this package is not: what they may import besides the standard library."""
 REPORT_KNOWS = {"results", "matrix", "report", "errors"}
 ENGINE = re.compile(r"docker|testcontainers", re.IGNORECASE)

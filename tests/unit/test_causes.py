@@ -83,13 +83,17 @@ ModuleNotFoundError: No module named 'scipy'
         (PIP_PYTHON, "ERROR: Package 'needs-newer' requires a different Python: 3.12.1 not in '>=3.13'"),
         (
             UV_PYTHON,
-            "error: No solution found when resolving dependencies cause: Because the current Python version (3.12.1) "
-            "does not satisfy Python>=3.13 and needs-newer==1.0 depends on Python>=3.13, we can",
+            (
+                "error: No solution found when resolving dependencies cause: Because the current Python version "
+                "(3.12.1) does not satisfy Python>=3.13 and needs-newer==1.0 depends on Python>=3.13, we can"
+            ),
         ),
         (
             UV_PYTHON_IN_BOXES,
-            "× No solution found when resolving dependencies: ╰─▶ Because the current Python version (3.12.1) does not "
-            "satisfy Python>=3.13 and needs-newer-python==0.1.0 depends",
+            (
+                "× No solution found when resolving dependencies: ╰─▶ Because the current Python version (3.12.1) does "
+                "not satisfy Python>=3.13 and needs-newer-python==0.1.0 depends"
+            ),
         ),
         (
             UV_PYTHON_IN_BOXES.partition("\n")[2].replace("satisfy\n      ", "satisfy "),
@@ -99,8 +103,10 @@ ModuleNotFoundError: No module named 'scipy'
         (PIP_MISSING.partition("\n")[2], "ERROR: No matching distribution found for no-such-lib>=2"),
         (
             UV_MISSING,
-            "error: No solution found when resolving dependencies cause: Because no-such-lib was not found in the "
-            "provided package locations",
+            (
+                "error: No solution found when resolving dependencies cause: Because no-such-lib was not found in the "
+                "provided package locations"
+            ),
         ),
         (UV_MISSING.splitlines()[2], "cause: Because no-such-lib was not found in the provided package"),
         (PIP_WHEEL, "ERROR: tagged-1.0-cp39-cp39-win32.whl is not a supported wheel on this platform."),
@@ -184,7 +190,7 @@ def test_the_cause_is_found_in_what_this_python_writes(tmp_path: Path, name: str
     module = tmp_path / f"{name}.py"
     module.write_text(MODULES[name][0])
     (tmp_path / "_native.so").write_text("no object")
-    importing = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import importlib; importlib.import_module({name!r})"
+    importing = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); __import__({name!r})"
     ran = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", importing], capture_output=True, text=True, check=False
     )

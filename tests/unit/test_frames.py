@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -181,9 +182,7 @@ def test_messages_and_junk_come_back_as_they_were_wherever_they_are_cut(
 ) -> None:
     data = b"".join(piece if isinstance(piece, bytes) else frame(piece) for piece in pieces)
     bounds = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]
-    messages, outside, splitter = split(
-        *(data[start:end] for start, end in zip(bounds, bounds[1:], strict=False))
-    )
+    messages, outside, splitter = split(*(data[start:end] for start, end in itertools.pairwise(bounds)))
     assert messages == [piece for piece in pieces if isinstance(piece, dict)]
     assert outside == b"".join(piece for piece in pieces if isinstance(piece, bytes))
     assert splitter.broken == 0

@@ -162,7 +162,7 @@ def test_it_is_ready_executes_aggregates_and_ends_when_it_is_told_to(bundle: Mak
 
 
 def test_it_starts_in_the_bundles_folder_and_finds_what_lies_there(bundle: Make, start: Starter) -> None:
-    wire = "import os\nimport helping\ndef wire(e, p, s):\n    return {'cwd': os.getcwd().encode(), 'h': helping.TEXT}\n"
+    wire = "import os, helping\ndef wire(e, p, s):\n    return {'cwd': os.getcwd().encode(), 'h': helping.TEXT}\n"
     folder = bundle(
         {"wire.py": wire, "helping/__init__.py": "from .more import TEXT\n", "helping/more.py": "TEXT = b'x'"}
     )
@@ -409,24 +409,24 @@ def test_a_loss_that_is_no_number_comes_as_it_is(bundle: Make, start: Starter) -
 
 
 @pytest.mark.parametrize(
-    ("method", "params", "code", "words"),
+    ("method", "params", "refused"),
     [
-        ("evaluate", {}, -32601, "no method 'evaluate'; there are ready, execute, aggregate, shutdown"),
-        ("_wire", {}, -32601, "no method '_wire'"),
-        ("execute", {}, -32602, "execute: missing a required argument: 'entrypoint'"),
-        ("execute", {**ASKED, "more": 1}, -32602, "execute: got an unexpected keyword argument 'more'"),
-        ("ready", {"x": 1}, -32602, "ready: got an unexpected keyword argument 'x'"),
-        ("execute", [1, 2], -32600, "a request has a method and params by name"),
-        (3, {}, -32600, "a request has a method and params by name"),
+        ("evaluate", {}, (-32601, "no method 'evaluate'; there are ready, execute, aggregate, shutdown")),
+        ("_wire", {}, (-32601, "no method '_wire'")),
+        ("execute", {}, (-32602, "execute: missing a required argument: 'entrypoint'")),
+        ("execute", {**ASKED, "more": 1}, (-32602, "execute: got an unexpected keyword argument 'more'")),
+        ("ready", {"x": 1}, (-32602, "ready: got an unexpected keyword argument 'x'")),
+        ("execute", [1, 2], (-32600, "a request has a method and params by name")),
+        (3, {}, (-32600, "a request has a method and params by name")),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused_and_the_next_is_answered(
-    bundle: Make, start: Starter, method: Any, params: object, code: int, words: str
+    bundle: Make, start: Starter, method: Any, params: object, refused: tuple[int, str]
 ) -> None:
     peer = start(bundle())
     error = peer.error(method, params)
-    assert error["code"] == code
-    assert error["message"].startswith(words)
+    assert error["code"] == refused[0]
+    assert error["message"].startswith(refused[1])
     assert peer.result("ready")["ready"] is True
 
 
@@ -556,14 +556,14 @@ def test_what_a_bundle_prints_is_in_the_way_as_in_other_runners(
     bundle: Make, start: Starter, way: str
 ) -> None:
     wire = f"def wire(e, p, s):\n    {way}\n    return {{'a': b'1'}}\n"
-    peer = start(bundle({"wire.py": wire}))
+    peer = start(bundle({"wire.py": wire}), PYTHONUNBUFFERED="")
     peer.send({"id": 1, "method": "execute", "params": ASKED})
     peer.send({"id": 2, "method": "shutdown", "params": {}})
     assert peer.ended() == 0
+    assert peer.stdout.readline() == b"12%\n"
     splitter = frames.Splitter()
-    messages = splitter.feed(peer.stdout.read())
-    assert [message["id"] for message in messages] == [1, 2]
-    assert bytes(splitter.outside) == b"12%\n"
+    assert [message["id"] for message in splitter.feed(peer.stdout.read())] == [1, 2]
+    assert splitter.outside == b""
 
 
 def test_the_end_of_stdin_ends_it_in_the_middle_of_a_task(bundle: Make, start: Starter) -> None:

@@ -27,7 +27,10 @@ pytest_plugins = ["pytester"]
 RUNGS = ("resolve", "install", "start", "lambda")
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
-KEYS = "aggregation, backend, cache, deadlines, environment, fresh, matrix, nanny, report, threads, workers"
+KEYS = (
+    "aggregation, backend, bundles, cache, deadlines, environment, fresh, matrix, nanny, report, runner, threads, "
+    "workers"
+)
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
 REQUIREMENT_FORMS = (
@@ -436,8 +439,8 @@ def test_a_path_that_cannot_be_installed_is_refused(
             f"[tool.modelops]: 'worker' is not a key; did you mean 'workers'? Valid: {KEYS}",
         ),
         (
-            "[tool.modelops]\nbundles = []",
-            f"[tool.modelops]: 'bundles' is not a key; valid: {KEYS}",
+            "[tool.modelops]\nbundle = []",
+            f"[tool.modelops]: 'bundle' is not a key; did you mean 'bundles'? Valid: {KEYS}",
         ),
         (
             "[tool.modelops.matrix]\npythons = []",
@@ -457,7 +460,7 @@ def test_a_path_that_cannot_be_installed_is_refused(
             "[tool.modelops.aggregation]\nparam = 1",
             (
                 "[tool.modelops.aggregation]: 'param' is not a key; did you mean 'params'? "
-                "Valid: params, replicates"
+                "Valid: failed-when, params, replicates"
             ),
         ),
         (
@@ -728,7 +731,8 @@ def test_an_unknown_variable_is_refused_with_the_valid_ones(
     message = str(raised.value)
     assert message.startswith(f"environment: {name!r} is not a variable of pytest-modelops; {hint}")
     assert message.endswith(
-        ": PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_CACHE, PYTEST_MODELOPS_CELL, PYTEST_MODELOPS_DASK, "
+        ": PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE, PYTEST_MODELOPS_CELL, "
+        "PYTEST_MODELOPS_DASK, "
         "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_PYTHON, PYTEST_MODELOPS_REPORT, "
         "PYTEST_MODELOPS_WORKERS"
     )
