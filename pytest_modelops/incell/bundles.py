@@ -35,7 +35,7 @@ Placed = Mapping[str, Any]
 - `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`, `{wheels}`,
   `{version}`;
 - `installs`: whether the runner installs by itself, into an environment of its own that has nothing but pip;
-- `variables`: environment variables of the runner besides; `version`, `venv`, `logs`: what is not as usual.
+- `variables`, `version`, `venv`, `logs`: of a runner that is started in another way than usual.
 """
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -104,7 +104,7 @@ class Bundles:
                     _pip_install(run, ours, requirements)
                 looked = _look(run, ours, modules)
                 failures = {module: _import(run, ours, module) for module in imports}
-                if placed["installs"]:
+                if placed.get("installs"):
                     shutil.rmtree(os.path.dirname(_venv(placed)), ignore_errors=True)
                     make_bare(run, placed)
         except Failed as failure:
@@ -210,7 +210,7 @@ class Bundles:
 
     def _here(self, placed: Placed) -> Placed:
         folder = placed["folders"][self._worker]
-        venv = os.path.join(folder, "own", "venv") if placed["installs"] else os.path.join(folder, "venv")
+        venv = os.path.join(folder, "own", "venv") if placed.get("installs") else os.path.join(folder, "venv")
         return {**placed, "folder": folder, "venv": venv}
 
     def _ask(

@@ -1,12 +1,11 @@
-"""A runner that installs by itself, as many do: any marker is enough, and a lock is a file that is there.
+"""Installs by itself, as many do: any marker is enough, and a lock is a file that is there."""
 
-What it does wrong can be chosen by the variable NAIVE, words separated by spaces:
-
-    prefix      the marker tells the first digits of the digest, and only these are compared
-    always      installs at every start
-    hurries     where another holds the lock, goes on as if that one had finished
-    refuses     asks which Python the environment has, and says what is wrong with it
-"""
+# What it does wrong can be chosen by the variable NAIVE, words separated by spaces:
+#
+#     prefix      the marker holds the first digits of the digest, and only these are compared
+#     always      installs at every start
+#     hurries     where another holds the lock, goes on as if that one had finished
+#     refuses     asks which Python the environment has, and says what is wrong with it
 
 import argparse
 import base64
