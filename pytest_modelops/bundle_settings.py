@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops import readers
-from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks.base import FAILED_WHEN, RunnerSettings
+from pytest_modelops.bundles.bundle import INSTALLS, Bundle
+from pytest_modelops.checks.base import FAILED_WHEN, PROTOCOLS, RunnerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.versions import said_of
 from pytest_modelops.options import Given, not_one_of
@@ -19,10 +19,10 @@ from pytest_modelops.tables import Table
 
 _KEYS = (
     *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
-    *("aggregation",),
+    *("aggregation", "install"),
 )
 _PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
-RUNNER_KEYS = ("command", "path", "installs", "fresh-env")
+RUNNER_KEYS = ("command", "path", "protocol", "installs", "fresh-env")
 _TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
 """How the reference runner is told to install by itself."""
 _FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
@@ -58,6 +58,12 @@ def at(text: str, folder: Path, configured: Sequence[Bundle]) -> Bundle:
     return Bundle(name=_name(path), path=path)
 
 
+def others(bundles: Sequence[Bundle], more: Sequence[Bundle]) -> list[Bundle]:
+    """Of more bundles, those whose names are free."""
+    names = {bundle.name for bundle in bundles}
+    return [bundle for bundle in more if bundle.name not in names]
+
+
 def _configured(table: Table, rootdir: Path) -> list[Bundle]:
     found = table.values.get("bundles", [])
     if not isinstance(found, list):
@@ -86,6 +92,7 @@ def _bundle(entry: Table, rootdir: Path) -> Bundle:
         target_data=entry.get("target-data", _plain_table, {}),
         imports=entry.get("imports", lambda value: readers.each(value, _module), ()),
         expect=entry.get("expect", _expect, {}),
+        install=entry.get("install", _install, Bundle.install),
     )
     if bundle.expect and bundle.entrypoint is None:
         raise WrongInput(f"{entry.place}: has expect and no entrypoint that would return it")
@@ -103,17 +110,22 @@ def _bundle(entry: Table, rootdir: Path) -> Bundle:
 def runner(table: Table, rootdir: Path) -> RunnerSettings:
     """What `[tool.modelops.runner]` says."""
     path = table.get("path", lambda value: _runner_path(value, rootdir), None)
+    protocol = table.get("protocol", _protocol, RunnerSettings.protocol)
     installs = table.get("installs", readers.switch, RunnerSettings.installs)
     if "fresh-env" in table.values and not installs:
         raise WrongInput(f"{table.name('fresh-env')}: means nothing without installs = true")
-    of_reference = path is None and installs
+    command = RunnerSettings.command
+    if path is None:  # the reference runner has to be told
+        command += ("--one-shot",) if protocol == "one-shot" else ()
+        command += _TO_INSTALL if installs else ()
     return RunnerSettings(
-        command=table.get(
-            "command", _command, (*RunnerSettings.command, *(_TO_INSTALL if of_reference else ()))
-        ),
+        command=table.get("command", _command, command),
         path=path,
+        protocol=protocol,
         installs=installs,
-        fresh_env=table.get("fresh-env", readers.variables, _FRESH_ENV if of_reference else None),
+        fresh_env=table.get(
+            "fresh-env", readers.variables, _FRESH_ENV if installs and path is None else None
+        ),
     )
 
 
@@ -209,6 +221,20 @@ def _expect(value: object) -> Mapping[str, str]:
             if text.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text):
                 raise WrongInput(f"{text!r} is not sha256: and 64 hexadecimal digits")
     return value
+
+
+def _install(value: object) -> str:
+    text = readers.text(value)
+    if text not in INSTALLS:
+        raise WrongInput(not_one_of(text, "a way to install", INSTALLS))
+    return text
+
+
+def _protocol(value: object) -> str:
+    text = readers.text(value)
+    if text not in PROTOCOLS:
+        raise WrongInput(not_one_of(text, "a protocol", PROTOCOLS))
+    return text
 
 
 def _command(value: object) -> tuple[str, ...]:

@@ -10,17 +10,21 @@ import dataclasses
 import re
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.agent import Agent
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Process, Stage
-from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
 from pytest_modelops.incell import plain
 from pytest_modelops.logs import last_line, last_lines, tail
 from pytest_modelops.matrix.cell import Role
 
+LATE = "worker-late"
+"""Name of the worker that joins late; see `Cluster.one_more`."""
+_LATE_SECONDS = 6.0
+"""How long that one has to leave."""
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.1
 """How often the agent is asked which workers are registered."""
@@ -30,8 +34,8 @@ _FACTS_SECONDS = 2.0
 """What workers that were started anew get to tell who they are now."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
-_DEATH = re.compile(r"Worker process \d+ ((?:was killed|exited|died).*)")
-"""A nanny's words for the end of its worker."""
+_DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
+"""A nanny's words for the end of its worker, or those of the program that a stage started it by."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
 _ALIVE = {"running", "sleeping"}
@@ -96,8 +100,11 @@ class Cluster:
         self.agent = Agent.start(stage, environments[Role.CLIENT], seconds=start_seconds)
         self.addresses: Mapping[str, str] = {}
         """Worker name by address, in order of names, once ready."""
+        self._kept = False
         self._told: dict[str, Mapping[str, Any]] = {}
         """The last facts of each part by its name."""
+        self.late: Process | None = None
+        """The worker that joined late, while there is one; see `one_more`."""
 
     def _start_worker(self, name: str) -> Process:
         return self.stage.start(
@@ -118,7 +125,8 @@ class Cluster:
     @property
     def processes(self) -> Sequence[Process]:
         """Every part: scheduler, workers, agent."""
-        return [self.scheduler, *self.workers, self.agent.process]
+        late = [self.late] if self.late is not None else []
+        return [self.scheduler, *self.workers, *late, self.agent.process]
 
     def await_ready(self, deadline: Deadline) -> None:
         """Wait until the client is connected and all workers are registered.
@@ -244,6 +252,62 @@ class Cluster:
             told[name] = plain.unpack(answer["told"])
         return told
 
+    @contextlib.contextmanager
+    def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
+        """Have one more worker, which joins late; it is no part of `workers`, and gone afterwards.
+
+        Yields:
+            Its name and its address, as soon as it is registered.
+
+        Raises:
+            ProcessExited: it ended.
+            RunnerTimedOut: it was not registered in time, or what was done with it timed out; with all stacks.
+            CheckFailed: it would not go.
+        """
+        late = self.late = self._start_worker(LATE)
+        try:
+            yield LATE, self._await_late(late, deadline)
+        except TimedOut as error:
+            raise RunnerTimedOut(f"{error}\n\nWhere each process stands:\n{self.stacks()}") from None
+        finally:
+            left = self._end_late(late)
+            self.late = None
+        if left:
+            raise CheckFailed(f"{LATE} was ended, and the scheduler has not forgotten it after {left:g} s")
+
+    def _await_late(self, late: Process, deadline: Deadline) -> str:
+        while True:
+            self._raise_if_exited([self.scheduler, late, self.agent.process])
+            seconds = max(deadline.remaining, _LAST_LOOK_SECONDS)
+            registered = self.agent.call("workers", seconds=seconds, deadline=deadline)
+            for address, worker in registered.items():
+                if worker["name"] == late.name:
+                    return str(address)
+            if deadline.passed:
+                raise TimedOut(
+                    f"{late.name}, started when the others were up, was not registered with the scheduler within "
+                    f"{deadline.seconds:g} s.\n" + "\n".join(self._last_seen([late]))
+                )
+            time.sleep(_LOOK_SECONDS)
+
+    def _end_late(self, late: Process) -> float:
+        """End the late worker, and wait until the scheduler has forgotten it; 0, or how long it has not."""
+        deadline = Deadline(_LATE_SECONDS)
+        self._terminate([late], deadline)
+        if late.ending is None:
+            for pid in [late.pid, *late.descendants()]:  # first the nanny, which would start another one
+                late.signal(signal.SIGKILL, pid=pid)
+        with contextlib.suppress(ModelopsError):  # what is wrong with the others shows elsewhere
+            while LATE in {worker["name"] for worker in self._registered().values()}:
+                if deadline.passed:
+                    return deadline.seconds
+                time.sleep(_POLL_SECONDS)
+        return 0
+
+    def _registered(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.agent.call("workers", seconds=1, deadline=Deadline(1))
+        return found
+
     def stacks(self) -> str:
         """Where each process stands: its Python stacks, or why it has none to show.
 
@@ -259,7 +323,7 @@ class Cluster:
             size = process.log.stat().st_size
             if facts:
                 process.signal(facts["stacks_signal"], pid=pid)
-            elif not self._told:
+            elif not self._told or process is self.late:  # which has told nothing, and is to go anyway
                 self._abort(process, deadline)
             asked.append((process, pid, state, size))
         for process, _, state, size in asked:
@@ -295,11 +359,19 @@ class Cluster:
 
     def death_of_worker(self, name: str) -> str:
         """How a worker's process ended, as its nanny or the stage says; empty when neither does."""
-        part = next(process for process in self.workers if process.name == name)
+        part = next(process for process in self.processes if process.name == name)
         if part.ending is not None:
             return f"it {part.ending}"
         deaths = [match[1] for line in last_lines(part.log, most=400) if (match := _DEATH.search(line))]
-        return f"its process {deaths[-1]}" if deaths else ""
+        # The nanny only sees a signal; where the stage's own program knows why the kernel sent it, it says so beside.
+        causes = [words for words in deaths[-2:] if "by the kernel" in words]
+        return f"its process {(causes or deaths)[-1]}" if deaths else ""
+
+    def keep(self) -> str:
+        """Have scheduler and workers outlive `stop`; returns how to get in and how to clear them."""
+        words = self.stage.keep()
+        self._kept = True
+        return words
 
     def stop(self) -> Sequence[str]:
         """End the cluster quickly and prove that nothing is left. Returns what is left, in words.
@@ -311,6 +383,8 @@ class Cluster:
         with contextlib.suppress(ModelopsError):  # frozen, dead or busy: closing its stdin ends it
             self.agent.call("close", deadline=Deadline(0.5))
         self.agent.close()
+        if self._kept:
+            return self.stage.close()
         if self.settings.nanny:
             self._terminate(self.workers, Deadline(2.0))
             self._terminate([self.scheduler], Deadline(1.0))

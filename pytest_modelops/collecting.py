@@ -78,7 +78,7 @@ class Collecting:
                 )
             if cell_of(node) is not None:
                 node.stash[DEMANDS] = markers.demands(
-                    node, oldest=self._oldest, bundles=self.run.settings.bundles, named=self._named
+                    node, oldest=self._oldest, bundles=self.run.settings.known_bundles, named=self._named
                 )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import AggregationSettings, Check, RunnerSettings
+from pytest_modelops.checks.bundle_in_workers import bring_again
 from pytest_modelops.checks.calls import call_on
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
@@ -71,10 +72,12 @@ class LiveCell:
         deadlines: Mapping[str, float],
         progress: Progress,
         reproduce: Callable[[Cell, Check], str],
+        keep: str = "never",
     ) -> None:
         """Starts nothing.
 
         Args:
+            keep: when its cluster is left up: `never`, `failed` or `always`.
             deadlines: seconds by rung, where they are not the rung's own.
             reproduce: the command that runs one rung of a cell.
         """
@@ -92,6 +95,8 @@ class LiveCell:
         self._default_deadlines = {check.name: check.seconds for check in checks}
         self._deadlines = deadlines
         self._reproduce = reproduce
+        self._keep = keep
+        self._kept: list[str] = []
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
         self._stage: Stage | None = None
@@ -161,6 +166,7 @@ class LiveCell:
             CheckFailed: this pytest's Python or packages are not the cell's, or its scheduler cannot be reached from
                 here; the message shows what differs.
         """
+        self._furnish()
         cluster = self.cluster
         scheduler: Mapping[str, Any] = self.observed["scheduler"]
         host = {"Python": python_version(), **{name: _installed(name) for name in scheduler["packages"]}}
@@ -227,10 +233,13 @@ class LiveCell:
             if root.bundle is None:
                 self.require(root.label)
             late = root.status is Status.TIMED_OUT
-            raise (TimedOut if late else CheckFailed)(f"{root.label} {root.status.value}: {root.message}")
+            words = f"{root.label} {root.status.value}: {root.message}\n\nreproduce: {root.reproduce}"
+            raise (TimedOut if late else CheckFailed)(words)
         if seconds is not None:
             deadline = Deadline(seconds)
             self._with_stacks(lambda: last.run(self, deadline))
+        if last.bundle is not None and last.bundle.in_workers:  # the test's body shall find it there
+            bring_again(last.bundle, self, Deadline(self._seconds_for(last.name)))
 
     def run_lambda(
         self,
@@ -242,6 +251,7 @@ class LiveCell:
         seconds: float | None,
     ) -> None:
         """What `modelops_lambda` asks for; raises what the rung would."""
+        self._furnish()
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         self._with_stacks(
             lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected)
@@ -249,6 +259,7 @@ class LiveCell:
 
     def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
         """What `modelops_aggregation` asks for; raises what the rung would."""
+        self._furnish()
         deadline = Deadline(seconds or self._seconds_for("aggregation"))
         self._with_stacks(lambda: run_aggregation(settings, self, deadline))
 
@@ -273,10 +284,23 @@ class LiveCell:
                     "reused": environment.reused,
                     "seconds": round(environment.seconds, 3),
                     "location": environment.location,
+                    **({"identity": environment.identity} if environment.identity else {}),
                 }
                 for versions, environment in self.environments.items()
             ),
             logs=self._logs,
+            notes=tuple(
+                dict.fromkeys(
+                    [
+                        *(
+                            note
+                            for environment in self.environments.values()
+                            for note in environment.warnings
+                        ),
+                        *self._kept,
+                    ]
+                )
+            ),
         )
 
     @property
@@ -313,6 +337,9 @@ class LiveCell:
             cluster = self.open_cluster(deadline)
             cluster.await_ready(deadline)
             self.observed = cluster.facts(deadline)
+            for check in self._leaving():
+                if check.label in self._results and check.leaves is not None:
+                    check.leaves(self, Deadline(self._seconds_for(check.name)))
         return self.open_cluster(Deadline(0))
 
     def open_cluster(self, deadline: Deadline) -> Cluster:
@@ -341,12 +368,26 @@ class LiveCell:
 
     # ----------------------------------------------------------------------------------------------------------------
 
+    def _leaving(self) -> list[Check]:
+        """The rungs that leave something in the cluster which what comes later is to find there."""
+        return [check for check in self._checks.values() if check.leaves is not None]
+
+    def _furnish(self) -> None:
+        """Have the cluster as it will be in production, before a bundle or something of the user's runs in it.
+
+        Whether that went well is the rung's own business, and no reason not to go on.
+        """
+        for check in self._leaving():
+            self.climb(check.label)
+
     def _perform(self, check: Check) -> CheckResult:
         performed = [self._results[label] for label in check.after if label in self._results]
         for before in (performed, map(self.climb, check.needs)):
             for needed in list(before):  # no cluster is started for what is blocked already
                 if not needed.status.lets_through:
                     return self._blocked(check, needed.blocked_by or needed.label)
+        if check.bundle is not None and check.needs:
+            self._furnish()
         if self._began is None:
             self._began = time.monotonic()
         began = time.monotonic()
@@ -357,6 +398,8 @@ class LiveCell:
             return self._blocked(check, broken.root)
         finally:
             self.progress("")
+            if self._stage is not None:  # it may have started another process
+                self._take_logs(self._stage)
         return CheckResult(
             name=check.name,
             bundle=check.bundle.name if check.bundle else None,
@@ -399,6 +442,7 @@ class LiveCell:
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
         packed = [pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)]
+        self._furnish()
         cluster = self.cluster  # before the deadline begins: it may have to be started
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         where = f"{shipped.label} in cell {self.id}"
@@ -417,10 +461,20 @@ class LiveCell:
         if cluster is not None:
             self.progress("stopping")
             try:
+                self._keep_up(cluster)
                 return cluster.stop()
             finally:
                 self.progress("")
         return stage.close() if stage is not None else ()
+
+    def _keep_up(self, cluster: Cluster) -> None:
+        """Leave the cluster up where that was asked for."""
+        broke = any(result.status.broke for result in self._results.values())
+        if self._keep == "always" or (self._keep == "failed" and broke):
+            try:
+                self._kept.append(cluster.keep())
+            except ModelopsError as error:
+                self._kept.append(f"cell {self.id} was not left up: {error}")
 
 
 def _installed(name: str) -> str | None:

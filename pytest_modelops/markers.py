@@ -182,6 +182,8 @@ def _handshake(path: Any, *, deadline: Any = None, context: Context) -> Callable
     from pytest_modelops.checks import bundle_install, handshake, preflight
 
     bundle, seconds = _bundle_at(path, context), _seconds(deadline)
+    if bundle.in_workers:
+        raise WrongInput(f"{bundle.name!r} is installed into the workers, where it has no runner")
     checks = [preflight.check(bundle), bundle_install.check(bundle), handshake.check(bundle)]
     return lambda cell: cell.run_bundle(checks, seconds=seconds)
 

@@ -7,6 +7,7 @@ the workers, so that all of them collect the same tests even when an index chang
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import shlex
 import shutil
@@ -20,7 +21,7 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops import ladder
-from pytest_modelops.checks import BUNDLE_RUNGS, in_order
+from pytest_modelops.checks import BUNDLE_RUNGS, PLUGIN_RUNG, in_order
 from pytest_modelops.checks import ladder as checks_of
 from pytest_modelops.checks.base import Check
 from pytest_modelops.cluster import ClusterSettings
@@ -32,7 +33,7 @@ from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
-from pytest_modelops.settings import load, load_bundles, load_runner
+from pytest_modelops.settings import load, load_objects, load_runner
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
@@ -62,11 +63,14 @@ class MatrixRun:
             WrongInput: a setting that cannot be meant.
         """
         _refuse_other_dists(config)
+        _refuse_mistaken_rootdir(config)
         self.config = config
-        checks = checks_of(load_bundles(config), installs=load_runner(config).installs)
+        bundles, plugin = load_objects(config)
+        checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order(checks)
-        self.settings = load(config, rungs=dict.fromkeys([*(c.name for c in self.checks), *BUNDLE_RUNGS]))
+        rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])
+        self.settings = load(config, rungs=rungs)
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
         if handed is None:
             now = datetime.datetime.now().astimezone()
@@ -74,13 +78,18 @@ class MatrixRun:
         else:
             self.folder = Path(handed["folder"])
         try:
-            self.backend = open_backend(
-                self.settings.backend,
+            matrix = self.settings.matrix
+            opened = open_backend(
+                handed["backend"] if handed else self.settings.backend,
+                containers=self.settings.containers,
+                as_it_is=not (matrix.python or matrix.dask or matrix.include),
                 spec=self.settings.environment,
                 cache=self.settings.cache,
                 fresh=self.settings.fresh,
                 folder=self.folder,
             )
+            self.backend = opened.backend
+            self._why = f" ({opened.why})" if opened.why else ""
         except OSError as error:
             raise WrongInput(
                 f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a folder that can be written "
@@ -118,7 +127,7 @@ class MatrixRun:
     def _live(self, cell: Cell) -> LiveCell:
         settings = self.settings
         return LiveCell(
-            cell,
+            cell.with_variants(self.backend.variants),
             backend=self.backend,
             checks=self.checks,
             aggregation=settings.aggregation,
@@ -133,6 +142,7 @@ class MatrixRun:
             deadlines=settings.deadlines,
             progress=self._progress_of(cell),
             reproduce=self.reproduce,
+            keep=settings.containers.keep,
         )
 
     def _progress_of(self, cell: Cell) -> Callable[[str], None]:
@@ -140,7 +150,12 @@ class MatrixRun:
 
     def hand_over(self) -> dict[str, Any]:
         """What an xdist worker needs of the controller, as plain data."""
-        return {"plan": self.plan.to_json(), "folder": str(self.folder), "wanted": self.wanted}
+        return {
+            "plan": self.plan.to_json(),
+            "folder": str(self.folder),
+            "wanted": self.wanted,
+            "backend": self.backend.name,
+        }
 
     def cell_of(self, nodeid: str) -> str | None:
         """Id of the cell that a test belongs to, by looking the plan's ids up in the node id's parameters."""
@@ -165,7 +180,7 @@ class MatrixRun:
         ):
             words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
         if check.bundle is not None and check not in self.checks:  # of a test's marker
-            words += ["--modelops-bundle", str(check.bundle.path)]
+            words.append(f"--modelops-bundle={check.bundle.path}")
         return shlex.join([*words, ladder.nodeid(check, cell.id)])
 
     def _same_flags(self) -> list[str]:
@@ -180,14 +195,28 @@ class MatrixRun:
             if not given or option.name in _OF_THE_RUN:
                 continue
             values = given if option.kind is Kind.MANY else [given]
-            words += [word for value in values for word in (option.flag, str(value))]
+            if option.path:  # as two words, pytest would look for its configuration there
+                words += [f"{option.flag}={value}" for value in values]
+            else:
+                words += [word for value in values for word in (option.flag, str(value))]
         return words
+
+    def plan_text(self) -> str:
+        """The plan for people: its cells, what is left out, and what each cell climbs."""
+        names = dict.fromkeys(check.name for check in self.checks)
+        climbs = [
+            f"{name}[{', '.join(check.bundle.name for check in self.checks if check.name == name and check.bundle)}]"
+            if any(check.bundle for check in self.checks if check.name == name)
+            else name
+            for name in names
+        ]
+        return "\n".join([self.plan.to_text(), f"each climbs: {', '.join(climbs)}"])
 
     def describe(self) -> str:
         """One line for pytest's header."""
         count = len(self.plan.cells)
         left_out = f", {len(self.plan.left_out)} left out" if self.plan.left_out else ""
-        return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}"
+        return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}"
 
     def close(self) -> None:
         """End whatever still runs."""
@@ -245,6 +274,21 @@ def _refuse_other_dists(config: pytest.Config) -> None:
             f"--dist {dist}: --modelops-matrix keeps each cell in one xdist worker and this would split it; "
             f"use one of {', '.join(DISTS)}, or leave it out"
         )
+
+
+def _refuse_mistaken_rootdir(config: pytest.Config) -> None:
+    """Refuse a path in a word of its own that pytest, which reads its configuration first, took for one of tests."""
+    words = [str(word) for word in config.invocation_params.args]
+    flags = {option.flag for option in OPTIONS if option.path}
+    for flag, value in itertools.pairwise(words):
+        path = (config.invocation_params.dir / value).resolve()
+        if flag not in flags or not path.is_dir():
+            continue
+        if config.rootpath.is_relative_to(path) and not config.invocation_params.dir.is_relative_to(path):
+            raise WrongInput(
+                f"{flag} {value}: pytest takes {value} for a folder of tests and {config.rootpath} for the project; "
+                f"write {flag}={value}"
+            )
 
 
 def _installed_dask() -> Version | None:

@@ -39,6 +39,7 @@ class Option:
         ini: whether there is an ini setting; several values are one a line there.
         variable: whether there is a variable; several values are separated by spaces there, quoted as in a
             shell (a Dask range has commas). An empty one is as good as none.
+        path: whether its values are paths.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Option:
     metavar: str = ""
     ini: bool = False
     variable: bool = True
+    path: bool = False
 
     @property
     def flag(self) -> str:
@@ -74,8 +76,9 @@ OPTIONS = (
     Option(
         name="backend",
         kind=Kind.ONE,
-        metavar="auto|process",
-        help="What cells are made of: local virtual environments (process), or the best at hand (auto).",
+        metavar="auto|docker|process",
+        help="What cells are made of: containers (docker), local virtual environments (process), or the best at "
+        "hand (auto).",
         ini=True,
     ),
     Option(
@@ -101,6 +104,7 @@ OPTIONS = (
         name="bundle",
         kind=Kind.MANY,
         metavar="PATH",
+        path=True,
         help="Replace the configured bundles: a bundle's folder, or the name of a configured one (repeatable).",
     ),
     Option(name="workers", kind=Kind.ONE, metavar="N", help="Worker processes in each cell.", ini=True),
@@ -117,6 +121,14 @@ OPTIONS = (
         metavar="PATH",
         help="Write a report, of the kind that its ending names: .json (repeatable).",
         ini=True,
+        path=True,
+    ),
+    Option(
+        name="keep",
+        kind=Kind.ONE,
+        metavar="never|failed|always",
+        help="Leave cells up when they are done, and print how to get in and how to clear them.",
+        ini=True,
     ),
     Option(name="fresh", kind=Kind.SWITCH, help="Trust no cached environment.", ini=True),
     Option(
@@ -125,6 +137,7 @@ OPTIONS = (
         metavar="PATH",
         help="Where environments are kept between runs.",
         ini=True,
+        path=True,
     ),
 )
 

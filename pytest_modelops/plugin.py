@@ -76,7 +76,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     run = _open(config)
     try:
         as_json = config.getoption("modelops_plan") == "json"
-        print(json.dumps(run.plan.to_json(), indent=2) if as_json else run.plan.to_text())  # noqa: T201
+        print(json.dumps(run.plan.to_json(), indent=2) if as_json else run.plan_text())  # noqa: T201
     finally:
         run.close()
     return 0

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+INSTALLS = ("isolated", "workers")
+"""Where a bundle is installed: an environment of its own on each worker, or the running workers and the client."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bundle:
@@ -25,6 +28,7 @@ class Bundle:
         expect: name of an artifact → its content, UTF-8 text or `sha256:` and 64 hexadecimal digits.
         aggregation_params: parameter sets of the job that aggregates the bundle's own replicates.
         aggregation_replicates: replicates of each parameter set.
+        install: one of `INSTALLS`.
     """
 
     name: str
@@ -38,6 +42,12 @@ class Bundle:
     expect: Mapping[str, str] = dataclasses.field(default_factory=dict)
     aggregation_params: int = 2
     aggregation_replicates: int = 3
+    install: str = INSTALLS[0]
+
+    @property
+    def in_workers(self) -> bool:
+        """Whether it comes into running processes, where it has no environment and no runner of its own."""
+        return self.install == "workers"
 
     def __hash__(self) -> int:
         """By what names it; the mappings have no hash."""

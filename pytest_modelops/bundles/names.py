@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import enum
 import functools
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,12 +176,16 @@ class Names:
         known = (sys.version_info.major, sys.version_info.minor)
         try:
             return parse_python(file, feature_version=min(self._python, known))
-        except MalformedBundle:
-            if self._python > known:
+        except MalformedBundle as error:
+            if self._python > known and not _WRONG_IN_ANY.search(str(error)):
                 return None  # it may be syntax that only they know
             raise
 
 
+_WRONG_IN_ANY = re.compile(
+    r"was never closed|unmatched '|does not match opening|indent|null bytes|unexpected EOF|inconsistent use of tabs"
+)
+"""How a parser says what is no Python of any version."""
 _NOT_CALLABLE = (
     ast.Constant,
     ast.List,

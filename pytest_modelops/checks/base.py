@@ -17,6 +17,10 @@ FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
 """What makes a replicate a failed one although Dask calls it finished; see `bundle_words.failures`."""
 
 
+PROTOCOLS = ("json-rpc", "one-shot")
+"""How a runner is asked: frames to one process (`incell/running.py`), or a process a request (`incell/one_shot.py`)."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AggregationSettings:
     """Size of the aggregation job: `params` × `replicates` tasks, and `params` aggregates of them.
@@ -39,6 +43,7 @@ class RunnerSettings:
             path, `{bundle}`, `{venv}`, `{digest}` and `{wheels}` are the bundle's, `{version}` is the worker's Python.
         path: a file of the host's, or a folder with a `__main__.py`; or `module:file`, a file beside a module of the
             workers' environment; `None` for the reference runner.
+        protocol: one of `PROTOCOLS`.
         installs: whether it installs the bundle by itself, into an environment that has nothing but pip.
         fresh_env: variables that make it install whatever there is; `None` where there are none.
     """
@@ -48,8 +53,40 @@ class RunnerSettings:
         *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
     )
     path: Path | str | None = None
+    protocol: str = PROTOCOLS[0]
     installs: bool = False
     fresh_env: Mapping[str, str] | None = None
+
+    @property
+    def reuses(self) -> bool:
+        """Whether it may use an environment again: a one-shot runner has a new one for every request, if any."""
+        return self.installs and self.protocol == PROTOCOLS[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PluginSettings:
+    """The worker plugin of a deployment, and what its runtime must be on every worker.
+
+    Attributes:
+        path: its class, `package.module:Class`, importable by client and workers.
+        arguments: of the class, by keyword; plain data as TOML has it.
+        probe: dotted attribute that every worker must have; empty when only `expect` is asked.
+        expect: dotted attribute of the worker → its value: plain data, or `package.module:Class` for an object.
+        processes: `COLD`, `WARM` or `DIRECT` → a function, `package.module:function`, that does something with the
+            runtime on a worker and returns which process did it.
+        tasks: how often such a function is called on each worker.
+    """
+
+    path: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    probe: str = ""
+    expect: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    processes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tasks: int = 4
+
+
+COLD, WARM, DIRECT = PROCESSES = ("cold", "warm", "direct")
+"""A new process for every task; one process of each worker for all of them; the worker's own process."""
 
 
 class CheckedCell(Protocol):
@@ -102,6 +139,8 @@ class Check:
         after: labels of rungs that stop this one if they were performed and did not pass.
         run: performs it.
         seconds: its deadline, unless the user sets another.
+        leaves: does again what the rung leaves behind in the cluster, when that was started again. A rung that leaves
+            something is performed before bundles' rungs and before what tests of the user's do, which shall find it.
         summary: one line for people.
     """
 
@@ -111,6 +150,7 @@ class Check:
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     seconds: float = 60.0
+    leaves: Run | None = None
     summary: str = ""
 
     @property

@@ -45,13 +45,14 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     told.judge(f"bundle {bundle.name!r}, {finished if failed else size}", faults, named=True)
     losses = {name: told.aggregates[name]["result"]["loss"] for name in sorted(told.aggregates)}
     tasks = bundle.aggregation_params * (bundle.aggregation_replicates + len(bundle.targets))
-    return {"tasks": tasks, "losses": losses, "seconds": round(told.seconds, 3)}
+    processes = words.processes_of(told.replicates.values())
+    return {"tasks": tasks, "processes": processes, "losses": losses, "seconds": round(told.seconds, 3)}
 
 
 def _faults(aggregate: Mapping[str, Any], bundle: Bundle, seconds: float) -> Iterator[Fault]:
     """What is wrong with an aggregate, the most telling first."""
     if aggregate["outside"]:
-        yield words.polluted(aggregate["outside"], "before the answer to `aggregate`")
+        yield words.polluted(aggregate["outside"], "aggregate", aggregate["protocol"])
     if "error" in aggregate:
         yield words.fault_of(aggregate["error"], "aggregate", seconds=seconds)
         return

@@ -14,14 +14,17 @@ from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks import own_installs
-from pytest_modelops.checks.base import Check, CheckedCell, label
+from pytest_modelops.checks.base import Check, CheckedCell, Run, label
 from pytest_modelops.checks.bundle_words import Fault
+from pytest_modelops.cluster import LATE
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Wheelhouse
+from pytest_modelops.environments.base import Lock, Wheelhouse
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut
 
 MARGIN_SECONDS = 0.3
 """A worker ends what it does so much earlier than the deadline, to tell of it."""
+NEWCOMERS = (LATE, "agent")
+"""What else than the workers a bundle comes into that is installed into running processes."""
 _MOST_NAMES = 10
 _MOST_LINES = 14
 
@@ -31,16 +34,9 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     cell.placed.pop(bundle, None)
     source = formats.read(bundle.path)
     workers = cell.environments[cell.cell.worker]
-    cell.progress(f"making the wheels of {bundle.name}")
-    try:
-        house = cell.backend.wheelhouse(
-            source.requirements, workers.lock, deadline=deadline, progress=cell.progress
-        )
-    except CheckFailed as error:
-        what = f"bundle {bundle.name!r} cannot be installed by Python {workers.lock.python}"
-        why = str(error)
-        raise CheckFailed(f"{what}:{words.advice(why, workers.lock.python)} {why}") from error
-    placed = _place(bundle, source, house, cell, deadline)
+    house = wheels_of(bundle, source, workers.lock, cell, deadline)
+    builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
+    placed = place(bundle, source, house, cell, builds)
     cell.progress(f"installing {bundle.name} on every worker")
     told = cell.cluster.ask_workers(
         "install",
@@ -57,7 +53,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     faults = {
         name: [tidy.fault(fault) for fault in found]
         for name, answer in told.items()
-        if (found := list(_faults(answer, house, workers.lock.python)))
+        if (found := list(faults_of(answer, house, workers.lock.python)))
     }
     if faults:
         count = words.counted(len(faults), told, "workers")
@@ -68,6 +64,19 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     return {"packages": len(house.packages), "modules": len(source.modules), "wheels_reused": house.reused}
 
 
+def wheels_of(
+    bundle: Bundle, source: formats.Source, lock: Lock, cell: CheckedCell, deadline: Deadline
+) -> Wheelhouse:
+    """The wheels of a bundle and of all that it needs, for the Python of a lock."""
+    cell.progress(f"making the wheels of {bundle.name}")
+    try:
+        return cell.backend.wheelhouse(source.requirements, lock, deadline=deadline, progress=cell.progress)
+    except CheckFailed as error:
+        what = f"bundle {bundle.name!r} cannot be installed by Python {lock.python}"
+        why = str(error)
+        raise CheckFailed(f"{what}:{words.advice(why, lock.python)} {why}") from error
+
+
 def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Where the bundle is; it is installed again in a cluster that was started again."""
     if bundle not in cell.placed:
@@ -75,15 +84,22 @@ def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[
     return cell.placed[bundle]
 
 
-def _place(
-    bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell, deadline: Deadline
+def place(
+    bundle: Bundle,
+    source: formats.Source,
+    house: Wheelhouse,
+    cell: CheckedCell,
+    builds: Wheelhouse | None = None,
 ) -> Mapping[str, Any]:
+    """Bring the bundle, its wheels and its runner into the cell; where they are (see `incell/bundles.py`).
+
+    Args:
+        builds: wheels of what building it takes, for a runner that installs by itself.
+    """
     stage, runner = cell.cluster.stage, cell.runner.path
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
         files = stage.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
-        wheels = house.folder
-        if cell.runner.installs:
-            wheels = own_installs.wheels(source, house, cell, Path(folder), deadline)
+        wheels = own_installs.wheels(house, builds, Path(folder))
         put_wheels = stage.put(wheels, f"bundles/{bundle.name}/wheels")
     if isinstance(runner, Path):
         runner = stage.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
@@ -91,26 +107,29 @@ def _place(
         "name": bundle.name,
         "digest": source.digest,
         "folders": {
-            name: f"{stage.folder(name)}/bundles/{bundle.name}" for name in cell.cluster.addresses.values()
+            name: f"{stage.folder(name)}/bundles/{bundle.name}"
+            for name in (*cell.cluster.addresses.values(), *(NEWCOMERS if bundle.in_workers else ()))
         },
         "source": files,
         "wheels": put_wheels,
         "runner": runner or "",
         "command": list(cell.runner.command),
         "installs": cell.runner.installs,
+        "protocol": cell.runner.protocol,
+        "install": bundle.install,
     }
 
 
-def _faults(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:
+def faults_of(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:
     """What is wrong with what a worker told, the most telling first."""
     if "failed" in answer:
         cause = f". {answer['cause']}{words.advice(answer['cause'], python)}" if answer["cause"] else ""
         yield Fault(head=f"{answer['failed']}{cause}", details=tuple(answer["last"][-_MOST_LINES:]))
     else:
-        yield from (Fault(head=head) for head in _untrue(answer, house, python))
+        yield from (Fault(head=head) for head in untrue(answer, house, python))
 
 
-def _untrue(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
+def untrue(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
     """Where an environment is not what was installed, or lacks a module, in words."""
     if Version(answer["version"]) != python:
         yield f"its environment runs Python {answer['version']} ({answer['python']}), the worker {python}"
@@ -131,12 +150,20 @@ def _untrue(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> It
         yield f"import {module} failed: {failure}"
 
 
+def _run_of(bundle: Bundle) -> Run:
+    if not bundle.in_workers:
+        return lambda cell, deadline: run(bundle, cell, deadline)
+    from pytest_modelops.checks import bundle_in_workers  # which builds on this one
+
+    return lambda cell, deadline: bundle_in_workers.run(bundle, cell, deadline)
+
+
 def check(bundle: Bundle) -> Check:
-    """The rung for a bundle."""
+    """The rung for a bundle, whichever way it is installed."""
     return Check(
         name="bundle-install",
         bundle=bundle,
-        run=lambda cell, deadline: run(bundle, cell, deadline),
+        run=_run_of(bundle),
         needs=("start",),
         after=(label("preflight", bundle),),
         seconds=180,

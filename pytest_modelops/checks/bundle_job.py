@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_tasks
+from pytest_modelops.checks import bundle_in_workers, bundle_tasks
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in
 from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.incell import plain
 from pytest_modelops.shipping import ship
 
@@ -46,6 +46,7 @@ class Told:
         tidy: for texts of this bundle's.
         logs: where runners' logs are, as the end of a message.
         seconds: from the first task to the last result.
+        in_process: whether no runner was between worker and bundle, so that a worker's stacks tell where it stands.
     """
 
     replicates: Mapping[str, Mapping[str, Any]]
@@ -56,6 +57,7 @@ class Told:
     tidy: words.Tidy
     logs: str
     seconds: float
+    in_process: bool
 
     def judge(self, intro: str, faults: Mapping[str, Sequence[Fault]], *, named: bool = False) -> None:
         """Raise what this came to, if anything is wrong with it.
@@ -66,7 +68,7 @@ class Told:
             named: see `bundle_words.message`.
 
         Raises:
-            CheckFailed, RunnerTimedOut: with all that is wrong.
+            CheckFailed, TimedOut: with all that is wrong.
         """
         found = {name: list(some) for name, some in faults.items() if some}
         for name, fault in self.lost.items():
@@ -76,7 +78,8 @@ class Told:
         if found:
             tidied = {name: [self.tidy.fault(fault) for fault in some] for name, some in found.items()}
             message = words.message(intro, tidied, self.logs, named=named)
-            raise RunnerTimedOut(message) if self.late else CheckFailed(message)
+            too_late = TimedOut if self.in_process else RunnerTimedOut
+            raise too_late(message) if self.late else CheckFailed(message)
 
 
 def run_job(
@@ -92,7 +95,7 @@ def run_job(
     Args:
         sets: the replicates of each parameter set.
     """
-    placed = placed_in(bundle, cell, deadline)
+    placed = (bundle_in_workers.bring_again if bundle.in_workers else placed_in)(bundle, cell, deadline)
     addresses = cell.cluster.await_workers(deadline)
     shipped = {
         function.__name__: ship(function)
@@ -117,7 +120,12 @@ def run_job(
         seconds=max(0.1, deadline.remaining - MARGIN_SECONDS),
         deadline=Deadline(deadline.remaining + _GRACE_SECONDS),
     )
-    ends, logs = _end_runners(bundle, placed, cell)
+    ends: Mapping[str, Sequence[Fault]] = {}
+    logs = ""
+    if bundle.in_workers:
+        bundle_in_workers.take_away(cell)
+    else:
+        ends, logs = _end_runners(bundle, placed, cell)
     names = {address: name for name, address in addresses.items()}
     lost, values = {}, {}
     for kind in ("replicates", "aggregates"):
@@ -144,6 +152,7 @@ def run_job(
         tidy=words.Tidy(folders=placed["folders"].values()),
         logs=logs,
         seconds=told["seconds"],
+        in_process=bundle.in_workers,
     )
 
 

@@ -96,21 +96,35 @@ def fault_of(outcome: Outcome, request: str, *, seconds: float, python: Version 
     cause = f" First cause: {_ended(outcome['cause'])}" if outcome.get("cause") else ""
     if outcome.get("cause") and python is not None:
         cause += advice(outcome["cause"], python)
-    before = "before its JSON-RPC handshake" if request == "ready" else f"during `{request}`"
+    if outcome.get("strange"):
+        cause += f" It sent an answer to nothing that was asked: {outcome['strange']}"
+    one_shot = outcome.get("protocol") == "one-shot"
     if "unstarted" in outcome:
         return Fault(head=f"its runner could not be started: {outcome['unstarted']}")
     if "silent" in outcome:
-        head = f"its runner did not answer `{request}` within the deadline of {seconds:g} s, and still ran.{cause}"
         stack = [line for line in innermost(outcome["stacks"]) if not _NOT_THE_BUNDLE_S.search(line)]
+        what = _printed(outcome["printed"]) if one_shot else "and still ran"
+        not_done = f"end after `{request}`" if one_shot else f"answer `{request}`"
+        head = f"its runner did not {not_done} within the deadline of {seconds:g} s, {what}.{cause}"
         return Fault(head=head, details=tuple(stack or ["it printed no stack"]))
     if "exited" in outcome:
         silence = "" if outcome["last"] else " It printed nothing to stderr."
-        head = f"its runner {outcome['exited']} {before}.{cause}{silence}"
+        before = "before its JSON-RPC handshake" if request == "ready" else f"during `{request}`"
+        how = f"during `{request}`, {_printed(outcome['printed'])}" if one_shot else before
+        head = f"its runner {outcome['exited']} {how}.{cause}{silence}"
         return Fault(head=head, details=tuple(_own_frames(outcome["last"])[-_TRACE_LINES:]))
     if "garbled" in outcome:
-        head = f"its runner answered `{request}` with what is no JSON-RPC message: {outcome['garbled']!r}.{cause}"
+        why = outcome.get("why", "what is no JSON-RPC message")
+        head = f"its runner answered `{request}` with {outcome['garbled']!r}: {why}.{cause}"
+        if not one_shot:
+            head = f"its runner answered `{request}` with {why}: {outcome['garbled']!r}.{cause}"
         return Fault(head=head, details=tuple(outcome["last"][-_TRACE_LINES:]))
     return _fault_of_error(outcome["error"], request)
+
+
+def _printed(text: str) -> str:
+    """What a one-shot runner had on stdout, in words."""
+    return f"having printed {text!r} to stdout" if text else "having printed nothing to stdout"
 
 
 def _fault_of_error(error: Any, request: str) -> Fault:
@@ -120,12 +134,17 @@ def _fault_of_error(error: Any, request: str) -> Fault:
     if not isinstance(data, Mapping):
         return Fault(head=f"`{request}` was answered with error {error.get('code')}: {error.get('message')}")
     trace = _own_frames(str(data.get("traceback", "")).rstrip().splitlines())
-    head = f"`{request}` raised {data.get('exc_type')}: {data.get('exc')}"
-    return Fault(head=head, details=tuple(trace[-_TRACE_LINES:]))
+    head = f"`{request}` raised {data.get('exc_type')}: {cut(str(data.get('exc')))}"
+    return Fault(head=head, details=tuple(map(cut, trace[-_TRACE_LINES:])))
+
+
+def cut(text: str, most: int = 400) -> str:
+    """A text of at most so many characters, for messages."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def _own_frames(lines: Sequence[str]) -> list[str]:
-    """A traceback's lines without the frames that are not the bundle's."""
+    """A traceback's lines without the frames that are not the bundle's; none where no frame is."""
     kept, skipping = [], False
     for line in lines:
         if line.startswith('  File "'):
@@ -134,7 +153,9 @@ def _own_frames(lines: Sequence[str]) -> list[str]:
             skipping = False
         if not skipping:
             kept.append(line)
-    return kept
+    if any(line.startswith('  File "') for line in kept):
+        return kept
+    return [line for line in kept if not line.startswith("Traceback (most recent")]
 
 
 def _ended(text: str) -> str:
@@ -153,10 +174,18 @@ def advice(cause: str, python: Version) -> str:
     )
 
 
-def polluted(outside: str, when: str) -> Fault:
-    """That stdout carried something else than frames."""
+def polluted(outside: str, request: str | None, protocol: str = "json-rpc") -> Fault:
+    """That stdout carried something else than answers.
+
+    Args:
+        request: what was asked; `None` after the last answer.
+    """
+    when = f"before the answer to `{request}`" if request else "after the last answer"
+    else_than = f"JSON-RPC frames {when}"
+    if protocol == "one-shot":
+        else_than = f"the one JSON document that answers `{request}`"
     return Fault(
-        head=f"stdout carried something else than JSON-RPC frames {when}: {outside!r}. It is the runner's; what a "
+        head=f"stdout carried something else than {else_than}: {outside!r}. It is the runner's; what a "
         "bundle prints, or lets a child print, has to go to stderr"
     )
 
@@ -165,7 +194,11 @@ def faults_of_end(end: Mapping[str, Any]) -> list[Fault]:
     """What is wrong with how a runner ended, if anything is."""
     wrong = []
     if end.get("outside"):
-        wrong.append(polluted(end["outside"], "after the last answer"))
+        wrong.append(polluted(end["outside"], None))
+    if end.get("unwilling"):
+        stack = [line for line in innermost(end["stacks"]) if not _NOT_THE_BUNDLE_S.search(line)]
+        head = f"its runner did not end within {end['unwilling']:g} s after `shutdown`: something keeps it running"
+        wrong.append(Fault(head=head, details=tuple(stack or ["it printed no stack"])))
     if end.get("survived"):
         wrong.append(
             Fault(head="when its runner had ended, this was left of it", details=tuple(end["survived"]))
@@ -195,7 +228,7 @@ def faults_of_replicate(
     found = []
     error, outputs = told["error"], told["outputs"]
     if told["outside"]:  # what else went wrong may have been its doing
-        found.append(polluted(told["outside"], "before the answer to `execute`"))
+        found.append(polluted(told["outside"], "execute", told["protocol"]))
     if error is not None and "error" in failed_when:
         found.append(fault_of(error, "execute", seconds=seconds))
     for name, artifact in outputs.items():
@@ -209,6 +242,11 @@ def faults_of_replicate(
 def shown(content: bytes, most: int = 200) -> str:
     """The beginning of an artifact, for messages."""
     return repr(content[:most].decode(errors="backslashreplace"))
+
+
+def processes_of(replicates: Iterable[Mapping[str, Any]]) -> int:
+    """How many processes of runners these replicates were run by."""
+    return len({(one["worker"], one["pid"]) for one in replicates})
 
 
 def counted(number: int, of: Collection[Any], what: str) -> str:

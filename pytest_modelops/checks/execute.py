@@ -38,7 +38,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         faults = {"the workers": [*differing, *unexpected]}
     told.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed}, {count}", faults)
     sizes = {name: artifact["size"] for name, artifact in by_worker[workers[0]]["outputs"].items()}
-    return {"artifacts": sizes, "seconds": round(told.seconds, 3)}
+    processes = words.processes_of(by_worker.values())
+    return {"artifacts": sizes, "processes": processes, "seconds": round(told.seconds, 3)}
 
 
 def _differences(outputs: Mapping[str, Artifacts]) -> Iterator[str]:
@@ -83,7 +84,7 @@ def check(bundle: Bundle) -> Check:
         name="execute",
         bundle=bundle,
         run=lambda cell, deadline: run(bundle, cell, deadline),
-        needs=(label("handshake", bundle),),
+        needs=(label("bundle-install" if bundle.in_workers else "handshake", bundle),),
         seconds=120,
         summary="the entry point runs on every worker, with the same result",
     )

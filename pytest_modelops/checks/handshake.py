@@ -42,14 +42,27 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
 
 def _faults(answer: Mapping[str, Any], placed: Mapping[str, Any], deadline: Deadline) -> Iterator[Fault]:
     """What is wrong on a worker, the most telling first."""
-    outcome, python = answer["outcome"], Version(answer["worker"]["version"])
-    if "result" in outcome:
-        yield from map(_fault, _untrue(outcome["result"], answer, placed))
-    if outcome["outside"]:  # it may be the reason for all else
-        yield words.polluted(outcome["outside"], "before the answer to `ready`")
-    if "result" not in outcome:
-        yield words.fault_of(outcome, "ready", seconds=deadline.seconds, python=python)
+    python = Version(answer["worker"]["version"])
+    for outcome in filter(None, (answer["outcome"], answer["again"])):
+        if "result" in outcome:
+            yield from map(_fault, _untrue(outcome["result"], answer, placed))
+        if outcome["outside"]:  # it may be the reason for all else
+            yield words.polluted(outcome["outside"], "ready", placed["protocol"])
+        if "result" not in outcome:
+            yield words.fault_of(outcome, "ready", seconds=deadline.seconds, python=python)
+    yield from map(_fault, _warm(answer))
     yield from words.faults_of_end(answer["end"])
+
+
+def _warm(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Where a one-shot runner, which was asked twice, has answered twice from one process."""
+    told = [(answer[which] or {}).get("result") for which in ("outcome", "again")]
+    first, again = (one.get("pid") if isinstance(one, Mapping) else None for one in told)
+    if first is not None and first == again:
+        yield (
+            f"both of its answers to `ready` came from process {first}: it is no one-shot runner, which is a new "
+            "process for every request"
+        )
 
 
 def _fault(head: str) -> Fault:

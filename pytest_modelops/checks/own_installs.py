@@ -26,33 +26,39 @@ def copy(source: formats.Source, folder: Path) -> Path:
     return target
 
 
-def wheels(
-    source: formats.Source, house: Wheelhouse, cell: CheckedCell, folder: Path, deadline: Deadline
-) -> Path:
+def build_wheels(source: formats.Source, cell: CheckedCell, deadline: Deadline) -> Wheelhouse | None:
+    """Wheels of what building a bundle takes on the workers; `None` where nothing of it is built.
+
+    Raises:
+        CheckFailed: they cannot be had.
+        TimedOut: the deadline passed.
+    """
+    needed = build_requires(source)
+    lock = cell.environments[cell.cell.worker].lock
+    try:
+        return (
+            cell.backend.wheelhouse(needed, lock, deadline=deadline, progress=cell.progress)
+            if needed
+            else None
+        )
+    except CheckFailed as error:
+        raise CheckFailed(
+            f"what building {source.path.name!r} takes ({', '.join(needed)}) cannot be had, so that no runner can "
+            f"install it by itself: {error}"
+        ) from error
+
+
+def wheels(house: Wheelhouse, builds: Wheelhouse | None, folder: Path) -> Path:
     """A folder with a bundle's wheels, those that building it takes, and a file that says which are the bundle's.
 
     Args:
-        house: the bundle's wheels.
         folder: where to make it.
-
-    Raises:
-        CheckFailed: what building it takes cannot be had.
-        TimedOut: the deadline passed.
     """
     target = folder / "wheels"
     target.mkdir()
-    houses = [house]
-    if needed := build_requires(source):
-        lock = cell.environments[cell.cell.worker].lock
-        try:
-            houses.append(cell.backend.wheelhouse(needed, lock, deadline=deadline, progress=cell.progress))
-        except CheckFailed as error:
-            raise CheckFailed(
-                f"what building {source.path.name!r} takes ({', '.join(needed)}) cannot be had, so that no runner can "
-                f"install it by itself: {error}"
-            ) from error
-    for wheel in (wheel for one in houses for wheel in one.folder.iterdir()):
-        shutil.copyfile(wheel, target / wheel.name)
+    for one in filter(None, (house, builds)):
+        for wheel in one.folder.iterdir():
+            shutil.copyfile(wheel, target / wheel.name)
     (target / PINS).write_text("".join(f"{line}\n" for line in house.requirements), encoding="utf-8")
     return target
 

@@ -150,7 +150,7 @@ def _of_use(use: Told, canary: Canary, python: Version) -> Iterator[Fault]:
         if outcome is None:
             continue
         if outcome["outside"]:
-            yield words.polluted(outcome["outside"], f"before the answer to `{request}`")
+            yield words.polluted(outcome["outside"], request)
         if "result" not in outcome:
             fault = words.fault_of(outcome, request, seconds=use["given"], python=python)
             advice = f" {canary.advice}." if canary.advice else ""

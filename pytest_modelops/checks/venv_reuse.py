@@ -75,7 +75,8 @@ def _put_variants(
             house = cell.backend.wheelhouse(
                 variant.source.requirements, lock, deadline=deadline, progress=cell.progress
             )
-            wheels = own_installs.wheels(variant.source, house, cell, Path(folder, variant.name), deadline)
+            builds = own_installs.build_wheels(variant.source, cell, deadline)
+            wheels = own_installs.wheels(house, builds, Path(folder, variant.name))
             put[variant.name] = {
                 "source": stage.put(variant.source.path, f"{place}/{variant.name}/source"),
                 "wheels": stage.put(wheels, f"{place}/{variant.name}/wheels"),

@@ -93,7 +93,7 @@ class KeptProcesses:
     """
 
     def __init__(self, *, log: Path, folder: Path | None = None) -> None:
-        self.kept = Kept(log=str(log), folder=str(folder) if folder else None)
+        self.kept = Kept(log=str(log), folder=str(folder) if folder else None, told=True)
         self._folder = folder
 
     def start(

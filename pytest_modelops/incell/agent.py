@@ -19,7 +19,8 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import jsonrpc, modelops_preload, plain
+from . import jsonrpc, modelops_preload, plain, plugins
+from .bundles import Bundles
 
 _POLL_SECONDS = 0.01
 _LOOK_AROUND_SECONDS = 0.5
@@ -65,6 +66,8 @@ class Agent:
 
     def __init__(self, contact: Mapping[str, str], seconds: float) -> None:
         self._client: Any = None
+        self._bundles = Bundles("agent")
+        self._brought = self._plugin = ""
         self._connected = threading.Event()
         self._error: BaseException | None = None
         self._trace = ""
@@ -318,20 +321,27 @@ class Agent:
 
         Returns, by address: `{"told": packed}`, `{"error": words}` or `{"silent": why}`.
         """
+        message = {"op": "modelops_bundles", "operation": operation, "arguments": arguments}
+        answers = self._ask_each(workers, message, seconds)
+        for answer in answers.values():
+            if "told" in answer and "raised" in answer["told"]:
+                answer.update(error=answer.pop("told")["raised"])
+            elif "told" in answer:
+                answer.update(told=plain.pack(answer["told"]["told"]))
+        return answers
+
+    def _ask_each(self, workers: list[str], message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send a message to each of these workers, all at once; by address `told`, `error` or `silent`."""
         answers: dict[str, Any] = {}
 
         def ask(address: str) -> None:
-            message = {"op": "modelops_bundles", "operation": operation, "arguments": arguments}
             try:
                 told = self._scheduler(
                     "broadcast", seconds=seconds, msg=message, workers=[address], on_error="return"
                 )[address]
-                if isinstance(told, BaseException):
-                    answers[address] = {"error": in_words(told)}
-                elif "raised" in told:
-                    answers[address] = {"error": told["raised"]}
-                else:
-                    answers[address] = {"told": plain.pack(told["told"])}
+                answers[address] = (
+                    {"error": in_words(told)} if isinstance(told, BaseException) else {"told": told}
+                )
             except TimeoutError:
                 answers[address] = {"silent": f"no answer within {seconds:.0f} s"}
             except Exception as error:  # noqa: BLE001 - it is the answer
@@ -339,6 +349,124 @@ class Agent:
 
         in_threads(ask, workers)
         return answers
+
+    def register_plugin(self, path: str, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Make a worker plugin in this Python, as a job's client does, and register it.
+
+        Args:
+            path: `module:Class`.
+            arguments: packed, by keyword.
+
+        Returns: `{"read": variables that were looked up while it was made, "missing": those of them that are not set}`
+        and `{"unmade": words, "traceback": …, "module": a missing module's name}`; or `{"name": …,
+        "gone": addresses of workers that left meanwhile}` and, where registering raised, `{"error": words,
+        "traceback": …}`. What became of it on
+        the workers, they tell themselves (see `probe`).
+        """
+        end = time.monotonic() + seconds
+        told: dict[str, Any] = {}
+        with plugins.reads() as names:
+            try:
+                given = {name: plain.unpack(value) for name, value in arguments.items()}
+                plugin = plugins.make(path, given)
+            except BaseException as error:  # noqa: BLE001 - also a SystemExit of a module is an answer
+                told |= {"unmade": plugins.in_words(error), "traceback": traceback.format_exc()}
+                told |= {"module": error.name} if isinstance(error, ModuleNotFoundError) else {}
+        told |= {"read": sorted(names), "missing": sorted(n for n in names if n not in os.environ)}
+        if "unmade" in told:
+            return told
+        told["name"] = str(getattr(plugin, "name", None) or path)
+        before = self.workers(seconds)
+
+        def register() -> None:
+            try:
+                plugins.register(self.client, plugin, told["name"])
+            except BaseException as error:  # noqa: BLE001 - it is the answer
+                told.update(error=plugins.in_words(error), traceback=traceback.format_exc())
+
+        registering = threading.Thread(target=register, daemon=True)
+        registering.start()
+        while registering.is_alive():
+            registering.join(_LOOK_AROUND_SECONDS)
+            if not registering.is_alive():
+                break
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"`register_plugin` did not return within {seconds:.0f} s: the plugin's setup has not ended on "
+                    "every worker"
+                )
+            if gone := self._gone(before, end):
+                return {**told, "gone": gone}
+        return {**told, "gone": self._gone(before, end) if "error" in told else []}
+
+    def _gone(self, before: Iterable[str], end: float) -> list[str]:
+        """Which of these workers are not registered any more; none when the scheduler does not say."""
+        with contextlib.suppress(TimeoutError):
+            return sorted(set(before) - set(self.workers(max(0.1, end - time.monotonic()))))
+        return []
+
+    def probe(
+        self, plugin: str, paths: list[str], variables: list[str], workers: list[str], seconds: float
+    ) -> dict[str, Any]:
+        """What these workers have at dotted paths, and what became of a plugin there (see `plugins.serve`).
+
+        Returns, by address: `{"told": …}`, `{"error": words}` or `{"silent": why}`.
+        """
+        message = {"op": "modelops_probe", "plugin": plugin, "paths": paths, "variables": variables}
+        return self._ask_each(workers, message, seconds)
+
+    def bring(
+        self, name: str, arguments: dict[str, Any], here: dict[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """Bring a bundle into every worker, by a plugin of Dask's, and into this process. Any other is taken away.
+
+        Args:
+            name: the plugin's.
+            arguments, here: of `Bundles.bring`, on workers and here.
+            seconds: for all of it.
+
+        Returns:
+            `{}`, or `{"error": why registering the plugin failed}`. What a process has of it, `look_inside` tells.
+        """
+        from . import bringing
+
+        self.take_away(seconds)
+        told: dict[str, Any] = {}
+        self._plugin, self._brought = name, here["placed"]["name"]
+        plugin = bringing.BringBundle(name, arguments)
+
+        def register() -> None:
+            try:
+                plugins.register(self.client, plugin, name)
+            except BaseException as error:  # noqa: BLE001 - it is the answer
+                told["error"] = in_words(error)
+
+        registering = threading.Thread(target=register, daemon=True)
+        registering.start()
+        began = time.monotonic()
+        self._bundles.bring(**here)
+        registering.join(max(0.0, seconds - (time.monotonic() - began)))
+        if registering.is_alive():
+            raise TimeoutError(f"`register_plugin` did not return within {seconds:.0f} s")
+        return told
+
+    def take_away(self, seconds: float) -> dict[str, Any]:
+        """Take the bundle away that was brought; returns `{}`, or `{"error": why that failed}`."""
+        brought, self._brought = self._brought, ""
+        plugin, self._plugin = self._plugin, ""
+        told: dict[str, Any] = {}
+        if brought:
+            self._bundles.take_away(brought)
+        if plugin:
+            try:
+                self._scheduler("unregister_worker_plugin", seconds=seconds, name=plugin)
+            except Exception as error:  # noqa: BLE001 - it is the answer
+                told["error"] = in_words(error)
+        return told
+
+    def look_inside(self, **arguments: Any) -> Any:
+        """What this process has of a bundle (see `Bundles.look_inside`)."""
+        return plain.pack(self._bundles.look_inside(**arguments))
 
     def run_bundle(
         self,

@@ -15,14 +15,16 @@ import json
 import os
 import shutil
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
-from . import causes
+from . import causes, in_process
 from .installing import ensured_pip, unpack_pip
 from .kept import CouldNot, KeeperGone, Kept
+from .one_shot import OneShot
 from .running import Outcome, Runner
 
 Placed = Mapping[str, Any]
@@ -34,9 +36,13 @@ Placed = Mapping[str, Any]
 - `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
 - `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`, `{wheels}`,
   `{version}`;
+- `protocol`: `json-rpc`, or `one-shot` for a runner that is started anew for every request;
 - `installs`: whether the runner installs by itself, into an environment of its own that has nothing but pip;
+- `install`: `isolated`, or `workers` for one that comes into running processes and has no runner;
 - `variables`, `version`, `venv`, `logs`: of a runner that is started in another way than usual.
 """
+
+AnyRunner = Union[Runner, OneShot]  # noqa: UP007 - Python 3.9
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 _SHUTDOWN_SECONDS = 3.0
@@ -68,8 +74,10 @@ class Bundles:
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._runners: dict[str, Runner] = {}
+        self._runners: dict[str, AnyRunner] = {}
         self._lock = threading.Lock()
+        self._inside: dict[str, in_process.Inside] = {}
+        self._brought: dict[str, dict[str, Any]] = {}
 
     # What pytest asks ------------------------------------------------------------------------------------------------
 
@@ -112,22 +120,27 @@ class Bundles:
         return {**looked, "imports": {module: text for module, text in failures.items() if text}}
 
     def handshake(self, placed: Placed, *, seconds: float) -> dict[str, Any]:
-        """Start a runner, ask whether it is ready, and end it.
+        """Start a runner, ask whether it is ready, and end it. A one-shot runner is asked twice.
 
         Returns:
-            `{"outcome": Outcome, "end": what Runner.close returned, "worker": {"python", "version"}, "venv", "logs"}`.
+            `{"outcome": Outcome, "again": the second Outcome or None, "end": what Runner.close returned, "worker":
+            {"python", "version"}, "venv", "logs"}`.
         """
         placed = self._here(placed)
         end = time.monotonic() + seconds
         outcome, runner = self._start(placed, seconds)
         closed: dict[str, Any] = {}
+        again = None
         if runner is not None:
             idle = "result" in outcome
+            if idle and isinstance(runner, OneShot):
+                again = runner.call("ready", {}, end - time.monotonic())
             closed = runner.close(
                 seconds=min(_SHUTDOWN_SECONDS, max(0.5, end - time.monotonic())) if idle else 0
             )
         return {
             "outcome": outcome,
+            "again": again,
             "end": closed,
             "worker": {"python": sys.executable, "version": ".".join(map(str, sys.version_info[:3]))},
             "venv": _venv(placed),
@@ -150,6 +163,58 @@ class Bundles:
 
         return reuse.Reuse(self._here(placed), **asked).run() if worker == self._worker else {}
 
+    # Bundles in this very process: the plugin of `bringing.py` calls `bring`, and pytest asks what came of it. -------
+
+    def bring(self, placed: Placed, *, requirements: Sequence[str], seconds: float) -> dict[str, Any]:
+        """Install a bundle for this very process, in a folder of its own, and put that on the path.
+
+        What is there already, of the same bundle, is not installed again.
+
+        Returns:
+            `{"touched": [file of the environment that has changed]}`, or `{"failed", "timed_out", "cause", "last"}`.
+        """
+        placed = self._here(placed)
+        self.take_away(placed["name"])
+        told = self._brought[placed["name"]] = {"done": False}
+        before = in_process.listing(_ENVIRONMENT)
+        try:
+            _install_beside(placed, requirements, seconds)
+            self._inside[placed["name"]] = in_process.Inside(
+                bundle=_bundle(placed), site=_site(placed), digest=placed["digest"]
+            )
+        except Failed as failure:
+            told.update(failure.to_plain())
+        except OSError as error:
+            told.update(Failed(f"installing {placed['name']}: {error}").to_plain())
+        after = in_process.listing(_ENVIRONMENT)
+        changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        told.update(touched=changed[:_MOST_CHANGED], done=True)
+        return told
+
+    def take_away(self, name: str) -> None:
+        """Take a bundle off this process's path, if it is there."""
+        inside = self._inside.pop(name, None)
+        self._brought.pop(name, None)
+        if inside is not None:
+            inside.take_away()
+
+    def look_inside(
+        self, placed: Placed, *, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]
+    ) -> dict[str, Any]:
+        """What came of `bring` in this process.
+
+        Returns:
+            `{"pid", "setup": what `bring` told, or `None` where it was not called}` and, where that has succeeded, what
+            `Inside.look` tells, and `imports`: why it failed of each that does.
+        """
+        told = self._brought.get(placed["name"])
+        found: dict[str, Any] = {"pid": os.getpid(), "setup": told and dict(told)}
+        inside = self._inside.get(placed["name"])
+        if inside is not None:
+            found.update(inside.look(modules, packages))
+            found["imports"] = inside.import_all(imports)
+        return found
+
     # What tasks call -------------------------------------------------------------------------------------------------
 
     def execute(
@@ -168,12 +233,19 @@ class Bundles:
             end: when it must be over, in seconds since the epoch.
 
         Returns:
-            `{"task_id", "outputs": {name: {"size", "checksum", "inline"}}, "error": Outcome or None, "outside", "pid",
-            "start"}`: sizes in bytes, checksums SHA-256 in hex, content as base64.
+            `{"task_id", "outputs": {name: {"size", "checksum", "inline"}}, "error": Outcome or None, "outside",
+            "protocol", "worker": name, "pid": of the runner's process}`: sizes in bytes, checksums SHA-256 in hex,
+            content as base64.
         """
         request = {"entrypoint": entrypoint, "params": dict(params), "seed": seed}
-        outcome, runner = self._ask(placed, "execute", request, end)
-        told = {"task_id": task_id, "outside": outcome["outside"], "pid": runner.pid if runner else None}
+        outcome, pid = self._ask(placed, "execute", request, end)
+        told = {
+            "task_id": task_id,
+            "outside": outcome["outside"],
+            "protocol": placed["protocol"],
+            "worker": self._worker,
+            "pid": pid,
+        }
         if "result" not in outcome:
             return {**told, "outputs": {}, "error": outcome}
         try:
@@ -196,27 +268,39 @@ class Bundles:
         """Evaluate a target on replicates, whatever they hold.
 
         Returns:
-            `{"target", "of": [task_id], "outside"}`, and `"result"` or `"error"`.
+            `{"target", "of": [task_id], "outside", "protocol"}`, and `"result"` or `"error"`.
         """
-        told = {"target": target, "of": [one["task_id"] for one in replicates]}
+        told: dict[str, Any] = {"target": target, "of": [one["task_id"] for one in replicates]}
         sim_returns = [{"task_id": one["task_id"], "outputs": one["outputs"]} for one in replicates]
         request = {"target_entrypoint": target, "sim_returns": sim_returns, "target_data": dict(target_data)}
         outcome, _ = self._ask(placed, "aggregate", request, end)
+        told |= {"outside": outcome["outside"], "protocol": placed["protocol"]}
         if "result" not in outcome:
-            return {**told, "error": outcome, "outside": outcome["outside"]}
-        return {**told, "result": outcome["result"], "outside": outcome["outside"]}
+            return {"error": outcome, **told}
+        return {"result": outcome["result"], **told}
 
     # -----------------------------------------------------------------------------------------------------------------
 
     def _here(self, placed: Placed) -> Placed:
-        folder = placed["folders"][self._worker]
+        # A worker that nobody knew of when the bundle was placed makes do with where it is.
+        folder = placed["folders"].get(self._worker) or os.path.join(os.getcwd(), "bundles", placed["name"])
         venv = os.path.join(folder, "own", "venv") if placed.get("installs") else os.path.join(folder, "venv")
         return {**placed, "folder": folder, "venv": venv}
 
     def _ask(
         self, placed: Placed, method: str, request: Mapping[str, Any], end: float
-    ) -> tuple[Outcome, Runner | None]:
-        """Ask the bundle's runner, which is started when there is none, as it is by the first task of a job."""
+    ) -> tuple[Outcome, int | None]:
+        """Ask the bundle's runner, which is started when there is none, as it is by the first task of a job.
+
+        Returns:
+            What came of it, and the pid of the process that was asked.
+        """
+        if placed["install"] == "workers":
+            inside = self._inside.get(placed["name"])
+            if inside is None:
+                absent: Outcome = {"unstarted": f"{self._worker} does not have the bundle", "cause": None}
+                return {**absent, "last": [], "outside": ""}, os.getpid()
+            return inside.answer(method, request), os.getpid()
         placed = self._here(placed)
         with self._lock:
             runner = self._runners.get(placed["name"])
@@ -229,15 +313,16 @@ class Bundles:
                 self._runners[placed["name"]] = runner
         with runner.lock:
             outcome = runner.call(method, request, end - time.time())
+            pid = runner.pid
         if "result" not in outcome and "error" not in outcome:
             with self._lock:  # the next task gets a new one
                 if self._runners.get(placed["name"]) is runner:
                     del self._runners[placed["name"]]
             outcome["left"] = runner.close(seconds=0)["left"]
-        return outcome, runner
+        return outcome, pid
 
     @staticmethod
-    def _start(placed: Placed, seconds: float) -> tuple[Outcome, Runner | None]:
+    def _start(placed: Placed, seconds: float) -> tuple[Outcome, AnyRunner | None]:
         end = time.monotonic() + seconds
         try:
             runner = launch(placed)
@@ -249,7 +334,7 @@ class Bundles:
 NOT_STARTED = (CouldNot, KeeperGone, LookupError, OSError)
 
 
-def launch(placed: Placed) -> Runner:
+def launch(placed: Placed) -> AnyRunner:
     """Start a runner, and ask it nothing yet; raises one of `NOT_STARTED`."""
     env = {
         **os.environ,
@@ -262,10 +347,13 @@ def launch(placed: Placed) -> Runner:
         "PYTHONUNBUFFERED": "1",
         **placed.get("variables", {}),
     }
-    return Runner(_command(placed), env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
+    kind = OneShot if placed["protocol"] == "one-shot" else Runner
+    return kind(_command(placed), env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
 
 
 _SHOWN = 200
+_MOST_CHANGED = 5
+_ENVIRONMENT = [*dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib", "scripts"))]
 
 
 def _bundle(placed: Placed) -> str:
@@ -274,6 +362,10 @@ def _bundle(placed: Placed) -> str:
 
 def _venv(placed: Placed) -> str:
     return str(placed["venv"])
+
+
+def _site(placed: Placed) -> str:
+    return os.path.join(placed["folder"], "inside")
 
 
 def _python(placed: Placed) -> str:
@@ -395,7 +487,27 @@ def make_bare(run: _Commands, placed: Placed, python: str = sys.executable) -> N
     unpack_pip(_ensured_pip(), _venv(placed))
 
 
-def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) -> None:
+def _install_beside(placed: Placed, requirements: Sequence[str], seconds: float) -> None:
+    """Install a bundle for this process's Python into a folder of its own, unless it is there."""
+    mark = os.path.join(placed["folder"], "inside.json")
+    made_of = {"digest": placed["digest"], "python": sys.version, "requirements": list(requirements)}
+    with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
+        if json.load(file) == made_of:
+            return
+    with _Commands(placed["folder"], seconds) as run:
+        for folder in (_bundle(placed), _site(placed)):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(placed["source"], _bundle(placed))
+        os.makedirs(_site(placed))
+        if requirements:
+            _pip_install(run, placed, requirements, python=sys.executable, more=("--target", _site(placed)))
+    with open(mark, "w", encoding="utf-8") as file:
+        json.dump(made_of, file)
+
+
+def _pip_install(
+    run: _Commands, placed: Placed, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
+) -> None:
     """Install from the wheels, by the pip that every Python brings along."""
     lines = os.path.join(placed["folder"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
@@ -407,7 +519,7 @@ def _pip_install(run: _Commands, placed: Placed, requirements: Sequence[str]) ->
         "--no-cache-dir",
         "--disable-pip-version-check",
     )
-    pip = [_python(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options]
+    pip = [python or _python(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options, *more]
     run(f"installing {placed['name']} from its wheels", [*pip, "-r", lines])
 
 

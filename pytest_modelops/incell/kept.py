@@ -46,10 +46,11 @@ class Kept:
 
     Args:
         log: file for the keeper's own words.
+        told: whether a message may point to that file.
         folder: removed by the keeper at its end.
     """
 
-    def __init__(self, *, log: str, folder: str | None = None) -> None:
+    def __init__(self, *, log: str, folder: str | None = None, told: bool = False) -> None:
         ours, theirs = socket.socketpair()
         program = os.path.join(os.path.dirname(__file__), "keeper.py")
         arguments = [sys.executable, "-I", "-S", program, str(theirs.fileno())]
@@ -62,6 +63,7 @@ class Kept:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C at the terminal is not for the keeper
             )
+        self._see = f"; see {log}" if told else ""
         self._socket = ours
         self.log = log
         self._ids = itertools.count()
@@ -166,7 +168,7 @@ class Kept:
         with self._changed:
             if pid in self._statuses:
                 return ending_in_words(self._statuses[pid])
-            return f"was lost together with its keeper, which is gone; see {self.log}" if self._gone else None
+            return f"was lost together with its keeper, which was killed{self._see}" if self._gone else None
 
     def wait(self, pid: int, seconds: float) -> str | None:
         """Wait for the end of a process and return it in words; `None` when it still runs after these seconds."""

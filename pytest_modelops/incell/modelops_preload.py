@@ -81,8 +81,8 @@ def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def _bundles_of(worker: Any) -> Any:
-    """What a worker does with bundles (`bundles.py` beside this file); `sys.path` stays as it is.
+def _beside(module: str) -> Any:
+    """A module beside this file, for workers; `sys.path` stays as it is.
 
     Dask copies a preload before it imports it, so that this file does not know by itself where the others are.
     """
@@ -94,16 +94,16 @@ def _bundles_of(worker: Any) -> Any:
         assert spec is not None and spec.loader is not None  # noqa: S101, PT018
         package = sys.modules["modelops_incell"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(package)
-    return importlib.import_module("modelops_incell.bundles").Bundles(str(worker.name))
+    return importlib.import_module(f"modelops_incell.{module}")
 
 
-_OPERATIONS = ("install", "handshake", "close", "reuse")
+_OPERATIONS = ("install", "handshake", "close", "reuse", "look_inside")
 _AT_ONCE = 8
 
 
 def _serve_bundles(worker: Any) -> None:
     """Answer `modelops_bundles`, and be there for tasks as `worker.modelops_bundles`."""
-    bundles = worker.modelops_bundles = _bundles_of(worker)
+    bundles = worker.modelops_bundles = _beside("bundles").Bundles(str(worker.name))
     threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
 
     async def modelops_bundles(operation: str, arguments: Mapping[str, Any], **_: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _serve_bundles(worker: Any) -> None:
 
 
 def dask_setup(server: Any) -> None:
-    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker `modelops_bundles`."""
+    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker what else it is asked."""
 
     def modelops_facts(variables: Sequence[str] = (), **_: Any) -> dict[str, Any]:
         told = facts(variables)
@@ -136,3 +136,4 @@ def dask_setup(server: Any) -> None:
     server.handlers["modelops_facts"] = modelops_facts
     if hasattr(server, "nanny"):
         _serve_bundles(server)
+        _beside("plugins").serve(server)

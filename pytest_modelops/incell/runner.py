@@ -3,13 +3,19 @@
 Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. With
 `--install-from WHEELS` it first installs the bundle into V, or finds it there and verifies it (`installing.py`). It
 imports the bundle's wire function, and only then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC
-2.0, Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr.
+2.0, Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr. With
+`--one-shot` it reads one JSON document, `{"method", "params"}`, prints one, `{"result"}` or `{"error"}`, and ends.
 
 It protects neither stdout nor anybody from what a bundle does, because it stands for runners that do not: a bundle that
 prints breaks the framing, and that has to show. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations
+
+import sys
+
+AT_START = frozenset(sys.modules)
+"""What every Python has imported before it runs a script."""
 
 import argparse
 import base64
@@ -19,9 +25,9 @@ import importlib.util
 import inspect
 import json
 import os
+import pkgutil
 import queue
 import re
-import sys
 import threading
 import traceback
 import types
@@ -155,7 +161,7 @@ class Runner:
 
     def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
         """Run the wire function; its artifacts as base64, by name."""
-        with _told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
+        with told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
             outputs = self._wire(entrypoint, params, seed)
             _refuse_if_no_artifacts(outputs)
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
@@ -164,7 +170,7 @@ class Runner:
         self, target_entrypoint: str, sim_returns: Sequence[Any], target_data: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Evaluate a target on replicates."""
-        with _told_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
+        with told_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
             module, name = _module_and_name(target_entrypoint)
             target = _attribute(importlib.import_module(module), name)
             told = _evaluate(target, sim_returns, target_data or {})
@@ -187,7 +193,9 @@ def _refuse_if_no_artifacts(outputs: Any) -> None:
         raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
     for name, content in outputs.items():
         if not isinstance(name, str) or not isinstance(content, (bytes, bytearray, memoryview)):
-            raise TypeError(f"wire returned {name!r}: {type(content).__name__}; must be str: bytes")
+            raise TypeError(
+                f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes"
+            )
 
 
 def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -198,10 +206,14 @@ def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str,
         told = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
     else:
         told = target(sim_returns, target_data)
-    return told if isinstance(told, Mapping) else dict(vars(told))
+    if isinstance(told, Mapping):
+        return told
+    if not hasattr(told, "loss"):
+        raise TypeError(f"the target returned {told!r:.200}, which is no dict with a loss")
+    return dict(vars(told))
 
 
-class _told_as:  # noqa: N801 - reads as a word of the language
+class told_as:  # noqa: N801 - reads as a word of the language
     """What a bundle raises, as an error of this code that holds its own traceback."""
 
     def __init__(self, code: int, what: str) -> None:
@@ -212,7 +224,7 @@ class _told_as:  # noqa: N801 - reads as a word of the language
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: types.TracebackType | None) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt):
+        if error is None:
             return
         name = f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "")
         data = {
@@ -272,10 +284,45 @@ def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
         if "id" not in message:
             continue  # a notification; there is none that needs anything to be done
         response = answer(runner, message)
-        sys.stdout.flush()  # what a bundle printed comes before the answer, as without a buffer
-        writer.send(response)
+        try:
+            sys.stdout.flush()  # what a bundle printed comes before the answer, as without a buffer
+            writer.send(response)
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"fatal: the bundle closed stdout, on which answers go ({error})\n")
+            os._exit(1)
         if message.get("method") == "shutdown":
-            os._exit(0)
+            return  # an end like any other script's: what a bundle left running for its exit shows
+
+
+def serve_once(runner: Runner, requests: Any, document: Any) -> None:
+    """Answer the one request that stdin holds."""
+    try:
+        asked = json.loads(requests.read())
+    except ValueError as error:
+        response: dict[str, Any] = {"error": {"code": PARSE_ERROR, "message": f"the request: {error}"}}
+    else:
+        response = answer(runner, {**asked, "id": None} if isinstance(asked, dict) else {"id": None})
+        del response["id"]
+    try:
+        sys.stdout.flush()
+        document.write(json.dumps(response).encode() + b"\n")
+        document.flush()
+    except (OSError, ValueError) as error:
+        sys.exit(f"fatal: the bundle closed stdout, on which answers go ({error})")
+
+
+def make_way(bundle: str) -> None:
+    """Forget those modules of ours that a bundle has too: it gets its own, as a script of its own would.
+
+    What Python has imported before any script stays, as it does there. Our references to the others stay good.
+    """
+    own = {
+        module.name
+        for module in pkgutil.iter_modules([bundle])
+        if module.name in sys.modules and module.name not in AT_START
+    }
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        del sys.modules[name]
 
 
 def main() -> int:
@@ -285,6 +332,7 @@ def main() -> int:
     )
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
         parser.add_argument(flag, required=True)
+    parser.add_argument("--one-shot", action="store_true", help="answer one JSON document, without frames")
     parser.add_argument("--install-from", help="install the bundle by itself, from this folder of wheels")
     parser.add_argument("--python-version", help="what the environment must have to be installed into, X.Y.Z")
     given = parser.parse_args()
@@ -298,13 +346,14 @@ def main() -> int:
             sys.stderr.write(f"{error}\n")
             return 1
     # A bundle's own `config.py` is the bundle's: this script's folder gives way to it.
+    make_way(given.bundle_path)
     sys.path[:] = [given.bundle_path, *(path for path in sys.path if os.path.abspath(path or ".") != HERE)]
     # Whatever a bundle starts shall not read our requests.
     requests = os.fdopen(os.dup(0), "rb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    frames = os.fdopen(os.dup(1), "wb")
+    frames = os.fdopen(1, "wb", closefd=False)  # as it is: what a bundle does to fd 1 is done to the answers
     try:
         wire = find_wire(given.bundle_path)
     except SystemExit as error:
@@ -314,7 +363,11 @@ def main() -> int:
     except BaseException:  # noqa: BLE001 - whatever it is, it is told, and the start has failed
         traceback.print_exc()
         return 1
-    serve(Runner(wire, venv=given.venv_path, digest=given.bundle_digest), requests, frames, framing)
+    runner = Runner(wire, venv=given.venv_path, digest=given.bundle_digest)
+    if given.one_shot:
+        serve_once(runner, requests, frames)
+    else:
+        serve(runner, requests, frames, framing)
     return 0
 
 

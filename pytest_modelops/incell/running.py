@@ -29,12 +29,13 @@ Outcome = dict[str, Any]
 - `silent`: seconds that it was given; `stacks` says where it stood;
 - `unstarted`: why it could not be started.
 
-With each of the last four: `cause` (first cause in its stderr, or `None`) and `last` (last lines of its stderr). In any
-case `outside`: what it wrote to stdout outside frames since the last request, as text, empty if nothing.
+With each of the last four: `cause` (first cause in its stderr, or `None`) and `last` (last lines of its stderr), and
+`strange`, if it sent one, an answer to nothing that was asked, as text. In any case `outside`: what it wrote to stdout
+outside frames since the last request, as text, empty if nothing.
 """
 
-_READ = 1 << 16
-_STACKS_SECONDS = 1.0
+READ = 1 << 16
+_STACKS_SECONDS = 0.5
 """How long a runner gets to write its stacks; it needs milliseconds."""
 _EXIT_SECONDS = 0.5
 """How long a runner that closed its stdout, or was told to go, gets until it has ended."""
@@ -59,7 +60,9 @@ class Runner:
         self._splitter = frames.Splitter()
         self._told = 0  # bytes outside frames that an outcome has told of
         self._changed = threading.Condition()
+        self._asked: dict[int, str] = {}  # the methods of what is not answered yet
         self._answers: dict[int, dict[str, Any]] = {}
+        self._strange = ""
         self._ids = itertools.count(1)
         self._ended = False
         self._kept = Kept(log=os.path.join(folder, "keeper.log"))
@@ -76,13 +79,12 @@ class Runner:
     def _read(self, stdout: Any) -> None:
         with stdout, open(self.stdout, "ab", buffering=0) as raw:
             while True:
-                data = os.read(stdout.fileno(), _READ)
+                data = os.read(stdout.fileno(), READ)
                 raw.write(data)
                 with self._changed:
                     if data:
                         for message in self._splitter.feed(data):
-                            if type(message.get("id")) is int:  # all of ours are
-                                self._answers[message["id"]] = message
+                            self._take(message)
                     else:
                         self._splitter.finish()
                         self._ended = True
@@ -90,12 +92,22 @@ class Runner:
                 if not data:
                     return
 
+    def _take(self, message: dict[str, Any]) -> None:
+        """Keep an answer to what was asked. Notifications, and requests of the runner's own, are none."""
+        number: Any = message.get("id")
+        asked = self._asked.get(number) if type(number) is int else None  # all of ours are
+        if asked is not None and message.get("method", asked) == asked and number not in self._answers:
+            self._answers[number] = message
+        elif "method" not in message:
+            self._strange = self._strange or json.dumps(message)[:_SHOWN]
+
     def call(self, method: str, params: Mapping[str, Any], seconds: float) -> Outcome:
         """Ask it something and wait, at most so many seconds. A runner that does not answer is ended here."""
         number = next(self._ids)
         body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
         with self._changed:
             before = self._splitter.broken
+            self._asked[number], self._strange = method, ""
         # In a thread, since a runner that reads nothing lets us write 64 KiB and no more.
         threading.Thread(target=self._send, args=(body,), daemon=True).start()
         with self._changed:
@@ -103,9 +115,11 @@ class Runner:
                 lambda: number in self._answers or self._ended or self._splitter.broken > before,
                 max(0.0, seconds),
             )
+            del self._asked[number]
             answer = self._answers.pop(number, None)
         if answer is not None:
-            kind = "error" if "error" in answer else "result"
+            # Some send an error of null besides a result.
+            kind = "error" if answer.get("error") is not None else "result"
             return {kind: answer.get(kind), "outside": self.outside()}
         if self._ended:
             ending = self._kept.wait(self.pid, _EXIT_SECONDS)
@@ -113,7 +127,9 @@ class Runner:
         if self._splitter.broken > before:
             outside = self.outside()
             return {**self._without_answer({"garbled": outside}), "outside": outside}
-        return self._without_answer({"silent": seconds, "stacks": self.stacks()})
+        return self._without_answer(
+            {"silent": seconds, "stacks": stacks_of(self._kept, self.pid, self.stderr)}
+        )
 
     def _send(self, body: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):  # it is gone: its end tells more
@@ -121,15 +137,8 @@ class Runner:
             self._stdin.flush()
 
     def _without_answer(self, outcome: Outcome) -> Outcome:
-        return {**outcome, **self.words(), "outside": self.outside()}
-
-    def words(self) -> dict[str, Any]:
-        """First cause and last lines of its stderr, all of which is searched."""
-        with open(self.stderr, "rb") as file:
-            file.seek(self._began)
-            text = file.read().decode(errors="replace")
-        text = text.partition("Fatal Python error: Aborted")[0]  # the stacks that we asked for
-        return {"cause": causes.first_cause(text), "last": causes.last_lines(text)}
+        strange = {"strange": self._strange} if self._strange else {}
+        return {**outcome, **words_of(self.stderr, self._began), **strange, "outside": self.outside()}
 
     def outside(self) -> str:
         """What has come outside frames since this was asked last, as text."""
@@ -142,16 +151,6 @@ class Runner:
         text = kept[:_SHOWN].decode(errors="backslashreplace")
         return text if new <= _SHOWN else f"{text}… ({new} bytes)"
 
-    def stacks(self) -> str:
-        """Where it stands, by faulthandler. It ends of that."""
-        size = os.path.getsize(self.stderr)
-        if not self._kept.signal(self.pid, signal.SIGABRT):
-            return ""
-        self._kept.wait(self.pid, _STACKS_SECONDS)
-        with open(self.stderr, "rb") as file:
-            file.seek(size)
-            return file.read().decode(errors="replace")
-
     def close(self, *, seconds: float) -> dict[str, Any]:
         """End it and all that it has started, and prove it.
 
@@ -159,34 +158,63 @@ class Runner:
             seconds: how long it has to end by itself when it is told to; 0 is for one that is not worth asking.
 
         Returns:
-            `outside`: as in an outcome; `ended`: how it ended, in words; `survived`: what it had started that was still
-            there when it had ended by itself; `left`: what could not be ended.
+            `outside`: as in an outcome; `ended`: how it ended by itself, in words; `unwilling`: so many seconds it was
+            told to end and did not, `stacks` says where it stood; `survived`: what it had started that was still there
+            when it had ended by itself; `left`: what could not be ended.
         """
         survived: list[str] = []
         ending: str | None = None
-        outside = ""
+        outside, unwilling = "", {}
         if seconds > 0:
             end = time.monotonic() + seconds
-            outside = self.call("shutdown", {}, seconds)["outside"]
+            outcome = self.call("shutdown", {}, seconds)
+            outside = outcome["outside"]
             ending = self._kept.wait(self.pid, max(0.0, end - time.monotonic()))
-            if ending is not None:
-                survived = self._survivors()
+            if "silent" in outcome:
+                ending, unwilling = None, {"unwilling": seconds, "stacks": outcome["stacks"]}
+            elif ending is None:
+                stacks = stacks_of(self._kept, self.pid, self.stderr)
+                unwilling = {"unwilling": seconds, "stacks": stacks}
+            else:
+                survived = survivors(self._kept)
         left = self._kept.close()
         self._reader.join(_EXIT_SECONDS)
         with contextlib.suppress(OSError, ValueError):
             self._stdin.close()
         if left is None:
             left = ["its keeper was killed, so nothing is proven"]
-        return {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
+        told = {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
+        return {**told, **unwilling}
 
-    def _survivors(self) -> list[str]:
-        """What is still there of all that it started: by now that is the keeper's."""
-        end = time.monotonic() + _EXIT_SECONDS
-        while True:  # what it started may be about to end as well
-            try:
-                found = list(self._kept.ask(op="left")["left"])
-            except KeeperGone:
-                return []
-            if not found or time.monotonic() > end:
-                return found
-            time.sleep(0.02)
+
+def words_of(stderr: str, began: int) -> dict[str, Any]:
+    """First cause and last lines of a runner's stderr from some byte on, all of which is searched."""
+    with open(stderr, "rb") as file:
+        file.seek(began)
+        text = file.read().decode(errors="replace")
+    text = text.partition("Fatal Python error: Aborted")[0]  # the stacks that we asked for
+    return {"cause": causes.first_cause(text), "last": causes.last_lines(text)}
+
+
+def stacks_of(kept: Kept, pid: int, stderr: str) -> str:
+    """Where a runner stands, by faulthandler. It ends of that."""
+    size = os.path.getsize(stderr)
+    if not kept.signal(pid, signal.SIGABRT):
+        return ""
+    kept.wait(pid, _STACKS_SECONDS)
+    with open(stderr, "rb") as file:
+        file.seek(size)
+        return file.read().decode(errors="replace")
+
+
+def survivors(kept: Kept) -> list[str]:
+    """What is still there of all that a runner started, once it has ended: by then that is the keeper's."""
+    end = time.monotonic() + _EXIT_SECONDS
+    while True:  # what it started may be about to end as well
+        try:
+            found = list(kept.ask(op="left")["left"])
+        except KeeperGone:
+            return []
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.02)

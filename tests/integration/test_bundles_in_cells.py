@@ -155,7 +155,7 @@ def test_markers(matrix: Matrix) -> None:
         for check in run.cell().facts["checks"]
         if check["bundle"] == "missing-dependency" and check["reproduce"]
     )
-    assert f"--modelops-bundle {BUNDLES / 'missing-dependency'}" in rung["reproduce"]
+    assert f"--modelops-bundle={BUNDLES / 'missing-dependency'}" in rung["reproduce"]
 
 
 def runners_of(bundle: str, folder: Path) -> list[psutil.Process]:

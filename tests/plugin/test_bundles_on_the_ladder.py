@@ -382,7 +382,7 @@ def test_a_bundle_that_only_a_marker_names_is_reproduced_with_the_flag(project: 
     assert check["status"] == "failed"
     path = project.path / "other" / "mine"
     assert check["reproduce"] == (
-        f"pytest --modelops-matrix --modelops-bundle {path} 'modelops::test_preflight[{cell}-mine]'"
+        f"pytest --modelops-matrix --modelops-bundle={path} 'modelops::test_preflight[{cell}-mine]'"
     )
     again = project.run(*check["reproduce"].replace("'", "").split()[1:], "-v")
     assert again.results == {f"modelops::test_preflight[{cell}-mine]": "FAILED"}

@@ -126,7 +126,7 @@ def test_a_bundle_has_the_rungs_that_it_has_an_object_for(read: Read, entry: str
 
 def test_only_a_runner_that_installs_can_use_an_environment_again(read: Read) -> None:
     bundles = read(bundle('entrypoint = "a/b"')).bundles
-    found = [check for check in ladder(bundles, installs=True) if check.bundle is not None]
+    found = [check for check in ladder(bundles, reuse=True) if check.bundle is not None]
     assert [check.name for check in found] == [
         *("preflight", "bundle-install", "handshake", "execute", "venv-reuse"),
     ]

@@ -205,7 +205,10 @@ def test_what_workers_and_runners_use_imports_on_python_3_9() -> None:
     if not OLDEST.exists():
         pytest.skip(f"there is no {OLDEST}")
     names = [
-        f"incell.{file.stem}" for file in RUNS_ON_WORKERS if file.stem not in {"__init__", "modelops_preload"}
+        f"incell.{file.stem}"
+        for file in RUNS_ON_WORKERS
+        if file.stem not in {"__init__", "modelops_preload"}
+        and "distributed" not in file.read_text(encoding="utf-8")
     ]
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)"
     ran = subprocess.run(
@@ -314,12 +317,38 @@ def test_a_bundle_that_ends_its_runner_while_it_is_imported_is_told(
 # --- the bundle's own modules are the bundle's -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["config", "jsonrpc", "runner", "plain", "frames", "bundles", "kept"])
+OWN = ["config", "jsonrpc", "runner", "plain", "frames", "bundles", "kept", "modelops_incell"]
+LIKE_PYTHONS = ["json", "queue", "inspect", "base64", "traceback", "argparse", "pkgutil", "_modelops_jsonrpc"]
+"""Names of modules of Python's own that the runner uses, and which a script would get from its own folder."""
+
+
+@pytest.mark.parametrize("name", [*OWN, *LIKE_PYTHONS])
 def test_a_bundles_own_module_wins_over_one_beside_the_runner(
     bundle: Make, start: Starter, name: str
 ) -> None:
     wire = f"import {name}\ndef wire(e, p, s):\n    return {{'who': {name}.WHO}}\n"
     assert who(start(bundle({"wire.py": wire, f"{name}.py": "WHO = b'the bundle'\n"}))) == "the bundle"
+
+
+def test_a_package_of_a_bundle_wins_with_all_that_is_in_it(bundle: Make, start: Starter) -> None:
+    files = {
+        "wire.py": "import importlib.abc\nimport json.decoder\n"
+        "def wire(e, p, s):\n    return {'who': json.decoder.WHO}\n",
+        "json/__init__.py": "",
+        "json/decoder.py": "WHO = b'the bundle'\n",
+    }
+    assert who(start(bundle(files))) == "the bundle"
+
+
+def test_a_folder_of_data_named_as_a_module_of_pythons_is_none(bundle: Make, start: Starter) -> None:
+    wire = "import json\ndef wire(e, p, s):\n    return {'who': json.dumps(1).encode()}\n"
+    assert who(start(bundle({"wire.py": wire, "json/data.txt": "1"}))) == "1"
+
+
+def test_what_every_python_has_imported_stays_as_it_does_for_a_script(bundle: Make, start: Starter) -> None:
+    wire = "import os\ndef wire(e, p, s):\n    return {'who': os.path.basename(os.__file__).encode()}\n"
+    folder = bundle({"wire.py": wire, "os.py": "raise ImportError('the bundle')\n"})
+    assert who(start(folder)) == "os.py"
 
 
 @pytest.mark.parametrize("name", ["jsonrpc", "runner", "plain", "frames"])
@@ -452,9 +481,9 @@ def wire(entrypoint, params, seed):
         ("unknown", "KeyError", "'unknown'"),
         ("list", "TypeError", "wire returned list, not a dict of bytes"),
         ("none", "TypeError", "wire returned NoneType, not a dict of bytes"),
-        ("number", "TypeError", "wire returned 'a.txt': int; must be str: bytes"),
-        ("text", "TypeError", "wire returned 'a.txt': str; must be str: bytes"),
-        ("key", "TypeError", "wire returned 1: bytes; must be str: bytes"),
+        ("number", "TypeError", "artifact 'a.txt' is int; a name is str, and an artifact bytes"),
+        ("text", "TypeError", "artifact 'a.txt' is str; a name is str, and an artifact bytes"),
+        ("key", "TypeError", "artifact 1 is bytes; a name is str, and an artifact bytes"),
     ],
 )
 def test_what_an_execution_raises_is_told_with_its_traceback(

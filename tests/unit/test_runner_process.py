@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.incell.bundles import Bundles
 from pytest_modelops.incell.kept import CouldNot
 from pytest_modelops.incell.running import Runner
@@ -90,7 +91,9 @@ def ready(runner: Runner) -> dict[str, Any]:
 # --- peers that misbehave ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("server", ["notification_first", "answers_out_of_order", "noisy_stderr"])
+@pytest.mark.parametrize(
+    "server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"]
+)
 def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str) -> None:
     runner = start(server)
     assert ready(runner)["outside"] == ""
@@ -104,12 +107,47 @@ def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str)
     }
 
 
+def test_frames_in_pieces_in_heaps_and_with_odd_headers_are_frames(start: Starter) -> None:
+    runner = start("odd_frames")
+    assert ready(runner)["outside"] == ""
+    large: dict[str, Any] = {"params": {"text": "é" * (8 << 20)}}  # 16 MiB of UTF-8, thrice that as JSON
+    small: dict[str, Any] = {"params": {}}
+    for params in (large, small, large):
+        assert runner.call("execute", params, SECONDS) == {"result": params, "outside": ""}
+    assert runner.close(seconds=SECONDS)["ended"] == "exited with code 0"
+
+
+def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
+    runner = start("answers_in_reverse")
+    got: dict[str, Any] = {}
+
+    def ask(who: str) -> None:
+        got[who] = runner.call("execute", {"who": who}, SECONDS)
+
+    threads = [threading.Thread(target=ask, args=(who,)) for who in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {who: {"result": {"told": who}, "outside": ""} for who in ("first", "second")}
+
+
+def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_told(start: Starter) -> None:
+    runner = start("wrong_id")
+    outcome = runner.call("ready", {}, 3.0)
+    assert outcome["silent"] == 3.0
+    assert json.loads(outcome["strange"])["id"] == 1001
+    head = words.fault_of(outcome, "ready", seconds=3).head
+    assert "did not answer `ready` within the deadline of 3 s" in head
+    assert 'It sent an answer to nothing that was asked: {"jsonrpc": "2.0", "id": 1001, "result":' in head
+
+
 @pytest.mark.parametrize("server", ["silent", "slow_reader", "hangs_with_an_orphan"])
 def test_one_that_does_not_answer_is_silent_and_shows_where_it_stands(start: Starter, server: str) -> None:
     runner = start(server)
     until(lambda: any(f"{server}.py" in " ".join(one.cmdline()) for one in of(start.folder)), "its start")
-    outcome = runner.call("ready", {"more": "x" * 200_000}, 2.0)  # more than a pipe takes
-    assert outcome["silent"] == 2.0
+    outcome = runner.call("ready", {"more": "x" * 200_000}, 4.0)  # more than a pipe takes
+    assert outcome["silent"] == 4.0
     assert f"{server}.py" in outcome["stacks"]
     assert outcome["cause"] is None
     assert outcome["outside"] == ""
@@ -315,7 +353,9 @@ class Cell:
         (self.folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / "source" / name).write_text(textwrap.dedent(text))
 
-    def placed(self, *, runner: str = "", command: Sequence[str] = COMMAND) -> dict[str, Any]:
+    def placed(
+        self, *, runner: str = "", command: Sequence[str] = COMMAND, protocol: str = "json-rpc"
+    ) -> dict[str, Any]:
         return {
             "name": "seir",
             "digest": DIGEST,
@@ -324,6 +364,8 @@ class Cell:
             "wheels": str(self.folder / "wheels"),
             "runner": runner,
             "command": list(command),
+            "protocol": protocol,
+            "install": "isolated",
         }
 
     def install(self, *, seconds: float = SECONDS, **more: Any) -> dict[str, Any]:
@@ -420,9 +462,9 @@ def test_imports_that_fail_are_told_with_their_cause(cell: Cell) -> None:
 
 def test_an_import_that_hangs_is_timed_out_and_shows_where(cell: Cell) -> None:
     cell.write("hangs.py", "def inner():\n    import time\n    time.sleep(3600)\ninner()\n")
-    told = cell.install(imports=["hangs"], requirements=[], seconds=6.0)
+    told = cell.install(imports=["hangs"], requirements=[], seconds=12.0)
     assert told["timed_out"] is True
-    assert told["failed"] == "importing hangs: not within 6 s"
+    assert told["failed"] == "importing hangs: not within 12 s"
     assert any("hangs.py" in line for line in told["last"])
 
 
@@ -472,7 +514,7 @@ def test_a_bundle_that_was_never_installed_is_told(cell: Cell) -> None:
 def test_a_bundle_that_hangs_while_it_is_imported_is_silent_in_time(cell: Cell) -> None:
     cell.write("wire.py", "import time\ntime.sleep(3600)\n")
     cell.install(requirements=[])
-    shaken = cell.bundles.handshake(cell.placed(), seconds=3.0)
+    shaken = cell.bundles.handshake(cell.placed(), seconds=8.0)
     assert "wire.py" in shaken["outcome"]["stacks"]
     assert shaken["end"]["left"] == []
 

@@ -1,0 +1,197 @@
+"""`runtime`: the worker plugin's runtime is the one asked for, on every worker, and on one that joins late.
+
+The plugin stays registered afterwards, as in production: bundles' rungs and tests of the user's run with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_modelops.checks import runtime_processes, runtime_words
+from pytest_modelops.checks.base import Check, CheckedCell, PluginSettings
+from pytest_modelops.checks.bundle_words import Fault, counted, message
+from pytest_modelops.cluster import LATE, Cluster
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
+from pytest_modelops.incell import plain
+from pytest_modelops.incell.plugins import NOT_SET_UP
+from pytest_modelops.logs import last_lines
+
+Told = Mapping[str, Any]
+
+_MARGIN_SECONDS = 0.3
+"""The agent ends what it does so much earlier than the deadline, to tell of it."""
+_POLL_SECONDS = 0.1
+_SOON_SECONDS = 3.0
+"""How long a worker has to answer whose setup may still go on."""
+
+
+def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+    """Register the plugin, probe every worker, then have one more join, and probe that."""
+    cell.progress("registering the worker plugin")
+    cluster = cell.cluster
+    registered = register(plugin, cell, deadline)
+    addresses = {name: address for address, name in cluster.addresses.items()}
+    told = {
+        name: _told(cluster, name, answer)
+        for name, answer in _probe(plugin, cell, registered, addresses, deadline).items()
+    }
+    _judge(plugin, cell, registered, told)
+    tasks = runtime_processes.run(plugin, cell, addresses, deadline)
+    cell.progress("probing a worker that joins late")
+    began = time.monotonic()
+    with cluster.one_more(deadline) as (late, address):
+        told[late] = _await_setup(plugin, cell, registered, address, deadline)
+        _judge(plugin, cell, registered, told)
+        for kind, figures in runtime_processes.run(plugin, cell, {late: address}, deadline).items():
+            tasks[kind] = {**tasks[kind], **figures}
+        took = time.monotonic() - began
+    return {
+        "plugin": registered["name"],
+        "workers": {name: runtime_words.figures(answer) for name, answer in told.items()},
+        "late_seconds": round(took, 3),
+        **({"processes": tasks} if tasks else {}),
+    }
+
+
+def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Told:
+    """Make the plugin in the client and register it; what the agent told (see `Agent.register_plugin`).
+
+    Raises:
+        CheckFailed: it could not be made, or a worker died of it.
+        TimedOut: its setup did not end.
+    """
+    cluster = cell.cluster
+    cluster.await_workers(deadline)
+    before = dict(cluster.addresses)
+    try:
+        told: Told = cluster.agent.call(
+            "register_plugin",
+            path=plugin.path,
+            arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
+            seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
+            deadline=deadline,
+        )
+    except TimedOut as error:
+        raise TimedOut(f"worker plugin {plugin.path}: {error}") from None
+    if "unmade" in told:
+        raise RemoteError(runtime_words.unmade(plugin, told), told["traceback"])
+    for address in told.get("gone", ()):
+        name = before.get(address)
+        if name is not None:
+            raise ProcessExited(_lost(plugin, cluster, name))
+    return told
+
+
+def _probe(
+    plugin: PluginSettings,
+    cell: CheckedCell,
+    registered: Told,
+    addresses: Mapping[str, str],
+    deadline: Deadline,
+) -> dict[str, Told]:
+    """What each worker answered: `{"told": …}`, `{"error": …}` or `{"silent": …}`."""
+    answers: Mapping[str, Told] = cell.cluster.agent.call(
+        "probe",
+        plugin=registered["name"],
+        paths=[*dict.fromkeys([*filter(None, [plugin.probe]), *plugin.expect])],
+        variables=list(cell.cluster.settings.worker_variables),
+        workers=list(addresses.values()),
+        seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
+        deadline=deadline,
+    )
+    return {name: answers[address] for name, address in addresses.items()}
+
+
+def _told(cluster: Cluster, name: str, answer: Told) -> Told:
+    if "silent" in answer:
+        raise TimedOut(f"{name} was asked for its runtime: {answer['silent']}")
+    if "error" in answer:
+        death = cluster.death_of_worker(name)
+        why = f"; {death}" if death else ""
+        raise CheckFailed(
+            f"{name} was asked for its runtime: {cluster.with_names(answer['error'])}{why}.{cluster.last_words(name)}"
+        )
+    told: Told = answer["told"]
+    return told
+
+
+def _lost(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
+    """What is said of a worker that the plugin took down; empty while nothing shows that it did."""
+    log = next(process.log for process in cluster.processes if process.name == name)
+    lines = last_lines(log, most=400)
+    starts = [number for number, line in enumerate(lines) if line.startswith(NOT_SET_UP)]
+    death = cluster.death_of_worker(name)
+    if starts:
+        return runtime_words.not_set_up(plugin, name, lines[starts[-1] + 1 :], log)
+    if name != LATE or death:
+        where = f"worker plugin {plugin.path}: while it was set up, {name} left the cluster"
+        return f"{where}{f'; {death}' if death else ''}.{cluster.last_words(name)}"
+    return ""
+
+
+def _await_setup(
+    plugin: PluginSettings, cell: CheckedCell, registered: Told, address: str, deadline: Deadline
+) -> Told:
+    """What the late worker has once the plugin's setup has ended there: it is registered before that."""
+    cluster, seen = cell.cluster, "it was not asked"
+    while not deadline.passed:
+        answer = _probe(plugin, cell, registered, {LATE: address}, deadline.at_most(_SOON_SECONDS))[LATE]
+        setup = answer["told"]["setup"] if "told" in answer else None
+        if setup is not None and setup["done"]:
+            return _told(cluster, LATE, answer)
+        if lost := _lost(plugin, cluster, LATE):
+            raise ProcessExited(lost)
+        if setup is not None:
+            seen = "its setup has begun"
+        else:
+            seen = answer.get("error") or answer.get("silent") or "it was not given the plugin"
+        time.sleep(_POLL_SECONDS)
+    raise TimedOut(
+        f"worker plugin {plugin.path}: {LATE}, which joined after the others, was not set up within "
+        f"{deadline.seconds:g} s; seen last: {seen}.{cluster.last_words(LATE)}"
+    )
+
+
+def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Told, told: Mapping[str, Told]) -> None:
+    """Raise `CheckFailed` with everything that is wrong with what the workers told."""
+    faults: dict[str, list[Fault]] = {}
+    for name, answer in told.items():
+        if found := list(runtime_words.faults(plugin, answer, registered)):
+            faults[name] = found
+    for name, fault in runtime_words.differences(plugin, told):
+        faults.setdefault(name, []).append(fault)
+    if not faults:
+        if "error" in registered:
+            words = f"worker plugin {plugin.path}: registering it raised {registered['error']}"
+            raise RemoteError(words, registered["traceback"])
+        return
+    if [*faults] == [LATE]:
+        others = [name for name in told if name != LATE]
+        verb = "is" if len(others) == 1 else "are"
+        where = f"on {LATE}, which joined after the registration ({', '.join(others)} {verb} as asked)"
+        after = f"Its log: {cell.cluster.late.log}" if cell.cluster.late is not None else ""
+        raise CheckFailed(message(f"worker plugin {plugin.path}, {where}", faults, after))
+    count = counted(len(faults), told, "workers")
+    raise CheckFailed(message(f"worker plugin {plugin.path}, {count}", faults, named=True))
+
+
+def _again(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> None:
+    """Register it in a cluster that was started again; what it is worth, the rung has told."""
+    with contextlib.suppress(ModelopsError):
+        register(plugin, cell, deadline)
+
+
+def check(plugin: PluginSettings) -> Check:
+    """The rung for a worker plugin."""
+    return Check(
+        name="runtime",
+        run=lambda cell, deadline: run(plugin, cell, deadline),
+        needs=("start",),
+        seconds=120,
+        leaves=lambda cell, deadline: _again(plugin, cell, deadline),
+        summary="the worker plugin's runtime is the one asked for on every worker, a late one too",
+    )

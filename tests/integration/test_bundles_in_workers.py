@@ -1,0 +1,268 @@
+"""Bundles that come into running workers and the client, by a plugin of Dask's: found there, run there, and gone."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import distributed
+import pytest
+
+from pytest_modelops.incell import in_process
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Matrix, WriteWheel
+
+BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
+EVERYWHERE = ["client", "worker-0", "worker-1", "worker-late"]
+WIRE = "def wire(entrypoint, params, seed):\n    return {'answer.txt': b'42'}\n"
+
+
+def configured(*bundles: str) -> str:
+    return f"[tool.modelops]\nbundles = [{', '.join(bundles)}]\n"
+
+
+def table(path: Path, more: str = 'entrypoint = "wire/run"') -> str:
+    return f'{{ path = "{path}", install = "workers", {more} }}'
+
+
+NUMBERS = table(
+    BUNDLES / "numbers", 'entrypoint = "wire/run", target = "targets:mean", target-data = { mean = 500 }'
+)
+SEIR = table(
+    BUNDLES / "seir",
+    'entrypoint = "seir.models/baseline", seed = 7, target = "targets.incidence:incidence_target", '
+    'imports = ["seir"]',
+)
+
+
+def test_two_bundles_climb_their_rungs_and_do_not_meet(matrix: Matrix) -> None:
+    """Both have modules `wire` or `targets` of their own."""
+    before = environment()
+    matrix.configure(configured(NUMBERS, SEIR))
+    run = matrix.run("-k", "numbers or seir").passed()
+    checks = {
+        (check["bundle"], check["name"]): check for check in run.cell().facts["checks"] if check["bundle"]
+    }
+    names = ("preflight", "bundle-install", "execute", "bundle-aggregation")
+    assert set(checks) == {(bundle, name) for bundle in ("numbers", "seir") for name in names}, (
+        "there is no runner to shake hands with"
+    )
+    for bundle in ("numbers", "seir"):
+        assert checks[bundle, "bundle-install"]["data"]["processes"] == EVERYWHERE
+        assert checks[bundle, "execute"]["data"]["processes"] == 2, "the workers themselves"
+        assert checks[bundle, "bundle-aggregation"]["data"]["tasks"] == 2 * (3 + 1)
+    assert checks["numbers", "execute"]["data"]["artifacts"] == {"numbers.json": 50}
+    assert environment() == before, "the environment of the processes is as it was"
+
+
+def environment() -> dict[str, tuple[int, int]]:
+    """Every file of this interpreter's packages, which are those of an as-is cell."""
+    return in_process.listing([str(Path(distributed.__file__).parents[1])])
+
+
+def bundle(folder: Path, requirement: str, files: dict[str, str]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "requirements.txt").write_text(f"{requirement}\n", encoding="utf-8")
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_package_that_the_process_has_imported_in_another_version(
+    matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
+) -> None:
+    folder = bundle(tmp_path / "wants-another", "./msgpack-0.0.1-py3-none-any.whl", {"wire.py": WIRE})
+    write_wheel(folder / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
+    matrix.configure(configured(table(folder)))
+    run = matrix.run("-k", "wants-another")
+    check = run.check("bundle-install")
+    here = metadata.version("msgpack")
+    check.says(
+        "was not installed into 3 of 3 processes",
+        f"the bundle brings msgpack 0.0.1, and this process has already imported msgpack {here}, which stays",
+        f"ask for msgpack=={here}",
+    )
+    assert (run.code, check.status) == (1, "failed")
+    assert run.check("execute").blocked_by == "bundle-install[wants-another]"
+
+
+def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_told(
+    matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
+) -> None:
+    wire = "import iniconfig\ndef wire(e, p, s):\n    return {'answer.txt': iniconfig.VERSION}\n"
+    folder = bundle(tmp_path / "shadows", "./iniconfig-0.0.1-py3-none-any.whl", {"wire.py": wire})
+    write_wheel(
+        folder / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"}
+    )
+    more = 'entrypoint = "wire/run", expect = { "answer.txt" = "0.0.1" }, imports = ["iniconfig"]'
+    matrix.configure(configured(table(folder, more)))
+    cell = matrix.run("-k", "shadows").passed().cell()
+    [shadowed] = cell.checks["bundle-install"].data["shadowed"]
+    assert shadowed.startswith("iniconfig ")
+    assert shadowed.endswith(" by 0.0.1")
+
+
+def test_a_module_that_the_process_has_imported_from_elsewhere(matrix: Matrix, tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "hides", "", {"wire.py": WIRE, "tornado.py": "", "config.py": ""})
+    matrix.configure(configured(table(folder)))
+    check = matrix.run("-k", "hides").check("bundle-install")
+    check.says("its module tornado cannot be imported: this process has already imported another tornado (")
+    assert "module config" not in check.message
+
+
+def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> None:
+    left_out = table(BUNDLES / "undeclared-module", 'entrypoint = "undeclared.wire/run"')
+    fails = table(BUNDLES / "import-fails", 'imports = ["wire"]')
+    matrix.configure(configured(left_out, fails))
+    run = matrix.run("-k", "undeclared-module or import-fails")
+    checks = {
+        check["bundle"]: check for check in run.cell().facts["checks"] if check["name"] == "bundle-install"
+    }
+    assert "2 modules of it are not found after the install" in checks["undeclared-module"]["message"]
+    assert "import wire failed: ModuleNotFoundError" in checks["import-fails"]["message"]
+    assert "client, worker-0, worker-1" in checks["import-fails"]["message"].replace(
+        "worker-0, worker-1, client", "client, worker-0, worker-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "rung", "words"),
+    [
+        ("wire-raises", "execute", ("`execute` raised ValueError: beta must be positive",)),
+        ("import-fails", "execute", ("`execute` raised ModuleNotFoundError: No module named",)),
+        ("unstable-output", "execute", ("'answer.txt' differs between workers",)),
+        ("empty-output", "execute", ("it returned no artifact that holds anything",)),
+        ("hangs-in-task", "execute", ("not finished in time", "Where each process stands", 'wire.py", line')),
+        (
+            "dies-in-task",
+            "execute",
+            ("2 of 2 workers: the worker left the cluster while the task was on it; its process was killed",),
+        ),
+    ],
+)
+def test_it_breaks_at_the_right_rung(matrix: Matrix, name: str, rung: str, words: tuple[str, ...]) -> None:
+    matrix.configure(f"{configured(table(BUNDLES / name))}[tool.modelops.deadlines]\nexecute = 15\n")
+    cell = matrix.run("-k", name).cell()
+    assert cell.facts["first_broken"] == f"{rung}[{name}]", cell.statuses
+    cell.checks[rung].says(*words)
+    assert cell.checks[rung].status == ("timed-out" if name == "hangs-in-task" else "failed")
+
+
+def test_what_it_prints_is_no_failure(matrix: Matrix) -> None:
+    matrix.configure(configured(*(table(BUNDLES / n) for n in ("prints-at-import", "writes-to-stdout"))))
+    matrix.run("-k", "prints-at-import or writes-to-stdout").passed()
+
+
+BREAKS = """
+    import os
+
+    def dask_setup(worker):
+        real = worker.modelops_bundles.bring
+        def bring(placed, **given):
+            if str(worker.name) in os.environ["BREAKS_ON"].split():
+                given["requirements"] = ["no-such-package==1"]
+            return real(placed, **given)
+        worker.modelops_bundles.bring = bring
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (
+            "worker-1",
+            ("was not installed into 1 of 3 processes", "No matching distribution found for no-such-package"),
+        ),
+        (
+            "worker-late",
+            ("was not installed into worker-late, which joined after the others", "no-such-package"),
+        ),
+    ],
+)
+def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, words: tuple[str, ...]) -> None:
+    breaks = matrix.write("breaks.py", BREAKS)
+    matrix.configure(
+        configured(NUMBERS)
+        + f'[tool.modelops.environment]\nenv = {{ BREAKS_ON = "{where}" }}\n'
+        + f'worker-args = ["--preload", "{breaks}"]\n'
+    )
+    run = matrix.run("-k", "numbers")
+    check = run.check("bundle-install")
+    assert (run.code, check.status) == (1, "failed"), run.out
+    check.says(*words)
+    assert where in check.message
+
+
+TESTS = """
+    import pytest
+
+    @pytest.mark.modelops_bundle("numbers")
+    def test_it_is_there(modelops_cell):
+        told = modelops_cell.call_each("lambda: __import__('wire').__file__")
+        assert all("/bundles/numbers/bundle/wire.py" in file for file in told.values())
+
+    @pytest.mark.modelops_bundle("seir")
+    def test_the_other_one_is_there(modelops_cell):
+        with pytest.raises(Exception, match="No module named 'wire'"):
+            modelops_cell.call("lambda: __import__('wire').__file__")
+        assert "seir" in modelops_cell.call("lambda: __import__('seir').__name__")
+"""
+
+
+def test_a_test_s_body_finds_it_in_the_workers(matrix: Matrix) -> None:
+    matrix.configure(configured(NUMBERS, SEIR))
+    matrix.write("test_upgrade.py", TESTS)
+    matrix.run("test_upgrade.py").passed()
+
+
+RESTARTED = """
+    import os, time
+    import pytest
+
+    @pytest.mark.modelops_bundle("numbers")
+    def test_it_is_there_again(modelops_cell):
+        before = modelops_cell.call("lambda: __import__('os').getpid()", worker="worker-0")
+        os.kill(before, 9)
+        seen = "lambda: (__import__('os').getpid(), __import__('wire').__file__)"
+        for _ in range(100):
+            try:
+                pid, file = modelops_cell.call(seen, worker="worker-0")
+            except Exception:
+                continue
+            if pid != before:
+                break
+        assert pid != before
+        assert "/bundles/numbers/bundle/wire.py" in file
+"""
+
+
+def test_a_worker_that_its_nanny_has_started_anew_has_it_before_it_runs_a_task(matrix: Matrix) -> None:
+    matrix.configure(configured(NUMBERS))
+    matrix.write("test_upgrade.py", RESTARTED)
+    matrix.run("test_upgrade.py").passed()
+
+
+def test_cells_that_are_built_and_those_whose_client_has_another_python(building_matrix: Matrix) -> None:
+    building_matrix.configure(
+        configured(SEIR)
+        + '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n'
+        + 'include = [{ python = "3.12", dask = "2024.10.0", worker = { python = "3.13" } }]\n'
+    )
+    run = building_matrix.run("-k", "seir").unavailable_is_no_failure()
+    like, skew = run.cells
+    assert like.facts["first_broken"] is None, run.out
+    assert {check["status"] for check in like.facts["checks"] if check["bundle"]} == {"passed"}
+    install = skew.checks["bundle-install"]
+    assert (install.status, install.data["processes"]) == ("passed", EVERYWHERE), install.message
+
+
+def test_a_handshake_is_wrong_input(matrix: Matrix) -> None:
+    matrix.configure(configured(NUMBERS))
+    marker = 'import pytest\n\n@pytest.mark.modelops_handshake("numbers")\ndef test_it():\n    pass\n'
+    matrix.write("test_upgrade.py", marker)
+    run = matrix.start("test_upgrade.py").ended()
+    assert run.code == 4
+    assert "'numbers' is installed into the workers, where it has no runner" in run.out

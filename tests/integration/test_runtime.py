@@ -1,0 +1,369 @@
+"""Worker plugins that are broken in every way that fixtures/plugins knows, on real workers; and healthy ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+from tests.integration.conftest import Check, Matrix, Run, write_wheel
+
+PLUGINS = Path(__file__).parents[2] / "fixtures" / "plugins"
+DEADLINE = 40
+BOTH = "worker plugin acme_plugins.{}:Plugin, 2 of 2 workers: "
+LATE = "worker plugin acme_plugins.{}:{}, on worker-late, which joined after the registration"
+"""What messages begin with."""
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugins' package; the same file in all tests, so that one environment does for them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if base.name.startswith("popen-") else base) / "shared-plugins"
+    shared.mkdir(exist_ok=True)
+    path = shared / "acme_plugins-1.0-py3-none-any.whl"
+    with filelock.FileLock(shared / "lock"):
+        if not path.exists():
+            sources = (PLUGINS / "acme_plugins").glob("*.py")
+            write_wheel(path, {f"acme_plugins/{file.name}": file.read_text("utf-8") for file in sources})
+    return path
+
+
+def configure(
+    matrix: Matrix,
+    wheel: Path,
+    plugin: str,
+    *,
+    executor: str = "cold",
+    more: str = "",
+    expect: str = 'expect = { "modelops_runtime.executor_type" = "cold" }',
+    dask: str = "2024.10.0",
+    deadline: int = DEADLINE,
+) -> None:
+    """A cell with a plugin, which shall be `cold`; its workers' variable says `executor`."""
+    matrix.configure(
+        f"""
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["{dask}"]
+        [tool.modelops.environment]
+        requirements = ["{wheel}"]
+        env = {{ MODELOPS_EXECUTOR_TYPE = "{executor}" }}
+        [tool.modelops.worker-plugin]
+        class = "acme_plugins.{plugin}"
+        probe = "modelops_runtime"
+        {expect}
+        {more}
+        [tool.modelops.deadlines]
+        runtime = {deadline}
+        """
+    )
+
+
+def climbed(run: Run) -> Check:
+    """The rung, of a run of which everything that it needs is green."""
+    cell = run.unavailable_is_no_failure().cell()
+    needed = {name: cell.checks[name].status for name in ("resolve", "install", "start")}
+    assert set(needed.values()) == {"passed"}, (needed, run.out)
+    return cell.checks["runtime"]
+
+
+@pytest.fixture
+def broken(building_matrix: Matrix, wheel: Path) -> Any:
+    """Run the rung with a plugin, and assert that it breaks in time."""
+
+    def broken(plugin: str, status: str = "failed", *, deadline: int = DEADLINE, **keys: Any) -> Check:
+        configure(building_matrix, wheel, plugin, deadline=deadline, **keys)
+        run = building_matrix.run("-k", "runtime")
+        check = climbed(run)
+        assert run.code == 1, run.out
+        assert check.status == status, check.message
+        assert check.seconds <= deadline + 2, check.message
+        assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}]'")
+        return check
+
+    return broken
+
+
+# Healthy. ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dask", ["2024.8.0", "2024.10.0", "latest"])
+def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
+    building_matrix: Matrix, wheel: Path, dask: str
+) -> None:
+    configure(
+        building_matrix,
+        wheel,
+        "healthy:Plugin",
+        dask=dask,
+        expect='expect = { "modelops_runtime.executor_type" = "cold", '
+        '"modelops_runtime.executor" = "acme_plugins.runtime:Cold" }',
+        more='processes = { cold = "acme_plugins.tasks:by_runtime", direct = "acme_plugins.tasks:by_worker" }',
+    )
+    check = climbed(building_matrix.run("-k", "runtime").passed())
+    assert check.data["plugin"] == "acme_plugins.healthy:Plugin"
+    assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
+    for told in check.data["workers"].values():
+        assert told["values"]["modelops_runtime.executor_type"] == "'cold'"
+        assert told["values"]["modelops_runtime.executor"] == "acme_plugins.runtime:Cold"
+        assert "MODELOPS_EXECUTOR_TYPE" in told["variables_read"]
+    cold, direct = check.data["processes"]["cold"], check.data["processes"]["direct"]
+    for worker in ("worker-0", "worker-1", "worker-late"):
+        assert len(set(cold[worker]["pids"])) == len(cold[worker]["seconds"]) == 4
+        assert set(direct[worker]["pids"]) == {check.data["workers"][worker]["pid"]}
+
+
+@pytest.mark.parametrize("nanny", ["true", "false"])
+def test_a_whole_cell_runs_with_the_plugin_and_without_the_late_worker(
+    building_matrix: Matrix, wheel: Path, nanny: str
+) -> None:
+    building_matrix.write(
+        "test_it.py",
+        """
+        import time
+
+        def names():
+            from distributed import get_worker, worker_client
+            with worker_client() as client:
+                return sorted(str(w["name"]) for w in client.scheduler_info()["workers"].values())
+
+        def executor():
+            from distributed import get_worker
+            return get_worker().modelops_runtime.executor_type
+
+        def test_it(modelops_cell):
+            assert modelops_cell.workers == ("worker-0", "worker-1")
+            assert modelops_cell.call(names) == ["worker-0", "worker-1"]
+            assert modelops_cell.call_each(executor) == {"worker-0": "direct", "worker-1": "direct"}
+            modelops_cell.close()  # as it is when pytest comes back to it
+            assert modelops_cell.call_each(executor) == {"worker-0": "direct", "worker-1": "direct"}
+        """,
+    )
+    configure(
+        building_matrix,
+        wheel,
+        "healthy:Plugin",
+        executor="direct",
+        expect='expect = { modelops_runtime.executor_type = "direct" }',
+    )
+    text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
+    (building_matrix.path / "pyproject.toml").write_text(
+        f"[tool.modelops]\nnanny = {nanny}\n{text}", encoding="utf-8"
+    )
+    cell = building_matrix.run("test_it.py").unavailable_is_no_failure().passed().cell()
+    # A test of the user's alone: the plugin is there all the same, and its rung is told.
+    assert cell.checks["runtime"].status == "passed"
+    assert cell.checks["test_it.py::test_it"].status == "passed"
+    assert "worker-late" in cell.facts["logs"]
+
+
+def test_one_warm_process_does_all_tasks_of_a_worker(building_matrix: Matrix, wheel: Path) -> None:
+    configure(
+        building_matrix,
+        wheel,
+        "healthy:Plugin",
+        executor="isolated_warm",
+        expect="",
+        more='processes = { warm = "acme_plugins.tasks:by_runtime" }\ntasks = 3',
+    )
+    check = climbed(building_matrix.run("-k", "runtime").passed())
+    warm = check.data["processes"]["warm"]
+    assert all(len(set(of["pids"])) == 1 and len(of["seconds"]) == 3 for of in warm.values())
+    assert len({pid for of in warm.values() for pid in of["pids"]}) == 3
+
+
+# What workers have is not what was asked for. ----------------------------------------------------------------
+
+
+def test_a_configuration_that_was_built_on_the_client(broken: Any) -> None:
+    check = broken("built_on_the_client:Plugin")
+    check.says(
+        BOTH.format("built_on_the_client"),
+        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
+        "The variable MODELOPS_EXECUTOR_TYPE of this worker says 'cold', and was not looked up during the plugin's "
+        "setup, so its value was not read there; it was looked up in the client, which has no such variable, when "
+        "the plugin was made: its configuration comes from there\nworker-0, worker-1",
+    )
+
+
+def test_a_value_that_fell_back(broken: Any) -> None:
+    check = broken("falls_back:Plugin")
+    check.says(
+        BOTH.format("falls_back"),
+        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
+        "The variable MODELOPS_EXECUTOR_TYPE of this worker says 'cold' and was looked up during the plugin's setup: "
+        "the value fell back, or was overridden",
+    )
+
+
+def test_an_object_of_another_class(broken: Any) -> None:
+    check = broken(
+        "wrong_class:Plugin", expect='expect = { "modelops_runtime.executor" = "acme_plugins.runtime:Cold" }'
+    )
+    check.says(
+        BOTH.format("wrong_class"),
+        "asked for modelops_runtime.executor = 'acme_plugins.runtime:Cold', has acme_plugins.runtime:IsolatedWarm",
+    )
+
+
+def test_a_process_that_is_reused_is_not_cold(broken: Any) -> None:
+    check = broken(
+        "wrong_class:Plugin", expect="", more='processes = { cold = "acme_plugins.tasks:by_runtime" }'
+    )
+    check.says(
+        BOTH.format("wrong_class"), "asked for cold, a new process for every task; 4 tasks had 1 (pid "
+    )
+    check.says("pids, in order: ")
+
+
+def test_a_new_process_for_every_task_is_not_warm(broken: Any) -> None:
+    check = broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:by_runtime" }')
+    check.says(
+        BOTH.format("healthy"), "asked for warm, one process for all tasks of a worker; 4 tasks had 4", "pids"
+    )
+
+
+def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
+    check = broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:says_nothing" }')
+    check.says("`acme_plugins.tasks:says_nothing` returned None; it has to return a pid, or {")
+
+
+# Set-ups that break. -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dask", ["2024.8.0", "2024.10.0", "latest"])
+def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(broken: Any, dask: str) -> None:
+    check = broken("setup_fails:Plugin", dask=dask)
+    check.says(
+        BOTH.format("setup_fails"),
+        "the plugin's setup raised PermissionError: the bundles' folder /bundles cannot be written; the worker stays, "
+        "lists the plugin and would run tasks all the same",
+        "acme_plugins/setup_fails.py",
+        "in open_storage",
+        "it has no attribute 'modelops_runtime', although it lists the plugin 'acme_plugins.setup_fails:Plugin'; it "
+        "registered, runs lambdas, and would run tasks without a runtime",
+    )
+
+
+@pytest.mark.parametrize("dask", ["2024.8.0", "2024.10.0", "latest"])
+def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, dask: str) -> None:
+    check = broken("setup_fails_late:Plugin", dask=dask)
+    check.says(
+        LATE.format("setup_fails_late", "Plugin"),
+        "(worker-0, worker-1 are as asked): the plugin's setup raised OSError: the node of this worker has no volume",
+        "acme_plugins/setup_fails_late.py",
+        "worker-late.log",
+    )
+
+
+def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any) -> None:
+    check = broken("no_attribute:Plugin")
+    check.says(
+        "worker plugin acme_plugins.no_attribute:Plugin, 1 of 2 workers: it has no attribute 'modelops_runtime', "
+        "although it lists the plugin 'acme_plugins.no_attribute:Plugin'; it registered, runs lambdas, and would run "
+        "tasks without a runtime\nworker-1"
+    )
+
+
+def test_a_late_worker_with_another_runtime(broken: Any) -> None:
+    check = broken("late_is_other:Plugin")
+    check.says(
+        LATE.format("late_is_other", "Plugin"),
+        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'",
+        "its modelops_runtime is a acme_plugins.late_is_other:OldRuntime, that of worker-0 a "
+        "acme_plugins.runtime:Runtime",
+    )
+
+
+def test_a_value_that_no_worker_takes(broken: Any) -> None:
+    check = broken("healthy:Plugin", executor="colt")
+    check.says(BOTH.format("healthy"), "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of ")
+
+
+@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
+def test_a_setup_that_ends_every_worker(broken: Any, dask: str) -> None:
+    check = broken("exits_in_setup:Plugin", dask=dask)
+    check.says("worker plugin acme_plugins.exits_in_setup:Plugin, on worker-", ": SystemExit: 3")
+    check.says("acme_plugins/exits_in_setup.py", "The worker did not live on.", ".log")
+
+
+@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
+def test_a_setup_that_ends_a_late_worker(broken: Any, dask: str) -> None:
+    check = broken("exits_in_setup:Late", dask=dask)
+    check.says(LATE.format("exits_in_setup", "Late"), ": SystemExit: 3", "acme_plugins/exits_in_setup.py")
+
+
+def test_what_a_worker_cannot_unpack(broken: Any) -> None:
+    check = broken("unknown_to_workers:Plugin")
+    check.says(BOTH.format("unknown_to_workers"), "No module named 'acme_runtime'", "in _unpacked")
+
+
+@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
+def test_what_a_late_worker_cannot_unpack(broken: Any, dask: str) -> None:
+    check = broken("unknown_to_workers:Late", dask=dask)
+    check.says(
+        LATE.format("unknown_to_workers", "Late"),
+        "it ended the worker: ModuleNotFoundError: No module named ",
+    )
+    check.says("in _unpacked", "worker-late.log")
+
+
+def test_a_setup_that_hangs(broken: Any) -> None:
+    check = broken("hangs_in_setup:Plugin", "timed-out", deadline=6)
+    check.says(
+        "worker plugin acme_plugins.hangs_in_setup:Plugin: `register_plugin` did not return within 6 s: the plugin's "
+        "setup has not ended on every worker",
+        "Where each process stands:",
+        "hangs_in_setup.py",
+        "setup",
+    )
+
+
+def test_a_setup_that_hangs_on_a_late_worker(broken: Any) -> None:
+    check = broken("hangs_in_setup:Late", "timed-out", deadline=15)
+    check.says(
+        "worker plugin acme_plugins.hangs_in_setup:Late: worker-late, which joined after the others, was not set up ",
+        "within 15 s",
+        "Where each process stands:",
+        "worker-late (pid ",
+        "hangs_in_setup.py",
+    )
+
+
+# What does not even begin. -----------------------------------------------------------------------------------
+
+
+def test_a_plugin_that_the_client_cannot_import(broken: Any) -> None:
+    check = broken("import_fails:Plugin")
+    check.says(
+        "worker plugin acme_plugins.import_fails:Plugin could not be made in the client: ModuleNotFoundError: "
+        "No module named 'acme_no_such_package'. No package in the cell's environment has a module "
+        "'acme_no_such_package': add the one that does to [tool.modelops.environment] requirements"
+    )
+
+
+def test_arguments_that_the_class_does_not_take(broken: Any) -> None:
+    check = broken("healthy:Plugin", more='arguments = { executor = "cold" }')
+    check.says(
+        "could not be made in the client: TypeError: ",
+        "takes no arguments. Its arguments are executor = 'cold'",
+    )
+
+
+def test_a_class_that_is_no_plugin(broken: Any) -> None:
+    check = broken("runtime:Cold")
+    check.says(
+        "TypeError: acme_plugins.runtime:Cold is a acme_plugins.runtime:Cold, which is no distributed.Worker"
+    )
+
+
+def test_every_story_has_its_test() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    stories = {file.stem for file in (PLUGINS / "acme_plugins").glob("*.py")} - {"__init__"}
+    told = set(re.findall(r"^\| `(\w+)`", (PLUGINS / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert stories == told
+    assert all(f"{story}:" in text or f".{story}:" in text for story in stories)
