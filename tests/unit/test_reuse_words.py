@@ -18,7 +18,7 @@ from pytest_modelops.errors import NothingToDo
 from pytest_modelops.incell.reuse import CANARY, Reuse
 
 PYTHON = Version("3.12.1")
-QUIET = {"cause": None, "last": [], "outside": ""}
+QUIET: dict[str, Any] = {"cause": None, "last": [], "outside": ""}
 
 
 def use(said: str = "A", *, version: str = "3.12", digest: str = "d", **other: Any) -> dict[str, Any]:
