@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops import readers
+from pytest_modelops.bundles import archive
 from pytest_modelops.bundles.bundle import INSTALLS, Bundle
+from pytest_modelops.bundles.containers import SUFFIXES
 from pytest_modelops.checks.base import FAILED_WHEN, PROTOCOLS, RunnerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.versions import said_of
@@ -32,7 +34,7 @@ def bundles(table: Table, rootdir: Path, sources: Sequence[Given]) -> tuple[Bund
     """The bundles of a run: those of the file, or those that were given elsewhere, the strongest source first.
 
     Raises:
-        WrongInput: one is no folder, is named as another, or has a setting that cannot be meant.
+        WrongInput: one is neither a folder nor an archive, is named as another, or has a setting that cannot be meant.
     """
     configured = _distinct(tuple(_configured(table, rootdir)), table.name("bundles"))
     for source in sources:
@@ -46,7 +48,7 @@ def at(text: str, folder: Path, configured: Sequence[Bundle]) -> Bundle:
     """The bundle of a path, or with the name, of a configured one with its settings; else one of its own.
 
     Raises:
-        WrongInput: there is no such folder.
+        WrongInput: there is no such folder or archive.
     """
     for bundle in configured:
         if text == bundle.name:
@@ -148,21 +150,23 @@ def _distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
         if other.path.resolve() == bundle.path.resolve():
             raise WrongInput(f"{origin}: the bundle {bundle.path} is there twice; name it once")
         raise WrongInput(
-            f"{origin}: {bundle.name!r} is the name of two bundles, {other.path} and {bundle.path}; rename a folder"
+            f"{origin}: {bundle.name!r} is the name of two bundles, {other.path} and {bundle.path}; rename one"
         )
     return found
 
 
 def _folder(value: object, folder: Path) -> Path:
     found = readers.path(value, folder)
-    if not found.is_dir():
-        raise WrongInput(f"{value!r} is not a bundle's folder ({found})")
+    if not found.is_dir() and not (found.is_file() and archive.suffix_of(found)):
+        raise WrongInput(
+            f"{value!r} is neither a bundle's folder nor an archive ({', '.join(SUFFIXES)}): {found}"
+        )
     return found
 
 
 def _name(path: Path) -> str:
-    """A bundle's name, from its folder's; it stands in node ids and in paths of the cell."""
-    name = path.resolve().name
+    """A bundle's name, from its folder's or archive's; it stands in node ids and in paths of the cell."""
+    name = path.resolve().name if path.is_dir() else archive.name_of(path)
     if not re.fullmatch(r"[\w.+-]+", name, re.ASCII):
         raise WrongInput(
             f"{name!r} cannot be a bundle's name: letters, digits, and any of . + - _ are; rename {path}"

@@ -73,11 +73,13 @@ class LiveCell:
         progress: Progress,
         reproduce: Callable[[Cell, Check], str],
         keep: str = "never",
+        unpacked: Path | None = None,
     ) -> None:
         """Starts nothing.
 
         Args:
             keep: when its cluster is left up: `never`, `failed` or `always`.
+            unpacked: the folder for what bundles that are archives hold.
             deadlines: seconds by rung, where they are not the rung's own.
             reproduce: the command that runs one rung of a cell.
         """
@@ -89,6 +91,7 @@ class LiveCell:
         self.locks: MutableMapping[Versions, Lock] = {}
         self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: Mapping[str, Any] = {}
+        self.unpacked = unpacked
         self.placed: MutableMapping[Bundle, Mapping[str, Any]] = {}
         self._checks = {check.label: check for check in checks}
         self._cluster_settings = cluster_settings

@@ -143,6 +143,7 @@ class MatrixRun:
             progress=self._progress_of(cell),
             reproduce=self.reproduce,
             keep=settings.containers.keep,
+            unpacked=settings.cache / "bundles",
         )
 
     def _progress_of(self, cell: Cell) -> Callable[[str], None]:

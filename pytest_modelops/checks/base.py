@@ -100,6 +100,7 @@ class CheckedCell(Protocol):
         progress: says what is being done now.
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
         observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
+        unpacked: the folder for what bundles that are archives hold; `None` for the default.
         placed: where the bundles are that the workers have (see `incell/bundles.py`); filled by `bundle-install`.
     """
 
@@ -111,6 +112,7 @@ class CheckedCell(Protocol):
     locks: MutableMapping[Versions, Lock]
     environments: MutableMapping[Versions, Environment]
     observed: Mapping[str, Any]
+    unpacked: Path | None
     placed: MutableMapping[Bundle, Mapping[str, Any]]
 
     @property

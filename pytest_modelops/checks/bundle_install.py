@@ -32,7 +32,7 @@ _MOST_LINES = 14
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make the wheels, bring them and the bundle into the cell, and have every worker install it."""
     cell.placed.pop(bundle, None)
-    source = formats.read(bundle.path)
+    source = formats.read(bundle.path, cell.unpacked)
     workers = cell.environments[cell.cell.worker]
     house = wheels_of(bundle, source, workers.lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
@@ -61,7 +61,13 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         late = any(answer.get("timed_out") for answer in told.values())
         raise RunnerTimedOut(message) if late else CheckFailed(message)
     cell.placed[bundle] = placed
-    return {"packages": len(house.packages), "modules": len(source.modules), "wheels_reused": house.reused}
+    return {
+        "format": source.format.value,
+        "found": source.why,
+        "packages": len(house.packages),
+        "modules": len(source.modules),
+        "wheels_reused": house.reused,
+    }
 
 
 def wheels_of(
@@ -70,11 +76,13 @@ def wheels_of(
     """The wheels of a bundle and of all that it needs, for the Python of a lock."""
     cell.progress(f"making the wheels of {bundle.name}")
     try:
-        return cell.backend.wheelhouse(source.requirements, lock, deadline=deadline, progress=cell.progress)
+        return cell.backend.wheelhouse(
+            source.requirements_for(lock.python), lock, deadline=deadline, progress=cell.progress
+        )
     except CheckFailed as error:
         what = f"bundle {bundle.name!r} cannot be installed by Python {lock.python}"
         why = str(error)
-        raise CheckFailed(f"{what}:{words.advice(why, lock.python)} {why}") from error
+        raise CheckFailed(f"{what}:{words.advice_on_build(why, lock.python)} {why}") from error
 
 
 def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks import canary, own_installs, reuse_words
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in
+from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in, wheels_of
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
 
@@ -26,7 +26,7 @@ _END_SECONDS = 8.0
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make two variants of the bundle that tell which of them runs, and have one worker use an environment for them."""
     placed = placed_in(bundle, cell, deadline)
-    source = formats.read(bundle.path)
+    source = formats.read(bundle.path, cell.unpacked)
     variants = _put_variants(bundle, source, cell, deadline)
     worker = cell.cluster.workers[0].name
     cell.progress(f"using the environment of {bundle.name} again and again on {worker}")
@@ -71,10 +71,7 @@ def _put_variants(
     put = {}
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
         for variant in canary.variants(source, Path(folder)):
-            cell.progress(f"making the wheels of {bundle.name}, variant {variant.name}")
-            house = cell.backend.wheelhouse(
-                variant.source.requirements, lock, deadline=deadline, progress=cell.progress
-            )
+            house = wheels_of(bundle, variant.source, lock, cell, deadline)
             builds = own_installs.build_wheels(variant.source, cell, deadline)
             wheels = own_installs.wheels(house, builds, Path(folder, variant.name))
             put[variant.name] = {

@@ -428,12 +428,12 @@ class Agent:
         Returns:
             `{}`, or `{"error": why registering the plugin failed}`. What a process has of it, `look_inside` tells.
         """
-        from . import bringing
+        from . import installer_plugin
 
         self.take_away(seconds)
         told: dict[str, Any] = {}
         self._plugin, self._brought = name, here["placed"]["name"]
-        plugin = bringing.BringBundle(name, arguments)
+        plugin = installer_plugin.BringBundle(name, arguments)
 
         def register() -> None:
             try:

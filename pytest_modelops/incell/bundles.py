@@ -163,7 +163,7 @@ class Bundles:
 
         return reuse.Reuse(self._here(placed), **asked).run() if worker == self._worker else {}
 
-    # Bundles in this very process: the plugin of `bringing.py` calls `bring`, and pytest asks what came of it. -------
+    # Bundles in this very process: what `installer_plugin.py` calls, and what pytest asks then. ----------------------
 
     def bring(self, placed: Placed, *, requirements: Sequence[str], seconds: float) -> dict[str, Any]:
         """Install a bundle for this very process, in a folder of its own, and put that on the path.

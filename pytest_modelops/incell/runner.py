@@ -66,18 +66,21 @@ class Refused(Exception):
         self.data = data
 
 
-def find_wire(bundle: str) -> Wire:
-    """Import the bundle's wire function, from the first place that declares one.
+_NO_WIRE = (
+    "the bundle has no wire function: no entry point in the group modelops.wire, no .modelops/manifest.json or "
+    ".modelops/modelops.toml that names one, and no wire.py"
+)
+
+
+def find_wire(bundle: str) -> Wire | None:
+    """Import the bundle's wire function, from the first place that declares one; `None` if none does.
 
     Raises:
-        LookupError: no place declares one, or a place declares several.
+        LookupError: a place declares several.
     """
     declared = _declared(bundle)
     if declared is None:
-        raise LookupError(
-            "the bundle has no wire function: no entry point in the group modelops.wire, no .modelops/manifest.json or "
-            ".modelops/modelops.toml that names one, and no wire.py"
-        )
+        return None  # it may be there for its modules and targets alone
     module, function = declared
     return _attribute(importlib.import_module(module), function)  # type: ignore[no-any-return]
 
@@ -143,7 +146,7 @@ def _attribute(module: Any, path: str) -> Any:
 class Runner:
     """The methods."""
 
-    def __init__(self, wire: Wire, *, venv: str, digest: str) -> None:
+    def __init__(self, wire: Wire | None, *, venv: str, digest: str) -> None:
         self._wire = wire
         self._venv = venv
         self._digest = digest
@@ -162,6 +165,8 @@ class Runner:
     def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
         """Run the wire function; its artifacts as base64, by name."""
         with told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
+            if self._wire is None:
+                raise LookupError(_NO_WIRE)
             outputs = self._wire(entrypoint, params, seed)
             _refuse_if_no_artifacts(outputs)
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}

@@ -83,8 +83,8 @@ def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own
 @pytest.mark.parametrize(
     ("rung", "error", "told"),
     [
-        ("preflight", CheckFailed("no wire"), CheckFailed("preflight[seir] failed: no wire")),
-        ("bundle-install", TimedOut("slow"), TimedOut("bundle-install[seir] timed-out: slow")),
+        ("preflight", CheckFailed("no wire"), CheckFailed("preflight[seir] failed: no wire{}")),
+        ("bundle-install", TimedOut("slow"), TimedOut("bundle-install[seir] timed-out: slow{}")),
         ("start", CheckFailed("no"), CellBroken("cell py3.12-dask2024.10.0: start failed: no", "start")),
     ],
 )
@@ -94,7 +94,7 @@ def test_what_breaks_before_the_last_rung_is_told_as_what_it_is(
     climb.breaks[rung] = error
     with pytest.raises(type(told)) as raised:
         climb.run(climb.preflight, climb.install, climb.handshake, seconds=seconds)
-    assert str(raised.value) == str(told)
+    assert str(raised.value) == str(told).format(f"\n\nreproduce: run {rung}[seir]")
     assert "handshake" not in climb.performed
 
 
