@@ -23,7 +23,11 @@ _KEYS = (
     *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
     *("aggregation", "install"),
 )
-_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}")
+_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
+RUNNER_KEYS = ("command", "path", "protocol", "installs", "fresh-env")
+_TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
+"""How the reference runner is told to install by itself."""
+_FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
 
 
 def bundles(table: Table, rootdir: Path, sources: Sequence[Given]) -> tuple[Bundle, ...]:
@@ -109,10 +113,22 @@ def runner(table: Table, rootdir: Path) -> RunnerSettings:
     """What `[tool.modelops.runner]` says."""
     path = table.get("path", lambda value: _runner_path(value, rootdir), None)
     protocol = table.get("protocol", _protocol, RunnerSettings.protocol)
+    installs = table.get("installs", readers.switch, RunnerSettings.installs)
+    if "fresh-env" in table.values and not installs:
+        raise WrongInput(f"{table.name('fresh-env')}: means nothing without installs = true")
     command = RunnerSettings.command
-    if protocol == "one-shot" and path is None:  # the reference runner has to be told
-        command = (*command, "--one-shot")
-    return RunnerSettings(command=table.get("command", _command, command), path=path, protocol=protocol)
+    if path is None:  # the reference runner has to be told
+        command += ("--one-shot",) if protocol == "one-shot" else ()
+        command += _TO_INSTALL if installs else ()
+    return RunnerSettings(
+        command=table.get("command", _command, command),
+        path=path,
+        protocol=protocol,
+        installs=installs,
+        fresh_env=table.get(
+            "fresh-env", readers.variables, _FRESH_ENV if installs and path is None else None
+        ),
+    )
 
 
 def failed_when(value: object) -> tuple[str, ...]:

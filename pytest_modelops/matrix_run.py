@@ -33,7 +33,7 @@ from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
-from pytest_modelops.settings import load, load_objects
+from pytest_modelops.settings import load, load_objects, load_runner
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
@@ -66,7 +66,7 @@ class MatrixRun:
         _refuse_mistaken_rootdir(config)
         self.config = config
         bundles, plugin = load_objects(config)
-        checks = checks_of(bundles, plugin)
+        checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order(checks)
         rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])

@@ -146,7 +146,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             *bundles,
             *bundle_settings.others(bundles, bundle_settings.bundles(table, rootdir, ())),
         ),
-        runner=bundle_settings.runner(table.section("runner", ["command", "path", "protocol"]), rootdir),
+        runner=bundle_settings.runner(table.section("runner", bundle_settings.RUNNER_KEYS), rootdir),
         plugin=plugin_settings.plugin(table),
         containers=container_settings.containers(
             table.section("docker", container_settings.KEYS),
@@ -168,6 +168,16 @@ def load_objects(config: pytest.Config) -> tuple[tuple[Bundle, ...], PluginSetti
     table = read_file(config.rootpath, KEYS)
     sources = given(config, os.environ).get("bundle", ())
     return bundle_settings.bundles(table, config.rootpath, sources), plugin_settings.plugin(table)
+
+
+def load_runner(config: pytest.Config) -> RunnerSettings:
+    """Only how runners are started, which says whether there is a rung about that.
+
+    Raises:
+        WrongInput: anything of it that cannot be meant.
+    """
+    table = read_file(config.rootpath, KEYS)
+    return bundle_settings.runner(table.section("runner", bundle_settings.RUNNER_KEYS), config.rootpath)
 
 
 def _matrix(table: Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettings:

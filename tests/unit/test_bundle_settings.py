@@ -19,7 +19,7 @@ Read = Callable[..., Settings]
 FIRST = "pyproject.toml: [tool.modelops] bundles[0]"
 RUNNER = "pyproject.toml: [tool.modelops.runner]"
 KEYS = "aggregation, entrypoint, expect, imports, install, params, path, seed, target, target-data"
-PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}"
+PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}, {version}, {wheels}"
 
 
 @pytest.fixture
@@ -148,6 +148,32 @@ def test_a_bundle_has_the_rungs_that_it_has_an_object_for(read: Read, entry: str
     assert found == [f"{label}[seir]" for label in labels]
 
 
+def test_only_a_runner_that_installs_can_use_an_environment_again(read: Read) -> None:
+    bundles = read(bundle('entrypoint = "a/b"')).bundles
+    found = [check for check in ladder(bundles, reuse=True) if check.bundle is not None]
+    assert [check.name for check in found] == [
+        *("preflight", "bundle-install", "handshake", "execute", "venv-reuse"),
+    ]
+    assert found[-1].needs == ("handshake[seir]",)
+
+
+def test_the_reference_runner_is_told_to_install_and_a_runner_of_the_user_s_tells_itself(
+    read: Read, tmp_path: Path
+) -> None:
+    (tmp_path / "run.py").touch()
+    reference = read("[tool.modelops.runner]\ninstalls = true").runner
+    assert reference.command == (
+        *RunnerSettings.command,
+        *("--install-from", "{wheels}", "--python-version", "{version}"),
+    )
+    assert reference.fresh_env == {"MODELOPS_FORCE_FRESH_VENV": "true"}
+    of_user = read("[tool.modelops.runner]\ninstalls = true\npath = 'run.py'").runner
+    assert (of_user.command, of_user.fresh_env) == (RunnerSettings.command, None)
+    told = read("[tool.modelops.runner]\ninstalls = true\npath = 'run.py'\nfresh-env = { FRESH = '1' }")
+    assert told.runner.fresh_env == {"FRESH": "1"}
+    assert not read("").runner.installs
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -259,7 +285,7 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ),
         (
             "[tool.modelops.runner]\npth = 1",
-            f"{RUNNER}: 'pth' is not a key; did you mean 'path'? Valid: command, path",
+            f"{RUNNER}: 'pth' is not a key; did you mean 'path'? Valid: command, fresh-env, installs, path",
         ),
         (
             "[tool.modelops.runner]\npath = 'gone.py'",
@@ -280,6 +306,15 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         (
             "[tool.modelops.runner]\ncommand = ['{pyhton}']",
             f"{RUNNER} command: '{{pyhton}}' is not a placeholder; did you mean '{{python}}'? Valid: {PLACEHOLDERS}",
+        ),
+        ("[tool.modelops.runner]\ninstalls = 1", f"{RUNNER} installs: 1 is neither true nor false"),
+        (
+            "[tool.modelops.runner]\nfresh-env = { A = '1' }",
+            f"{RUNNER} fresh-env: means nothing without installs = true",
+        ),
+        (
+            "[tool.modelops.runner]\ninstalls = true\nfresh-env = { A = 1 }",
+            f"{RUNNER} fresh-env: A: 1 is a number",
         ),
         (
             "[tool.modelops.aggregation]\nfailed-when = ['outputs.errors']",
