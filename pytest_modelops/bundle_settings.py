@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops import readers
+from pytest_modelops.bundles import archive
 from pytest_modelops.bundles.bundle import INSTALLS, Bundle
+from pytest_modelops.bundles.containers import SUFFIXES
 from pytest_modelops.checks.base import FAILED_WHEN, PROTOCOLS, RunnerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.versions import said_of
@@ -21,14 +23,18 @@ _KEYS = (
     *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
     *("aggregation", "install"),
 )
-_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}")
+_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
+RUNNER_KEYS = ("command", "path", "protocol", "installs", "fresh-env")
+_TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
+"""How the reference runner is told to install by itself."""
+_FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
 
 
 def bundles(table: Table, rootdir: Path, sources: Sequence[Given]) -> tuple[Bundle, ...]:
     """The bundles of a run: those of the file, or those that were given elsewhere, the strongest source first.
 
     Raises:
-        WrongInput: one is no folder, is named as another, or has a setting that cannot be meant.
+        WrongInput: one is neither a folder nor an archive, is named as another, or has a setting that cannot be meant.
     """
     configured = _distinct(tuple(_configured(table, rootdir)), table.name("bundles"))
     for source in sources:
@@ -42,7 +48,7 @@ def at(text: str, folder: Path, configured: Sequence[Bundle]) -> Bundle:
     """The bundle of a path, or with the name, of a configured one with its settings; else one of its own.
 
     Raises:
-        WrongInput: there is no such folder.
+        WrongInput: there is no such folder or archive.
     """
     for bundle in configured:
         if text == bundle.name:
@@ -107,10 +113,22 @@ def runner(table: Table, rootdir: Path) -> RunnerSettings:
     """What `[tool.modelops.runner]` says."""
     path = table.get("path", lambda value: _runner_path(value, rootdir), None)
     protocol = table.get("protocol", _protocol, RunnerSettings.protocol)
+    installs = table.get("installs", readers.switch, RunnerSettings.installs)
+    if "fresh-env" in table.values and not installs:
+        raise WrongInput(f"{table.name('fresh-env')}: means nothing without installs = true")
     command = RunnerSettings.command
-    if protocol == "one-shot" and path is None:  # the reference runner has to be told
-        command = (*command, "--one-shot")
-    return RunnerSettings(command=table.get("command", _command, command), path=path, protocol=protocol)
+    if path is None:  # the reference runner has to be told
+        command += ("--one-shot",) if protocol == "one-shot" else ()
+        command += _TO_INSTALL if installs else ()
+    return RunnerSettings(
+        command=table.get("command", _command, command),
+        path=path,
+        protocol=protocol,
+        installs=installs,
+        fresh_env=table.get(
+            "fresh-env", readers.variables, _FRESH_ENV if installs and path is None else None
+        ),
+    )
 
 
 def failed_when(value: object) -> tuple[str, ...]:
@@ -132,21 +150,23 @@ def _distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
         if other.path.resolve() == bundle.path.resolve():
             raise WrongInput(f"{origin}: the bundle {bundle.path} is there twice; name it once")
         raise WrongInput(
-            f"{origin}: {bundle.name!r} is the name of two bundles, {other.path} and {bundle.path}; rename a folder"
+            f"{origin}: {bundle.name!r} is the name of two bundles, {other.path} and {bundle.path}; rename one"
         )
     return found
 
 
 def _folder(value: object, folder: Path) -> Path:
     found = readers.path(value, folder)
-    if not found.is_dir():
-        raise WrongInput(f"{value!r} is not a bundle's folder ({found})")
+    if not found.is_dir() and not (found.is_file() and archive.suffix_of(found)):
+        raise WrongInput(
+            f"{value!r} is neither a bundle's folder nor an archive ({', '.join(SUFFIXES)}): {found}"
+        )
     return found
 
 
 def _name(path: Path) -> str:
-    """A bundle's name, from its folder's; it stands in node ids and in paths of the cell."""
-    name = path.resolve().name
+    """A bundle's name, from its folder's or archive's; it stands in node ids and in paths of the cell."""
+    name = path.resolve().name if path.is_dir() else archive.name_of(path)
     if not re.fullmatch(r"[\w.+-]+", name, re.ASCII):
         raise WrongInput(
             f"{name!r} cannot be a bundle's name: letters, digits, and any of . + - _ are; rename {path}"

@@ -34,8 +34,8 @@ _FACTS_SECONDS = 2.0
 """What workers that were started anew get to tell who they are now."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
-_DEATH = re.compile(r"Worker process \d+ ((?:was killed|exited|died).*)")
-"""A nanny's words for the end of its worker."""
+_DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
+"""A nanny's words for the end of its worker, or those of the program that a stage started it by."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
 _ALIVE = {"running", "sleeping"}
@@ -100,6 +100,7 @@ class Cluster:
         self.agent = Agent.start(stage, environments[Role.CLIENT], seconds=start_seconds)
         self.addresses: Mapping[str, str] = {}
         """Worker name by address, in order of names, once ready."""
+        self._kept = False
         self._told: dict[str, Mapping[str, Any]] = {}
         """The last facts of each part by its name."""
         self.late: Process | None = None
@@ -362,7 +363,15 @@ class Cluster:
         if part.ending is not None:
             return f"it {part.ending}"
         deaths = [match[1] for line in last_lines(part.log, most=400) if (match := _DEATH.search(line))]
-        return f"its process {deaths[-1]}" if deaths else ""
+        # The nanny only sees a signal; where the stage's own program knows why the kernel sent it, it says so beside.
+        causes = [words for words in deaths[-2:] if "by the kernel" in words]
+        return f"its process {(causes or deaths)[-1]}" if deaths else ""
+
+    def keep(self) -> str:
+        """Have scheduler and workers outlive `stop`; returns how to get in and how to clear them."""
+        words = self.stage.keep()
+        self._kept = True
+        return words
 
     def stop(self) -> Sequence[str]:
         """End the cluster quickly and prove that nothing is left. Returns what is left, in words.
@@ -374,6 +383,8 @@ class Cluster:
         with contextlib.suppress(ModelopsError):  # frozen, dead or busy: closing its stdin ends it
             self.agent.call("close", deadline=Deadline(0.5))
         self.agent.close()
+        if self._kept:
+            return self.stage.close()
         if self.settings.nanny:
             self._terminate(self.workers, Deadline(2.0))
             self._terminate([self.scheduler], Deadline(1.0))

@@ -5,9 +5,19 @@ Each says what was awaited, how long, what was seen last and what to do. Knows n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 
 class ModelopsError(Exception):
-    """Base of all errors of this package; `str()` of one is its message for people."""
+    """Base of all errors of this package; `str()` of one is its message for people.
+
+    Attributes:
+        figures: what a rung measured all the same.
+    """
+
+    figures: Mapping[str, Any] = MappingProxyType({})
 
 
 class WrongInput(ModelopsError):

@@ -72,10 +72,14 @@ class LiveCell:
         deadlines: Mapping[str, float],
         progress: Progress,
         reproduce: Callable[[Cell, Check], str],
+        keep: str = "never",
+        unpacked: Path | None = None,
     ) -> None:
         """Starts nothing.
 
         Args:
+            keep: when its cluster is left up: `never`, `failed` or `always`.
+            unpacked: the folder for what bundles that are archives hold.
             deadlines: seconds by rung, where they are not the rung's own.
             reproduce: the command that runs one rung of a cell.
         """
@@ -87,12 +91,15 @@ class LiveCell:
         self.locks: MutableMapping[Versions, Lock] = {}
         self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: Mapping[str, Any] = {}
+        self.unpacked = unpacked
         self.placed: MutableMapping[Bundle, Mapping[str, Any]] = {}
         self._checks = {check.label: check for check in checks}
         self._cluster_settings = cluster_settings
         self._default_deadlines = {check.name: check.seconds for check in checks}
         self._deadlines = deadlines
         self._reproduce = reproduce
+        self._keep = keep
+        self._kept: list[str] = []
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
         self._stage: Stage | None = None
@@ -280,10 +287,23 @@ class LiveCell:
                     "reused": environment.reused,
                     "seconds": round(environment.seconds, 3),
                     "location": environment.location,
+                    **({"identity": environment.identity} if environment.identity else {}),
                 }
                 for versions, environment in self.environments.items()
             ),
             logs=self._logs,
+            notes=tuple(
+                dict.fromkeys(
+                    [
+                        *(
+                            note
+                            for environment in self.environments.values()
+                            for note in environment.warnings
+                        ),
+                        *self._kept,
+                    ]
+                )
+            ),
         )
 
     @property
@@ -444,10 +464,20 @@ class LiveCell:
         if cluster is not None:
             self.progress("stopping")
             try:
+                self._keep_up(cluster)
                 return cluster.stop()
             finally:
                 self.progress("")
         return stage.close() if stage is not None else ()
+
+    def _keep_up(self, cluster: Cluster) -> None:
+        """Leave the cluster up where that was asked for."""
+        broke = any(result.status.broke for result in self._results.values())
+        if self._keep == "always" or (self._keep == "failed" and broke):
+            try:
+                self._kept.append(cluster.keep())
+            except ModelopsError as error:
+                self._kept.append(f"cell {self.id} was not left up: {error}")
 
 
 def _installed(name: str) -> str | None:

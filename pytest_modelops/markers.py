@@ -30,8 +30,8 @@ DECLARATIONS = (
         "replicates tasks in to params aggregates on the cell; every number must be right."
     ),
     (
-        "modelops_bundle(path, deadline=<seconds>): before the test's body, check the bundle in this folder (or the "
-        "configured one of this name) and install it on every worker of the cell."
+        "modelops_bundle(path, deadline=<seconds>): before the test's body, check the bundle in this folder or archive "
+        "(or the configured one of this name) and install it on every worker of the cell."
     ),
     (
         "modelops_handshake(path, deadline=<seconds>): as modelops_bundle; and on every worker, all at once, its "
@@ -192,7 +192,7 @@ def _bundle_at(path: Any, context: Context) -> Bundle:
     from pytest_modelops.bundle_settings import at
 
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise WrongInput(f"{path!r} is not the path of a bundle's folder")
+        raise WrongInput(f"{path!r} is not the path of a bundle")
     bundle = at(os.fspath(path), context.rootdir, context.bundles)
     for other in (*context.bundles, context.named.setdefault(bundle.name, bundle)):
         if bundle.name == other.name and bundle.path.resolve() != other.path.resolve():

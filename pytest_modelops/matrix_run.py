@@ -33,7 +33,7 @@ from pytest_modelops.matrix.plan import Plan, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
-from pytest_modelops.settings import load, load_objects
+from pytest_modelops.settings import load, load_objects, load_runner
 
 DISTS = ("no", "load", "loadgroup")
 """Values of xdist's --dist that leave the distribution to us."""
@@ -66,7 +66,7 @@ class MatrixRun:
         _refuse_mistaken_rootdir(config)
         self.config = config
         bundles, plugin = load_objects(config)
-        checks = checks_of(bundles, plugin)
+        checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order(checks)
         rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])
@@ -78,13 +78,18 @@ class MatrixRun:
         else:
             self.folder = Path(handed["folder"])
         try:
-            self.backend = open_backend(
-                self.settings.backend,
+            matrix = self.settings.matrix
+            opened = open_backend(
+                handed["backend"] if handed else self.settings.backend,
+                containers=self.settings.containers,
+                as_it_is=not (matrix.python or matrix.dask or matrix.include),
                 spec=self.settings.environment,
                 cache=self.settings.cache,
                 fresh=self.settings.fresh,
                 folder=self.folder,
             )
+            self.backend = opened.backend
+            self._why = f" ({opened.why})" if opened.why else ""
         except OSError as error:
             raise WrongInput(
                 f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a folder that can be written "
@@ -122,7 +127,7 @@ class MatrixRun:
     def _live(self, cell: Cell) -> LiveCell:
         settings = self.settings
         return LiveCell(
-            cell,
+            cell.with_variants(self.backend.variants),
             backend=self.backend,
             checks=self.checks,
             aggregation=settings.aggregation,
@@ -137,6 +142,8 @@ class MatrixRun:
             deadlines=settings.deadlines,
             progress=self._progress_of(cell),
             reproduce=self.reproduce,
+            keep=settings.containers.keep,
+            unpacked=settings.cache / "bundles",
         )
 
     def _progress_of(self, cell: Cell) -> Callable[[str], None]:
@@ -144,7 +151,12 @@ class MatrixRun:
 
     def hand_over(self) -> dict[str, Any]:
         """What an xdist worker needs of the controller, as plain data."""
-        return {"plan": self.plan.to_json(), "folder": str(self.folder), "wanted": self.wanted}
+        return {
+            "plan": self.plan.to_json(),
+            "folder": str(self.folder),
+            "wanted": self.wanted,
+            "backend": self.backend.name,
+        }
 
     def cell_of(self, nodeid: str) -> str | None:
         """Id of the cell that a test belongs to, by looking the plan's ids up in the node id's parameters."""
@@ -205,7 +217,7 @@ class MatrixRun:
         """One line for pytest's header."""
         count = len(self.plan.cells)
         left_out = f", {len(self.plan.left_out)} left out" if self.plan.left_out else ""
-        return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}"
+        return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}"
 
     def close(self) -> None:
         """End whatever still runs."""

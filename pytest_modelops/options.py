@@ -76,8 +76,9 @@ OPTIONS = (
     Option(
         name="backend",
         kind=Kind.ONE,
-        metavar="auto|process",
-        help="What cells are made of: local virtual environments (process), or the best at hand (auto).",
+        metavar="auto|docker|process",
+        help="What cells are made of: containers (docker), local virtual environments (process), or the best at "
+        "hand (auto).",
         ini=True,
     ),
     Option(
@@ -121,6 +122,13 @@ OPTIONS = (
         help="Write a report, of the kind that its ending names: .json (repeatable).",
         ini=True,
         path=True,
+    ),
+    Option(
+        name="keep",
+        kind=Kind.ONE,
+        metavar="never|failed|always",
+        help="Leave cells up when they are done, and print how to get in and how to clear them.",
+        ini=True,
     ),
     Option(name="fresh", kind=Kind.SWITCH, help="Trust no cached environment.", ini=True),
     Option(

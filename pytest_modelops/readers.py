@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from pytest_modelops.environments.registry import NAMES
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.cell import PythonVersion
+from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, said_of
 from pytest_modelops.options import not_one_of
 from pytest_modelops.report import WRITERS
@@ -119,6 +119,110 @@ def backend(value: object) -> str:
     if value not in NAMES:
         raise WrongInput(not_one_of(string(value), "a backend", NAMES))
     return str(value)
+
+
+def one_of(value: object, what: str, valid: Sequence[str]) -> str:
+    """One of a few words."""
+    if value not in valid:
+        raise WrongInput(not_one_of(string(value), what, valid))
+    return str(value)
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+
+
+_LEAST_BYTES = 6 * 2**20
+"""Engines refuse less."""
+
+
+def size(value: object) -> int:
+    """A number of bytes, as text with a unit; those of 1024, as container engines take them."""
+    match = _SIZE.fullmatch(text(value).strip()) if isinstance(value, str) else None
+    count = int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")) if match else 0
+    if count < _LEAST_BYTES:
+        raise WrongInput(f'{shown(value)} is not a size from 6m up; write one such as "512m" or "2g"')
+    return count
+
+
+_LEAST_CPUS = 0.01
+
+
+def cpus(value: object) -> float:
+    """A number of CPUs, fractions too."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not _LEAST_CPUS <= value < math.inf:
+        raise WrongInput(f"{shown(value)} is not a number of CPUs from 0.01 up")
+    return float(value)
+
+
+def image(value: object) -> str:
+    """The name of an image, in which `{python}` and `{dask}` may stand."""
+    name = text(value)
+    without = name.replace("{python}", "3.12").replace("{dask}", "2024.10.0")
+    if not _IMAGE.fullmatch(without):
+        raise WrongInput(
+            f"{name!r} is not an image's name; write one such as python:{{python}}-slim or registry.example/app:1.2; "
+            "{python} and {dask} may stand in it"
+        )
+    return name
+
+
+_IMAGE = re.compile(
+    r"[a-z0-9][\w.-]*(:\d+)?(/[a-z0-9][a-z0-9._-]*)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+
+
+def images(value: object) -> dict[Role, str]:
+    """By role, the name of an image: one for all, or a table."""
+    if not isinstance(value, dict):
+        return dict.fromkeys(Role, image(value))
+    roles = {role.value: role for role in Role}
+    found = {}
+    for name, content in value.items():
+        if name not in roles:
+            raise WrongInput(not_one_of(name, "a role", roles))
+        with said_of(name):
+            found[roles[name]] = image(content)
+    return found
+
+
+def module(value: object) -> str:
+    """The dotted name of a module."""
+    name = text(value)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise WrongInput(f"{name!r} is not the name of a module, such as modelops.worker.plugin")
+    return name
+
+
+def user(value: object) -> str:
+    """Who processes run as: `UID`, `UID:GID`, or names in the image."""
+    name = text(value)
+    if not re.fullmatch(r"[\w.-]+(:[\w.-]+)?", name):
+        raise WrongInput(f'{name!r} is not a user; write "1000:1000", or a name that is in the image')
+    return name
+
+
+def folder_in_image(value: object) -> str:
+    """An absolute path in an image."""
+    name = text(value)
+    if not re.fullmatch(r"(/[^/:\0]+)+", name) or ".." in name.split("/") or name.startswith("/modelops"):
+        raise WrongInput(f"{name!r} is not the absolute path of a folder in an image, such as /var/cache/app")
+    return name
+
+
+def capability(value: object) -> str:
+    """A Linux capability."""
+    name = text(value).upper().removeprefix("CAP_")
+    if not re.fullmatch(r"[A-Z][A-Z_]+", name):
+        raise WrongInput(f"{value!r} is not a Linux capability, such as SYS_PTRACE")
+    return name
+
+
+def variable_name(value: object) -> str:
+    """The name of an environment variable."""
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise WrongInput(f"{name!r} is not a variable's name; it has letters, digits and _ only")
+    return name
 
 
 def count(value: object) -> int:

@@ -98,6 +98,7 @@ class CellReport:
         lock: the requirements that were installed, `name==version` a line, for each distinct environment.
         environments: one entry for each distinct environment, `{"python": …, "dask": …, "reused": bool, …}`.
         logs: path of each kept log by process name.
+        notes: what a person should know though nothing is broken: warnings, and how to get into a cell left up.
     """
 
     id: str
@@ -111,6 +112,7 @@ class CellReport:
     lock: tuple[str, ...] = ()
     environments: tuple[Mapping[str, Any], ...] = ()
     logs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def skew(self) -> bool:
@@ -156,6 +158,7 @@ class CellReport:
             "lock": list(self.lock),
             "environments": [dict(environment) for environment in self.environments],
             "logs": dict(self.logs),
+            "notes": list(self.notes),
             "checks": [check.to_json() for check in self.checks],
         }
 
@@ -166,6 +169,7 @@ class CellReport:
         fields["checks"] = tuple(CheckResult.from_json(check) for check in plain["checks"])
         fields["lock"] = tuple(plain["lock"])
         fields["environments"] = tuple(plain["environments"])
+        fields["notes"] = tuple(plain.get("notes", ()))
         return cls(**fields)
 
 

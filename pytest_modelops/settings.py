@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 import platformdirs
 import pytest
 
-from pytest_modelops import bundle_settings, plugin_settings, readers
+from pytest_modelops import bundle_settings, container_settings, plugin_settings, readers
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.base import FAILED_WHEN, AggregationSettings, PluginSettings, RunnerSettings
 from pytest_modelops.environments.base import EnvironmentSpec
+from pytest_modelops.environments.container.settings import ContainerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.matrix.versions import (
@@ -35,8 +36,8 @@ from pytest_modelops.options import Given, given, not_one_of
 from pytest_modelops.tables import Table, read_file
 
 KEYS = (
-    *("backend", "workers", "threads", "nanny", "cache", "fresh", "report", "bundles"),
-    *("matrix", "environment", "aggregation", "deadlines", "runner", "worker-plugin"),
+    *("backend", "workers", "threads", "nanny", "cache", "fresh", "report", "bundles", "keep"),
+    *("matrix", "environment", "aggregation", "deadlines", "runner", "worker-plugin", "docker"),
 )
 """Of `[tool.modelops]`."""
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Settings:
         known_bundles: those, and those of the file, whose settings a test's marker inherits.
         runner: how a bundle's runner is started.
         plugin: the worker plugin, if there is one.
+        containers: of cells in containers; when they are left up, too.
     """
 
     rootdir: Path
@@ -81,6 +83,7 @@ class Settings:
     known_bundles: tuple[Bundle, ...] = ()
     runner: RunnerSettings = dataclasses.field(default_factory=RunnerSettings)
     plugin: PluginSettings | None = None
+    containers: ContainerSettings = dataclasses.field(default_factory=ContainerSettings)
 
 
 def load(config: pytest.Config, *, rungs: Collection[str]) -> Settings:
@@ -143,8 +146,16 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             *bundles,
             *bundle_settings.others(bundles, bundle_settings.bundles(table, rootdir, ())),
         ),
-        runner=bundle_settings.runner(table.section("runner", ["command", "path", "protocol"]), rootdir),
+        runner=bundle_settings.runner(table.section("runner", bundle_settings.RUNNER_KEYS), rootdir),
         plugin=plugin_settings.plugin(table),
+        containers=container_settings.containers(
+            table.section("docker", container_settings.KEYS),
+            keep=option(
+                "keep",
+                lambda it, _: readers.one_of(it, "a time to keep cells", container_settings.KEEP),
+                ContainerSettings.keep,
+            ),
+        ),
     )
 
 
@@ -157,6 +168,16 @@ def load_objects(config: pytest.Config) -> tuple[tuple[Bundle, ...], PluginSetti
     table = read_file(config.rootpath, KEYS)
     sources = given(config, os.environ).get("bundle", ())
     return bundle_settings.bundles(table, config.rootpath, sources), plugin_settings.plugin(table)
+
+
+def load_runner(config: pytest.Config) -> RunnerSettings:
+    """Only how runners are started, which says whether there is a rung about that.
+
+    Raises:
+        WrongInput: anything of it that cannot be meant.
+    """
+    table = read_file(config.rootpath, KEYS)
+    return bundle_settings.runner(table.section("runner", bundle_settings.RUNNER_KEYS), config.rootpath)
 
 
 def _matrix(table: Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettings:
@@ -257,7 +278,7 @@ def _as_in_file(name: str, source: Given) -> object:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
                 source.text.lower(), source.text
             )
-        case "backend" | "cache":
+        case "backend" | "cache" | "keep":
             return source.text
     return list(source.texts)
 

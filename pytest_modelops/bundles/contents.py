@@ -14,7 +14,7 @@ import re
 import sys
 import warnings
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pytest_modelops.environments.files import CACHE_TAG
@@ -39,11 +39,13 @@ _NEVER = {
         ".idea",
         ".vscode",
     ),
-    *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".ipynb_checkpoints"),
+    *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".ipynb_checkpoints", "__MACOSX"),
 }
+_LITTER = {".DS_Store"}
 _MADE_AT_TOP = {"build", "dist"}
 """What builders leave in a project; a package of the user's with that name has an `__init__.py`."""
-_NO_MODULES_AT_TOP = {
+PROJECT_FILES = ("pyproject.toml", "setup.py")
+NO_MODULES_AT_TOP = {
     *("test", "doc", "docs", "example", "examples", "benchmark", "benchmarks", "scripts"),
     *("setup.py", "noxfile.py"),
 }
@@ -76,7 +78,7 @@ def files(folder: Path) -> Iterator[Path]:
         yield from (
             (here / name).relative_to(folder)
             for name in sorted(names)
-            if not name.endswith((".pyc", ".pyo")) and name != ".DS_Store" and (here / name).is_file()
+            if not name.endswith((".pyc", ".pyo")) and name not in _LITTER and (here / name).is_file()
         )
 
 
@@ -94,12 +96,18 @@ def said_of_files() -> Iterator[None]:
         raise MalformedBundle(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
+def is_never_ours(name: str) -> bool:
+    """Whether a file or folder of this name is what tools and desktops leave, wherever it lies."""
+    return name in _NEVER or name in _LITTER or name.startswith("._")
+
+
 def _is_made(folder: Path, *, at_top: bool) -> bool:
     """Whether a folder holds what tools made, not what people wrote."""
     if folder.name in _NEVER or folder.name.endswith(".egg-info"):
         return True
     if at_top and folder.name in _MADE_AT_TOP and not (folder / "__init__.py").exists():
-        return True
+        # Without a build, whoever made it put something there to be used, such as wheels.
+        return any((folder.parent / name).is_file() for name in PROJECT_FILES)
     return (folder / CACHE_TAG).exists() or (folder / "pyvenv.cfg").exists()
 
 
@@ -134,21 +142,25 @@ def modules(root: Path, *, skip: Collection[str] = ()) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for file in files(root):
-        if file.parts[0] in _NO_MODULES_AT_TOP or file.parts[0] in skip or file.name == "conftest.py":
+        if file.parts[0] in NO_MODULES_AT_TOP or file.parts[0] in skip or file.name == "conftest.py":
             continue
-        match = _MODULE_FILE.fullmatch(file.name)
-        if match is None or match["suffix"] in _FOUND_AFTER_INSTALL or "tests" in file.parts:
-            continue
-        is_package = match["name"] == "__init__"
-        parts = file.parts[:-1] if is_package else (*file.parts[:-1], match["name"])
+        name = None if "tests" in file.parts else module_of(file)
         # Where a package and a module have one name, Python takes the package.
-        if (
-            parts
-            and all(part.isidentifier() for part in parts)
-            and (is_package or ".".join(parts) not in found)
-        ):
-            found[".".join(parts)] = root / file
+        if name and (name not in found or file.name.startswith("__init__.")):
+            found[name] = root / file
     return found
+
+
+def module_of(file: PurePath) -> str | None:
+    """The dotted name of the module that a file is, seen from a folder on the import path; `None` if it is none.
+
+    Also none is a source of which only a build makes a module.
+    """
+    match = _MODULE_FILE.fullmatch(file.name)
+    if match is None or match["suffix"] in _FOUND_AFTER_INSTALL:
+        return None
+    parts = file.parts[:-1] if match["name"] == "__init__" else (*file.parts[:-1], match["name"])
+    return ".".join(parts) if parts and all(part.isidentifier() for part in parts) else None
 
 
 def file_of(module: str, root: Path) -> Path | None:

@@ -1,58 +1,100 @@
-"""Which format a bundle has, and what its files say: read from the folder, which is never written to."""
+"""Which format a bundle has, and what its files say. It is only read; an archive is unpacked elsewhere first."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 import functools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_modelops.bundles import contents, metadata, requirements, wires
-from pytest_modelops.bundles.metadata import Metadata, RequiresPython
+from packaging.version import Version
+
+from pytest_modelops.bundles import archive, contents, wheel_tags, wires
+from pytest_modelops.bundles.found import REQUIREMENTS, Found, look
+from pytest_modelops.bundles.metadata import WIRE_GROUP, Metadata, RequiresPython
+from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.bundles.wires import Wire
 from pytest_modelops.errors import MalformedBundle
 
-__all__ = ["DETECTORS", "Detector", "Format", "RequiresPython", "Source", "Wire", "read"]
+__all__ = ["Format", "RequiresPython", "Source", "Wire", "read"]
 
 
 class Format(enum.Enum):
-    """How a bundle says what it needs."""
+    """How a bundle brings what it needs."""
 
     PACKAGED = "packaged"
     REQUIREMENTS = "requirements"
+    EXISTING_WHEELS = "existing_wheels"
+    PURE_PYTHON = "pure_python"
+    MIXED = "mixed"
+    NESTED = "nested"
+
+
+LOOKS_FOR: Mapping[Format, str] = {
+    Format.PACKAGED: "a pyproject.toml or setup.py",
+    Format.REQUIREMENTS: f"a {REQUIREMENTS}",
+    Format.EXISTING_WHEELS: "wheels (*.whl), at any depth",
+    Format.PURE_PYTHON: "modules and packages whose names can be imported",
+    Format.NESTED: "one folder that holds any of these",
+}
+"""What tells a format, in words."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """A bundle's folder, as read.
+    """A bundle, as read.
 
     Attributes:
-        path: the folder, absolute.
-        format: how it says what it needs.
-        why: what was found that tells the format, one phrase.
-        python: which Pythons it admits, and where that is written; `None` when it does not say.
-        requirements: what an installer is given, one by one: names, URLs and absolute paths.
+        path: the folder in which its contents begin, absolute; of an archive, the one that it was unpacked into.
+        format: the one that says most of it; kinds: all that apply.
+        why: what was found that tells so, one phrase.
+        pythons: which Pythons its projects admit, and where each says so.
+        requirements: all that an installer is given, one by one: names, URLs and absolute paths; see
+            `requirements_for`.
         dependencies: those that its own code declares; `None` when only a build tells.
         roots: the folders on the import path that hold its modules.
-        modules: dotted name → file, absolute, of the modules that must be found once it is installed.
+        modules: dotted name → file, absolute, of the modules that must be found once it is installed. Those of a wheel
+            have the wheel as their file.
+        loose: those of them that no installer is given, and that are found where the bundle's folder is on the path.
+        wheels: those that it brings along.
         wire: the function that runs its entry points; `None` when none is declared.
     """
 
     path: Path
     format: Format
+    kinds: frozenset[Format]
     why: str
-    python: RequiresPython | None
+    pythons: tuple[RequiresPython, ...]
     requirements: tuple[str, ...]
     dependencies: tuple[str, ...] | None
     roots: tuple[Path, ...]
     modules: Mapping[str, Path]
+    loose: Mapping[str, Path]
+    wheels: tuple[WheelFile, ...]
     wire: Wire | None
+
+    @property
+    def python(self) -> RequiresPython | None:
+        """Which Pythons it admits, and where that is written first; `None` when it does not say."""
+        return self.pythons[0] if self.pythons else None
 
     @property
     def requires_python(self) -> str | None:
         """Which Pythons it admits, as written."""
         return self.python.text if self.python else None
+
+    @property
+    def top_level(self) -> tuple[str, ...]:
+        """The names that a user imports, sorted."""
+        return tuple(sorted({name.partition(".")[0] for name in self.modules}))
+
+    def requirements_for(self, python: Version) -> tuple[str, ...]:
+        """What an installer is given for workers with this Python: of wheels of one distribution, the one for them."""
+        unchosen = {wheel.path for wheel in self.wheels}
+        unchosen -= {wheel.path for wheel in wheel_tags.chosen(self.wheels, python)}
+        return tuple(line for line in self.requirements if Path(line) not in unchosen)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -74,10 +116,13 @@ class Source:
         return next((file for file in files if file), None)
 
     def owns(self, module: str) -> bool:
-        """Whether a module's top-level name is one of this bundle."""
+        """Whether a module's top-level name is one of this bundle, alone."""
         top = module.partition(".")[0]
         return (
-            any(name.partition(".")[0] == top for name in self.modules)
+            module in self.modules
+            or any(
+                name.partition(".")[0] == top for name, file in self.modules.items() if file.suffix != ".whl"
+            )
             or self.file_of(top) is not None
             or self.has_folder(top)
         )
@@ -87,112 +132,128 @@ class Source:
         return any(root.joinpath(*module.split(".")).is_dir() for root in (*self.roots, self.path))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Detector:
-    """Recognises one format.
+def read(path: Path, kept: Path | None = None) -> Source:
+    """Read a bundle: a folder, an archive, a wheel or an sdist.
 
-    Attributes:
-        looks_for: in words, for the message when no format was recognised.
-        detect: reads a folder, `None` if it is of another format; raises `MalformedBundle`.
-    """
-
-    looks_for: str
-    detect: Callable[[Path], Source | None]
-
-
-def _packaged(folder: Path) -> Source | None:
-    told = [name for name in ("pyproject.toml", "setup.py") if (folder / name).is_file()]
-    if not told:
-        return None
-    known = metadata.read(folder)
-    roots = _roots(folder, known)
-    modules: dict[str, Path] = {}
-    for root in roots:
-        others = {
-            other.relative_to(root).parts[0]
-            for other in roots
-            if other != root and other.is_relative_to(root)
-        }
-        modules |= contents.modules(root, skip=others)
-    return Source(
-        path=folder,
-        format=Format.PACKAGED,
-        why=f"it has a {told[0]}",
-        python=known.requires_python,
-        requirements=(str(folder),),
-        dependencies=known.dependencies,
-        roots=roots,
-        modules=modules,
-        wire=wires.find(folder, known, roots),
-    )
-
-
-def _roots(folder: Path, known: Metadata) -> tuple[Path, ...]:
-    """The folders that it names, else `src` where that holds modules and is no package itself, else its own."""
-    named = [(folder / root).resolve() for root in known.roots if "\0" not in root]
-    if inside := [root for root in named if root.is_dir() and root.is_relative_to(folder)]:
-        return tuple(dict.fromkeys(inside))
-    src = folder / "src"
-    is_layout = src.is_dir() and not (src / "__init__.py").exists() and contents.modules(src)
-    return (src,) if is_layout else (folder,)
-
-
-def _requirements(folder: Path) -> Source | None:
-    file = folder / "requirements.txt"
-    wire = wires.find(folder, Metadata(), (folder,))
-    if not file.is_file() or wire is None:
-        return None
-    told = requirements.requirements(file, folder)
-    return Source(
-        path=folder,
-        format=Format.REQUIREMENTS,
-        why=f"it has a requirements.txt and a wire function ({Path(wire.where.partition(':')[0]).name})",
-        python=None,
-        requirements=told,
-        dependencies=told,
-        roots=(folder,),
-        modules=contents.modules(folder),
-        wire=wire,
-    )
-
-
-DETECTORS: Mapping[Format, Detector] = {
-    Format.PACKAGED: Detector(looks_for="a pyproject.toml or setup.py", detect=_packaged),
-    Format.REQUIREMENTS: Detector(
-        looks_for=f"a requirements.txt with a {wires.ROOT_FILE}, {wires.MANIFEST} or {wires.SETTINGS} "
-        "that says where the wire function is",
-        detect=_requirements,
-    ),
-}
-"""Every format, in the order in which they are tried."""
-
-
-def read(path: Path) -> Source:
-    """Read a bundle's folder.
+    Args:
+        path: of it.
+        kept: the folder for what is unpacked of archives; by default in the user's cache.
 
     Raises:
-        MalformedBundle: it is no folder, of no known format, or a file in it is not well formed or not readable.
+        MalformedBundle: it is neither, of no known format, or something in it is not well formed or not readable.
     """
+    if not path.exists():
+        raise MalformedBundle(
+            f"{path} is not a bundle: a bundle is a folder or an archive, and there is nothing"
+        )
     with contents.said_of_files():
-        return _read(path)
+        folder = path.resolve() if path.is_dir() else archive.unpack(path, kept).resolve()
+        found = look(folder, path.resolve().name if path.is_dir() else archive.name_of(path))
+        return _source(path, found)
 
 
-def _read(path: Path) -> Source:
-    folder = path.resolve()
-    if not folder.is_dir():
-        found = "it is a file" if folder.exists() else "there is nothing"
-        raise MalformedBundle(f"{path} is not a bundle: a bundle is a folder, and {found}")
-    for detector in DETECTORS.values():
-        if source := detector.detect(folder):
-            return source
-    looked_for = "; ".join(detector.looks_for for detector in DETECTORS.values())
-    raise MalformedBundle(f"{path} has no known format. Looked for: {looked_for}. Found: {_listing(folder)}")
+def _source(path: Path, found: Found) -> Source:
+    parts = _parts(found)
+    if not parts:
+        looked_for = "; ".join(LOOKS_FOR.values())
+        raise MalformedBundle(
+            f"{path} has no known format. Looked for: {looked_for}. Found: {_listing(found)}"
+        )
+    if parts == {Format.PURE_PYTHON} and (found.folder / "__init__.py").exists() and not found.has_wire:
+        raise MalformedBundle(
+            f"{path} is itself a package, since it has an __init__.py, and nobody could import it by its name; "
+            "ship the folder that it is in"
+        )
+    metadatas = [project.metadata for project in found.projects]
+    own_roots = [root for project in found.projects for root in project.roots]
+    is_project = any(project.folder == found.folder for project in found.projects)
+    roots = tuple(dict.fromkeys(own_roots if is_project else [found.folder, *own_roots]))
+    modules: dict[str, Path] = {}
+    for wheel in found.wheels:
+        same = [set(other.modules) for other in found.wheels if other.name == wheel.name]
+        modules |= {name: wheel.path for name in wheel.modules if all(name in each for each in same)}
+    for project in found.projects:
+        modules |= project.modules
+    return Source(
+        path=found.folder,
+        format=_format(parts, found),
+        kinds=_kinds(parts, found),
+        why=f"it has {found.why}",
+        pythons=tuple(one.requires_python for one in metadatas if one.requires_python),
+        requirements=_requirements(found),
+        dependencies=_dependencies(found, metadatas),
+        roots=roots,
+        modules={**modules, **found.loose},
+        loose=found.loose,
+        wheels=found.wheels,
+        wire=wires.find(found.folder, _with_all_wires(found, metadatas), roots),
+    )
+
+
+def _parts(found: Found) -> set[Format]:
+    there = {
+        Format.PACKAGED: found.projects,
+        Format.REQUIREMENTS: found.requirements_files,
+        Format.EXISTING_WHEELS: found.wheels,
+        Format.PURE_PYTHON: found.loose,
+    }
+    return {kind for kind, things in there.items() if things}
+
+
+def _kinds(parts: set[Format], found: Found) -> frozenset[Format]:
+    both = {Format.MIXED} if parts >= {Format.PACKAGED, Format.REQUIREMENTS} else set()
+    return frozenset(parts | both | ({Format.NESTED} if found.is_nested else set()))
+
+
+def _format(parts: set[Format], found: Found) -> Format:
+    kinds = _kinds(parts, found)
+    first = (Format.NESTED, Format.MIXED, Format.PACKAGED, Format.REQUIREMENTS, Format.EXISTING_WHEELS)
+    return next((kind for kind in first if kind in kinds), Format.PURE_PYTHON)
+
+
+def _requirements(found: Found) -> tuple[str, ...]:
+    """The sum: every project, every line and every wheel, each once."""
+    told = list(found.lines)
+    paths = [*(project.folder for project in found.projects), *(wheel.path for wheel in found.wheels)]
+    mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in told} | {
+        line.partition(" @ ")[2] for line in told
+    }
+    own = [str(path) for path in paths if not {str(path), path.as_uri()} & mentioned]
+    return tuple(dict.fromkeys([*own, *told]))
+
+
+def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...] | None:
+    known = [*found.lines, *(line for wheel in found.wheels for line in (wheel.name, *wheel.dependencies))]
+    for one in metadatas:
+        if one.dependencies is None:
+            return None
+        known += one.dependencies
+    return tuple(known)
+
+
+def _with_all_wires(found: Found, metadatas: Sequence[Metadata]) -> Metadata:
+    """The entry points of all that is installed, since a runner finds every one of them."""
+    declared: dict[str, tuple[str, str]] = {}
+    for one in metadatas:
+        declared |= {value: (name, one.wires_in) for name, value in one.wires.items()}
+    for wheel in found.wheels:
+        declared |= {value: (name, f"[{WIRE_GROUP}] of {wheel.path}") for name, value in wheel.wires.items()}
+    places = list(dict.fromkeys(where for _, where in declared.values()))
+    names = [name for name, _ in declared.values()]
+    if len(set(names)) < len(names):
+        raise MalformedBundle(
+            f"{' and '.join(places)} have {len(names)} entries ({', '.join(names)}); keep one"
+        )
+    return Metadata(
+        wires={name: value for value, (name, _) in declared.items()}, wires_in=" and ".join(places)
+    )
 
 
 _SHOWN = 12
 
 
-def _listing(folder: Path) -> str:
-    names = sorted(f"{file.name}/" if file.is_dir() else file.name for file in folder.iterdir())
+def _listing(found: Found) -> str:
+    names = sorted(f"{file.name}/" if file.is_dir() else file.name for file in found.folder.iterdir())
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}" if names else "an empty folder"
+    where = f", in {'/'.join(found.down)}" if found.down else ""
+    return f"{', '.join(names[:_SHOWN])}{more}{where}" if names else f"an empty folder{where}"

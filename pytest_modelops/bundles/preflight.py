@@ -12,7 +12,7 @@ from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pytest_modelops.bundles import formats
+from pytest_modelops.bundles import formats, wheel_files, wheel_tags
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.formats import RequiresPython, Source
 from pytest_modelops.bundles.names import Names, Symbol
@@ -20,39 +20,40 @@ from pytest_modelops.bundles.signatures import wrong_as_target, wrong_as_wire
 from pytest_modelops.errors import CheckFailed, MalformedBundle
 
 
-def preflight(bundle: Bundle, *, worker_python: Version, cell_id: str) -> None:
-    """Check that a bundle can be installed on a cell's workers, and has what it is asked to run.
+def preflight(bundle: Bundle, *, worker_python: Version, cell_id: str, kept: Path | None = None) -> Source:
+    """Check that a bundle can be installed on a cell's workers, and has what it is asked to run; returns it, as read.
 
     Args:
         bundle: what was asked for.
         worker_python: the workers' Python, to the patch.
         cell_id: for the message.
+        kept: where archives are unpacked, see `formats.read`.
 
     Raises:
         CheckFailed: with all that is wrong, the most telling first, one a line.
     """
     try:
-        source = formats.read(bundle.path)
+        source = formats.read(bundle.path, kept)
     except MalformedBundle as error:
         raise CheckFailed(f"bundle {bundle.name!r}: {error}") from None
     problems = [
-        *_python_problems(source.python, worker_python, cell_id),
+        *(problem for one in source.pythons for problem in _python_problems(one, worker_python, cell_id)),
+        *_wheel_problems(source, worker_python, cell_id),
         *_Preflight(source, worker_python).problems(bundle),
     ]
     if problems:
         first, *others = dict.fromkeys(problems)
         begin = f"bundle {bundle.name!r}{'' if first.startswith(_REQUIRES) else ':'}"
         raise CheckFailed("\n".join([f"{begin} {first}", *others]))
+    return source
 
 
 _REQUIRES = "requires Python "
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 
 
-def _python_problems(python: RequiresPython | None, worker: Version, cell_id: str) -> Iterator[str]:
+def _python_problems(python: RequiresPython, worker: Version, cell_id: str) -> Iterator[str]:
     """Whether the workers' Python is admitted, compared as pip does: X.Y.Z, without what a pre-release adds."""
-    if python is None:
-        return
     try:
         wanted = SpecifierSet(python.text)
     except InvalidSpecifier:
@@ -64,10 +65,32 @@ def _python_problems(python: RequiresPython | None, worker: Version, cell_id: st
     # Source: https://github.com/pypa/pip/blob/24.0/src/pip/_internal/utils/packaging.py, check_requires_python.
     told = Version(".".join(map(str, (*worker.release, 0, 0)[:3])))
     if not wanted.contains(told, prereleases=True):
+        if python.file.suffix == ".whl":
+            yield (
+                f"{python.file.name} requires Python {python.text}, but this cell's workers run {worker}; "
+                f"{_ANOTHER_WHEEL.format(minor=_minor(worker))}, or drop the cell {cell_id}."
+            )
+            return
         yield (
             f"{_REQUIRES}{python.text}, but this cell's workers run {worker}; "
             f"set {python.key} to '{_widened(wanted, told)}' in {python.file}, or drop the cell {cell_id}."
         )
+
+
+_ANOTHER_WHEEL = "ship a wheel for Python {minor}, or its name in a requirements.txt instead"
+
+
+def _wheel_problems(source: Source, worker: Version, cell_id: str) -> Iterator[str]:
+    """Whether the workers can install the wheels, and whether it can be verified that they did."""
+    for wheel in wheel_tags.chosen(source.wheels, worker):
+        if python := wheel.python:
+            yield from _python_problems(python, worker, cell_id)
+        if unfit := wheel_tags.unfit(wheel, worker):
+            yield (
+                f"{wheel.path.name} {unfit}; this cell's workers run {worker} on {wheel_tags.machine()}; "
+                f"{_ANOTHER_WHEEL.format(minor=_minor(worker))}, or drop the cell {cell_id}."
+            )
+        yield from wheel_files.problems_of_record(wheel)
 
 
 def _widened(wanted: SpecifierSet, worker: Version) -> str:

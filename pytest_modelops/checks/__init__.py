@@ -19,6 +19,7 @@ from pytest_modelops.checks import (
     resolve,
     runtime,
     start,
+    venv_reuse,
     versions,
 )
 from pytest_modelops.checks.base import Check, PluginSettings
@@ -30,12 +31,18 @@ LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHE
 
 PLUGIN_RUNG = "runtime"
 """The name of the rung that there is with a worker plugin."""
-BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
+BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation", "venv-reuse")
 """The names of the rungs that each bundle may have, in climbing order."""
 
 
-def ladder(bundles: Sequence[Bundle], plugin: PluginSettings | None = None) -> list[Check]:
-    """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point."""
+def ladder(
+    bundles: Sequence[Bundle], plugin: PluginSettings | None = None, *, reuse: bool = False
+) -> list[Check]:
+    """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point.
+
+    Args:
+        reuse: whether runners install by themselves, and may use an environment again.
+    """
     rungs = [preflight.check(bundle) for bundle in bundles]
     rungs += LADDER
     rungs += [runtime.check(plugin)] if plugin is not None else []
@@ -43,6 +50,7 @@ def ladder(bundles: Sequence[Bundle], plugin: PluginSettings | None = None) -> l
     rungs += [handshake.check(bundle) for bundle in bundles if not bundle.in_workers]
     rungs += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
     rungs += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
+    rungs += [venv_reuse.check(bundle) for bundle in bundles if reuse and not bundle.in_workers]
     return rungs
 
 

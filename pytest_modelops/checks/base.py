@@ -40,10 +40,12 @@ class RunnerSettings:
 
     Attributes:
         command: its command line; `{python}` is the interpreter of the bundle's environment, `{runner}` the runner's
-            path, `{bundle}`, `{venv}` and `{digest}` are the bundle's.
+            path, `{bundle}`, `{venv}`, `{digest}` and `{wheels}` are the bundle's, `{version}` is the worker's Python.
         path: a file of the host's, or a folder with a `__main__.py`; or `module:file`, a file beside a module of the
             workers' environment; `None` for the reference runner.
         protocol: one of `PROTOCOLS`.
+        installs: whether it installs the bundle by itself, into an environment that has nothing but pip.
+        fresh_env: variables that make it install whatever there is; `None` where there are none.
     """
 
     command: tuple[str, ...] = (
@@ -52,6 +54,13 @@ class RunnerSettings:
     )
     path: Path | str | None = None
     protocol: str = PROTOCOLS[0]
+    installs: bool = False
+    fresh_env: Mapping[str, str] | None = None
+
+    @property
+    def reuses(self) -> bool:
+        """Whether it may use an environment again: a one-shot runner has a new one for every request, if any."""
+        return self.installs and self.protocol == PROTOCOLS[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,7 @@ class CheckedCell(Protocol):
         progress: says what is being done now.
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
         observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
+        unpacked: the folder for what bundles that are archives hold; `None` for the default.
         placed: where the bundles are that the workers have (see `incell/bundles.py`); filled by `bundle-install`.
     """
 
@@ -102,6 +112,7 @@ class CheckedCell(Protocol):
     locks: MutableMapping[Versions, Lock]
     environments: MutableMapping[Versions, Environment]
     observed: Mapping[str, Any]
+    unpacked: Path | None
     placed: MutableMapping[Bundle, Mapping[str, Any]]
 
     @property

@@ -36,7 +36,7 @@ _AWAY_SECONDS = 5.0
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Bring it into all of them, look at what each finds, then have one more worker join, and look there."""
     cell.placed.pop(bundle, None)
-    source = formats.read(bundle.path)
+    source = formats.read(bundle.path, cell.unpacked)
     roles = cell.environments
     workers, client = roles[cell.cell.worker], roles[cell.cell.client]
     house = bundle_install.wheels_of(bundle, source, workers.lock, cell, deadline)
@@ -56,6 +56,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         for one in answer["conflicts"]
     }
     return {
+        "format": source.format.value,
+        "found": source.why,
         "packages": len(house.packages),
         "modules": len(modules),
         "wheels_reused": house.reused,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pytest_modelops.bundles import contents, formats
+from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import own_installs
 from pytest_modelops.checks.base import Check, CheckedCell, Run, label
 from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.cluster import LATE
@@ -32,10 +32,11 @@ _MOST_LINES = 14
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make the wheels, bring them and the bundle into the cell, and have every worker install it."""
     cell.placed.pop(bundle, None)
-    source = formats.read(bundle.path)
+    source = formats.read(bundle.path, cell.unpacked)
     workers = cell.environments[cell.cell.worker]
     house = wheels_of(bundle, source, workers.lock, cell, deadline)
-    placed = place(bundle, source, house, cell)
+    builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
+    placed = place(bundle, source, house, cell, builds)
     cell.progress(f"installing {bundle.name} on every worker")
     told = cell.cluster.ask_workers(
         "install",
@@ -60,7 +61,13 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         late = any(answer.get("timed_out") for answer in told.values())
         raise RunnerTimedOut(message) if late else CheckFailed(message)
     cell.placed[bundle] = placed
-    return {"packages": len(house.packages), "modules": len(source.modules), "wheels_reused": house.reused}
+    return {
+        "format": source.format.value,
+        "found": source.why,
+        "packages": len(house.packages),
+        "modules": len(source.modules),
+        "wheels_reused": house.reused,
+    }
 
 
 def wheels_of(
@@ -69,11 +76,13 @@ def wheels_of(
     """The wheels of a bundle and of all that it needs, for the Python of a lock."""
     cell.progress(f"making the wheels of {bundle.name}")
     try:
-        return cell.backend.wheelhouse(source.requirements, lock, deadline=deadline, progress=cell.progress)
+        return cell.backend.wheelhouse(
+            source.requirements_for(lock.python), lock, deadline=deadline, progress=cell.progress
+        )
     except CheckFailed as error:
         what = f"bundle {bundle.name!r} cannot be installed by Python {lock.python}"
         why = str(error)
-        raise CheckFailed(f"{what}:{words.advice(why, lock.python)} {why}") from error
+        raise CheckFailed(f"{what}:{words.advice_on_build(why, lock.python)} {why}") from error
 
 
 def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
@@ -83,17 +92,23 @@ def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[
     return cell.placed[bundle]
 
 
-def place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell) -> Mapping[str, Any]:
-    """Bring the bundle, its wheels and its runner into the cell; where they are (see `incell/bundles.py`)."""
+def place(
+    bundle: Bundle,
+    source: formats.Source,
+    house: Wheelhouse,
+    cell: CheckedCell,
+    builds: Wheelhouse | None = None,
+) -> Mapping[str, Any]:
+    """Bring the bundle, its wheels and its runner into the cell; where they are (see `incell/bundles.py`).
+
+    Args:
+        builds: wheels of what building it takes, for a runner that installs by itself.
+    """
     stage, runner = cell.cluster.stage, cell.runner.path
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-        copy = Path(folder, source.path.name)
-        for file in contents.files(
-            source.path
-        ):  # what belongs to it, and not the caches and environments beside
-            (copy / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source.path / file, copy / file)
-        files = stage.put(copy, f"bundles/{bundle.name}/source")
+        files = stage.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
+        wheels = own_installs.wheels(house, builds, Path(folder))
+        put_wheels = stage.put(wheels, f"bundles/{bundle.name}/wheels")
     if isinstance(runner, Path):
         runner = stage.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
     return {
@@ -104,9 +119,10 @@ def place(bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: Check
             for name in (*cell.cluster.addresses.values(), *(NEWCOMERS if bundle.in_workers else ()))
         },
         "source": files,
-        "wheels": stage.put(house.folder, f"bundles/{bundle.name}/wheels"),
+        "wheels": put_wheels,
         "runner": runner or "",
         "command": list(cell.runner.command),
+        "installs": cell.runner.installs,
         "protocol": cell.runner.protocol,
         "install": bundle.install,
     }

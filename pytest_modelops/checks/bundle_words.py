@@ -174,6 +174,25 @@ def advice(cause: str, python: Version) -> str:
     )
 
 
+_LACKS_A_COMPILER = re.compile(
+    r"error: command '(?P<one>[^']+)' failed: No such file"
+    r"|building '[^\n]*' extension\n(?:[^\n]*\n)*?error: \[Errno 2\] No such file or directory: '(?P<other>[^']+)'"
+    r"|unable to execute '(?P<third>[^']+)'"
+)
+"""How setuptools says it, in versions new and old."""
+
+
+def advice_on_build(output: str, python: Version) -> str:
+    """What to do about sources of which no wheel can be made here; empty for another cause."""
+    if match := _LACKS_A_COMPILER.search(output):
+        compiler = match["one"] or match["other"] or match["third"]
+        return (
+            f" It has sources that need the compiler {compiler!r}, which is not on this machine; install that, or ship "
+            f"a wheel for Python {python.major}.{python.minor} instead."
+        )
+    return advice(output, python)
+
+
 def polluted(outside: str, request: str | None, protocol: str = "json-rpc") -> Fault:
     """That stdout carried something else than answers.
 

@@ -33,13 +33,13 @@ def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, Any
     except NothingToDo as reason:
         return Status.SKIPPED, str(reason), {}
     except TimedOut as error:
-        return Status.TIMED_OUT, str(error), {}
+        return Status.TIMED_OUT, str(error), dict(error.figures)
     except Unavailable as error:
         return Status.UNAVAILABLE, str(error), {}
     except RemoteError as error:
         return Status.FAILED, "\n".join([str(error), *end_of(error.traceback)]), {}
     except (ModelopsError, AssertionError) as error:
-        return Status.FAILED, str(error) or type(error).__name__, {}
+        return Status.FAILED, str(error) or type(error).__name__, dict(getattr(error, "figures", {}))
     except Exception as error:  # noqa: BLE001 - a bug in a rung, ours or a user's, ends that rung and not the matrix
         text = f"the rung itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Status.FAILED, text, {}

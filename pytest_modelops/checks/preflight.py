@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.preflight import preflight
 from pytest_modelops.checks.base import Check, CheckedCell
@@ -9,14 +12,15 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import NothingToDo, Unavailable
 
 
-def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> None:
+def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Compare the bundle with the cell's workers, whose Python is known to the patch."""
     try:
         python = cell.backend.python(cell.cell.worker, deadline=deadline, progress=cell.progress)
     except Unavailable as error:
         first = str(error).partition("\n")[0]
         raise NothingToDo(f"which Python the workers would run is not known: {first}") from None
-    preflight(bundle, worker_python=python, cell_id=cell.cell.id)
+    source = preflight(bundle, worker_python=python, cell_id=cell.cell.id, kept=cell.unpacked)
+    return {"format": source.format.value, "found": source.why}
 
 
 def check(bundle: Bundle) -> Check:

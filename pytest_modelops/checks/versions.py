@@ -11,13 +11,13 @@ from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import CheckFailed, TimedOut
-from pytest_modelops.matrix.cell import Role
+from pytest_modelops.matrix.cell import Role, Versions
 
 Facts = Mapping[str, Any]
 
 
-def run(cell: CheckedCell, deadline: Deadline) -> None:
-    """Ask every process of every role, and compare with what was installed and set."""
+def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
+    """Ask every process of every role, and compare with what was asked for, installed and set."""
     cell.observed = cell.cluster.facts(deadline)
     told = dict(processes(cell.observed, cell.cluster.addresses))
     silent = [f"{name}: {facts['silent']}" for name, (_, facts) in told.items() if "silent" in facts]
@@ -33,10 +33,19 @@ def run(cell: CheckedCell, deadline: Deadline) -> None:
         ]
         if role is Role.WORKER:
             differences += [f"{name}: {text}" for text in against_settings(facts, cell)]
+        differences += [f"{name}: {text}" for text in against_request(facts, cell.cell[role])]
     if not cell.cell.skew:
         differences += between_roles({name: facts for name, (_, facts) in told.items()})
+    environments = [cell.environments[cell.cell[role]] for role in Role]
+    differences += dict.fromkeys(fault for environment in environments for fault in environment.faults)
     if differences:
         raise CheckFailed("what runs is not what was asked for:\n" + "\n".join(differences))
+    identities = {
+        role.value: cell.environments[cell.cell[role]].identity
+        for role in Role
+        if cell.environments[cell.cell[role]].identity
+    }
+    return {"images": identities} if identities else None
 
 
 def processes(
@@ -68,6 +77,15 @@ def same_version(told: str | None, asked: Version) -> bool:
         return told is not None and Version(told) == asked
     except InvalidVersion:
         return False
+
+
+def against_request(facts: Facts, versions: Versions) -> Iterator[str]:
+    """Where a process runs another Python or Dask than its role was planned with."""
+    if not versions.python.admits(Version(facts["python"])):
+        yield f"planned with Python {versions.python}, runs {facts['python']} ({facts['executable']})"
+    told = facts["packages"].get("distributed")
+    if versions.dask is not None and not same_version(told, versions.dask):
+        yield f"planned with Dask {versions.dask}, runs {told}"
 
 
 def against_settings(facts: Facts, cell: CheckedCell) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import IO, Protocol
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.matrix.cell import Cell, Versions
+from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
 Progress = Callable[[str], None]
@@ -76,6 +76,9 @@ class Environment:
         reused: found in the cache and verified, instead of built.
         seconds: what building or verifying took.
         location: where it is, for people.
+        identity: what exactly it is, where that has a name of its own, such as an image's digest.
+        warnings: what a person should know of it.
+        faults: what an audit found that is not as it was asked for; `versions` fails with it.
     """
 
     python: str
@@ -83,6 +86,9 @@ class Environment:
     reused: bool
     seconds: float
     location: str
+    identity: str = ""
+    warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,6 +186,16 @@ class Stage(Protocol):
     ) -> tuple[Process, IO[bytes], IO[bytes]]:
         """As `start`, with the process's stdin and stdout as binary streams of the host's."""
 
+    def keep(self) -> str:
+        """Have the scheduler and the workers outlive `close` and pytest.
+
+        Returns:
+            How to get in, how to connect, and how to clear it, in words.
+
+        Raises:
+            CheckFailed: it cannot be.
+        """
+
     def close(self) -> Sequence[str]:
         """End whatever runs, prove that nothing is left, and remove what was made. Returns what is left, in words."""
 
@@ -198,6 +214,10 @@ class Backend(Protocol):
     @property
     def releases(self) -> Releases:
         """The Dask releases that its index has."""
+
+    @property
+    def variants(self) -> Mapping[Role, str]:
+        """What tells the environments of roles with the same versions apart; empty where they share one."""
 
     def describe(self) -> str:
         """One phrase for pytest's header: backend and cache in use."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from packaging.version import Version
@@ -15,7 +16,8 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands, KeptProcess, KeptProcesses
 from pytest_modelops.environments.local import Environments
-from pytest_modelops.matrix.cell import Cell, Versions
+from pytest_modelops.errors import CheckFailed
+from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
 _FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
@@ -114,6 +116,10 @@ class ProcessStage:
             **variables,
         }
 
+    def keep(self) -> str:
+        """Never: a keeper ends with pytest, and everything with it."""
+        raise CheckFailed("the process backend cannot leave a cell up")
+
     def close(self) -> Sequence[str]:
         """End all, prove it, remove the scratch folder. Returns what is left, in words."""
         return self._processes.close()
@@ -136,6 +142,7 @@ class ProcessBackend:
     """
 
     name = "process"
+    variants: Mapping[Role, str] = MappingProxyType({})
 
     def __init__(self, *, spec: EnvironmentSpec, cache: Path, fresh: bool, folder: Path) -> None:
         self._cache = cache

@@ -113,6 +113,7 @@ class Wheelhouses:
         got, built = [], []
         for pin in pins(solution.requirements):
             if pin.is_wheel and pin.local:
+                _refuse_unfit(pin.local, target)
                 shutil.copyfile(pin.local, wheels / pin.local.name)
             elif pin.is_wheel or not pin.requirement.url:
                 got.append(pin)
@@ -189,6 +190,17 @@ class Wheelhouses:
                 f"could not build a wheel of {pin}, of which there are only sources for Python "
                 f"{target.python}:\n{error}"
             ) from error
+
+
+def _refuse_unfit(wheel: Path, target: Target) -> None:
+    """Raise `CheckFailed` if the target cannot install a wheel; an installer would only say that there is none."""
+    tags = parse_wheel_filename(wheel.name)[3]
+    if not tags & target.tags:
+        wanted = ", ".join(sorted(map(str, tags)))
+        raise CheckFailed(
+            f"{wheel.name} is not a supported wheel: it is for {wanted}; Python {target.python} here takes "
+            f"{target.abi} and py3-none wheels for {target.platforms[0]} or any platform"
+        )
 
 
 def _fits(package: Mapping[str, Any], target: Target) -> bool:

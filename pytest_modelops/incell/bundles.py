@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 from . import causes, in_process
+from .installing import ensured_pip, unpack_pip
 from .kept import CouldNot, KeeperGone, Kept
 from .one_shot import OneShot
 from .running import Outcome, Runner
@@ -33,9 +34,12 @@ Placed = Mapping[str, Any]
 - `folders`: by worker name, the worker's own folder for it; made by `install`;
 - `source`, `wheels`: folders in the cell: the bundle's files, and the wheels that it is installed from;
 - `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
-- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`;
+- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`, `{wheels}`,
+  `{version}`;
 - `protocol`: `json-rpc`, or `one-shot` for a runner that is started anew for every request;
-- `install`: `isolated`, or `workers` for one that comes into running processes and has no runner.
+- `installs`: whether the runner installs by itself, into an environment of its own that has nothing but pip;
+- `install`: `isolated`, or `workers` for one that comes into running processes and has no runner;
+- `variables`, `version`, `venv`, `logs`: of a runner that is started in another way than usual.
 """
 
 AnyRunner = Union[Runner, OneShot]  # noqa: UP007 - Python 3.9
@@ -94,19 +98,23 @@ class Bundles:
         """
         placed = self._here(placed)
         folder = placed["folder"]
+        ours = {**placed, "venv": os.path.join(folder, "venv")}
         try:
             with _Commands(folder, seconds) as run:
                 shutil.rmtree(_bundle(placed), ignore_errors=True)
-                shutil.rmtree(_venv(placed), ignore_errors=True)
+                shutil.rmtree(_venv(ours), ignore_errors=True)
                 shutil.copytree(placed["source"], _bundle(placed))
                 run(
                     "making an environment",
-                    [sys.executable, "-I", "-m", "venv", "--without-pip", _venv(placed)],
+                    [sys.executable, "-I", "-m", "venv", "--without-pip", _venv(ours)],
                 )
                 if requirements:
-                    _pip_install(run, placed, requirements)
-                looked = _look(run, placed, modules)
-                failures = {module: _import(run, placed, module) for module in imports}
+                    _pip_install(run, ours, requirements)
+                looked = _look(run, ours, modules)
+                failures = {module: _import(run, ours, module) for module in imports}
+                if placed.get("installs"):
+                    shutil.rmtree(os.path.dirname(_venv(placed)), ignore_errors=True)
+                    make_bare(run, placed)
         except Failed as failure:
             return failure.to_plain()
         return {**looked, "imports": {module: text for module, text in failures.items() if text}}
@@ -148,6 +156,12 @@ class Bundles:
             return {"logs": _logs(placed)}
         idle = runner.lock.acquire(blocking=False)  # else a task waits for it
         return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": _logs(placed)}
+
+    def reuse(self, placed: Placed, *, worker: str, **asked: Any) -> dict[str, Any]:
+        """On this one worker, use an environment again in all the ways that go wrong (see `reuse.py`)."""
+        from . import reuse
+
+        return reuse.Reuse(self._here(placed), **asked).run() if worker == self._worker else {}
 
     # Bundles in this very process: what `installer_plugin.py` calls, and what pytest asks then. ----------------------
 
@@ -270,7 +284,8 @@ class Bundles:
     def _here(self, placed: Placed) -> Placed:
         # A worker that nobody knew of when the bundle was placed makes do with where it is.
         folder = placed["folders"].get(self._worker) or os.path.join(os.getcwd(), "bundles", placed["name"])
-        return {**placed, "folder": folder}
+        venv = os.path.join(folder, "own", "venv") if placed.get("installs") else os.path.join(folder, "venv")
+        return {**placed, "folder": folder, "venv": venv}
 
     def _ask(
         self, placed: Placed, method: str, request: Mapping[str, Any], end: float
@@ -309,23 +324,31 @@ class Bundles:
     @staticmethod
     def _start(placed: Placed, seconds: float) -> tuple[Outcome, AnyRunner | None]:
         end = time.monotonic() + seconds
-        env = {
-            **os.environ,
-            # Where a runner installs by itself, there is no way out to an index.
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": placed["wheels"],
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "UV_OFFLINE": "1",
-            "UV_FIND_LINKS": placed["wheels"],
-            "PYTHONUNBUFFERED": "1",
-        }
         try:
-            argv = _command(placed)
-            kind = OneShot if placed["protocol"] == "one-shot" else Runner
-            runner: AnyRunner = kind(argv, env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
-        except (CouldNot, KeeperGone, LookupError, OSError) as error:
+            runner = launch(placed)
+        except NOT_STARTED as error:
             return {"unstarted": str(error), "cause": None, "last": [], "outside": ""}, None
         return runner.call("ready", {}, end - time.monotonic()), runner
+
+
+NOT_STARTED = (CouldNot, KeeperGone, LookupError, OSError)
+
+
+def launch(placed: Placed) -> AnyRunner:
+    """Start a runner, and ask it nothing yet; raises one of `NOT_STARTED`."""
+    env = {
+        **os.environ,
+        # Where a runner installs by itself, there is no way out to an index.
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": placed["wheels"],
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": placed["wheels"],
+        "PYTHONUNBUFFERED": "1",
+        **placed.get("variables", {}),
+    }
+    kind = OneShot if placed["protocol"] == "one-shot" else Runner
+    return kind(_command(placed), env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
 
 
 _SHOWN = 200
@@ -338,7 +361,7 @@ def _bundle(placed: Placed) -> str:
 
 
 def _venv(placed: Placed) -> str:
-    return os.path.join(placed["folder"], "venv")
+    return str(placed["venv"])
 
 
 def _site(placed: Placed) -> str:
@@ -350,7 +373,7 @@ def _python(placed: Placed) -> str:
 
 
 def _logs_folder(placed: Placed) -> str:
-    return os.path.join(placed["folder"], "logs")
+    return str(placed.get("logs") or os.path.join(placed["folder"], "logs"))
 
 
 def _logs(placed: Placed) -> dict[str, bytes]:
@@ -375,6 +398,8 @@ def _command(placed: Placed) -> list[str]:
         "{bundle}": _bundle(placed),
         "{venv}": _venv(placed),
         "{digest}": placed["digest"],
+        "{wheels}": placed["wheels"],
+        "{version}": placed.get("version") or ".".join(map(str, sys.version_info[:3])),
     }
     words = []
     for word in placed["command"]:
@@ -456,6 +481,12 @@ class _Commands:
         return output if check else ""
 
 
+def make_bare(run: _Commands, placed: Placed, python: str = sys.executable) -> None:
+    """An environment with nothing but pip, for a runner that installs by itself."""
+    run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", _venv(placed)])
+    unpack_pip(_ensured_pip(), _venv(placed))
+
+
 def _install_beside(placed: Placed, requirements: Sequence[str], seconds: float) -> None:
     """Install a bundle for this process's Python into a folder of its own, unless it is there."""
     mark = os.path.join(placed["folder"], "inside.json")
@@ -494,20 +525,9 @@ def _pip_install(
 
 def _ensured_pip() -> str:
     try:
-        import ensurepip
-    except ImportError:
-        raise Failed(
-            f"{sys.executable} has no ensurepip, so it cannot install anything into an environment"
-        ) from None
-    bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
-    elsewhere: str | None = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # where a distribution keeps wheels
-    for folder in (bundled, elsewhere):
-        if folder is None or not os.path.isdir(folder):
-            continue
-        for name in sorted(os.listdir(folder)):
-            if name.startswith("pip-") and name.endswith(".whl"):
-                return os.path.join(folder, name)
-    raise Failed(f"the ensurepip of {sys.executable} has no wheel of pip")
+        return ensured_pip()
+    except LookupError as error:
+        raise Failed(str(error)) from None
 
 
 def _look(run: _Commands, placed: Placed, modules: Sequence[str]) -> dict[str, Any]:

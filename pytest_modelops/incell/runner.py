@@ -1,6 +1,7 @@
 """The reference runner: what a worker starts for a bundle, in the bundle's own environment.
 
-Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. It
+Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. With
+`--install-from WHEELS` it first installs the bundle into V, or finds it there and verifies it (`installing.py`). It
 imports the bundle's wire function, and only then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC
 2.0, Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr. With
 `--one-shot` it reads one JSON document, `{"method", "params"}`, prints one, `{"result"}` or `{"error"}`, and ends.
@@ -47,9 +48,9 @@ METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (
 Wire = Callable[[str, dict[str, Any], int], dict[str, bytes]]
 
 
-def _framing() -> Any:
-    """`jsonrpc.py` beside this file, under a name that no module of a bundle has; not by way of `sys.path`."""
-    spec = importlib.util.spec_from_file_location("_modelops_jsonrpc", os.path.join(HERE, "jsonrpc.py"))
+def _beside(name: str) -> Any:
+    """A module beside this file, under a name that no module of a bundle has; not by way of `sys.path`."""
+    spec = importlib.util.spec_from_file_location(f"_modelops_{name}", os.path.join(HERE, f"{name}.py"))
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -65,18 +66,21 @@ class Refused(Exception):
         self.data = data
 
 
-def find_wire(bundle: str) -> Wire:
-    """Import the bundle's wire function, from the first place that declares one.
+_NO_WIRE = (
+    "the bundle has no wire function: no entry point in the group modelops.wire, no .modelops/manifest.json or "
+    ".modelops/modelops.toml that names one, and no wire.py"
+)
+
+
+def find_wire(bundle: str) -> Wire | None:
+    """Import the bundle's wire function, from the first place that declares one; `None` if none does.
 
     Raises:
-        LookupError: no place declares one, or a place declares several.
+        LookupError: a place declares several.
     """
     declared = _declared(bundle)
     if declared is None:
-        raise LookupError(
-            "the bundle has no wire function: no entry point in the group modelops.wire, no .modelops/manifest.json or "
-            ".modelops/modelops.toml that names one, and no wire.py"
-        )
+        return None  # it may be there for its modules and targets alone
     module, function = declared
     return _attribute(importlib.import_module(module), function)  # type: ignore[no-any-return]
 
@@ -142,7 +146,7 @@ def _attribute(module: Any, path: str) -> Any:
 class Runner:
     """The methods."""
 
-    def __init__(self, wire: Wire, *, venv: str, digest: str) -> None:
+    def __init__(self, wire: Wire | None, *, venv: str, digest: str) -> None:
         self._wire = wire
         self._venv = venv
         self._digest = digest
@@ -161,6 +165,8 @@ class Runner:
     def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
         """Run the wire function; its artifacts as base64, by name."""
         with told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
+            if self._wire is None:
+                raise LookupError(_NO_WIRE)
             outputs = self._wire(entrypoint, params, seed)
             _refuse_if_no_artifacts(outputs)
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
@@ -332,8 +338,18 @@ def main() -> int:
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
         parser.add_argument(flag, required=True)
     parser.add_argument("--one-shot", action="store_true", help="answer one JSON document, without frames")
+    parser.add_argument("--install-from", help="install the bundle by itself, from this folder of wheels")
+    parser.add_argument("--python-version", help="what the environment must have to be installed into, X.Y.Z")
     given = parser.parse_args()
-    framing = _framing()
+    framing = _beside("jsonrpc")
+    if given.install_from:
+        installing = _beside("installing")
+        about = {"digest": given.bundle_digest, "python": given.python_version}
+        try:
+            installing.prepare(given.venv_path, wheels=given.install_from, **about)
+        except installing.Unusable as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
     # A bundle's own `config.py` is the bundle's: this script's folder gives way to it.
     make_way(given.bundle_path)
     sys.path[:] = [given.bundle_path, *(path for path in sys.path if os.path.abspath(path or ".") != HERE)]

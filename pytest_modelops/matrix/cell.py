@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import functools
 import re
+from collections.abc import Mapping
 
 from packaging.version import Version
 
@@ -73,12 +74,14 @@ class Versions:
         dask: the release of dask and distributed; `None` when no index could be asked what `latest` or a range is.
         dask_request: what the user wrote (`latest`, `>=2024.8`, `2024.10.0`, `installed`).
         as_is: this role lives in the host's own interpreter with the packages it has; nothing is built.
+        variant: which of a backend's environments for these versions, where roles have different ones; else empty.
     """
 
     python: PythonVersion
     dask: Version | None
     dask_request: str = ""
     as_is: bool = False
+    variant: str = ""
 
     @property
     def dask_text(self) -> str:
@@ -86,10 +89,10 @@ class Versions:
         return str(self.dask) if self.dask is not None else self.dask_request
 
     @property
-    def key(self) -> tuple[PythonVersion, Version, str]:
+    def key(self) -> tuple[PythonVersion, Version, str, str]:
         """What versions are ordered by, and what makes two of them the same point of the matrix."""
         unknown = Version("99999") if self.dask is None else self.dask
-        return self.python, unknown, self.dask_text
+        return self.python, unknown, self.dask_text, self.variant
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Versions) and self.key == other.key
@@ -123,13 +126,20 @@ class Cell:
         """A cell whose roles all have the same versions."""
         return cls(versions, versions, versions, versions)
 
+    def with_variants(self, variants: Mapping[Role, str]) -> Cell:
+        """The same cell for a backend whose roles have environments of their own (see `Versions.variant`)."""
+        changed = {
+            role.value: dataclasses.replace(self[role], variant=variant) for role, variant in variants.items()
+        }
+        return dataclasses.replace(self, **changed)
+
     def __getitem__(self, role: Role) -> Versions:
         return {Role.CLIENT: self.client, Role.SCHEDULER: self.scheduler, Role.WORKER: self.worker}[role]
 
     @property
     def skew(self) -> bool:
         """Whether the roles' versions differ from each other."""
-        return len({self.client, self.scheduler, self.worker}) > 1
+        return len({(role.python, role.dask_text) for role in (self.client, self.scheduler, self.worker)}) > 1
 
     @property
     def id(self) -> str:

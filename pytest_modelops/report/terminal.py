@@ -35,7 +35,19 @@ def matrix(report: RunReport, *, width: int, unicode: bool) -> list[Line]:
     """
     paper = Paper(max(width, _NARROWEST), unicode)
     rest = [*_not_run(report.cells, paper), *_left_out(report.left_out, paper), *_sums(report, paper)]
-    return apart([Table(report.cells, paper).lines(), _broken(report.cells, paper), rest])
+    return apart(
+        [Table(report.cells, paper).lines(), _broken(report.cells, paper), _notes(report.cells, paper), rest]
+    )
+
+
+def _notes(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
+    """What should be known of cells though nothing is broken, each once. Lines of commands are never cut."""
+    lines: list[Line] = []
+    for note in dict.fromkeys(note for cell in cells for note in cell.notes):
+        first, *rest = note.splitlines()
+        lines.extend(paper.flow([Segment("note:", Style.WARN), *paper.words(first)]))
+        lines.extend((Segment(line),) for line in rest)
+    return lines
 
 
 def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import platform
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from packaging.version import Version
 
-from pytest_modelops.environments.base import Environment, Lock, Stage
-from pytest_modelops.environments.process import ProcessStage
-from pytest_modelops.matrix.cell import PythonVersion, Versions
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Backend, Environment, EnvironmentSpec, Lock, Process, Stage
+from pytest_modelops.environments.process import ProcessBackend
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions
+
+
+@dataclasses.dataclass(frozen=True)
+class Kit:
+    """A backend, as the contract tests use it.
+
+    Attributes:
+        backend: it.
+        environment: to run on its stages.
+        runs: whether a process of a stage runs, by its pid, also when the stage was closed.
+        remains: what there still is of all stages, in words.
+        cell: to make stages for.
+    """
+
+    backend: Backend
+    environment: Environment
+    runs: Callable[[Process, int], bool]
+    remains: Callable[[], list[str]]
+    cell: Cell
+
+
+def _silent(_: str) -> None:
+    """Nobody waits."""
+
+
+@pytest.fixture(params=["process", "docker"])
+def kit(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kit]:
+    """Every backend."""
+    made: Kit = request.getfixturevalue(f"{request.param}_kit")
+    yield made
+    made.backend.close()
 
 
 @pytest.fixture
-def environment() -> Environment:
-    """The interpreter that runs the tests."""
+def process_kit(tmp_path: Path) -> Kit:
+    """The interpreter that runs the tests, on this machine."""
     versions = Versions(PythonVersion.parse(platform.python_version()), Version("1"))
     lock = Lock(
         versions=versions,
@@ -28,12 +64,83 @@ def environment() -> Environment:
         packages={},
         resolved=dt.datetime.now(dt.timezone.utc),
     )
-    return Environment(python=sys.executable, lock=lock, reused=True, seconds=0, location=sys.prefix)
+    environment = Environment(python=sys.executable, lock=lock, reused=True, seconds=0, location=sys.prefix)
+    backend = ProcessBackend(
+        spec=EnvironmentSpec(rootdir=tmp_path), cache=tmp_path / "cache", fresh=False, folder=tmp_path / "run"
+    )
+    return Kit(
+        backend=backend,
+        environment=environment,
+        runs=lambda _, pid: psutil.pid_exists(pid),
+        remains=list,
+        cell=Cell.uniform(versions),
+    )
 
 
-@pytest.fixture(params=["process"])
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+@pytest.fixture
+def docker_kit(tmp_path: Path, engine: Any) -> Kit:
+    """A base image of the tests, run without packages, on the engine at hand."""
+    from pytest_modelops.environments.container import belongings
+    from pytest_modelops.environments.container.backend import ContainerBackend
+    from pytest_modelops.environments.container.confinement import user_of
+    from pytest_modelops.environments.container.settings import ContainerSettings
+    from pytest_modelops.environments.container.stage import ContainerEnvironment
+
+    image = f"modelops-fixture/python:{sys.version_info[0]}.12"
+    if not engine.api.images(image):
+        pytest.skip(f"the engine has no image {image}; make it with python3 fixtures/images/make.py")
+    settings = ContainerSettings(finished=dict.fromkeys(Role, image))
+    backend = ContainerBackend(
+        spec=EnvironmentSpec(rootdir=tmp_path),
+        cache=tmp_path / "cache",
+        fresh=False,
+        folder=tmp_path / "run" / uuid.uuid4().hex,  # a run's name, which others on the engine must not have
+        settings=settings,
+    )
+    versions = Versions(PythonVersion.parse("3.12"), Version("1"))
+    lock = backend.resolve(versions, deadline=Deadline(60), progress=_silent)
+    found, contents = backend._bases[lock.interpreter]
+    environment = ContainerEnvironment(
+        python=contents.executable,
+        lock=lock,
+        reused=True,
+        seconds=0,
+        location=image,
+        image=found.id,
+        path=found.path,
+        user=user_of(settings, ""),
+        uid=contents.uid,
+        gid=contents.gid,
+    )
+    backend._environments[found.id] = environment
+    run = backend._labels[belongings.RUN]
+
+    def remains() -> list[str]:
+        only = {"label": [f"{belongings.RUN}={run}"]}
+        return [
+            *(f"container {thing['Names']}" for thing in engine.api.containers(all=True, filters=only)),
+            *(f"network {thing['Name']}" for thing in engine.api.networks(filters=only)),
+            *(f"volume {thing['Name']}" for thing in engine.api.volumes(filters=only)["Volumes"] or ()),
+        ]
+
+    return Kit(
+        backend=backend,
+        environment=environment,
+        runs=lambda process, pid: process.state(pid=pid) != "gone",
+        remains=remains,
+        cell=Cell.uniform(versions),
+    )
+
+
+@pytest.fixture
+def environment(kit: Kit) -> Environment:
+    """What runs on the stage."""
+    return kit.environment
+
+
+@pytest.fixture
+def stage(kit: Kit) -> Iterator[Stage]:
     """A stage of each backend."""
-    made = {"process": ProcessStage}[request.param](tmp_path / "cell")
+    made = kit.backend.stage(kit.cell)
     yield made
     made.close()

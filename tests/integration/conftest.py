@@ -318,6 +318,7 @@ class Matrix:
             "TMPDIR": str(self.path / "tmp"),  # by which the commands of the host are known
             "COLUMNS": "120",
             "PYTHONIOENCODING": "utf-8",
+            "DOCKER_HOST": "unix:///no/engine",
         }
 
 
@@ -357,6 +358,53 @@ def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base
     made = Matrix(tmp_path / "project", shared / "shared" / "cache")
+    yield made
+    made.close()
+
+
+class ContainerMatrix(Matrix):
+    """A project whose cells run in containers, on the tests' images."""
+
+    def __init__(self, path: Path, cache: Path, engine: Any) -> None:
+        super().__init__(path, cache)
+        self.engine = engine
+
+    def configure(self, text: str) -> None:
+        """As for any project; its base image is the tests', unless it says otherwise."""
+        if "image" not in text and "finished" not in text:
+            text = text.replace("[tool.modelops.docker]\n", "")
+            text += '\n[tool.modelops.docker]\nimage = "modelops-fixture/python:{python}"\n'
+        super().configure(text)
+
+    def left_on_the_engine(self, run: Run | Running) -> list[str]:
+        """What there is of a run, in words."""
+        return on_the_engine(self.engine, f"modelops.run={run.folder.name}")
+
+    def _variables(self) -> dict[str, str]:
+        variables = super()._variables()
+        del variables["DOCKER_HOST"]
+        return {**variables, "PYTEST_MODELOPS_BACKEND": "docker", "TESTCONTAINERS_RYUK_DISABLED": "true"}
+
+
+def on_the_engine(engine: Any, label: str) -> list[str]:
+    """Containers, networks and volumes that carry a label."""
+    only = {"label": [label]}
+    containers = engine.api.containers(all=True, filters=only)
+    return [
+        *(f"container {thing['Names']} {thing['State']}" for thing in containers),
+        *(f"network {thing['Name']}" for thing in engine.api.networks(filters=only)),
+        *(f"volume {thing['Name']}" for thing in engine.api.volumes(filters=only)["Volumes"] or ()),
+    ]
+
+
+@pytest.fixture
+def containers(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any
+) -> Iterator[ContainerMatrix]:
+    """A project whose cells run in containers, with a cache that the test session shares."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    made = ContainerMatrix(tmp_path / "project", shared / "shared" / "cache", engine)
     yield made
     made.close()
 

@@ -33,7 +33,13 @@ def test_a_bundle_climbs_its_rungs(matrix: Matrix) -> None:
     cell = run.cell()
     checks = {check["name"]: check for check in cell.facts["checks"] if check["bundle"] == "numbers"}
     assert list(checks) == list(BUNDLE_RUNGS)
-    assert checks["bundle-install"]["data"] == {"modules": 2, "packages": 0, "wheels_reused": False}
+    assert checks["bundle-install"]["data"] == {
+        "format": "requirements",
+        "found": "it has a requirements.txt and 2 loose modules",
+        "modules": 2,
+        "packages": 0,
+        "wheels_reused": False,
+    }
     assert checks["execute"]["data"]["artifacts"] == {"numbers.json": 50}
     data = checks["bundle-aggregation"]["data"]
     assert data["tasks"] == 2 * (3 + 1)

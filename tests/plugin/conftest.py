@@ -154,6 +154,7 @@ class Project:
         (plugins / "modelops_witness.py").write_text(WITNESS, encoding="utf-8")
         self._started, self._witnessed = plugins / "started", plugins / "witnessed"
         self.environ(
+            DOCKER_HOST="unix:///no/engine",  # tests of containers have a place of their own
             PYTEST_MODELOPS_CACHE=str(cache),
             PYTHONPATH=str(plugins),
             STARTED=str(self._started),

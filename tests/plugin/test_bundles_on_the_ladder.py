@@ -274,7 +274,7 @@ def test_the_flag_takes_a_bundle_that_is_not_configured(project: Project) -> Non
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["gone"], "--modelops-bundle: 'gone' is not a bundle's folder ("),
+        (["gone"], "--modelops-bundle: 'gone' is neither a bundle's folder nor an archive ("),
         (["seir", "other/seir"], "--modelops-bundle: 'seir' is the name of two bundles, "),
     ],
     ids=["no folder", "two of a name"],
@@ -300,9 +300,9 @@ def test_a_flag_that_cannot_be_meant_is_wrong_input(
         ("modelops_bundle()", "wrong arguments ()"),
         ("modelops_handshake('seir', 'more')", "wrong arguments ('seir', 'more')"),
         ("modelops_bundle('seir', seconds=1)", "wrong arguments ('seir', seconds=1)"),
-        ("modelops_bundle(3)", "3 is not the path of a bundle's folder"),
-        ("modelops_handshake('')", "'' is not the path of a bundle's folder"),
-        ("modelops_handshake('gone')", "'gone' is not a bundle's folder ("),
+        ("modelops_bundle(3)", "3 is not the path of a bundle"),
+        ("modelops_handshake('')", "'' is not the path of a bundle"),
+        ("modelops_handshake('gone')", "'gone' is neither a bundle's folder nor an archive ("),
         ("modelops_handshake('seir', deadline=0)", "deadline=0 is not a number of seconds above 0"),
         ("modelops_bundle('seir', deadline='1')", "deadline='1' is not a number of seconds above 0"),
         ("modelops_bundle('other/seir')", "'other/seir' is named as another bundle, "),

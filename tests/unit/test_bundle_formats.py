@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import platform
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.formats import Format, Source, read
 from pytest_modelops.errors import MalformedBundle
+from tests.integration.conftest import write_wheel
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
 PROJECT = '[project]\nname = "x"\nversion = "1"\n'
 WIRE = "def wire(entrypoint, params, seed):\n    return {}\n"
+MACHINE = platform.machine()
 WIRE_GROUP = '[project.entry-points."modelops.wire"]\n'
 
 Make = Callable[[dict[str, str]], Path]
@@ -75,8 +80,8 @@ def requirements_of(read_files: ReadFiles, text: str, **more: str) -> tuple[str,
 def test_a_folder_with_a_build_is_a_package_and_is_installed_as_a_whole(
     read_files: ReadFiles, name: str
 ) -> None:
-    source = read_files({name: "", "requirements.txt": "numpy", "wire.py": WIRE})
-    assert source.format is Format.PACKAGED
+    source = read_files({name: "", "a/b.py": "", "wire.py": WIRE})
+    assert (source.format, set(source.kinds)) == (Format.PACKAGED, {Format.PACKAGED})
     assert source.why == f"it has a {name}"
     assert source.requirements == (str(source.path),)
 
@@ -89,21 +94,197 @@ def test_requirements_and_a_wire_function_are_a_format(read_files: ReadFiles) ->
 
 
 def test_what_was_looked_for_and_found_is_said_of_an_unknown_format(message_of: MessageOf) -> None:
-    assert message_of({"requirements.txt": "", "model/a.py": "", "README": ""}) == (
-        "<bundle> has no known format. Looked for: a pyproject.toml or setup.py; a requirements.txt with a "
-        "wire.py, .modelops/manifest.json or .modelops/modelops.toml that says where the wire function is. "
-        "Found: README, model/, requirements.txt"
+    assert message_of({"data/a.csv": "", "README": "", "run-me.py": ""}) == (
+        "<bundle> has no known format. Looked for: a pyproject.toml or setup.py; a requirements.txt; "
+        "wheels (*.whl), at any depth; modules and packages whose names can be imported; "
+        "one folder that holds any of these. Found: README, data/, run-me.py"
     )
 
 
 def test_an_empty_folder_a_file_and_nothing_are_no_bundles(tmp_path: Path) -> None:
     with pytest.raises(MalformedBundle, match="Found: an empty folder"):
         read(tmp_path)
-    (tmp_path / "file.zip").touch()
-    with pytest.raises(MalformedBundle, match="a bundle is a folder, and it is a file"):
-        read(tmp_path / "file.zip")
-    with pytest.raises(MalformedBundle, match="a bundle is a folder, and there is nothing"):
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(MalformedBundle, match=r"file.txt is neither a folder nor an archive \(\.zip, "):
+        read(tmp_path / "file.txt")
+    with pytest.raises(MalformedBundle, match="a bundle is a folder or an archive, and there is nothing"):
         read(tmp_path / "nothing")
+
+
+# Six of them, and what they come to together.
+
+STORIES: dict[str, tuple[dict[str, str], Format, set[Format], str]] = {
+    "requirements": (
+        {"requirements.txt": "numpy"},
+        *(Format.REQUIREMENTS, {Format.REQUIREMENTS}, "a requirements.txt"),
+    ),
+    "requirements and loose code": (
+        {"requirements.txt": "numpy", "wire.py": WIRE, "a.py": "", "b/__init__.py": ""},
+        *(Format.REQUIREMENTS, {Format.REQUIREMENTS, Format.PURE_PYTHON}),
+        "a requirements.txt, 2 loose modules and 1 loose package",
+    ),
+    "pure python": (
+        {"a.py": "", "b/__init__.py": "", "b/c.py": "", "d/e.py": ""},
+        *(Format.PURE_PYTHON, {Format.PURE_PYTHON}, "1 loose module and 2 loose packages"),
+    ),
+    "one package": ({"a/__init__.py": ""}, Format.PURE_PYTHON, {Format.PURE_PYTHON}, "1 loose package"),
+    "one package without an init": (
+        {"a/b.py": ""},
+        Format.PURE_PYTHON,
+        {Format.PURE_PYTHON},
+        "1 loose package",
+    ),
+    "mixed": (
+        {"pyproject.toml": PROJECT, "a.py": "", "requirements.txt": ""},
+        *(Format.MIXED, {Format.MIXED, Format.PACKAGED, Format.REQUIREMENTS}),
+        "a pyproject.toml and a requirements.txt",
+    ),
+    "mixed, the package in a folder": (
+        {"model/setup.py": "", "model/model/a.py": "", "requirements.txt": "", "run.py": ""},
+        *(Format.MIXED, {Format.MIXED, Format.PACKAGED, Format.REQUIREMENTS, Format.PURE_PYTHON}),
+        "a setup.py in model, a requirements.txt and 1 loose module",
+    ),
+    "nested": (
+        {"myproject-v1.0/requirements.txt": "numpy", "myproject-v1.0/a.py": ""},
+        *(Format.NESTED, {Format.NESTED, Format.REQUIREMENTS, Format.PURE_PYTHON}),
+        "a requirements.txt and 1 loose module, one folder down in myproject-v1.0",
+    ),
+    "nested twice, beside words": (
+        {"README.md": "", "a-1/b-2/c.py": "", "a-1/LICENSE": ""},
+        *(Format.NESTED, {Format.NESTED, Format.PURE_PYTHON}),
+        "1 loose module, 2 folders down in a-1/b-2 (beside it, and not taken: README.md, LICENSE)",
+    ),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_format_is_recognised_and_said(read_files: ReadFiles, story: str) -> None:
+    files, format_, kinds, why = STORIES[story]
+    source = read_files(files)
+    assert (source.format, set(source.kinds), source.why) == (format_, kinds, f"it has {why}")
+
+
+def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
+    folder = make(
+        {"requirements.txt": "numpy\n./model\n", "model/setup.py": "", "model/a.py": "", "b/c.py": ""}
+    )
+    (folder / "dist").mkdir()
+    wheel = write_wheel(folder / "dist" / "one-1.0-py3-none-any.whl", {"one/two.py": ""}, requires=["scipy"])
+    source = read(folder)
+    assert sorted(source.requirements) == sorted(["numpy", str(folder / "model"), str(wheel)])
+    assert source.dependencies == ("numpy", str(folder / "model"), "one", "scipy")
+    assert set(source.modules) == {"a", "b.c", "one.two"}
+    assert source.top_level == ("a", "b", "one")
+    assert set(source.loose) == {"b.c"}
+    assert source.file_of("one.two") == wheel
+
+
+def test_requirements_of_a_package_in_a_folder_are_read_too(read_files: ReadFiles) -> None:
+    files = {"model/setup.py": "", "model/requirements.txt": "numpy", "requirements.txt": "scipy", "a.py": ""}
+    assert {"numpy", "scipy"} < set(read_files(files).requirements)
+
+
+@pytest.mark.parametrize("beside", ["a.py", "data.csv", "other/x.csv"])
+def test_requirements_that_nothing_reads_are_refused(message_of: MessageOf, beside: str) -> None:
+    said = message_of({"model-1/requirements.txt": "numpy", "model-1/a.py": "", beside: ""})
+    assert said == (
+        "model-1/requirements.txt in <bundle> is read by nothing, since other things lie beside model-1; "
+        "move it to the top of the bundle, or ship model-1 alone"
+    )
+
+
+def test_a_bundle_that_is_itself_a_package_is_refused(message_of: MessageOf) -> None:
+    said = message_of({"__init__.py": "", "a.py": "from . import b", "b.py": ""})
+    assert "<bundle> is itself a package" in said
+    assert "ship the folder that it is in" in said
+
+
+def test_a_wheel_in_a_package_or_of_tests_is_data(make: Make) -> None:
+    folder = make({"a/__init__.py": ""})
+    for place in ("a", "tests", "docs/x"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        write_wheel(folder / place / "one-1.0-py3-none-any.whl", {})
+    assert read(folder).wheels == ()
+
+
+def test_what_a_project_has_built_is_not_what_it_brings_along(make: Make) -> None:
+    folder = make({"pyproject.toml": PROJECT, "x.py": "", "dist/y": ""})
+    write_wheel(folder / "dist" / "x-1-py3-none-any.whl", {"x.py": ""})
+    assert read(folder).wheels == ()
+
+
+def test_two_versions_of_a_wheel_are_refused(make: Make) -> None:
+    folder = make({})
+    for version in ("1.0", "2.0"):
+        write_wheel(folder / f"one-{version}-py3-none-any.whl", {})
+    with pytest.raises(MalformedBundle, match="are two versions of one; keep one"):
+        read(folder)
+
+
+def test_of_wheels_for_several_pythons_the_workers_get_theirs(make: Make) -> None:
+    folder = make({})
+    for tag in ("cp311-cp311", "cp312-cp312", "cp313-cp313"):
+        module = "one/of_311.py" if tag == "cp311-cp311" else "one/of_others.py"
+        write_wheel(folder / f"one-1.0-{tag}-linux_{MACHINE}.whl", {"one/__init__.py": "", module: ""})
+    source = read(folder)
+    assert list(source.modules) == ["one"]
+    for minor in (11, 12, 13):
+        [requirement] = source.requirements_for(Version(f"3.{minor}.1"))
+        assert requirement.endswith(f"one-1.0-cp3{minor}-cp3{minor}-linux_{MACHINE}.whl")
+    assert len(source.requirements_for(Version("3.14.0"))) == 1  # for preflight or an installer to refuse
+
+
+def test_modules_of_a_wheel_are_those_that_it_installs(make: Make) -> None:
+    folder = make({})
+    names = [
+        "a/__init__.py",
+        "a/b.py",
+        "a/fast.cpython-312-x86_64-linux-gnu.so",
+        "c.py",
+        "a/data.csv",
+        "a/x.pyi",
+    ]
+    names += ["one-1.0.data/purelib/d/e.py", "one-1.0.data/scripts/run.py", "one.libs/libfast.so"]
+    write_wheel(folder / "one-1.0-py3-none-any.whl", dict.fromkeys(names, ""))
+    assert sorted(read(folder).modules) == ["a", "a.b", "a.fast", "c", "d.e"]
+
+
+def test_the_wire_function_may_come_in_a_wheel(make: Make) -> None:
+    folder = make({})
+    files = {"a/b.py": WIRE, "one-1.0.dist-info/entry_points.txt": "[modelops.wire]\nrun = a.b:wire\n"}
+    write_wheel(folder / "one-1.0-py3-none-any.whl", files)
+    assert wire_of(read(folder)) == ("a.b", "wire")
+    make({"pyproject.toml": PROJECT + WIRE_GROUP + 'run = "x:f"', "x.py": ""})
+    with pytest.raises(MalformedBundle, match="have 2 entries"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "message"),
+    [
+        ("one.whl", {}, "this is no name of a wheel; write one such as model-1.0-py3-none-any.whl"),
+        (
+            "two-1.0-py3-none-any.whl",
+            {"one-1.0.dist-info/METADATA": "Name: one\nVersion: 1.0"},
+            "says that it is one 1.0",
+        ),
+        (
+            "one-2.0-py3-none-any.whl",
+            {"one-1.0.dist-info/METADATA": "Name: one\nVersion: 1.0"},
+            "says that it is one 1.0",
+        ),
+        ("one-1.0-py3-none-any.whl", {"one.py": ""}, "it has to have one .dist-info/METADATA, and has none"),
+    ],
+)
+def test_a_file_that_is_no_wheel_is_refused(
+    make: Make, name: str, files: dict[str, str], message: str
+) -> None:
+    folder = make({})
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+    with pytest.raises(MalformedBundle, match=re.escape(message)):
+        read(folder)
 
 
 def test_reading_writes_nothing(tmp_path: Path) -> None:
@@ -290,10 +471,13 @@ def test_what_cannot_be_followed_is_refused_with_its_line(
         ("./a-1-py3-none-any.whl --hash=sha256:aa", "/a-1-py3-none-any.whl"),
     ],
 )
-def test_paths_become_absolute(read_files: ReadFiles, line: str, end: str) -> None:
-    files = {"lib/pyproject.toml": "", "a-1-py3-none-any.whl": ""}
-    source = read_files({"wire.py": WIRE, "requirements.txt": line, **files})
-    assert source.requirements == (f"{source.path}{end}",)
+def test_paths_become_absolute(make: Make, line: str, end: str) -> None:
+    files = {"lib/pyproject.toml": "", "lib/a.py": ""}
+    folder = make({"wire.py": WIRE, "requirements.txt": line, **files})
+    write_wheel(folder / "a-1-py3-none-any.whl", {})
+    source = read(folder)
+    expected = {f"{folder}{end}", f"{folder}/a-1-py3-none-any.whl"}
+    assert set(source.requirements) == expected | ({f"{folder}/lib"} if "lib" not in end else set())
 
 
 def test_a_named_path_becomes_a_url(read_files: ReadFiles) -> None:
@@ -310,7 +494,7 @@ def modules_of(source: Source) -> dict[str, str]:
     return {name: file.relative_to(source.path).as_posix() for name, file in source.modules.items()}
 
 
-def test_only_what_lies_under_src_is_of_a_src_layout(read_files: ReadFiles) -> None:
+def test_what_lies_under_src_is_of_a_src_layout_and_the_rest_is_loose(read_files: ReadFiles) -> None:
     source = read_files(
         {
             "pyproject.toml": PROJECT,
@@ -331,7 +515,9 @@ def test_only_what_lies_under_src_is_of_a_src_layout(read_files: ReadFiles) -> N
         "space.c": "src/space/c.py",
         "fast": "src/fast.cpython-312-x86_64-linux-gnu.so",
         "faster": "src/faster.abi3.so",
+        "tasks": "tasks.py",
     }
+    assert list(source.loose) == ["tasks"]
 
 
 def test_a_flat_layout_has_what_lies_in_the_folder_without_what_is_made_or_for_development(
@@ -367,9 +553,9 @@ def test_a_package_of_the_users_may_be_called_build(read_files: ReadFiles) -> No
 def test_the_folder_of_modules_is_the_one_that_a_backend_is_told(
     read_files: ReadFiles, told: dict[str, str]
 ) -> None:
-    assert modules_of(read_files({**told, "lib/a/__init__.py": "", "other.py": ""})) == {
-        "a": "lib/a/__init__.py"
-    }
+    source = read_files({**told, "lib/a/__init__.py": "", "other.py": ""})
+    assert modules_of(source) == {"a": "lib/a/__init__.py", "other": "other.py"}
+    assert list(source.loose) == ["other"]
 
 
 def test_folders_outside_and_impossible_ones_are_not_followed(read_files: ReadFiles) -> None:

@@ -19,7 +19,7 @@ Read = Callable[..., Settings]
 FIRST = "pyproject.toml: [tool.modelops] bundles[0]"
 RUNNER = "pyproject.toml: [tool.modelops.runner]"
 KEYS = "aggregation, entrypoint, expect, imports, install, params, path, seed, target, target-data"
-PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}"
+PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}, {version}, {wheels}"
 
 
 @pytest.fixture
@@ -66,6 +66,30 @@ path = "run.py"
 [tool.modelops.aggregation]
 failed-when = ["error", "outputs.empty"]
 """.replace("DIGEST", "a" * 64).replace("\n  ", " ")
+
+
+def test_an_archive_is_a_bundle_by_its_stem(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "sir.tar.gz").touch()
+    (tmp_path / "My_Model-1.0-py3-none-any.whl").touch()
+    settings = read(
+        '[tool.modelops]\nbundles = ["sir.tar.gz", { path = "My_Model-1.0-py3-none-any.whl", seed = 7 }]'
+    )
+    assert [(one.name, one.path.name, one.seed) for one in settings.bundles] == [
+        ("sir", "sir.tar.gz", 0),
+        ("my-model", "My_Model-1.0-py3-none-any.whl", 7),
+    ]
+    (one,) = read("", "sir.tar.gz").bundles
+    assert one == settings.bundles[0]
+
+
+def test_an_archive_and_a_folder_of_one_name_are_wrong_input(
+    message_of: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "seir.zip").touch()
+    message = message_of('[tool.modelops]\nbundles = ["seir", "seir.zip"]')
+    assert message.endswith(
+        f"'seir' is the name of two bundles, {tmp_path}/seir and {tmp_path}/seir.zip; rename one"
+    )
 
 
 def test_without_bundles_there_are_none_and_the_runner_is_the_reference_runner(read: Read) -> None:
@@ -124,6 +148,32 @@ def test_a_bundle_has_the_rungs_that_it_has_an_object_for(read: Read, entry: str
     assert found == [f"{label}[seir]" for label in labels]
 
 
+def test_only_a_runner_that_installs_can_use_an_environment_again(read: Read) -> None:
+    bundles = read(bundle('entrypoint = "a/b"')).bundles
+    found = [check for check in ladder(bundles, reuse=True) if check.bundle is not None]
+    assert [check.name for check in found] == [
+        *("preflight", "bundle-install", "handshake", "execute", "venv-reuse"),
+    ]
+    assert found[-1].needs == ("handshake[seir]",)
+
+
+def test_the_reference_runner_is_told_to_install_and_a_runner_of_the_user_s_tells_itself(
+    read: Read, tmp_path: Path
+) -> None:
+    (tmp_path / "run.py").touch()
+    reference = read("[tool.modelops.runner]\ninstalls = true").runner
+    assert reference.command == (
+        *RunnerSettings.command,
+        *("--install-from", "{wheels}", "--python-version", "{version}"),
+    )
+    assert reference.fresh_env == {"MODELOPS_FORCE_FRESH_VENV": "true"}
+    of_user = read("[tool.modelops.runner]\ninstalls = true\npath = 'run.py'").runner
+    assert (of_user.command, of_user.fresh_env) == (RunnerSettings.command, None)
+    told = read("[tool.modelops.runner]\ninstalls = true\npath = 'run.py'\nfresh-env = { FRESH = '1' }")
+    assert told.runner.fresh_env == {"FRESH": "1"}
+    assert not read("").runner.installs
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -150,10 +200,13 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ),
         ("[tool.modelops]\nbundles = [1]", f"{FIRST}: 1 is not a table; its keys are {KEYS}"),
         ("[tool.modelops]\nbundles = [{ seed = 1 }]", f"{FIRST}: has no path"),
-        ("[tool.modelops]\nbundles = ['gone']", f"{FIRST}.path: 'gone' is not a bundle's folder ("),
+        (
+            "[tool.modelops]\nbundles = ['gone']",
+            f"{FIRST}.path: 'gone' is neither a bundle's folder nor an archive (",
+        ),
         (
             "[tool.modelops]\nbundles = ['pyproject.toml']",
-            f"{FIRST}.path: 'pyproject.toml' is not a bundle's folder",
+            f"{FIRST}.path: 'pyproject.toml' is neither a bundle's folder nor an archive",
         ),
         ("[tool.modelops]\nbundles = ['']", f"{FIRST}.path: '' is empty"),
         ("[tool.modelops]\nbundles = [{ path = 1 }]", f"{FIRST}.path: 1 is a number; write it in quotes"),
@@ -232,7 +285,7 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ),
         (
             "[tool.modelops.runner]\npth = 1",
-            f"{RUNNER}: 'pth' is not a key; did you mean 'path'? Valid: command, path",
+            f"{RUNNER}: 'pth' is not a key; did you mean 'path'? Valid: command, fresh-env, installs, path",
         ),
         (
             "[tool.modelops.runner]\npath = 'gone.py'",
@@ -253,6 +306,15 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         (
             "[tool.modelops.runner]\ncommand = ['{pyhton}']",
             f"{RUNNER} command: '{{pyhton}}' is not a placeholder; did you mean '{{python}}'? Valid: {PLACEHOLDERS}",
+        ),
+        ("[tool.modelops.runner]\ninstalls = 1", f"{RUNNER} installs: 1 is neither true nor false"),
+        (
+            "[tool.modelops.runner]\nfresh-env = { A = '1' }",
+            f"{RUNNER} fresh-env: means nothing without installs = true",
+        ),
+        (
+            "[tool.modelops.runner]\ninstalls = true\nfresh-env = { A = 1 }",
+            f"{RUNNER} fresh-env: A: 1 is a number",
         ),
         (
             "[tool.modelops.aggregation]\nfailed-when = ['outputs.errors']",
@@ -306,7 +368,7 @@ def test_a_path_is_relative_to_where_pytest_was_started(read: Read, tmp_path: Pa
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["gone"], "--modelops-bundle: 'gone' is not a bundle's folder ("),
+        (["gone"], "--modelops-bundle: 'gone' is neither a bundle's folder nor an archive ("),
         (["with space"], "--modelops-bundle: 'with space' cannot be a bundle's name"),
         (["seir", "more/seir"], "--modelops-bundle: 'seir' is the name of two bundles, "),
         (["seir", "./seir"], "--modelops-bundle: the bundle "),

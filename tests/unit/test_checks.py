@@ -75,11 +75,11 @@ def judge(
         settings=SimpleNamespace(threads=1, nanny=True, worker_variables=variables or {}),
     )
     cell = Cell.uniform(HERE)
-    environments = {HERE: SimpleNamespace(lock=lock())}
+    environments = {HERE: SimpleNamespace(lock=lock(), faults=(), identity="")}
     if skew:
         other = dataclasses.replace(HERE, python=PythonVersion.parse("3.13"))
         cell = dataclasses.replace(cell, worker=other)
-        environments[other] = SimpleNamespace(lock=lock("3.13.0"))
+        environments[other] = SimpleNamespace(lock=lock("3.13.0"), faults=(), identity="")
     fake: Any = SimpleNamespace(cell=cell, cluster=cluster, environments=environments, observed={})
     versions.run(fake, fake)
 

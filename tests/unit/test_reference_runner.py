@@ -161,6 +161,22 @@ def test_it_is_ready_executes_aggregates_and_ends_when_it_is_told_to(bundle: Mak
     assert peer.stderr == ""
 
 
+def test_a_bundle_without_a_wire_function_is_served_and_only_cannot_execute(
+    bundle: Make, start: Starter
+) -> None:
+    peer = start(bundle({"targets.py": "def loss(sim_returns, data):\n    return {'loss': 1.5}\n"}))
+    assert peer.result("ready")["ready"] is True
+    error = peer.error("execute", ASKED)
+    assert error["code"] == -32000
+    assert error["data"]["exc_type"] == "LookupError"
+    assert error["data"]["exc"].startswith(
+        "the bundle has no wire function: no entry point in the group modelops.wire, no .modelops/manifest.json"
+    )
+    asked = {"target_entrypoint": "targets:loss", "sim_returns": [], "target_data": {}}
+    assert peer.result("aggregate", asked)["loss"] == 1.5
+    assert peer.result("shutdown") == {"ok": True}
+
+
 def test_it_starts_in_the_bundles_folder_and_finds_what_lies_there(bundle: Make, start: Starter) -> None:
     wire = "import os, helping\ndef wire(e, p, s):\n    return {'cwd': os.getcwd().encode(), 'h': helping.TEXT}\n"
     folder = bundle(
@@ -272,10 +288,6 @@ def test_the_forms_of_a_wire_function(bundle: Make, start: Starter, declared: st
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        (
-            {"other.py": ""},
-            "LookupError: the bundle has no wire function: no entry point in the group modelops.wire",
-        ),
         (
             {
                 **ENTRY_POINT,

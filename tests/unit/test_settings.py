@@ -28,8 +28,8 @@ RUNGS = ("resolve", "install", "start", "lambda")
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
-    "aggregation, backend, bundles, cache, deadlines, environment, fresh, matrix, nanny, report, runner, threads, "
-    "worker-plugin, workers"
+    "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, report, "
+    "runner, threads, worker-plugin, workers"
 )
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
@@ -217,10 +217,11 @@ def test_a_home_folder_is_expanded(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('backend = "docker"', "backend: 'docker' is not a backend; valid: auto, process"),
+        ('backend = "podman"', "backend: 'podman' is not a backend; valid: auto, docker, process"),
+        ('keep = "maybe"', "keep: 'maybe' is not a time to keep cells; valid: always, failed, never"),
         (
             'backend = "proces"',
-            "backend: 'proces' is not a backend; did you mean 'process'? Valid: auto, process",
+            "backend: 'proces' is not a backend; did you mean 'process'? Valid: auto, docker, process",
         ),
         ("backend = true", "backend: true is not a string"),
         ("workers = 0", "workers: 0 is not a whole number from 1 up"),
@@ -471,8 +472,8 @@ def test_a_path_that_cannot_be_installed_is_refused(
             ),
         ),
         (
-            "[tool.modelops]\ndocker = { image = 'x' }",
-            f"[tool.modelops]: 'docker' is not a key; valid: {KEYS}",
+            "[tool.modelops]\npodman = { image = 'x' }",
+            f"[tool.modelops]: 'podman' is not a key; valid: {KEYS}",
         ),
         (
             "[tool]\nmodelops = 1",
@@ -558,7 +559,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "texts", "message"),
     [
-        ("backend", ("docker",), "'docker' is not a backend; valid: auto, process"),
+        ("backend", ("podman",), "'podman' is not a backend; valid: auto, docker, process"),
         ("workers", ("-1",), "'-1' is not a whole number from 1 up"),
         ("workers", ("0",), "0 is not a whole number from 1 up"),
         ("workers", ("two",), "'two' is not a whole number from 1 up"),
@@ -733,7 +734,8 @@ def test_an_unknown_variable_is_refused_with_the_valid_ones(
     assert message.endswith(
         ": PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE, PYTEST_MODELOPS_CELL, "
         "PYTEST_MODELOPS_DASK, "
-        "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_PYTHON, PYTEST_MODELOPS_REPORT, "
+        "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_KEEP, PYTEST_MODELOPS_PYTHON, "
+        "PYTEST_MODELOPS_REPORT, "
         "PYTEST_MODELOPS_WORKERS"
     )
 

@@ -1,0 +1,42 @@
+"""`python -m pytest_modelops prune`: remove from the container engine what runs of pytest-modelops have left on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pytest_modelops.errors import ModelopsError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_modelops", description="Care for what runs leave."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    prune = commands.add_parser(
+        "prune",
+        help="remove cells that were left up, and what dead runs left, from the container engine",
+        description="Remove containers, networks and volumes of runs that are over: of cells that were left up, and of "
+        "runs that were killed. Touches nothing of a run that goes on, nor of another machine.",
+    )
+    prune.add_argument("--images", action="store_true", help="also the images that were built for cells")
+    options = parser.parse_args(arguments)
+    from pytest_modelops.environments.registry import prune_engine
+
+    try:
+        removed = prune_engine(images=options.images)
+    except ModelopsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is a program
+        return 1
+    for thing in removed.things:
+        print(f"removed {thing}")  # noqa: T201
+    for thing in removed.left:
+        print(f"could not remove {thing}", file=sys.stderr)  # noqa: T201
+    if not removed.things and not removed.left:
+        print("nothing to remove")  # noqa: T201
+    return 1 if removed.left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+"""A container engine for the tests that need one, and images for it. Where it may, the test run brings its own.
+
+What answers already is used. Else, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that needs an
+engine installs Debian's packages where they lack, starts an engine apart from any other, with its data in
+`/var/lib/modelops-test-engine` so that a second run is quick, and makes the images of `fixtures/images/make.py`. With
+xdist that happens once; the process that people see stops by its pid what was started. Elsewhere the tests skip, with
+the command that would make them run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import psutil
+import pytest
+
+from pytest_modelops.errors import ModelopsError
+
+ROOT = Path(__file__).parent.parent
+FOLDER = "MODELOPS_TEST_ENGINE_FOLDER"
+"""Variable that names what the processes of one test run share."""
+WANTED = "MODELOPS_TEST_ENGINE"
+DATA = Path("/var/lib/modelops-test-engine")
+PACKAGES = ("docker.io", "iptables", "debootstrap")
+IMAGE = "modelops-fixture/python"
+HOW_TO = (
+    "to run it, start a container engine and make its images: sudo apt-get install docker.io iptables debootstrap && "
+    "sudo systemctl start docker && sudo python3 fixtures/images/make.py"
+)
+START_SECONDS = 60
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the folder that this run's processes share. xdist's workers inherit it."""
+    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its image would be asked for again and again
+    if not hasattr(config, "workerinput"):
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="modelops-engine-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what was started."""
+    if hasattr(config, "workerinput") or FOLDER not in os.environ:
+        return
+    folder = Path(os.environ.pop(FOLDER))
+    for file in folder.glob("*.engine.json"):
+        Started(**json.loads(file.read_text())).stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """An engine that was started here.
+
+    Attributes:
+        folder: its own, for its state; and for its data, unless that is to stay.
+    """
+
+    name: str
+    address: str
+    data: str
+    pid: int
+    created: float
+    folder: str
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """Its process, if that still runs."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+    def stop(self) -> None:
+        """End it, by its pid if that is still its own, and remove its folder.
+
+        One that was killed has left containers, mounts and bridges to the machine. Only an engine can clear them
+        away, so it is started once more.
+        """
+        if self.process is None and Path(self.folder).exists():
+            start_engine(self.name, Path(self.data), address=self.address, folder=Path(self.folder)).stop()
+            return
+        if process := self.process:
+            _clear(self.address)
+            process.terminate()
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(30)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
+            subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _clear(address: str) -> None:
+    """Remove from an engine of ours what tests have left on it."""
+    from pytest_modelops.environments.container import belongings
+    from pytest_modelops.environments.container.engine import connect
+
+    engine = connect({"DOCKER_HOST": address})
+    belongings.sweep(engine, kept_too=True)
+    engine.api.close()
+
+
+def start_engine(
+    name: str, data: Path | None = None, *, address: str | None = None, folder: Path | None = None
+) -> Started:
+    """Start an engine of our own, apart from any other: its own data, state and address, and no default bridge."""
+    folder = folder or Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
+    address = address or f"unix://{folder}/engine.sock"
+    data = data or folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    (folder / "pid").unlink(missing_ok=True)  # of one that was killed
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [
+                *(
+                    "dockerd",
+                    "--host",
+                    address,
+                    "--data-root",
+                    str(data),
+                    "--exec-root",
+                    str(folder / "exec"),
+                ),
+                *("--pidfile", str(folder / "pid"), "--bridge", "none", "--log-level", "warn"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    created = psutil.Process(process.pid).create_time()
+    started = Started(name, address, str(data), process.pid, created, str(folder))
+    record = Path(os.environ[FOLDER], f"{folder.name}.engine.json")
+    record.write_text(json.dumps(dataclasses.asdict(started)))
+    end = time.monotonic() + START_SECONDS
+    while not answers(address):
+        if process.poll() is not None or time.monotonic() > end:
+            words = (folder / "log").read_text(errors="replace")[-1500:]
+            process.kill()
+            record.unlink()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise RuntimeError(f"the engine did not start: {words}")
+        time.sleep(0.1)
+    process.returncode = 0  # from now on it is known by its pid: another process may have to stop it
+    return started
+
+
+def answers(address: str | None) -> bool:
+    """Whether an engine answers there, or anywhere that the product looks."""
+    from pytest_modelops.environments.container.engine import connect
+
+    environ = {**os.environ, **({"DOCKER_HOST": address} if address else {})}
+    try:
+        connect(environ).api.close()
+    except ModelopsError:
+        return False
+    return True
+
+
+def may_install() -> bool:
+    """Whether this run may install packages and start an engine."""
+    return os.geteuid() == 0 and Path("/etc/debian_version").exists() and os.environ.get(WANTED) != "0"
+
+
+def install() -> None:
+    """Install Debian's packages that are missing."""
+    programs = {"docker.io": "dockerd", "iptables": "iptables", "debootstrap": "debootstrap"}
+    missing = [package for package in PACKAGES if shutil.which(programs[package]) is None]
+    if not missing:
+        return
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    commands = (
+        ["apt-get", "-qq", "update"],
+        ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing],
+    )
+    for command in commands:
+        subprocess.run(
+            command, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environ, timeout=600
+        )
+
+
+def _address_of_engine() -> tuple[str | None, str]:
+    """Where an engine is (`None`: where the product looks by itself), or why there is none."""
+    if answers(None):
+        return None, ""
+    if not may_install():
+        return None, "no container engine answers"
+    try:
+        install()
+        return start_engine("engine", DATA).address, ""
+    except (OSError, subprocess.SubprocessError, RuntimeError) as error:
+        words = getattr(error, "stderr", b"") or b""
+        return (
+            None,
+            f"no container engine answers, and none could be started: {error} {words.decode()[-300:]}",
+        )
+
+
+def make_images(address: str | None) -> str:
+    """Make the images; returns why they could not be made, or nothing."""
+    environ = {**os.environ, **({"DOCKER_HOST": address} if address else {})}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "fixtures/images/make.py")],
+        env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=900,
+    )  # fmt: skip
+    return "" if done.returncode == 0 else (done.stdout + done.stderr)[-800:]
+
+
+def _ready() -> dict[str, Any]:
+    """The engine and its images, found or made once for a run: `address` and `why_not`."""
+    shared = Path(os.environ[FOLDER])
+    known = shared / "ready.json"
+    with filelock.FileLock(shared / "lock", timeout=1200):
+        if known.exists():
+            return dict(json.loads(known.read_text()))
+        address, why_not = _address_of_engine()
+        if not why_not and os.geteuid() == 0 and shutil.which("debootstrap"):
+            why_not = make_images(address)
+        known.write_text(json.dumps({"address": address, "why_not": why_not}))
+        return dict(json.loads(known.read_text()))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """An engine that answers, with images; `DOCKER_HOST` names it where it has to."""
+    from pytest_modelops.environments.container.engine import connect
+
+    ready = _ready()
+    if ready["why_not"]:
+        pytest.skip(f"{ready['why_not']}; {HOW_TO}")
+    if ready["address"]:
+        os.environ["DOCKER_HOST"] = ready["address"]
+    connected = connect()
+    yield connected
+    connected.api.close()
+
+
+def image_for(engine: Any, version: str) -> str:
+    """The test's image with this Python; skips where there is none."""
+    name = f"{IMAGE}:{version}"
+    if not engine.api.images(name):
+        pytest.skip(f"the engine has no image {name}; {HOW_TO}")
+    return name

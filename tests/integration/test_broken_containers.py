@@ -1,0 +1,324 @@
+"""Containers in which something is wrong: a clear error at the right rung, and the rest of the matrix goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelops.environments.container.engine import connect
+from tests.conftest import image_for, start_engine
+from tests.integration.making_images import ELF_OF_ANOTHER_MACHINE, Images
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import ContainerMatrix
+
+SETTINGS = """
+[tool.pytest.ini_options]
+[tool.modelops]
+workers = 1
+[tool.modelops.aggregation]
+params = 2
+replicates = 2
+[tool.modelops.deadlines]
+resolve = {resolve}
+[tool.modelops.matrix]
+python = [{pythons}]
+dask = ["2024.10.0"]
+[tool.modelops.docker]
+{settings}
+"""
+
+
+def settings(text: str, *pythons: str, resolve: int = 120) -> str:
+    asked = ", ".join(f'"{python}"' for python in pythons or ("3.12",))
+    return SETTINGS.format(settings=text, pythons=asked, resolve=resolve)
+
+
+@pytest.fixture
+def images(engine: Any) -> Iterator[Images]:
+    made = Images(engine)
+    yield made
+    made.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """An image that is broken, and what is said of it."""
+
+    make: Callable[[Images], Any]
+    status: str
+    words: tuple[str, ...]
+    resolve_seconds: int = 120
+
+
+BROKEN = {
+    "without Python": Broken(
+        lambda images: images.imported("3.13", {"readme": b"nothing runs here"}),
+        "failed",
+        (":3.13 has no Python that runs: python was not found; python3 was not found",),
+    ),
+    "of another machine": Broken(
+        lambda images: images.imported(
+            "3.13", {"usr/local/bin/python": ELF_OF_ANOTHER_MACHINE}, architecture="arm64"
+        ),
+        "unavailable",
+        (":3.13 is for arm64", "without emulating it", "Name an image for"),
+    ),
+    "whose entry point swallows the command": Broken(
+        lambda images: images.derived("3.13", changes=['ENTRYPOINT ["/bin/sh", "-c", "echo my own way"]']),
+        "failed",
+        (
+            "which did not run: it exited with code 0 and printed 'my own way'",
+            "Its entry point (/bin/sh -c echo my own way)",
+        ),
+    ),
+    "whose entry point never ends": Broken(
+        lambda images: images.derived(
+            "3.13", changes=['ENTRYPOINT ["/bin/sh", "-c", "echo serving; sleep 600"]']
+        ),
+        "timed-out",
+        ("did not end within", "serving", 'such as `exec "$@"`'),
+        resolve_seconds=6,
+    ),
+    "that cannot be had": Broken(
+        lambda _: None,
+        "unavailable",
+        ("there is no image", ":3.13 on the engine at", "could not pull", "docker load"),
+    ),
+    "with another Python": Broken(
+        lambda images: images.tagged("3.13"), "failed", ("has Python 3.12", "and 3.13 was asked for")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_image(containers: ContainerMatrix, images: Images, name: str) -> None:
+    broken = BROKEN[name]
+    images.tagged("3.12")
+    broken.make(images)
+    containers.configure(
+        settings(f'image = "{images.repository}:{{python}}"', "3.13", "3.12", resolve=broken.resolve_seconds)
+    )
+    run = containers.run()
+    assert run.code == 1, run.out
+    check = run.cell("py3.13-dask2024.10.0").broke(
+        "resolve", broken.status, deadline=broken.resolve_seconds + 60
+    )
+    check.says(*broken.words)
+    assert run.cell("py3.12-dask2024.10.0").facts["status"] == "passed"
+    assert containers.left_on_the_engine(run) == []
+
+
+def test_a_worker_over_its_memory_limit(containers: ContainerMatrix) -> None:
+    containers.configure(
+        settings('image = "modelops-fixture/python:{python}"\nmemory = "300m"')
+        + '[tool.modelops.environment]\nworker-args = ["--memory-limit", "0"]\n'  # Dask's own shall not be quicker
+    )
+    test = containers.write(
+        "test_own.py",
+        """
+        import pytest
+
+        @pytest.mark.modelops_lambda("lambda: len(b'x' * (1 << 30))", expect=1 << 30)
+        def test_own(modelops_cell):
+            pass
+        """,
+    )
+    run = containers.run(test.name)
+    assert run.code == 1
+    [check] = [check for check in run.cell().checks.values() if check.status == "failed"]
+    check.says("was killed by the kernel for memory at 300 MiB")
+    assert (
+        "killed by the kernel for memory at 300 MiB" in Path(run.cell().facts["logs"]["worker-0"]).read_text()
+    )
+
+
+def test_a_scheduler_without_a_nanny_over_its_memory_limit_ends_in_words(containers: ContainerMatrix) -> None:
+    text = settings('image = "modelops-fixture/python:{python}"\nmemory = "40m"')
+    containers.configure(text)
+    run = containers.run()
+    check = run.cell().checks["start"]
+    assert check.status == "failed", run.out
+    check.says("was killed by the kernel for memory at 40 MiB")
+    assert containers.left_on_the_engine(run) == []
+
+
+def test_a_full_disk_of_a_cell(containers: ContainerMatrix) -> None:
+    containers.configure(settings('image = "modelops-fixture/python:{python}"\ndisk = "24m"'))
+    test = containers.write(
+        "test_own.py",
+        """
+        def fill():
+            import tempfile
+            with tempfile.TemporaryFile() as file:
+                file.write(bytes(64 << 20))
+
+        def test_own(modelops_cell):
+            modelops_cell.call(fill)
+        """,
+    )
+    run = containers.run(test.name)
+    assert run.code == 1
+    [check] = [check for check in run.cell().checks.values() if check.status == "failed"]
+    check.says("No space left on device")
+
+
+# What is audited --------------------------------------------------------------------------------------------------
+
+
+def test_modules_that_an_image_must_have(containers: ContainerMatrix) -> None:
+    containers.configure(
+        settings(
+            'image = "modelops-fixture/python:{python}"\nrequire-modules = ["json.decoder", "modelops.worker"]'
+        )
+    )
+    run = containers.run()
+    check = run.cell().broke("versions", "failed", deadline=60)
+    check.says(
+        "image modelops-fixture/python:3.12 has no module modelops.worker, which require-modules asks for"
+    )
+    assert "json.decoder" not in check.message
+
+
+def test_latest_is_a_warning_that_names_it(containers: ContainerMatrix, images: Images) -> None:
+    images.tagged("latest")
+    containers.configure(settings(f'image = "{images.repository}"'))
+    run = containers.run().passed()
+    [note] = run.cell().facts["notes"]
+    assert note.startswith(f"image {images.repository}: `latest` is another image tomorrow; ")
+    assert "note: image" in run.out
+
+
+def finished(containers: ContainerMatrix, images: Images, tag: str, dask: str) -> str:
+    """An image as users deploy it: Dask on PATH, and an entry point that runs what it is given."""
+    containers.configure(settings('image = "modelops-fixture/python:{python}"').replace("2024.10.0", dask))
+    run = containers.run("-k", "install").passed()
+    identity = run.cell().facts["environments"][0]["identity"]
+    script = b'#!/bin/sh\necho "getting ready" >&2\nexport PREPARED=yes\nexec "$@"\n'
+    return images.derived(
+        tag,
+        base=identity,
+        files={"entry.sh": script},
+        changes=[
+            'ENTRYPOINT ["/entry.sh"]',
+            "ENV PATH=/modelops/env/bin:/usr/local/bin:/usr/bin:/bin OF_THE_IMAGE=yes",
+        ],
+    )
+
+
+def test_a_finished_image_is_run_as_it_is(containers: ContainerMatrix, images: Images) -> None:
+    name = finished(containers, images, "deployed", "2024.10.0")
+    containers.configure(settings(f'finished = "{name}"'))
+    test = containers.write(
+        "test_own.py",
+        """
+        def told():
+            import os
+            return [os.environ.get("PREPARED"), os.environ.get("OF_THE_IMAGE"), open("/proc/1/cmdline").read()[:10]]
+
+        def test_own(modelops_cell):
+            prepared, of_the_image, _ = modelops_cell.call(told)
+            assert (prepared, of_the_image) == ("yes", "yes")
+        """,
+    )
+    run = containers.run().passed()
+    assert run.cell().facts["environments"][0]["location"] == f"image {name}"
+    assert run.cell().facts["environments"][0]["reused"] is True
+    assert "getting ready" in Path(run.cell().facts["logs"]["scheduler"]).read_text()
+    containers.run(test.name).passed()
+
+
+def test_roles_whose_images_disagree_unless_that_is_declared(
+    containers: ContainerMatrix, images: Images
+) -> None:
+    old, new = (
+        finished(containers, images, "old", "2024.10.0"),
+        finished(containers, images, "new", "2026.8.0"),
+    )
+    roles = f'finished = {{ client = "{old}", scheduler = "{old}", worker = "{new}" }}'
+    containers.configure(settings(roles))
+    run = containers.run("-k", "versions")
+    [cell] = run.cells
+    assert cell.facts["status"] == "failed", run.out
+    if cell.facts["first_broken"] == "versions":
+        cell.checks["versions"].says("planned with Dask 2024.10.0, runs 2026.8.0")
+        cell.checks["versions"].says("distributed differs: ")
+    else:  # versions so far apart may not even find each other; then that is what is said
+        cell.checks["start"].says(
+            "The roles differ in dask: client 2024.10.0, scheduler 2024.10.0, worker 2026.8.0"
+        )
+
+
+def test_a_finished_image_without_dask(containers: ContainerMatrix) -> None:
+    containers.configure(settings('finished = "modelops-fixture/python:{python}"'))
+    run = containers.run()
+    run.cell().broke("install", "failed", deadline=60).says("is run as it is", "has no distributed")
+
+
+# Other engines ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second_engine(engine: Any) -> Iterator[Any]:
+    """Another engine, on a TCP port of loopback, with the base images."""
+    if os.geteuid() != 0:
+        pytest.skip("a second engine takes root")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = start_engine("second", address=f"tcp://127.0.0.1:{port}")
+    try:
+        other = connect({"DOCKER_HOST": started.address})
+        other.api.load_image(b"".join(engine.api.get_image(image_for(engine, "3.12"))))
+        other.api.close()
+        yield started
+    finally:
+        started.stop()
+
+
+def test_a_second_engine_on_a_tcp_address_and_its_death_in_the_middle(
+    containers: ContainerMatrix, second_engine: Any
+) -> None:
+    env = {"DOCKER_HOST": second_engine.address}
+    image = 'image = "modelops-fixture/python:{python}"'
+    containers.configure(settings(image))
+    run = containers.run(env=env).passed()
+    assert f"at {second_engine.address})" in run.out
+    assert len(connect(env).api.images("modelops-cell")) == 1
+
+    containers.configure(settings(image).replace('"2024.10.0"', '"2024.10.0", "2024.8.0"'))
+    test = containers.write(
+        "test_own.py",
+        f"""
+        import os, signal, pytest
+
+        @pytest.mark.modelops_cells("*2024.10.0")
+        def test_kills_the_engine(modelops_cell):
+            assert modelops_cell.call(lambda: 1) == 1
+            os.kill({second_engine.pid}, signal.SIGKILL)
+            modelops_cell.call(lambda: __import__("time").sleep(1) or 2)
+
+        @pytest.mark.modelops_cells("*2024.8.0")
+        def test_afterwards(modelops_cell):
+            modelops_cell.call(lambda: 1)
+        """,
+    )
+    run = containers.run(test.name, "-p", "no:randomly", env=env)
+    assert run.code == 1
+    assert "INTERNALERROR" not in run.out
+    first, then = run.cell("py3.12-dask2024.10.0"), run.cell("py3.12-dask2024.8.0")
+    [died] = [check for check in first.checks.values() if "kills_the_engine" in check.name]
+    assert died.status == "failed"
+    died.says("engine", "does not answer any more")
+    first.checks["stop"].says("after stopping the cell, this was left", "prune")
+    assert then.facts["status"] == "unavailable", json.dumps(then.statuses)
+    # Its image was looked into for the cell before, so it may be known what to install.
+    assert then.facts["first_broken"] in {"resolve", "install"}
+    then.checks[then.facts["first_broken"]].says("does not answer any more")

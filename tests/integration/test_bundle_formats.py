@@ -1,0 +1,344 @@
+"""Bundles of every format, as folders and in every archive, on real workers of one cell; and their broken twins.
+
+All are shipped in one run; each test reads what the report says of its bundle.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+from tests.integration.conftest import Check, Matrix, write_wheel
+
+FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
+CELL = "py3.12-dask2024.10.0"
+
+IMPORTS = {
+    "requirements": ("tomli",),
+    "pure_python": ("calculator", "shapes.area"),
+    "packaged": ("testpkg", "tomli"),
+    "existing_wheels": ("wheeled.core",),
+    "mixed": ("mixedpkg", "tomli"),
+    "nested": ("model", "helpers.reading", "tomli"),
+}
+"""What a user of each format imports."""
+CONTAINERS: Mapping[str, str] = {
+    "requirements": ".tar",
+    "pure_python": ".zip",
+    "packaged": ".tar.gz",
+    "existing_wheels": ".tar.xz",
+    "mixed": ".tgz",
+    "nested": ".tar.bz2",
+}
+"""In which archive each format is shipped a second time."""
+COMPILED = """
+import os
+from setuptools import Extension, setup
+os.environ["CC"] = "pytest-modelops-no-such-compiler"
+setup(name="compiled", version="1.0", ext_modules=[Extension("compiled", ["compiled.c"])])
+"""
+
+
+# Making them.
+
+
+def healthy(folder: Path) -> dict[Path, tuple[str, ...]]:
+    """Every healthy bundle, and what is to be imported of it."""
+    made: dict[Path, tuple[str, ...]] = {}
+    for name, imports in IMPORTS.items():
+        if name == "existing_wheels":
+            wheel(folder / name / "deep" / "vendor" / "wheeled-1.0-py3-none-any.whl")
+        else:
+            shutil.copytree(FORMATS / name, folder / name)
+        made[folder / name] = imports
+        made[pack(folder / name, folder / f"{name}-packed{CONTAINERS[name]}")] = imports
+    made[wheel(folder / "wheeled-1.0-py3-none-any.whl")] = ("wheeled.core",)
+    made[sdist(FORMATS / "packaged", folder / "testpkg-1.0.tar.gz")] = ("testpkg",)
+    combined = folder / "combined"
+    shutil.copytree(FORMATS / "pure_python", combined / "all-of-it-2.0")
+    shutil.copytree(FORMATS / "mixed", combined / "all-of-it-2.0" / "project")
+    wheel(combined / "all-of-it-2.0" / "wheels" / "wheeled-1.0-py3-none-any.whl")
+    made[pack(combined, folder / "combined-packed.zip")] = (
+        *("calculator", "shapes.area", "mixedpkg", "wheeled.core", "tomli"),
+    )
+    return made
+
+
+def broken(folder: Path) -> dict[Path, tuple[str, ...]]:
+    """Every broken twin, and what is to be imported of it."""
+
+    def twin(name: str, of: str, change: Callable[[Path], object]) -> None:
+        shutil.copytree(FORMATS / of, folder / name)
+        change(folder / name)
+        made[folder / name] = IMPORTS[of]
+
+    made: dict[Path, tuple[str, ...]] = {}
+    requirements = "pytest-modelops-no-such-package\n"
+    twin("requirements-lost", "requirements", lambda at: (at / "requirements.txt").write_text(requirements))
+    relative = "from .shapes.area import square\n"
+    twin("pure_python-relative", "pure_python", lambda at: (at / "calculator.py").write_text(relative))
+    twin(
+        "packaged-undeclared",
+        "packaged",
+        lambda at: replace(at / "pyproject.toml", "tomli==2.0.1", "iniconfig"),
+    )
+    twin("mixed-at-odds", "mixed", lambda at: replace(at / "pyproject.toml", "[project]", _AT_ODDS))
+    twin("nested-beside", "nested", lambda at: (at / "other.py").write_text(""))
+    places = {
+        "wheels-other-python": "wheeled-1.0-cp311-cp311-linux_x86_64.whl",
+        "wheels-other-libc": "wheeled-1.0-cp312-cp312-musllinux_1_1_x86_64.whl",
+        "wheels-without-hashes": "wheeled-1.0-py3-none-any.whl",
+    }
+    for name, file in places.items():
+        path = wheel(folder / name / file)
+        made[folder / name] = ()
+        if name == "wheels-without-hashes":
+            without_hashes(path)
+    made[pack(FORMATS / "pure_python", folder / "climbing.zip", {"../evil.py": ""})] = ()
+    cut = pack(FORMATS / "pure_python", folder / "cut-off.tar.gz")
+    cut.write_bytes(cut.read_bytes()[:-200])
+    made[cut] = ()
+    compiled = folder / "sources" / "compiled"
+    compiled.mkdir(parents=True)
+    (compiled / "setup.py").write_text(COMPILED)
+    (compiled / "compiled.c").write_text("int x;\n")
+    made[sdist(compiled, folder / "compiled-1.0.tar.gz")] = ()
+    return made
+
+
+_AT_ODDS = '[project]\ndependencies = ["tomli>=2.1"]'
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def wheel(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_wheel(path, {"wheeled/__init__.py": "", "wheeled/core.py": "answer = 42\n"})
+
+
+def without_hashes(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    record = next(name for name in files if name.endswith("/RECORD"))
+    files[record] = "".join(f"{name},,\n" for name in files).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+def pack(folder: Path, path: Path, more: Mapping[str, str] | None = None, *, top: str = "") -> Path:
+    """Pack what a folder holds, and other files, into an archive of the kind that its name says."""
+    files = {
+        f"{top}{file.relative_to(folder).as_posix()}": file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    files |= {name: text.encode() for name, text in (more or {}).items()}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+    compression = {".tgz": "gz", ".tar": ""}.get(path.suffix, path.suffix.removeprefix("."))
+    with tarfile.open(path, f"w:{compression}") as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def sdist(folder: Path, path: Path) -> Path:
+    stem = path.name.removesuffix(".tar.gz")
+    name, _, version = stem.rpartition("-")
+    info = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    return pack(folder, path, {f"{stem}/PKG-INFO": info}, top=f"{stem}/")
+
+
+def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
+    lines = [
+        f'  {{ path = "{path}", imports = {json.dumps(imports)} }},' for path, imports in bundles.items()
+    ]
+    return "\n".join(
+        [
+            *("[tool.modelops]", "bundles = [", *lines, "]"),
+            *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]', ""),
+        ]
+    )
+
+
+# What came of them.
+
+
+class Told:
+    """What the run said of its bundles."""
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        cell = report["cells"][0]
+        if cell["status"] == "unavailable":
+            pytest.skip("there is no Python 3.12 on this machine")
+        self.checks = {
+            (check["bundle"], check["name"]): Check(**check) for check in cell["checks"] if check["bundle"]
+        }
+
+    def statuses(self, bundle: str) -> dict[str, str]:
+        return {name: check.status for (of, name), check in self.checks.items() if of == bundle}
+
+    def broke(self, bundle: str, rung: str) -> Check:
+        check = self.checks[bundle, rung]
+        assert check.status == "failed", (self.statuses(bundle), check.message)
+        before = {"preflight"} - {rung}
+        assert all(self.statuses(bundle)[name] == "passed" for name in before), self.statuses(bundle)
+        return check
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What one run with all of them said, once in a test session."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    kept = shared / "formats.json"
+    with filelock.FileLock(shared / "formats.lock"):
+        if not kept.exists():
+            folder = tmp_path_factory.mktemp("formats")
+            (folder / "healthy").mkdir()
+            (folder / "broken").mkdir()
+            bundles = healthy(folder / "healthy") | broken(folder / "broken")
+            matrix = Matrix(folder / "project", shared / "shared" / "cache")
+            try:
+                matrix.configure(configuration(bundles))
+                before = sorted(folder.rglob("*")), sorted(FORMATS.rglob("*"))
+                run = matrix.start("-k", "preflight or bundle_install or handshake").ended(seconds=500)
+                assert run.report, run.out
+                ours = [
+                    path
+                    for path in sorted(folder.rglob("*"))
+                    if "project" not in path.relative_to(folder).parts
+                ]
+                theirs = [path for path in before[0] if "project" not in path.relative_to(folder).parts]
+                assert (ours, sorted(FORMATS.rglob("*"))) == (theirs, before[1]), "a bundle was written to"
+                kept.write_text(json.dumps(run.report), encoding="utf-8")
+            finally:
+                matrix.close()
+    return Told(json.loads(kept.read_text(encoding="utf-8")))
+
+
+FOUND = {
+    "requirements": ("requirements", "it has a requirements.txt"),
+    "pure_python": ("pure_python", "it has 1 loose module and 1 loose package"),
+    "packaged": ("packaged", "it has a pyproject.toml"),
+    "existing_wheels": ("existing_wheels", "it has 1 wheel"),
+    "mixed": ("mixed", "it has a pyproject.toml and a requirements.txt"),
+    "nested": (
+        "nested",
+        "it has a requirements.txt, 1 loose module and 1 loose package, one folder down in myproject-v1.0",
+    ),
+    "wheeled": ("existing_wheels", "it has 1 wheel"),
+    "testpkg": ("packaged", "it has a pyproject.toml, one folder down in testpkg-1.0"),
+    "combined": (
+        "nested",
+        (
+            "it has a pyproject.toml in project, a requirements.txt in project, 1 wheel, 1 loose module and 1 loose "
+            "package, one folder down in all-of-it-2.0"
+        ),
+    ),
+}
+MODULES = {
+    "requirements": 0,
+    "pure_python": 4,
+    "packaged": 2,
+    "existing_wheels": 2,
+    "mixed": 2,
+    "nested": 3,
+    "wheeled": 2,
+    "testpkg": 2,
+    "combined": 8,
+}
+"""How many modules each bundle must have brought to every worker."""
+
+
+@pytest.mark.parametrize(
+    "bundle", [*IMPORTS, *(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"]
+)
+def test_a_healthy_bundle_installs_answers_and_loses_no_module(told: Told, bundle: str) -> None:
+    statuses = told.statuses(bundle)
+    assert statuses == dict.fromkeys(("preflight", "bundle-install", "handshake"), "passed"), {
+        name: told.checks[bundle, name].message for name in statuses
+    }
+    name = bundle.removesuffix("-packed")
+    data = told.checks[bundle, "bundle-install"].data
+    assert (data["format"], data["found"]) == FOUND[name]
+    assert data["modules"] == MODULES[name]
+    assert told.checks[bundle, "preflight"].data == {"format": data["format"], "found": data["found"]}
+
+
+BROKEN = {
+    "requirements-lost": ("bundle-install", ("pytest-modelops-no-such-package was not found",)),
+    "pure_python-relative": (
+        "bundle-install",
+        ("import calculator failed: ImportError: attempted relative import with no known parent package",),
+    ),
+    "packaged-undeclared": (
+        "bundle-install",
+        ("import testpkg failed: ModuleNotFoundError: No module named 'tomli'",),
+    ),
+    "mixed-at-odds": ("bundle-install", ("tomli==2.0.1", "tomli>=2.1")),
+    "nested-beside": (
+        "preflight",
+        (
+            "myproject-v1.0/requirements.txt in ",
+            "is read by nothing, since other things lie beside myproject-v1.0",
+        ),
+    ),
+    "wheels-other-python": (
+        "preflight",
+        (
+            "wheeled-1.0-cp311-cp311-linux_x86_64.whl is for CPython 3.11; this cell's workers run 3.12.1",
+            f"ship a wheel for Python 3.12, or its name in a requirements.txt instead, or drop the cell {CELL}.",
+        ),
+    ),
+    "wheels-other-libc": (
+        "bundle-install",
+        ("is not a supported wheel: it is for cp312-cp312-musllinux_1_1_x86_64",),
+    ),
+    "wheels-without-hashes": (
+        "preflight",
+        (
+            "the RECORD of wheeled-1.0-py3-none-any.whl has no hash of 4 of its 4 files",
+            "so nothing can verify what was installed of it; build it again",
+        ),
+    ),
+    "climbing": ("preflight", ("climbing.zip is refused: '../evil.py' climbs out of its folder",)),
+    "cut-off": ("preflight", ("cut-off.tar.gz cannot be unpacked, it is no whole gz archive",)),
+    "compiled": (
+        "bundle-install",
+        (
+            "It has sources that need the compiler 'pytest-modelops-no-such-compiler', which is not on this machine",
+            "install that, or ship a wheel for Python 3.12 instead.",
+            "building 'compiled' extension",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("bundle", BROKEN)
+def test_a_broken_twin_is_red_for_its_reason(told: Told, bundle: str) -> None:
+    rung, words = BROKEN[bundle]
+    told.broke(bundle, rung).says(*words)
+
+
+def test_every_format_of_the_fixtures_has_its_test() -> None:
+    assert {path.name for path in FORMATS.iterdir() if path.is_dir()} == IMPORTS.keys() - {"existing_wheels"}

@@ -1,0 +1,295 @@
+"""What code in a worker's container may do: nothing but its work, unless a setting opens it, one by one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import EnvironmentSpec
+from pytest_modelops.environments.container.settings import ContainerSettings
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions
+from tests.conftest import image_for
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import ContainerMatrix
+
+LOOK = """
+import json, os, socket, subprocess, sys
+told = {}
+def attempt(name, what):
+    try:
+        told[name] = what()
+    except BaseException as error:
+        told[name] = f"refused: {type(error).__name__}: {error}"
+def write(path):
+    with open(path, "w") as file:
+        file.write("x")
+    os.unlink(path)
+    return "done"
+def reach(address):
+    with socket.create_connection(address, timeout=3):
+        return "done"
+def become_root():
+    os.setuid(0)
+    return "done"
+def status():
+    lines = open("/proc/self/status").read().splitlines()
+    return {line.split(":")[0]: line.split(":")[1].strip() for line in lines}
+place = json.loads(sys.argv[1])
+attempt("uid", os.getuid)
+attempt("write to /usr", lambda: write("/usr/x"))
+attempt("write to /etc", lambda: write("/etc/x"))
+attempt("write to the shared volume", lambda: write("/modelops/shared/x"))
+attempt("write beside our program", lambda: write("/modelops/shared/incell/modelops_incell/x.py"))
+attempt("write to /opened", lambda: write("/opened/x"))
+attempt("become root", become_root)
+attempt("capabilities", lambda: int(status()["CapEff"], 16) | int(status()["CapPrm"], 16) | int(status()["CapBnd"], 16))
+attempt("no new privileges", lambda: status()["NoNewPrivs"])
+attempt("seccomp", lambda: status()["Seccomp"])
+attempt("reach the host", lambda: reach((place["host"], place["port"])))
+attempt("reach the gateway", lambda: reach((place["gateway"](), place["port"])) if callable(place["gateway"]) else None)
+attempt("ask for a name", lambda: socket.gethostbyname("pypi.org"))
+attempt("secret", lambda: os.environ.get("SECRET_OF_THE_HOST"))
+attempt("secrets of process 1", lambda: "SECRET_OF_THE_HOST" in open("/proc/1/environ").read())
+attempt("the engine's socket", lambda: os.path.exists("/var/run/docker.sock"))
+attempt("mounts of the host", lambda: [m.split()[1] for m in open("/proc/mounts") if "/modelops/" in m])
+first = socket.inet_aton(socket.gethostbyname(socket.gethostname()))[:3]
+attempt("reach the network's gateway", lambda: reach((socket.inet_ntoa(first + b"\\x01"), place["port"])))
+print(json.dumps(told))
+""".replace(
+    'attempt("reach the gateway", lambda: reach((place["gateway"](), place["port"])) '
+    'if callable(place["gateway"]) else None)\n',
+    "",
+)
+OPEN = ContainerSettings()
+
+
+@pytest.fixture
+def listening() -> Iterator[dict[str, Any]]:
+    """A service of the host's on all of its addresses, and one of these."""
+    with socket.socket() as server:
+        server.bind(("0.0.0.0", 0))
+        server.listen(50)
+
+        def serve() -> None:
+            while True:
+                try:
+                    server.accept()[0].close()
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield {"host": address_of_this_machine(), "port": server.getsockname()[1]}
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def address_of_this_machine() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.254", 9))  # sends nothing
+        return str(probe.getsockname()[0])
+
+
+Look = Callable[[ContainerSettings], dict[str, Any]]
+
+
+@pytest.fixture
+def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Look:
+    """What code in a container finds that it may do, under these settings."""
+    from pytest_modelops.environments.container.backend import ContainerBackend
+    from pytest_modelops.environments.container.confinement import user_of
+    from pytest_modelops.environments.container.stage import ContainerEnvironment
+
+    monkeypatch.setenv("SECRET_OF_THE_HOST", "a password")
+    image = image_for(engine, "3.12")
+
+    def looked(settings: ContainerSettings) -> dict[str, Any]:
+        import dataclasses
+
+        settings = dataclasses.replace(settings, finished=dict.fromkeys(Role, image))
+        backend = ContainerBackend(
+            spec=EnvironmentSpec(rootdir=tmp_path),
+            cache=tmp_path / "cache",
+            fresh=False,
+            folder=tmp_path / uuid.uuid4().hex,
+            settings=settings,
+            engine=engine,
+        )
+        versions = Versions(PythonVersion.parse("3.12"), None, "none")
+        lock = backend.resolve(versions, deadline=Deadline(60), progress=lambda _: None)
+        found, contents = backend._bases[lock.interpreter]
+        environment = ContainerEnvironment(
+            python=contents.executable, lock=lock, reused=True, seconds=0, location=image, image=found.id,
+            path=found.path, user=user_of(settings, ""), uid=contents.uid, gid=contents.gid,
+        )  # fmt: skip
+        backend._environments[found.id] = environment
+        stage = backend.stage(Cell.uniform(versions))
+        try:
+            process = stage.start("worker-0", environment, ["-c", LOOK, json.dumps(listening)], variables={})
+            assert process.wait(Deadline(60)) == "exited with code 0", process.log.read_text()
+            return dict(json.loads(process.log.read_text().splitlines()[-1]))
+        finally:
+            assert list(stage.close()) == []
+            backend._commands.close()
+
+    return looked
+
+
+def refused(told: dict[str, Any], *names: str) -> None:
+    for name in names:
+        assert str(told[name]).startswith("refused: "), f"{name}: {told[name]}"
+
+
+def test_by_default_nothing_is_open(look: Look) -> None:
+    told = look(OPEN)
+    assert told["uid"] == 1000
+    refused(told, "write to /usr", "write to /etc", "write to the shared volume", "write beside our program")
+    refused(told, "write to /opened", "become root")
+    assert told["capabilities"] == 0
+    assert told["no new privileges"] == "1"
+    assert told["seccomp"] == "2"
+    refused(told, "reach the host", "reach the network's gateway", "ask for a name")
+    assert told["secret"] is None
+    assert told["secrets of process 1"] is False
+    assert told["the engine's socket"] is False
+
+
+def test_the_network_is_opened_alone(look: Look) -> None:
+    told = look(ContainerSettings(network=True))
+    assert told["reach the host"] == "done"
+    assert told["uid"] == 1000
+    assert told["capabilities"] == 0
+    refused(told, "write to /usr", "become root")
+
+
+def test_folders_of_the_image_are_opened_alone(look: Look) -> None:
+    told = look(ContainerSettings(writable=("/opened",)))
+    assert told["write to /opened"] == "done"
+    refused(told, "write to /usr", "write to /etc", "become root", "reach the host")
+
+
+def test_a_user_is_asked_for_and_root_still_cannot_write_to_the_image(look: Look) -> None:
+    told = look(ContainerSettings(user="0:0"))
+    assert told["uid"] == 0
+    refused(told, "write to /usr", "write to the shared volume", "reach the host")
+    assert told["capabilities"] == 0
+
+
+def test_the_root_is_opened_to_root(look: Look) -> None:
+    told = look(ContainerSettings(user="0:0", read_only=False))
+    assert told["write to /etc"] == "done"
+    refused(told, "write to the shared volume", "write beside our program", "reach the host")
+
+
+def test_capabilities_and_privileges_are_opened_one_by_one(look: Look) -> None:
+    told = look(ContainerSettings(capabilities=("SYS_NICE",), new_privileges=True, user="0:0"))
+    assert told["capabilities"] == 1 << 23  # CAP_SYS_NICE, linux/capability.h
+    assert told["no new privileges"] == "0"
+
+
+def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
+    told = look(ContainerSettings(pass_env=("SECRET_OF_THE_HOST", "NOT_SET")))
+    assert told["secret"] == "a password"
+
+
+def test_code_on_a_real_worker_fails_to_get_out(
+    containers: ContainerMatrix, listening: dict[str, Any]
+) -> None:
+    containers.configure("""
+[tool.pytest.ini_options]
+[tool.modelops]
+workers = 1
+[tool.modelops.matrix]
+python = ["3.12"]
+dask = ["2024.10.0"]
+""")
+    test = containers.write(
+        "test_own.py",
+        f"""
+        import pytest
+
+        def reaches():
+            import socket
+            socket.create_connection(({listening["host"]!r}, {listening["port"]}), timeout=3)
+
+        def writes():
+            open("/usr/local/lib/evil.py", "w")
+
+        def becomes_root():
+            import os
+            os.setuid(0)
+
+        def reads():
+            import os
+            return sorted(os.environ)
+
+        @pytest.mark.parametrize(
+            ("attempt", "words"),
+            [
+                (reaches, "No route to host|unreachable|timed out"),
+                (writes, "Read-only file system"),
+                (becomes_root, "Operation not permitted"),
+            ],
+        )
+        def test_refused(modelops_cell, attempt, words):
+            with pytest.raises(Exception, match=words):
+                modelops_cell.call(attempt)
+
+        def test_variables(modelops_cell):
+            assert "SECRET_OF_THE_HOST" not in modelops_cell.call(reads)
+        """,
+    )
+    containers.run(test.name, env={"SECRET_OF_THE_HOST": "a password"}).passed()
+
+
+def test_limits_are_those_that_were_set(containers: ContainerMatrix, engine: Any) -> None:
+    containers.configure("""
+[tool.pytest.ini_options]
+[tool.modelops]
+workers = 1
+[tool.modelops.matrix]
+python = ["3.12"]
+dask = ["2024.10.0"]
+[tool.modelops.docker]
+image = "modelops-fixture/python:{python}"
+memory = "700m"
+cpus = 0.5
+pids = 90
+""")
+    test = containers.write(
+        "test_own.py",
+        """
+        def too_many():
+            import threading, time
+            for number in range(200):
+                threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+
+        def test_pids(modelops_cell):
+            try:
+                modelops_cell.call(too_many)
+            except Exception as error:
+                assert "can't start new thread" in str(error)
+            else:
+                raise AssertionError("200 threads were started")
+
+        def test_memory(modelops_cell):
+            assert modelops_cell.call(lambda: __import__("distributed").system.MEMORY_LIMIT) == 700 << 20
+        """,
+    )
+    running = containers.start(test.name)
+    label = {"label": ["modelops.part=worker-0", f"modelops.pid={running.process.pid}"]}
+    running.until(lambda: engine.api.containers(filters=label), "a worker's container is up", seconds=120)
+    config = engine.api.inspect_container(engine.api.containers(filters=label)[0]["Id"])["HostConfig"]
+    assert (config["Memory"], config["MemorySwap"]) == (700 << 20, 700 << 20)
+    assert config["NanoCpus"] == 500_000_000
+    assert config["PidsLimit"] == 90
+    assert config["PortBindings"] in (None, {})
+    assert all(not bind.startswith("/") for bind in config["Binds"])
+    running.ended().passed()

@@ -1,0 +1,338 @@
+"""Cells in containers, on a real engine: the ladder, what is audited, what is left behind, and when one is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+from pytest_modelops.environments.container import belongings
+from tests.integration.conftest import left_behind, on_the_engine, poll
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import ContainerMatrix
+
+ROOT = Path(__file__).parent.parent.parent
+BUNDLES = f"""
+[[tool.modelops.bundles]]
+path = "{ROOT}/fixtures/bundles/numbers"
+entrypoint = "wire/run"
+target = "targets:mean"
+target-data = {{ mean = 500 }}
+[[tool.modelops.bundles]]
+path = "{ROOT}/fixtures/bundles/seir"
+entrypoint = "seir.models/baseline"
+params = {{ beta = 0.3 }}
+seed = 7
+target = "targets.incidence:incidence_target"
+imports = ["seir"]
+"""
+ONE_CELL = """
+[tool.pytest.ini_options]
+[tool.modelops]
+workers = 1
+[tool.modelops.matrix]
+python = ["3.12"]
+dask = ["2024.10.0"]
+[tool.modelops.aggregation]
+params = 2
+replicates = 2
+"""
+
+
+def prune(*arguments: str) -> str:
+    """What a person types; its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_modelops", "prune", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_whole_ladder_in_containers_two_cells_at_a_time(containers: ContainerMatrix) -> None:
+    containers.configure(f"""
+[tool.pytest.ini_options]
+[tool.modelops]
+workers = 2
+{BUNDLES}
+[tool.modelops.matrix]
+python = ["3.12", "3.13"]
+dask = ["2024.10.0", "latest"]
+include = [{{ python = "3.14", dask = "latest" }}]
+""")
+    run = containers.start("-n", "2").ended(seconds=500).passed()
+    schema = json.loads((resources.files("pytest_modelops") / "report" / "schema.json").read_text())
+    jsonschema.validate(run.report, schema, format_checker=jsonschema.FormatChecker())
+    assert run.report["backend"] == "docker"
+    assert "docker backend (" in run.out
+    assert len(run.cells) == 5
+    for cell in run.cells:
+        assert set(cell.statuses.values()) == {"passed"}, cell.facts["id"]
+        observed = cell.facts["observed"]
+        told = [observed["client"], observed["scheduler"], *observed["workers"].values()]
+        assert len(told) == 4
+        assert all(facts["python"].startswith(cell.facts["python"]) for facts in told)
+        assert all(facts["executable"] == "/modelops/env/bin/python" for facts in told)
+        [environment] = cell.facts["environments"]
+        assert environment["identity"].startswith("sha256:")
+        assert cell.checks["versions"].data["images"] == dict.fromkeys(
+            ("client", "scheduler", "worker"), environment["identity"]
+        )
+        logs = cell.facts["logs"]
+        assert {"scheduler", "worker-0", "worker-1", "agent"} <= set(logs)
+        assert "Start worker at" in Path(logs["worker-0"]).read_text()
+    assert containers.left_on_the_engine(run) == []
+
+
+def test_images_are_built_once_and_found_again(containers: ContainerMatrix) -> None:
+    containers.configure(ONE_CELL)
+    first = containers.run().passed().cell()
+    second = containers.run().passed().cell()
+    assert second.facts["environments"][0]["reused"] is True
+    assert first.facts["environments"][0]["identity"] == second.facts["environments"][0]["identity"]
+    assert second.checks["install"].seconds < 2
+    assert second.facts["lock"] == first.facts["lock"]
+    assert "distributed==2024.10.0" in second.facts["lock"]
+
+
+def test_users_tests_run_on_workers_in_containers(containers: ContainerMatrix) -> None:
+    containers.configure(ONE_CELL)
+    test = containers.write(
+        "test_own.py",
+        """
+        import os, socket, pytest
+
+        def where():
+            return socket.gethostname(), os.getpid()
+
+        @pytest.mark.modelops_lambda("lambda x: x + 1", 41, expect=42)
+        def test_own(modelops_cell):
+            (name, pid) = modelops_cell.call(where)
+            assert name == "worker-0"
+            assert pid < 1000
+            assert modelops_cell.logs["worker-0"].read_text()
+        """,
+    )
+    containers.run(test.name).passed()
+
+
+# Left behind ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["building", "starting", "working"])
+def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, moment: str) -> None:
+    containers.configure(ONE_CELL)
+    test = containers.write(
+        "test_own.py",
+        """
+        import time
+        def test_own(modelops_cell):
+            modelops_cell.call(lambda: 1)
+            print("WORKING", flush=True)
+            modelops_cell.call(lambda: __import__("time").sleep(600), deadline=600)
+        """,
+    )
+    running = containers.start("-s", "--modelops-fresh", test.name)
+    label = f"modelops.pid={running.process.pid}"
+    things = {
+        "building": lambda: on_the_engine(containers.engine, label),
+        "starting": lambda: len(on_the_engine(containers.engine, label)) > 5,
+        "working": lambda: "WORKING" in running.out,
+    }
+    running.until(things[moment], moment, seconds=120)
+    running.process.kill()
+    running.process.wait()
+    containers_of = {"label": [label], "status": "running"}
+    if moment == "working":  # the lifeline: nothing runs on, though nobody has swept yet
+        gone = poll(lambda: not containers.engine.api.containers(filters=containers_of), seconds=20)
+        assert gone, containers.engine.api.containers(filters=containers_of)
+    said = prune()
+    assert "removed container" in said or not on_the_engine(containers.engine, label)
+    assert on_the_engine(containers.engine, label) == []
+    assert poll(lambda: not left_behind(containers.path), seconds=20)
+
+
+def test_the_next_start_sweeps_what_a_dead_run_left_and_says_so(
+    containers: ContainerMatrix, engine: Any
+) -> None:
+    code = (
+        "from pytest_modelops.environments.container import belongings, engine\n"
+        "found = engine.connect()\n"
+        "labels = belongings.labels('a-run-that-died')\n"
+        "print(found.api.create_network('modelops-of-the-dead', labels=labels)['Id'])\n"
+        "found.api.create_volume('modelops-of-the-dead', labels=labels)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    network = done.stdout.strip()
+    containers.configure(ONE_CELL)
+    run = containers.run("-k", "resolve")
+    assert "removed what dead runs had left: " in run.out
+    assert not engine.api.networks(ids=[network])
+    assert on_the_engine(engine, "modelops.run=a-run-that-died") == []
+
+
+def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
+    alive = belongings.labels("alive")
+    others = {
+        "alive": alive,
+        "another-machine": {
+            **alive,
+            "modelops.machine": "another",
+            "modelops.pid": "1",
+            "modelops.boot": "x",
+        },
+        "another-namespace": {**alive, "modelops.namespace": "pid:[1]", "modelops.pid": "999999999"},
+        "no-owner": {"modelops.run": "without-owner"},
+        "a-stranger": {"com.example": "theirs"},
+    }
+    dead = {
+        "earlier-boot": {**alive, "modelops.boot": "an earlier one"},
+        "no-such-pid": {**alive, "modelops.pid": "999999999"},
+        "pid-of-another": {**alive, "modelops.started": "1"},
+    }
+    names = {f"modelops-test-{os.getpid()}-{name}": labels for name, labels in {**others, **dead}.items()}
+    try:
+        for name, labels in names.items():
+            engine.api.create_volume(name, labels=labels)
+        prune()
+        there = {volume["Name"] for volume in engine.api.volumes()["Volumes"]}
+        left = {name for name in names if name in there}
+        assert left == {f"modelops-test-{os.getpid()}-{name}" for name in others}
+    finally:
+        for name in names:
+            belongings.remove(engine, "volume", name)
+
+
+# Kept -------------------------------------------------------------------------------------------------------------
+
+
+def exec_in(engine: Any, container: str, *command: str) -> str:
+    """What a person sees who enters a container."""
+    made = engine.api.exec_create(container, list(command))
+    return str(engine.api.exec_start(made["Id"]).decode())
+
+
+def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(
+    containers: ContainerMatrix, engine: Any
+) -> None:
+    containers.configure(ONE_CELL)
+    test = containers.write(
+        "test_own.py",
+        """
+        def test_own(modelops_cell):
+            assert modelops_cell.call(lambda: 1) == 2
+        """,
+    )
+    run = containers.run(test.name, "--modelops-keep", "failed")
+    try:
+        assert run.code == 1
+        [note] = run.cell().facts["notes"]
+        assert "was left up" in note
+        for words in (
+            "docker exec -it modelops-kept-",
+            "from distributed import Client",
+            "pytest_modelops prune",
+        ):
+            assert words in note, note
+            assert words in run.out, run.out
+        only = {"label": [f"modelops.run={run.folder.name}"]}
+        up = {thing["Names"][0].lstrip("/"): thing for thing in engine.api.containers(filters=only)}
+        assert sorted(thing["Labels"]["modelops.part"] for thing in up.values()) == ["scheduler", "worker-0"]
+        scheduler = next(
+            name for name, thing in up.items() if thing["Labels"]["modelops.part"] == "scheduler"
+        )
+        code = (
+            "from distributed import Client; client = Client('tcp://scheduler:8786', timeout=20); "
+            "print(client.submit(lambda x: x + 1, 41).result())"
+        )
+        assert "42" in exec_in(engine, scheduler, "python", "-c", code)
+
+        containers.run("-k", "resolve")  # whose start sweeps
+        assert len(engine.api.containers(filters=only)) == 2
+    finally:
+        said = prune()
+    assert "removed container modelops-kept-" in said
+    assert containers.left_on_the_engine(run) == []
+
+
+def test_a_cell_that_passed_is_not_kept_because_of_failed(containers: ContainerMatrix) -> None:
+    containers.configure(ONE_CELL)
+    run = containers.run("--modelops-keep", "failed").passed()
+    assert run.cell().facts["notes"] == []
+    assert containers.left_on_the_engine(run) == []
+
+
+def test_the_process_backend_keeps_nothing_and_says_so(containers: ContainerMatrix) -> None:
+    containers.configure(ONE_CELL)
+    run = containers.run("--modelops-backend", "process", "--modelops-keep", "always")
+    assert run.code == 4
+    assert "the process backend cannot leave cells up" in run.out
+
+
+# Engines ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_an_engine_it_is_said_what_was_tried_and_how_to_start_one(
+    containers: ContainerMatrix,
+) -> None:
+    containers.configure(ONE_CELL)
+    run = containers.run(env={"DOCKER_HOST": "tcp://127.0.0.1:1"})
+    assert run.code == 4
+    assert (
+        "--modelops-backend docker: no container engine answers. Tried DOCKER_HOST=tcp://127.0.0.1:1"
+        in run.out
+    )
+    assert "Connection refused" in run.out
+    assert "systemctl start docker" in run.out
+    assert "INTERNALERROR" not in containers.run("-n", "2", env={"DOCKER_HOST": "tcp://127.0.0.1:1"}).out
+
+
+def test_auto_takes_the_engine_that_answers_and_says_why(containers: ContainerMatrix) -> None:
+    containers.configure(ONE_CELL)
+    with_engine = containers.run("--modelops-backend", "auto", "-k", "resolve")
+    assert "docker backend (" in with_engine.out
+    assert "(auto: an engine answers)" in with_engine.out
+    without = containers.run(
+        "--modelops-plan", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"}
+    )
+    assert without.code == 0
+    nothing = containers.run(
+        "-k", "resolve", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"}
+    )
+    assert "process backend" in nothing.out
+    assert "(auto: no container engine answers)" in nothing.out
+
+
+def test_a_cell_is_up_at_most_three_seconds_later_than_one_of_processes(containers: ContainerMatrix) -> None:
+    containers.configure(ONE_CELL.replace("workers = 1", "workers = 2"))
+
+    def start_seconds(backend: str) -> float:
+        cell = containers.run("--modelops-backend", backend).passed().cell()
+        return cell.checks["start"].seconds
+
+    for backend in ("docker", "process"):
+        start_seconds(backend)  # what has to be built, is
+    differences = []
+    for _ in range(5):  # a machine that others use as well is slow at times
+        differences.append(start_seconds("docker") - start_seconds("process"))
+        if differences[-1] <= 3:
+            return
+        time.sleep(1)
+    pytest.fail(f"container cells were up later by {differences} s")

@@ -1,0 +1,148 @@
+"""Runners that install by themselves and use an environment again, on real workers: a careful one, and a naive one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Check, Matrix
+
+REPOSITORY = Path(__file__).parents[2]
+NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
+NAIVE = REPOSITORY / "tests" / "servers" / "naive_installing_runner.py"
+SECONDS = 600
+"""For a run, in which an environment is made twelve times."""
+CANARIES = (
+    *("first-use", "second-use", "edited-code", "common-prefix", "another-python", "half-made"),
+    *("missing-packages", "dead-holder", "two-at-once", "forced-fresh"),
+)
+PROJECT = """
+    [build-system]
+    requires = ["hatchling"]
+    build-backend = "hatchling.build"
+    [project]
+    name = "reused"
+    version = "1.0"
+    dependencies = ["iniconfig"]
+    [project.entry-points."modelops.wire"]
+    wire = "reused.wire:wire"
+    [tool.hatch.build.targets.wheel]
+    packages = ["src/reused"]
+"""
+WIRE = """
+    import iniconfig
+
+    def wire(entrypoint, params, seed):
+        return {"told.txt": f"{iniconfig.__name__} {seed}".encode()}
+"""
+
+
+def ship(matrix: Matrix, runner: str, *more: str, naive: str = "") -> Path:
+    """A project with a packaged bundle that needs another package, and a runner that installs; returns the bundle."""
+    matrix.write("bundles/reused/pyproject.toml", PROJECT)
+    matrix.write("bundles/reused/src/reused/__init__.py", "")
+    matrix.write("bundles/reused/src/reused/wire.py", WIRE)
+    bundles = ["bundles/reused", *more]
+    matrix.configure(
+        f"""
+        [tool.modelops]
+        workers = 1
+        bundles = {bundles!r}
+        [tool.modelops.environment]
+        env = {{ NAIVE = "{naive}" }}
+        [tool.modelops.runner]
+        installs = true
+        {runner}
+        """
+    )
+    return matrix.path / "bundles/reused"
+
+
+def naive(matrix: Matrix, words: str, *flags: str) -> tuple[Check, dict[str, str]]:
+    """Ship with the naive runner; the rung, and how each canary ended."""
+    command = (
+        '["{python}", "{runner}", "--bundle-path", "{bundle}", "--venv-path", "{venv}", "--bundle-digest", '
+    )
+    command += '"{digest}", "--python", "{version}"]'
+    ship(matrix, f'path = "{NAIVE}"\n        command = {command}', naive=words)
+    run = matrix.start("-k", "venv_reuse", *flags).ended(seconds=SECONDS)
+    check = run.check("venv-reuse")
+    assert run.code == 1, run.out
+    return check, outcomes(check.data)
+
+
+def outcomes(data: dict[str, Any]) -> dict[str, str]:
+    return {name: told["outcome"] for name, told in data["canaries"].items()}
+
+
+@pytest.mark.timeout(900)
+def test_the_reference_runner_may_be_trusted_with_an_environment(matrix: Matrix) -> None:
+    bundle = ship(matrix, "", str(NUMBERS))
+    before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
+    run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
+    assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
+    told = {
+        check["bundle"]: check["data"]
+        for check in run.cell().facts["checks"]
+        if check["name"] == "venv-reuse"
+    }
+    passed = dict.fromkeys(CANARIES, "passed")
+    found = outcomes(told["reused"])
+    assert found == {**passed, "another-python": found["another-python"]}
+    installs_nothing = dict.fromkeys(("half-made", "missing-packages"), "not tried")
+    assert outcomes(told["numbers"]) == {**found, **installs_nothing}
+    assert told["reused"]["second_seconds"] < told["reused"]["first_seconds"], "about a tenth of it"
+
+
+@pytest.mark.timeout(900)
+def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) -> None:
+    check, found = naive(matrix, "")
+    right = {name for name, outcome in found.items() if outcome == "passed"}
+    assert right - {"another-python"} == {"first-use", "second-use", "two-at-once"}
+    assert check.status == "failed"
+    check.says(
+        "5 of 8 canaries" if found["another-python"] == "not tried" else "6 of 9 canaries",
+        "edited code under the same name: it answered with the old code's output ('A')",
+        "a digest that begins as that of the environment: it answered with the other bundle's output ('A')",
+    )
+    if found["another-python"] != "not tried":
+        check.says(
+            "an environment of another Python under the right key: it was used in silence, and runs Python"
+        )
+    check.says("metadata without files: its runner exited with code 1", "No module named 'iniconfig'")
+    check.says("packages' files are gone: its runner exited with code 1", "No module named 'reused'")
+    check.says(
+        "killed in the middle of its install: its runner did not answer `ready`", "flock(2)", "in install"
+    )
+    assert found["forced-fresh"] == "not tried"
+
+
+@pytest.mark.timeout(900)
+def test_a_prefix_is_no_digest_and_who_does_not_wait_finds_nothing(matrix: Matrix) -> None:
+    check, found = naive(matrix, "prefix hurries refuses")
+    assert (found["edited-code"], found["common-prefix"]) == ("passed", "failed")
+    assert (found["two-at-once"], found["dead-holder"]) == ("failed", "failed")
+    assert found["another-python"] in {"passed", "not tried"}
+    check.says("the two digests have their first 60 digits in common, and all 64 count")
+    check.says("two runners at once on a new environment: its runner exited with code 1", "has to wait")
+
+
+@pytest.mark.timeout(900)
+def test_a_runner_that_always_installs_uses_nothing_again_and_what_was_not_reached_is_told(
+    matrix: Matrix,
+) -> None:
+    check, found = naive(matrix, "always", "--modelops-deadline", "venv-reuse=60")
+    assert found["second-use"] == "failed"
+    check.says("second use: what was installed was installed again", "were written anew, or are gone")
+    if check.status == "timed-out":
+        check.says("there was no time left to try it", "--modelops-deadline venv-reuse=SECONDS")
+
+
+def test_without_installs_there_is_no_such_rung(matrix: Matrix) -> None:
+    matrix.configure(f'[tool.modelops]\nbundles = ["{NUMBERS}"]\n')
+    assert "venv_reuse" not in matrix.run("--modelops-plan").out
+    run = matrix.run("-k", "venv_reuse")
+    assert run.code == 5, run.out
