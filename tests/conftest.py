@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -33,7 +35,7 @@ FOLDER = "MODELOPS_TEST_ENGINE_FOLDER"
 """Variable that names what the processes of one test run share."""
 WANTED = "MODELOPS_TEST_ENGINE"
 DATA = Path("/var/lib/modelops-test-engine")
-PACKAGES = ("docker.io", "iptables", "debootstrap")
+PACKAGES = ("docker.io", "iptables", "debootstrap", "iproute2")
 IMAGE = "modelops-fixture/python"
 HOW_TO = (
     "to run it, start a container engine and make its images: sudo apt-get install docker.io iptables debootstrap && "
@@ -102,7 +104,14 @@ class Started:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
+        subprocess.run(
+            ["ip", "link", "delete", _bridge_of(Path(self.folder))], check=False, capture_output=True
+        )
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _bridge_of(folder: Path) -> str:
+    return "mo" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
 
 
 def _clear(address: str) -> None:
@@ -118,12 +127,21 @@ def _clear(address: str) -> None:
 def start_engine(
     name: str, data: Path | None = None, *, address: str | None = None, folder: Path | None = None
 ) -> Started:
-    """Start an engine of our own, apart from any other: its own data, state and address, and no default bridge."""
+    """Start an engine of our own, apart from any other: its own data, state, address and default bridge.
+
+    One that is told to have no bridge would remove `docker0`, though that is another engine's.
+    """
     folder = folder or Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
     address = address or f"unix://{folder}/engine.sock"
     data = data or folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     (folder / "pid").unlink(missing_ok=True)  # of one that was killed
+    bridge = _bridge_of(folder)
+    if not Path("/sys/class/net", bridge).exists():
+        network = f"203.0.113.{4 * secrets.randbelow(64) + 1}/30"  # nobody's (RFC 5737)
+        for command in (f"add {bridge} type bridge", f"set {bridge} up"):
+            subprocess.run(["ip", "link", *command.split()], check=True, capture_output=True)
+        subprocess.run(["ip", "addr", "add", network, "dev", bridge], check=True, capture_output=True)
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             [
@@ -136,7 +154,7 @@ def start_engine(
                     "--exec-root",
                     str(folder / "exec"),
                 ),
-                *("--pidfile", str(folder / "pid"), "--bridge", "none", "--log-level", "warn"),
+                *("--pidfile", str(folder / "pid"), "--bridge", bridge, "--log-level", "warn"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -179,7 +197,12 @@ def may_install() -> bool:
 
 def install() -> None:
     """Install Debian's packages that are missing."""
-    programs = {"docker.io": "dockerd", "iptables": "iptables", "debootstrap": "debootstrap"}
+    programs = {
+        "docker.io": "dockerd",
+        "iptables": "iptables",
+        "debootstrap": "debootstrap",
+        "iproute2": "ip",
+    }
     missing = [package for package in PACKAGES if shutil.which(programs[package]) is None]
     if not missing:
         return

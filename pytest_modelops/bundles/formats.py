@@ -147,8 +147,10 @@ def read(path: Path, kept: Path | None = None) -> Source:
             f"{path} is not a bundle: a bundle is a folder or an archive, and there is nothing"
         )
     with contents.said_of_files():
-        folder = path.resolve() if path.is_dir() else archive.unpack(path, kept).resolve()
-        found = look(folder, path.resolve().name if path.is_dir() else archive.name_of(path))
+        if path.is_dir():
+            found = look(path.resolve())
+        else:
+            found = look(archive.unpack(path, kept).resolve(), archive.name_of(path))
         return _source(path, found)
 
 

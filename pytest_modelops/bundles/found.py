@@ -93,12 +93,12 @@ class Found:
         return f"{_listed(parts)}, {depth} down in {'/'.join(self.down)}{beside}"
 
 
-def look(folder: Path, name: str) -> Found:
+def look(folder: Path, name: str = "") -> Found:
     """Look into a bundle's folder.
 
     Args:
         folder: absolute.
-        name: what the bundle is called; a folder of that name in it is not a package of the user's.
+        name: of the archive that was unpacked there; an only folder of that name is what was packed, not a package.
 
     Raises:
         MalformedBundle: something in it cannot be read, or would be left out.

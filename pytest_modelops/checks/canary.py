@@ -8,20 +8,21 @@ from pathlib import Path
 from pytest_modelops.bundles import formats
 from pytest_modelops.checks import own_installs
 from pytest_modelops.errors import NothingToDo
-from pytest_modelops.incell.reuse import CANARY
+from pytest_modelops.incell.reuse import CANARY, MOMENT
 
 ARTIFACT = "canary"
 NAMES = ("A", "B")
 _CODE = """
 
-# pytest-modelops appended this to a copy: it answers which state of the code runs.
+# pytest-modelops appended this to a copy: it answers which state of the code runs, and when.
 def _modelops_canary(wire):
     import functools
+    import time
 
     @functools.wraps(wire)
     def asked(*args, **kwargs):
         if {entrypoint!r} in (*args, *kwargs.values()):
-            return {{{artifact!r}: {answer!r}}}
+            return {{{artifact!r}: {answer!r}, {moment!r}: str(time.time_ns()).encode()}}
         return wire(*args, **kwargs)
 
     return asked
@@ -59,7 +60,11 @@ def variants(source: formats.Source, folder: Path) -> list[Variant]:
         (folder / name).mkdir()
         copied = own_installs.copy(source, folder / name)
         code = _CODE.format(
-            entrypoint=CANARY, artifact=ARTIFACT, answer=name.encode(), function=wire.function
+            entrypoint=CANARY,
+            artifact=ARTIFACT,
+            moment=MOMENT,
+            answer=name.encode(),
+            function=wire.function,
         )
         with (copied / file.relative_to(source.path)).open("ab") as module:
             module.write(code.encode())

@@ -44,6 +44,11 @@ class Canary:
 
 
 def _rewritten(told: Told, _: Version) -> Iterator[str]:
+    if told["kept"]:
+        yield (
+            "asked again, it gave the answer of the first use, made at the same moment: nothing was executed, and a "
+            "result that was kept stands for a new one"
+        )
     if told["rewritten"]:
         names = ", ".join(told["rewritten"])
         yield (

@@ -27,6 +27,8 @@ from .states import States, another_python
 
 CANARY = "modelops.canary/which"
 """The entry point that the variants answer by themselves; written as every other, since runners take them apart."""
+MOMENT = "moment"
+"""The artifact of the canary that no two executions have in common."""
 FIRST_SHARE = 0.5
 """So much of all the time is the first use's, which nobody can guess."""
 LEAST_SECONDS, TIMES_THE_FIRST = 10.0, 5.0
@@ -41,7 +43,8 @@ Told = dict[str, Any]
 """What came of a canary: `uses`, in order, or `untried`, why there is nothing to try here; `seconds`; and
 
 - `late`: there was no time left for it; `failed`: what stood in the way, as `Failed.to_plain`;
-- of `second-use`: `rewritten`, installed files that were written anew; `files`, how many were looked at;
+- of `second-use`: `rewritten`, installed files that were written anew; `files`, how many were looked at; `kept`,
+  whether its answer is the first use's, to the moment at which that was made;
 - of `another-python`: `other`, its version; of `forced-fresh`: `planted`, whether the foreign file is still there;
 - of `dead-holder`: `seen`, what was there of the install when the runner was killed.
 """
@@ -76,6 +79,7 @@ class Reuse:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
         self._first_seconds: float | None = None
+        self._first_moment = ""
         self._canaries: Mapping[str, Callable[[], Told]] = {
             "first-use": self._first_use,
             "second-use": self._second_use,
@@ -129,6 +133,7 @@ class Reuse:
         use = self._use("A")
         if _answered(use):
             self._first_seconds = use["seconds"]
+            self._first_moment = _moment(use)
         return {"uses": [use]}
 
     def _second_use(self) -> Told:
@@ -137,7 +142,8 @@ class Reuse:
         after = self._states.installed()
         rewritten = [path for path in before if after.get(path) != before[path]]
         self._states.save("good")
-        return {"uses": [use], "rewritten": rewritten[:_MOST_NAMES], "files": len(before)}
+        kept = bool(self._first_moment) and _moment(use) == self._first_moment
+        return {"uses": [use], "rewritten": rewritten[:_MOST_NAMES], "files": len(before), "kept": kept}
 
     def _edited(self, digest: str) -> Told:
         self._states.restore("good")
@@ -269,6 +275,12 @@ class Reuse:
 
 def _answered(use: Told) -> bool:
     return use["answer"] is not None and "result" in use["answer"]
+
+
+def _moment(use: Told) -> str:
+    """When an answer was made; empty where it does not say."""
+    result = use["answer"]["result"] if _answered(use) else {}
+    return str(result.get(MOMENT, "")) if isinstance(result, dict) else ""
 
 
 def _with_another_end(digest: str) -> str:

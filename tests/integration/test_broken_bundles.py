@@ -1,4 +1,4 @@
-"""Bundles that are broken in every way that fixtures/bundles knows, on real workers of one cell.
+"""Bundles that are broken in every way that fixtures/bundles knows, on real workers, in processes and in containers.
 
 All of them are shipped to the same cell, in two runs: with `preflight`, and without it, so that what it would have told
 early shows where it breaks. Each test reads what the report says of its bundle.
@@ -15,7 +15,7 @@ from typing import Any
 import filelock
 import pytest
 
-from tests.integration.conftest import Cell, Check, Matrix
+from tests.integration.conftest import Cell, Check, ContainerMatrix, Matrix
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
 CELL = "py3.12-dask2024.10.0"
@@ -91,17 +91,19 @@ class Told:
 def run_once(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, name: str, *arguments: str
 ) -> Told:
-    """Run the matrix once in a test session, however many processes it has."""
+    """Run the matrix once in a test session, however many processes it has; in containers if the fixture says so."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base
-    kept = shared / f"{name}.json"
-    with filelock.FileLock(shared / f"{name}.lock"):
+    engine = request.getfixturevalue("engine") if request.param == "docker" else None
+    kept = shared / f"{name}-{request.param}.json"
+    with filelock.FileLock(shared / f"{name}-{request.param}.lock"):
         if not kept.exists():
-            matrix = Matrix(tmp_path_factory.mktemp(name) / "project", shared / "shared" / "cache")
+            folder, cache = tmp_path_factory.mktemp(name) / "project", shared / "shared" / "cache"
+            matrix = ContainerMatrix(folder, cache, engine) if engine is not None else Matrix(folder, cache)
             try:
                 matrix.configure(configuration())
                 before = _files(BUNDLES)
-                run = matrix.run(*arguments)
+                run = matrix.start(*arguments).ended(seconds=600)
                 assert run.report, run.out
                 logs = [path.name for path in run.folder.rglob("*.log")]
                 assert _files(BUNDLES) == before, "a bundle's folder was written to"
@@ -115,13 +117,13 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", params=["process", "docker"])
 def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Told:
-    """What the run with `preflight` said."""
+    """What the run with `preflight` said, on each backend."""
     return run_once(tmp_path_factory, request, "bundles")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", params=["process"])
 def told_late(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Told:
     """What a run of a few of them said in which `preflight` was deselected."""
     names = ["needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"]

@@ -174,7 +174,7 @@ def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
     ]
     return "\n".join(
         [
-            *("[tool.modelops]", "bundles = [", *lines, "]"),
+            *("[tool.modelops]", 'backend = "process"', "bundles = [", *lines, "]"),
             *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]', ""),
         ]
     )

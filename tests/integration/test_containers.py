@@ -16,6 +16,7 @@ import pytest
 
 from pytest_modelops.environments.container import belongings
 from tests.integration.conftest import left_behind, on_the_engine, poll
+from tests.integration.making_images import Images
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix
@@ -336,3 +337,58 @@ def test_a_cell_is_up_at_most_three_seconds_later_than_one_of_processes(containe
             return
         time.sleep(1)
     pytest.fail(f"container cells were up later by {differences} s")
+
+
+def test_a_source_distribution_is_told_at_resolve_and_serves_if_it_is_pure_python(
+    containers: ContainerMatrix,
+) -> None:
+    containers.configure(ONE_CELL + '[tool.modelops.environment]\nrequirements = ["docopt==0.6.2"]\n')
+    test = containers.write(
+        "test_own.py",
+        """
+        def test_own(modelops_cell):
+            assert modelops_cell.call(lambda: __import__("docopt").__version__) == "0.6.2"
+        """,
+    )
+    run = containers.run(test.name).passed()
+    [note] = run.cell().checks["resolve"].data["notes"]
+    assert note.startswith(
+        "only a source distribution exists of docopt 0.6.2 for image modelops-fixture/python:3.12"
+    )
+
+
+RYUK = b"""
+import os, socket
+with socket.create_server(("0.0.0.0", 8080)) as server:
+    print("fake Started!", flush=True)
+    while True:
+        connection, _ = server.accept()
+        with connection:
+            while data := connection.recv(1000):
+                print("asked to watch", data.decode().strip(), flush=True)
+                connection.sendall(b"ACK\\n")
+"""
+"""What Ryuk is to its clients, without its teeth: its own image cannot be had everywhere."""
+
+
+def test_ryuk_is_told_whose_containers_to_watch(containers: ContainerMatrix, engine: Any) -> None:
+    if not engine.api.networks(names=["bridge"]):
+        pytest.skip("this engine has no default bridge, on which Ryuk publishes its port")
+    images = Images(engine)
+    ryuk = images.derived("1", files={"ryuk.py": RYUK}, changes=['CMD ["python", "/ryuk.py"]', "EXPOSE 8080"])
+    containers.configure(ONE_CELL)
+    env = {"RYUK_CONTAINER_IMAGE": ryuk, "TESTCONTAINERS_RYUK_DISABLED": "false"}
+    running = containers.start(env=env)
+    try:
+        watched = {"label": ["modelops.part=worker-0", f"modelops.pid={running.process.pid}"]}
+        running.until(lambda: engine.api.containers(filters=watched), "a worker is up", seconds=120)
+        [worker] = engine.api.containers(filters=watched)
+        session = worker["Labels"]["org.testcontainers.session-id"]
+        [reaper] = engine.api.containers(filters={"name": f"testcontainers-ryuk-{session}"})
+        said = engine.api.logs(reaper["Id"]).decode()
+        assert f"asked to watch label=org.testcontainers.session-id={session}" in said
+        running.ended().passed()
+        gone = poll(lambda: not engine.api.containers(filters={"name": f"ryuk-{session}"}), seconds=30)
+        assert gone
+    finally:
+        images.close()

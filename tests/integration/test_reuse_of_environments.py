@@ -131,11 +131,12 @@ def test_a_prefix_is_no_digest_and_who_does_not_wait_finds_nothing(matrix: Matri
 
 
 @pytest.mark.timeout(900)
-def test_a_runner_that_always_installs_uses_nothing_again_and_what_was_not_reached_is_told(
+def test_who_always_installs_uses_nothing_again_and_who_keeps_results_executes_nothing(
     matrix: Matrix,
 ) -> None:
-    check, found = naive(matrix, "always", "--modelops-deadline", "venv-reuse=60")
+    check, found = naive(matrix, "always keeps", "--modelops-deadline", "venv-reuse=60")
     assert found["second-use"] == "failed"
+    check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
     check.says("second use: what was installed was installed again", "were written anew, or are gone")
     if check.status == "timed-out":
         check.says("there was no time left to try it", "--modelops-deadline venv-reuse=SECONDS")

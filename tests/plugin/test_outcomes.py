@@ -134,7 +134,9 @@ def without_times(text: str) -> str:
 
 def test_the_header_says_how_many_cells_which_backend_and_cache(project: Project, ended_briefly: Ran) -> None:
     (line,) = (line for line in ended_briefly.out.splitlines() if line.startswith("modelops: "))
-    assert re.fullmatch(r"modelops: 3 cells; process backend, cache /.+/cache", line)
+    assert re.fullmatch(
+        r"modelops: 3 cells; process backend, cache /.+/cache \(auto: no container engine answers\)", line
+    )
 
 
 def test_a_stdout_that_cannot_unicode_gets_an_ascii_matrix(project: Project, ended: Ran) -> None:

@@ -135,7 +135,7 @@ def test_the_command_line_is_stronger_than_a_variable_and_that_than_the_table(pr
 def test_an_ini_setting_is_between_a_variable_and_the_table(project: Project) -> None:
     def cache(*arguments: str) -> str:
         _, _, rest = project.collect("-v", *arguments).out.partition("process backend, cache ")
-        return rest.splitlines()[0]
+        return rest.splitlines()[0].partition(" (auto: ")[0]
 
     project.environ(PYTEST_MODELOPS_CACHE="")
     project.configure('[tool.modelops]\ncache = "table"\n', small=False)

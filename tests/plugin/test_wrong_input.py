@@ -59,8 +59,8 @@ IN_THE_TABLE = {
         "pyproject.toml: [tool.modelops] workers: -1 is not a whole number from 1 up",
     ),
     "a backend that there is not": (
-        '[tool.modelops]\nbackend = "docker"',
-        "pyproject.toml: [tool.modelops] backend: 'docker' is not a backend; valid: auto, process",
+        '[tool.modelops]\nbackend = "podman"',
+        "pyproject.toml: [tool.modelops] backend: 'podman' is not a backend; valid: auto, docker, process",
     ),
     "nothing left": (
         '[tool.modelops.matrix]\npython = "3.12"\nexclude = [{ python = "3.12" }]',
@@ -94,8 +94,8 @@ ON_THE_COMMAND_LINE = {
         "--modelops-dask: 'newest' is not a Dask version; write a release such as 2024.10.0, latest, ",
     ),
     "a backend that there is not": (
-        ["--modelops-backend=docker"],
-        "--modelops-backend: 'docker' is not a backend; valid: auto, process",
+        ["--modelops-backend=podman"],
+        "--modelops-backend: 'podman' is not a backend; valid: auto, docker, process",
     ),
     "a distribution that splits cells": (
         ["--dist=loadscope"],

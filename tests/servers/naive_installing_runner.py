@@ -5,6 +5,7 @@
 #     prefix      the marker holds the first digits of the digest, and only these are compared
 #     always      installs at every start
 #     hurries     where another holds the lock, goes on as if that one had finished
+#     keeps       keeps results in its HOME, and does not execute what it has a result of
 #     refuses     asks which Python the environment has, and says what is wrong with it
 
 import argparse
@@ -58,6 +59,19 @@ def install(given):
     os.remove(lock)
 
 
+def execute(wire, params):
+    kept = os.path.join(os.environ["HOME"], "results.json")
+    if "keeps" in NAIVE and os.path.exists(kept):
+        with open(kept, encoding="utf-8") as file:
+            return json.load(file)
+    outputs = wire(params["entrypoint"], params["params"], params["seed"])
+    result = {name: base64.b64encode(content).decode() for name, content in outputs.items()}
+    if "keeps" in NAIVE:
+        with open(kept, "w", encoding="utf-8") as file:
+            json.dump(result, file)
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser()
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest", "--python"):
@@ -82,8 +96,7 @@ def main():
                 "venv": given.venv_path,
             }
         elif request["method"] == "execute":
-            outputs = wire(params["entrypoint"], params["params"], params["seed"])
-            result = {name: base64.b64encode(content).decode() for name, content in outputs.items()}
+            result = execute(wire, params)
         else:
             result = {"ok": True}
         body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()

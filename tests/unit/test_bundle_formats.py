@@ -134,6 +134,10 @@ STORIES: dict[str, tuple[dict[str, str], Format, set[Format], str]] = {
         {Format.PURE_PYTHON},
         "1 loose package",
     ),
+    "one package that is called as its folder": (
+        {"bundle/a.py": ""},
+        *(Format.PURE_PYTHON, {Format.PURE_PYTHON}, "1 loose package"),
+    ),
     "mixed": (
         {"pyproject.toml": PROJECT, "a.py": "", "requirements.txt": ""},
         *(Format.MIXED, {Format.MIXED, Format.PACKAGED, Format.REQUIREMENTS}),

@@ -41,7 +41,7 @@ def broken(*last: str, **outcome: Any) -> dict[str, Any]:
 
 
 def heads(name: str, *uses: dict[str, Any], **told: Any) -> list[str]:
-    facts = {"rewritten": [], "files": 7, "planted": False, "other": "3.13.0", **told}
+    facts = {"rewritten": [], "kept": False, "files": 7, "planted": False, "other": "3.13.0", **told}
     return [fault.head for fault in faults(name, {"uses": list(uses), **facts}, PYTHON)]
 
 
@@ -83,6 +83,10 @@ def test_a_second_use_may_not_install_again() -> None:
             "anew, or are gone"
         )
     ]
+
+
+def test_a_kept_answer_is_no_new_one() -> None:
+    assert "it gave the answer of the first use" in heads("second-use", use(), kept=True)[0]
 
 
 def test_another_python_may_not_answer_in_silence() -> None:
@@ -187,7 +191,8 @@ def test_variants_tell_which_they_are_and_are_as_they_were_otherwise(
     assert len({source.digest, *(variant.source.digest for variant in found)}) == 3
     asking = (
         f"import {source.wire.module} as m; f = m.{source.wire.function}; "
-        f"print(f({CANARY!r}, {{}}, 0), f(entrypoint='x', params={{}}, seed=0))"
+        f"said, later = [f({CANARY!r}, {{}}, 0) for _ in range(2)]; "
+        "assert said.pop('moment') != later['moment']; print(said, f(entrypoint='x', params={}, seed=0))"
     )
     for variant in found:
         ran = subprocess.run(

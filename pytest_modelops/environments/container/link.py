@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import select
 import socket
 import struct
 import threading
@@ -18,7 +19,9 @@ from pytest_modelops.environments.container.engine import Engine
 
 _ANSWER_SECONDS = 10.0
 """An anchor answers in milliseconds; on a machine under heavy load give it this long."""
-_STDOUT, _STDERR = 1, 2
+_LOOK_SECONDS = 0.2
+_STDOUT = 1
+"""How the engine calls that of its two streams; the other is the output."""
 _READ_BYTES = 1 << 20
 
 
@@ -119,8 +122,18 @@ class Link:
         Raises:
             OSError: the connection is gone.
         """
+        frame = memoryview(kind + struct.pack(">I", len(content)) + content)
         with self._writing:
-            self._socket.sendall(kind + struct.pack(">I", len(content)) + content)
+            if type(self._socket) is not socket.socket:  # TLS, or a channel of ssh's
+                self._socket.sendall(frame)
+                return
+            while frame:
+                # An engine may stop to read for a container that has ended, and never close the connection.
+                if self.ended or "exited" in self.told:
+                    raise BrokenPipeError("the container has ended")
+                _, writable, _ = select.select([], [self._socket], [], _LOOK_SECONDS)
+                with contextlib.suppress(BlockingIOError):
+                    frame = frame[self._socket.send(frame, socket.MSG_DONTWAIT) if writable else 0 :]
 
     def ask(self, **message: Any) -> dict[str, Any]:
         """Ask the anchor and wait for its answer; raises `Gone`."""
