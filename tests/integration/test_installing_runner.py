@@ -53,9 +53,17 @@ def start(tmp_path: Path) -> Start:
         pins: str = "lib==1", *more: str, digest: str = DIGEST, python: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         (wheels / installing.PINS).write_text(pins)
-        flags = ["--bundle-path", bundle, "--venv-path", venv, "--bundle-digest", digest, "--one-shot"]
+        flags = [
+            "--bundle-path",
+            str(bundle),
+            "--venv-path",
+            str(venv),
+            "--bundle-digest",
+            digest,
+            "--one-shot",
+        ]
         return subprocess.run(
-            [python or venv / "bin" / "python", RUNNER, *flags, "--install-from", wheels, *more],
+            [str(python or venv / "bin/python"), str(RUNNER), *flags, "--install-from", str(wheels), *more],
             cwd=bundle,
             env={**os.environ, **variables},
             input=json.dumps({"method": "execute", "params": {"entrypoint": "x", "params": {}, "seed": 0}}),
