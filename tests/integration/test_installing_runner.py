@@ -1,0 +1,165 @@
+"""The reference runner installs by itself: into the environment that it runs in, and believes what it finds or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_modelops.incell import installing
+
+RUNNER = Path(installing.__file__).with_name("runner.py")
+VERSION = ".".join(map(str, sys.version_info[:3]))
+SECONDS = 120.0
+DIGEST = "d" * 64
+
+Start = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def write_wheel(folder: Path, version: str) -> None:
+    """A package `lib` that tells its version."""
+    info = f"lib-{version}.dist-info"
+    files = {
+        "lib/__init__.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: lib\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
+    with zipfile.ZipFile(folder / f"lib-{version}-py3-none-any.whl", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """A bare environment, a bundle that tells the version of `lib`, and wheels of 1 and 2; asks it, once."""
+    venv, bundle, wheels = (tmp_path / name for name in ("venv", "bundle", "wheels"))
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", str(venv)], check=True)
+    bundle.mkdir()
+    wheels.mkdir()
+    (bundle / "wire.py").write_text(
+        "import lib\n\ndef wire(entrypoint, params, seed):\n    return {'lib': lib.VERSION.encode()}\n"
+    )
+    for version in ("1", "2"):
+        write_wheel(wheels, version)
+
+    def start(
+        pins: str = "lib==1", *more: str, digest: str = DIGEST, python: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        (wheels / installing.PINS).write_text(pins)
+        flags = [
+            "--bundle-path",
+            str(bundle),
+            "--venv-path",
+            str(venv),
+            "--bundle-digest",
+            digest,
+            "--one-shot",
+        ]
+        return subprocess.run(
+            [str(python or venv / "bin/python"), str(RUNNER), *flags, "--install-from", str(wheels), *more],
+            cwd=bundle,
+            env={**os.environ, **variables},
+            input=json.dumps({"method": "execute", "params": {"entrypoint": "x", "params": {}, "seed": 0}}),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    return start
+
+
+ONE, TWO = '"lib": "MQ=="', '"lib": "Mg=="'
+
+
+def test_it_installs_once_and_stdout_has_the_answer_alone(start: Start) -> None:
+    first = start()
+    assert (first.returncode, json.loads(first.stdout)) == (0, {"result": {"lib": "MQ=="}})
+    assert first.stderr.count("no install was completed in it") == 1
+    again = start("lib==1", "--python-version", VERSION)
+    assert (again.stdout, again.stderr) == (first.stdout, "")
+
+
+def truncate(venv: Path, site: Path) -> None:
+    (site / "lib" / "__init__.py").write_text("")
+
+
+def remove(venv: Path, site: Path) -> None:
+    (site / "lib" / "__init__.py").unlink()
+
+
+def plant(venv: Path, site: Path) -> None:
+    (site / "foreign.pth").write_text("import os; os.environ['FOREIGN'] = 'yes'\n")
+
+
+def garble(venv: Path, site: Path) -> None:
+    (venv / "modelops-installed.json").write_text("{")
+
+
+def of_another_python(venv: Path, site: Path) -> None:
+    marker = venv / "modelops-installed.json"
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "python": "3.1.0"}))
+
+
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [
+        (truncate, "__init__.py is not what was installed"),
+        (remove, "__init__.py is gone"),
+        (plant, "foreign.pth is not what was installed"),
+        (garble, "its marker cannot be read (JSONDecodeError)"),
+        (of_another_python, "it was made by another Python, 3.1.0"),
+    ],
+)
+def test_what_is_not_as_it_was_installed_is_installed_anew(
+    start: Start, tmp_path: Path, lie: Callable[[Path, Path], None], told: str
+) -> None:
+    start()
+    [site] = tmp_path.glob("venv/lib/python3*/site-packages")
+    lie(tmp_path / "venv", site)
+    again = start()
+    assert ONE in again.stdout
+    assert told in again.stderr
+    assert not (site / "foreign.pth").exists()
+    assert start().stderr == ""
+
+
+def test_all_of_a_digest_counts_and_nothing_is_left_of_the_other_one(start: Start, tmp_path: Path) -> None:
+    start()
+    other = start("lib==2", digest=f"{DIGEST[:-1]}e")
+    assert TWO in other.stdout
+    assert f"it was made for digest {DIGEST}, and {DIGEST[:-1]}e is wanted" in other.stderr
+    assert not list(tmp_path.glob("venv/lib/*/site-packages/lib-1*"))
+
+
+def test_a_fresh_one_is_made_when_it_is_wanted(start: Start) -> None:
+    start()
+    forced = start("lib==2", MODELOPS_FORCE_FRESH_VENV="true")
+    assert TWO in forced.stdout
+    assert forced.stderr.count("a fresh one is wanted") == 1
+    assert start("lib==2", MODELOPS_FORCE_FRESH_VENV="false").stderr == ""
+
+
+def test_another_environment_than_it_should_be_is_refused_and_stays(start: Start, tmp_path: Path) -> None:
+    wrong = start("lib==1", "--python-version", "3.1.0")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert f"has Python {VERSION}, and Python 3.1.0 is wanted" in wrong.stderr
+    outside = start("lib==1", python=Path(sys.executable))
+    assert outside.returncode == 1
+    assert "and runs in another" in outside.stderr
+    assert not list(tmp_path.glob("venv/lib/*/site-packages/lib*"))
+
+
+def test_pip_s_words_are_told_and_nothing_is_believed_afterwards(start: Start) -> None:
+    failed = start("lib==3")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "No matching distribution found for lib==3" in failed.stderr
+    assert "could not be made: pip exited with code 1" in failed.stderr
+    assert ONE in start().stdout
