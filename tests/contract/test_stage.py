@@ -64,6 +64,13 @@ def test_a_slow_process_is_not_an_ended_one(stage: Stage, environment: Environme
     assert process.ending is None
 
 
+def test_a_name_can_be_used_again_when_its_process_has_ended(stage: Stage, environment: Environment) -> None:
+    for number in range(2):
+        process = start(stage, environment, f"print('turn', {number})")
+        assert process.wait(Deadline(20)) == "exited with code 0"
+    assert process.log.read_text() == "turn 0\nturn 1\n"
+
+
 def test_signals_reach_the_process_and_its_state_is_seen(stage: Stage, environment: Environment) -> None:
     process = start(stage, environment, FOREVER)
     await_words(process, "up")

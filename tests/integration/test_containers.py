@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -319,24 +318,6 @@ def test_auto_takes_the_engine_that_answers_and_says_why(containers: ContainerMa
     )
     assert "process backend" in nothing.out
     assert "(auto: no container engine answers)" in nothing.out
-
-
-def test_a_cell_is_up_at_most_three_seconds_later_than_one_of_processes(containers: ContainerMatrix) -> None:
-    containers.configure(ONE_CELL.replace("workers = 1", "workers = 2"))
-
-    def start_seconds(backend: str) -> float:
-        cell = containers.run("--modelops-backend", backend).passed().cell()
-        return cell.checks["start"].seconds
-
-    for backend in ("docker", "process"):
-        start_seconds(backend)  # what has to be built, is
-    differences = []
-    for _ in range(5):  # a machine that others use as well is slow at times
-        differences.append(start_seconds("docker") - start_seconds("process"))
-        if differences[-1] <= 3:
-            return
-        time.sleep(1)
-    pytest.fail(f"container cells were up later by {differences} s")
 
 
 def test_a_source_distribution_is_told_at_resolve_and_serves_if_it_is_pure_python(

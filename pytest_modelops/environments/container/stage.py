@@ -256,6 +256,7 @@ class ContainerStage:
         attached: IO[bytes] | None,
     ) -> Container:
         try:
+            self._make_room(name)
             with in_our_words(self._engine, f"start {environment.python}"):
                 own = self._own_volume(name, environment)
                 container = self._create(name, environment, arguments, variables, own, attached is not None)
@@ -271,6 +272,12 @@ class ContainerStage:
                     attached.close()  # who reads it shall not wait for ever
             raise
         return Container(container, link)
+
+    def _make_room(self, name: str) -> None:
+        """Remove what an earlier process of that name has left: a worker may join late, end, and join again."""
+        if (earlier := self._containers.pop(name, None)) is not None:
+            belongings.remove(self._engine, "container", earlier)
+            belongings.remove(self._engine, "volume", f"{self._prefix}-{name}")
 
     def _own_volume(self, name: str, environment: ContainerEnvironment) -> str:
         """The writable volume of a container; where its size is limited, in memory, since only there it can be."""
