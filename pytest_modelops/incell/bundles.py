@@ -8,10 +8,7 @@ called by tasks of the graph. Everything that is returned is plain data. Python 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
-import importlib.util
-import json
 import os
 import shutil
 import sys
@@ -19,54 +16,19 @@ import sysconfig
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
-from . import causes, in_process
-from .installing import ensured_pip, unpack_pip
-from .kept import CouldNot, KeeperGone, Kept
+from . import in_process
+from .making import Commands, Failed, install_beside, look, make_bare, pip_install, try_import
 from .one_shot import OneShot
-from .running import Outcome, Runner
+from .placed import NOT_STARTED, AnyRunner, Placed, bundle_of, launch, logs_of, site_of, venv_of
+from .running import Outcome
 
-Placed = Mapping[str, Any]
-"""Where a bundle is in the cell, and how its runner is started:
-
-- `name`, `digest`: of the bundle;
-- `folders`: by worker name, the worker's own folder for it; made by `install`;
-- `source`, `wheels`: folders in the cell: the bundle's files, and the wheels that it is installed from;
-- `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
-- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`, `{wheels}`,
-  `{version}`;
-- `protocol`: `json-rpc`, or `one-shot` for a runner that is started anew for every request;
-- `installs`: whether the runner installs by itself, into an environment of its own that has nothing but pip;
-- `install`: `isolated`, or `workers` for one that comes into running processes and has no runner;
-- `variables`, `version`, `venv`, `logs`: of a runner that is started in another way than usual.
-"""
-
-AnyRunner = Union[Runner, OneShot]  # noqa: UP007 - Python 3.9
-
-HERE = os.path.dirname(os.path.abspath(__file__))
 _SHUTDOWN_SECONDS = 3.0
 """How long an idle runner gets to end by itself."""
-_LOG_BYTES = 1 << 20
-"""So much of each end of a runner's log travels to pytest."""
-
-
-class Failed(Exception):
-    """Something did not work, with the words and the output of what was tried."""
-
-    def __init__(self, what: str, output: str = "", *, timed_out: bool = False) -> None:
-        super().__init__(what)
-        self.output = output
-        self.timed_out = timed_out
-
-    def to_plain(self) -> dict[str, Any]:
-        """As data for pytest."""
-        return {
-            "failed": str(self),
-            "timed_out": self.timed_out,
-            "cause": causes.first_cause(self.output),
-            "last": causes.last_lines(self.output),
-        }
+_SHOWN = 200
+_MOST_CHANGED = 5
+_ENVIRONMENT = [*dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib", "scripts"))]
 
 
 class Bundles:
@@ -100,20 +62,20 @@ class Bundles:
         folder = placed["folder"]
         ours = {**placed, "venv": os.path.join(folder, "venv")}
         try:
-            with _Commands(folder, seconds) as run:
-                shutil.rmtree(_bundle(placed), ignore_errors=True)
-                shutil.rmtree(_venv(ours), ignore_errors=True)
-                shutil.copytree(placed["source"], _bundle(placed))
+            with Commands(folder, seconds) as run:
+                shutil.rmtree(bundle_of(placed), ignore_errors=True)
+                shutil.rmtree(venv_of(ours), ignore_errors=True)
+                shutil.copytree(placed["source"], bundle_of(placed))
                 run(
                     "making an environment",
-                    [sys.executable, "-I", "-m", "venv", "--without-pip", _venv(ours)],
+                    [sys.executable, "-I", "-m", "venv", "--without-pip", venv_of(ours)],
                 )
                 if requirements:
-                    _pip_install(run, ours, requirements)
-                looked = _look(run, ours, modules)
-                failures = {module: _import(run, ours, module) for module in imports}
+                    pip_install(run, ours, requirements)
+                looked = look(run, ours, modules)
+                failures = {module: try_import(run, ours, module) for module in imports}
                 if placed.get("installs"):
-                    shutil.rmtree(os.path.dirname(_venv(placed)), ignore_errors=True)
+                    shutil.rmtree(os.path.dirname(venv_of(placed)), ignore_errors=True)
                     make_bare(run, placed)
         except Failed as failure:
             return failure.to_plain()
@@ -143,8 +105,8 @@ class Bundles:
             "again": again,
             "end": closed,
             "worker": {"python": sys.executable, "version": ".".join(map(str, sys.version_info[:3]))},
-            "venv": _venv(placed),
-            "logs": _logs(placed),
+            "venv": venv_of(placed),
+            "logs": logs_of(placed),
         }
 
     def close(self, placed: Placed) -> dict[str, Any]:
@@ -153,9 +115,9 @@ class Bundles:
         with self._lock:
             runner = self._runners.pop(placed["name"], None)
         if runner is None:
-            return {"logs": _logs(placed)}
+            return {"logs": logs_of(placed)}
         idle = runner.lock.acquire(blocking=False)  # else a task waits for it
-        return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": _logs(placed)}
+        return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": logs_of(placed)}
 
     def reuse(self, placed: Placed, *, worker: str, **asked: Any) -> dict[str, Any]:
         """On this one worker, use an environment again in all the ways that go wrong (see `reuse.py`)."""
@@ -178,9 +140,9 @@ class Bundles:
         told = self._brought[placed["name"]] = {"done": False}
         before = in_process.listing(_ENVIRONMENT)
         try:
-            _install_beside(placed, requirements, seconds)
+            install_beside(placed, requirements, seconds)
             self._inside[placed["name"]] = in_process.Inside(
-                bundle=_bundle(placed), site=_site(placed), digest=placed["digest"]
+                bundle=bundle_of(placed), site=site_of(placed), digest=placed["digest"]
             )
         except Failed as failure:
             told.update(failure.to_plain())
@@ -331,216 +293,6 @@ class Bundles:
         return runner.call("ready", {}, end - time.monotonic()), runner
 
 
-NOT_STARTED = (CouldNot, KeeperGone, LookupError, OSError)
-
-
-def launch(placed: Placed) -> AnyRunner:
-    """Start a runner, and ask it nothing yet; raises one of `NOT_STARTED`."""
-    env = {
-        **os.environ,
-        # Where a runner installs by itself, there is no way out to an index.
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": placed["wheels"],
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "UV_OFFLINE": "1",
-        "UV_FIND_LINKS": placed["wheels"],
-        "PYTHONUNBUFFERED": "1",
-        **placed.get("variables", {}),
-    }
-    kind = OneShot if placed["protocol"] == "one-shot" else Runner
-    return kind(_command(placed), env=env, cwd=_bundle(placed), folder=_logs_folder(placed))
-
-
-_SHOWN = 200
-_MOST_CHANGED = 5
-_ENVIRONMENT = [*dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib", "scripts"))]
-
-
-def _bundle(placed: Placed) -> str:
-    return os.path.join(placed["folder"], "bundle")
-
-
-def _venv(placed: Placed) -> str:
-    return str(placed["venv"])
-
-
-def _site(placed: Placed) -> str:
-    return os.path.join(placed["folder"], "inside")
-
-
-def _python(placed: Placed) -> str:
-    return os.path.join(_venv(placed), "bin", "python")
-
-
-def _logs_folder(placed: Placed) -> str:
-    return str(placed.get("logs") or os.path.join(placed["folder"], "logs"))
-
-
-def _logs(placed: Placed) -> dict[str, bytes]:
-    """What the runner wrote to stderr and stdout so far, from each at most 1 MiB of the beginning and of the end."""
-    found = {}
-    for name in ("stderr", "stdout"):
-        with contextlib.suppress(OSError), open(os.path.join(_logs_folder(placed), name), "rb") as file:
-            head = file.read(_LOG_BYTES)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(len(head), size - _LOG_BYTES))
-            tail = file.read()
-            gap = size - len(head) - len(tail)
-            found[name] = head + (b"\n[... %d bytes ...]\n" % gap if gap else b"") + tail
-    return found
-
-
-def _command(placed: Placed) -> list[str]:
-    """The runner's command line; raises `LookupError` where `module:file` names nothing."""
-    values = {
-        "{python}": _python(placed),
-        "{runner}": _runner(placed["runner"]),
-        "{bundle}": _bundle(placed),
-        "{venv}": _venv(placed),
-        "{digest}": placed["digest"],
-        "{wheels}": placed["wheels"],
-        "{version}": placed.get("version") or ".".join(map(str, sys.version_info[:3])),
-    }
-    words = []
-    for word in placed["command"]:
-        filled = word
-        for name, value in values.items():
-            filled = filled.replace(name, value)
-        words.append(filled)
-    return words
-
-
-def _runner(named: str) -> str:
-    if not named:
-        return os.path.join(HERE, "runner.py")
-    if os.path.isabs(named):
-        return named
-    module, _, file = named.partition(":")
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError) as error:
-        raise LookupError(f"runner {named!r}: {error}") from None
-    if spec is None:
-        raise LookupError(f"runner {named!r}: this worker has no module {module!r}")
-    folders = list(spec.submodule_search_locations or ([os.path.dirname(spec.origin)] if spec.origin else []))
-    for folder in folders:
-        if os.path.exists(os.path.join(folder, file)):
-            return os.path.join(folder, file)
-    raise LookupError(f"runner {named!r}: there is no {file!r} in {', '.join(folders)}")
-
-
 def _artifact(inline: str) -> dict[str, Any]:
     content = base64.b64decode(inline, validate=True)
     return {"size": len(content), "checksum": hashlib.sha256(content).hexdigest(), "inline": inline}
-
-
-# Installing ----------------------------------------------------------------------------------------------------------
-
-
-class _Commands:
-    """Runs commands to their end, one after the other, within so many seconds in all; nothing of them is left."""
-
-    def __init__(self, folder: str, seconds: float) -> None:
-        os.makedirs(folder, exist_ok=True)
-        self._folder = folder
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
-        self._kept = Kept(log=os.path.join(folder, "keeper.log"))
-
-    def __enter__(self) -> _Commands:  # noqa: PYI034 - Self is newer than some workers
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._kept.close()
-
-    def __call__(self, what: str, argv: Sequence[str], *, cwd: str | None = None, check: bool = True) -> str:
-        """Run one; returns what it printed, or why it failed where `check` is false."""
-        log = os.path.join(self._folder, f"{what.replace(' ', '-')}.log")
-        began = os.path.getsize(log) if os.path.exists(log) else 0
-        env = {**os.environ, "PYTHONFAULTHANDLER": "1", "PIP_CONFIG_FILE": os.devnull}
-        try:
-            pid = self._kept.start(argv, env=env, cwd=cwd or self._folder, log=log)
-        except (CouldNot, KeeperGone) as error:
-            raise Failed(f"{what}: {error}") from error
-        ending = self._kept.wait(pid, max(0.0, self._end - time.monotonic()))
-        if ending is None:
-            self._kept.signal(pid, 6)  # SIGABRT: its stacks
-            self._kept.wait(pid, 1.0)
-        with open(log, "rb") as file:
-            file.seek(began)
-            output = file.read().decode(errors="replace")
-        if ending is None:
-            raise Failed(f"{what}: not within {self._seconds:g} s", output, timed_out=True)
-        if ending != "exited with code 0":
-            if check:
-                raise Failed(f"{what}: {os.path.basename(argv[0])} {ending}", output)
-            return (
-                causes.first_cause(output)
-                or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
-            )
-        return output if check else ""
-
-
-def make_bare(run: _Commands, placed: Placed, python: str = sys.executable) -> None:
-    """An environment with nothing but pip, for a runner that installs by itself."""
-    run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", _venv(placed)])
-    unpack_pip(_ensured_pip(), _venv(placed))
-
-
-def _install_beside(placed: Placed, requirements: Sequence[str], seconds: float) -> None:
-    """Install a bundle for this process's Python into a folder of its own, unless it is there."""
-    mark = os.path.join(placed["folder"], "inside.json")
-    made_of = {"digest": placed["digest"], "python": sys.version, "requirements": list(requirements)}
-    with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
-        if json.load(file) == made_of:
-            return
-    with _Commands(placed["folder"], seconds) as run:
-        for folder in (_bundle(placed), _site(placed)):
-            shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(placed["source"], _bundle(placed))
-        os.makedirs(_site(placed))
-        if requirements:
-            _pip_install(run, placed, requirements, python=sys.executable, more=("--target", _site(placed)))
-    with open(mark, "w", encoding="utf-8") as file:
-        json.dump(made_of, file)
-
-
-def _pip_install(
-    run: _Commands, placed: Placed, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
-) -> None:
-    """Install from the wheels, by the pip that every Python brings along."""
-    lines = os.path.join(placed["folder"], "requirements.txt")
-    with open(lines, "w", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in requirements))
-    options = (
-        "--no-index",
-        "--find-links",
-        placed["wheels"],
-        "--no-cache-dir",
-        "--disable-pip-version-check",
-    )
-    pip = [python or _python(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options, *more]
-    run(f"installing {placed['name']} from its wheels", [*pip, "-r", lines])
-
-
-def _ensured_pip() -> str:
-    try:
-        return ensured_pip()
-    except LookupError as error:
-        raise Failed(str(error)) from None
-
-
-def _look(run: _Commands, placed: Placed, modules: Sequence[str]) -> dict[str, Any]:
-    """Have the environment's Python tell what it is and has, and which modules it does not find."""
-    question = os.path.join(placed["folder"], "modules.json")
-    with open(question, "w", encoding="utf-8") as file:
-        json.dump({"modules": list(modules), "first": _bundle(placed)}, file)
-    argv = [_python(placed), "-I", os.path.join(HERE, "look.py"), question]
-    told: dict[str, Any] = json.loads(run("looking at what was installed", argv).splitlines()[-1])
-    return told
-
-
-def _import(run: _Commands, placed: Placed, module: str) -> str:
-    """Import a module as the runner would; why it failed, in words, or empty."""
-    code = f"import sys; sys.path.insert(0, {_bundle(placed)!r}); import importlib; importlib.import_module({module!r})"
-    return run(f"importing {module}", [_python(placed), "-c", code], cwd=_bundle(placed), check=False)

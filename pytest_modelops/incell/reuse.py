@@ -22,7 +22,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .bundles import NOT_STARTED, Failed, Placed, _bundle, _Commands, _logs, launch, make_bare
+from .making import Commands, Failed, make_bare
+from .placed import NOT_STARTED, Placed, bundle_of, launch, logs_of
 from .states import States, another_python
 
 CANARY = "modelops.canary/which"
@@ -115,12 +116,12 @@ class Reuse:
                     told[name] = {"failed": failure.to_plain()}
             told[name]["seconds"] = round(time.monotonic() - began, 3)
         self._states.forget()
-        shutil.rmtree(_bundle(self._placed), ignore_errors=True)
+        shutil.rmtree(bundle_of(self._placed), ignore_errors=True)
         version = ".".join(map(str, sys.version_info[:3]))
         return {
             "canaries": told,
             "worker": {"python": sys.executable, "version": version},
-            "logs": _logs(self._placed),
+            "logs": logs_of(self._placed),
         }
 
     # The canaries ----------------------------------------------------------------------------------------------------
@@ -231,8 +232,8 @@ class Reuse:
 
     def _place(self, variant: str) -> Placed:
         """Put a variant where the bundle is."""
-        shutil.rmtree(_bundle(self._placed), ignore_errors=True)
-        shutil.copytree(self._variants[variant]["source"], _bundle(self._placed))
+        shutil.rmtree(bundle_of(self._placed), ignore_errors=True)
+        shutil.copytree(self._variants[variant]["source"], bundle_of(self._placed))
         return {**self._placed, **self._variants[variant], "variables": self._states.variables}
 
     def _use_placed(self, placed: Placed) -> Told:
@@ -269,8 +270,8 @@ class Reuse:
             return self._remaining * FIRST_SHARE
         return min(max(LEAST_SECONDS, TIMES_THE_FIRST * self._first_seconds), max(1.0, self._remaining))
 
-    def _commands(self) -> _Commands:
-        return _Commands(os.path.join(self._folder, "commands"), max(1.0, self._remaining))
+    def _commands(self) -> Commands:
+        return Commands(os.path.join(self._folder, "commands"), max(1.0, self._remaining))
 
 
 def _answered(use: Told) -> bool:

@@ -15,7 +15,7 @@ import stat
 import sys
 from collections.abc import Sequence
 
-from .bundles import Failed, _Commands
+from .making import Commands, Failed
 
 _OLDEST = 9
 """Python 3.9: older ones are not asked to run what is written for workers."""
@@ -149,7 +149,7 @@ def _remove_if_empty(folder: str, top: str) -> None:
         folder = os.path.dirname(folder)
 
 
-def another_python(run: _Commands) -> tuple[str, str]:
+def another_python(run: Commands) -> tuple[str, str]:
     """An interpreter of another minor version that can make environments, and its version; the nearest one.
 
     Both are empty where there is none.
