@@ -191,7 +191,11 @@ STARTING: Mapping[str, tuple[str, ...]] = {
     "exits-at-import": ("exited with code 0 before its JSON-RPC handshake.", "SystemExit: 0 (wire.py, line"),
     "prints-at-import": ("stdout carried something else than JSON-RPC frames", r"'loading the model\n'"),
     "prints-a-header": ("stdout carried something else than JSON-RPC frames", r"'Loading: the model\n'"),
-    "does-not-end": ("its runner did not end within 3 s after `shutdown`", 'File "wire.py", line', "in watch"),
+    "does-not-end": (
+        "its runner did not end within 3 s after `shutdown`",
+        'File "wire.py", line',
+        "in watch",
+    ),
     "leaves-a-child": ("when its runner had ended, this was left of it", "sleep 600"),
 }
 EXECUTING: Mapping[str, tuple[str, ...]] = {
