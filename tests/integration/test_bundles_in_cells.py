@@ -212,6 +212,8 @@ def test_two_runs_at_once_on_the_same_bundles(matrix: Matrix, tmp_path: Path) ->
     second = matrix.start(
         "-c", str(matrix.path / "pyproject.toml"), f"--modelops-report={tmp_path}/second.json"
     )
+    first.process.wait(150)
+    second.process.wait(150)  # what is left of either is looked for when both have ended
     assert (first.ended().code, second.ended().code) == (0, 0), first.out
 
 

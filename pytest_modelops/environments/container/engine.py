@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,14 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any
     yield told.get("base_url", "unix:///var/run/docker.sock"), told
     home = Path(environ.get("HOME") or Path.home())
     runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
-    for socket in (
+    for usual in (
         runtime / "docker.sock",
         home / ".docker/run/docker.sock",
         home / ".docker/desktop/docker.sock",
         runtime / "podman/podman.sock",
         Path("/run/podman/podman.sock"),
     ):
-        yield f"unix://{socket}", {"base_url": f"unix://{socket}"}
+        yield f"unix://{usual}", {"base_url": f"unix://{usual}"}
 
 
 def connect(environ: Mapping[str, str] = os.environ) -> Engine:
@@ -99,8 +100,8 @@ def connect(environ: Mapping[str, str] = os.environ) -> Engine:
     tried = []
     for label, arguments in _candidates(environ):
         url = str(arguments.get("base_url", ""))
-        if url.startswith("unix://") and not Path(url.removeprefix("unix://")).exists():
-            tried.append(f"{label}: there is no such socket")
+        if url.startswith("unix://") and (why := _unreachable(url.removeprefix("unix://"))):
+            tried.append(f"{label}: {why}")
             continue
         try:
             ssh = {"use_ssh_client": True} if url.startswith("ssh://") else {}
@@ -114,6 +115,19 @@ def connect(environ: Mapping[str, str] = os.environ) -> Engine:
         client.api.timeout = _CALL_SECONDS
         return Engine(url or label, client.api, facts)
     raise Unavailable("no container engine answers. Tried " + "; ".join(tried) + f".\n{HOW_TO_START}")
+
+
+def _unreachable(path: str) -> str:
+    """Why nobody can be reached at a socket; empty if somebody can. The SDK would leave its own end open."""
+    if not Path(path).exists():
+        return "there is no such socket"
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_ANSWER_SECONDS)
+            probe.connect(path)
+    except OSError as error:
+        return _essence(error)
+    return ""
 
 
 def _essence(error: BaseException) -> str:
