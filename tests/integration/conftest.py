@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import psutil
 import pytest
 
@@ -415,3 +416,20 @@ WriteWheel = Callable[..., Path]
 @pytest.fixture(name="write_wheel")
 def _write_wheel() -> WriteWheel:
     return write_wheel
+
+
+PLUGINS = Path(__file__).parents[2] / "fixtures" / "plugins"
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugins' package; the same file in all tests, so that one environment does for them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if base.name.startswith("popen-") else base) / "shared-plugins"
+    shared.mkdir(exist_ok=True)
+    path = shared / "acme_plugins-1.0-py3-none-any.whl"
+    with filelock.FileLock(shared / "lock"):
+        if not path.exists():
+            sources = (PLUGINS / "acme_plugins").glob("*.py")
+            write_wheel(path, {f"acme_plugins/{file.name}": file.read_text("utf-8") for file in sources})
+    return path

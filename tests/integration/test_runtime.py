@@ -6,30 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 
-from tests.integration.conftest import Check, Matrix, Run, write_wheel
+from tests.integration.conftest import PLUGINS, Check, Matrix, Run
 
-PLUGINS = Path(__file__).parents[2] / "fixtures" / "plugins"
 DEADLINE = 40
 BOTH = "worker plugin acme_plugins.{}:Plugin, 2 of 2 workers: "
 LATE = "worker plugin acme_plugins.{}:{}, on worker-late, which joined after the registration"
 """What messages begin with."""
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugins' package; the same file in all tests, so that one environment does for them."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if base.name.startswith("popen-") else base) / "shared-plugins"
-    shared.mkdir(exist_ok=True)
-    path = shared / "acme_plugins-1.0-py3-none-any.whl"
-    with filelock.FileLock(shared / "lock"):
-        if not path.exists():
-            sources = (PLUGINS / "acme_plugins").glob("*.py")
-            write_wheel(path, {f"acme_plugins/{file.name}": file.read_text("utf-8") for file in sources})
-    return path
 
 
 def configure(

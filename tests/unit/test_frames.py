@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_modelops.incell.frames import MOST_OUTSIDE, Splitter
@@ -176,6 +177,7 @@ MESSAGES = st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st
 JUNK = st.binary(max_size=30).map(lambda data: data.translate(None, b"cC\n") + b"\n")
 
 
+@settings(max_examples=int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100")))
 @given(st.lists(MESSAGES | JUNK), st.lists(st.integers(min_value=0, max_value=400)))
 def test_messages_and_junk_come_back_as_they_were_wherever_they_are_cut(
     pieces: list[dict[str, Any] | bytes], cuts: list[int]

@@ -1,0 +1,113 @@
+"""Runtimes, runners and environments that are broken, in containers: what processes show, containers show, too.
+
+All broken bundles are run on both backends by `test_broken_bundles.py`; here is one peer of each other kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.test_reuse_of_environments import PROJECT, WIRE
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import ContainerMatrix
+
+REPOSITORY = Path(__file__).parents[2]
+SERVERS = REPOSITORY / "tests" / "servers"
+NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
+CELL = """
+    [tool.modelops.matrix]
+    python = ["3.12"]
+    dask = ["2024.10.0"]
+"""
+NAIVE = f"""
+    path = "{SERVERS / "naive_installing_runner.py"}"
+    command = [
+      "{{python}}", "{{runner}}", "--bundle-path", "{{bundle}}", "--venv-path", "{{venv}}",
+      "--bundle-digest", "{{digest}}", "--python", "{{version}}",
+    ]
+"""
+
+
+def ship(containers: ContainerMatrix, wheel: Path, plugin: str, runner: str) -> None:
+    """A packaged bundle whose runner installs by itself, and a worker plugin."""
+    containers.write("bundles/reused/pyproject.toml", PROJECT)
+    containers.write("bundles/reused/src/reused/__init__.py", "")
+    containers.write("bundles/reused/src/reused/wire.py", WIRE)
+    containers.configure(
+        f"""
+    [tool.modelops]
+    bundles = ["bundles/reused"]
+    {CELL}
+    [tool.modelops.environment]
+    requirements = ["{wheel}"]
+    env = {{ MODELOPS_EXECUTOR_TYPE = "cold" }}
+    [tool.modelops.worker-plugin]
+    class = "acme_plugins.{plugin}"
+    probe = "modelops_runtime"
+    expect = {{ "modelops_runtime.executor_type" = "cold" }}
+    processes = {{ cold = "acme_plugins.tasks:by_runtime" }}
+    [tool.modelops.runner]
+    installs = true
+    {runner}
+    """
+    )
+
+
+@pytest.mark.timeout(900)
+def test_a_healthy_runtime_and_a_careful_runner(containers: ContainerMatrix, wheel: Path) -> None:
+    ship(containers, wheel, "healthy:Plugin", "")
+    run = containers.start("-k", "runtime or venv_reuse").ended(seconds=600).passed()
+    canaries = run.check("venv-reuse").data["canaries"]
+    assert {told["outcome"] for told in canaries.values()} <= {"passed", "not tried"}
+    assert canaries["edited-code"]["outcome"] == canaries["dead-holder"]["outcome"] == "passed"
+
+
+@pytest.mark.timeout(900)
+def test_a_value_that_fell_back_and_a_naive_runner(containers: ContainerMatrix, wheel: Path) -> None:
+    ship(containers, wheel, "falls_back:Plugin", NAIVE)
+    run = containers.start("-k", "runtime or venv_reuse").ended(seconds=600)
+    assert run.code == 1
+    runtime, reuse = run.check("runtime"), run.check("venv-reuse")
+    assert (runtime.status, reuse.status) == ("failed", "failed")
+    runtime.says(
+        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'", "the value fell back"
+    )
+    reuse.says(
+        "edited code under the same name: it answered with the old code's output ('A')",
+        "a digest that begins as that of the environment",
+        "killed in the middle of its install: its runner did not answer `ready`",
+    )
+
+
+@pytest.mark.parametrize(
+    ("server", "more", "words"),
+    [
+        ("wrong_digest.py", "", ("answers for the bundle digest", "and was started for")),
+        (
+            "one_shot_prints_before.py",
+            'protocol = "one-shot"',
+            ("stdout carried something else than the one JSON document that answers `ready`",),
+        ),
+    ],
+)
+def test_a_runner_that_answers_wrongly(
+    containers: ContainerMatrix, server: str, more: str, words: tuple[str, ...]
+) -> None:
+    containers.configure(
+        f"""
+    [tool.modelops]
+    bundles = ["{NUMBERS}"]
+    {CELL}
+    [tool.modelops.runner]
+    path = "{SERVERS / server}"
+    {more}
+    """
+    )
+    run = containers.run("-k", "handshake")
+    check = run.check("handshake")
+    assert (run.code, check.status) == (1, "failed"), run.out
+    check.says(*words)
