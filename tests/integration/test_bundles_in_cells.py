@@ -184,6 +184,8 @@ def test_a_worker_that_is_killed_takes_its_runner_along(matrix: Matrix, nanny: b
         [tool.modelops]
         nanny = {str(nanny).lower()}
         bundles = [{{ path = "{BUNDLES / "import-hangs"}" }}]
+        [tool.modelops.deadlines]
+        handshake = 20
         """
     )
     running = matrix.start("-k", "handshake")

@@ -219,7 +219,7 @@ def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
 # Set-ups that break. -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dask", ["2024.8.0", "2024.10.0", "latest"])
+@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
 def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(broken: Any, dask: str) -> None:
     check = broken("setup_fails:Plugin", dask=dask)
     check.says(
@@ -233,7 +233,7 @@ def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(broken: Any
     )
 
 
-@pytest.mark.parametrize("dask", ["2024.8.0", "2024.10.0", "latest"])
+@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
 def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, dask: str) -> None:
     check = broken("setup_fails_late:Plugin", dask=dask)
     check.says(
