@@ -134,7 +134,7 @@ def test_a_prefix_is_no_digest_and_who_does_not_wait_finds_nothing(matrix: Matri
 def test_who_always_installs_uses_nothing_again_and_who_keeps_results_executes_nothing(
     matrix: Matrix,
 ) -> None:
-    check, found = naive(matrix, "always keeps", "--modelops-deadline", "venv-reuse=45")
+    check, found = naive(matrix, "always keeps", "--modelops-deadline", "venv-reuse=60")
     assert found["second-use"] == "failed"
     check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
     check.says("second use: what was installed was installed again", "were written anew, or are gone")
