@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 _NOT_REACHED = "the run ended before it came to this"
 _WORDS = {
-    Status.TIMED_OUT.value: ("failed", "T", ("TIMED-OUT", {"red": True})),
-    Status.UNAVAILABLE.value: ("failed", "U", ("UNAVAILABLE", {"red": True})),
-    Status.BLOCKED.value: ("blocked", "b", ("BLOCKED", {"yellow": True})),
+    (Status.TIMED_OUT.value, "failed"): ("failed", "T", ("TIMED-OUT", {"red": True})),
+    (Status.UNAVAILABLE.value, "failed"): ("failed", "U", ("UNAVAILABLE", {"red": True})),
+    (Status.BLOCKED.value, "skipped"): ("blocked", "b", ("BLOCKED", {"yellow": True})),
 }
+"""By status and by pytest's outcome, which an `xfail` may have changed: what pytest is to call it."""
 
 
 class Reporting:
@@ -94,10 +95,7 @@ class Reporting:
         """A letter and a word of its own for what is not simply passed or failed."""
         if report.when == "teardown":
             return None
-        status: str = getattr(report, "modelops_status", None) or ""
-        if status == Status.BLOCKED.value and report.outcome != "skipped":
-            return None
-        return _WORDS.get(status)
+        return _WORDS.get((getattr(report, "modelops_status", None) or "", report.outcome))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_modelops import fixtures
 from pytest_modelops.collecting import DEMANDS, cell_of
-from pytest_modelops.errors import CellBroken, ModelopsError
+from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.ladder import check_of
 from pytest_modelops.live import LiveCell
 from pytest_modelops.matrix_run import MatrixRun, short_id
@@ -40,6 +40,9 @@ class Running:
         """A fixture of the user's that finds its cell broken blocks the test."""
         try:
             return (yield)
+        except TimedOut:
+            item.stash[STATUS] = Status.TIMED_OUT
+            raise
         except CellBroken as broken:
             cell = cell_of(item)
             if cell is None:
@@ -57,8 +60,11 @@ class Running:
             if demands:
                 cell.require("start")
             for demand in demands:
-                _perform(demand.perform, cell)
+                _perform(item, demand.perform, cell)
             outcome = yield
+        except TimedOut:
+            item.stash[STATUS] = Status.TIMED_OUT
+            raise
         except CellBroken as broken:
             self._end_blocked(item, cell, broken)
         check = check_of(item)
@@ -111,7 +117,8 @@ class Running:
         """A test of the user's as a result of its cell."""
         status = item.stash.get(STATUS, None)
         if status is not Status.BLOCKED:
-            status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, Status.FAILED)
+            broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
+            status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
         text = str(call.excinfo.value) if call.excinfo is not None else ""
         check = check_of(item)
         return CheckResult(
@@ -147,10 +154,12 @@ class Running:
             raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)
 
 
-def _perform(perform: Any, cell: LiveCell) -> None:
+def _perform(item: pytest.Item, perform: Any, cell: LiveCell) -> None:
     try:
         perform(cell)
     except CellBroken:
         raise
     except ModelopsError as error:
+        if isinstance(error, TimedOut):
+            item.stash[STATUS] = Status.TIMED_OUT
         raise pytest.fail.Exception(str(error), pytrace=False) from None
