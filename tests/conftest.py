@@ -136,6 +136,8 @@ def start_engine(
     data = data or folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     (folder / "pid").unlink(missing_ok=True)  # of one that was killed
+    # Its containerd was killed with it. Until that one is reaped, a new engine would take it for alive, and wait for it.
+    (folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
     bridge = _bridge_of(folder)
     if not Path("/sys/class/net", bridge).exists():
         network = f"203.0.113.{4 * secrets.randbelow(64) + 1}/30"  # nobody's (RFC 5737)
