@@ -20,9 +20,7 @@ from pytest_modelops.bundles.archive import name_of, suffix_of, unpack
 from pytest_modelops.bundles.formats import Format, read
 from pytest_modelops.bundles.unpacking import Limits
 from pytest_modelops.errors import MalformedBundle
-
-EXAMPLES = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "50"))
-"""How many mutated archives are tried."""
+from tests.conftest import MUTATIONS
 
 
 def pack_zip(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
@@ -396,7 +394,7 @@ SOURCES[".tar"] = pack_tar(
 CHANGES = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=8)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=MUTATIONS)
 @given(suffix=st.sampled_from(sorted(SOURCES)), changes=CHANGES, cut=st.integers(0, 64), fix=st.booleans())
 def test_a_mutated_archive_is_unpacked_or_malformed(
     suffix: str, changes: list[tuple[int, int]], cut: int, fix: bool
