@@ -359,22 +359,22 @@ class Agent:
             path: `module:Class`.
             arguments: packed, by keyword.
 
-        Returns: `{"read": variables that were looked up while it was made, "missing": those of them that are not set}`
-        and `{"unmade": words, "traceback": …, "module": a missing module's name}`; or `{"name": …,
-        "gone": addresses of workers that left meanwhile}` and, where registering raised, `{"error": words,
-        "traceback": …}`. What became of it on
-        the workers, they tell themselves (see `probe`).
+        Returns: what was looked up while it was made (see `plugins.Reads`), `"missing"`: those variables of it that are
+        not set, and `{"unmade": words, "traceback": …, "module": a missing module's name}`; or `{"name": …, "gone":
+        addresses of workers that left meanwhile}` and, where registering raised, `{"error": words, "traceback": …}`.
+        What became of it on the workers, they tell themselves (see `probe`).
         """
         end = time.monotonic() + seconds
         told: dict[str, Any] = {}
-        with plugins.reads() as names:
+        with plugins.reads() as noted:
             try:
                 given = {name: plain.unpack(value) for name, value in arguments.items()}
                 plugin = plugins.make(path, given)
             except BaseException as error:  # noqa: BLE001 - also a SystemExit of a module is an answer
                 told |= {"unmade": plugins.in_words(error), "traceback": traceback.format_exc()}
                 told |= {"module": error.name} if isinstance(error, ModuleNotFoundError) else {}
-        told |= {"read": sorted(names), "missing": sorted(n for n in names if n not in os.environ)}
+        told |= noted.told()
+        told["missing"] = [name for name in told["read"] if name not in os.environ]
         if "unmade" in told:
             return told
         told["name"] = str(getattr(plugin, "name", None) or path)

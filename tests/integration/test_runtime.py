@@ -86,7 +86,8 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
         dask=dask,
         expect='expect = { "modelops_runtime.executor_type" = "cold", '
         '"modelops_runtime.executor" = "acme_plugins.runtime:Cold" }',
-        more='processes = { cold = "acme_plugins.tasks:by_runtime", direct = "acme_plugins.tasks:by_worker" }',
+        more='processes = { cold = "acme_plugins.tasks:by_runtime", warm = "acme_plugins.tasks:by_one_process", '
+        'direct = "acme_plugins.tasks:by_worker" }',
     )
     check = climbed(building_matrix.run("-k", "runtime").passed())
     assert check.data["plugin"] == "acme_plugins.healthy:Plugin"
@@ -94,10 +95,12 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
     for told in check.data["workers"].values():
         assert told["values"]["modelops_runtime.executor_type"] == "'cold'"
         assert told["values"]["modelops_runtime.executor"] == "acme_plugins.runtime:Cold"
-        assert "MODELOPS_EXECUTOR_TYPE" in told["variables_read"]
-    cold, direct = check.data["processes"]["cold"], check.data["processes"]["direct"]
+        assert told["variables_read"]["MODELOPS_EXECUTOR_TYPE"] == "cold"
+    cold, warm, direct = (check.data["processes"][kind] for kind in ("cold", "warm", "direct"))
     for worker in ("worker-0", "worker-1", "worker-late"):
-        assert len(set(cold[worker]["pids"])) == len(cold[worker]["seconds"]) == 4
+        assert len(set(cold[worker]["pids"])) == len(set(cold[worker]["starts"])) == 4
+        assert len(set(warm[worker]["pids"])) == len(set(warm[worker]["starts"]) - {None}) == 1
+        assert len(cold[worker]["seconds"]) == len(warm[worker]["seconds"]) == 4
         assert set(direct[worker]["pids"]) == {check.data["workers"][worker]["pid"]}
 
 
@@ -160,6 +163,29 @@ def test_one_warm_process_does_all_tasks_of_a_worker(building_matrix: Matrix, wh
     assert len({pid for of in warm.values() for pid in of["pids"]}) == 3
 
 
+ARGUMENTS = 'arguments = {{ executor_type = "{}", folders = ["/data", "/bundles"] }}'
+FOLDERS = 'expect = { "modelops_runtime.executor_type" = "cold", "modelops_runtime.folders" = ["/data", "/bundles"] }'
+
+
+def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Path) -> None:
+    configure(building_matrix, wheel, "takes_arguments:Plugin", expect=FOLDERS, more=ARGUMENTS.format("cold"))
+    check = climbed(building_matrix.run("-k", "runtime").passed())
+    for told in check.data["workers"].values():
+        assert told["values"]["modelops_runtime.folders"] == "['/data', '/bundles']"
+
+
+def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
+    configure(building_matrix, wheel, "reads_settings:Plugin")
+    text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
+    building_matrix.write(
+        "pyproject.toml", text.replace("MODELOPS_EXECUTOR_TYPE", "DASK_ACME__EXECUTOR_TYPE")
+    )
+    check = climbed(building_matrix.run("-k", "runtime").passed())
+    assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
+    for told in check.data["workers"].values():
+        assert told["settings_read"] == {"acme.executor-type": "'cold'"}
+
+
 # What workers have is not what was asked for. ----------------------------------------------------------------
 
 
@@ -181,6 +207,25 @@ def test_a_value_that_fell_back(broken: Any) -> None:
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
         "The variable MODELOPS_EXECUTOR_TYPE of this worker says 'cold' and was looked up during the plugin's setup: "
         "the value fell back, or was overridden",
+    )
+
+
+def test_an_argument_that_is_another_one(broken: Any) -> None:
+    check = broken("takes_arguments:Plugin", more=ARGUMENTS.format("direct"))
+    check.says(
+        BOTH.format("takes_arguments"),
+        "asked for modelops_runtime.executor_type = 'cold', has 'direct'. ",
+        "The plugin's argument executor_type is 'direct'",
+    )
+
+
+def test_a_setting_that_nobody_made(broken: Any) -> None:
+    check = broken("reads_settings:Plugin")
+    check.says(
+        BOTH.format("reads_settings"),
+        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
+        "The Dask setting acme.executor-type was looked up during the plugin's setup there, and this worker has none, "
+        "so that a default was taken; set DASK_ACME__EXECUTOR_TYPE in [tool.modelops.environment] env",
     )
 
 
