@@ -99,7 +99,8 @@ class LiveCell:
         self._deadlines = deadlines
         self._reproduce = reproduce
         self._keep = keep
-        self._kept: list[str] = []
+        self._notes: list[str] = []
+        self._late = False  # whether something timed out, so that a worker may still be on it
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
         self._stage: Stage | None = None
@@ -300,7 +301,7 @@ class LiveCell:
                             for environment in self.environments.values()
                             for note in environment.warnings
                         ),
-                        *self._kept,
+                        *self._notes,
                     ]
                 )
             ),
@@ -380,8 +381,26 @@ class LiveCell:
 
         Whether that went well is the rung's own business, and no reason not to go on.
         """
+        self._free_workers()
         for check in self._leaving():
             self.climb(check.label)
+
+    def _free_workers(self) -> None:
+        """Before something is run after what timed out: end the workers that are still on that.
+
+        Not where the cell may have to be left up, since what they are on is what will be looked for.
+        """
+        late, self._late = self._late, False
+        if not late or self._cluster is None or self._keep != "never":
+            return
+        self.progress("ending workers that are still on what timed out")
+        try:
+            if names := self._cluster.free_workers(Deadline(self._seconds_for("start"))):
+                self._notes.append(
+                    f"{', '.join(names)}: started anew, since still on a task that had timed out"
+                )
+        except ModelopsError as error:  # what comes next will tell as well
+            self._notes.append(f"workers that are still on what timed out could not be started anew: {error}")
 
     def _perform(self, check: Check) -> CheckResult:
         performed = [self._results[label] for label in check.after if label in self._results]
@@ -391,6 +410,7 @@ class LiveCell:
                     return self._blocked(check, needed.blocked_by or needed.label)
         if check.bundle is not None and check.needs:
             self._furnish()
+        self._free_workers()
         if self._began is None:
             self._began = time.monotonic()
         began = time.monotonic()
@@ -432,6 +452,7 @@ class LiveCell:
         except TimedOut as error:
             if self._cluster is None:
                 raise
+            self._late = True
             raise TimedOut(f"{error}\n\nWhere each process stands:\n{self._cluster.stacks()}") from None
 
     def _call(
@@ -475,9 +496,9 @@ class LiveCell:
         broke = any(result.status.broke for result in self._results.values())
         if self._keep == "always" or (self._keep == "failed" and broke):
             try:
-                self._kept.append(cluster.keep())
+                self._notes.append(cluster.keep())
             except ModelopsError as error:
-                self._kept.append(f"cell {self.id} was not left up: {error}")
+                self._notes.append(f"cell {self.id} was not left up: {error}")
 
 
 def _installed(name: str) -> str | None:

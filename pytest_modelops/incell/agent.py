@@ -70,6 +70,7 @@ class Agent:
         self._client: Any = None
         self._bundles = Bundles("agent")
         self._brought = self._plugin = ""
+        self._late: dict[str, str] = {}  # key → worker of each task that was not done when its time was over
         self._connected = threading.Event()
         self._error: BaseException | None = None
         self._trace = ""
@@ -218,6 +219,9 @@ class Agent:
             time.sleep(_POLL_SECONDS)
         pending = any(future.status == "pending" for name, future in futures.items() if name not in gone)
         processing = self._processing() if pending else {}
+        ours = {str(key) for key, state in list(self.client.futures.items()) if state.status == "pending"}
+        for worker, keys in (processing or {}).items():
+            self._late |= {str(key): worker for key in keys if str(key) in ours}
         outcomes = {
             name: {"gone": f"{gone[name]} left the cluster while the task was on it"}
             if name in gone
@@ -247,6 +251,17 @@ class Agent:
             "error": in_words(error),
             "traceback": "".join(traceback.format_exception(type(error), error, trace)),
         }
+
+    def stuck(self, seconds: float) -> list[str]:
+        """Addresses of the workers that are still on a task whose time was over, or do not say what they are on."""
+        late, self._late = self._late, {}
+        present = [address for address in self.workers(seconds) if address in late.values()]
+        answers = self._ask_each(present, {"op": "modelops_running"}, seconds)
+        return [
+            address
+            for address, answer in answers.items()
+            if late.keys() & set(answer.get("told", late.keys()))
+        ]
 
     def _processing(self) -> Mapping[str, Any] | None:
         """Keys of the tasks that each worker has, as the scheduler says; `None` if it is silent."""
