@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,14 @@ def place(
         builds: wheels of what building it takes, for a runner that installs by itself.
     """
     stage, runner = cell.cluster.stage, cell.runner.path
+    modules = _accountable(source)
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
         files = stage.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
         wheels = own_installs.wheels(house, builds, Path(folder))
         put_wheels = stage.put(wheels, f"bundles/{bundle.name}/wheels")
     if isinstance(runner, Path):
+        for path in _beside(runner, modules, source):
+            stage.put(path, f"bundles/{bundle.name}/runner/{path.name}")
         runner = stage.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
     return {
         "name": bundle.name,
@@ -120,12 +124,36 @@ def place(
         },
         "source": files,
         "wheels": put_wheels,
+        "modules": modules,
+        "wire": {"module": source.wire.module, "function": source.wire.function} if source.wire else None,
         "runner": runner or "",
         "command": list(cell.runner.command),
         "installs": cell.runner.installs,
         "protocol": cell.runner.protocol,
         "install": bundle.install,
     }
+
+
+def _accountable(source: formats.Source) -> list[str]:
+    """Top-level names that have to be the bundle's own; a wheel's may be one for Pythons that lack it in their own."""
+    own = {name.partition(".")[0] for name, file in source.modules.items() if file.suffix != ".whl"}
+    return [
+        name
+        for name in source.top_level
+        if name != "__main__" and (name in own or name not in sys.stdlib_module_names)
+    ]
+
+
+def _beside(runner: Path, modules: Iterable[str], source: formats.Source) -> Iterator[Path]:
+    """What lies beside a script, as in a deployment, under a name of the bundle's: Python looks there first."""
+    if runner.is_dir() or runner.parent.resolve() == source.path:
+        return
+    for name in modules:
+        package, file = runner.parent / name, runner.parent / f"{name}.py"
+        if (package / "__init__.py").is_file():
+            yield package
+        elif file.is_file() and file != runner:
+            yield file
 
 
 def faults_of(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:

@@ -21,7 +21,7 @@ from typing import Any
 from . import in_process
 from .making import Commands, Failed, install_beside, look, make_bare, pip_install, try_import
 from .one_shot import OneShot
-from .placed import NOT_STARTED, AnyRunner, Placed, bundle_of, launch, logs_of, site_of, venv_of
+from .placed import NOT_STARTED, AnyRunner, Placed, bundle_of, command_of, launch, logs_of, site_of, venv_of
 from .running import Outcome
 
 _SHUTDOWN_SECONDS = 3.0
@@ -86,7 +86,7 @@ class Bundles:
 
         Returns:
             `{"outcome": Outcome, "again": the second Outcome or None, "end": what Runner.close returned, "worker":
-            {"python", "version"}, "venv", "logs"}`.
+            {"python", "version"}, "venv", "beside": {module: file} (see `fresh.beside`), "logs"}`.
         """
         placed = self._here(placed)
         end = time.monotonic() + seconds
@@ -106,6 +106,7 @@ class Bundles:
             "end": closed,
             "worker": {"python": sys.executable, "version": ".".join(map(str, sys.version_info[:3]))},
             "venv": venv_of(placed),
+            "beside": self._beside(placed),
             "logs": logs_of(placed),
         }
 
@@ -124,6 +125,15 @@ class Bundles:
         from . import reuse
 
         return reuse.Reuse(self._here(placed), **asked).run() if worker == self._worker else {}
+
+    def fresh(self, placed: Placed, *, worker: str, **asked: Any) -> dict[str, Any]:
+        """On this one worker, ask a copy of the bundle that tells when it was executed (see `fresh.py`)."""
+        from . import fresh
+
+        if worker != self._worker:
+            return {}
+        here = self._here(placed)
+        return {**fresh.try_it(here, **asked), "beside": self._beside(here)}
 
     # Bundles in this very process: what `installer_plugin.py` calls, and what pytest asks then. ----------------------
 
@@ -197,7 +207,7 @@ class Bundles:
         Returns:
             `{"task_id", "outputs": {name: {"size", "checksum", "inline"}}, "error": Outcome or None, "outside",
             "protocol", "worker": name, "pid": of the runner's process}`: sizes in bytes, checksums SHA-256 in hex,
-            content as base64.
+            content as base64; with an error `beside`, see `handshake`.
         """
         request = {"entrypoint": entrypoint, "params": dict(params), "seed": seed}
         outcome, pid = self._ask(placed, "execute", request, end)
@@ -209,7 +219,7 @@ class Bundles:
             "pid": pid,
         }
         if "result" not in outcome:
-            return {**told, "outputs": {}, "error": outcome}
+            return {**told, "outputs": {}, "error": outcome, "beside": self._beside(self._here(placed))}
         try:
             outputs = {name: _artifact(inline) for name, inline in outcome["result"].items()}
         except (AttributeError, TypeError, ValueError):
@@ -282,6 +292,15 @@ class Bundles:
                     del self._runners[placed["name"]]
             outcome["left"] = runner.close(seconds=0)["left"]
         return outcome, pid
+
+    @staticmethod
+    def _beside(placed: Placed) -> dict[str, str]:
+        from . import fresh
+
+        try:
+            return fresh.beside(command_of(placed), placed.get("modules", ()), placed)
+        except LookupError:
+            return {}
 
     @staticmethod
     def _start(placed: Placed, seconds: float) -> tuple[Outcome, AnyRunner | None]:

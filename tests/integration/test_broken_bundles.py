@@ -72,6 +72,9 @@ class Told:
     def statuses(self, bundle: str) -> dict[str, str]:
         return {name: check.status for (of, name), check in self._checks.items() if of == bundle}
 
+    def check(self, bundle: str, rung: str) -> Check:
+        return self._checks[bundle, rung]
+
     def broke(self, bundle: str, rung: str, status: str = "failed") -> Check:
         """Assert that it broke there and nowhere before, in time, and that only what needs it was blocked by it."""
         check = self._checks[bundle, rung]
@@ -136,6 +139,7 @@ def told_late(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
 @pytest.mark.parametrize("bundle", HEALTHY)
 def test_a_healthy_bundle_climbs_to_the_top_beside_broken_ones(told: Told, bundle: str) -> None:
     assert set(told.statuses(bundle).values()) == {"passed"}, told.statuses(bundle)
+    assert told.check(bundle, "execute").data["fresh"] == {"outcome": "passed"}
 
 
 def test_the_cell_itself_is_not_blamed(told: Told) -> None:
