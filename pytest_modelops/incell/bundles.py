@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -221,12 +222,21 @@ class Bundles:
         if "result" not in outcome:
             return {**told, "outputs": {}, "error": outcome, "beside": self._beside(self._here(placed))}
         try:
-            outputs = {name: _artifact(inline) for name, inline in outcome["result"].items()}
-        except (AttributeError, TypeError, ValueError):
+            return {**told, "outputs": _artifacts(outcome["result"]), "error": None}
+        except ValueError as error:
             answer = repr(outcome["result"])[:_SHOWN]
-            malformed: Outcome = {"garbled": answer, "cause": None, "last": [], "outside": ""}
-            return {**told, "outputs": {}, "error": malformed}
-        return {**told, "outputs": outputs, "error": None}
+            malformed: Outcome = {
+                "garbled": answer,
+                "why": str(error),
+                "cause": None,
+                "last": [],
+                "outside": "",
+            }
+            return {
+                **told,
+                "outputs": {},
+                "error": {**malformed, "printed": answer, "protocol": placed["protocol"]},
+            }
 
     def aggregate(
         self,
@@ -297,6 +307,8 @@ class Bundles:
     def _beside(placed: Placed) -> dict[str, str]:
         from . import fresh
 
+        if placed["install"] == "workers":
+            return {}
         try:
             return fresh.beside(command_of(placed), placed.get("modules", ()), placed)
         except LookupError:
@@ -312,6 +324,21 @@ class Bundles:
         return runner.call("ready", {}, end - time.monotonic()), runner
 
 
-def _artifact(inline: str) -> dict[str, Any]:
-    content = base64.b64decode(inline, validate=True)
-    return {"size": len(content), "checksum": hashlib.sha256(content).hexdigest(), "inline": inline}
+def _artifacts(result: Any) -> dict[str, Any]:
+    """Name → size, checksum and content of each; raises `ValueError` where a result is none, in words."""
+    if not isinstance(result, Mapping):
+        raise ValueError("a result that is no document of artifacts, name: base64")  # noqa: TRY004 - it is data
+    found = {}
+    for name, inline in result.items():
+        if not isinstance(inline, str):
+            raise ValueError(f"an artifact {name!r} that is {json.dumps(inline)[:_SHOWN]}, and no base64")  # noqa: TRY004
+        try:
+            content = base64.b64decode(inline, validate=True)
+        except ValueError as error:
+            raise ValueError(f"an artifact {name!r} that is no base64 ({error})") from None
+        found[name] = {
+            "size": len(content),
+            "checksum": hashlib.sha256(content).hexdigest(),
+            "inline": inline,
+        }
+    return found
