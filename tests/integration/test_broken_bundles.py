@@ -238,6 +238,13 @@ def test_it_breaks_at_the_right_rung_in_the_right_words(told: Told, rung: str, b
         check.says(words)
 
 
+def test_the_modules_that_each_process_has_are_counted(told: Told) -> None:
+    data = told.check("undeclared-module", "bundle-install").data
+    assert data["accounted"] == {"client": 4, "worker-0": 2, "worker-1": 2}
+    data = told.check("seir", "bundle-install").data
+    assert set(data["accounted"].values()) == {data["modules"]}
+
+
 def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(told: Told) -> None:
     check = told.broke("import-hangs", "handshake", "timed-out")
     line = _line_of("import-hangs", "sleep(")

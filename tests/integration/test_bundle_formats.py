@@ -288,7 +288,9 @@ def test_a_healthy_bundle_installs_answers_and_loses_no_module(told: Told, bundl
     data = told.checks[bundle, "bundle-install"].data
     assert (data["format"], data["found"]) == FOUND[name]
     assert data["modules"] == MODULES[name]
-    assert told.checks[bundle, "preflight"].data == {"format": data["format"], "found": data["found"]}
+    names = ("format", "found", "modules")
+    assert told.checks[bundle, "preflight"].data == {key: data[key] for key in names}
+    assert data["accounted"] == dict.fromkeys(("client", "worker-0", "worker-1"), MODULES[name])
 
 
 BROKEN = {
