@@ -22,7 +22,7 @@ from packaging.utils import (
 )
 
 from pytest_modelops.bundles.containers import BLOCK, SUFFIXES
-from pytest_modelops.bundles.unpacking import LIMITS, Limits, unpack_into
+from pytest_modelops.bundles.unpacking import LIMITS, Limits, refuse_unsafe_wheel, unpack_into
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.files import hash_file
 from pytest_modelops.environments.generations import Generations
@@ -99,6 +99,7 @@ def unpack(path: Path, kept: Path | None = None, *, limits: Limits = LIMITS) -> 
         with made.making(name) as folder:
             (folder / _FILES).mkdir(parents=True)
             if suffix_of(path) == ".whl":
+                refuse_unsafe_wheel(path, limits=limits)
                 shutil.copyfile(path, folder / _FILES / path.name)
             else:
                 unpack_into(folder / _FILES, path, SUFFIXES[suffix_of(path) or ""], limits=limits)

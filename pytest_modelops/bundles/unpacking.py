@@ -6,6 +6,7 @@ name. What it says of owners, times and special permissions is left out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -48,20 +49,44 @@ def unpack_into(folder: Path, path: Path, container: str, *, limits: Limits = LI
     Raises:
         MalformedBundle: see `unpack`; what was written until then has to go.
     """
-    try:
+    unwhole = f"cannot be unpacked, it is no whole {container} archive"
+    with _told_of(path, "nothing of it was unpacked", unwhole):
         unpacking = _Unpacking(folder, _Budget(path.stat().st_size, limits))
         spent = _Budget(path.stat().st_size, limits)
         with members(path, container, lambda count: spent.spend("what is in it", count)) as found:
             unpacking.run(found)
+
+
+def refuse_unsafe_wheel(path: Path, *, limits: Limits = LIMITS) -> None:
+    """Refuse a wheel, which is a zip that others unpack, by its names and by the sizes that it says; nothing is read.
+
+    Raises:
+        MalformedBundle: it holds what makes an archive refused, or a link, which no installer makes of it.
+    """
+    with _told_of(path, "no installer shall have it", "is no whole wheel"):
+        budget, places = _Budget(path.stat().st_size, limits), _Places()
+        with members(path, "zip", lambda _: None) as found:
+            for member in found:
+                budget.count()
+                place = _place(member.name)
+                places.take(member, place)
+                if member.kind is Kind.LINK:
+                    _refuse_leading_out(member, place)
+                    raise _Refused(f"{member.name!r} is a link, of which installers make a file")
+                budget.spend(repr(member.name), member.size)
+
+
+@contextlib.contextmanager
+def _told_of(path: Path, consequence: str, unwhole: str) -> Iterator[None]:
+    """What is wrong with an archive, as a bundle that is malformed."""
+    try:
+        yield
     except _Refused as refused:
-        raise MalformedBundle(f"{path} is refused: {refused}; nothing of it was unpacked") from None
+        raise MalformedBundle(f"{path} is refused: {refused}; {consequence}") from None
     except Damaged as damage:
         raise MalformedBundle(f"{path} cannot be unpacked: {damage}") from None
     except DAMAGE as error:
-        said = str(error) or type(error).__name__
-        raise MalformedBundle(
-            f"{path} cannot be unpacked, it is no whole {container} archive: {said}"
-        ) from None
+        raise MalformedBundle(f"{path} {unwhole}: {str(error) or type(error).__name__}") from None
 
 
 class _Refused(Exception):
@@ -96,6 +121,34 @@ Place = tuple[str, ...]
 """Where a member belongs: the names of the folders that it is in, and its own."""
 
 
+class _Places:
+    """The places of an archive's members, each of which is one member's alone."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[Place, Kind] = {}
+        self._same: dict[str, str] = {}
+
+    def take(self, member: Member, place: Place) -> None:
+        """Reserve the place of a member; refuse one that another has, in whichever case."""
+        if member.kind is Kind.OTHER:
+            raise _Refused(f"{member.name!r} is {member.kind.value}")
+        if not place:
+            raise _Refused(f"{member.name!r} is {member.kind.value} without a name")
+        for count in range(1, len(place) + 1):
+            here = place[:count]
+            shown = "/".join(here)
+            other = self._same.setdefault(unicodedata.normalize("NFC", shown).casefold(), shown)
+            if other != shown:
+                raise _Refused(f"{shown!r} and {other!r} are one name where case does not count")
+            if count < len(place) and self.kinds.setdefault(here, Kind.FOLDER) is not Kind.FOLDER:
+                raise _Refused(f"{member.name!r} lies in {shown!r}, which is {self.kinds[here].value}")
+        if self.kinds.get(place, member.kind) is not member.kind or (
+            place in self.kinds and member.kind is not Kind.FOLDER
+        ):
+            raise _Refused(f"{member.name!r} is there twice")
+        self.kinds[place] = member.kind
+
+
 class _Unpacking:
     """One archive on its way into a folder.
 
@@ -105,8 +158,7 @@ class _Unpacking:
     def __init__(self, folder: Path, budget: _Budget) -> None:
         self._folder = folder
         self._budget = budget
-        self._kinds: dict[Place, Kind] = {}
-        self._same: dict[str, str] = {}
+        self._places = _Places()
         self._links: list[tuple[Member, Place]] = []
 
     def run(self, found: Iterator[Member]) -> None:
@@ -115,7 +167,7 @@ class _Unpacking:
             place = _place(member.name)
             if not place and member.kind is Kind.FOLDER:
                 continue  # `./`, the folder itself
-            self._take(member, place)
+            self._places.take(member, place)
             match member.kind:
                 case Kind.FOLDER:
                     self._path(place).mkdir(parents=True, exist_ok=True)
@@ -134,26 +186,6 @@ class _Unpacking:
 
     def _path(self, place: Place) -> Path:
         return self._folder.joinpath(*place)
-
-    def _take(self, member: Member, place: Place) -> None:
-        """Reserve the place of a member; refuse one that another has, in whichever case."""
-        if member.kind is Kind.OTHER:
-            raise _Refused(f"{member.name!r} is {member.kind.value}")
-        if not place:
-            raise _Refused(f"{member.name!r} is {member.kind.value} without a name")
-        for count in range(1, len(place) + 1):
-            here = place[:count]
-            shown = "/".join(here)
-            other = self._same.setdefault(unicodedata.normalize("NFC", shown).casefold(), shown)
-            if other != shown:
-                raise _Refused(f"{shown!r} and {other!r} are one name where case does not count")
-            if count < len(place) and self._kinds.setdefault(here, Kind.FOLDER) is not Kind.FOLDER:
-                raise _Refused(f"{member.name!r} lies in {shown!r}, which is {self._kinds[here].value}")
-        if self._kinds.get(place, member.kind) is not member.kind or (
-            place in self._kinds and member.kind is not Kind.FOLDER
-        ):
-            raise _Refused(f"{member.name!r} is there twice")
-        self._kinds[place] = member.kind
 
     def _write(self, member: Member, place: Place) -> None:
         path = self._path(place)
@@ -174,7 +206,7 @@ class _Unpacking:
             target = _place(member.target)
         except _Refused:
             raise _Refused(f"{member.name!r} is a hard link that leads out, to {member.target!r}") from None
-        if target == place or self._kinds.get(target) not in {Kind.FILE, Kind.HARD_LINK}:
+        if target == place or self._places.kinds.get(target) not in {Kind.FILE, Kind.HARD_LINK}:
             raise _Refused(f"{member.name!r} is a hard link to {member.target!r}, which is no file before it")
         source, path = self._path(target), self._path(place)
         self._budget.spend(repr(member.name), source.stat().st_size)

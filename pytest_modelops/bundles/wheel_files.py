@@ -30,7 +30,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_modelops.bundles import contents
 from pytest_modelops.bundles.containers import BLOCK, DAMAGE
 from pytest_modelops.bundles.metadata import WIRE_GROUP, RequiresPython
-from pytest_modelops.bundles.unpacking import LIMITS
+from pytest_modelops.bundles.unpacking import LIMITS, refuse_unsafe_wheel
 from pytest_modelops.errors import MalformedBundle
 
 _SHOWN = 3
@@ -65,7 +65,8 @@ def read(path: Path) -> WheelFile:
     """Read a wheel.
 
     Raises:
-        MalformedBundle: its name is none of a wheel, it is no whole archive, or it lacks its metadata.
+        MalformedBundle: its name is none of a wheel, it is no whole archive, it holds what could be written elsewhere,
+            be taken for another file or fill a disk, or it lacks its metadata.
     """
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
@@ -73,6 +74,7 @@ def read(path: Path) -> WheelFile:
         raise MalformedBundle(
             f"{path}: this is no name of a wheel; write one such as model-1.0-py3-none-any.whl"
         ) from None
+    refuse_unsafe_wheel(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -203,9 +205,6 @@ def _differences(
             f"the RECORD of {name} has no hash of {len(bare)} of its {len(to_be_hashed)} files ({_some(bare)}), "
             f"so nothing can verify what was installed of it; {_REBUILD}"
         )
-    if sum(one.file_size for one in infos.values()) > LIMITS.size:
-        yield f"{name} is larger than {LIMITS.size >> 20} MiB, unpacked"
-        return
     hashed = (file for file in listed if rows[file].partition("=")[0] in _STRONG)
     if changed := [file for file in hashed if _hash(archive, infos[file], rows[file]) != rows[file]]:
         yield f"{name} was changed after it was built: {_some(changed)} is not what its RECORD says; {_REBUILD}"

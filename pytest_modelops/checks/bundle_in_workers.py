@@ -26,7 +26,7 @@ from pytest_modelops.incell import plain
 
 Told = Mapping[str, Any]
 
-CLIENT = "client"
+CLIENT = bundle_install.CLIENT
 _POLL_SECONDS = 0.1
 _SOON_SECONDS = 5.0
 """How long a worker has to answer whose plugins may still be set up."""
@@ -60,6 +60,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         "found": source.why,
         "packages": len(house.packages),
         "modules": len(modules),
+        "accounted": bundle_install.accounted_for(told, source),
         "wheels_reused": house.reused,
         "processes": sorted(told),
         "shadowed": sorted(shadowed),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.cluster import LATE
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Wheelhouse
-from pytest_modelops.errors import CheckFailed, RunnerTimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
 
 MARGIN_SECONDS = 0.3
 """A worker ends what it does so much earlier than the deadline, to tell of it."""
+CLIENT = "client"
 NEWCOMERS = (LATE, "agent")
 """What else than the workers a bundle comes into that is installed into running processes."""
 _MOST_NAMES = 10
@@ -37,6 +39,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     house = wheels_of(bundle, source, workers.lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
     placed = place(bundle, source, house, cell, builds)
+    of_client = _on_the_client(bundle, source, placed, cell, deadline)
     cell.progress(f"installing {bundle.name} on every worker")
     told = cell.cluster.ask_workers(
         "install",
@@ -55,19 +58,53 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         for name, answer in told.items()
         if (found := list(faults_of(answer, house, workers.lock.python)))
     }
+    accounted = accounted_for({CLIENT: of_client, **told}, source)
     if faults:
         count = words.counted(len(faults), told, "workers")
         message = words.message(f"bundle {bundle.name!r} was not installed on {count}", faults)
         late = any(answer.get("timed_out") for answer in told.values())
-        raise RunnerTimedOut(message) if late else CheckFailed(message)
+        error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(message)
+        error.figures = {"modules": len(source.modules), "accounted": accounted}
+        raise error
     cell.placed[bundle] = placed
     return {
         "format": source.format.value,
         "found": source.why,
         "packages": len(house.packages),
         "modules": len(source.modules),
+        "accounted": accounted,
         "wheels_reused": house.reused,
     }
+
+
+def accounted_for(told: Mapping[str, Mapping[str, Any]], source: formats.Source) -> Mapping[str, int]:
+    """How many of the bundle's modules each process finds, of those that could be asked."""
+    return {
+        name: len(source.modules) - len(answer["missing"])
+        for name, answer in told.items()
+        if "missing" in answer
+    }
+
+
+def _on_the_client(
+    bundle: Bundle,
+    source: formats.Source,
+    placed: Mapping[str, Any],
+    cell: CheckedCell,
+    deadline: Deadline,
+) -> Mapping[str, Any]:
+    """What the client has of an isolated bundle, whose entry points it submits by name and never imports."""
+    files = {name: str(file.relative_to(source.path)) for name, file in source.modules.items()}
+    told: Mapping[str, Any] = cell.cluster.agent.call(
+        "look_at_source", source=placed["source"], files=files, deadline=deadline
+    )
+    if told["missing"]:
+        lost = words.counted(len(told["missing"]), files, "modules")
+        raise CheckFailed(
+            f"bundle {bundle.name!r}: the client's copy of it lacks {lost} that {bundle.path} has: "
+            f"{_names(told['missing'])}"
+        )
+    return told
 
 
 def wheels_of(
@@ -105,11 +142,14 @@ def place(
         builds: wheels of what building it takes, for a runner that installs by itself.
     """
     stage, runner = cell.cluster.stage, cell.runner.path
+    modules = _accountable(source)
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
         files = stage.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
         wheels = own_installs.wheels(house, builds, Path(folder))
         put_wheels = stage.put(wheels, f"bundles/{bundle.name}/wheels")
     if isinstance(runner, Path):
+        for path in _beside(runner, modules, source):
+            stage.put(path, f"bundles/{bundle.name}/runner/{path.name}")
         runner = stage.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
     return {
         "name": bundle.name,
@@ -120,12 +160,40 @@ def place(
         },
         "source": files,
         "wheels": put_wheels,
+        "modules": modules,
+        "wire": {"module": source.wire.module, "function": source.wire.function} if source.wire else None,
         "runner": runner or "",
         "command": list(cell.runner.command),
         "installs": cell.runner.installs,
         "protocol": cell.runner.protocol,
         "install": bundle.install,
     }
+
+
+def _accountable(source: formats.Source) -> list[str]:
+    """Top-level names that have to be the bundle's own; a wheel's may be one for Pythons that lack it in their own."""
+    own = {name.partition(".")[0] for name, file in source.modules.items() if file.suffix != ".whl"}
+    return [
+        name
+        for name in source.top_level
+        if name != "__main__" and (name in own or name not in sys.stdlib_module_names)
+    ]
+
+
+def _beside(runner: Path, modules: Iterable[str], source: formats.Source) -> Iterator[Path]:
+    """What lies beside a script, as in a deployment, under a name of the bundle's: Python looks there first."""
+    if runner.is_dir() or runner.parent.resolve() == source.path:
+        return
+    for name in modules:
+        package, file = runner.parent / name, runner.parent / f"{name}.py"
+        if (package / "__init__.py").is_file():
+            yield package
+        elif file.is_file() and file != runner:
+            yield file
+
+
+def _names(modules: Sequence[str]) -> str:
+    return ", ".join(modules[:_MOST_NAMES]) + (", …" if len(modules) > _MOST_NAMES else "")
 
 
 def faults_of(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:
@@ -150,8 +218,7 @@ def untrue(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Ite
     for name in sorted(found.keys() - house.packages.keys()):
         yield f"{name} {found[name]} is there, and was not installed"
     if answer["missing"]:
-        count = len(answer["missing"])
-        names = ", ".join(answer["missing"][:_MOST_NAMES]) + (", …" if count > _MOST_NAMES else "")
+        count, names = len(answer["missing"]), _names(answer["missing"])
         plural = "modules of it are" if count > 1 else "module of it is"
         yield f"{count} {plural} not found after the install: {names}; does the package's build leave them out?"
     for module, failure in answer["imports"].items():

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import freshness
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_job import Replicate, run_job
 from pytest_modelops.checks.bundle_words import Fault
@@ -25,21 +26,27 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     by_worker = {
         name: told.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in told.replicates
     }
+    placed = cell.placed[bundle]
     faults: dict[str, Sequence[Fault]] = {
-        name: found
+        name: freshness.with_hint(found, one.get("beside", {}), placed, cell.runner.path)
         for name, one in by_worker.items()
         if (found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=deadline.seconds))
     }
     count = words.counted(len(faults) or len(workers), workers, "workers")
+    copy = freshness.Freshness()
     if not faults and not told.lost:
         outputs = {name: one["outputs"] for name, one in by_worker.items()}
         differing = [Fault(head=head) for head in _differences(outputs)]
         unexpected = [Fault(head=head) for head in _unexpected(bundle, outputs[workers[0]])]
-        faults = {"the workers": [*differing, *unexpected]}
+        copy = freshness.ask(
+            bundle, placed, workers[0], outputs[workers[0]], cell, deadline, took=told.seconds
+        )
+        faults = {workers[0]: copy.faults, "the workers": [*differing, *unexpected]}
     told.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed}, {count}", faults)
     sizes = {name: artifact["size"] for name, artifact in by_worker[workers[0]]["outputs"].items()}
     processes = words.processes_of(by_worker.values())
-    return {"artifacts": sizes, "processes": processes, "seconds": round(told.seconds, 3)}
+    seconds = round(told.seconds, 3)
+    return {"artifacts": sizes, "processes": processes, "seconds": seconds, "fresh": copy.figures}
 
 
 def _differences(outputs: Mapping[str, Artifacts]) -> Iterator[str]:

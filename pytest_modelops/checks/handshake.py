@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import freshness
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in
 from pytest_modelops.checks.bundle_words import Fault
@@ -29,7 +30,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     faults, logs = {}, []
     for name, answer in told.items():
         where = words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)
-        if found := [tidy.fault(fault) for fault in _faults(answer, placed, deadline)]:
+        found = [tidy.fault(fault) for fault in _faults(answer, placed, deadline)]
+        if found := freshness.with_hint(found, answer["beside"], placed, cell.runner.path):
             faults[name] = found
             logs.append(where)
     if not faults:

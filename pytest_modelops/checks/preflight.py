@@ -20,7 +20,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         first = str(error).partition("\n")[0]
         raise NothingToDo(f"which Python the workers would run is not known: {first}") from None
     source = preflight(bundle, worker_python=python, cell_id=cell.cell.id, kept=cell.unpacked)
-    return {"format": source.format.value, "found": source.why}
+    return {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
 
 
 def check(bundle: Bundle) -> Check:

@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.checks.canary import ARTIFACT
+from pytest_modelops.incell.reuse import took_too_long
 
 Told = Mapping[str, Any]
 
@@ -54,6 +55,14 @@ def _rewritten(told: Told, _: Version) -> Iterator[str]:
         yield (
             f"what was installed was installed again, within {told['uses'][0]['seconds']:g} s: {names} of "
             f"{told['files']} files were written anew, or are gone"
+        )
+
+    elif took_too_long(told["uses"], told["first_seconds"], told["install_seconds"]):
+        seconds = " and ".join(f"{use['seconds']:g} s" for use in told["uses"])
+        yield (
+            f"it took {seconds}, and the first use {told['first_seconds']:g} s, of which {told['install_seconds']:g} s "
+            "until the last package was there: it starts from what is there no quicker than it installs it, or it "
+            "installs elsewhere at every start"
         )
 
 

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import jsonrpc, modelops_preload, plain, plugins
+from . import jsonrpc, look, modelops_preload, plain, plugins
 from .bundles import Bundles
 
 _POLL_SECONDS = 0.01
@@ -480,6 +480,10 @@ class Agent:
             except Exception as error:  # noqa: BLE001 - it is the answer
                 told["error"] = in_words(error)
         return told
+
+    def look_at_source(self, source: str, files: dict[str, str]) -> dict[str, Any]:
+        """What the client has of a bundle that it never imports: `{"missing": [module]}` (see `look.missing_in`)."""
+        return {"missing": look.missing_in(source, files)}
 
     def look_inside(self, **arguments: Any) -> Any:
         """What this process has of a bundle (see `Bundles.look_inside`)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 from . import in_process
 from .making import Commands, Failed, install_beside, look, make_bare, pip_install, try_import
 from .one_shot import OneShot
-from .placed import NOT_STARTED, AnyRunner, Placed, bundle_of, launch, logs_of, site_of, venv_of
+from .placed import NOT_STARTED, AnyRunner, Placed, bundle_of, command_of, launch, logs_of, site_of, venv_of
 from .running import Outcome
 
 _SHUTDOWN_SECONDS = 3.0
@@ -86,7 +87,7 @@ class Bundles:
 
         Returns:
             `{"outcome": Outcome, "again": the second Outcome or None, "end": what Runner.close returned, "worker":
-            {"python", "version"}, "venv", "logs"}`.
+            {"python", "version"}, "venv", "beside": {module: file} (see `fresh.beside`), "logs"}`.
         """
         placed = self._here(placed)
         end = time.monotonic() + seconds
@@ -106,6 +107,7 @@ class Bundles:
             "end": closed,
             "worker": {"python": sys.executable, "version": ".".join(map(str, sys.version_info[:3]))},
             "venv": venv_of(placed),
+            "beside": self._beside(placed),
             "logs": logs_of(placed),
         }
 
@@ -124,6 +126,15 @@ class Bundles:
         from . import reuse
 
         return reuse.Reuse(self._here(placed), **asked).run() if worker == self._worker else {}
+
+    def fresh(self, placed: Placed, *, worker: str, **asked: Any) -> dict[str, Any]:
+        """On this one worker, ask a copy of the bundle that tells when it was executed (see `fresh.py`)."""
+        from . import fresh
+
+        if worker != self._worker:
+            return {}
+        here = self._here(placed)
+        return {**fresh.try_it(here, **asked), "beside": self._beside(here)}
 
     # Bundles in this very process: what `installer_plugin.py` calls, and what pytest asks then. ----------------------
 
@@ -197,7 +208,7 @@ class Bundles:
         Returns:
             `{"task_id", "outputs": {name: {"size", "checksum", "inline"}}, "error": Outcome or None, "outside",
             "protocol", "worker": name, "pid": of the runner's process}`: sizes in bytes, checksums SHA-256 in hex,
-            content as base64.
+            content as base64; with an error `beside`, see `handshake`.
         """
         request = {"entrypoint": entrypoint, "params": dict(params), "seed": seed}
         outcome, pid = self._ask(placed, "execute", request, end)
@@ -209,14 +220,23 @@ class Bundles:
             "pid": pid,
         }
         if "result" not in outcome:
-            return {**told, "outputs": {}, "error": outcome}
+            return {**told, "outputs": {}, "error": outcome, "beside": self._beside(self._here(placed))}
         try:
-            outputs = {name: _artifact(inline) for name, inline in outcome["result"].items()}
-        except (AttributeError, TypeError, ValueError):
+            return {**told, "outputs": _artifacts(outcome["result"]), "error": None}
+        except ValueError as error:
             answer = repr(outcome["result"])[:_SHOWN]
-            malformed: Outcome = {"garbled": answer, "cause": None, "last": [], "outside": ""}
-            return {**told, "outputs": {}, "error": malformed}
-        return {**told, "outputs": outputs, "error": None}
+            malformed: Outcome = {
+                "garbled": answer,
+                "why": str(error),
+                "cause": None,
+                "last": [],
+                "outside": "",
+            }
+            return {
+                **told,
+                "outputs": {},
+                "error": {**malformed, "printed": answer, "protocol": placed["protocol"]},
+            }
 
     def aggregate(
         self,
@@ -284,6 +304,17 @@ class Bundles:
         return outcome, pid
 
     @staticmethod
+    def _beside(placed: Placed) -> dict[str, str]:
+        from . import fresh
+
+        if placed["install"] == "workers":
+            return {}
+        try:
+            return fresh.beside(command_of(placed), placed.get("modules", ()), placed)
+        except LookupError:
+            return {}
+
+    @staticmethod
     def _start(placed: Placed, seconds: float) -> tuple[Outcome, AnyRunner | None]:
         end = time.monotonic() + seconds
         try:
@@ -293,6 +324,21 @@ class Bundles:
         return runner.call("ready", {}, end - time.monotonic()), runner
 
 
-def _artifact(inline: str) -> dict[str, Any]:
-    content = base64.b64decode(inline, validate=True)
-    return {"size": len(content), "checksum": hashlib.sha256(content).hexdigest(), "inline": inline}
+def _artifacts(result: Any) -> dict[str, Any]:
+    """Name → size, checksum and content of each; raises `ValueError` where a result is none, in words."""
+    if not isinstance(result, Mapping):
+        raise ValueError("a result that is no document of artifacts, name: base64")  # noqa: TRY004 - it is data
+    found = {}
+    for name, inline in result.items():
+        if not isinstance(inline, str):
+            raise ValueError(f"an artifact {name!r} that is {json.dumps(inline)[:_SHOWN]}, and no base64")  # noqa: TRY004
+        try:
+            content = base64.b64decode(inline, validate=True)
+        except ValueError as error:
+            raise ValueError(f"an artifact {name!r} that is no base64 ({error})") from None
+        found[name] = {
+            "size": len(content),
+            "checksum": hashlib.sha256(content).hexdigest(),
+            "inline": inline,
+        }
+    return found

@@ -13,7 +13,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 
@@ -43,6 +44,29 @@ def has_module(folder: str, name: str) -> bool:
 
 def _is_namespace(place: str, name: str) -> bool:
     return os.path.isdir(os.path.join(place, name))
+
+
+def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
+    """Which modules a bundle's folder does not have, as it was brought into the cell.
+
+    Args:
+        files: module → the file that it is, or the wheel that has it, relative to the folder.
+    """
+    lost, held = [], {}
+    for module, file in files.items():
+        path = os.path.join(source, file)
+        if not os.path.isfile(path):
+            lost.append(module)
+        elif file.endswith(".whl"):
+            if path not in held:
+                with zipfile.ZipFile(path) as archive:
+                    held[path] = [
+                        re.sub(r"^[^/]+\.data/(?:pure|plat)lib/", "", name) for name in archive.namelist()
+                    ]
+            begins = module.replace(".", "/")
+            if not any(name.startswith((f"{begins}.", f"{begins}/__init__.")) for name in held[path]):
+                lost.append(module)
+    return lost
 
 
 def main() -> None:

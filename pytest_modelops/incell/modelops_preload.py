@@ -97,7 +97,7 @@ def _beside(module: str) -> Any:
     return importlib.import_module(f"modelops_incell.{module}")
 
 
-_OPERATIONS = ("install", "handshake", "close", "reuse", "look_inside")
+_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "look_inside")
 _AT_ONCE = 8
 
 

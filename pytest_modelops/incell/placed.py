@@ -17,6 +17,7 @@ Placed = Mapping[str, Any]
 """Where a bundle is in the cell, and how its runner is started:
 
 - `name`, `digest`: of the bundle;
+- `modules`: names of its top-level modules; `wire`: `module` and `function` that run its entry points, or `None`;
 - `folders`: by worker name, the worker's own folder for it; made by `install`;
 - `source`, `wheels`: folders in the cell: the bundle's files, and the wheels that it is installed from;
 - `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;

@@ -19,7 +19,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .making import Commands, Failed, make_bare
@@ -34,6 +34,7 @@ FIRST_SHARE = 0.5
 """So much of all the time is the first use's, which nobody can guess."""
 LEAST_SECONDS, TIMES_THE_FIRST = 10.0, 5.0
 """Every other use gets so many times what the first took, and at least so many seconds: then it hangs."""
+_TIMES_UNTIL_SEEN = 2.0
 LATE_SECONDS, LATE_TIMES_THE_FIRST = 1.0, 2.0
 """With less than that left, a canary is not begun: its end would tell of the deadline, and not of the runner."""
 _SHUTDOWN_SECONDS = 3.0
@@ -45,7 +46,8 @@ Told = dict[str, Any]
 
 - `late`: there was no time left for it; `failed`: what stood in the way, as `Failed.to_plain`;
 - of `second-use`: `rewritten`, installed files that were written anew; `files`, how many were looked at; `kept`,
-  whether its answer is the first use's, to the moment at which that was made;
+  whether its answer is the first use's, to the moment at which that was made; `first_seconds`, what the first use took,
+  and `install_seconds`, after how many of them its last package was there, 0 if it installed none;
 - of `another-python`: `other`, its version; of `forced-fresh`: `planted`, whether the foreign file is still there;
 - of `dead-holder`: `seen`, what was there of the install when the runner was killed.
 """
@@ -81,6 +83,8 @@ class Reuse:
         self._end = time.monotonic() + seconds
         self._first_seconds: float | None = None
         self._first_moment = ""
+        self._first_began = 0.0
+        self._bare: frozenset[str] = frozenset()
         self._canaries: Mapping[str, Callable[[], Told]] = {
             "first-use": self._first_use,
             "second-use": self._second_use,
@@ -131,6 +135,8 @@ class Reuse:
         with self._commands() as run:
             make_bare(run, self._placed)
         self._states.save("bare")
+        self._bare = frozenset(self._states.installed())
+        self._first_began = time.time()
         use = self._use("A")
         if _answered(use):
             self._first_seconds = use["seconds"]
@@ -139,12 +145,25 @@ class Reuse:
 
     def _second_use(self) -> Told:
         before = self._states.installed()
+        first = self._first_seconds or 0.0
+        last = self._states.changed_last(before.keys() - self._bare)
+        install_seconds = round(min(max(0.0, last - self._first_began), first), 3) if last else 0.0
         use = self._use("A")
+        uses = [use]
+        if took_too_long(uses, first, install_seconds) and self._remaining > first + LATE_SECONDS:
+            uses.append(self._use("A"))  # a machine may be busy once
         after = self._states.installed()
         rewritten = [path for path in before if after.get(path) != before[path]]
         self._states.save("good")
         kept = bool(self._first_moment) and _moment(use) == self._first_moment
-        return {"uses": [use], "rewritten": rewritten[:_MOST_NAMES], "files": len(before), "kept": kept}
+        return {
+            "uses": uses,
+            "rewritten": rewritten[:_MOST_NAMES],
+            "files": len(before),
+            "kept": kept,
+            "first_seconds": first,
+            "install_seconds": install_seconds,
+        }
 
     def _edited(self, digest: str) -> Told:
         self._states.restore("good")
@@ -177,11 +196,15 @@ class Reuse:
             runner = launch(placed)
         except NOT_STARTED as error:
             raise Failed(str(error)) from error
-        end = time.monotonic() + min(self._limit, (self._first_seconds or 1.0) / 2)
+        # A first use has come to its end after this, unless the machine has become busy.
+        end = time.monotonic() + min(self._limit, _TIMES_UNTIL_SEEN * (self._first_seconds or 1.0))
         while not (seen := self._states.signs() - before) and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
         runner.close(seconds=0)  # SIGKILL to it and to all that it has started
-        return {"uses": [self._use("A")], "seen": sorted(seen)[:_MOST_NAMES]}
+        use = self._use("A")
+        if not seen and _answered(use):
+            return {"untried": "nothing of an install was seen, so that none was interrupted"}
+        return {"uses": [use], "seen": sorted(seen)[:_MOST_NAMES]}
 
     def _two_at_once(self) -> Told:
         self._states.restore("bare")
@@ -272,6 +295,12 @@ class Reuse:
 
     def _commands(self) -> Commands:
         return Commands(os.path.join(self._folder, "commands"), max(1.0, self._remaining))
+
+
+def took_too_long(uses: Sequence[Told], first: float, install_seconds: float) -> bool:
+    """Whether no use was quicker than the first, most of which was an install that none of them needs."""
+    seconds = [use["seconds"] for use in uses if _answered(use)]
+    return bool(seconds) and install_seconds > first / 2 and min(seconds) >= first
 
 
 def _answered(use: Told) -> bool:

@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .making import Commands, Failed
 
@@ -103,6 +103,10 @@ class States:
                     facts = os.lstat(path)
                     found[os.path.relpath(path, self.site)] = (facts.st_ino, facts.st_mtime_ns)
         return found
+
+    def changed_last(self, names: Collection[str]) -> float:
+        """When the last of these files of packages came to be where it is, in seconds since the epoch; 0 of none."""
+        return max((os.lstat(os.path.join(self.site, name)).st_ctime for name in names), default=0.0)
 
     def signs(self) -> set[str]:
         """Names by whose coming an install shows; where nothing is to be installed, any in the environment."""

@@ -72,6 +72,9 @@ class Told:
     def statuses(self, bundle: str) -> dict[str, str]:
         return {name: check.status for (of, name), check in self._checks.items() if of == bundle}
 
+    def check(self, bundle: str, rung: str) -> Check:
+        return self._checks[bundle, rung]
+
     def broke(self, bundle: str, rung: str, status: str = "failed") -> Check:
         """Assert that it broke there and nowhere before, in time, and that only what needs it was blocked by it."""
         check = self._checks[bundle, rung]
@@ -136,6 +139,8 @@ def told_late(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
 @pytest.mark.parametrize("bundle", HEALTHY)
 def test_a_healthy_bundle_climbs_to_the_top_beside_broken_ones(told: Told, bundle: str) -> None:
     assert set(told.statuses(bundle).values()) == {"passed"}, told.statuses(bundle)
+    fresh = told.check(bundle, "execute").data["fresh"]
+    assert fresh["outcome"] == "passed" or "time" in fresh["why"], fresh
 
 
 def test_the_cell_itself_is_not_blamed(told: Told) -> None:
@@ -231,6 +236,13 @@ def test_it_breaks_at_the_right_rung_in_the_right_words(told: Told, rung: str, b
     check = told.broke(bundle, rung)
     for words in BY_RUNG[rung][bundle]:
         check.says(words)
+
+
+def test_the_modules_that_each_process_has_are_counted(told: Told) -> None:
+    data = told.check("undeclared-module", "bundle-install").data
+    assert data["accounted"] == {"client": 4, "worker-0": 2, "worker-1": 2}
+    data = told.check("seir", "bundle-install").data
+    assert set(data["accounted"].values()) == {data["modules"]}
 
 
 def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(told: Told) -> None:

@@ -103,6 +103,12 @@ def broken(folder: Path) -> dict[Path, tuple[str, ...]]:
         made[folder / name] = ()
         if name == "wheels-without-hashes":
             without_hashes(path)
+    for name, files in {"wheel-climbing": ["../../evil.py"], "wheel-clash": ["one/A.py", "one/a.py"]}.items():
+        (folder / name).mkdir()
+        write_wheel(folder / name / "wheeled-1.0-py3-none-any.whl", dict.fromkeys(files, ""))
+        made[folder / name] = ()
+    evil = write_wheel(folder / "climber-1.0-py3-none-any.whl", {"../../evil.py": ""})
+    made[evil] = ()
     made[pack(FORMATS / "pure_python", folder / "climbing.zip", {"../evil.py": ""})] = ()
     cut = pack(FORMATS / "pure_python", folder / "cut-off.tar.gz")
     cut.write_bytes(cut.read_bytes()[:-200])
@@ -282,7 +288,9 @@ def test_a_healthy_bundle_installs_answers_and_loses_no_module(told: Told, bundl
     data = told.checks[bundle, "bundle-install"].data
     assert (data["format"], data["found"]) == FOUND[name]
     assert data["modules"] == MODULES[name]
-    assert told.checks[bundle, "preflight"].data == {"format": data["format"], "found": data["found"]}
+    names = ("format", "found", "modules")
+    assert told.checks[bundle, "preflight"].data == {key: data[key] for key in names}
+    assert data["accounted"] == dict.fromkeys(("client", "worker-0", "worker-1"), MODULES[name])
 
 
 BROKEN = {
@@ -322,6 +330,15 @@ BROKEN = {
         ),
     ),
     "climbing": ("preflight", ("climbing.zip is refused: '../evil.py' climbs out of its folder",)),
+    "wheel-climbing": (
+        "preflight",
+        ("wheeled-1.0-py3-none-any.whl is refused: '../../evil.py' climbs out of its folder", "no installer"),
+    ),
+    "wheel-clash": (
+        "preflight",
+        ("is refused: 'one/a.py' and 'one/A.py' are one name where case does not count", "no installer"),
+    ),
+    "climber": ("preflight", ("climber-1.0-py3-none-any.whl is refused: '../../evil.py' climbs",)),
     "cut-off": ("preflight", ("cut-off.tar.gz cannot be unpacked, it is no whole gz archive",)),
     "compiled": (
         "bundle-install",

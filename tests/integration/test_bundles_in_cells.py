@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ def test_a_bundle_climbs_its_rungs(matrix: Matrix) -> None:
         "format": "requirements",
         "found": "it has a requirements.txt and 2 loose modules",
         "modules": 2,
+        "accounted": {"client": 2, "worker-0": 2, "worker-1": 2},
         "packages": 0,
         "wheels_reused": False,
     }
@@ -245,3 +247,43 @@ def test_a_cell_with_bundles_in_several_processes(matrix: Matrix) -> None:
     run = matrix.run("-n", "2").passed()
     assert set(run.cell().statuses.values()) == {"passed"}
     assert run.folder.exists()
+
+
+def another_python() -> Path:
+    """An interpreter of another minor version than this one's."""
+    for python in sorted(Path(sys.base_prefix).parent.glob("*/bin/python3.*")):
+        minor = python.name.partition(".")[2]
+        if minor.isdigit() and 9 <= int(minor) != sys.version_info[1]:
+            return python
+    pytest.skip("there is no other Python on this machine")
+
+
+def test_an_environment_of_another_python_than_the_worker_s(matrix: Matrix) -> None:
+    other = another_python()
+    preload = matrix.write(
+        "mistakes_its_python.py",
+        f"""
+        import sys
+
+        def dask_setup(worker):
+            if worker.name == "worker-1":
+                sys.executable = {str(other)!r}
+        """,
+    )
+    matrix.configure(
+        f"""
+        {NUMBERS}
+        [tool.modelops.environment]
+        worker-args = ["--preload", "{preload}"]
+        """.replace("        ", "    ")
+    )
+    run = matrix.run("-k", "bundle_install")
+    cell = run.cell()
+    check = cell.checks["bundle-install"]
+    assert (run.code, cell.facts["first_broken"], check.status) == (1, "bundle-install[numbers]", "failed"), (
+        run.out
+    )
+    worker_s = ".".join(map(str, sys.version_info[:3]))
+    check.says("was not installed on 1 of 2 workers", f"its environment runs Python {other.name[6:]}.")
+    check.says(f", the worker {worker_s}")
+    assert check.seconds <= 180 + 2

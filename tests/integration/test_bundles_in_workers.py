@@ -50,7 +50,10 @@ def test_two_bundles_climb_their_rungs_and_do_not_meet(matrix: Matrix) -> None:
         "there is no runner to shake hands with"
     )
     for bundle in ("numbers", "seir"):
-        assert checks[bundle, "bundle-install"]["data"]["processes"] == EVERYWHERE
+        data = checks[bundle, "bundle-install"]["data"]
+        assert data["processes"] == EVERYWHERE
+        assert data["accounted"] == dict.fromkeys(EVERYWHERE, data["modules"])
+        assert checks[bundle, "preflight"]["data"]["modules"] == data["modules"]
         assert checks[bundle, "execute"]["data"]["processes"] == 2, "the workers themselves"
         assert checks[bundle, "bundle-aggregation"]["data"]["tasks"] == 2 * (3 + 1)
     assert checks["numbers", "execute"]["data"]["artifacts"] == {"numbers.json": 50}

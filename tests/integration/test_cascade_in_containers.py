@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 SERVERS = REPOSITORY / "tests" / "servers"
-NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
+BUNDLES = REPOSITORY / "fixtures" / "bundles"
 CELL = """
     [tool.modelops.matrix]
     python = ["3.12"]
@@ -84,30 +84,39 @@ def test_a_value_that_fell_back_and_a_naive_runner(containers: ContainerMatrix, 
 
 
 @pytest.mark.parametrize(
-    ("server", "more", "words"),
+    ("server", "rung", "more", "words"),
     [
-        ("wrong_digest.py", "", ("answers for the bundle digest", "and was started for")),
+        ("wrong_digest.py", "handshake", "", ("answers for the bundle digest", "and was started for")),
         (
             "one_shot_prints_before.py",
+            "handshake",
             'protocol = "one-shot"',
             ("stdout carried something else than the one JSON document that answers `ready`",),
+        ),
+        (
+            "shadows",
+            "execute",
+            "",
+            (
+                f"its module 'config' is shadowed: to its runner, 'config' is {SERVERS / 'shadows' / 'config.py'}",
+            ),
         ),
     ],
 )
 def test_a_runner_that_answers_wrongly(
-    containers: ContainerMatrix, server: str, more: str, words: tuple[str, ...]
+    containers: ContainerMatrix, server: str, rung: str, more: str, words: tuple[str, ...]
 ) -> None:
     containers.configure(
         f"""
     [tool.modelops]
-    bundles = ["{NUMBERS}"]
+    bundles = [{{ path = "{BUNDLES / "needs-config"}", entrypoint = "wire/run" }}]
     {CELL}
     [tool.modelops.runner]
     path = "{SERVERS / server}"
     {more}
     """
     )
-    run = containers.run("-k", "handshake")
-    check = run.check("handshake")
+    run = containers.run("-k", rung)
+    check = run.check(rung)
     assert (run.code, check.status) == (1, "failed"), run.out
     check.says(*words)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
 NAIVE = REPOSITORY / "tests" / "servers" / "naive_installing_runner.py"
+CAREFUL = REPOSITORY / "tests" / "servers" / "careful_installing_runner.py"
+DEADLINE = 300
+"""Of the rung, as it is by default."""
 SECONDS = 600
 """For a run, in which an environment is made twelve times."""
 CANARIES = (
@@ -53,6 +56,8 @@ def ship(matrix: Matrix, runner: str, *more: str, naive: str = "") -> Path:
         bundles = {bundles!r}
         [tool.modelops.environment]
         env = {{ NAIVE = "{naive}" }}
+        [tool.modelops.deadlines]
+        venv-reuse = {DEADLINE}
         [tool.modelops.runner]
         installs = true
         {runner}
@@ -61,16 +66,22 @@ def ship(matrix: Matrix, runner: str, *more: str, naive: str = "") -> Path:
     return matrix.path / "bundles/reused"
 
 
-def naive(matrix: Matrix, words: str, *flags: str) -> tuple[Check, dict[str, str]]:
-    """Ship with the naive runner; the rung, and how each canary ended."""
-    command = (
-        '["{python}", "{runner}", "--bundle-path", "{bundle}", "--venv-path", "{venv}", "--bundle-digest", '
-    )
-    command += '"{digest}", "--python", "{version}"]'
-    ship(matrix, f'path = "{NAIVE}"\n        command = {command}', naive=words)
-    run = matrix.start("-k", "venv_reuse", *flags).ended(seconds=SECONDS)
+COMMAND = (
+    '["{python}", "{runner}", "--bundle-path", "{bundle}", "--venv-path", "{venv}", "--bundle-digest", "{digest}", '
+    '"--python", "{version}"'
+)
+
+
+def naive(matrix: Matrix, words: str, *, fresh_env: str = "") -> tuple[Check, dict[str, str]]:
+    """Ship with the naive runner; the rung, which is red in time, and how each canary ended."""
+    ship(matrix, f'path = "{NAIVE}"\n        command = {COMMAND}]\n        {fresh_env}', naive=words)
+    run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS)
     check = run.check("venv-reuse")
     assert run.code == 1, run.out
+    assert run.cell().facts["first_broken"] == "venv-reuse[reused]", run.out
+    assert check.status == "failed", check.message
+    assert check.seconds <= DEADLINE + 2
+    assert check.data["canaries"].keys() == set(CANARIES)
     return check, outcomes(check.data)
 
 
@@ -102,7 +113,6 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) ->
     check, found = naive(matrix, "")
     right = {name for name, outcome in found.items() if outcome == "passed"}
     assert right - {"another-python"} == {"first-use", "second-use", "two-at-once"}
-    assert check.status == "failed"
     check.says(
         "5 of 8 canaries" if found["another-python"] == "not tried" else "6 of 9 canaries",
         "edited code under the same name: it answered with the old code's output ('A')",
@@ -122,24 +132,40 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) ->
 
 @pytest.mark.timeout(900)
 def test_a_prefix_is_no_digest_and_who_does_not_wait_finds_nothing(matrix: Matrix) -> None:
-    check, found = naive(matrix, "prefix hurries refuses")
+    check, found = naive(matrix, "prefix hurries refuses secretly", fresh_env='fresh-env = { ANEW = "yes" }')
     assert (found["edited-code"], found["common-prefix"]) == ("passed", "failed")
     assert (found["two-at-once"], found["dead-holder"]) == ("failed", "failed")
+    assert (found["first-use"], found["second-use"], found["forced-fresh"]) == ("passed", "failed", "failed")
     assert found["another-python"] in {"passed", "not tried"}
+    first, second = check.data["first_seconds"], check.data["second_seconds"]
+    assert second >= first
+    check.says(f"second use: it took {second:g} s and ", f"the first use {first:g} s, of which")
     check.says("the two digests have their first 60 digits in common, and all 64 count")
     check.says("two runners at once on a new environment: its runner exited with code 1", "has to wait")
+    check.says("a fresh environment was wanted: a foreign file in its site-packages is still there")
+    check.says("a fresh environment was wanted: it answered with the old code's output ('A')")
 
 
 @pytest.mark.timeout(900)
 def test_who_always_installs_uses_nothing_again_and_who_keeps_results_executes_nothing(
     matrix: Matrix,
 ) -> None:
-    check, found = naive(matrix, "always keeps", "--modelops-deadline", "venv-reuse=60")
-    assert found["second-use"] == "failed"
+    check, found = naive(matrix, "always keeps")
+    assert (found["first-use"], found["second-use"]) == ("passed", "failed")
     check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
     check.says("second use: what was installed was installed again", "were written anew, or are gone")
-    if check.status == "timed-out":
-        check.says("there was no time left to try it", "--modelops-deadline venv-reuse=SECONDS")
+
+
+@pytest.mark.timeout(900)
+def test_a_careful_runner_of_the_user_s_may_be_trusted(matrix: Matrix) -> None:
+    command = f'{COMMAND}, "--wheels", "{{wheels}}"]'
+    fresh = 'fresh-env = { CAREFUL_FRESH = "yes" }'
+    ship(matrix, f'path = "{CAREFUL}"\n        command = {command}\n        {fresh}')
+    run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
+    data = run.check("venv-reuse").data
+    found = outcomes(data)
+    assert found == {**dict.fromkeys(CANARIES, "passed"), "another-python": found["another-python"]}
+    assert found["another-python"] in {"passed", "not tried"}
 
 
 def test_without_installs_there_is_no_such_rung(matrix: Matrix) -> None:

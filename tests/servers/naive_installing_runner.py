@@ -6,6 +6,7 @@
 #     always      installs at every start
 #     hurries     where another holds the lock, goes on as if that one had finished
 #     keeps       keeps results in its HOME, and does not execute what it has a result of
+#     secretly    whenever it finds what it wants, installs it all the same, thrice, into a folder of its own
 #     refuses     asks which Python the environment has, and says what is wrong with it
 
 import argparse
@@ -35,12 +36,21 @@ def read(stream):
             length = int(value)
 
 
+def secretly(given):
+    for number in range(3):
+        where = os.path.join(os.environ["HOME"], "again", str(number))
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", where]
+        subprocess.run([*pip, given.bundle_path], check=True, stdout=sys.stderr)
+
+
 def install(given):
     marker = os.path.join(given.venv_path, ".installed")
     key = given.bundle_digest[:DIGITS] if "prefix" in NAIVE else "yes"
     if "always" not in NAIVE and os.path.exists(marker):
         with open(marker, encoding="utf-8") as file:
             if file.read() == key:
+                if "secretly" in NAIVE:
+                    secretly(given)
                 return
     lock = given.venv_path + ".lock"
     while True:

@@ -159,8 +159,9 @@ def test_of_permissions_only_execution_is_kept(place: Place, suffix: str) -> Non
 
 
 def test_a_wheel_lies_in_its_folder_as_it_is(place: Place) -> None:
-    folder = place.unpack("model-1.0-py3-none-any.whl", b"whatever it is")
-    assert files_of(folder) == {"model-1.0-py3-none-any.whl": b"whatever it is"}
+    content = pack_zip(("model.py", b"1"))
+    folder = place.unpack("model-1.0-py3-none-any.whl", content)
+    assert files_of(folder) == {"model-1.0-py3-none-any.whl": content}
 
 
 # What they are called.
@@ -317,6 +318,53 @@ def test_hard_links_lead_to_files_before_them(place: Place, target: str, words: 
         ("later", b""),
     )
     assert words in place.refused("model.tar", content)
+
+
+# Wheels, which are not unpacked here, and are by installers.
+
+WHEEL = "model-1.0-py3-none-any.whl"
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_in_a_wheel_that_could_be_elsewhere_is_refused(place: Place, name: str) -> None:
+    said = place.refused(WHEEL, pack_zip(("good.py", b"1"), (name, b"1")))
+    assert said.startswith("is refused: ")
+    assert HOSTILE_NAMES[name] in said
+    assert said.endswith("; no installer shall have it")
+
+
+@pytest.mark.parametrize("names", [("one/A.py", "one/a.py"), ("One/a.py", "one/b.py"), ("a", "a/b.py")])
+def test_names_in_a_wheel_that_clash_are_refused(place: Place, names: tuple[str, str]) -> None:
+    said = place.refused(WHEEL, pack_zip(*((name, b"") for name in names)))
+    assert "are one name where case does not count" in said or "lies in 'a', which is a file" in said
+
+
+def test_a_link_in_a_wheel_is_refused_wherever_it_leads(place: Place) -> None:
+    for target, words in {
+        "../../evil": "leads out, to '../../evil'",
+        "good.py": "of which installers make a file",
+    }.items():
+        content = pack_zip(("good.py", b"1"), (with_mode("link", stat.S_IFLNK | 0o777), target.encode()))
+        assert "is refused: 'link' is a link" in (said := place.refused(WHEEL, content))
+        assert words in said
+
+
+def test_a_wheel_that_is_a_bomb_is_refused_by_ratio_size_and_count(place: Place) -> None:
+    said = place.refused(WHEEL, pack_zip(("zeros", b"\0" * 200_000)), SMALL)
+    assert "with 'zeros' it would be larger than 10 times the archive" in said
+    said = place.refused(WHEEL, pack_zip(("random", os.urandom(1_500_000))), SMALL)
+    assert "it would be larger than 0 MiB" in said
+    said = place.refused(WHEEL, pack_zip(*((str(n), b"") for n in range(4))), Limits(files=3))
+    assert "it holds more than 3 files" in said
+
+
+def test_a_wheel_within_a_bundle_is_refused_as_well(place: Place) -> None:
+    (place.folder / "bundle").mkdir()
+    place.write(f"bundle/{WHEEL}", pack_zip(("../../evil.py", b"1")))
+    with pytest.raises(
+        MalformedBundle, match=r"model-1\.0-py3-none-any\.whl is refused: '\.\./\.\./evil\.py' climbs"
+    ):
+        read(place.folder / "bundle", place.kept)
 
 
 # Bombs.

@@ -41,7 +41,8 @@ def broken(*last: str, **outcome: Any) -> dict[str, Any]:
 
 
 def heads(name: str, *uses: dict[str, Any], **told: Any) -> list[str]:
-    facts = {"rewritten": [], "kept": False, "files": 7, "planted": False, "other": "3.13.0", **told}
+    facts = {"rewritten": [], "kept": False, "files": 7, "planted": False, "other": "3.13.0"}
+    facts |= {"first_seconds": 4.0, "install_seconds": 3.0, **told}
     return [fault.head for fault in faults(name, {"uses": list(uses), **facts}, PYTHON)]
 
 
@@ -74,6 +75,18 @@ def test_the_words_for_old_code() -> None:
     assert heads("edited-code", use("what is this?")) == [
         "edited code under the same name: it answered with 'what is this?', not with 'B'"
     ]
+
+
+def test_a_second_use_that_is_slower_than_an_install_is_told_with_both_figures() -> None:
+    slow, slower = use(seconds=4.1), use(seconds=5.5)
+    [head] = heads("second-use", slower, slow)
+    assert (
+        "it took 5.5 s and 4.1 s, and the first use 4 s, of which 3 s until the last package was there"
+        in head
+    )
+    assert heads("second-use", slower, use(seconds=3.9)) == [], "a machine may be busy once"
+    assert heads("second-use", slower, slow, install_seconds=0.0) == [], "nothing was installed"
+    assert heads("second-use", slower, slow, install_seconds=1.9) == [], "most of it was no install"
 
 
 def test_a_second_use_may_not_install_again() -> None:

@@ -1,0 +1,142 @@
+"""Results of other tasks than the one that was asked, two targets, and artifacts that are none: on real workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Matrix
+
+SERVERS = Path(__file__).parents[2] / "tests" / "servers"
+WIRE = """
+    def wire(entrypoint, params, seed):
+        return {"seed.txt": str(seed).encode()}
+"""
+TARGETS = """
+    import base64
+
+    def _seeds(sim_returns):
+        return [int(base64.b64decode(one["outputs"]["seed.txt"]["inline"])) for one in sim_returns]
+
+    def least(sim_returns, target_data):
+        return {"loss": min(_seeds(sim_returns))}
+
+    def most(sim_returns, target_data):
+        return {"loss": max(_seeds(sim_returns))}
+"""
+BOTH = ["targets:least", "targets:most"]
+
+
+def ship(matrix: Matrix, *names: str, more: str = "") -> None:
+    """Bundles with two targets each, one after the other on one worker."""
+    lines = []
+    for name in names:
+        matrix.write(f"bundles/{name}/wire.py", WIRE)
+        matrix.write(f"bundles/{name}/targets.py", TARGETS)
+        lines.append(f'{{ path = "bundles/{name}", entrypoint = "wire/run", target = {BOTH} }}')
+    matrix.configure(
+        f"""
+        [tool.modelops]
+        workers = 1
+        bundles = [{", ".join(lines)}]
+        [tool.modelops.deadlines]
+        execute = 30
+        bundle-aggregation = 30
+        {more}
+        """
+    )
+
+
+HANDS_OUT_OTHERS = """
+    def dask_setup(worker):
+        bundles = worker.modelops_bundles
+        execute, aggregate, kept = bundles.execute, bundles.aggregate, {}
+
+        def keeps_replicates(placed, task_id, **asked):
+            if placed["name"] == "crossed":
+                return execute(placed, task_id, **asked)
+            if "replicate" not in kept:
+                kept["replicate"] = execute(placed, task_id, **asked)
+            return kept["replicate"]
+
+        def crosses_targets(placed, replicates, **asked):
+            of = tuple(one["task_id"] for one in replicates)
+            if of not in kept:
+                kept[of] = aggregate(placed, replicates, **asked)
+            return kept[of]
+
+        bundles.execute, bundles.aggregate = keeps_replicates, crosses_targets
+"""
+
+
+def test_two_targets_and_results_of_other_tasks(matrix: Matrix) -> None:
+    preload = matrix.write("hands_out_others.py", HANDS_OUT_OTHERS)
+    more = f'[tool.modelops.environment]\n        worker-args = ["--preload", "{preload}"]'
+    ship(matrix, "first", "second", "crossed", more=more)
+    run = matrix.run("-k", "execute or bundle_aggregation")
+    assert run.code == 1, run.out
+    told = {(one["bundle"], one["name"]): one for one in run.cell().facts["checks"] if one["bundle"]}
+    assert told["first", "execute"]["status"] == told["crossed", "execute"]["status"] == "passed"
+    assert told["second", "bundle-aggregation"]["blocked_by"] == "execute[second]"
+    for bundle, rung, words in (
+        ("second", "execute", "the result is that of task 'sim-"),
+        ("first", "bundle-aggregation", "the result is that of task 'sim-"),
+        ("crossed", "bundle-aggregation", "the result is that of target targets:"),
+    ):
+        check = told[bundle, rung]
+        assert check["status"] == "failed", check
+        assert words in check["message"].partition("\n")[0]
+        assert check["seconds"] <= 30 + 2
+    lines = told["first", "bundle-aggregation"]["message"]
+    assert "replicate 0-0, replicate 0-1, replicate 0-2, replicate 1-0" in lines
+    crossed = told["crossed", "bundle-aggregation"]["message"]
+    wrong = {f"{target} of set {number}" for target in BOTH for number in range(2)}
+    assert len([name for name in wrong if name in crossed]) == 2, crossed
+
+
+def test_two_targets_of_one_bundle_aggregate_the_same_replicates(matrix: Matrix) -> None:
+    ship(matrix, "both")
+    data = matrix.run("-k", "bundle_aggregation").passed().check("bundle-aggregation").data
+    assert data["tasks"] == 2 * (3 + 2)
+    assert data["losses"] == {
+        "0-targets:least": 0,
+        "0-targets:most": 2,
+        "1-targets:least": 3,
+        "1-targets:most": 5,
+    }
+
+
+ANSWERS = {
+    "null": (
+        {"told.txt": None},
+        "with an artifact 'told.txt' that is null, and no base64: \"{'told.txt': None}\"",
+    ),
+    "number": ({"told.txt": 42}, "with an artifact 'told.txt' that is 42, and no base64"),
+    "plain": ({"told.txt": "no base64!"}, "with an artifact 'told.txt' that is no base64 ("),
+    "heap": (["dG9sZA=="], "with a result that is no document of artifacts, name: base64: \"['dG9sZA==']\""),
+}
+
+
+def test_an_artifact_that_is_none_is_told_by_its_name(matrix: Matrix) -> None:
+    lines = []
+    for name, (answer, _) in ANSWERS.items():
+        matrix.write(f"bundles/{name}/wire.py", WIRE)
+        params = f"params = {{ json = '{json.dumps(answer)}' }}"
+        lines.append(f'{{ path = "bundles/{name}", entrypoint = "wire/run", {params} }}')
+    matrix.configure(
+        f"""
+        [tool.modelops]
+        workers = 1
+        bundles = [{", ".join(lines)}]
+        [tool.modelops.runner]
+        path = "{SERVERS / "answers_anything.py"}"
+        """
+    )
+    run = matrix.run("-k", "execute")
+    assert run.code == 1, run.out
+    told = {one["bundle"]: one for one in run.cell().facts["checks"] if one["name"] == "execute"}
+    for name, (_, words) in ANSWERS.items():
+        assert told[name]["status"] == "failed"
+        assert f"its runner answered `execute` {words}" in told[name]["message"], told[name]["message"]
