@@ -92,29 +92,6 @@ def test_a_runner_that_the_cell_does_not_have(matrix: Matrix) -> None:
     check.says("its runner could not be started", "no_such_deployment")
 
 
-@pytest.mark.parametrize(
-    ("server", "rung", "words"),
-    [
-        ("wrong_digest.py", "handshake", ("answers for the bundle digest", "and was started for")),
-        (
-            "loses_replicates.py",
-            "bundle-aggregation",
-            ("it says that it aggregated 1 replicates; it was given 3",),
-        ),
-        ("silent.py", "handshake", ("did not answer `ready` within the deadline of 5 s",)),
-    ],
-)
-def test_runners_that_answer_wrongly(matrix: Matrix, server: str, rung: str, words: tuple[str, ...]) -> None:
-    matrix.configure(f"{with_runner(server)}\n    [tool.modelops.deadlines]\n    handshake = 5\n")
-    run = matrix.run()
-    cell = run.cell()
-    assert cell.facts["first_broken"] == f"{rung}[numbers]", run.out
-    check = cell.checks[rung]
-    check.says(*words)
-    assert check.status == ("timed-out" if server == "silent.py" else "failed")
-    assert check.seconds <= (5 if rung == "handshake" else 120) + 2
-
-
 TESTS = f"""
     import pytest
 

@@ -1,6 +1,6 @@
 """Runtimes, runners and environments that are broken, in containers: what processes show, containers show, too.
 
-All broken bundles are run on both backends by `test_broken_bundles.py`; here is one peer of each other kind.
+All broken bundles are run on both backends by `test_broken_bundles.py`, all peers by `test_hostile_peers.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 SERVERS = REPOSITORY / "tests" / "servers"
-NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
 CELL = """
     [tool.modelops.matrix]
     python = ["3.12"]
@@ -81,33 +80,3 @@ def test_a_value_that_fell_back_and_a_naive_runner(containers: ContainerMatrix, 
         "a digest that begins as that of the environment",
         "killed in the middle of its install: its runner did not answer `ready`",
     )
-
-
-@pytest.mark.parametrize(
-    ("server", "more", "words"),
-    [
-        ("wrong_digest.py", "", ("answers for the bundle digest", "and was started for")),
-        (
-            "one_shot_prints_before.py",
-            'protocol = "one-shot"',
-            ("stdout carried something else than the one JSON document that answers `ready`",),
-        ),
-    ],
-)
-def test_a_runner_that_answers_wrongly(
-    containers: ContainerMatrix, server: str, more: str, words: tuple[str, ...]
-) -> None:
-    containers.configure(
-        f"""
-    [tool.modelops]
-    bundles = ["{NUMBERS}"]
-    {CELL}
-    [tool.modelops.runner]
-    path = "{SERVERS / server}"
-    {more}
-    """
-    )
-    run = containers.run("-k", "handshake")
-    check = run.check("handshake")
-    assert (run.code, check.status) == (1, "failed"), run.out
-    check.says(*words)
