@@ -37,8 +37,8 @@ FOLLOWERS = {
 BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 AT_ONCE = 15.0
 """Seconds in which is over what waits for nothing, also on a machine that has much else to do."""
-INSTALLED = 45.0
-"""Seconds in which an installer has told why it cannot, also where it has to build something first."""
+INSTALLED = 90.0
+"""Seconds in which an installer has told why it cannot, also where it builds something first: half its deadline."""
 _POLL_SECONDS = 0.02
 
 
