@@ -182,7 +182,7 @@ def has_ended(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-DEADLINE = 12
+DEADLINE = 10
 """Of the rung in which a worker is killed, in seconds."""
 
 
