@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.conftest import ContainerMatrix
+from tests.integration.conftest import BUNDLE_RUNGS, ContainerMatrix
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Running, WriteWheel
@@ -23,7 +23,6 @@ NUMBERS = f"""
     [tool.modelops]
     bundles = [{{ path = "{BUNDLES / "numbers"}", entrypoint = "wire/run", target = "targets:mean" }}]
 """
-BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 
 
 def with_runner(file: str) -> str:
