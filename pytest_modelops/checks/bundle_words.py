@@ -131,8 +131,9 @@ def _fault_of_error(error: Any, request: str) -> Fault:
     if not isinstance(error, Mapping):
         return Fault(head=f"`{request}` was answered with the error {error!r}")
     data = error.get("data")
-    if not isinstance(data, Mapping):
-        return Fault(head=f"`{request}` was answered with error {error.get('code')}: {error.get('message')}")
+    if not isinstance(data, Mapping) or "exc_type" not in data:  # another's way to tell of it
+        head = f"`{request}` was answered with error {error.get('code')}: {cut(str(error.get('message')))}"
+        return Fault(head=head, details=() if data is None else (cut(f"data: {data!r}"),))
     trace = _own_frames(str(data.get("traceback", "")).rstrip().splitlines())
     head = f"`{request}` raised {data.get('exc_type')}: {cut(str(data.get('exc')))}"
     return Fault(head=head, details=tuple(map(cut, trace[-_TRACE_LINES:])))

@@ -1,4 +1,7 @@
-"""Worker plugins that are broken in every way that fixtures/plugins knows, on real workers; and healthy ones."""
+"""Worker plugins that are broken in every way that fixtures/plugins knows, on real workers; and healthy ones.
+
+What teams lost days to is run in processes and in containers, all else in processes.
+"""
 
 from __future__ import annotations
 
@@ -55,19 +58,33 @@ def climbed(run: Run) -> Check:
     return cell.checks["runtime"]
 
 
+BACKENDS = pytest.mark.parametrize("backend", ["process", "docker"])
+CELLS = pytest.mark.parametrize(
+    ("backend", "dask"), [("process", "2024.10.0"), ("process", "latest"), ("docker", "2024.10.0")]
+)
+
+
 @pytest.fixture
-def broken(building_matrix: Matrix, wheel: Path) -> Any:
+def broken(request: pytest.FixtureRequest, wheel: Path) -> Any:
     """Run the rung with a plugin, and assert that it breaks in time."""
 
-    def broken(plugin: str, status: str = "failed", *, deadline: int = DEADLINE, **keys: Any) -> Check:
-        configure(building_matrix, wheel, plugin, deadline=deadline, **keys)
-        run = building_matrix.run("-k", "runtime")
+    def broken(
+        plugin: str,
+        status: str = "failed",
+        *,
+        backend: str = "process",
+        deadline: int = DEADLINE,
+        **keys: Any,
+    ) -> Check:
+        matrix = request.getfixturevalue("containers" if backend == "docker" else "building_matrix")
+        configure(matrix, wheel, plugin, deadline=deadline, **keys)
+        run = matrix.run("-k", "runtime")
         check = climbed(run)
         assert run.code == 1, run.out
-        assert check.status == status, check.message
-        assert check.seconds <= deadline + 2, check.message
         assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}]'")
-        return check
+        if backend == "docker":
+            assert matrix.left_on_the_engine(run) == []
+        return check.broke(status, within=deadline + 2)
 
     return broken
 
@@ -189,8 +206,9 @@ def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel
 # What workers have is not what was asked for. ----------------------------------------------------------------
 
 
-def test_a_configuration_that_was_built_on_the_client(broken: Any) -> None:
-    check = broken("built_on_the_client:Plugin")
+@BACKENDS
+def test_a_configuration_that_was_built_on_the_client(broken: Any, backend: str) -> None:
+    check = broken("built_on_the_client:Plugin", backend=backend)
     check.says(
         BOTH.format("built_on_the_client"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
@@ -229,9 +247,12 @@ def test_a_setting_that_nobody_made(broken: Any) -> None:
     )
 
 
-def test_an_object_of_another_class(broken: Any) -> None:
+@BACKENDS
+def test_an_object_of_another_class(broken: Any, backend: str) -> None:
     check = broken(
-        "wrong_class:Plugin", expect='expect = { "modelops_runtime.executor" = "acme_plugins.runtime:Cold" }'
+        "wrong_class:Plugin",
+        backend=backend,
+        expect='expect = { "modelops_runtime.executor" = "acme_plugins.runtime:Cold" }',
     )
     check.says(
         BOTH.format("wrong_class"),
@@ -239,9 +260,13 @@ def test_an_object_of_another_class(broken: Any) -> None:
     )
 
 
-def test_a_process_that_is_reused_is_not_cold(broken: Any) -> None:
+@BACKENDS
+def test_a_process_that_is_reused_is_not_cold(broken: Any, backend: str) -> None:
     check = broken(
-        "wrong_class:Plugin", expect="", more='processes = { cold = "acme_plugins.tasks:by_runtime" }'
+        "wrong_class:Plugin",
+        backend=backend,
+        expect="",
+        more='processes = { cold = "acme_plugins.tasks:by_runtime" }',
     )
     check.says(
         BOTH.format("wrong_class"), "asked for cold, a new process for every task; 4 tasks had 1 (pid "
@@ -264,9 +289,11 @@ def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
 # Set-ups that break. -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
-def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(broken: Any, dask: str) -> None:
-    check = broken("setup_fails:Plugin", dask=dask)
+@CELLS
+def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(
+    broken: Any, backend: str, dask: str
+) -> None:
+    check = broken("setup_fails:Plugin", backend=backend, dask=dask)
     check.says(
         BOTH.format("setup_fails"),
         "the plugin's setup raised PermissionError: the bundles' folder /bundles cannot be written; the worker stays, "
@@ -278,9 +305,9 @@ def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(broken: Any
     )
 
 
-@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
-def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, dask: str) -> None:
-    check = broken("setup_fails_late:Plugin", dask=dask)
+@CELLS
+def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, backend: str, dask: str) -> None:
+    check = broken("setup_fails_late:Plugin", backend=backend, dask=dask)
     check.says(
         LATE.format("setup_fails_late", "Plugin"),
         "(worker-0, worker-1 are as asked): the plugin's setup raised OSError: the node of this worker has no volume",
@@ -289,8 +316,9 @@ def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, dask: str) -> No
     )
 
 
-def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any) -> None:
-    check = broken("no_attribute:Plugin")
+@BACKENDS
+def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any, backend: str) -> None:
+    check = broken("no_attribute:Plugin", backend=backend)
     check.says(
         "worker plugin acme_plugins.no_attribute:Plugin, 1 of 2 workers: it has no attribute 'modelops_runtime', "
         "although it lists the plugin 'acme_plugins.no_attribute:Plugin'; it registered, runs lambdas, and would run "
@@ -298,8 +326,9 @@ def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any
     )
 
 
-def test_a_late_worker_with_another_runtime(broken: Any) -> None:
-    check = broken("late_is_other:Plugin")
+@BACKENDS
+def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
+    check = broken("late_is_other:Plugin", backend=backend)
     check.says(
         LATE.format("late_is_other", "Plugin"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'",
