@@ -137,6 +137,8 @@ def failed_when(value: object) -> tuple[str, ...]:
     for condition in conditions:
         if condition not in FAILED_WHEN:
             raise WrongInput(not_one_of(condition, "a condition", FAILED_WHEN))
+    if not conditions:
+        raise WrongInput(f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}")
     return conditions
 
 

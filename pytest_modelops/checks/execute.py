@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
-from pytest_modelops.checks.base import Check, CheckedCell, label
+from pytest_modelops.checks.base import FAILED_WHEN, Check, CheckedCell, label
 from pytest_modelops.checks.bundle_job import Replicate, run_job
 from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.deadline import Deadline
@@ -28,7 +28,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     faults: dict[str, Sequence[Fault]] = {
         name: found
         for name, one in by_worker.items()
-        if (found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=deadline.seconds))
+        if (found := words.faults_of_replicate(one, FAILED_WHEN, seconds=deadline.seconds))
     }
     count = words.counted(len(faults) or len(workers), workers, "workers")
     if not faults and not told.lost:

@@ -128,7 +128,6 @@ def test_a_single_value_is_a_list_of_one(read: Read) -> None:
     assert (one.targets, one.imports) == (("a:b",), ("seir",))
     assert (one.aggregation_params, one.aggregation_replicates) == (2, 3)
     assert read('[tool.modelops.aggregation]\nfailed-when = "error"').aggregation.failed_when == ("error",)
-    assert read("[tool.modelops.aggregation]\nfailed-when = []").aggregation.failed_when == ()
 
 
 @pytest.mark.parametrize(
@@ -315,6 +314,13 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         (
             "[tool.modelops.runner]\ninstalls = true\nfresh-env = { A = 1 }",
             f"{RUNNER} fresh-env: A: 1 is a number",
+        ),
+        (
+            "[tool.modelops.aggregation]\nfailed-when = []",
+            (
+                "pyproject.toml: [tool.modelops.aggregation] failed-when: [] would let every replicate pass. Valid: "
+                "error, outputs.empty, outputs.error"
+            ),
         ),
         (
             "[tool.modelops.aggregation]\nfailed-when = ['outputs.errors']",
