@@ -224,6 +224,18 @@ def test_a_single_file_is_put(stage: Stage, environment: Environment, tmp_path: 
     assert process.log.read_text() == "content\n"
 
 
+def test_what_is_put_again_stays_as_it_is(stage: Stage, environment: Environment, tmp_path: Path) -> None:
+    file, folder = tmp_path / "one.txt", tmp_path / "folder"
+    folder.mkdir()
+    for content in ("first", "second"):
+        for source in (file, folder / "two.txt"):
+            source.write_text(content)
+        paths = [stage.put(file, "files/one.txt"), f"{stage.put(folder, 'folders/folder')}/two.txt"]
+    process = start(stage, environment, f"print(*[open(path).read() for path in {paths!r}])")
+    process.wait(Deadline(20))
+    assert process.log.read_text() == "first first\n"
+
+
 def test_the_folder_of_a_process_can_be_written_to_and_run_from(
     stage: Stage, environment: Environment
 ) -> None:
