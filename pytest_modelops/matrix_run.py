@@ -29,7 +29,7 @@ from pytest_modelops.environments.registry import open_backend
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.live import LiveCell
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
-from pytest_modelops.matrix.plan import Plan, make_plan
+from pytest_modelops.matrix.plan import Plan, excluded, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
@@ -179,10 +179,24 @@ class MatrixRun:
             and cell.base.dask
             and not cell.base.as_is
         ):
-            words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
+            words += self._pinned(cell)
         if check.bundle is not None and check not in self.checks:  # of a test's marker
             words.append(f"--modelops-bundle={check.bundle.path}")
         return shlex.join([*words, ladder.nodeid(check, cell.id)])
+
+    def _pinned(self, cell: Cell) -> list[str]:
+        """Flags that name a cell's release, since `latest` will be another one some day.
+
+        With them `include` falls away, so that they also make the axes those of a cell which is there by it. Empty
+        for one that is there by it alone: what `exclude` takes out of the axes, no flag puts in.
+        """
+        matrix = self.settings.matrix
+        if excluded(cell, matrix.exclude):
+            return []
+        python = cell.base.python
+        on_axis = matrix.python or (PythonVersion.parse(python_version()),)
+        words = [] if python in on_axis else ["--modelops-python", str(python)]
+        return [*words, "--modelops-dask", cell.base.dask_text]
 
     def _same_flags(self) -> list[str]:
         """The flags of this command line that the same cell needs again."""
@@ -233,9 +247,21 @@ class MatrixRun:
 
 
 def _forget_old_runs(runs: Path) -> None:
-    """Remove the logs of all but the latest runs; those of a run that still goes on are among the latest."""
+    """Remove the logs of all but the latest runs, and of those that still go on."""
     for folder in sorted(runs.glob("*"))[:-_KEPT_RUNS]:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _goes_on(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether the process that a run's folder is named after is there; another of that number only delays tidying."""
+    try:
+        os.kill(int(folder.name.rpartition("-")[2]), 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (OSError, OverflowError, ValueError):
+        return False
+    return True
 
 
 def short_id(nodeid: str, cell_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,21 @@ def test_the_command_that_reproduces_a_rung_does(
     _, flag, *rest = broken["reproduce"].replace("'", "").split()
     again = project.run(flag, *rest, "-v")
     assert again.results == {f"modelops::test_second[{cells[0]}]": "TIMED-OUT"}
+
+
+@pytest.mark.parametrize("exclude", ["", '[{ python = "3.13" }]'], ids=["", "excluded"])
+def test_the_command_that_reproduces_a_cell_of_include_finds_it(project: Project, exclude: str) -> None:
+    project.configure_quick()
+    more = f"exclude = {exclude}\n" if exclude else ""
+    project.configure(
+        f'[tool.modelops.matrix]\npython = ["{project.series}"]\ndask = "installed"\n{more}'
+        'include = [{ python = "3.13", dask = "installed" }]\n'
+    )
+    cell = f"py3.13-dask{project.dask}"
+    project.end(**{f"first[{cell}]": "failed"})
+    (broken,) = (check for check in project.matrix().cell(cell)["checks"] if check["name"] == "first")
+    _, *words = shlex.split(broken["reproduce"])
+    assert project.run(*words, "--collect-only", "-q").ids == [f"modelops::test_first[{cell}]"]
 
 
 def test_a_quiet_run_has_the_matrix_all_the_same(project: Project, ended: Ran) -> None:

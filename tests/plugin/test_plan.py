@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +65,23 @@ def test_the_plan_says_what_runs_and_why_not_the_rest(project: Project, planned:
 def test_the_plan_leaves_no_folder_of_a_run(project: Project) -> None:
     assert project.run("--modelops-plan").code == 0
     assert list(project.cache.glob("runs/*")) == []
+
+
+def test_the_logs_of_old_runs_are_removed_but_not_under_a_run_that_goes_on(project: Project) -> None:
+    project.configure_quick()
+    runs = project.path / "cache" / "runs"
+    project.environ(PYTEST_MODELOPS_CACHE=str(runs.parent))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    goes_on = runs / f"20200101-000000-{os.getpid()}"
+    old = [runs / f"2020010{day}-000000-{ended.pid}" for day in (2, 3)]
+    newer = [runs / f"20300101-0000{second}-{ended.pid}" for second in range(10, 30)]
+    for folder in (goes_on, *old, *newer):
+        (folder / "cell" / "logs").mkdir(parents=True)
+    assert project.run("--modelops-matrix", "--modelops-plan").code == 0
+    assert goes_on.exists()
+    assert not any(folder.exists() for folder in old)
+    assert all(folder.exists() for folder in newer)
 
 
 def test_asking_an_index_is_a_process_that_a_spy_sees(project: Project) -> None:
