@@ -100,6 +100,8 @@ class LiveCell:
         self._reproduce = reproduce
         self._keep = keep
         self._kept: list[str] = []
+        self.untold: list[str] = []
+        """What came of closing it that no `report` has told yet, in words."""
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
         self._stage: Stage | None = None
@@ -268,6 +270,7 @@ class LiveCell:
 
     def report(self) -> CellReport:
         """Everything known about the cell by now."""
+        self.untold.clear()
         return CellReport(
             id=self.id,
             python=str(self.cell.base.python),
@@ -319,11 +322,9 @@ class LiveCell:
             self._began = None
         if not left:
             return
-        self._results["stop"] = CheckResult(
-            name="stop",
-            status=Status.FAILED,
-            message=f"after stopping the cell, this was left: {'; '.join(left)}",
-        )
+        message = f"after stopping the cell, this was left: {'; '.join(left)}"
+        self._results["stop"] = CheckResult(name="stop", status=Status.FAILED, message=message)
+        self.untold.append(f"cell {self.id}: {message}")
 
     # What checks call -----------------------------------------------------------------------------------------------
 
@@ -475,9 +476,11 @@ class LiveCell:
         broke = any(result.status.broke for result in self._results.values())
         if self._keep == "always" or (self._keep == "failed" and broke):
             try:
-                self._kept.append(cluster.keep())
+                note = cluster.keep()
             except ModelopsError as error:
-                self._kept.append(f"cell {self.id} was not left up: {error}")
+                note = f"cell {self.id} was not left up: {error}"
+            self._kept.append(note)
+            self.untold.append(note)
 
 
 def _installed(name: str) -> str | None:

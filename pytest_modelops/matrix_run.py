@@ -11,6 +11,7 @@ import itertools
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -234,9 +235,11 @@ class MatrixRun:
         return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}"
 
     def close(self) -> None:
-        """End whatever still runs."""
+        """End whatever still runs, and say what came of that where no report does."""
         for cell in self.cells.values():
             cell.close()
+            for words in cell.untold:
+                print(f"modelops: {words}", file=sys.stderr)  # noqa: T201 - the reports are written
         self.progress.close()
         self._close_backend()
 

@@ -459,6 +459,49 @@ def test_what_a_cell_leaves_behind_is_an_error_of_its_last_test_and_red_in_the_m
     assert ran.code == pytest.ExitCode.TESTS_FAILED
 
 
+INTERRUPTED = """
+import os, signal
+
+def test_interrupted(modelops_cell):
+    assert modelops_cell.workers
+    os.kill(os.getpid(), signal.SIGINT)
+    modelops_cell.call("lambda: 1")
+"""
+LEFT_UP = """
+from pytest_modelops.live import LiveCell
+
+def keep_up(self, cluster):
+    note = f"cell {self.id} was left up"
+    self._kept.append(note)
+    self.untold.append(note)
+
+LiveCell._keep_up = keep_up
+"""
+"""Cells in processes cannot be left up."""
+
+
+@pytest.mark.parametrize("xdist", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_what_an_interrupted_cell_leaves_behind_and_how_to_get_in_is_told(
+    project: Project, xdist: list[str]
+) -> None:
+    project.write("conftest.py", f"{LEAVING}{LEFT_UP}")
+    project.write("test_upgrade.py", INTERRUPTED)
+    ran = project.matrix("test_upgrade.py", *xdist)
+    left = f"cell {project.cell}: after stopping the cell, this was left: process 4711 (of a test)"
+    if xdist:  # its process is ended before it can report
+        told = ran.err
+        assert f"modelops: {left}" in told
+        assert f"modelops: cell {project.cell} was left up" in told
+        return
+    assert ran.code == pytest.ExitCode.INTERRUPTED
+    assert f"{project.cell}: stop failed: after stopping the cell, this was left" in matrix_of(ran)
+    assert ran.checks(project.cell)["stop"] == "failed"
+    assert ran.checks(project.cell)["start"] == "passed"
+    assert f"note: cell {project.cell} was left up" in matrix_of(ran)
+    assert ran.cell(project.cell)["notes"] == [f"cell {project.cell} was left up"]
+    assert "modelops: cell" not in ran.err, "told once"
+
+
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
