@@ -69,7 +69,7 @@ class MatrixRun:
         bundles, plugin = load_objects(config)
         checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
-        self.checks = in_order(checks)
+        self.checks = in_order([ladder.heeding_pytest(check) for check in checks])
         rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])
         self.settings = load(config, rungs=rungs)
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")

@@ -194,6 +194,24 @@ def test_a_single_rung_that_broke_is_exit_code_1(project: Project, end: str) -> 
     assert "other is " in ran.out
 
 
+def test_a_rung_may_end_as_tests_do(project: Project) -> None:
+    cell, *_ = project.configure_quick()
+    project.end(**{f"first[{cell}]": "pytest-skipped", f"second[{cell}]": "pytest-failed"})
+    ran = project.matrix("--modelops-cell", cell)
+    ends = {
+        check["name"]: (check["status"], check["message"].partition("\n")[0])
+        for check in ran.cell(cell)["checks"]
+    }
+    assert ends == {
+        "first": ("skipped", "first is pytest-skipped on purpose"),
+        "second": ("failed", "second is pytest-failed on purpose"),
+        "third": ("blocked", "blocked by second: second is pytest-failed on purpose"),
+        "other": ("passed", ""),
+    }
+    assert [*ran.results.values()] == ["SKIPPED", "FAILED", "BLOCKED", "PASSED"]
+    assert f"'modelops::test_second[{cell}]'" in ran.out
+
+
 def test_a_rung_that_had_nothing_to_do_is_exit_code_0(project: Project) -> None:
     cells = project.configure_quick()
     project.end(**{f"other[{cells[1]}]": "skipped"})
