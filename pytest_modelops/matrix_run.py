@@ -92,6 +92,10 @@ class MatrixRun:
             self.backend = opened.backend
             self._why = f" ({opened.why})" if opened.why else ""
         except OSError as error:
+            if (
+                error.strerror is None
+            ):  # of something else than the operating system: `requests` derives from it
+                raise
             raise WrongInput(
                 f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a folder that can be written "
                 "with --modelops-cache or PYTEST_MODELOPS_CACHE"

@@ -32,7 +32,7 @@ from pytest_modelops.environments.releases import PACKAGES, UvReleases, as_of_op
 from pytest_modelops.environments.resolver import Resolver, Solution
 from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
 from pytest_modelops.environments.wheelhouse import Wheelhouses
-from pytest_modelops.errors import CheckFailed
+from pytest_modelops.errors import CheckFailed, ModelopsError
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
@@ -52,6 +52,7 @@ class ContainerBackend:
 
     Raises:
         Unavailable: no engine answers.
+        CheckFailed, TimedOut: one answers, and cannot say what runs that are over have left on it.
     """
 
     name = "docker"
@@ -67,6 +68,11 @@ class ContainerBackend:
         engine: Engine | None = None,
     ) -> None:
         self._engine = engine or connect()
+        try:
+            self._removed = belongings.sweep(self._engine)
+        except ModelopsError:
+            self._engine.api.close()
+            raise
         self._settings = settings or ContainerSettings()
         self._spec = spec
         self._cache = cache
@@ -100,7 +106,6 @@ class ContainerBackend:
             fresh=fresh,
             session=folder.name,
         )
-        self._removed = belongings.sweep(self._engine)
         self._labels = belongings.labels(folder.name)
         if self._settings.keep == "never":  # Ryuk would take what is left up as well
             self._labels |= ryuk.labels(self._engine, cache / "ryuk.json")
