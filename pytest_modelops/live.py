@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -316,10 +317,19 @@ class LiveCell:
 
     def close(self) -> None:
         """End the cluster, if there is one, and prove that nothing is left; see `leftover`."""
-        left = self._stop()
-        if self._began is not None:
-            self._seconds += time.monotonic() - self._began
-            self._began = None
+        clients, self._clients = self._clients, []
+        with contextlib.ExitStack() as closing:  # the clients first; if one cannot be closed, all the rest is
+            closing.callback(self._end)
+            for client in clients:
+                closing.callback(client.close, timeout=2)
+
+    def _end(self) -> None:
+        try:
+            left = self._stop()
+        finally:
+            if self._began is not None:
+                self._seconds += time.monotonic() - self._began
+                self._began = None
         if not left:
             return
         message = f"after stopping the cell, this was left: {'; '.join(left)}"
@@ -456,9 +466,6 @@ class LiveCell:
         return self._deadlines.get(rung, self._default_deadlines.get(rung, Check.seconds))
 
     def _stop(self) -> Sequence[str]:
-        clients, self._clients = self._clients, []
-        for client in clients:
-            client.close(timeout=2)
         cluster, self._cluster = self._cluster, None
         stage, self._stage = self._stage, None
         self.placed.clear()

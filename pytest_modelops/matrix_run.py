@@ -6,6 +6,7 @@ the workers, so that all of them collect the same tests even when an index chang
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import os
@@ -240,17 +241,24 @@ class MatrixRun:
 
     def close(self) -> None:
         """End whatever still runs, and say what came of that where no report does."""
-        for cell in self.cells.values():
-            cell.close()
-            for words in cell.untold:
-                print(f"modelops: {words}", file=sys.stderr)  # noqa: T201 - the reports are written
-        self.progress.close()
-        self._close_backend()
+        with contextlib.ExitStack() as closing:  # what cannot be ended keeps nothing else from it
+            closing.callback(self._close_backend)
+            closing.callback(self.progress.close)
+            for cell in self.cells.values():
+                closing.callback(_close_cell, cell)
 
     def _close_backend(self) -> None:
         self.backend.close()
         if self._hosts and self.folder.exists() and not any(self.folder.iterdir()):
             self.folder.rmdir()  # nothing was started
+
+
+def _close_cell(cell: LiveCell) -> None:
+    try:
+        cell.close()
+    finally:
+        for words in cell.untold:
+            print(f"modelops: {words}", file=sys.stderr)  # noqa: T201 - the reports are written
 
 
 def _forget_old_runs(runs: Path) -> None:
