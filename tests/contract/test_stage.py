@@ -9,7 +9,7 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -146,6 +146,18 @@ def test_what_cannot_be_started_is_told(stage: Stage, environment: Environment) 
     except CheckFailed as error:
         words = str(error)
     assert re.search(r"(?i)could not start /no/such/python: .*no such file", words)
+
+
+def test_nothing_is_left_of_what_could_not_be_made(kit: Kit, stage: Stage, environment: Environment) -> None:
+    import dataclasses
+
+    broken: dict[str, Any] = {"python": "/no/such/python"}
+    if hasattr(environment, "image"):  # its place is there before it
+        broken["image"] = f"sha256:{'0' * 64}"
+    with contextlib.suppress(CheckFailed):
+        start(stage, dataclasses.replace(environment, **broken), "pass").wait(Deadline(20))
+    assert list(stage.close()) == []
+    assert kit.remains() == []
 
 
 def test_closing_ends_everything_and_proves_it(kit: Kit, stage: Stage, environment: Environment) -> None:
