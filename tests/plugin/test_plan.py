@@ -136,7 +136,7 @@ def test_what_cannot_be_remembered_is_planned_all_the_same(project: Project) -> 
 class BrokenEngine(http.server.BaseHTTPRequestHandler):
     """Answers that it is one; `breaks` is the beginning of the path at which it fails, `how` as what."""
 
-    breaks, how = "", 0
+    breaks, how = "/nothing", 0
 
     def do_GET(self) -> None:
         path = self.path.removeprefix("/v1.44")
@@ -144,6 +144,9 @@ class BrokenEngine(http.server.BaseHTTPRequestHandler):
             if self.how:
                 self._answer(self.how, {"message": "the engine's store is damaged"})
             return  # else the connection ends
+        if path.startswith("/images/"):
+            self._answer(404, {"message": "no such image"})
+            return
         facts = {"ApiVersion": "1.44", "ServerVersion": "28.0", "NCPU": 2, "Architecture": "x86_64"}
         answers: dict[str, object] = {"/version": facts, "/info": facts, "/volumes": {"Volumes": None}}
         self._answer(200, answers.get(path.partition("?")[0], []))
@@ -198,6 +201,27 @@ def test_an_engine_that_fails_at_what_can_be_done_without_is_used(
     broken_engine.breaks, broken_engine.how = "/images/", how
     ran = project.run("--modelops-matrix", f"--modelops-python={project.series}", "--modelops-plan")
     assert ran.code == 0, ran.err
+
+
+@pytest.mark.usefixtures("broken_engine")
+@pytest.mark.parametrize("backend", ["auto", "docker"])
+@pytest.mark.parametrize("key", ["requirements", "constraints"])
+def test_packages_for_images_that_are_run_as_they_are_are_wrong_input(
+    project: Project, backend: str, key: str
+) -> None:
+    project.write("packages.txt", "")
+    value = {"requirements": '["numpy"]', "constraints": '"packages.txt"'}[key]
+    text = f"[tool.modelops.environment]\n{key} = {value}\n[tool.modelops.docker]\nfinished = %s\n"
+    arguments = (f"--modelops-python={project.series}", f"--modelops-backend={backend}", "--modelops-plan")
+    project.configure(text % '"team/app:1"')
+    ran = project.run("--modelops-matrix", *arguments)
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in ran.err.splitlines() if line.strip())
+    assert line.startswith(
+        f"ERROR: pyproject.toml: [tool.modelops.environment] {key}: means nothing where every role runs a "
+    )
+    project.configure(text % '{ worker = "team/app:1" }')
+    assert project.run("--modelops-matrix", *arguments).code == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--modelops-matrix"], ["-n", "2"], ["-q"]], ids=" ".join)
