@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -101,6 +102,8 @@ class LiveCell:
         self._keep = keep
         self._notes: list[str] = []
         self._late = False  # whether something timed out, so that a worker may still be on it
+        self.untold: list[str] = []
+        """What came of closing it that no `report` has told yet, in words."""
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
         self._stage: Stage | None = None
@@ -269,6 +272,7 @@ class LiveCell:
 
     def report(self) -> CellReport:
         """Everything known about the cell by now."""
+        self.untold.clear()
         return CellReport(
             id=self.id,
             python=str(self.cell.base.python),
@@ -314,17 +318,24 @@ class LiveCell:
 
     def close(self) -> None:
         """End the cluster, if there is one, and prove that nothing is left; see `leftover`."""
-        left = self._stop()
-        if self._began is not None:
-            self._seconds += time.monotonic() - self._began
-            self._began = None
+        clients, self._clients = self._clients, []
+        with contextlib.ExitStack() as closing:  # the clients first; if one cannot be closed, all the rest is
+            closing.callback(self._end)
+            for client in clients:
+                closing.callback(client.close, timeout=2)
+
+    def _end(self) -> None:
+        try:
+            left = self._stop()
+        finally:
+            if self._began is not None:
+                self._seconds += time.monotonic() - self._began
+                self._began = None
         if not left:
             return
-        self._results["stop"] = CheckResult(
-            name="stop",
-            status=Status.FAILED,
-            message=f"after stopping the cell, this was left: {'; '.join(left)}",
-        )
+        message = f"after stopping the cell, this was left: {'; '.join(left)}"
+        self._results["stop"] = CheckResult(name="stop", status=Status.FAILED, message=message)
+        self.untold.append(f"cell {self.id}: {message}")
 
     # What checks call -----------------------------------------------------------------------------------------------
 
@@ -476,9 +487,6 @@ class LiveCell:
         return self._deadlines.get(rung, self._default_deadlines.get(rung, Check.seconds))
 
     def _stop(self) -> Sequence[str]:
-        clients, self._clients = self._clients, []
-        for client in clients:
-            client.close(timeout=2)
         cluster, self._cluster = self._cluster, None
         stage, self._stage = self._stage, None
         self.placed.clear()
@@ -496,9 +504,11 @@ class LiveCell:
         broke = any(result.status.broke for result in self._results.values())
         if self._keep == "always" or (self._keep == "failed" and broke):
             try:
-                self._notes.append(cluster.keep())
+                note = cluster.keep()
             except ModelopsError as error:
-                self._notes.append(f"cell {self.id} was not left up: {error}")
+                note = f"cell {self.id} was not left up: {error}"
+            self._notes.append(note)
+            self.untold.append(note)
 
 
 def _installed(name: str) -> str | None:

@@ -48,6 +48,8 @@ def configuration(folder: Path) -> str:
         [
             *("[tool.modelops]", "bundles = [", *lines, "]"),
             *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]'),
+            # Narrower than by default: `execute` is as strict all the same.
+            *("[tool.modelops.aggregation]", 'failed-when = "outputs.error"'),
             *("[tool.modelops.deadlines]", deadlines, ""),
         ]
     )

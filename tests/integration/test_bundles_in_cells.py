@@ -104,6 +104,14 @@ TESTS = f"""
     def test_healthy(modelops_cell):
         assert modelops_cell.call("lambda: 42") == 42
 
+    @pytest.mark.modelops_bundle("{BUNDLES / "seir"}", deadline=120)
+    def test_installed_again():
+        pass
+
+    @pytest.mark.modelops_handshake("{BUNDLES / "seir"}")
+    def test_there_all_the_same():
+        pass
+
     @pytest.mark.modelops_handshake("numbers")
     def test_configured():
         pass
@@ -127,8 +135,10 @@ def test_markers(matrix: Matrix) -> None:
     }
     assert statuses == {
         "test_healthy": "passed",
+        "test_installed_again": "passed",
+        "test_there_all_the_same": "passed",
         "test_configured": "passed",
-        "test_hangs": "failed",
+        "test_hangs": "timed-out",
         "test_needs_what_there_is_not": "failed",
     }, run.out
     hangs = run.check("test_upgrade.py::test_hangs")
