@@ -469,6 +469,39 @@ def test_a_mutated_archive_is_unpacked_or_malformed(
         assert len([path for path in place.kept.iterdir() if path.is_dir()]) <= 1
 
 
+WHEEL_FILES = {
+    "model/__init__.py": b"x = 1\n" * 20,
+    "model-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: model\nVersion: 1.0\nRequires-Dist: numpy\n",
+    "model-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "model-1.0.dist-info/entry_points.txt": b"[modelops.wire]\nwire = model:wire\n",
+    "model-1.0.dist-info/RECORD": b"model/__init__.py,,\n",
+}
+STORED = io.BytesIO()
+with zipfile.ZipFile(
+    STORED, "w"
+) as _archive:  # not compressed, so that mutations are also of what the files say
+    for _name, _content in WHEEL_FILES.items():
+        _archive.writestr(_name, _content)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=MUTATIONS)
+@given(changes=CHANGES, cut=st.integers(0, 8), stored=st.booleans())
+def test_a_mutated_wheel_is_read_or_malformed(changes: list[tuple[int, int]], cut: int, stored: bool) -> None:
+    content = bytearray(STORED.getvalue() if stored else pack_zip(*WHEEL_FILES.items()))
+    for position, value in changes:
+        content[position % len(content)] = value
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Place(Path(temporary))
+        path = place.write(WHEEL, bytes(content[: len(content) - cut]))
+        try:
+            source = read(path, place.kept)
+            assert [wheel.name for wheel in source.wheels] == ["model"]
+        except MalformedBundle as error:
+            assert str(error)  # noqa: PT017 - every other error is a failure
+        assert {path.name for path in place.folder.iterdir()} <= {WHEEL, "kept"}
+
+
 def _write_checksums(content: bytearray) -> None:
     """So that a mutation is not always a damaged header."""
     for start in range(0, len(content) - 511, 512):
