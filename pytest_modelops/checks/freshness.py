@@ -19,7 +19,7 @@ Told = Mapping[str, Any]
 
 _LEAST_SECONDS, _TIMES = 5.0, 4.0
 """So many seconds it gets, and so many times what one execution took: it is three, in two processes."""
-_TOO_FEW_SECONDS = 1.0
+_TOO_FEW_SECONDS, _STARTS = 1.0, 2
 _OUT_OF_TIME = "there was no time left for it"
 
 
@@ -62,7 +62,7 @@ def ask(  # noqa: PLR0917
         return Freshness(untried=reason)
     soon = deadline.at_most(max(_LEAST_SECONDS, _TIMES * took))
     seconds = soon.remaining - MARGIN_SECONDS
-    if seconds < _TOO_FEW_SECONDS:
+    if seconds < max(_TOO_FEW_SECONDS, _STARTS * took):
         return Freshness(untried=_OUT_OF_TIME)
     cell.progress(f"executing a copy of {bundle.name} that tells when it was executed, on {worker}")
     asked = {
