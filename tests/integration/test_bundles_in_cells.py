@@ -181,11 +181,11 @@ def processes_of(matrix: Matrix, running: Running) -> Iterator[psutil.Process]:
                 yield process
 
 
-def has_answered(runner: psutil.Process) -> bool:
-    """Whether a runner has said that it is ready: what it writes is kept beside the bundle, its working folder."""
+def times_ready(runner: psutil.Process) -> int:
+    """How many runners of its bundle on its worker have said that they are ready until now, which is kept beside it."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{runner.pid}/cwd/../logs/stdout").stat().st_size > 0
-    return False
+        return Path(f"/proc/{runner.pid}/cwd/../logs/stdout").read_bytes().count(b'"ready": true')
+    return 0
 
 
 def has_ended(process: psutil.Process) -> bool:
@@ -226,7 +226,8 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
     [runner, other] = running.until(
         lambda: (
             len(found := runners_of(bundle, matrix, running)) == 2
-            and (rung == "handshake" or all(map(has_answered, found)))
+            # The first one was the handshake's.
+            and (rung == "handshake" or all(times_ready(one) == 2 for one in found))
             and found
         ),
         "both runners run",
