@@ -17,12 +17,19 @@ from pytest_modelops.checks.base import FAILED_WHEN, PROTOCOLS, RunnerSettings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.versions import said_of
 from pytest_modelops.options import Given, not_one_of
-from pytest_modelops.tables import Table
+from pytest_modelops.tables import FILE, Table
 
 _KEYS = (
     *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
     *("aggregation", "install"),
 )
+_OF_ENTRYPOINT = {
+    "params": "that would take them",
+    "seed": "that would take it",
+    "target": "whose replicates it would aggregate",
+    "expect": "that would return it",
+}
+"""Keys of a bundle that mean nothing without an entry point."""
 _PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
 RUNNER_KEYS = ("command", "path", "protocol", "installs", "fresh-env")
 _TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
@@ -96,12 +103,15 @@ def _bundle(entry: Table, rootdir: Path) -> Bundle:
         expect=entry.get("expect", _expect, {}),
         install=entry.get("install", _install, Bundle.install),
     )
-    if bundle.expect and bundle.entrypoint is None:
-        raise WrongInput(f"{entry.place}: has expect and no entrypoint that would return it")
+    if job is not None and (not bundle.targets or bundle.entrypoint is None):
+        raise WrongInput(f"{entry.place}: has aggregation, for which it needs an entrypoint and a target")
+    for key, why in _OF_ENTRYPOINT.items():
+        if key in entry.values and bundle.entrypoint is None:
+            raise WrongInput(f"{entry.place}: has {key} and no entrypoint {why}")
+    if "target-data" in entry.values and not bundle.targets:
+        raise WrongInput(f"{entry.place}: has target-data and no target that would take it")
     if job is None:
         return bundle
-    if not bundle.targets or bundle.entrypoint is None:
-        raise WrongInput(f"{entry.place}: has aggregation, for which it needs an entrypoint and a target")
     return dataclasses.replace(
         bundle,
         aggregation_params=job.get("params", readers.count, bundle.aggregation_params),
@@ -116,12 +126,23 @@ def runner(table: Table, rootdir: Path) -> RunnerSettings:
     installs = table.get("installs", readers.switch, RunnerSettings.installs)
     if "fresh-env" in table.values and not installs:
         raise WrongInput(f"{table.name('fresh-env')}: means nothing without installs = true")
+    if "fresh-env" in table.values and protocol != PROTOCOLS[0]:
+        raise WrongInput(
+            f"{table.name('fresh-env')}: means nothing with protocol = {protocol!r}, whose runner uses no environment "
+            f"again; leave it out, or use protocol = {PROTOCOLS[0]!r}"
+        )
     command = RunnerSettings.command
     if path is None:  # the reference runner has to be told
         command += ("--one-shot",) if protocol == "one-shot" else ()
         command += _TO_INSTALL if installs else ()
+    command = table.get("command", _command, command)
+    if path is not None and not any("{runner}" in word for word in command):
+        raise WrongInput(
+            f"{table.name('path')}: means nothing with a command that does not have {{runner}}, which is this path; "
+            f"put it into {table.name('command').removeprefix(f'{FILE}: ')}, or leave the path out"
+        )
     return RunnerSettings(
-        command=table.get("command", _command, command),
+        command=command,
         path=path,
         protocol=protocol,
         installs=installs,
@@ -137,6 +158,8 @@ def failed_when(value: object) -> tuple[str, ...]:
     for condition in conditions:
         if condition not in FAILED_WHEN:
             raise WrongInput(not_one_of(condition, "a condition", FAILED_WHEN))
+    if not conditions:
+        raise WrongInput(f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}")
     return conditions
 
 

@@ -32,6 +32,8 @@ _LAST_LOOK_SECONDS = 0.5
 """What the scheduler gets at least to say so; within the agent's grace."""
 _FACTS_SECONDS = 2.0
 """What workers that were started anew get to tell who they are now."""
+_ANSWER_SECONDS = 2.0
+"""What workers get to say which tasks they are on."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
 _DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
@@ -346,6 +348,30 @@ class Cluster:
         while any(process.state(pid=pid) in _ALIVE for pid in started) and not deadline.passed:
             time.sleep(_POLL_SECONDS)
         process.signal(signal.SIGABRT)
+
+    def free_workers(self, deadline: Deadline) -> Sequence[str]:
+        """End the workers that are still on a task whose time was over, and wait for those that nannies start anew.
+
+        A thread cannot be stopped, and whatever comes next would wait behind it. Without nannies they are left alone.
+
+        Returns:
+            Their names.
+
+        Raises:
+            ProcessExited, TimedOut: as `await_ready`.
+        """
+        if not self.settings.nanny:
+            return []
+        seconds = deadline.at_most(_ANSWER_SECONDS).remaining
+        stuck: Sequence[str] = self.agent.call("stuck", seconds=seconds, deadline=deadline)
+        names = [name for address, name in self.addresses.items() if address in stuck]
+        for process in self.workers:
+            if process.name in names and process.name in self._told:
+                process.signal(signal.SIGKILL, pid=self._told[process.name]["pid"])
+        while set(stuck) & set(self._registered()) and not deadline.passed:
+            time.sleep(_POLL_SECONDS)
+        self.await_workers(deadline, names)
+        return names
 
     def with_names(self, text: str) -> str:
         """A text of Dask's in which each worker is called by its name too."""

@@ -7,6 +7,7 @@ offers no hook that adds a collector.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelops.errors import CheckFailed, NothingToDo
+
 if TYPE_CHECKING:
-    from pytest_modelops.checks.base import Check
+    from pytest_modelops.checks.base import Check, CheckedCell
+    from pytest_modelops.deadline import Deadline
     from pytest_modelops.live import LiveCell
 
 NAME = "modelops"
@@ -43,6 +47,20 @@ def short_nodeid(check: Check) -> str:
 
 
 test_name.__test__ = False  # type: ignore[attr-defined] # pytest shall not collect it where it is imported
+
+
+def heeding_pytest(check: Check) -> Check:
+    """A rung that may also end as tests do, with `pytest.skip` or `pytest.fail`; those are no `Exception`s."""
+
+    def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
+        try:
+            return check.run(cell, deadline)
+        except pytest.skip.Exception as skipped:
+            raise NothingToDo(skipped.msg or "no reason was given") from None
+        except pytest.fail.Exception as failed:
+            raise CheckFailed(failed.msg or "no reason was given") from None
+
+    return dataclasses.replace(check, run=run)
 
 
 class Ladder(pytest.Module):

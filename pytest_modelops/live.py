@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -99,7 +100,10 @@ class LiveCell:
         self._deadlines = deadlines
         self._reproduce = reproduce
         self._keep = keep
-        self._kept: list[str] = []
+        self._notes: list[str] = []
+        self._late = False  # whether something timed out, so that a worker may still be on it
+        self.untold: list[str] = []
+        """What came of closing it that no `report` has told yet, in words."""
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
         self._stage: Stage | None = None
@@ -268,6 +272,7 @@ class LiveCell:
 
     def report(self) -> CellReport:
         """Everything known about the cell by now."""
+        self.untold.clear()
         return CellReport(
             id=self.id,
             python=str(self.cell.base.python),
@@ -300,7 +305,7 @@ class LiveCell:
                             for environment in self.environments.values()
                             for note in environment.warnings
                         ),
-                        *self._kept,
+                        *self._notes,
                     ]
                 )
             ),
@@ -313,17 +318,24 @@ class LiveCell:
 
     def close(self) -> None:
         """End the cluster, if there is one, and prove that nothing is left; see `leftover`."""
-        left = self._stop()
-        if self._began is not None:
-            self._seconds += time.monotonic() - self._began
-            self._began = None
+        clients, self._clients = self._clients, []
+        with contextlib.ExitStack() as closing:  # the clients first; if one cannot be closed, all the rest is
+            closing.callback(self._end)
+            for client in clients:
+                closing.callback(client.close, timeout=2)
+
+    def _end(self) -> None:
+        try:
+            left = self._stop()
+        finally:
+            if self._began is not None:
+                self._seconds += time.monotonic() - self._began
+                self._began = None
         if not left:
             return
-        self._results["stop"] = CheckResult(
-            name="stop",
-            status=Status.FAILED,
-            message=f"after stopping the cell, this was left: {'; '.join(left)}",
-        )
+        message = f"after stopping the cell, this was left: {'; '.join(left)}"
+        self._results["stop"] = CheckResult(name="stop", status=Status.FAILED, message=message)
+        self.untold.append(f"cell {self.id}: {message}")
 
     # What checks call -----------------------------------------------------------------------------------------------
 
@@ -380,8 +392,26 @@ class LiveCell:
 
         Whether that went well is the rung's own business, and no reason not to go on.
         """
+        self._free_workers()
         for check in self._leaving():
             self.climb(check.label)
+
+    def _free_workers(self) -> None:
+        """Before something is run after what timed out: end the workers that are still on that.
+
+        Not where the cell may have to be left up, since what they are on is what will be looked for.
+        """
+        late, self._late = self._late, False
+        if not late or self._cluster is None or self._keep != "never":
+            return
+        self.progress("ending workers that are still on what timed out")
+        try:
+            if names := self._cluster.free_workers(Deadline(self._seconds_for("start"))):
+                self._notes.append(
+                    f"{', '.join(names)}: started anew, since still on a task that had timed out"
+                )
+        except ModelopsError as error:  # what comes next will tell as well
+            self._notes.append(f"workers that are still on what timed out could not be started anew: {error}")
 
     def _perform(self, check: Check) -> CheckResult:
         performed = [self._results[label] for label in check.after if label in self._results]
@@ -391,6 +421,7 @@ class LiveCell:
                     return self._blocked(check, needed.blocked_by or needed.label)
         if check.bundle is not None and check.needs:
             self._furnish()
+        self._free_workers()
         if self._began is None:
             self._began = time.monotonic()
         began = time.monotonic()
@@ -432,6 +463,7 @@ class LiveCell:
         except TimedOut as error:
             if self._cluster is None:
                 raise
+            self._late = True
             raise TimedOut(f"{error}\n\nWhere each process stands:\n{self._cluster.stacks()}") from None
 
     def _call(
@@ -455,9 +487,6 @@ class LiveCell:
         return self._deadlines.get(rung, self._default_deadlines.get(rung, Check.seconds))
 
     def _stop(self) -> Sequence[str]:
-        clients, self._clients = self._clients, []
-        for client in clients:
-            client.close(timeout=2)
         cluster, self._cluster = self._cluster, None
         stage, self._stage = self._stage, None
         self.placed.clear()
@@ -475,9 +504,11 @@ class LiveCell:
         broke = any(result.status.broke for result in self._results.values())
         if self._keep == "always" or (self._keep == "failed" and broke):
             try:
-                self._kept.append(cluster.keep())
+                note = cluster.keep()
             except ModelopsError as error:
-                self._kept.append(f"cell {self.id} was not left up: {error}")
+                note = f"cell {self.id} was not left up: {error}"
+            self._notes.append(note)
+            self.untold.append(note)
 
 
 def _installed(name: str) -> str | None:

@@ -6,11 +6,13 @@ the workers, so that all of them collect the same tests even when an index chang
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +31,7 @@ from pytest_modelops.environments.registry import open_backend
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.live import LiveCell
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
-from pytest_modelops.matrix.plan import Plan, make_plan
+from pytest_modelops.matrix.plan import Plan, excluded, make_plan
 from pytest_modelops.options import OPTIONS, Kind
 from pytest_modelops.progress import Progress
 from pytest_modelops.results import LeftOut
@@ -68,7 +70,7 @@ class MatrixRun:
         bundles, plugin = load_objects(config)
         checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
-        self.checks = in_order(checks)
+        self.checks = in_order([ladder.heeding_pytest(check) for check in checks])
         rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])
         self.settings = load(config, rungs=rungs)
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
@@ -91,6 +93,10 @@ class MatrixRun:
             self.backend = opened.backend
             self._why = f" ({opened.why})" if opened.why else ""
         except OSError as error:
+            if (
+                error.strerror is None
+            ):  # of something else than the operating system: `requests` derives from it
+                raise
             raise WrongInput(
                 f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a folder that can be written "
                 "with --modelops-cache or PYTEST_MODELOPS_CACHE"
@@ -179,10 +185,24 @@ class MatrixRun:
             and cell.base.dask
             and not cell.base.as_is
         ):
-            words += ["--modelops-dask", cell.base.dask_text]  # `latest` will be another one some day
+            words += self._pinned(cell)
         if check.bundle is not None and check not in self.checks:  # of a test's marker
             words.append(f"--modelops-bundle={check.bundle.path}")
         return shlex.join([*words, ladder.nodeid(check, cell.id)])
+
+    def _pinned(self, cell: Cell) -> list[str]:
+        """Flags that name a cell's release, since `latest` will be another one some day.
+
+        With them `include` falls away, so that they also make the axes those of a cell which is there by it. Empty
+        for one that is there by it alone: what `exclude` takes out of the axes, no flag puts in.
+        """
+        matrix = self.settings.matrix
+        if excluded(cell, matrix.exclude):
+            return []
+        python = cell.base.python
+        on_axis = matrix.python or (PythonVersion.parse(python_version()),)
+        words = [] if python in on_axis else ["--modelops-python", str(python)]
+        return [*words, "--modelops-dask", cell.base.dask_text]
 
     def _same_flags(self) -> list[str]:
         """The flags of this command line that the same cell needs again."""
@@ -220,11 +240,12 @@ class MatrixRun:
         return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}"
 
     def close(self) -> None:
-        """End whatever still runs."""
-        for cell in self.cells.values():
-            cell.close()
-        self.progress.close()
-        self._close_backend()
+        """End whatever still runs, and say what came of that where no report does."""
+        with contextlib.ExitStack() as closing:  # what cannot be ended keeps nothing else from it
+            closing.callback(self._close_backend)
+            closing.callback(self.progress.close)
+            for cell in self.cells.values():
+                closing.callback(_close_cell, cell)
 
     def _close_backend(self) -> None:
         self.backend.close()
@@ -232,10 +253,30 @@ class MatrixRun:
             self.folder.rmdir()  # nothing was started
 
 
+def _close_cell(cell: LiveCell) -> None:
+    try:
+        cell.close()
+    finally:
+        for words in cell.untold:
+            print(f"modelops: {words}", file=sys.stderr)  # noqa: T201 - the reports are written
+
+
 def _forget_old_runs(runs: Path) -> None:
-    """Remove the logs of all but the latest runs; those of a run that still goes on are among the latest."""
+    """Remove the logs of all but the latest runs, and of those that still go on."""
     for folder in sorted(runs.glob("*"))[:-_KEPT_RUNS]:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _goes_on(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _goes_on(folder: Path) -> bool:
+    """Whether the process that a run's folder is named after is there; another of that number only delays tidying."""
+    try:
+        os.kill(int(folder.name.rpartition("-")[2]), 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (OSError, OverflowError, ValueError):
+        return False
+    return True
 
 
 def short_id(nodeid: str, cell_id: str) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,8 +97,17 @@ class Reporting:
             return None
         return _WORDS.get((getattr(report, "modelops_status", None) or "", report.outcome))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(
+        self, session: pytest.Session, exitstatus: int
+    ) -> Generator[None, object, object]:
+        """Write the reports, when what an interrupt left running has been ended and before they are shown."""
+        try:
+            return (yield)
+        finally:
+            self._finish(session, exitstatus)
+
+    def _finish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports; a run with a planned and selected cell that did not pass never exits 0."""
         if session.config.option.collectonly or exitstatus in (
             pytest.ExitCode.USAGE_ERROR,
@@ -151,8 +160,12 @@ class Reporting:
 
     def _cell_report(self, cell_id: str) -> CellReport:
         """What was found about a cell, with a `not-run` for each rung that did not run."""
-        cell = self.run.cells[cell_id].cell
-        found = self._cells.get(cell_id) or CellReport(
+        live = self.run.cells[cell_id]
+        cell = live.cell
+        here = (
+            live.report()
+        )  # knows more than its tests' reports where one was interrupted; with xdist, nothing
+        found = (here if here.checks else self._cells.get(cell_id)) or CellReport(
             id=cell_id,
             python=str(cell.base.python),
             dask=cell.base.dask_text,

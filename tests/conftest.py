@@ -42,6 +42,8 @@ HOW_TO = (
     "sudo systemctl start docker && sudo python3 fixtures/images/make.py"
 )
 START_SECONDS = 60
+MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
+"""How many mutated archives, wheels, frames and documents each test of them tries."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -136,6 +138,8 @@ def start_engine(
     data = data or folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     (folder / "pid").unlink(missing_ok=True)  # of one that was killed
+    # Its containerd was killed with it. Until it is reaped, a new engine would take it for alive, and wait for it.
+    (folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
     bridge = _bridge_of(folder)
     if not Path("/sys/class/net", bridge).exists():
         network = f"203.0.113.{4 * secrets.randbelow(64) + 1}/30"  # nobody's (RFC 5737)

@@ -131,8 +131,9 @@ def _fault_of_error(error: Any, request: str) -> Fault:
     if not isinstance(error, Mapping):
         return Fault(head=f"`{request}` was answered with the error {error!r}")
     data = error.get("data")
-    if not isinstance(data, Mapping):
-        return Fault(head=f"`{request}` was answered with error {error.get('code')}: {error.get('message')}")
+    if not isinstance(data, Mapping) or "exc_type" not in data:  # another's way to tell of it
+        head = f"`{request}` was answered with error {error.get('code')}: {cut(str(error.get('message')))}"
+        return Fault(head=head, details=() if data is None else (cut(f"data: {data!r}"),))
     trace = _own_frames(str(data.get("traceback", "")).rstrip().splitlines())
     head = f"`{request}` raised {data.get('exc_type')}: {cut(str(data.get('exc')))}"
     return Fault(head=head, details=tuple(map(cut, trace[-_TRACE_LINES:])))
@@ -234,26 +235,27 @@ def keep_logs(logs: Mapping[str, bytes], prefix: str, keep: Callable[[str, bytes
 
 
 def faults_of_replicate(
-    told: Mapping[str, Any], failed_when: Iterable[str], *, seconds: float
+    told: Mapping[str, Any], failed_when: Collection[str], *, seconds: float
 ) -> list[Fault]:
     """Why a replicate is a failed one although Dask calls it finished; empty if it is not.
 
     Args:
         told: its summary, see `checks/bundle_tasks.py`.
         failed_when: of `error` (the runner failed to run it), `outputs.error` (an artifact is named `error`, with any
-            ending), `outputs.empty` (there is no artifact, or all of them are empty).
+            ending), `outputs.empty` (there is no artifact, also for want of an answer, or all of them are empty).
         seconds: the deadline.
     """
     found = []
     error, outputs = told["error"], told["outputs"]
     if told["outside"]:  # what else went wrong may have been its doing
         found.append(polluted(told["outside"], "execute", told["protocol"]))
-    if error is not None and "error" in failed_when:
+    empty = "outputs.empty" in failed_when and not any(one["size"] for one in outputs.values())
+    if error is not None and ("error" in failed_when or empty):
         found.append(fault_of(error, "execute", seconds=seconds))
     for name, artifact in outputs.items():
         if name.partition(".")[0].lower() == "error" and "outputs.error" in failed_when:
             found.append(Fault(head=f"it returned an artifact named {name!r}: {shown(artifact['head'])}"))
-    if error is None and "outputs.empty" in failed_when and not any(one["size"] for one in outputs.values()):
+    if error is None and empty:
         found.append(Fault(head="it returned no artifact that holds anything"))
     return found
 

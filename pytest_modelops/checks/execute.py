@@ -9,7 +9,7 @@ from typing import Any
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks import freshness
-from pytest_modelops.checks.base import Check, CheckedCell, label
+from pytest_modelops.checks.base import FAILED_WHEN, Check, CheckedCell, label
 from pytest_modelops.checks.bundle_job import Replicate, run_job
 from pytest_modelops.checks.bundle_words import Fault
 from pytest_modelops.deadline import Deadline
@@ -30,7 +30,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     faults: dict[str, Sequence[Fault]] = {
         name: freshness.with_hint(found, one.get("beside", {}), placed, cell.runner.path)
         for name, one in by_worker.items()
-        if (found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=deadline.seconds))
+        if (found := words.faults_of_replicate(one, FAILED_WHEN, seconds=deadline.seconds))
     }
     count = words.counted(len(faults) or len(workers), workers, "workers")
     copy = freshness.Freshness()

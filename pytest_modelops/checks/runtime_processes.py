@@ -27,7 +27,7 @@ def run(
         addresses: by worker name.
 
     Returns:
-        By `cold`, `warm`, `direct` and worker name: `{"pids": […], "seconds": [… of each task]}`.
+        By `cold`, `warm`, `direct` and worker name, of each task: `{"pids": […], "starts": […], "seconds": […]}`.
 
     Raises:
         CheckFailed: other processes did the tasks than was asked for, or a task failed.
@@ -46,7 +46,8 @@ def run(
             raise CheckFailed(message(f"worker plugin {plugin.path}, {count}", faults, named=True))
         figures[kind] = {
             name: {
-                "pids": [pid for pid, _ in map(process_of, of) if pid is not None],
+                "pids": [pid for pid, _ in map(process_of, of)],
+                "starts": [start for _, start in map(process_of, of)],
                 "seconds": [round(answer["seconds"], 4) for answer in of],
             }
             for name, of in answers.items()
@@ -80,9 +81,13 @@ def _run_once(
 
 
 def process_of(answer: Answer) -> tuple[int | None, Any]:
-    """Pid and start of the process that did a task; no pid where the function returned something else."""
+    """Pid and start of the process that did a task; no pid where the function returned something else.
+
+    The start is the one that the function told, or else the system, which knows it only of a process that still runs.
+    """
     told = answer["told"]
     pid, start = (told.get("pid"), told.get("start")) if isinstance(told, Mapping) else (told, None)
+    start = answer["start"] if start is None else start
     return (pid, start) if isinstance(pid, int) and not isinstance(pid, bool) else (None, None)
 
 

@@ -6,14 +6,25 @@ from typing import Any
 
 
 def run_task(path: str) -> dict[str, Any]:
-    """Call `module:function` on this worker; what it returned, its seconds, and the worker's own pid."""
+    """Call `module:function` on this worker; what it returned, its seconds, and the worker's own pid.
+
+    And, where the process whose pid it returned is still there, when that was started, as the system says.
+    """
     import functools
     import importlib
     import os
     import time
 
+    import psutil  # which distributed needs, too
+
     module, _, name = path.partition(":")
     function: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     began = time.perf_counter()
     told = function()
-    return {"told": told, "seconds": time.perf_counter() - began, "worker": os.getpid()}
+    seconds = time.perf_counter() - began
+    pid = told.get("pid") if isinstance(told, dict) else told
+    try:
+        start = psutil.Process(pid).create_time()
+    except (psutil.Error, TypeError, ValueError):
+        start = None
+    return {"told": told, "seconds": seconds, "worker": os.getpid(), "start": start}

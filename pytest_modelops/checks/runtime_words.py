@@ -134,7 +134,7 @@ def _shown(asked: Any, found: Told) -> str:
 
 def origins(plugin: PluginSettings, path: str, asked: Any, told: Told, registered: Told) -> Iterator[str]:
     """Where a value that nobody asked for may come from, in sentences without their full stops."""
-    setup = told["setup"] or {"read": []}
+    setup = told["setup"] or {"read": [], "settings": {}}
     for name in sorted({*told["variables"], *setup["read"], *registered["read"]}):
         says = told["variables"].get(name)
         if says is not None and (says == str(asked) or _is_of(name, path)):
@@ -142,6 +142,9 @@ def origins(plugin: PluginSettings, path: str, asked: Any, told: Told, registere
         elif says is None and _is_of(name, path):
             where = "during the plugin's setup there" if name in setup["read"] else "in the client"
             yield f"The variable {name} was looked up {where}, and this harness sets none; {_SET_IT}"
+    for key in sorted({*setup["settings"], *registered["settings"]}):
+        if _is_of(re.sub(r"[.-]", "_", key), path) or repr(asked) == setup["settings"].get(key):
+            yield _of_setting(key, setup, registered)
     for name, value in plugin.arguments.items():
         if _is_of(name, path) or (isinstance(value, str) and value == asked):
             yield f"The plugin's argument {name} is {value!r}"
@@ -163,8 +166,22 @@ def _of_variable(name: str, says: str, asked: Any, setup: Told, registered: Told
     return text
 
 
+def _of_setting(key: str, setup: Told, registered: Told) -> str:
+    here = key in setup["settings"]
+    value = (setup if here else registered)["settings"][key]
+    where = "during the plugin's setup there" if here else "in the client, when the plugin was made"
+    if value is None:
+        whose = "this worker" if here else "the client"
+        variable = f"DASK_{key.upper().replace('.', '__').replace('-', '_')}"
+        return (
+            f"The Dask setting {key} was looked up {where}, and {whose} has none, so that a default was taken; set "
+            f"{variable} in [tool.modelops.environment] env"
+        )
+    return f"The Dask setting {key} was looked up {where}, and is {value}"
+
+
 def _is_of(name: str, path: str) -> bool:
-    """Whether a variable or an argument is called like the attribute: MODELOPS_EXECUTOR_TYPE and executor_type."""
+    """Whether something is called like the attribute: the variable MODELOPS_EXECUTOR_TYPE and executor_type."""
     last = path.rpartition(".")[2].strip("_").lower()
     return bool(last) and f"_{name.lower()}".endswith(f"_{last}")
 
@@ -191,4 +208,10 @@ def figures(told: Told) -> dict[str, Any]:
         for path, found in told["values"].items()
         if "repr" in found
     }
-    return {"pid": told["pid"], "values": values, "variables_read": (told["setup"] or {}).get("read", [])}
+    setup = told["setup"] or {"read": [], "settings": {}}
+    return {
+        "pid": told["pid"],
+        "values": values,
+        "variables_read": {name: told["variables"].get(name) for name in setup["read"]},
+        "settings_read": setup["settings"],
+    }

@@ -166,7 +166,8 @@ class Stage(Protocol):
 
         Args:
             source: the host's; links in it are followed.
-            name: what it is called in the cell, with `/` for folders (`bundles/seir/source`). Each is put once.
+            name: what it is called in the cell, with `/` for folders (`bundles/seir/source`). Each is put once; to put
+                it again does nothing.
 
         Returns:
             Its path as the cell sees it. It may be there already when processes start, or come later.

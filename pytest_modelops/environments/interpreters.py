@@ -61,7 +61,7 @@ _NAME = re.compile(r"python3\.\d+")
 
 
 class Interpreters:
-    """The Pythons of this machine. What was found, or not, is remembered as long as this lives.
+    """The Pythons of this machine. What was found, or not, is remembered as long as this lives; not what was too slow.
 
     Args:
         environ: the host's variables: PATH, HOME and PYENV_ROOT say where to look.
@@ -76,6 +76,7 @@ class Interpreters:
         self._environ = environ
         self._prefix = prefix
         self._told: dict[Path, Interpreter | None] = {}
+        self._slow: set[Path] = set()
         self._answers: dict[PythonVersion, Interpreter | str] = {}
 
     def find(self, version: PythonVersion, *, deadline: Deadline, progress: Progress) -> Interpreter:
@@ -85,9 +86,9 @@ class Interpreters:
             Unavailable: there is none; the message says what there is, and the command that gets it.
             TimedOut: the deadline passed.
         """
-        if version not in self._answers:
-            self._answers[version] = self._search(version, deadline, progress)
-        answer = self._answers[version]
+        answer = self._answers.get(version) or self._search(version, deadline, progress)
+        if isinstance(answer, Interpreter) or not self._slow:  # else one that was too slow may be it
+            self._answers[version] = answer
         if isinstance(answer, str):
             raise Unavailable(answer)
         return answer
@@ -132,10 +133,19 @@ class Interpreters:
 
     def ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
         """What an interpreter tells, `None` if it is of no use. That of a venv tells of its base."""
+        try:
+            return self._asked(path, deadline)
+        except TimedOut:
+            deadline.check("looking for a Python")
+            return None
+
+    def _asked(self, path: Path, deadline: Deadline) -> Interpreter | None:
         deadline.check("looking for a Python")
         real = path.resolve()
         if real not in self._told:
+            self._slow.add(real)
             self._told[real] = self._ask(path, deadline)
+            self._slow.discard(real)
         return self._told[real]
 
     def _ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
@@ -147,7 +157,7 @@ class Interpreters:
                 deadline=deadline.at_most(_ANSWER_SECONDS),
             )
             answer = json.loads(finished.stdout)
-        except (CheckFailed, TimedOut, OSError, ValueError):
+        except (CheckFailed, OSError, ValueError):
             return None  # a shim, or something that does not run here
         if not isinstance(answer, dict) or answer["implementation"] != "cpython" or answer["free_threaded"]:
             return None
@@ -156,7 +166,7 @@ class Interpreters:
             names = (f"python{'.'.join(answer['version'].split('.')[:2])}", path.name)
             bases = (Path(answer["base_prefix"], "bin", name) for name in names)
             there = (base for base in bases if os.path.exists(base) and base != path)  # noqa: PTH110
-            return next((found for base in there if (found := self.ask(base, deadline))), None)
+            return next((found for base in there if (found := self._asked(base, deadline))), None)
         return Interpreter(
             path=path,
             version=Version(answer["version"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -46,6 +47,8 @@ class ProcessStage:
         self._scheduler_file = self._scratch / "scheduler.json"
         self._processes = KeptProcesses(log=self._logs / "keeper.log", folder=self._scratch)
         self._log_files: dict[str, Path] = {}
+        self._put: set[str] = set()
+        self._lock = threading.Lock()
 
     def scheduler_arguments(self) -> Sequence[str]:
         """Any free port on loopback, told in a file: nobody can take it in between."""
@@ -72,8 +75,14 @@ class ProcessStage:
     def put(self, source: Path, name: str) -> str:
         """A copy in the cell's scratch space."""
         target = self._scratch / "put" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+        with self._lock:
+            if name not in self._put:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if source.is_dir():
+                    shutil.copytree(source, target, dirs_exist_ok=True)  # a copy that failed may have begun
+                else:
+                    shutil.copy2(source, target)
+                self._put.add(name)
         return str(target)
 
     def start(

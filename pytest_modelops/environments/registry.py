@@ -10,7 +10,7 @@ from typing import Any
 from pytest_modelops.environments.base import Backend, EnvironmentSpec
 from pytest_modelops.environments.container.settings import ContainerSettings
 from pytest_modelops.environments.process import ProcessBackend
-from pytest_modelops.errors import Unavailable, WrongInput
+from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
 
 
 def _process(containers: ContainerSettings, **common: Any) -> Backend:
@@ -66,7 +66,7 @@ def open_backend(
     if name != "auto":
         try:
             return Opened(BACKENDS[name](**common))
-        except Unavailable as error:
+        except (Unavailable, CheckFailed, TimedOut) as error:
             raise WrongInput(f"--modelops-backend {name}: {error}") from None
     if as_it_is:
         return Opened(BACKENDS["process"](**common), "auto: this interpreter as it is")
@@ -74,6 +74,8 @@ def open_backend(
         return Opened(BACKENDS["docker"](**common), "auto: an engine answers")
     except Unavailable:
         return Opened(BACKENDS["process"](**common), "auto: no container engine answers")
+    except (CheckFailed, TimedOut) as error:
+        return Opened(BACKENDS["process"](**common), f"auto: an engine answers, but fails: {error}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ are asked for by their exact version, as with pip.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import sys
@@ -26,7 +27,7 @@ from packaging.version import Version
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.files import locked, read_json, write_json
 from pytest_modelops.environments.uv import NoSolution, Uv, UvFailed
-from pytest_modelops.errors import WrongInput
+from pytest_modelops.errors import TimedOut, WrongInput
 from pytest_modelops.matrix.versions import NoIndex
 
 PACKAGES = ("dask", "distributed")
@@ -197,7 +198,7 @@ class UvReleases:
         except NoSolution as error:
             self._undated.update(dict.fromkeys(undated_files(error.output)))
             return set()
-        except UvFailed as error:
+        except (UvFailed, TimedOut) as error:
             raise NoIndex(f"no index answered: {error}") from error
         if files := undated_files(solution.stderr):
             self._undated.update(dict.fromkeys(files))
@@ -222,7 +223,13 @@ class UvReleases:
         return remembered
 
     def _remember(self, answers: dict[str, Any], seen: Sequence[Version]) -> None:
-        with locked(self._memory.with_suffix(".lock"), Deadline(_SECONDS), "the remembered releases"):
+        lock = self._memory.with_suffix(".lock")
+        with (
+            contextlib.suppress(
+                TimedOut
+            ),  # another process is at it; what is not remembered is asked for again
+            locked(lock, Deadline(_SECONDS), "the remembered releases"),
+        ):
             everything = read_json(self._memory) or {}
             mine = everything.setdefault(self._key, {"seen": [], "answers": {}})
             mine["seen"] = sorted({*mine["seen"], *map(str, seen)})

@@ -70,6 +70,7 @@ class Agent:
         self._client: Any = None
         self._bundles = Bundles("agent")
         self._brought = self._plugin = ""
+        self._late: dict[str, str] = {}  # key → worker of each task that was not done when its time was over
         self._connected = threading.Event()
         self._error: BaseException | None = None
         self._trace = ""
@@ -218,6 +219,9 @@ class Agent:
             time.sleep(_POLL_SECONDS)
         pending = any(future.status == "pending" for name, future in futures.items() if name not in gone)
         processing = self._processing() if pending else {}
+        ours = {str(key) for key, state in list(self.client.futures.items()) if state.status == "pending"}
+        for worker, keys in (processing or {}).items():
+            self._late |= {str(key): worker for key in keys if str(key) in ours}
         outcomes = {
             name: {"gone": f"{gone[name]} left the cluster while the task was on it"}
             if name in gone
@@ -247,6 +251,17 @@ class Agent:
             "error": in_words(error),
             "traceback": "".join(traceback.format_exception(type(error), error, trace)),
         }
+
+    def stuck(self, seconds: float) -> list[str]:
+        """Addresses of the workers that are still on a task whose time was over, or do not say what they are on."""
+        late, self._late = self._late, {}
+        present = [address for address in self.workers(seconds) if address in late.values()]
+        answers = self._ask_each(present, {"op": "modelops_running"}, seconds)
+        return [
+            address
+            for address, answer in answers.items()
+            if late.keys() & set(answer.get("told", late.keys()))
+        ]
 
     def _processing(self) -> Mapping[str, Any] | None:
         """Keys of the tasks that each worker has, as the scheduler says; `None` if it is silent."""
@@ -359,22 +374,22 @@ class Agent:
             path: `module:Class`.
             arguments: packed, by keyword.
 
-        Returns: `{"read": variables that were looked up while it was made, "missing": those of them that are not set}`
-        and `{"unmade": words, "traceback": …, "module": a missing module's name}`; or `{"name": …,
-        "gone": addresses of workers that left meanwhile}` and, where registering raised, `{"error": words,
-        "traceback": …}`. What became of it on
-        the workers, they tell themselves (see `probe`).
+        Returns: what was looked up while it was made (see `plugins.Reads`), `"missing"`: those variables of it that are
+        not set, and `{"unmade": words, "traceback": …, "module": a missing module's name}`; or `{"name": …, "gone":
+        addresses of workers that left meanwhile}` and, where registering raised, `{"error": words, "traceback": …}`.
+        What became of it on the workers, they tell themselves (see `probe`).
         """
         end = time.monotonic() + seconds
         told: dict[str, Any] = {}
-        with plugins.reads() as names:
+        with plugins.reads() as noted:
             try:
                 given = {name: plain.unpack(value) for name, value in arguments.items()}
                 plugin = plugins.make(path, given)
             except BaseException as error:  # noqa: BLE001 - also a SystemExit of a module is an answer
                 told |= {"unmade": plugins.in_words(error), "traceback": traceback.format_exc()}
                 told |= {"module": error.name} if isinstance(error, ModuleNotFoundError) else {}
-        told |= {"read": sorted(names), "missing": sorted(n for n in names if n not in os.environ)}
+        told |= noted.told()
+        told["missing"] = [name for name in told["read"] if name not in os.environ]
         if "unmade" in told:
             return told
         told["name"] = str(getattr(plugin, "name", None) or path)

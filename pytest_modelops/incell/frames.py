@@ -30,6 +30,7 @@ class Splitter:
         self.outside_bytes = 0
         self.broken = 0
         self._buffer = bytearray()
+        self._searched = 0  # so much of it holds no end of a line
         self._header = b""  # lines of a header that has no body yet
         self._length: int | None = None
         self._in_body = False
@@ -46,17 +47,20 @@ class Splitter:
                 if message is not None:
                     messages.append(message)
             else:
-                end = self._buffer.find(b"\n")
+                end = self._buffer.find(b"\n", self._searched)
                 if end < 0:
+                    self._searched = len(self._buffer)
                     return messages
                 line = bytes(self._buffer[: end + 1])
                 del self._buffer[: end + 1]
+                self._searched = 0
                 self._take_line(line)
 
     def finish(self) -> None:
         """The stream ended: what has not become a frame is outside."""
         self._add_outside(self._header + bytes(self._buffer))
         self._buffer.clear()
+        self._searched = 0
         self._end_header()
 
     @property

@@ -14,6 +14,10 @@ SERVER_ERROR = -32000
 TIMED_OUT = -32001
 
 
+MOST_BYTES = 1 << 31
+"""No message is longer."""
+
+
 class BrokenFrame(ValueError):
     """What was read is not a frame; the message quotes it."""
 
@@ -22,31 +26,44 @@ def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
     """Read one message; `None` at the end of the stream.
 
     Raises:
-        BrokenFrame: a header line is none, or the stream ends inside a message.
+        BrokenFrame: a header line is none, the stream ends inside a message, or the message is no JSON object.
     """
-    length = None
-    while True:
-        line = stream.readline()
-        if not line:
-            if length is None:
-                return None
-            raise BrokenFrame("the stream ended inside a header")
-        if line in (b"\r\n", b"\n"):
-            break
-        name, colon, value = line.partition(b":")
-        if not colon or (name.lower() == b"content-length" and not value.strip().isdigit()):
-            raise BrokenFrame(f"not a header: {line[:200]!r}")
-        if name.lower() == b"content-length":
-            length = int(value)
+    length = _read_header(stream)
     if length is None:
-        raise BrokenFrame("a header without Content-Length")
+        return None
     body = stream.read(length)
     if len(body) < length:
         raise BrokenFrame(f"the stream ended after {len(body)} of {length} bytes")
-    message = json.loads(body)
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        message = None
     if not isinstance(message, dict):
         raise BrokenFrame(f"not a JSON-RPC message: {body[:200]!r}")
     return message
+
+
+def _read_header(stream: IO[bytes]) -> int | None:
+    """The length of the message that follows; `None` at the end of the stream."""
+    length = None
+    while line := stream.readline():
+        if line in (b"\r\n", b"\n"):
+            if length is None:
+                raise BrokenFrame("a header without Content-Length")
+            return length
+        name, colon, value = line.partition(b":")
+        is_length = name.lower() == b"content-length"
+        if not colon or (is_length and not _is_length(value.strip())):
+            raise BrokenFrame(f"not a header: {line[:200]!r}")
+        if is_length:
+            length = int(value)
+    if length is not None:
+        raise BrokenFrame("the stream ended inside a header")
+    return None
+
+
+def _is_length(digits: bytes) -> bool:
+    return digits.isdigit() and len(digits) <= len(str(MOST_BYTES)) and int(digits) <= MOST_BYTES
 
 
 class Writer:

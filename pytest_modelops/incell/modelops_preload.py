@@ -119,7 +119,10 @@ def _serve_bundles(worker: Any) -> None:
 
 
 def dask_setup(server: Any) -> None:
-    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker what else it is asked."""
+    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker what else it is asked.
+
+    `modelops_running` tells the keys of the tasks that a worker's threads are on, also of those that nobody awaits now.
+    """
 
     def modelops_facts(variables: Sequence[str] = (), **_: Any) -> dict[str, Any]:
         told = facts(variables)
@@ -133,7 +136,14 @@ def dask_setup(server: Any) -> None:
             }
         return told
 
+    def modelops_running(**_: Any) -> list[str]:
+        return [
+            str(getattr(task, "key", task))
+            for task in getattr(getattr(server, "state", server), "executing", ())
+        ]
+
     server.handlers["modelops_facts"] = modelops_facts
     if hasattr(server, "nanny"):
+        server.handlers["modelops_running"] = modelops_running
         _serve_bundles(server)
         _beside("plugins").serve(server)

@@ -30,9 +30,30 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 _ENVIRON: Any = type(os.environ)
 
 
-# Which variables are read. -----------------------------------------------------------------------------------
+# What is read. ------------------------------------------------------------------------------------------------
 
-_watching: dict[int, set[str]] = {}
+
+class Reads:
+    """What Python code of this process looked up while somebody watched.
+
+    Attributes:
+        variables: names of environment variables, be they there or not.
+        settings: keys of Dask's configuration that others than Dask itself asked for: what they are, or `None` where
+            they are not set and a default was taken.
+    """
+
+    def __init__(self) -> None:
+        self.variables: set[str] = set()
+        self.settings: dict[str, str | None] = {}
+
+    def told(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"read": sorted(self.variables), "settings": dict(sorted(self.settings.items()))}
+
+
+_watching: list[Reads] = []
+_unwatched: list[Any] = []
+"""Dask's own `config.get`, while it is watched."""
 _lock = threading.Lock()
 
 
@@ -40,26 +61,49 @@ class _Watched(_ENVIRON):  # type: ignore[misc] # its type is private
     """`os.environ` while somebody watches it: what is looked up is noted, be it there or not."""
 
     def __getitem__(self, key: str) -> str:
-        for names in tuple(_watching.values()):
-            names.add(str(key))
+        for noted in tuple(_watching):
+            noted.variables.add(str(key))
         value: str = super().__getitem__(key)
         return value
 
 
+def _watched(get: Any) -> Any:
+    """`dask.config.get` while somebody watches it."""
+
+    @functools.wraps(get)
+    def watched(key: str, *args: Any, **kwargs: Any) -> Any:
+        caller = str(sys._getframe(1).f_globals.get("__name__"))  # noqa: SLF001 - the way to know who asks
+        of_the_callers_own = args[1:] or kwargs.keys() - {"default"}
+        if not of_the_callers_own and caller.partition(".")[0] not in {"dask", "distributed"}:
+            try:
+                found: str | None = _SHORT.repr(get(key))
+            except KeyError:
+                found = None
+            for noted in tuple(_watching):
+                noted.settings[str(key)] = found
+        return get(key, *args, **kwargs)
+
+    return watched
+
+
 @contextlib.contextmanager
-def reads() -> Iterator[set[str]]:
-    """Note the names of the environment variables that this process's Python code looks up meanwhile."""
-    names: set[str] = set()
+def reads() -> Iterator[Reads]:
+    """Note which environment variables and Dask settings this process's Python code looks up meanwhile."""
+    from dask import config
+
+    noted = Reads()
     with _lock:
-        _watching[id(names)] = names
-        os.environ.__class__ = _Watched
+        if not _watching:
+            _unwatched.append(config.get)
+            config.get, os.environ.__class__ = _watched(config.get), _Watched
+        _watching.append(noted)
     try:
-        yield names
+        yield noted
     finally:
         with _lock:
-            del _watching[id(names)]
+            _watching.remove(noted)
             if not _watching:
-                os.environ.__class__ = _ENVIRON
+                config.get, os.environ.__class__ = _unwatched.pop(), _ENVIRON
 
 
 # In the client. ----------------------------------------------------------------------------------------------
@@ -121,9 +165,9 @@ def _watch(worker: Any, setups: dict[str, dict[str, Any]]) -> None:
     @functools.wraps(add)
     async def plugin_add(*args: Any, **kwargs: Any) -> Any:
         name = str(kwargs.get("name") or (args[1] if len(args) > 1 else ""))
-        told: dict[str, Any] = {"done": False, "error": None, "traceback": "", "read": []}
+        told: dict[str, Any] = {"done": False, "error": None, "traceback": "", **Reads().told()}
         setups[name] = told
-        with reads() as names:
+        with reads() as noted:
             try:
                 answer = await add(*args, **kwargs)
             except BaseException as error:
@@ -131,7 +175,7 @@ def _watch(worker: Any, setups: dict[str, dict[str, Any]]) -> None:
                 print(f"{NOT_SET_UP}: {name}\n{told['traceback']}", file=sys.stderr, flush=True)  # noqa: T201
                 raise
             finally:
-                told.update(done=True, read=sorted(names))
+                told.update(done=True, **noted.told())
         if isinstance(answer, dict) and "exception_text" in answer:
             told.update(_error_of(answer))
         return answer

@@ -171,7 +171,7 @@ def make_plan(
     """
     ground = _Ground(releases, installed, this_python, as_is_allowed)
     product = _product(matrix, ground)
-    left_out = {cell: reason for cell in product if (reason := _excluded(cell, matrix.exclude))}
+    left_out = {cell: reason for cell in product if (reason := excluded(cell, matrix.exclude))}
     cells = {cell: requests for cell, requests in product.items() if cell not in left_out}
     with said_of(matrix.python_origin):
         _check_roles(cells)
@@ -258,7 +258,7 @@ def _included(entry: Inclusion, ground: _Ground) -> Cell:
     return cell
 
 
-def _excluded(cell: Cell, entries: Iterable[Exclusion]) -> str:
+def excluded(cell: Cell, entries: Iterable[Exclusion]) -> str:
     """The reason why a cell of the product is excluded; empty if it is not."""
     return next((f"excluded by {entry.text}" for entry in entries if _matches(entry, cell.base)), "")
 

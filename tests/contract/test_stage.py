@@ -9,7 +9,7 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -148,6 +148,18 @@ def test_what_cannot_be_started_is_told(stage: Stage, environment: Environment) 
     assert re.search(r"(?i)could not start /no/such/python: .*no such file", words)
 
 
+def test_nothing_is_left_of_what_could_not_be_made(kit: Kit, stage: Stage, environment: Environment) -> None:
+    import dataclasses
+
+    broken: dict[str, Any] = {"python": "/no/such/python"}
+    if hasattr(environment, "image"):  # its place is there before it
+        broken["image"] = f"sha256:{'0' * 64}"
+    with contextlib.suppress(CheckFailed):
+        start(stage, dataclasses.replace(environment, **broken), "pass").wait(Deadline(20))
+    assert list(stage.close()) == []
+    assert kit.remains() == []
+
+
 def test_closing_ends_everything_and_proves_it(kit: Kit, stage: Stage, environment: Environment) -> None:
     code = (
         "import os, signal, subprocess, time\n"
@@ -222,6 +234,18 @@ def test_a_single_file_is_put(stage: Stage, environment: Environment, tmp_path: 
     process = start(stage, environment, f"print(open({path!r}).read())")
     process.wait(Deadline(20))
     assert process.log.read_text() == "content\n"
+
+
+def test_what_is_put_again_stays_as_it_is(stage: Stage, environment: Environment, tmp_path: Path) -> None:
+    file, folder = tmp_path / "one.txt", tmp_path / "folder"
+    folder.mkdir()
+    for content in ("first", "second"):
+        for source in (file, folder / "two.txt"):
+            source.write_text(content)
+        paths = [stage.put(file, "files/one.txt"), f"{stage.put(folder, 'folders/folder')}/two.txt"]
+    process = start(stage, environment, f"print(*[open(path).read() for path in {paths!r}])")
+    process.wait(Deadline(20))
+    assert process.log.read_text() == "first first\n"
 
 
 def test_the_folder_of_a_process_can_be_written_to_and_run_from(

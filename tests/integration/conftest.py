@@ -34,6 +34,11 @@ FOLLOWERS = {
     "lambda": ("aggregation",),
 }
 """Which rungs are blocked when one breaks."""
+BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
+AT_ONCE = 15.0
+"""Seconds in which is over what waits for nothing, also on a machine that has much else to do."""
+INSTALLED = 90.0
+"""Seconds in which an installer has told why it cannot, also where it builds something first: half its deadline."""
 _POLL_SECONDS = 0.02
 
 
@@ -102,6 +107,18 @@ class Check:
             at = self.message.find(word, at)
             assert at >= 0, f"{self.name} {self.status}; {word!r} is not, or not there, in:\n{self.message}"
             at += len(word)
+
+    def broke(self, status: str, *words: str, within: float) -> Check:
+        """Assert that it ended in this way, within so many seconds, and says these words in this order; returns itself.
+
+        Args:
+            within: for what ends by itself `AT_ONCE`, for what hangs its deadline and 2 s.
+        """
+        told = f"{self.name}[{self.bundle}] {self.status} after {self.seconds} s\n{self.message}"
+        assert self.status == status, told
+        assert self.seconds <= within, told
+        self.says(*words)
+        return self
 
 
 class Cell:
@@ -385,6 +402,93 @@ class ContainerMatrix(Matrix):
         variables = super()._variables()
         del variables["DOCKER_HOST"]
         return {**variables, "PYTEST_MODELOPS_BACKEND": "docker", "TESTCONTAINERS_RYUK_DISABLED": "true"}
+
+
+class Told:
+    """What a run that is shared said of its only cell and of the bundles in it.
+
+    Attributes:
+        cell: the cell.
+        checks: by bundle and rung.
+        files: names of all logs.
+    """
+
+    def __init__(self, report: dict[str, Any], files: list[str]) -> None:
+        [facts] = report["cells"]
+        self.cell = Cell(facts)
+        if facts["status"] == "unavailable":
+            pytest.skip(self.cell.checks["resolve"].message.partition("\n")[0])
+        self.files = files
+        self.checks = {
+            (check["bundle"], check["name"]): Check(**check) for check in facts["checks"] if check["bundle"]
+        }
+
+    def statuses(self, bundle: str) -> dict[str, str]:
+        """Status by rung."""
+        return {name: check.status for (of, name), check in self.checks.items() if of == bundle}
+
+    def passed(self, bundle: str, *rungs: str) -> None:
+        """Assert that the bundle has exactly these rungs, all green."""
+        messages = [check.message for (of, _), check in self.checks.items() if of == bundle]
+        assert self.statuses(bundle) == dict.fromkeys(rungs, "passed"), messages
+
+    def broke(self, bundle: str, rung: str, status: str = "failed", *, within: float = AT_ONCE) -> Check:
+        """Assert that it broke there, in this way and in time; that all before was green, or deselected; and that
+        exactly what needs it was blocked by it.
+        """
+        told = f"{bundle}: {self.statuses(bundle)}"
+        assert (bundle, rung) in self.checks, told
+        check = self.checks[bundle, rung]
+        node = f"modelops::test_{rung.replace('-', '_')}[{self.cell.facts['id']}-{bundle}]"
+        assert check.reproduce.endswith(f"'{node}'"), check.reproduce
+        at = BUNDLE_RUNGS.index(rung)
+        for name in BUNDLE_RUNGS[:at]:
+            assert self.statuses(bundle).get(name, "not-run") in {"passed", "not-run"}, told
+        for name in BUNDLE_RUNGS[at + 1 :]:
+            if (follower := self.checks.get((bundle, name))) is not None:
+                assert (follower.status, follower.blocked_by) == ("blocked", f"{rung}[{bundle}]"), told
+        return check.broke(status, within=within)
+
+
+def run_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    configure: Callable[[Path], str],
+    *arguments: str,
+    engine: Any = None,
+    sources: Sequence[Path] = (),
+) -> Told:
+    """Run a matrix once in a test session, however many processes it has, for many tests to read what it said.
+
+    Args:
+        name: of the run, different from all others'.
+        configure: makes bundles in an empty folder, and returns the `pyproject.toml` of a matrix of one cell.
+        engine: for a cell in containers.
+        sources: folders besides that nothing may be written to, as nothing may be to the bundles.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    kept = shared / f"{name}.json"
+    with filelock.FileLock(shared / f"{name}.lock"):
+        if not kept.exists():
+            made, project = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp(name) / "project"
+            cache = shared / "shared" / "cache"
+            matrix = ContainerMatrix(project, cache, engine) if engine is not None else Matrix(project, cache)
+            try:
+                matrix.configure(configure(made))
+                before = [_contents(folder) for folder in (made, *sources)]
+                run = matrix.start(*arguments).ended(seconds=600)
+                assert run.report, run.out
+                assert [_contents(folder) for folder in (made, *sources)] == before, "a bundle was written to"
+                logs = [path.name for path in run.folder.rglob("*.log")]
+                kept.write_text(json.dumps({"report": run.report, "files": logs}), encoding="utf-8")
+            finally:
+                matrix.close()
+    return Told(**json.loads(kept.read_text(encoding="utf-8")))
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def on_the_engine(engine: Any, label: str) -> list[str]:

@@ -11,7 +11,7 @@ import cloudpickle
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Matrix, WriteWheel
+    from tests.integration.conftest import ContainerMatrix, Matrix, WriteWheel
 
 PRELOADS = Path(__file__).parents[2] / "fixtures" / "preloads"
 
@@ -221,7 +221,9 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     assert run.code == 1
     cell = run.cell()
     checks = {name.removeprefix("test_it.py::"): check for name, check in cell.checks.items()}
-    assert {check.status for name, check in checks.items() if name.startswith("test_")} == {"failed"}
+    statuses = {name: check.status for name, check in checks.items() if name.startswith("test_")}
+    assert statuses.pop("test_slow") == "timed-out"
+    assert set(statuses.values()) == {"failed"}
     checks["test_dies"].says(f"exits in cell {cell.facts['id']} on worker-0: the worker left the cluster")
     checks["test_dies"].says("while the task was on it; its process exited with status 7")
     checks["test_marked_dies"].says("`exits` with 8 failed on 2 of 2 workers.")
@@ -261,6 +263,60 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation(matrix: Matrix) 
     assert numbers is not None
     assert int(numbers[1]) < 20
     assert 30 <= int(numbers[2]) < 400
+
+
+def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(
+    containers: ContainerMatrix,
+) -> None:
+    """The plugin comes with a function of the test's, since a preload would have to be in the image."""
+    containers.write(
+        "test_it.py",
+        """
+        def freezes_at_the_30th():
+            import os, signal
+            from distributed import get_worker
+            from distributed.diagnostics.plugin import WorkerPlugin
+
+            class AtThe30th(WorkerPlugin):
+                done = 0
+
+                def transition(self, key, start, finish, **kwargs):
+                    if str(key).startswith("sim-") and finish == "memory":
+                        self.done += 1
+                        if self.done == 30:
+                            os.kill(os.getpid(), signal.SIGSTOP)
+
+            worker = get_worker()
+            worker.loop.add_callback(worker.plugin_add, plugin=AtThe30th(), name="at-the-30th")
+
+        def plugins():
+            from distributed import get_worker
+            return list(get_worker().plugins)
+
+        def test_it(modelops_cell):
+            modelops_cell.require("lambda")
+            modelops_cell.call(freezes_at_the_30th, worker="worker-1")
+            assert "at-the-30th" in modelops_cell.call(plugins, worker="worker-1")
+            modelops_cell.climb("aggregation")
+        """,
+    )
+    containers.configure(
+        """
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        [tool.modelops.deadlines]
+        aggregation = 8
+        """
+    )
+    run = containers.run("test_it.py")
+    cell = run.cell()
+    assert cell.checks["test_it.py::test_it"].status == "passed", cell.checks["test_it.py::test_it"].message
+    check = cell.checks["aggregation"]
+    check.broke("timed-out", "aggregating 20 × 20 tasks: not complete within 8 s; ", within=8 + 2)
+    check.says("worker-1 (tcp://", ") holds ", " tasks", "Where each process stands:")
+    check.says("worker-0 (pid ", "worker-1 (pid ", " is stopped (SIGSTOP)")
+    assert containers.left_on_the_engine(run) == []
 
 
 def test_a_worker_that_loses_its_folder_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:

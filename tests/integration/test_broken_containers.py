@@ -188,11 +188,12 @@ def test_modules_that_an_image_must_have(containers: ContainerMatrix) -> None:
     assert "json.decoder" not in check.message
 
 
-def test_latest_is_a_warning_that_names_it(containers: ContainerMatrix, images: Images) -> None:
+def test_latest_and_fewer_cpus_are_told(containers: ContainerMatrix, images: Images) -> None:
     images.tagged("latest")
-    containers.configure(settings(f'image = "{images.repository}"'))
+    containers.configure(settings(f'image = "{images.repository}"\ncpus = 512'))
     run = containers.run().passed()
-    [note] = run.cell().facts["notes"]
+    note, cpus = run.cell().facts["notes"]
+    assert cpus.startswith("[tool.modelops.docker] cpus = 512 is more than the ")
     assert note.startswith(f"image {images.repository}: `latest` is another image tomorrow; ")
     assert "note: image" in run.out
 

@@ -12,12 +12,10 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import filelock
 import pytest
 
-from tests.integration.conftest import Check, Matrix, write_wheel
+from tests.integration.conftest import AT_ONCE, INSTALLED, Told, run_once, write_wheel
 
 FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
 CELL = "py3.12-dask2024.10.0"
@@ -189,57 +187,18 @@ def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
 # What came of them.
 
 
-class Told:
-    """What the run said of its bundles."""
-
-    def __init__(self, report: Mapping[str, Any]) -> None:
-        cell = report["cells"][0]
-        if cell["status"] == "unavailable":
-            pytest.skip("there is no Python 3.12 on this machine")
-        self.checks = {
-            (check["bundle"], check["name"]): Check(**check) for check in cell["checks"] if check["bundle"]
-        }
-
-    def statuses(self, bundle: str) -> dict[str, str]:
-        return {name: check.status for (of, name), check in self.checks.items() if of == bundle}
-
-    def broke(self, bundle: str, rung: str) -> Check:
-        check = self.checks[bundle, rung]
-        assert check.status == "failed", (self.statuses(bundle), check.message)
-        before = {"preflight"} - {rung}
-        assert all(self.statuses(bundle)[name] == "passed" for name in before), self.statuses(bundle)
-        return check
+def configure(folder: Path) -> str:
+    """Make all of them, and ship them."""
+    (folder / "healthy").mkdir()
+    (folder / "broken").mkdir()
+    return configuration(healthy(folder / "healthy") | broken(folder / "broken"))
 
 
 @pytest.fixture(scope="session")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """What one run with all of them said, once in a test session."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    kept = shared / "formats.json"
-    with filelock.FileLock(shared / "formats.lock"):
-        if not kept.exists():
-            folder = tmp_path_factory.mktemp("formats")
-            (folder / "healthy").mkdir()
-            (folder / "broken").mkdir()
-            bundles = healthy(folder / "healthy") | broken(folder / "broken")
-            matrix = Matrix(folder / "project", shared / "shared" / "cache")
-            try:
-                matrix.configure(configuration(bundles))
-                before = sorted(folder.rglob("*")), sorted(FORMATS.rglob("*"))
-                run = matrix.start("-k", "preflight or bundle_install or handshake").ended(seconds=500)
-                assert run.report, run.out
-                ours = [
-                    path
-                    for path in sorted(folder.rglob("*"))
-                    if "project" not in path.relative_to(folder).parts
-                ]
-                theirs = [path for path in before[0] if "project" not in path.relative_to(folder).parts]
-                assert (ours, sorted(FORMATS.rglob("*"))) == (theirs, before[1]), "a bundle was written to"
-                kept.write_text(json.dumps(run.report), encoding="utf-8")
-            finally:
-                matrix.close()
-    return Told(json.loads(kept.read_text(encoding="utf-8")))
+    rungs = "preflight or bundle_install or handshake"
+    return run_once(tmp_path_factory, "formats", configure, "-k", rungs, sources=[FORMATS])
 
 
 FOUND = {
@@ -280,10 +239,7 @@ MODULES = {
     "bundle", [*IMPORTS, *(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"]
 )
 def test_a_healthy_bundle_installs_answers_and_loses_no_module(told: Told, bundle: str) -> None:
-    statuses = told.statuses(bundle)
-    assert statuses == dict.fromkeys(("preflight", "bundle-install", "handshake"), "passed"), {
-        name: told.checks[bundle, name].message for name in statuses
-    }
+    told.passed(bundle, "preflight", "bundle-install", "handshake")
     name = bundle.removesuffix("-packed")
     data = told.checks[bundle, "bundle-install"].data
     assert (data["format"], data["found"]) == FOUND[name]
@@ -354,7 +310,7 @@ BROKEN = {
 @pytest.mark.parametrize("bundle", BROKEN)
 def test_a_broken_twin_is_red_for_its_reason(told: Told, bundle: str) -> None:
     rung, words = BROKEN[bundle]
-    told.broke(bundle, rung).says(*words)
+    told.broke(bundle, rung, within=INSTALLED if rung == "bundle-install" else AT_ONCE).says(*words)
 
 
 def test_every_format_of_the_fixtures_has_its_test() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from tests.integration.conftest import BUNDLE_RUNGS, ContainerMatrix
+
 if TYPE_CHECKING:
-    from tests.integration.conftest import Matrix, WriteWheel
+    from tests.integration.conftest import Matrix, Running, WriteWheel
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLES = REPOSITORY / "fixtures" / "bundles"
@@ -21,7 +24,6 @@ NUMBERS = f"""
     [tool.modelops]
     bundles = [{{ path = "{BUNDLES / "numbers"}", entrypoint = "wire/run", target = "targets:mean" }}]
 """
-BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 
 
 def with_runner(file: str) -> str:
@@ -94,29 +96,6 @@ def test_a_runner_that_the_cell_does_not_have(matrix: Matrix) -> None:
     check.says("its runner could not be started", "no_such_deployment")
 
 
-@pytest.mark.parametrize(
-    ("server", "rung", "words"),
-    [
-        ("wrong_digest.py", "handshake", ("answers for the bundle digest", "and was started for")),
-        (
-            "loses_replicates.py",
-            "bundle-aggregation",
-            ("it says that it aggregated 1 replicates; it was given 3",),
-        ),
-        ("silent.py", "handshake", ("did not answer `ready` within the deadline of 5 s",)),
-    ],
-)
-def test_runners_that_answer_wrongly(matrix: Matrix, server: str, rung: str, words: tuple[str, ...]) -> None:
-    matrix.configure(f"{with_runner(server)}\n    [tool.modelops.deadlines]\n    handshake = 5\n")
-    run = matrix.run()
-    cell = run.cell()
-    assert cell.facts["first_broken"] == f"{rung}[numbers]", run.out
-    check = cell.checks[rung]
-    check.says(*words)
-    assert check.status == ("timed-out" if server == "silent.py" else "failed")
-    assert check.seconds <= (5 if rung == "handshake" else 120) + 2
-
-
 TESTS = f"""
     import pytest
 
@@ -124,6 +103,14 @@ TESTS = f"""
     @pytest.mark.modelops_handshake("{BUNDLES / "seir"}", deadline=30)
     def test_healthy(modelops_cell):
         assert modelops_cell.call("lambda: 42") == 42
+
+    @pytest.mark.modelops_bundle("{BUNDLES / "seir"}", deadline=120)
+    def test_installed_again():
+        pass
+
+    @pytest.mark.modelops_handshake("{BUNDLES / "seir"}")
+    def test_there_all_the_same():
+        pass
 
     @pytest.mark.modelops_handshake("numbers")
     def test_configured():
@@ -148,8 +135,10 @@ def test_markers(matrix: Matrix) -> None:
     }
     assert statuses == {
         "test_healthy": "passed",
+        "test_installed_again": "passed",
+        "test_there_all_the_same": "passed",
         "test_configured": "passed",
-        "test_hangs": "failed",
+        "test_hangs": "timed-out",
         "test_needs_what_there_is_not": "failed",
     }, run.out
     hangs = run.check("test_upgrade.py::test_hangs")
@@ -166,48 +155,109 @@ def test_markers(matrix: Matrix) -> None:
     assert f"--modelops-bundle={BUNDLES / 'missing-dependency'}" in rung["reproduce"]
 
 
-def runners_of(bundle: str, folder: Path) -> list[psutil.Process]:
-    """Runner processes of a bundle in this run."""
+def runners_of(bundle: str, matrix: Matrix, running: Running) -> list[psutil.Process]:
+    """Runner processes of a bundle in this run, also those in its containers."""
     found = []
-    for process in psutil.process_iter():
+    for process in processes_of(matrix, running):
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if any("runner.py" in word for word in words) and any(
-                str(folder) in word and f"/bundles/{bundle}/" in word for word in words
-            ):
+            if any("runner.py" in word for word in words) and any(f"/bundles/{bundle}/" in w for w in words):
                 found.append(process)
     return found
 
 
-@pytest.mark.parametrize("nanny", [True, False])
-def test_a_worker_that_is_killed_takes_its_runner_along(matrix: Matrix, nanny: bool) -> None:
+def processes_of(matrix: Matrix, running: Running) -> Iterator[psutil.Process]:
+    """Processes that name the run's folder, or are in its containers."""
+    if isinstance(matrix, ContainerMatrix):
+        only = {"label": [f"modelops.run={running.folder.name}"]}
+        for thing in matrix.engine.api.containers(filters=only):
+            with contextlib.suppress(Exception):  # it may have ended since
+                for words in matrix.engine.api.top(thing["Id"], ps_args="-eo pid,args")["Processes"]:
+                    yield psutil.Process(int(words[0]))
+        return
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(running.folder) in word for word in process.cmdline()):
+                yield process
+
+
+def has_answered(runner: psutil.Process) -> bool:
+    """Whether a runner has said that it is ready: what it writes is kept beside the bundle, its working folder."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{runner.pid}/cwd/../logs/stdout").stat().st_size > 0
+    return False
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it has."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+DEADLINE = 10
+"""Of the rung in which a worker is killed, in seconds."""
+
+
+@pytest.mark.parametrize(
+    ("bundle", "rung", "number", "backend", "nanny"),
+    [
+        ("import-hangs", "handshake", signal.SIGKILL, "process", "true"),
+        ("import-hangs", "handshake", signal.SIGKILL, "process", "false"),
+        ("import-hangs", "handshake", signal.SIGTERM, "docker", "true"),
+        ("hangs-in-task", "execute", signal.SIGTERM, "process", "true"),
+        ("hangs-in-task", "execute", signal.SIGKILL, "docker", "true"),
+    ],
+)
+def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
+    request: pytest.FixtureRequest, bundle: str, rung: str, number: signal.Signals, backend: str, nanny: str
+) -> None:
+    matrix: Matrix = request.getfixturevalue("containers" if backend == "docker" else "matrix")
+    cell = '[tool.modelops.matrix]\n    python = ["3.12"]\n    dask = ["2024.10.0"]'
     matrix.configure(
         f"""
-        [tool.modelops]
-        nanny = {str(nanny).lower()}
-        bundles = [{{ path = "{BUNDLES / "import-hangs"}" }}]
-        [tool.modelops.deadlines]
-        handshake = 20
-        """
+    [tool.modelops]
+    nanny = {nanny}
+    bundles = [{{ path = "{BUNDLES / bundle}", entrypoint = "wire/run" }}]
+    {cell if backend == "docker" else ""}
+    [tool.modelops.deadlines]
+    {rung} = {DEADLINE}
+    """
     )
-    running = matrix.start("-k", "handshake")
+    running = matrix.start("-k", rung)
     [runner, other] = running.until(
-        lambda: (found := runners_of("import-hangs", running.folder)) and len(found) == 2 and found,
+        lambda: (
+            len(found := runners_of(bundle, matrix, running)) == 2
+            and (rung == "handshake" or all(map(has_answered, found)))
+            and found
+        ),
         "both runners run",
+        seconds=120,
     )
     keeper = runner.parent()
     assert keeper is not None
     worker = keeper.parent()
     assert worker is not None
-    worker.send_signal(signal.SIGKILL)
-    running.until(
-        lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE, "it is gone", seconds=10
-    )
+    worker.send_signal(number)
+    running.until(lambda: has_ended(runner), "it is gone", seconds=10)
     assert other.is_running(), "the other worker's goes on until its deadline"
     run = running.ended()
-    check = run.check("handshake")
-    assert (run.code, check.status) == (1, "failed"), run.out
-    check.says("was asked to handshake the bundle", "SIGKILL" if not nanny else "signal 9")
+    assert has_ended(keeper)
+    assert has_ended(other)
+    if isinstance(matrix, ContainerMatrix):
+        assert matrix.left_on_the_engine(run) == []
+    killed = (
+        f"its process was killed by signal {number}" if nanny == "true" else f"it was killed by {number.name}"
+    )
+    said = {
+        "handshake": ("failed", "was asked to handshake the bundle: ", killed),
+        "execute": (
+            "timed-out",  # on the other worker, which is told first
+            f"did not answer `execute` within the deadline of {DEADLINE} s",
+            'File "wire.py", line 8 in wire',
+            f"the worker left the cluster while the task was on it; {killed}",
+        ),
+    }
+    assert run.code == 1
+    run.check(rung).broke(*said[rung], within=DEADLINE + 2)
 
 
 def test_two_runs_at_once_on_the_same_bundles(matrix: Matrix, tmp_path: Path) -> None:

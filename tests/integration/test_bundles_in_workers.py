@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,14 @@ import distributed
 import pytest
 
 from pytest_modelops.incell import in_process
+from tests.integration.conftest import AT_ONCE, INSTALLED, Check
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, WriteWheel
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
+DEADLINE = 15
+"""Of `execute`, in seconds."""
 EVERYWHERE = ["client", "worker-0", "worker-1", "worker-late"]
 WIRE = "def wire(entrypoint, params, seed):\n    return {'answer.txt': b'42'}\n"
 
@@ -81,14 +85,15 @@ def test_a_package_that_the_process_has_imported_in_another_version(
     write_wheel(folder / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
     matrix.configure(configured(table(folder)))
     run = matrix.run("-k", "wants-another")
-    check = run.check("bundle-install")
     here = metadata.version("msgpack")
-    check.says(
+    assert run.code == 1
+    run.check("bundle-install").broke(
+        "failed",
         "was not installed into 3 of 3 processes",
         f"the bundle brings msgpack 0.0.1, and this process has already imported msgpack {here}, which stays",
         f"ask for msgpack=={here}",
+        within=INSTALLED,
     )
-    assert (run.code, check.status) == (1, "failed")
     assert run.check("execute").blocked_by == "bundle-install[wants-another]"
 
 
@@ -111,8 +116,8 @@ def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_told(
 def test_a_module_that_the_process_has_imported_from_elsewhere(matrix: Matrix, tmp_path: Path) -> None:
     folder = bundle(tmp_path / "hides", "", {"wire.py": WIRE, "tornado.py": "", "config.py": ""})
     matrix.configure(configured(table(folder)))
-    check = matrix.run("-k", "hides").check("bundle-install")
-    check.says("its module tornado cannot be imported: this process has already imported another tornado (")
+    words = "its module tornado cannot be imported: this process has already imported another tornado ("
+    check = matrix.run("-k", "hides").check("bundle-install").broke("failed", words, within=INSTALLED)
     assert "module config" not in check.message
 
 
@@ -122,13 +127,14 @@ def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> N
     matrix.configure(configured(left_out, fails))
     run = matrix.run("-k", "undeclared-module or import-fails")
     checks = {
-        check["bundle"]: check for check in run.cell().facts["checks"] if check["name"] == "bundle-install"
+        check["bundle"]: Check(**check)
+        for check in run.cell().facts["checks"]
+        if check["name"] == "bundle-install"
     }
-    assert "2 modules of it are not found after the install" in checks["undeclared-module"]["message"]
-    assert "import wire failed: ModuleNotFoundError" in checks["import-fails"]["message"]
-    assert "client, worker-0, worker-1" in checks["import-fails"]["message"].replace(
-        "worker-0, worker-1, client", "client, worker-0, worker-1"
-    )
+    left_out_s, fails_s = checks["undeclared-module"], checks["import-fails"]
+    left_out_s.broke("failed", "2 modules of it are not found after the install", within=INSTALLED)
+    fails_s.broke("failed", "import wire failed: ModuleNotFoundError", within=INSTALLED)
+    assert {"client", "worker-0", "worker-1"} <= set(re.findall(r"[\w-]+", fails_s.message))
 
 
 @pytest.mark.parametrize(
@@ -147,11 +153,12 @@ def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> N
     ],
 )
 def test_it_breaks_at_the_right_rung(matrix: Matrix, name: str, rung: str, words: tuple[str, ...]) -> None:
-    matrix.configure(f"{configured(table(BUNDLES / name))}[tool.modelops.deadlines]\nexecute = 15\n")
+    matrix.configure(f"{configured(table(BUNDLES / name))}[tool.modelops.deadlines]\nexecute = {DEADLINE}\n")
     cell = matrix.run("-k", name).cell()
     assert cell.facts["first_broken"] == f"{rung}[{name}]", cell.statuses
-    cell.checks[rung].says(*words)
-    assert cell.checks[rung].status == ("timed-out" if name == "hangs-in-task" else "failed")
+    hangs = name == "hangs-in-task"
+    status, within = ("timed-out", DEADLINE + 2) if hangs else ("failed", AT_ONCE)
+    cell.checks[rung].broke(status, *words, within=within)
 
 
 def test_what_it_prints_is_no_failure(matrix: Matrix) -> None:
@@ -193,9 +200,8 @@ def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, words: 
         + f'worker-args = ["--preload", "{breaks}"]\n'
     )
     run = matrix.run("-k", "numbers")
-    check = run.check("bundle-install")
-    assert (run.code, check.status) == (1, "failed"), run.out
-    check.says(*words)
+    assert run.code == 1, run.out
+    check = run.check("bundle-install").broke("failed", *words, within=INSTALLED)
     assert where in check.message
 
 

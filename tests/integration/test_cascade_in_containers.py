@@ -1,6 +1,6 @@
 """Runtimes, runners and environments that are broken, in containers: what processes show, containers show, too.
 
-All broken bundles are run on both backends by `test_broken_bundles.py`; here is one peer of each other kind.
+All broken bundles are run on both backends by `test_broken_bundles.py`, all peers by `test_hostile_peers.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.conftest import AT_ONCE
 from tests.integration.test_reuse_of_environments import PROJECT, WIRE
 
 if TYPE_CHECKING:
@@ -72,51 +73,33 @@ def test_a_value_that_fell_back_and_a_naive_runner(containers: ContainerMatrix, 
     run = containers.start("-k", "runtime or venv_reuse").ended(seconds=600)
     assert run.code == 1
     runtime, reuse = run.check("runtime"), run.check("venv-reuse")
-    assert (runtime.status, reuse.status) == ("failed", "failed")
-    runtime.says(
-        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'", "the value fell back"
+    runtime.broke(
+        "failed",
+        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'",
+        "the value fell back",
+        within=2 * AT_ONCE,  # one more worker joins
     )
-    reuse.says(
+    reuse.broke(
+        "failed",
         "edited code under the same name: it answered with the old code's output ('A')",
         "a digest that begins as that of the environment",
         "killed in the middle of its install: its runner did not answer `ready`",
+        within=300 + 2,  # states that are tried one after the other, each with its own share of the deadline
     )
 
 
-@pytest.mark.parametrize(
-    ("server", "rung", "more", "words"),
-    [
-        ("wrong_digest.py", "handshake", "", ("answers for the bundle digest", "and was started for")),
-        (
-            "one_shot_prints_before.py",
-            "handshake",
-            'protocol = "one-shot"',
-            ("stdout carried something else than the one JSON document that answers `ready`",),
-        ),
-        (
-            "shadows",
-            "execute",
-            "",
-            (
-                f"its module 'config' is shadowed: to its runner, 'config' is {SERVERS / 'shadows' / 'config.py'}",
-            ),
-        ),
-    ],
-)
-def test_a_runner_that_answers_wrongly(
-    containers: ContainerMatrix, server: str, rung: str, more: str, words: tuple[str, ...]
-) -> None:
+def test_a_module_beside_a_runner_is_not_the_bundle_s(containers: ContainerMatrix) -> None:
     containers.configure(
         f"""
-    [tool.modelops]
-    bundles = [{{ path = "{BUNDLES / "needs-config"}", entrypoint = "wire/run" }}]
-    {CELL}
-    [tool.modelops.runner]
-    path = "{SERVERS / server}"
-    {more}
-    """
+        [tool.modelops]
+        bundles = [{{ path = "{BUNDLES / "needs-config"}", entrypoint = "wire/run" }}]
+        {CELL}
+        [tool.modelops.runner]
+        path = "{SERVERS / "shadows"}"
+        """
     )
-    run = containers.run("-k", rung)
-    check = run.check(rung)
-    assert (run.code, check.status) == (1, "failed"), run.out
-    check.says(*words)
+    run = containers.run("-k", "execute")
+    assert run.code == 1, run.out
+    shadow = SERVERS / "shadows" / "config.py"
+    words = f"its module 'config' is shadowed: to its runner, 'config' is {shadow}"
+    run.check("execute").broke("failed", words, within=AT_ONCE)

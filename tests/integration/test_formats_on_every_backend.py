@@ -1,84 +1,132 @@
 """Six formats × two ways to install, in processes and in containers: all green, and no module is lost.
 
-In one run for each backend. What is wrong with a format is told by `test_bundle_formats.py`.
+And a broken twin of each format, which is red for its reason in both ways.
+
+In one run for each backend; half of the bundles are archives. What else may be wrong with a format is told by
+`test_bundle_formats.py`.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import filelock
 import pytest
 
-from tests.integration.conftest import ContainerMatrix, Matrix, write_wheel
+from tests.integration import test_bundle_formats as formats
+from tests.integration.conftest import AT_ONCE, INSTALLED, Told, run_once
 
-FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
-IMPORTS = {
-    "requirements": "tomli",
-    "pure_python": "shapes.area",
-    "packaged": "testpkg",
-    "existing_wheels": "wheeled.core",
-    "mixed": "mixedpkg",
-    "nested": "helpers.reading",
-}
-"""One thing that a user of each format imports."""
+DEADLINE = 180
+"""Of `bundle-install`, in seconds."""
 WAYS = ("isolated", "workers")
+EVERYWHERE = ["client", "worker-0", "worker-1", "worker-late"]
+"""Processes into which a bundle comes that is installed into the workers."""
+ARCHIVES: Mapping[tuple[str, str], str] = {
+    ("requirements", "workers"): "requirements-workers.tar",
+    ("pure_python", "isolated"): "pure_python-isolated.zip",
+    ("packaged", "workers"): "testpkg-1.0.tar.gz",
+    ("existing_wheels", "isolated"): "wheeled-1.0-py3-none-any.whl",
+    ("mixed", "isolated"): "mixed-isolated.tgz",
+    ("nested", "workers"): "nested-workers.tar.bz2",
+}
+"""What is shipped as an archive, an sdist or a wheel; all else is a folder."""
+NAMES = {
+    **{(name, way): f"{name}-{way}" for name in formats.IMPORTS for way in WAYS},
+    ("packaged", "workers"): "testpkg",
+    ("existing_wheels", "isolated"): "wheeled",
+}
+"""What each bundle is called."""
+TWINS: Mapping[str, str] = {
+    "requirements": "requirements-lost",
+    "pure_python": "pure_python-relative",
+    "packaged": "packaged-undeclared",
+    "existing_wheels": "wheels-other-libc",
+    "mixed": "mixed-at-odds",
+    "nested": "nested-beside",
+}
+"""The broken twin of each format, which `test_bundle_formats.py` makes and tells of."""
+PACKED = {"requirements": "isolated", "packaged": "isolated", "nested": "isolated"}
+"""Which twins are archives, in which way; of the other formats it is those in the workers."""
 
 
 def ship(folder: Path) -> str:
-    """Make every format twice, since a bundle has one way to install; the configuration that ships them."""
-    lines = []
-    for name, module in IMPORTS.items():
-        for way in WAYS:
-            bundle = folder / f"{name}-{way}"
-            if name == "existing_wheels":
-                (bundle / "vendor").mkdir(parents=True)
-                files = {"wheeled/__init__.py": "", "wheeled/core.py": "VALUE = 42\n"}
-                write_wheel(bundle / "vendor" / "wheeled-1.0-py3-none-any.whl", files)
+    """Make every format and its twin twice, since a bundle has one way to install; the configuration of them."""
+    made = {(name, way): _healthy(folder, name, way) for name in formats.IMPORTS for way in WAYS}
+    lines = [_line(path, way, formats.IMPORTS[name]) for (name, way), path in made.items()]
+    for way in WAYS:
+        (folder / way).mkdir()
+        twins = {path.name: (path, imports) for path, imports in formats.broken(folder / way).items()}
+        for name, twin in TWINS.items():
+            path, imports = twins[twin]
+            called = folder / f"{twin}-{way}"
+            if PACKED.get(name, "workers") == way:
+                called = formats.pack(path, called.with_name(f"{called.name}.zip"))
             else:
-                shutil.copytree(FORMATS / name, bundle)
-            lines.append(f'  {{ path = "{bundle}", imports = ["{module}"], install = "{way}" }},')
+                path.rename(called)
+            lines.append(_line(called, way, imports))
     cell = '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n'
-    return "\n".join(["[tool.modelops]", "bundles = [", *lines, "]", cell])
+    deadlines = f"[tool.modelops.deadlines]\nbundle-install = {DEADLINE}\n"
+    return "\n".join(["[tool.modelops]", "bundles = [", *lines, "]", cell, deadlines])
 
 
-@pytest.fixture(scope="module", params=["process", "docker"])
-def statuses(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> dict[str, dict[str, Any]]:
-    """Bundle → its checks by rung, from one run for each backend."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    engine = request.getfixturevalue("engine") if request.param == "docker" else None
-    kept = shared / f"formats-on-{request.param}.json"
-    with filelock.FileLock(kept.with_suffix(".lock")):
-        if not kept.exists():
-            folder, cache = tmp_path_factory.mktemp("formats-on"), shared / "shared" / "cache"
-            project = folder / "project"
-            matrix = ContainerMatrix(project, cache, engine) if engine is not None else Matrix(project, cache)
-            try:
-                matrix.configure(ship(folder))
-                run = matrix.start("-k", "preflight or bundle_install or handshake").ended(seconds=600)
-                assert run.report, run.out
-                kept.write_text(json.dumps(run.report), encoding="utf-8")
-            finally:
-                matrix.close()
-    [cell] = json.loads(kept.read_text(encoding="utf-8"))["cells"]
-    if cell["status"] == "unavailable":
-        pytest.skip("there is no Python 3.12 on this machine")
-    found: dict[str, dict[str, Any]] = {}
-    for check in cell["checks"]:
-        if check["bundle"]:
-            found.setdefault(check["bundle"], {})[check["name"]] = check
-    return found
+def _healthy(folder: Path, name: str, way: str) -> Path:
+    archive = ARCHIVES.get((name, way))
+    if name == "existing_wheels":
+        file = "wheeled-1.0-py3-none-any.whl"
+        bundle = folder / f"{name}-{way}"
+        wheel = formats.wheel(folder / file if archive else bundle / "deep" / "vendor" / file)
+        return wheel if archive else bundle
+    if archive is None:
+        return Path(shutil.copytree(formats.FORMATS / name, folder / f"{name}-{way}"))
+    make = formats.sdist if name == "packaged" else formats.pack
+    return make(formats.FORMATS / name, folder / archive)
+
+
+def _line(path: Path, way: str, imports: tuple[str, ...]) -> str:
+    return f'  {{ path = "{path}", imports = {json.dumps(imports)}, install = "{way}" }},'
+
+
+@pytest.fixture(scope="session", params=["process", "docker"])
+def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Told:
+    """What one run with all of them said, on each backend."""
+    return run_once(
+        tmp_path_factory,
+        f"formats-on-{request.param}",
+        ship,
+        *("-k", "preflight or bundle_install or handshake"),
+        engine=request.getfixturevalue("engine") if request.param == "docker" else None,
+        sources=[formats.FORMATS],
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", IMPORTS)
-def test_a_format_installs_in_every_way(statuses: dict[str, dict[str, Any]], name: str, way: str) -> None:
-    checks = statuses[f"{name}-{way}"]
-    rungs = ["preflight", "bundle-install", *(["handshake"] if way == "isolated" else [])]
-    assert [checks[rung]["status"] for rung in rungs] == ["passed"] * len(rungs), checks
+@pytest.mark.parametrize("name", formats.IMPORTS)
+def test_a_format_installs_in_every_way_and_loses_no_module(told: Told, name: str, way: str) -> None:
+    bundle = NAMES[name, way]
+    told.passed(bundle, "preflight", "bundle-install", *(["handshake"] if way == "isolated" else []))
+    install = told.checks[bundle, "bundle-install"]
+    assert install.data["format"] == name
+    assert install.data["modules"] == formats.MODULES[name] > 0 or name == "requirements"
+    assert install.seconds <= DEADLINE + 2
+    if way == "isolated":
+        handshake = told.checks[bundle, "handshake"]
+        assert handshake.data == {"runners": 2}
+        assert handshake.seconds <= AT_ONCE
+    else:
+        assert install.data["processes"] == EVERYWHERE
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", TWINS)
+def test_its_broken_twin_is_red_for_its_reason_in_every_way(told: Told, name: str, way: str) -> None:
+    rung, words = formats.BROKEN[TWINS[name]]
+    within = INSTALLED if rung == "bundle-install" else AT_ONCE
+    told.broke(f"{TWINS[name]}-{way}", rung, within=within).says(*words)
+
+
+def test_half_of_the_bundles_are_archives_in_every_way() -> None:
+    assert len(ARCHIVES) == len(NAMES) / 2
+    assert {name for name, _ in ARCHIVES} == set(formats.IMPORTS) == set(TWINS)
+    assert {way for _, way in ARCHIVES} == set(WAYS)

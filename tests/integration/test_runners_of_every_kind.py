@@ -1,4 +1,7 @@
-"""One-shot runners in real cells: the reference runner, those of users, and those that break the protocol."""
+"""One-shot runners in real cells: the reference runner, those of users, and bundles that break the protocol.
+
+Runners that break it are in `test_hostile_peers.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.integration.conftest import Told, run_once
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix
@@ -58,68 +63,40 @@ def test_a_one_shot_runner_of_the_users(matrix: Matrix) -> None:
 
 
 BROKEN = {
-    "one_shot_prints_before": (
+    "import-fails": (
         "handshake",
-        "stdout carried something else than the one JSON document that answers `ready`: 'loading the model",
+        "exited with code 1 during `ready`, having printed nothing to stdout. First",
     ),
-    "one_shot_says_nothing": (
-        "handshake",
-        "its runner exited with code 0 during `ready`, having printed nothing to stdout.",
+    "prints-a-header": ("handshake", "that answers `ready`: 'Loading: the model"),
+    "dies-in-task": (
+        "execute",
+        "was killed by SIGKILL during `execute`, having printed nothing to stdout.",
     ),
-    "one_shot_is_warm": (
-        "handshake",
-        "both of its answers to `ready` came from process 1: it is no one-shot",
-    ),
-    "one_shot_leaves_a_server": ("handshake", "when its runner had ended, this was left of it"),
-    "one_shot_does_not_end": (
-        "handshake",
-        "did not end after `ready` within the deadline of 5 s, having printed '",
-    ),
-    "users_runner": ("handshake", "its runner exited with code 0 during `ready`, having printed nothing"),
+    "child-echoes": ("execute", "the one JSON document that answers `execute`"),
+    "wire-raises": ("execute", "`execute` raised ValueError: beta must be positive"),
 }
 
 
-@pytest.mark.parametrize("server", BROKEN)
-def test_one_that_breaks_the_protocol(matrix: Matrix, server: str) -> None:
-    rung, words = BROKEN[server]
-    matrix.configure(f"{numbers(server)}\n    [tool.modelops.deadlines]\n    handshake = 5\n")
-    run = matrix.run("-k", "numbers")
-    cell = run.cell()
-    assert (run.code, cell.facts["first_broken"]) == (1, f"{rung}[numbers]"), run.out
-    cell.checks[rung].says(words)
-    late = server == "one_shot_does_not_end"
-    assert cell.checks[rung].status == ("timed-out" if late else "failed")
-    assert cell.checks["execute"].blocked_by == f"{rung}[numbers]"
+def with_broken_bundles(folder: Path) -> str:
+    bundles = [f'{{ path = "{BUNDLES / name}", entrypoint = "wire/run" }}' for name in BROKEN]
+    return f"""
+    [tool.modelops]
+    bundles = [{", ".join(bundles)}]
+    [tool.modelops.runner]
+    protocol = "one-shot"
+    """
 
 
-@pytest.mark.parametrize(
-    ("bundle", "rung", "words"),
-    [
-        (
-            "import-fails",
-            "handshake",
-            "exited with code 1 during `ready`, having printed nothing to stdout. First",
-        ),
-        ("prints-a-header", "handshake", "that answers `ready`: 'Loading: the model"),
-        (
-            "dies-in-task",
-            "execute",
-            "was killed by SIGKILL during `execute`, having printed nothing to stdout.",
-        ),
-        ("child-echoes", "execute", "the one JSON document that answers `execute`"),
-        ("wire-raises", "execute", "`execute` raised ValueError: beta must be positive"),
-    ],
-)
-def test_a_bundle_that_breaks_it_breaks_at_the_right_rung(
-    matrix: Matrix, bundle: str, rung: str, words: str
-) -> None:
-    text = BUNDLE.format(
-        path=BUNDLES / bundle, entrypoint="wire/run", target="targets:loss", more="", runner=""
-    )
-    matrix.configure(text.replace(', target = "targets:loss"', ""))
-    check = matrix.run("-k", bundle).check(rung)
-    check.says(words)
-    assert check.status == "failed"
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What one run with all of them said."""
+    return run_once(tmp_path_factory, "one-shot-bundles", with_broken_bundles, sources=[BUNDLES])
+
+
+@pytest.mark.parametrize("bundle", BROKEN)
+def test_a_bundle_that_breaks_it_breaks_at_the_right_rung(told: Told, bundle: str) -> None:
+    rung, words = BROKEN[bundle]
+    told.broke(bundle, rung).says(words)
 
 
 def test_another_protocol_is_wrong_input(matrix: Matrix) -> None:

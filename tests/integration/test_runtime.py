@@ -1,4 +1,7 @@
-"""Worker plugins that are broken in every way that fixtures/plugins knows, on real workers; and healthy ones."""
+"""Worker plugins that are broken in every way that fixtures/plugins knows, on real workers; and healthy ones.
+
+What teams lost days to is run in processes and in containers, all else in processes.
+"""
 
 from __future__ import annotations
 
@@ -55,19 +58,33 @@ def climbed(run: Run) -> Check:
     return cell.checks["runtime"]
 
 
+BACKENDS = pytest.mark.parametrize("backend", ["process", "docker"])
+CELLS = pytest.mark.parametrize(
+    ("backend", "dask"), [("process", "2024.10.0"), ("process", "latest"), ("docker", "2024.10.0")]
+)
+
+
 @pytest.fixture
-def broken(building_matrix: Matrix, wheel: Path) -> Any:
+def broken(request: pytest.FixtureRequest, wheel: Path) -> Any:
     """Run the rung with a plugin, and assert that it breaks in time."""
 
-    def broken(plugin: str, status: str = "failed", *, deadline: int = DEADLINE, **keys: Any) -> Check:
-        configure(building_matrix, wheel, plugin, deadline=deadline, **keys)
-        run = building_matrix.run("-k", "runtime")
+    def broken(
+        plugin: str,
+        status: str = "failed",
+        *,
+        backend: str = "process",
+        deadline: int = DEADLINE,
+        **keys: Any,
+    ) -> Check:
+        matrix = request.getfixturevalue("containers" if backend == "docker" else "building_matrix")
+        configure(matrix, wheel, plugin, deadline=deadline, **keys)
+        run = matrix.run("-k", "runtime")
         check = climbed(run)
         assert run.code == 1, run.out
-        assert check.status == status, check.message
-        assert check.seconds <= deadline + 2, check.message
         assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}]'")
-        return check
+        if backend == "docker":
+            assert matrix.left_on_the_engine(run) == []
+        return check.broke(status, within=deadline + 2)
 
     return broken
 
@@ -86,7 +103,8 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
         dask=dask,
         expect='expect = { "modelops_runtime.executor_type" = "cold", '
         '"modelops_runtime.executor" = "acme_plugins.runtime:Cold" }',
-        more='processes = { cold = "acme_plugins.tasks:by_runtime", direct = "acme_plugins.tasks:by_worker" }',
+        more='processes = { cold = "acme_plugins.tasks:by_runtime", warm = "acme_plugins.tasks:by_one_process", '
+        'direct = "acme_plugins.tasks:by_worker" }',
     )
     check = climbed(building_matrix.run("-k", "runtime").passed())
     assert check.data["plugin"] == "acme_plugins.healthy:Plugin"
@@ -94,10 +112,12 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
     for told in check.data["workers"].values():
         assert told["values"]["modelops_runtime.executor_type"] == "'cold'"
         assert told["values"]["modelops_runtime.executor"] == "acme_plugins.runtime:Cold"
-        assert "MODELOPS_EXECUTOR_TYPE" in told["variables_read"]
-    cold, direct = check.data["processes"]["cold"], check.data["processes"]["direct"]
+        assert told["variables_read"]["MODELOPS_EXECUTOR_TYPE"] == "cold"
+    cold, warm, direct = (check.data["processes"][kind] for kind in ("cold", "warm", "direct"))
     for worker in ("worker-0", "worker-1", "worker-late"):
-        assert len(set(cold[worker]["pids"])) == len(cold[worker]["seconds"]) == 4
+        assert len(set(cold[worker]["pids"])) == len(set(cold[worker]["starts"])) == 4
+        assert len(set(warm[worker]["pids"])) == len(set(warm[worker]["starts"]) - {None}) == 1
+        assert len(cold[worker]["seconds"]) == len(warm[worker]["seconds"]) == 4
         assert set(direct[worker]["pids"]) == {check.data["workers"][worker]["pid"]}
 
 
@@ -160,11 +180,35 @@ def test_one_warm_process_does_all_tasks_of_a_worker(building_matrix: Matrix, wh
     assert len({pid for of in warm.values() for pid in of["pids"]}) == 3
 
 
+ARGUMENTS = 'arguments = {{ executor_type = "{}", folders = ["/data", "/bundles"] }}'
+FOLDERS = 'expect = { "modelops_runtime.executor_type" = "cold", "modelops_runtime.folders" = ["/data", "/bundles"] }'
+
+
+def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Path) -> None:
+    configure(building_matrix, wheel, "takes_arguments:Plugin", expect=FOLDERS, more=ARGUMENTS.format("cold"))
+    check = climbed(building_matrix.run("-k", "runtime").passed())
+    for told in check.data["workers"].values():
+        assert told["values"]["modelops_runtime.folders"] == "['/data', '/bundles']"
+
+
+def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
+    configure(building_matrix, wheel, "reads_settings:Plugin")
+    text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
+    building_matrix.write(
+        "pyproject.toml", text.replace("MODELOPS_EXECUTOR_TYPE", "DASK_ACME__EXECUTOR_TYPE")
+    )
+    check = climbed(building_matrix.run("-k", "runtime").passed())
+    assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
+    for told in check.data["workers"].values():
+        assert told["settings_read"] == {"acme.executor-type": "'cold'"}
+
+
 # What workers have is not what was asked for. ----------------------------------------------------------------
 
 
-def test_a_configuration_that_was_built_on_the_client(broken: Any) -> None:
-    check = broken("built_on_the_client:Plugin")
+@BACKENDS
+def test_a_configuration_that_was_built_on_the_client(broken: Any, backend: str) -> None:
+    check = broken("built_on_the_client:Plugin", backend=backend)
     check.says(
         BOTH.format("built_on_the_client"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
@@ -184,9 +228,31 @@ def test_a_value_that_fell_back(broken: Any) -> None:
     )
 
 
-def test_an_object_of_another_class(broken: Any) -> None:
+def test_an_argument_that_is_another_one(broken: Any) -> None:
+    check = broken("takes_arguments:Plugin", more=ARGUMENTS.format("direct"))
+    check.says(
+        BOTH.format("takes_arguments"),
+        "asked for modelops_runtime.executor_type = 'cold', has 'direct'. ",
+        "The plugin's argument executor_type is 'direct'",
+    )
+
+
+def test_a_setting_that_nobody_made(broken: Any) -> None:
+    check = broken("reads_settings:Plugin")
+    check.says(
+        BOTH.format("reads_settings"),
+        "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
+        "The Dask setting acme.executor-type was looked up during the plugin's setup there, and this worker has none, "
+        "so that a default was taken; set DASK_ACME__EXECUTOR_TYPE in [tool.modelops.environment] env",
+    )
+
+
+@BACKENDS
+def test_an_object_of_another_class(broken: Any, backend: str) -> None:
     check = broken(
-        "wrong_class:Plugin", expect='expect = { "modelops_runtime.executor" = "acme_plugins.runtime:Cold" }'
+        "wrong_class:Plugin",
+        backend=backend,
+        expect='expect = { "modelops_runtime.executor" = "acme_plugins.runtime:Cold" }',
     )
     check.says(
         BOTH.format("wrong_class"),
@@ -194,9 +260,13 @@ def test_an_object_of_another_class(broken: Any) -> None:
     )
 
 
-def test_a_process_that_is_reused_is_not_cold(broken: Any) -> None:
+@BACKENDS
+def test_a_process_that_is_reused_is_not_cold(broken: Any, backend: str) -> None:
     check = broken(
-        "wrong_class:Plugin", expect="", more='processes = { cold = "acme_plugins.tasks:by_runtime" }'
+        "wrong_class:Plugin",
+        backend=backend,
+        expect="",
+        more='processes = { cold = "acme_plugins.tasks:by_runtime" }',
     )
     check.says(
         BOTH.format("wrong_class"), "asked for cold, a new process for every task; 4 tasks had 1 (pid "
@@ -219,9 +289,11 @@ def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
 # Set-ups that break. -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
-def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(broken: Any, dask: str) -> None:
-    check = broken("setup_fails:Plugin", dask=dask)
+@CELLS
+def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(
+    broken: Any, backend: str, dask: str
+) -> None:
+    check = broken("setup_fails:Plugin", backend=backend, dask=dask)
     check.says(
         BOTH.format("setup_fails"),
         "the plugin's setup raised PermissionError: the bundles' folder /bundles cannot be written; the worker stays, "
@@ -233,9 +305,9 @@ def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(broken: Any
     )
 
 
-@pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
-def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, dask: str) -> None:
-    check = broken("setup_fails_late:Plugin", dask=dask)
+@CELLS
+def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, backend: str, dask: str) -> None:
+    check = broken("setup_fails_late:Plugin", backend=backend, dask=dask)
     check.says(
         LATE.format("setup_fails_late", "Plugin"),
         "(worker-0, worker-1 are as asked): the plugin's setup raised OSError: the node of this worker has no volume",
@@ -244,8 +316,9 @@ def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, dask: str) -> No
     )
 
 
-def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any) -> None:
-    check = broken("no_attribute:Plugin")
+@BACKENDS
+def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any, backend: str) -> None:
+    check = broken("no_attribute:Plugin", backend=backend)
     check.says(
         "worker plugin acme_plugins.no_attribute:Plugin, 1 of 2 workers: it has no attribute 'modelops_runtime', "
         "although it lists the plugin 'acme_plugins.no_attribute:Plugin'; it registered, runs lambdas, and would run "
@@ -253,8 +326,9 @@ def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any
     )
 
 
-def test_a_late_worker_with_another_runtime(broken: Any) -> None:
-    check = broken("late_is_other:Plugin")
+@BACKENDS
+def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
+    check = broken("late_is_other:Plugin", backend=backend)
     check.says(
         LATE.format("late_is_other", "Plugin"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.conftest import image_for
+from tests.integration.conftest import AT_ONCE
+
 if TYPE_CHECKING:
-    from tests.integration.conftest import Cell, Matrix
+    from tests.integration.conftest import Cell, ContainerMatrix, Matrix
 
 
 def pythons(cell: Cell) -> tuple[str, str, str]:
@@ -53,6 +56,31 @@ def test_clients_and_workers_of_different_pythons(building_matrix: Matrix) -> No
         "worker": {"python": "3.13", "dask": "2024.10.0"},
     }
     assert len(newer.facts["environments"]) == 2
+
+
+def test_clients_and_workers_of_different_pythons_in_containers(containers: ContainerMatrix) -> None:
+    image_for(containers.engine, "3.13")
+    containers.configure(
+        """
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        include = [{ python = "3.12", dask = "2024.10.0", worker = { python = "3.13" } }]
+        """
+    )
+    run = containers.run("--modelops-cell", "*+worker-*")
+    cell = run.cell("py3.12-dask2024.10.0+worker-py3.13")
+    client, scheduler, worker = pythons(cell)
+    assert [client[:4], scheduler[:4], worker[:4]] == ["3.12", "3.12", "3.13"]
+    cell.broke("lambda", "failed", deadline=AT_ONCE).says(
+        "`lambda x: x + 1` with 41 failed on 2 of 2 workers. ",
+        f"The roles differ in Python: client {client}, scheduler {scheduler}, worker {worker}.",
+        "worker-0",
+        "worker-0.log",
+    )
+    assert len(cell.facts["environments"]) == 2
+    assert run.code == 1
+    assert containers.left_on_the_engine(run) == []
 
 
 def test_a_client_that_is_newer_than_its_scheduler(building_matrix: Matrix) -> None:

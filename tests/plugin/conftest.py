@@ -70,6 +70,7 @@ class Witness:
 QUICK = """
 import json
 from pathlib import Path
+import pytest
 from pytest_modelops import errors
 from pytest_modelops.checks.base import Check
 
@@ -80,6 +81,8 @@ ENDS = {
     "skipped": errors.NothingToDo,
     "asserted": AssertionError,
     "raised": ZeroDivisionError,
+    "pytest-skipped": pytest.skip.Exception,
+    "pytest-failed": pytest.fail.Exception,
 }
 
 def rung(name, *needs):

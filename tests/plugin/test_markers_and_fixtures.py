@@ -26,8 +26,8 @@ kept = []
 def table(modelops_cell):
     modelops_cell.call("lambda: __import__('builtins').__dict__.setdefault('table', [])")
     yield modelops_cell
-    pid = modelops_cell.call("lambda: __import__('os').getpid()", worker="worker-0")
-    Path(__file__).with_name("finalised.txt").write_text(str(pid))
+    cluster = modelops_cell.call("lambda: __import__('distributed').get_worker().scheduler.address")
+    Path(__file__).with_name("finalised.txt").write_text(cluster)
 
 def twice(cell, deadline):
     assert cell.call("lambda x: 2 * x", 21) == 42
@@ -203,7 +203,8 @@ def test_client(modelops_cell):
 
 
 def test_session_fixture(table):
-    (HERE / "pid.txt").write_text(str(table.call(pid, worker="worker-0")))
+    cluster = table.call("lambda: __import__('distributed').get_worker().scheduler.address")
+    (HERE / "cluster.txt").write_text(cluster)
 
 
 def test_remote_error(modelops_cell):
@@ -281,7 +282,7 @@ def ran(project: Project, once: Once) -> Ran:
         project.write("test_module.py", MODULE)
         rungs = [f"modelops::test_{name}" for name in ("lambda", "twice", "wrong", "after_wrong", "returns")]
         ran = project.matrix("--modelops-workers=2", *rungs, "test_mine.py", "test_module.py", "-rA")
-        for name in ("finalised.txt", "pid.txt", "clients.json", "body-ran"):
+        for name in ("finalised.txt", "cluster.txt", "clients.json", "body-ran"):
             path = project.path / name
             ran.report[name] = path.read_text(encoding="utf-8") if path.exists() else None
         return ran
@@ -460,7 +461,7 @@ def test_a_client_is_closed_with_its_cell(ran: Ran) -> None:
 
 def test_a_session_fixture_on_a_cell_is_finalised_before_the_cell_is_stopped(ran: Ran) -> None:
     assert ran.report["finalised.txt"]
-    assert ran.report["finalised.txt"] == ran.report["pid.txt"]
+    assert ran.report["finalised.txt"] == ran.report["cluster.txt"]
 
 
 def test_a_client_for_other_versions_is_refused_with_what_differs(building_project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,21 @@ def test_the_command_that_reproduces_a_rung_does(
     assert again.results == {f"modelops::test_second[{cells[0]}]": "TIMED-OUT"}
 
 
+@pytest.mark.parametrize("exclude", ["", '[{ python = "3.13" }]'], ids=["", "excluded"])
+def test_the_command_that_reproduces_a_cell_of_include_finds_it(project: Project, exclude: str) -> None:
+    project.configure_quick()
+    more = f"exclude = {exclude}\n" if exclude else ""
+    project.configure(
+        f'[tool.modelops.matrix]\npython = ["{project.series}"]\ndask = "installed"\n{more}'
+        'include = [{ python = "3.13", dask = "installed" }]\n'
+    )
+    cell = f"py3.13-dask{project.dask}"
+    project.end(**{f"first[{cell}]": "failed"})
+    (broken,) = (check for check in project.matrix().cell(cell)["checks"] if check["name"] == "first")
+    _, *words = shlex.split(broken["reproduce"])
+    assert project.run(*words, "--collect-only", "-q").ids == [f"modelops::test_first[{cell}]"]
+
+
 def test_a_quiet_run_has_the_matrix_all_the_same(project: Project, ended: Ran) -> None:
     quiet = project.run("--modelops-matrix", "-q")
     assert "modelops: 3 cells" not in quiet.out
@@ -176,6 +192,24 @@ def test_a_single_rung_that_broke_is_exit_code_1(project: Project, end: str) -> 
     ran = project.matrix("-k", "other")
     assert ran.code == pytest.ExitCode.TESTS_FAILED
     assert "other is " in ran.out
+
+
+def test_a_rung_may_end_as_tests_do(project: Project) -> None:
+    cell, *_ = project.configure_quick()
+    project.end(**{f"first[{cell}]": "pytest-skipped", f"second[{cell}]": "pytest-failed"})
+    ran = project.matrix("--modelops-cell", cell)
+    ends = {
+        check["name"]: (check["status"], check["message"].partition("\n")[0])
+        for check in ran.cell(cell)["checks"]
+    }
+    assert ends == {
+        "first": ("skipped", "first is pytest-skipped on purpose"),
+        "second": ("failed", "second is pytest-failed on purpose"),
+        "third": ("blocked", "blocked by second: second is pytest-failed on purpose"),
+        "other": ("passed", ""),
+    }
+    assert [*ran.results.values()] == ["SKIPPED", "FAILED", "BLOCKED", "PASSED"]
+    assert f"'modelops::test_second[{cell}]'" in ran.out
 
 
 def test_a_rung_that_had_nothing_to_do_is_exit_code_0(project: Project) -> None:
@@ -441,6 +475,49 @@ def test_what_a_cell_leaves_behind_is_an_error_of_its_last_test_and_red_in_the_m
         assert ran.checks(cell)["start"] == "passed"
         assert ran.checks(cell)["stop"] == "failed"
     assert ran.code == pytest.ExitCode.TESTS_FAILED
+
+
+INTERRUPTED = """
+import os, signal
+
+def test_interrupted(modelops_cell):
+    assert modelops_cell.workers
+    os.kill(os.getpid(), signal.SIGINT)
+    modelops_cell.call("lambda: 1")
+"""
+LEFT_UP = """
+from pytest_modelops.live import LiveCell
+
+def keep_up(self, cluster):
+    note = f"cell {self.id} was left up"
+    self._kept.append(note)
+    self.untold.append(note)
+
+LiveCell._keep_up = keep_up
+"""
+"""Cells in processes cannot be left up."""
+
+
+@pytest.mark.parametrize("xdist", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_what_an_interrupted_cell_leaves_behind_and_how_to_get_in_is_told(
+    project: Project, xdist: list[str]
+) -> None:
+    project.write("conftest.py", f"{LEAVING}{LEFT_UP}")
+    project.write("test_upgrade.py", INTERRUPTED)
+    ran = project.matrix("test_upgrade.py", *xdist)
+    left = f"cell {project.cell}: after stopping the cell, this was left: process 4711 (of a test)"
+    if xdist:  # its process is ended before it can report
+        told = ran.err
+        assert f"modelops: {left}" in told
+        assert f"modelops: cell {project.cell} was left up" in told
+        return
+    assert ran.code == pytest.ExitCode.INTERRUPTED
+    assert f"{project.cell}: stop failed: after stopping the cell, this was left" in matrix_of(ran)
+    assert ran.checks(project.cell)["stop"] == "failed"
+    assert ran.checks(project.cell)["start"] == "passed"
+    assert f"note: cell {project.cell} was left up" in matrix_of(ran)
+    assert ran.cell(project.cell)["notes"] == [f"cell {project.cell} was left up"]
+    assert "modelops: cell" not in ran.err, "told once"
 
 
 # --- the report ------------------------------------------------------------------------------------------------------

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import filelock
 import pytest
+
+from tests.plugin.test_wrong_input import make_wheel
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Once, Project, Ran
@@ -64,12 +74,154 @@ def test_the_plan_leaves_no_folder_of_a_run(project: Project) -> None:
     assert list(project.cache.glob("runs/*")) == []
 
 
+def test_the_logs_of_old_runs_are_removed_but_not_under_a_run_that_goes_on(project: Project) -> None:
+    project.configure_quick()
+    runs = project.path / "cache" / "runs"
+    project.environ(PYTEST_MODELOPS_CACHE=str(runs.parent))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    goes_on = runs / f"20200101-000000-{os.getpid()}"
+    old = [runs / f"2020010{day}-000000-{ended.pid}" for day in (2, 3)]
+    newer = [runs / f"20300101-0000{second}-{ended.pid}" for second in range(10, 30)]
+    for folder in (goes_on, *old, *newer):
+        (folder / "cell" / "logs").mkdir(parents=True)
+    assert project.run("--modelops-matrix", "--modelops-plan").code == 0
+    assert goes_on.exists()
+    assert not any(folder.exists() for folder in old)
+    assert all(folder.exists() for folder in newer)
+
+
 def test_asking_an_index_is_a_process_that_a_spy_sees(project: Project) -> None:
     """So that what it does not see was not started."""
     project.environ(UV_OFFLINE="1")
     ran, started = project.spied("--modelops-plan", "--modelops-dask=latest")
     assert ran.code == 0
     assert "subprocess.Popen" in started
+
+
+IMPATIENT = """
+from pytest_modelops.environments import releases
+
+releases._SECONDS = 1.0
+"""
+
+
+def test_an_index_that_hangs_is_none(project: Project) -> None:
+    project.write("conftest.py", IMPATIENT)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        project.environ(
+            PIP_INDEX_URL=index, PYTEST_MODELOPS_CACHE=str(project.path / "cache"), UV_HTTP_TIMEOUT="30"
+        )
+        ran = project.run("--modelops-matrix", "--modelops-plan", "--modelops-dask=latest")
+    assert ran.code == 0, ran.err
+    assert f"py{project.patch}-dasklatest" in ran.out
+    assert "no index to ask" in ran.out
+
+
+def test_what_cannot_be_remembered_is_planned_all_the_same(project: Project) -> None:
+    project.write("conftest.py", IMPATIENT)
+    wheels, cache = project.path / "wheels", project.path / "cache"
+    for folder in (wheels, cache):
+        folder.mkdir()
+    for package in ("dask", "distributed"):
+        make_wheel(wheels, package, "2024.8.0")
+    project.environ(PIP_FIND_LINKS=str(wheels), PIP_NO_INDEX="1", PYTEST_MODELOPS_CACHE=str(cache))
+    with filelock.FileLock(cache / "releases.lock"):
+        ran = project.run("--modelops-matrix", "--modelops-plan", "--modelops-dask=latest")
+    assert ran.code == 0, ran.err
+    assert f"py{project.patch}-dask2024.8.0" in ran.out
+
+
+class BrokenEngine(http.server.BaseHTTPRequestHandler):
+    """Answers that it is one; `breaks` is the beginning of the path at which it fails, `how` as what."""
+
+    breaks, how = "/nothing", 0
+
+    def do_GET(self) -> None:
+        path = self.path.removeprefix("/v1.44")
+        if path.startswith(self.breaks):
+            if self.how:
+                self._answer(self.how, {"message": "the engine's store is damaged"})
+            return  # else the connection ends
+        if path.startswith("/images/"):
+            self._answer(404, {"message": "no such image"})
+            return
+        facts = {"ApiVersion": "1.44", "ServerVersion": "28.0", "NCPU": 2, "Architecture": "x86_64"}
+        answers: dict[str, object] = {"/version": facts, "/info": facts, "/volumes": {"Volumes": None}}
+        self._answer(200, answers.get(path.partition("?")[0], []))
+
+    def _answer(self, code: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def broken_engine(project: Project) -> Iterator[type[BrokenEngine]]:
+    class Engine(BrokenEngine):
+        pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        project.environ(
+            DOCKER_HOST=f"tcp://127.0.0.1:{server.server_port}", TESTCONTAINERS_RYUK_DISABLED="false"
+        )
+        yield Engine
+        server.shutdown()
+
+
+@pytest.mark.parametrize("how", [500, 0])
+def test_an_engine_that_answers_and_fails_is_told(
+    project: Project, broken_engine: type[BrokenEngine], how: int
+) -> None:
+    broken_engine.breaks, broken_engine.how = "/containers/json", how
+    axis = f"--modelops-python={project.series}"
+    why = "the engine's store is damaged" if how else "does not answer any more"
+    ran = project.run("--modelops-matrix", axis, "--collect-only")
+    assert ran.code == 0, ran.err
+    (header,) = (line for line in ran.out.splitlines() if line.startswith("modelops: "))
+    assert ("auto: an engine answers, but fails: could not list what" in header) == bool(how)
+    ran = project.run("--modelops-matrix", axis, "--modelops-backend=docker")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: --modelops-backend docker: could not list what earlier runs left: " in ran.err
+    assert why in ran.err
+
+
+@pytest.mark.parametrize("how", [500, 0])
+def test_an_engine_that_fails_at_what_can_be_done_without_is_used(
+    project: Project, broken_engine: type[BrokenEngine], how: int
+) -> None:
+    broken_engine.breaks, broken_engine.how = "/images/", how
+    ran = project.run("--modelops-matrix", f"--modelops-python={project.series}", "--modelops-plan")
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.usefixtures("broken_engine")
+@pytest.mark.parametrize("backend", ["auto", "docker"])
+@pytest.mark.parametrize("key", ["requirements", "constraints"])
+def test_packages_for_images_that_are_run_as_they_are_are_wrong_input(
+    project: Project, backend: str, key: str
+) -> None:
+    project.write("packages.txt", "")
+    value = {"requirements": '["numpy"]', "constraints": '"packages.txt"'}[key]
+    text = f"[tool.modelops.environment]\n{key} = {value}\n[tool.modelops.docker]\nfinished = %s\n"
+    arguments = (f"--modelops-python={project.series}", f"--modelops-backend={backend}", "--modelops-plan")
+    project.configure(text % '"team/app:1"')
+    ran = project.run("--modelops-matrix", *arguments)
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in ran.err.splitlines() if line.strip())
+    assert line.startswith(
+        f"ERROR: pyproject.toml: [tool.modelops.environment] {key}: means nothing where every role runs a "
+    )
+    project.configure(text % '{ worker = "team/app:1" }')
+    assert project.run("--modelops-matrix", *arguments).code == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--modelops-matrix"], ["-n", "2"], ["-q"]], ids=" ".join)

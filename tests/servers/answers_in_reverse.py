@@ -1,4 +1,4 @@
-"""Answers the second of two requests first."""
+"""Answers the second of two requests first, and waits for it; `ready` and `shutdown` at once."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ while True:
     if len(waiting) == 2 or waiting[0]["method"] in {"ready", "shutdown"}:
         while waiting:
             request = waiting.pop()
-            send({"id": request["id"], "result": {"told": request["params"].get("who", request["method"])}})
+            told = {"told": request["params"].get("who", request["method"])}
+            send({"id": request["id"], "result": result("ready") if request["method"] == "ready" else told})
         if request["method"] == "shutdown":
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -62,7 +63,9 @@ def result(method: str) -> dict[str, Any]:
 while True:
     request = read()
     if request["method"] == "execute":
-        send({"id": request["id"], "result": request["params"]})
+        params = request["params"]
+        echo = {"echo.json": base64.b64encode(json.dumps(params["params"]).encode()).decode()}
+        send({"id": request["id"], "result": echo if "entrypoint" in params else params})
     else:
         send({"id": request["id"], "result": result(request["method"])})
     if request["method"] == "shutdown":

@@ -20,9 +20,7 @@ from pytest_modelops.bundles.archive import name_of, suffix_of, unpack
 from pytest_modelops.bundles.formats import Format, read
 from pytest_modelops.bundles.unpacking import Limits
 from pytest_modelops.errors import MalformedBundle
-
-EXAMPLES = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "50"))
-"""How many mutated archives are tried."""
+from tests.conftest import MUTATIONS
 
 
 def pack_zip(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
@@ -444,7 +442,7 @@ SOURCES[".tar"] = pack_tar(
 CHANGES = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=8)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=MUTATIONS)
 @given(suffix=st.sampled_from(sorted(SOURCES)), changes=CHANGES, cut=st.integers(0, 64), fix=st.booleans())
 def test_a_mutated_archive_is_unpacked_or_malformed(
     suffix: str, changes: list[tuple[int, int]], cut: int, fix: bool
@@ -469,6 +467,39 @@ def test_a_mutated_archive_is_unpacked_or_malformed(
         assert [path.name for path in around.iterdir()] == ["inner"]
         assert {path.name for path in place.folder.iterdir()} == {f"model{suffix}", "kept"}
         assert len([path for path in place.kept.iterdir() if path.is_dir()]) <= 1
+
+
+WHEEL_FILES = {
+    "model/__init__.py": b"x = 1\n" * 20,
+    "model-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: model\nVersion: 1.0\nRequires-Dist: numpy\n",
+    "model-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "model-1.0.dist-info/entry_points.txt": b"[modelops.wire]\nwire = model:wire\n",
+    "model-1.0.dist-info/RECORD": b"model/__init__.py,,\n",
+}
+STORED = io.BytesIO()
+with zipfile.ZipFile(
+    STORED, "w"
+) as _archive:  # not compressed, so that mutations are also of what the files say
+    for _name, _content in WHEEL_FILES.items():
+        _archive.writestr(_name, _content)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=MUTATIONS)
+@given(changes=CHANGES, cut=st.integers(0, 8), stored=st.booleans())
+def test_a_mutated_wheel_is_read_or_malformed(changes: list[tuple[int, int]], cut: int, stored: bool) -> None:
+    content = bytearray(STORED.getvalue() if stored else pack_zip(*WHEEL_FILES.items()))
+    for position, value in changes:
+        content[position % len(content)] = value
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Place(Path(temporary))
+        path = place.write(WHEEL, bytes(content[: len(content) - cut]))
+        try:
+            source = read(path, place.kept)
+            assert [wheel.name for wheel in source.wheels] == ["model"]
+        except MalformedBundle as error:
+            assert str(error)  # noqa: PT017 - every other error is a failure
+        assert {path.name for path in place.folder.iterdir()} <= {WHEEL, "kept"}
 
 
 def _write_checksums(content: bytearray) -> None:

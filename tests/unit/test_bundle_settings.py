@@ -71,12 +71,10 @@ failed-when = ["error", "outputs.empty"]
 def test_an_archive_is_a_bundle_by_its_stem(read: Read, tmp_path: Path) -> None:
     (tmp_path / "sir.tar.gz").touch()
     (tmp_path / "My_Model-1.0-py3-none-any.whl").touch()
-    settings = read(
-        '[tool.modelops]\nbundles = ["sir.tar.gz", { path = "My_Model-1.0-py3-none-any.whl", seed = 7 }]'
-    )
-    assert [(one.name, one.path.name, one.seed) for one in settings.bundles] == [
-        ("sir", "sir.tar.gz", 0),
-        ("my-model", "My_Model-1.0-py3-none-any.whl", 7),
+    settings = read('[tool.modelops]\nbundles = ["sir.tar.gz", { path = "My_Model-1.0-py3-none-any.whl" }]')
+    assert [(one.name, one.path.name) for one in settings.bundles] == [
+        ("sir", "sir.tar.gz"),
+        ("my-model", "My_Model-1.0-py3-none-any.whl"),
     ]
     (one,) = read("", "sir.tar.gz").bundles
     assert one == settings.bundles[0]
@@ -128,14 +126,12 @@ def test_a_single_value_is_a_list_of_one(read: Read) -> None:
     assert (one.targets, one.imports) == (("a:b",), ("seir",))
     assert (one.aggregation_params, one.aggregation_replicates) == (2, 3)
     assert read('[tool.modelops.aggregation]\nfailed-when = "error"').aggregation.failed_when == ("error",)
-    assert read("[tool.modelops.aggregation]\nfailed-when = []").aggregation.failed_when == ()
 
 
 @pytest.mark.parametrize(
     ("entry", "labels"),
     [
-        ("seed = 1", ["preflight", "bundle-install", "handshake"]),
-        ('target = "a:b"', ["preflight", "bundle-install", "handshake"]),
+        ('imports = "a"', ["preflight", "bundle-install", "handshake"]),
         ('entrypoint = "a/b"', ["preflight", "bundle-install", "handshake", "execute"]),
         (
             'entrypoint = "a/b", target = "a:b"',
@@ -313,8 +309,36 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
             f"{RUNNER} fresh-env: means nothing without installs = true",
         ),
         (
+            "[tool.modelops.runner]\ninstalls = true\nprotocol = 'one-shot'\nfresh-env = { A = '1' }",
+            f"{RUNNER} fresh-env: means nothing with protocol = 'one-shot', whose runner uses no environment again; ",
+        ),
+        (
+            "[tool.modelops.runner]\npath = 'pkg:run.py'\ncommand = ['{python}', 'run.py', '{bundle}']",
+            (
+                f"{RUNNER} path: means nothing with a command that does not have {{runner}}, which is this path; "
+                "put it into [tool.modelops.runner] command, or leave the path out"
+            ),
+        ),
+        (bundle("params = { beta = 1 }"), f"{FIRST}: has params and no entrypoint that would take them"),
+        (bundle("seed = 1"), f"{FIRST}: has seed and no entrypoint that would take it"),
+        (
+            bundle('target = "a:b"'),
+            f"{FIRST}: has target and no entrypoint whose replicates it would aggregate",
+        ),
+        (
+            bundle('entrypoint = "a/b", target-data = { a = 1 }'),
+            f"{FIRST}: has target-data and no target that would take it",
+        ),
+        (
             "[tool.modelops.runner]\ninstalls = true\nfresh-env = { A = 1 }",
             f"{RUNNER} fresh-env: A: 1 is a number",
+        ),
+        (
+            "[tool.modelops.aggregation]\nfailed-when = []",
+            (
+                "pyproject.toml: [tool.modelops.aggregation] failed-when: [] would let every replicate pass. Valid: "
+                "error, outputs.empty, outputs.error"
+            ),
         ),
         (
             "[tool.modelops.aggregation]\nfailed-when = ['outputs.errors']",
@@ -335,7 +359,7 @@ def test_what_cannot_be_meant_is_one_line_with_file_key_and_valid_values(
 
 
 def test_the_command_line_replaces_the_configured_bundles(read: Read, tmp_path: Path) -> None:
-    settings = read(bundle("seed = 3"), "more/numbers", str(tmp_path / "more" / "seir"))
+    settings = read(bundle('entrypoint = "a/b", seed = 3'), "more/numbers", str(tmp_path / "more" / "seir"))
     assert settings.bundles == (
         Bundle(name="numbers", path=tmp_path / "more/numbers"),
         Bundle(name="seir", path=tmp_path / "more/seir"),
@@ -356,7 +380,7 @@ def test_the_command_line_replaces_the_configured_bundles(read: Read, tmp_path: 
 def test_a_configured_bundle_is_named_by_its_path_or_name_and_keeps_its_settings(
     read: Read, tmp_path: Path, text: str, folder: str
 ) -> None:
-    (one,) = read(bundle("seed = 3"), text.format(tmp_path), folder=folder).bundles
+    (one,) = read(bundle('entrypoint = "a/b", seed = 3'), text.format(tmp_path), folder=folder).bundles
     assert (one.path, one.seed) == (tmp_path / "seir", 3)
 
 
@@ -379,7 +403,7 @@ def test_a_path_is_relative_to_where_pytest_was_started(read: Read, tmp_path: Pa
 def test_what_cannot_be_given_is_said_of_the_flag(
     message_of: Callable[..., str], given: list[str], message: str
 ) -> None:
-    assert message_of(bundle("seed = 3"), *given).startswith(message)
+    assert message_of(bundle('entrypoint = "a/b", seed = 3'), *given).startswith(message)
 
 
 def test_what_is_wrong_in_the_file_is_said_although_the_command_line_replaces_it(
@@ -390,5 +414,5 @@ def test_what_is_wrong_in_the_file_is_said_although_the_command_line_replaces_it
 
 def test_a_bundle_reached_through_a_link_is_the_configured_one(read: Read, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "seir")
-    configured = read(bundle("seed = 3")).bundles
+    configured = read(bundle('entrypoint = "a/b", seed = 3')).bundles
     assert at("link", tmp_path, configured) is configured[0]

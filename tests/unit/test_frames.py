@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_modelops.incell.frames import MOST_OUTSIDE, Splitter
+from tests.conftest import MUTATIONS
 
 READY = {"jsonrpc": "2.0", "id": 1, "result": {"ready": True}}
 OTHER = {"jsonrpc": "2.0", "id": 2, "result": "zwölf"}
@@ -177,7 +177,7 @@ MESSAGES = st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st
 JUNK = st.binary(max_size=30).map(lambda data: data.translate(None, b"cC\n") + b"\n")
 
 
-@settings(max_examples=int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100")))
+@settings(max_examples=MUTATIONS)
 @given(st.lists(MESSAGES | JUNK), st.lists(st.integers(min_value=0, max_value=400)))
 def test_messages_and_junk_come_back_as_they_were_wherever_they_are_cut(
     pieces: list[dict[str, Any] | bytes], cuts: list[int]
@@ -188,3 +188,66 @@ def test_messages_and_junk_come_back_as_they_were_wherever_they_are_cut(
     assert messages == [piece for piece in pieces if isinstance(piece, dict)]
     assert outside == b"".join(piece for piece in pieces if isinstance(piece, bytes))
     assert splitter.broken == 0
+
+
+HEADERS = st.sampled_from(
+    [
+        b"Content-Length: %d\r\n\r\n",
+        b"content-length:%d\n\n",
+        b"Content-Type: json\r\nContent-Length: %d\r\n\r\n",
+    ]
+)
+FRAMES = st.builds(frame, MESSAGES, HEADERS)
+PIECES = st.sampled_from(
+    [
+        b"",
+        b"\n",
+        b"\r\n\r\n",
+        b"0",
+        b"9",
+        b"-",
+        b":",
+        b"}",
+        b'"',
+        b"\xff",
+        b"Content-Length: 3\r\n\r\n",
+        b"[" * 2000,
+    ]
+)
+MUTATED = st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 12), PIECES), min_size=1, max_size=6)
+
+
+def mutate(data: bytes, mutations: list[tuple[int, int, bytes]]) -> bytes:
+    """Replace some bytes, which may be none, by others, at each of these places."""
+    for position, length, piece in mutations:
+        at = position % (len(data) + 1)
+        data = data[:at] + piece + data[at + length :]
+    return data
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=MUTATIONS)
+@given(st.lists(FRAMES, max_size=5), MUTATED, st.lists(st.integers(0, 400), max_size=5))
+def test_a_mutated_stream_is_taken_apart_the_same_wherever_it_is_cut(
+    frames: list[bytes], mutations: list[tuple[int, int, bytes]], cuts: list[int]
+) -> None:
+    data = mutate(b"".join(frames), mutations)
+    messages, outside, splitter = split(data)
+    bounds = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]
+    again = split(*(data[start:end] for start, end in itertools.pairwise(bounds)))
+    assert again[:2] == (messages, outside)
+    assert again[2].outside_bytes == splitter.outside_bytes
+    assert splitter.outside_bytes <= len(data)
+    if not messages and not splitter.broken:
+        assert splitter.outside_bytes == len(data)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=MUTATIONS)
+@given(st.lists(FRAMES, max_size=5), MUTATED)
+def test_after_a_mutated_stream_a_frame_is_a_frame_again(
+    frames: list[bytes], mutations: list[tuple[int, int, bytes]]
+) -> None:
+    data = mutate(b"".join(frames), mutations)
+    _, _, splitter = split(data)
+    assert splitter.feed(frame(READY)) == [READY]

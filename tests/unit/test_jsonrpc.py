@@ -7,10 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_modelops.incell import jsonrpc
+from tests.conftest import MUTATIONS
+from tests.unit.test_frames import FRAMES, MUTATED, mutate
 
 MESSAGES = st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st.lists(st.text()))
 
@@ -51,6 +53,9 @@ def test_headers_may_be_written_in_other_ways(header: bytes) -> None:
         (b"Content-Length: many\r\n\r\n", "not a header"),
         (b"Content-Length: 10\r\n", "ended inside a header"),
         (b"Content-Length: 10\r\n\r\n{}", "after 2 of 10 bytes"),
+        (b"Content-Length: " + b"9" * 18 + b"\r\n\r\n{}", "not a header"),
+        (frame(b"{"), "not a JSON-RPC message"),
+        pytest.param(frame(b"[" * 100_000), "not a JSON-RPC message", id="nested too deep"),
         (b"Colon: but no length\r\n\r\n", "without Content-Length"),
         (frame(b"[1]"), "not a JSON-RPC message"),
     ],
@@ -67,3 +72,17 @@ def test_garbage_never_passes_for_a_message(data: bytes) -> None:
     except (jsonrpc.BrokenFrame, json.JSONDecodeError, UnicodeDecodeError):
         return
     assert message is None or b"ontent-" in data
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=MUTATIONS)
+@given(st.lists(FRAMES, max_size=5), MUTATED)
+def test_a_mutated_stream_is_read_to_its_end_or_broken(
+    frames: list[bytes], mutations: list[tuple[int, int, bytes]]
+) -> None:
+    stream = io.BytesIO(mutate(b"".join(frames), mutations))
+    try:
+        while (message := jsonrpc.read_message(stream)) is not None:
+            assert isinstance(message, dict)
+    except jsonrpc.BrokenFrame as error:
+        assert str(error)  # noqa: PT017 - every other error is a failure

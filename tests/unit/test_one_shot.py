@@ -12,12 +12,16 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from packaging.version import Version
 
 from pytest_modelops.checks import bundle_words as words
 from pytest_modelops.checks import handshake
 from pytest_modelops.incell import one_shot
 from pytest_modelops.incell.one_shot import OneShot, find_answer
+from tests.conftest import MUTATIONS
+from tests.unit.test_frames import MUTATED, mutate
 
 SERVERS = Path(__file__).parents[1] / "servers"
 RUNNER = Path(one_shot.__file__).parent / "runner.py"
@@ -262,3 +266,25 @@ def test_the_answer_is_found_in_what_was_printed(text: str, found: object) -> No
 )
 def test_where_there_is_no_answer_it_is_said_why(text: str) -> None:
     assert isinstance(find_answer(text), str)
+
+
+DOCUMENTS = st.fixed_dictionaries({"result": st.dictionaries(st.text(), st.text() | st.integers())}).map(
+    lambda document: json.dumps(document, ensure_ascii=False).encode()
+)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=MUTATIONS)
+@given(st.lists(DOCUMENTS, max_size=3), MUTATED)
+def test_in_a_mutated_document_an_answer_is_found_or_said_why_not(
+    documents: list[bytes], mutations: list[tuple[int, int, bytes]]
+) -> None:
+    text = mutate(b"\n".join(documents), mutations).decode(errors="backslashreplace")
+    found = find_answer(text)
+    if isinstance(found, str):
+        assert found
+    else:
+        answer, before, after = found
+        assert "result" in answer or answer["error"]
+        assert text.startswith(before)
+        assert text.endswith(after)

@@ -192,6 +192,9 @@ def test_an_error_is_told_as_it_came(start: Starter) -> None:
         "error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}},
         "outside": "",
     }
+    fault = words.fault_of(outcome, "execute", seconds=3)
+    assert fault.head == "`execute` was answered with error -32603: not today"
+    assert fault.details == ("data: {'why': 'it refuses'}",)
 
 
 def test_another_digest_comes_through_for_others_to_judge(start: Starter) -> None:

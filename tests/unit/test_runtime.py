@@ -17,7 +17,7 @@ from pytest_modelops.checks.base import PluginSettings
 from pytest_modelops.incell import plain, plugins
 
 PLUGIN = PluginSettings(path="acme:P", probe="runtime", expect={"runtime.executor_type": "cold"})
-REGISTERED: dict[str, Any] = {"name": "acme:P", "read": [], "missing": []}
+REGISTERED: dict[str, Any] = {"name": "acme:P", "read": [], "missing": [], "settings": {}}
 
 
 def value(content: Any, kind: str = "builtins:str") -> dict[str, Any]:
@@ -29,7 +29,7 @@ def told(**keys: Any) -> dict[str, Any]:
     return {
         "pid": 1,
         "listed": True,
-        "setup": {"done": True, "error": None, "traceback": "", "read": []},
+        "setup": {"done": True, "error": None, "traceback": "", "read": [], "settings": {}},
         "variables": {},
         "values": {
             "runtime": {"class": "acme:Runtime", "repr": "<Runtime>"},
@@ -49,7 +49,7 @@ def with_executor(content: Any, **keys: Any) -> dict[str, Any]:
 
 
 def setup(*read: str, error: str | None = None, trace: str = "") -> dict[str, Any]:
-    return {"done": True, "error": error, "traceback": trace, "read": list(read)}
+    return {"done": True, "error": error, "traceback": trace, "read": list(read), "settings": {}}
 
 
 def test_a_worker_that_is_as_asked_has_no_fault() -> None:
@@ -71,7 +71,7 @@ NOT_READ = (
         ({"variables": VARIABLE}, {}, f". {NOT_READ}"),
         (
             {"variables": VARIABLE},
-            {"read": ["MODELOPS_EXECUTOR_TYPE"], "missing": ["MODELOPS_EXECUTOR_TYPE"]},
+            {"read": ["MODELOPS_EXECUTOR_TYPE"], "missing": ["MODELOPS_EXECUTOR_TYPE"], "settings": {}},
             (
                 f". {NOT_READ}; it was looked up in the client, which has no such variable, when "
                 "the plugin was made: its configuration comes from there"
@@ -231,7 +231,7 @@ def test_a_missing_module_comes_with_what_to_do() -> None:
 
 
 def judge(kind: str, *returned: Any) -> list[str]:
-    answers = [{"told": one, "seconds": 0.1, "worker": 7} for one in returned]
+    answers = [{"told": one, "seconds": 0.1, "worker": 7, "start": None} for one in returned]
     return [fault.head for fault in runtime_processes.judge(kind, "acme:run", answers)]
 
 
@@ -313,16 +313,38 @@ def test_an_object_tells_its_class_whatever_else_it_does() -> None:
 def test_variables_that_are_looked_up_are_noted_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THERE", "1")
     before = type(os.environ)
-    with plugins.reads() as names, plugins.reads() as inner:
+    with plugins.reads() as noted, plugins.reads() as inner:
         assert os.environ["THERE"] == os.environ.get("THERE") == os.getenv("THERE") == "1"
         assert os.environ.get("NOT_THERE", "x") == "x"
         assert "ALSO_NOT" not in os.environ
         os.environ["WRITTEN"] = "1"
         del os.environ["WRITTEN"]
-    assert names == inner == {"THERE", "NOT_THERE", "ALSO_NOT"}
+    assert noted.variables == inner.variables == {"THERE", "NOT_THERE", "ALSO_NOT"}
     assert type(os.environ) is before
     os.environ.get("AFTERWARDS")
-    assert "AFTERWARDS" not in names
+    assert "AFTERWARDS" not in noted.variables
+
+
+def test_settings_that_others_than_dask_look_up_are_noted() -> None:
+    import dask
+
+    before = dask.config.get
+    with dask.config.set({"acme.executor-type": "cold"}), plugins.reads() as noted, plugins.reads() as inner:
+        assert dask.config.get("acme.executor-type") == "cold"
+        assert dask.config.get("acme.other", default=7) == dask.config.get("acme.other", 7) == 7
+        assert dask.config.get("acme.mine", config={"acme": {"mine": 1}}) == 1
+        with pytest.raises(KeyError):
+            dask.config.get("acme.gone")
+        dask.utils.typename(str)  # and Dask's own look-ups are not
+        dask.config.get("temporary-directory")
+    expected = {
+        "acme.executor-type": "'cold'",
+        "acme.other": None,
+        "acme.gone": None,
+        "temporary-directory": "None",
+    }
+    assert noted.settings == inner.settings == expected
+    assert dask.config.get is before
 
 
 def test_watching_ends_with_the_last_that_watches() -> None:
@@ -332,7 +354,7 @@ def test_watching_ends_with_the_last_that_watches() -> None:
         thread = threading.Thread(target=lambda: os.environ.get("IN_A_THREAD"))
         thread.start()
         thread.join()
-    assert "IN_A_THREAD" in first
+    assert "IN_A_THREAD" in first.variables
 
 
 class FakeWorker:
@@ -362,7 +384,13 @@ def ask(worker: Any, *, add: bool = True) -> dict[str, Any]:
 
 def test_a_worker_tells_how_a_setup_ended() -> None:
     answer = ask(FakeWorker(lambda: {"status": "OK"}))
-    assert answer["setup"] == {"done": True, "error": None, "traceback": "", "read": ["READ_IN_SETUP"]}
+    assert answer["setup"] == {
+        "done": True,
+        "error": None,
+        "traceback": "",
+        "read": ["READ_IN_SETUP"],
+        "settings": {},
+    }
     assert (answer["listed"], answer["variables"]) == (True, {"HOME_OF_NOBODY": None})
     assert plain.unpack(answer["values"]["runtime"]["plain"]) == "cold"
     assert ask(FakeWorker(dict), add=False)["setup"] is None

@@ -32,7 +32,7 @@ from pytest_modelops.environments.releases import PACKAGES, UvReleases, as_of_op
 from pytest_modelops.environments.resolver import Resolver, Solution
 from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
 from pytest_modelops.environments.wheelhouse import Wheelhouses
-from pytest_modelops.errors import CheckFailed
+from pytest_modelops.errors import CheckFailed, ModelopsError, WrongInput
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
@@ -52,6 +52,8 @@ class ContainerBackend:
 
     Raises:
         Unavailable: no engine answers.
+        WrongInput: packages are asked for, and every image is run as it is.
+        CheckFailed, TimedOut: one answers, and cannot say what runs that are over have left on it.
     """
 
     name = "docker"
@@ -67,6 +69,12 @@ class ContainerBackend:
         engine: Engine | None = None,
     ) -> None:
         self._engine = engine or connect()
+        try:
+            _refuse_what_means_nothing(spec, settings or ContainerSettings())
+            self._removed = belongings.sweep(self._engine)
+        except ModelopsError:
+            self._engine.api.close()
+            raise
         self._settings = settings or ContainerSettings()
         self._spec = spec
         self._cache = cache
@@ -100,7 +108,6 @@ class ContainerBackend:
             fresh=fresh,
             session=folder.name,
         )
-        self._removed = belongings.sweep(self._engine)
         self._labels = belongings.labels(folder.name)
         if self._settings.keep == "never":  # Ryuk would take what is left up as well
             self._labels |= ryuk.labels(self._engine, cache / "ryuk.json")
@@ -266,7 +273,9 @@ class ContainerBackend:
             seconds=started - deadline.remaining,
             location=f"image {image.name}" + ("" if finished else f" ({base.name} and packages)"),
             identity=image.digest,
-            warnings=(base.warning,) if base.warning else (),
+            warnings=tuple(
+                filter(None, [base.warning, confinement.lowered_cpus(self._settings, self._engine)])
+            ),
             faults=tuple(
                 f"image {base.name} has no module {name}, which require-modules asks for" for name in missing
             ),
@@ -362,6 +371,18 @@ class ContainerBackend:
             stage.close()
         self._wheelhouses.close()
         self._engine.api.close()
+
+
+def _refuse_what_means_nothing(spec: EnvironmentSpec, settings: ContainerSettings) -> None:
+    """`as-of` means something all the same: to releases that are asked for, and to what bundles need."""
+    if not all(settings.image_of(role)[1] for role in Role):
+        return
+    for key, value in (("requirements", spec.requirements), ("constraints", spec.constraints)):
+        if value:
+            raise WrongInput(
+                f"pyproject.toml: [tool.modelops.environment] {key}: means nothing where every role runs a finished "
+                "image, as it is; leave it out, or write image instead of finished in [tool.modelops.docker]"
+            )
 
 
 def _lock_of(versions: Versions, image: Image, contents: Contents) -> Lock:

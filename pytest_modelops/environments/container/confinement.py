@@ -26,8 +26,18 @@ def user_of(settings: ContainerSettings, image_user: str) -> str:
 
 
 def cpus(settings: ContainerSettings, engine: Engine) -> float:
-    """How many CPUs a container may use; an engine refuses more than it has."""
+    """How many CPUs a container may use; an engine refuses more than it has. See `lowered_cpus`."""
     return float(min(settings.cpus or 2, engine.cpus))
+
+
+def lowered_cpus(settings: ContainerSettings, engine: Engine) -> str:
+    """That a container may use fewer CPUs than were asked for, in words; empty where it may use them."""
+    if settings.cpus is None or settings.cpus <= engine.cpus:
+        return ""
+    return (
+        f"[tool.modelops.docker] cpus = {settings.cpus:g} is more than the {engine.cpus} that the engine has, so that "
+        f"each container may use {engine.cpus}"
+    )
 
 
 def host_config(

@@ -9,7 +9,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_modelops.environments.container.engine import APIError, Engine, ImageNotFound
+import requests
+import urllib3
+
+from pytest_modelops.environments.container.engine import Engine, ImageNotFound
 from pytest_modelops.environments.files import read_json, write_json
 
 _ASK_AGAIN_AFTER = 24 * 3600.0
@@ -29,7 +32,6 @@ def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
     ):
         return {}
     import docker
-    import requests
     from testcontainers.core.container import Reaper
     from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
 
@@ -52,6 +54,8 @@ def _has_image(engine: Engine, image: str, memory: Path) -> bool:
         engine.api.inspect_image(image)
     except ImageNotFound:
         pass
+    except requests.exceptions.RequestException:  # an engine that fails, which what is needed will tell
+        return False
     else:
         return True
     remembered = read_json(memory) or {}
@@ -63,7 +67,7 @@ def _has_image(engine: Engine, image: str, memory: Path) -> bool:
             if "error" in step:
                 break
         engine.api.inspect_image(image)
-    except APIError:
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):  # of which APIError is one
         write_json(memory, {**remembered, f"{engine.address} {image}": time.time()})
         return False
     return True

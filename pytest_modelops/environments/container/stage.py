@@ -91,6 +91,8 @@ class ContainerStage:
         self._started: dict[str, ContainerProcess] = {}
         self._log_files: dict[str, Path] = {}
         self._containers: dict[str, str] = {}
+        self._volumes: dict[str, str] = {}
+        """Of containers, by name; also of one that could not be created."""
         self._names: dict[str, str] = {}
         self._links: list[Link] = []
         self._put: set[str] = set()
@@ -281,7 +283,7 @@ class ContainerStage:
 
     def _own_volume(self, name: str, environment: ContainerEnvironment) -> str:
         """The writable volume of a container; where its size is limited, in memory, since only there it can be."""
-        volume = f"{self._prefix}-{name}"
+        volume = self._volumes[name] = f"{self._prefix}-{name}"
         options = {}
         if self._settings.disk is not None:
             owner = f"uid={environment.uid},gid={environment.gid},mode=0700"
@@ -408,8 +410,7 @@ class ContainerStage:
 
     def _remove_places(self) -> list[str]:
         """Remove volumes and the network, which nothing uses any more."""
-        volumes = [self._shared, *(f"{self._prefix}-{name}" for name in self._containers)]
-        things = [("volume", volume) for volume in volumes]
+        things = [("volume", volume) for volume in (self._shared, *self._volumes.values())]
         things += [("network", self._network)] if self._network else []
         return [words for kind, name in things if (words := self._remove(kind, name))]
 

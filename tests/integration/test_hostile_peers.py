@@ -1,0 +1,228 @@
+"""Every peer of tests/servers on a real cell, in processes and in containers: green, or red for its reason and in time.
+
+All peers of a protocol ride in one run for each backend, since the runner there is their folder, which becomes the peer
+that a bundle names. Each test reads what the report says of its bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import AT_ONCE, BUNDLE_RUNGS, Told, run_once
+
+REPOSITORY = Path(__file__).parents[2]
+SERVERS = REPOSITORY / "tests" / "servers"
+DEADLINE = 4
+"""Of `handshake` and `execute`, in seconds."""
+READS_STDIN = (REPOSITORY / "fixtures" / "bundles" / "reads-stdin" / "wire.py").read_text("utf-8")
+WIRE = "def wire(entrypoint, params, seed):\n    return {'told.txt': b'told'}\n"
+READS_IN_TASK = READS_STDIN.replace(
+    'subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout', "b''", 1
+)
+TAKES_A_BIT = READS_STDIN.replace('["cat"]', '["head", "-c", "5"]', 1)
+TARGETS = "def loss(sim_returns, target_data):\n    return {'loss': 1.0}\n"
+TEXT = 200_000 * "é"
+"""Far more than a pipe holds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """What one does to its bundle.
+
+    Attributes:
+        rung: where it breaks; empty for one that is in nobody's way.
+        words: of the message, in this order.
+        hangs: whether it is timed out.
+        file: of the peer, if the bundle is named otherwise.
+        wire: the bundle's wire module.
+        replicates: of each parameter set; most peers say that they aggregated one.
+    """
+
+    rung: str = ""
+    words: tuple[str, ...] = ()
+    hangs: bool = False
+    file: str = ""
+    wire: str = WIRE
+    replicates: int = 1
+
+
+GREEN = Peer()
+SILENT = f"did not answer `ready` within the deadline of {DEADLINE} s, and still ran"
+OUTSIDE = "stdout carried something else than JSON-RPC frames before the answer to `ready`: "
+BESIDES = "stdout carried something else than the one JSON document that answers `ready`: "
+JSON_RPC: Mapping[str, Peer] = {
+    "answers_in_reverse": Peer(
+        "execute", (f"did not answer `execute` within the deadline of {DEADLINE} s", "in read"), hangs=True
+    ),
+    "answers_out_of_order": GREEN,
+    "asks_back": GREEN,
+    "closes_stdout": Peer("handshake", ("its runner closed its stdout and still runs before its JSON-RPC",)),
+    "echoes": Peer("handshake", ("its runner answered `ready` with None, not with ready: true",)),
+    "exits_early": Peer(
+        "handshake",
+        (
+            "its runner exited with code 3 before its JSON-RPC handshake. First cause: ModuleNotFoundError: ",
+            "'scipy_that_is_not' (",
+            "exits_early.py, line ",
+            "and so it cannot start",
+        ),
+    ),
+    "garbled": Peer(
+        "handshake",
+        (f"{OUTSIDE}'not: json'", "answered `ready` with what is no JSON-RPC message: 'not: json'"),
+    ),
+    "hangs_with_an_orphan": Peer("handshake", (SILENT, "hangs_with_an_orphan.py"), hangs=True),
+    "ignores_shutdown": Peer("handshake", ("its runner did not end within 3 s after `shutdown`", "in read")),
+    "leaves_a_child": Peer("handshake", ("when its runner had ended, this was left of it", "time.sleep(60)")),
+    "loses_replicates": Peer(
+        "bundle-aggregation", ("it says that it aggregated 1 replicates; it was given 3",), replicates=3
+    ),
+    "noisy_stderr": GREEN,
+    "notification_first": GREEN,
+    "odd_frames": GREEN,
+    "prints_between": Peer("handshake", (rf"{OUTSIDE}'Loading: ready\n'",)),
+    "refuses": Peer(
+        "handshake", ("`ready` was answered with error -32603: not today", "data: {'why': 'it refuses'}")
+    ),
+    "silent": Peer("handshake", (SILENT, "silent.py"), hangs=True),
+    "slow_reader": Peer("handshake", (SILENT, "slow_reader.py"), hangs=True),
+    "users_runner": GREEN,
+    "users_runner-reads-stdin": Peer(
+        "handshake", (SILENT, 'File "wire.py", line 5 in <module>'), True, "users_runner", READS_STDIN
+    ),
+    "users_runner-reads-stdin-in-task": Peer(
+        "execute",
+        (f"did not answer `execute` within the deadline of {DEADLINE} s", 'File "wire.py", line 9 in wire'),
+        hangs=True,
+        file="users_runner",
+        wire=READS_IN_TASK,
+    ),
+    "users_runner-takes-a-bit": Peer(
+        "handshake", (SILENT, 'users_runner.py", line', "in read"), True, "users_runner", TAKES_A_BIT
+    ),
+    "wrong_count": Peer("handshake", (OUTSIDE, "answered `ready` with what is no JSON-RPC message: ")),
+    "wrong_digest": Peer(
+        "handshake", ("its runner answers for the bundle digest '0000", "and was started for ")
+    ),
+    "wrong_id": Peer(
+        "handshake", (SILENT, "It sent an answer to nothing that was asked: ", '"id": 1001'), hangs=True
+    ),
+}
+ONE_SHOT: Mapping[str, Peer] = {
+    "one_shot": Peer(replicates=3),
+    "one_shot_answers_twice": Peer("handshake", (BESIDES, r"""'\n{"result": {"ready": true""")),
+    "one_shot_broken_json": Peer(
+        "handshake", ("its runner answered `ready` with '{", "no JSON document: Expecting")
+    ),
+    "one_shot_does_not_end": Peer(
+        "handshake",
+        (
+            f"did not end after `ready` within the deadline of {DEADLINE} s, having printed '{{",
+            "one_shot_does_not_end.py",
+        ),
+        hangs=True,
+    ),
+    "one_shot_exits_3": Peer(
+        "handshake",
+        (
+            "its runner exited with code 3 during `ready`, having printed '{",
+            "First cause: OSError: no space left.",
+        ),
+    ),
+    "one_shot_is_killed": Peer(
+        "handshake",
+        ("its runner was killed by SIGKILL during `ready`, having printed nothing to stdout.", "to stderr."),
+    ),
+    "one_shot_is_warm": Peer(
+        "handshake", ("both of its answers to `ready` came from process 1: it is no one-shot runner",)
+    ),
+    "one_shot_leaves_a_server": Peer(
+        "handshake", ("when its runner had ended, this was left of it", "time.sleep(600)")
+    ),
+    "one_shot_no_answer": Peer(
+        "handshake", ('answered `ready` with \'{"ready"', 'no document with either a "result" or an "error".')
+    ),
+    "one_shot_prints_after": Peer("handshake", (rf"{BESIDES}' done\n'",)),
+    "one_shot_prints_before": Peer("handshake", (rf"{BESIDES}'loading the model\n'",)),
+    "one_shot_says_nothing": Peer(
+        "handshake", ("its runner exited with code 0 during `ready`, having printed nothing to stdout.",)
+    ),
+    "users_runner": Peer(
+        "handshake", ("its runner exited with code 0 during `ready`, having printed nothing",)
+    ),
+}
+PEERS = {"json-rpc": JSON_RPC, "one-shot": ONE_SHOT}
+CELLS = {
+    "process": "",  # this Python and its Dask
+    "docker": '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n',
+}
+
+
+def configuration(folder: Path, *, protocol: str, cell: str) -> str:
+    """A bundle for each peer of a protocol, and one cell of one worker."""
+    lines = []
+    for name, peer in PEERS[protocol].items():
+        bundle = folder / name
+        bundle.mkdir()
+        files = {"peer.txt": f"{peer.file or name}.py\n", "wire.py": peer.wire, "targets.py": TARGETS}
+        for file, text in files.items():
+            (bundle / file).write_text(text, encoding="utf-8")
+        params = f'params = {{ text = "{TEXT}" }}, ' if name == "odd_frames" else ""
+        job = f"{{ params = 1, replicates = {peer.replicates} }}"
+        keys = f'entrypoint = "wire/run", {params}target = "targets:loss", aggregation = {job}'
+        lines.append(f'  {{ path = "{bundle}", {keys} }},')
+    return "\n".join(
+        [
+            *("[tool.modelops]", "workers = 1", "bundles = [", *lines, "]", cell),
+            *("[tool.modelops.runner]", f'path = "{SERVERS}"', f'protocol = "{protocol}"'),
+            *("[tool.modelops.deadlines]", f"handshake = {DEADLINE}", f"execute = {DEADLINE}", ""),
+        ]
+    )
+
+
+@pytest.fixture(scope="session", params=CELLS)
+def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], Told]:
+    """What the run with a protocol's peers said, on each backend."""
+    engine = request.getfixturevalue("engine") if request.param == "docker" else None
+
+    def of(protocol: str) -> Told:
+        configure = functools.partial(configuration, protocol=protocol, cell=CELLS[request.param])
+        name = f"peers-{protocol}-{request.param}"
+        return run_once(tmp_path_factory, name, configure, engine=engine)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name"), [(protocol, name) for protocol, peers in PEERS.items() for name in peers]
+)
+def test_a_peer(told: Callable[[str], Told], protocol: str, name: str) -> None:
+    peer = PEERS[protocol][name]
+    if not peer.rung:
+        told(protocol).passed(name, *BUNDLE_RUNGS)
+        return
+    status, within = ("timed-out", DEADLINE + 2) if peer.hangs else ("failed", AT_ONCE)
+    told(protocol).broke(name, peer.rung, status, within=within).says(*peer.words)
+
+
+def test_large_params_and_answers_pass_in_pieces_with_odd_headers(told: Callable[[str], Told]) -> None:
+    [size] = told("json-rpc").checks["odd_frames", "execute"].data["artifacts"].values()
+    assert size > 6 * len(TEXT), "as JSON writes it"
+
+
+def test_every_peer_has_its_test() -> None:
+    tested = {peer.file or name for peers in PEERS.values() for name, peer in peers.items()}
+    elsewhere = {
+        "answers_anything": "test_answers_of_others.py",
+        "careful_installing_runner": "test_reuse_of_environments.py",
+        "keeps_results": "test_other_code_and_kept_answers.py",
+        "naive_installing_runner": "test_reuse_of_environments.py",
+    }
+    for name, file in elsewhere.items():
+        assert name in (Path(__file__).parent / file).read_text(encoding="utf-8")
+    assert tested | elsewhere.keys() == {path.stem for path in SERVERS.glob("*.py")} - {"__main__"}
