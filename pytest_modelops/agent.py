@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import queue
 import threading
 from collections.abc import Mapping
 from typing import IO, Any
@@ -18,19 +19,23 @@ from pytest_modelops.logs import tail
 GRACE_SECONDS = 1.0
 """The agent keeps deadlines itself, to say more than "too late"; this much later it counts as frozen."""
 
+_CLOSE_SECONDS = 0.5
+
 
 class Agent:
     """Speaks with the cell's agent. Calls may be made from any thread."""
 
     def __init__(self, process: Process, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         self.process = process
-        self._stdin = stdin
-        self._writer = jsonrpc.Writer(stdin)
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ids = itertools.count()
         self._changed = threading.Condition()
         self._answers: dict[int, dict[str, Any]] = {}
         self._dead: str | None = None
         threading.Thread(target=self._read, args=(stdout,), name="agent", daemon=True).start()
+        # One that does not read its stdin any more blocks this thread, and no caller beyond its deadline.
+        self._sender = threading.Thread(target=self._send, args=(stdin,), name="to the agent", daemon=True)
+        self._sender.start()
 
     @classmethod
     def start(cls, stage: Stage, environment: Environment, *, seconds: float) -> Agent:
@@ -53,8 +58,20 @@ class Agent:
                         self._changed.notify_all()
             except (ValueError, OSError) as error:
                 reason = f"sent something that is no answer ({error})"
+        self._die(reason)
+
+    def _send(self, stdin: IO[bytes]) -> None:
+        with contextlib.suppress(OSError), stdin:  # it is gone already, with words of ours still in the pipe
+            try:
+                while (frame := self._outgoing.get()) is not None:
+                    stdin.write(frame)
+                    stdin.flush()
+            except (OSError, ValueError):
+                self._die("closed its stdin")
+
+    def _die(self, reason: str) -> None:
         with self._changed:
-            self._dead = reason
+            self._dead = self._dead or reason
             self._changed.notify_all()
 
     def call(self, method: str, *, deadline: Deadline, **params: Any) -> Any:
@@ -63,14 +80,12 @@ class Agent:
         Raises:
             RemoteError: it failed there.
             ProcessExited: the agent died; the message holds how, and its last words.
-            TimedOut: no answer by the deadline and its grace, or the agent had none from the scheduler.
+            TimedOut: no answer by the deadline and its grace, whatever kept the request or the answer from arriving; or
+                the agent had none from the scheduler.
         """
         __tracebackhide__ = True
         number = next(self._ids)
-        try:
-            self._writer.send({"id": number, "method": method, "params": params})
-        except (OSError, ValueError):
-            raise ProcessExited(self._death(deadline)) from None
+        self._outgoing.put(jsonrpc.encode({"id": number, "method": method, "params": params}))
         with self._changed:
             answered = self._changed.wait_for(
                 lambda: number in self._answers or self._dead is not None, deadline.remaining + GRACE_SECONDS
@@ -96,6 +111,6 @@ class Agent:
         return f"the agent (the cell's client) {how}.{tail(self.process.log)}"
 
     def close(self) -> None:
-        """Close its stdin: it leaves at once."""
-        with contextlib.suppress(OSError):  # it is gone already, with words of ours still in the pipe
-            self._stdin.close()
+        """Close its stdin: it leaves at once. One that does not read will be killed with the stage."""
+        self._outgoing.put(None)
+        self._sender.join(_CLOSE_SECONDS)

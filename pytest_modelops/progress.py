@@ -43,7 +43,8 @@ class Progress:
         self._out = self._open_out()
         if self._out is not None:
             self._terminal = os.isatty(self._out) and os.environ.get("TERM", "dumb") != "dumb"
-            threading.Thread(target=self._watch, name="progress", daemon=True).start()
+            self._watcher = threading.Thread(target=self._watch, name="progress", daemon=True)
+            self._watcher.start()
 
     def _open_out(self) -> int | None:
         if self._worker is not None or self._config.getoption("verbose", -2) < -1:  # -p no:terminal
@@ -67,9 +68,15 @@ class Progress:
         else:
             self._doing.pop(cell, None)
 
+    def forget(self, worker: str) -> None:
+        """An xdist worker is gone, and what it did last is done by nobody."""
+        (self._folder / worker).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Wipe what is drawn, and show nothing more."""
         self._over.set()
+        if self._out is not None:
+            self._watcher.join()  # what it draws after the wipe would stay
         if self._worker is None:
             shutil.rmtree(self._folder, ignore_errors=True)
         if self._out is not None:

@@ -204,6 +204,10 @@ class Distributing:
         """Hand the plan to a worker."""
         node.workerinput["modelops"] = self.run.hand_over()
 
+    def pytest_testnodedown(self, node: WorkerController) -> None:
+        """A worker ended, or crashed."""
+        self.run.progress.forget(node.gateway.id)
+
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Give each cell as a whole to one worker.
 

@@ -104,6 +104,9 @@ class Anchor:
         self.readable: set[int] = set()
         self.process: subprocess.Popen[bytes] | None = None
         self.status: int | None = None
+        self.unread = bytearray()
+        """What the attached command has not read yet. It waits here, so that one which does not read blocks nothing."""
+        self.complete = False
 
     def send(self, kind: bytes, content: bytes) -> None:
         """Write a frame; that pytest is gone is seen at the end of stdin."""
@@ -132,6 +135,8 @@ class Anchor:
         self.tell(started=process.pid)
         woken = self.wake_up_when_a_child_ends()
         output = process.stdout.fileno() if process.stdout else -1
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
         self.readable = {0, woken, output} - {-1}
         while self.status is None:
             if not self.step(woken, output):
@@ -157,7 +162,10 @@ class Anchor:
 
     def step(self, woken: int, output: int) -> bool:
         """Do what there is to do, and wait for it a moment; `False` when pytest is gone."""
-        ready, _, _ = select.select(self.readable, [], [], LOOK_SECONDS)
+        stdin = self.process.stdin if self.process is not None and self.unread else None
+        ready, fed, _ = select.select(self.readable, [stdin] if stdin is not None else [], [], LOOK_SECONDS)
+        if fed:
+            self.feed()
         if woken in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 4096)
@@ -217,15 +225,29 @@ class Anchor:
             if kind == b"C":
                 message = json.loads(content)
                 self.tell(id=message.pop("id"), **getattr(self, "do_" + message.pop("op"))(**message))
-            elif self.process is not None and self.process.stdin is not None:
-                with contextlib.suppress(OSError, ValueError):  # it does not read any more
-                    if kind == b"D":
-                        view = memoryview(content)
-                        while view:
-                            view = view[self.process.stdin.write(view) :]
-                    else:
-                        self.process.stdin.close()
+            elif kind == b"D":
+                self.unread += content
+                self.feed()
+            else:
+                self.complete = True
+                self.feed()
         return True
+
+    def feed(self) -> None:
+        """Write what the attached command can read at once; behind all of it, the end of its stdin."""
+        stdin = self.process.stdin if self.process is not None else None
+        if stdin is None or stdin.closed:
+            self.unread.clear()
+            return
+        try:
+            while self.unread:
+                del self.unread[: os.write(stdin.fileno(), self.unread[: 1 << 16])]
+        except BlockingIOError:
+            return
+        except OSError:  # it does not read any more
+            self.unread.clear()
+        if self.complete:
+            stdin.close()
 
     def _pid(self, pid: int) -> int:
         return pid or (self.process.pid if self.process is not None else 0)

@@ -66,6 +66,12 @@ def _is_length(digits: bytes) -> bool:
     return digits.isdigit() and len(digits) <= len(str(MOST_BYTES)) and int(digits) <= MOST_BYTES
 
 
+def encode(message: dict[str, Any]) -> bytes:
+    """One message in its frame."""
+    body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    return b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
 class Writer:
     """Writes whole messages, from any thread."""
 
@@ -75,7 +81,7 @@ class Writer:
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message and flush it."""
-        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        frame = encode(message)
         with self._lock:
-            self._stream.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            self._stream.write(frame)
             self._stream.flush()

@@ -490,7 +490,7 @@ from pytest_modelops.live import LiveCell
 
 def keep_up(self, cluster):
     note = f"cell {self.id} was left up"
-    self._kept.append(note)
+    self._notes.append(note)
     self.untold.append(note)
 
 LiveCell._keep_up = keep_up
