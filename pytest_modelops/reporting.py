@@ -227,6 +227,13 @@ class Distributing:
                 with contextlib.suppress(OSError):
                     super()._assign_work_unit(node)
 
+            def _reschedule(self, node: Any) -> None:
+                super()._reschedule(node)
+                # A worker begins a test only when it knows of the one after it, or that there is none. One that came
+                # in the place of another may be given a single one, the rest of a cell, and would wait for ever.
+                while not node.shutting_down and self._pending_of(self.assigned_work[node]) == 1:
+                    super()._reschedule(node)
+
             def remove_node(self, node: Any) -> str | None:
                 # A worker crashed in the first of its tests that is not done. xdist would hand that one on too, and
                 # so have one worker after the other crash in it, until it gives up on all the others.

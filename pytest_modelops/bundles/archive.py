@@ -71,16 +71,21 @@ def _is_sdist(path: Path) -> bool:
     return False
 
 
-def unpack(path: Path, kept: Path | None = None, *, limits: Limits = LIMITS) -> Path:
+def unpack(
+    path: Path, kept: Path | None = None, *, limits: Limits = LIMITS, deadline: Deadline | None = None
+) -> Path:
     """The folder of what is in an archive, which is unpacked once; a wheel is not, and lies in the folder as it is.
 
     Args:
         path: the archive.
-        kept: the folder for all that is unpacked; by default in the user's cache.
+        kept: the folder for all that is unpacked; by default in the user's cache. What lies there is not held (see
+            `Generations.hold`): it is removed only when it was not used for long, or is not what it was.
+        deadline: how long another process that is at it is awaited; by default, 600 s.
 
     Raises:
         MalformedBundle: it is no archive, is damaged, or has a member that is refused, which is named; nothing of it
             was written.
+        TimedOut: another process was at it until the deadline.
     """
     kept = kept or platformdirs.user_cache_path("pytest-modelops") / "bundles"
     if suffix_of(path) is None:
@@ -91,7 +96,7 @@ def unpack(path: Path, kept: Path | None = None, *, limits: Limits = LIMITS) -> 
     except OSError as error:
         raise MalformedBundle(f"{path} cannot be read: {error.strerror}") from None
     made = Generations(kept)
-    with made.locked(name, Deadline(_UNPACK_SECONDS), f"what is unpacked of {path.name}"):
+    with made.locked(name, deadline or Deadline(_UNPACK_SECONDS), f"what is unpacked of {path.name}"):
         newest = made.newest(name)
         if newest and made.marker(newest) == _facts(newest / _FILES):
             os.utime(newest / "complete.json")  # what is not used for long is removed

@@ -16,6 +16,7 @@ from pytest_modelops.bundles.found import REQUIREMENTS, Found, look
 from pytest_modelops.bundles.metadata import WIRE_GROUP, Metadata, RequiresPython
 from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.bundles.wires import Wire
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import MalformedBundle
 
 __all__ = ["Format", "RequiresPython", "Source", "Wire", "read"]
@@ -132,15 +133,17 @@ class Source:
         return any(root.joinpath(*module.split(".")).is_dir() for root in (*self.roots, self.path))
 
 
-def read(path: Path, kept: Path | None = None) -> Source:
+def read(path: Path, kept: Path | None = None, *, deadline: Deadline | None = None) -> Source:
     """Read a bundle: a folder, an archive, a wheel or an sdist.
 
     Args:
         path: of it.
         kept: the folder for what is unpacked of archives; by default in the user's cache.
+        deadline: how long another process is awaited that unpacks the same; see `archive.unpack`.
 
     Raises:
         MalformedBundle: it is neither, of no known format, or something in it is not well formed or not readable.
+        TimedOut: another process was unpacking it until the deadline.
     """
     if not path.exists():
         raise MalformedBundle(
@@ -150,7 +153,7 @@ def read(path: Path, kept: Path | None = None) -> Source:
         if path.is_dir():
             found = look(path.resolve())
         else:
-            found = look(archive.unpack(path, kept).resolve(), archive.name_of(path))
+            found = look(archive.unpack(path, kept, deadline=deadline).resolve(), archive.name_of(path))
         return _source(path, found)
 
 

@@ -17,23 +17,32 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.formats import RequiresPython, Source
 from pytest_modelops.bundles.names import Names, Symbol
 from pytest_modelops.bundles.signatures import wrong_as_target, wrong_as_wire
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, MalformedBundle
 
 
-def preflight(bundle: Bundle, *, worker_python: Version, cell_id: str, kept: Path | None = None) -> Source:
+def preflight(
+    bundle: Bundle,
+    *,
+    worker_python: Version,
+    cell_id: str,
+    kept: Path | None = None,
+    deadline: Deadline | None = None,
+) -> Source:
     """Check that a bundle can be installed on a cell's workers, and has what it is asked to run; returns it, as read.
 
     Args:
         bundle: what was asked for.
         worker_python: the workers' Python, to the patch.
         cell_id: for the message.
-        kept: where archives are unpacked, see `formats.read`.
+        kept, deadline: where archives are unpacked, and how long others are awaited, see `formats.read`.
 
     Raises:
         CheckFailed: with all that is wrong, the most telling first, one a line.
+        TimedOut: another process was unpacking it until the deadline.
     """
     try:
-        source = formats.read(bundle.path, kept)
+        source = formats.read(bundle.path, kept, deadline=deadline)
     except MalformedBundle as error:
         raise CheckFailed(f"bundle {bundle.name!r}: {error}") from None
     problems = [

@@ -36,7 +36,7 @@ _AWAY_SECONDS = 5.0
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Bring it into all of them, look at what each finds, then have one more worker join, and look there."""
     cell.placed.pop(bundle, None)
-    source = formats.read(bundle.path, cell.unpacked)
+    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
     roles = cell.environments
     workers, client = roles[cell.cell.worker], roles[cell.cell.client]
     house = bundle_install.wheels_of(bundle, source, workers.lock, cell, deadline)

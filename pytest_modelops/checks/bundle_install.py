@@ -34,7 +34,7 @@ _MOST_LINES = 14
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make the wheels, bring them and the bundle into the cell, and have every worker install it."""
     cell.placed.pop(bundle, None)
-    source = formats.read(bundle.path, cell.unpacked)
+    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
     workers = cell.environments[cell.cell.worker]
     house = wheels_of(bundle, source, workers.lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None

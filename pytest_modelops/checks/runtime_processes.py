@@ -102,6 +102,7 @@ def judge(kind: str, path: str, answers: Sequence[Answer]) -> Iterator[Fault]:
     pids = ", ".join(str(pid) for pid, _ in processes)
     own = answers[0]["worker"]
     distinct, count = len(set(processes)), len(processes)
+    own_tasks = [pid for pid, _ in processes].count(own)
     wanted = f"asked for {kind}"
     if kind == COLD and distinct < count:
         pid = next(one[0] for one in processes if processes.count(one) > 1)
@@ -110,6 +111,11 @@ def judge(kind: str, path: str, answers: Sequence[Answer]) -> Iterator[Fault]:
             head=f"{wanted}, a new process for every task; {count} tasks had {distinct} (pid {pid}{whose}, was reused)"
             if whose
             else f"{wanted}, a new process for every task; {count} tasks had {distinct} (pid {pid} was reused)",
+            details=(f"pids, in order: {pids}",),
+        )
+    elif kind == COLD and own_tasks:
+        yield Fault(
+            head=f"{wanted}, a new process for every task; the worker itself (pid {own}) did {own_tasks} of {count}",
             details=(f"pids, in order: {pids}",),
         )
     elif kind == WARM and distinct > 1:

@@ -26,7 +26,7 @@ _END_SECONDS = 8.0
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make two variants of the bundle that tell which of them runs, and have one worker use an environment for them."""
     placed = placed_in(bundle, cell, deadline)
-    source = formats.read(bundle.path, cell.unpacked)
+    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
     variants = _put_variants(bundle, source, cell, deadline)
     worker = cell.cluster.workers[0].name
     cell.progress(f"using the environment of {bundle.name} again and again on {worker}")

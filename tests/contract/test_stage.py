@@ -188,6 +188,32 @@ def test_closing_removes_all_but_the_logs(stage: Stage, environment: Environment
     assert left <= {"part.log", "keeper.log"}
 
 
+def test_only_what_runs_is_said_to_be_left_up(
+    stage: Stage, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_modelops.environments.container.link import Gone
+    from pytest_modelops.environments.container.stage import ContainerStage
+
+    def gone() -> None:
+        raise Gone("no answer")
+
+    if not isinstance(stage, ContainerStage):
+        with pytest.raises(CheckFailed, match="the process backend cannot leave a cell up"):
+            stage.keep()
+        return
+    processes = {
+        name: stage.start(name, environment, ["-c", FOREVER], variables={}) for name in ("gone", "stays")
+    }
+    for process in processes.values():
+        await_words(process, "up")
+    monkeypatch.setattr(processes["gone"], "keep", gone)
+    told = stage.keep()
+    stage.kept = False  # so that the end of the test clears it
+    assert re.search(r"was left up: modelops-kept-\S+-stays$", told.splitlines()[0])
+    assert "-gone" not in told
+    assert f"-stays {environment.python} -i -c" in told
+
+
 def test_closing_twice_is_closing_once(stage: Stage, environment: Environment) -> None:
     start(stage, environment, FOREVER)
     assert list(stage.close()) == []

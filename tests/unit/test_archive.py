@@ -8,18 +8,27 @@ import os
 import stat
 import tarfile
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import filelock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from pytest_modelops.bundles.archive import name_of, suffix_of, unpack
+from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.formats import Format, read
 from pytest_modelops.bundles.unpacking import Limits
-from pytest_modelops.errors import MalformedBundle
+from pytest_modelops.checks import bundle_install, preflight
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import MalformedBundle, TimedOut
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
 from tests.conftest import MUTATIONS
 
 
@@ -121,6 +130,33 @@ def test_what_was_changed_after_it_was_unpacked_is_unpacked_anew(place: Place) -
     assert files_of(place.unpack("model.zip", content)) == {"a.py": b"1"}
     (place.unpack("model.zip", content) / "b.py").write_bytes(b"2")
     assert files_of(place.unpack("model.zip", content)) == {"a.py": b"1"}
+
+
+@pytest.mark.parametrize("rung", [preflight.run, bundle_install.run])
+def test_a_rung_waits_no_longer_than_it_may_for_another_that_unpacks(place: Place, rung: Any) -> None:
+    """In one that unpacks for ever this would wait for ever, so the lock is freed some time after the deadline."""
+    place.unpack("model.zip", pack_zip(("a.py", b"1")))
+    (lock,) = place.kept.glob("*.lock")
+    versions = Versions(PythonVersion.parse("3.12"), None)
+    cell: Any = SimpleNamespace(
+        cell=Cell.uniform(versions),
+        unpacked=place.kept,
+        placed={},
+        progress=lambda _: None,
+        backend=SimpleNamespace(python=lambda *_, **__: Version("3.12.1")),
+    )
+    held = filelock.FileLock(lock, thread_local=False)
+    held.acquire()
+    frees = threading.Timer(10, held.release)
+    frees.start()
+    try:
+        with pytest.raises(
+            TimedOut, match=r"another process has been at what is unpacked of model\.zip for the 0\.2 s"
+        ):
+            rung(Bundle(name="model", path=place.folder / "model.zip"), cell, Deadline(0.2))
+    finally:
+        frees.cancel()
+        held.release()
 
 
 def test_links_that_stay_inside_are_kept_and_hard_links_become_files(place: Place) -> None:

@@ -253,6 +253,8 @@ def test_processes_that_are_as_asked(kind: str, returned: tuple[Any, ...]) -> No
     ("kind", "returned", "words"),
     [
         ("cold", (1, 2, 1), "asked for cold, a new process for every task; 3 tasks had 2 (pid 1 was reused)"),
+        ("cold", (1, 7, 2), "a new process for every task; the worker itself (pid 7) did 1 of 3"),
+        ("cold", (7,), "a new process for every task; the worker itself (pid 7) did 1 of 1"),
         ("cold", (7, 7), "2 tasks had 1 (pid 7, the worker's own, was reused)"),
         ("warm", (1, 1, 2), "asked for warm, one process for all tasks of a worker; 3 tasks had 2"),
         ("warm", ({"pid": 1, "start": 1}, {"pid": 1, "start": 2}), "2 tasks had 2"),

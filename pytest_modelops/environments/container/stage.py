@@ -14,6 +14,7 @@ import io
 import os
 import re
 import secrets
+import shlex
 import tarfile
 import tempfile
 import threading
@@ -25,7 +26,7 @@ from typing import IO, Any
 
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.container import belongings, confinement
-from pytest_modelops.environments.container.engine import Engine, in_our_words
+from pytest_modelops.environments.container.engine import Engine, NotFound, in_our_words
 from pytest_modelops.environments.container.link import Gone, Link, StdinOf, pipe
 from pytest_modelops.environments.container.process import Container, ContainerProcess
 from pytest_modelops.environments.container.settings import ContainerSettings
@@ -94,6 +95,7 @@ class ContainerStage:
         self._volumes: dict[str, str] = {}
         """Of containers, by name; also of one that could not be created."""
         self._names: dict[str, str] = {}
+        self._pythons: dict[str, str] = {}
         self._links: list[Link] = []
         self._put: set[str] = set()
         self._lock = threading.Lock()
@@ -245,6 +247,7 @@ class ContainerStage:
             raise TypeError(f"{environment} is not of this backend")
         log = self.log(name)
         log.touch()
+        self._pythons[name] = environment.python
         starting = self._pool.submit(self._start_now, name, environment, arguments, variables, attached)
         process = self._started[name] = ContainerProcess(self._engine, name, starting, log)
         return process
@@ -358,19 +361,19 @@ class ContainerStage:
         Raises:
             CheckFailed: none of them runs.
         """
-        up = [name for name, process in self._started.items() if process.ending is None and name != "agent"]
+        up: list[str] = []
+        for name, process in self._started.items():
+            if process.ending is None and name != "agent":
+                with in_our_words(self._engine, f"keep {name}"), contextlib.suppress(Gone, NotFound):
+                    process.keep()
+                    kept = belongings.KEPT + self._names[name].removeprefix("modelops-")
+                    self._engine.api.rename(self._containers[name], kept)
+                    self._names[name] = kept
+                    up.append(name)
         if not up:
             raise CheckFailed("nothing of the cell runs any more, so nothing is left up; its logs are kept")
-        for name in up:
-            with contextlib.suppress(Gone):
-                self._started[name].keep()
-                kept = belongings.KEPT + self._names[name].removeprefix("modelops-")
-                with in_our_words(self._engine, f"keep {name}"):
-                    self._engine.api.rename(self._containers[name], kept)
-                self._names[name] = kept
         self.kept = True
-        some = self._names[up[0]]
-        python = "python"
+        some, python = self._names[up[0]], shlex.quote(self._pythons[up[0]])
         host = (
             ""
             if self._engine.address.startswith("unix:///var/run/docker.sock")
