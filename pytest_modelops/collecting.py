@@ -33,9 +33,9 @@ class Collecting:
 
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
-        client_pythons = [cell[role].python.release[:2] for cell in run.plan.cells for role in Role]
+        pythons = [cell[role].python.release[:2] for cell in run.plan.cells for role in Role]
         self._named: dict[str, Bundle] = {}
-        self._oldest = min((release[0], release[1]) for release in client_pythons)
+        self._oldest = min((release[0], release[1]) for release in pythons)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_make_collect_report(

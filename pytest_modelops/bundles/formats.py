@@ -49,7 +49,7 @@ class Source:
 
     Attributes:
         path: the folder in which its contents begin, absolute; of an archive, the one that it was unpacked into.
-        format: the one that says most of it; kinds: all that apply.
+        format: the one that says most of it.
         why: what was found that tells so, one phrase.
         pythons: which Pythons its projects admit, and where each says so.
         requirements: all that an installer is given, one by one: names, URLs and absolute paths; see
@@ -65,7 +65,6 @@ class Source:
 
     path: Path
     format: Format
-    kinds: frozenset[Format]
     why: str
     pythons: tuple[RequiresPython, ...]
     requirements: tuple[str, ...]
@@ -75,21 +74,6 @@ class Source:
     loose: Mapping[str, Path]
     wheels: tuple[WheelFile, ...]
     wire: Wire | None
-
-    @property
-    def python(self) -> RequiresPython | None:
-        """Which Pythons it admits, and where that is written first; `None` when it does not say."""
-        return self.pythons[0] if self.pythons else None
-
-    @property
-    def requires_python(self) -> str | None:
-        """Which Pythons it admits, as written."""
-        return self.python.text if self.python else None
-
-    @property
-    def top_level(self) -> tuple[str, ...]:
-        """The names that a user imports, sorted."""
-        return tuple(sorted({name.partition(".")[0] for name in self.modules}))
 
     def requirements_for(self, python: Version) -> tuple[str, ...]:
         """What an installer is given for workers with this Python: of wheels of one distribution, the one for them."""
@@ -182,7 +166,6 @@ def _source(path: Path, found: Found) -> Source:
     return Source(
         path=found.folder,
         format=_format(parts, found),
-        kinds=_kinds(parts, found),
         why=f"it has {found.why}",
         pythons=tuple(one.requires_python for one in metadatas if one.requires_python),
         requirements=_requirements(found),

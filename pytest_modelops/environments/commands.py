@@ -156,6 +156,9 @@ class Finished:
     stderr: str
 
 
+_LAST_SECONDS = 5.0
+
+
 class Commands:
     """Runs the host's own commands (uv, interpreters) to their end, each under a keeper's eyes.
 
@@ -173,8 +176,11 @@ class Commands:
     ) -> Finished:
         """Run a command; when this returns or raises, nothing of it runs any more.
 
+        A child that it leaves behind, and that holds its stdout, has until the deadline and is ended then; what both
+        have printed is returned all the same.
+
         Raises:
-            TimedOut: the deadline passed; the message holds the command's last words.
+            TimedOut: the deadline passed, and the command itself still ran; the message holds the command's last words.
         """
         if self._processes is None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -203,6 +209,7 @@ class Commands:
         finally:
             if not finished:  # too slow, or Ctrl-C: what it started has to go too, so the keeper goes
                 self.close()
+                reader.join(_LAST_SECONDS)  # nobody holds its stdout any more
         code = process.code
         assert code is not None  # noqa: S101 - it was waited for
         return Finished(returncode=code, stdout=b"".join(output).decode(errors="replace"), stderr=words)

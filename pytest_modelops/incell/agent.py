@@ -163,30 +163,23 @@ class Agent:
             raise answer
         return answer
 
-    def call(
-        self, module: dict[str, str], args: list[Any], worker: str | None, seconds: float
-    ) -> dict[str, Any]:
-        """Run a function on one worker (any, or the named one)."""
-        outcome: dict[str, Any] = self.call_each(module, args, [worker], seconds)[str(worker)]
-        return outcome
-
     def call_each(
-        self, module: dict[str, str], args: list[Any], workers: list[str | None] | None, seconds: float
+        self, module: dict[str, str], args: list[Any], workers: list[str | None], seconds: float
     ) -> dict[str, Any]:
-        """Run a function on each of these workers (on all, where none is named), all at once.
+        """Run a function on each of these workers, all at once; `None` is any of them.
 
-        Returns, by address: `{"value": …}`, `{"error": …, "traceback": …}`, `{"gone": …}` or `{"pending": …}`.
+        Returns, by address, `None` as text: `{"value": …}`, `{"error": …, "traceback": …}`, `{"gone": …}` or
+        `{"pending": …}`.
         """
         function = define(module)
         arguments = [plain.unpack(value) for value in args]
-        chosen = list(self.workers(seconds)) if workers is None else workers
         submitted = {
             str(address): self.client.submit(
                 function, *arguments, pure=False, **({"workers": [address]} if address else {})
             )
-            for address in chosen
+            for address in workers
         }
-        outcomes, _ = self._settle(submitted, pinned={str(a): a for a in chosen if a}, seconds=seconds)
+        outcomes, _ = self._settle(submitted, pinned={str(a): a for a in workers if a}, seconds=seconds)
         return outcomes
 
     def _settle(

@@ -63,11 +63,6 @@ class Splitter:
         self._searched = 0
         self._end_header()
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether bytes wait for the rest of their line, header or body."""
-        return bool(self._buffer or self._header)
-
     def _take_line(self, line: bytes) -> None:
         content = line.rstrip(b"\r\n")
         match = _LENGTH.fullmatch(content)

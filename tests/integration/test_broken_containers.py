@@ -188,7 +188,7 @@ def test_modules_that_an_image_must_have(containers: ContainerMatrix) -> None:
     assert "json.decoder" not in check.message
 
 
-def test_latest_and_fewer_cpus_are_told(containers: ContainerMatrix, images: Images) -> None:
+def test_latest_is_a_warning_that_names_it(containers: ContainerMatrix, images: Images) -> None:
     images.tagged("latest")
     containers.configure(settings(f'image = "{images.repository}"\ncpus = 512'))
     run = containers.run().passed()

@@ -81,7 +81,7 @@ def test_a_folder_with_a_build_is_a_package_and_is_installed_as_a_whole(
     read_files: ReadFiles, name: str
 ) -> None:
     source = read_files({name: "", "a/b.py": "", "wire.py": WIRE})
-    assert (source.format, set(source.kinds)) == (Format.PACKAGED, {Format.PACKAGED})
+    assert source.format is Format.PACKAGED
     assert source.why == f"it has a {name}"
     assert source.requirements == (str(source.path),)
 
@@ -90,7 +90,7 @@ def test_requirements_and_a_wire_function_are_a_format(read_files: ReadFiles) ->
     source = read_files({"requirements.txt": "numpy>=2\n", "wire.py": WIRE})
     assert source.format is Format.REQUIREMENTS
     assert source.requirements == ("numpy>=2",)
-    assert source.requires_python is None
+    assert source.pythons == ()
 
 
 def test_what_was_looked_for_and_found_is_said_of_an_unknown_format(message_of: MessageOf) -> None:
@@ -113,49 +113,51 @@ def test_an_empty_folder_a_file_and_nothing_are_no_bundles(tmp_path: Path) -> No
 
 # Six of them, and what they come to together.
 
-STORIES: dict[str, tuple[dict[str, str], Format, set[Format], str]] = {
+STORIES: dict[str, tuple[dict[str, str], Format, str]] = {
     "requirements": (
         {"requirements.txt": "numpy"},
-        *(Format.REQUIREMENTS, {Format.REQUIREMENTS}, "a requirements.txt"),
+        Format.REQUIREMENTS,
+        "a requirements.txt",
     ),
     "requirements and loose code": (
         {"requirements.txt": "numpy", "wire.py": WIRE, "a.py": "", "b/__init__.py": ""},
-        *(Format.REQUIREMENTS, {Format.REQUIREMENTS, Format.PURE_PYTHON}),
+        Format.REQUIREMENTS,
         "a requirements.txt, 2 loose modules and 1 loose package",
     ),
     "pure python": (
         {"a.py": "", "b/__init__.py": "", "b/c.py": "", "d/e.py": ""},
-        *(Format.PURE_PYTHON, {Format.PURE_PYTHON}, "1 loose module and 2 loose packages"),
+        Format.PURE_PYTHON,
+        "1 loose module and 2 loose packages",
     ),
-    "one package": ({"a/__init__.py": ""}, Format.PURE_PYTHON, {Format.PURE_PYTHON}, "1 loose package"),
+    "one package": ({"a/__init__.py": ""}, Format.PURE_PYTHON, "1 loose package"),
     "one package without an init": (
         {"a/b.py": ""},
         Format.PURE_PYTHON,
-        {Format.PURE_PYTHON},
         "1 loose package",
     ),
     "one package that is called as its folder": (
         {"bundle/a.py": ""},
-        *(Format.PURE_PYTHON, {Format.PURE_PYTHON}, "1 loose package"),
+        Format.PURE_PYTHON,
+        "1 loose package",
     ),
     "mixed": (
         {"pyproject.toml": PROJECT, "a.py": "", "requirements.txt": ""},
-        *(Format.MIXED, {Format.MIXED, Format.PACKAGED, Format.REQUIREMENTS}),
+        Format.MIXED,
         "a pyproject.toml and a requirements.txt",
     ),
     "mixed, the package in a folder": (
         {"model/setup.py": "", "model/model/a.py": "", "requirements.txt": "", "run.py": ""},
-        *(Format.MIXED, {Format.MIXED, Format.PACKAGED, Format.REQUIREMENTS, Format.PURE_PYTHON}),
+        Format.MIXED,
         "a setup.py in model, a requirements.txt and 1 loose module",
     ),
     "nested": (
         {"myproject-v1.0/requirements.txt": "numpy", "myproject-v1.0/a.py": ""},
-        *(Format.NESTED, {Format.NESTED, Format.REQUIREMENTS, Format.PURE_PYTHON}),
+        Format.NESTED,
         "a requirements.txt and 1 loose module, one folder down in myproject-v1.0",
     ),
     "nested twice, beside words": (
         {"README.md": "", "a-1/b-2/c.py": "", "a-1/LICENSE": ""},
-        *(Format.NESTED, {Format.NESTED, Format.PURE_PYTHON}),
+        Format.NESTED,
         "1 loose module, 2 folders down in a-1/b-2 (beside it, and not taken: README.md, LICENSE)",
     ),
 }
@@ -163,9 +165,9 @@ STORIES: dict[str, tuple[dict[str, str], Format, set[Format], str]] = {
 
 @pytest.mark.parametrize("story", STORIES)
 def test_a_format_is_recognised_and_said(read_files: ReadFiles, story: str) -> None:
-    files, format_, kinds, why = STORIES[story]
+    files, format_, why = STORIES[story]
     source = read_files(files)
-    assert (source.format, set(source.kinds), source.why) == (format_, kinds, f"it has {why}")
+    assert (source.format, source.why) == (format_, f"it has {why}")
 
 
 def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
@@ -178,7 +180,6 @@ def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
     assert sorted(source.requirements) == sorted(["numpy", str(folder / "model"), str(wheel)])
     assert source.dependencies == ("numpy", str(folder / "model"), "one", "scipy")
     assert set(source.modules) == {"a", "b.c", "one.two"}
-    assert source.top_level == ("a", "b", "one")
     assert set(source.loose) == {"b.c"}
     assert source.file_of("one.two") == wheel
 
@@ -351,11 +352,9 @@ def test_a_bundle_can_be_a_key() -> None:
 def test_requires_python_is_read_where_a_backend_reads_it(
     read_files: ReadFiles, files: dict[str, str], text: str, key: str
 ) -> None:
-    source = read_files(files)
-    assert source.requires_python == text
-    assert source.python is not None
-    assert source.python.key == key
-    assert source.python.file.is_file()
+    (python,) = read_files(files).pythons
+    assert (python.text, python.key) == (text, key)
+    assert python.file.is_file()
 
 
 @pytest.mark.parametrize(
@@ -370,7 +369,7 @@ def test_requires_python_is_read_where_a_backend_reads_it(
 def test_what_no_backend_reads_or_only_a_build_tells_is_not_known(
     read_files: ReadFiles, files: dict[str, str]
 ) -> None:
-    assert read_files(files).requires_python is None
+    assert read_files(files).pythons == ()
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,6 @@ class ContainerBackend:
         self._bases: dict[str, tuple[Image, Contents]] = {}
         self._environments: dict[str, ContainerEnvironment] = {}
         self._stages: list[ContainerStage] = []
-        self._cells = 0
 
     @property
     def variants(self) -> Mapping[Role, str]:
@@ -352,7 +351,6 @@ class ContainerBackend:
         while folder.exists():  # a cell that is started again keeps the logs of the first time
             number += 1
             folder = self._folder / f"{cell.id}-{number}"
-        self._cells += 1
         stage = ContainerStage(
             self._engine,
             self._settings,

@@ -384,7 +384,7 @@ class Images:
         api = self._engine.api
         with in_our_words(self._engine, f"start {what}"):
             api.start(container)
-        end = time.monotonic()
+        began = time.monotonic()
         while (
             True
         ):  # in steps: a read timeout of the SDK's would be the same for a slow engine and a slow command
@@ -397,7 +397,7 @@ class Images:
                     words = api.logs(container, tail=5).decode(errors="replace").strip()
                 said = f"; it printed {words[-500:]!r}" if words else " and printed nothing"
                 raise TimedOut(f"{what} did not end within {deadline.seconds:g} s{said}.")
-            time.sleep(0.05 if time.monotonic() - end < 2 else 0.3)  # noqa: PLR2004
+            time.sleep(0.05 if time.monotonic() - began < 2 else 0.3)  # noqa: PLR2004
         with in_our_words(self._engine, f"read what {what} printed"):
             stdout = api.logs(container, stdout=True, stderr=False).decode(errors="replace")
             stderr = api.logs(container, stdout=False, stderr=True).decode(errors="replace")

@@ -155,11 +155,6 @@ class Link:
         with self._changed:
             return self._changed.wait_for(condition, seconds)
 
-    def close_stdin(self) -> None:
-        """Cut the lifeline: whatever runs in the container ends."""
-        with contextlib.suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_WR)
-
     def close(self) -> None:
         """Let go of the connection."""
         with contextlib.suppress(OSError, AttributeError):
