@@ -95,7 +95,7 @@ class MatrixRun:
         except OSError as error:
             if (
                 error.strerror is None
-            ):  # of something else than the operating system: `requests` derives from it
+            ):  # not of the operating system; the errors of `requests` derive from it, too
                 raise
             raise WrongInput(
                 f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a folder that can be written "

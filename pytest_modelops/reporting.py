@@ -162,9 +162,8 @@ class Reporting:
         """What was found about a cell, with a `not-run` for each rung that did not run."""
         live = self.run.cells[cell_id]
         cell = live.cell
-        here = (
-            live.report()
-        )  # knows more than its tests' reports where one was interrupted; with xdist, nothing
+        # It knows more than its tests' reports where one was interrupted; with xdist, nothing.
+        here = live.report()
         found = (here if here.checks else self._cells.get(cell_id)) or CellReport(
             id=cell_id,
             python=str(cell.base.python),

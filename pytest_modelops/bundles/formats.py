@@ -75,6 +75,11 @@ class Source:
     wheels: tuple[WheelFile, ...]
     wire: Wire | None
 
+    @property
+    def top_level(self) -> tuple[str, ...]:
+        """The names that a user imports, sorted."""
+        return tuple(sorted({name.partition(".")[0] for name in self.modules}))
+
     def requirements_for(self, python: Version) -> tuple[str, ...]:
         """What an installer is given for workers with this Python: of wheels of one distribution, the one for them."""
         unchosen = {wheel.path for wheel in self.wheels}
