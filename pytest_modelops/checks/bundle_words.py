@@ -217,7 +217,8 @@ def faults_of_end(end: Mapping[str, Any]) -> list[Fault]:
         wrong.append(polluted(end["outside"], None))
     if end.get("unwilling"):
         stack = [line for line in innermost(end["stacks"]) if not _NOT_THE_BUNDLE_S.search(line)]
-        head = f"its runner did not end within {end['unwilling']:g} s after `shutdown`: something keeps it running"
+        seconds = round(end["unwilling"], 1)  # 3, or what was left of the deadline
+        head = f"its runner did not end within {seconds:g} s after `shutdown`: something keeps it running"
         wrong.append(Fault(head=head, details=tuple(stack or ["it printed no stack"])))
     if end.get("survived"):
         wrong.append(
