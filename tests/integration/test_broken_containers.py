@@ -15,6 +15,7 @@ import pytest
 
 from pytest_modelops.environments.container.engine import connect
 from tests.conftest import image_for, start_engine
+from tests.integration.conftest import AT_ONCE
 from tests.integration.making_images import ELF_OF_ANOTHER_MACHINE, Images
 
 if TYPE_CHECKING:
@@ -234,7 +235,17 @@ def test_a_finished_image_is_run_as_it_is(containers: ContainerMatrix, images: I
     assert run.cell().facts["environments"][0]["location"] == f"image {name}"
     assert run.cell().facts["environments"][0]["reused"] is True
     assert "getting ready" in Path(run.cell().facts["logs"]["scheduler"]).read_text()
-    containers.run(test.name).passed()
+    asked = '[tool.modelops.environment]\nrequirements = ["distributed>2024.9", "acme-contracts>=2", "tornado<6"]\n'
+    containers.configure(asked + settings(f'finished = "{name}"'))
+    run = containers.run(test.name)
+    assert run.check(f"{test.name}::test_own").status == "passed"
+    run.check("versions").broke(
+        "failed",
+        f"image {name} has no acme-contracts, which requirements ask for (acme-contracts>=2)",
+        f"image {name} has tornado 6",
+        "and requirements ask for tornado<6",
+        within=AT_ONCE,
+    )
 
 
 def test_roles_whose_images_disagree_unless_that_is_declared(

@@ -203,27 +203,6 @@ def test_an_engine_that_fails_at_what_can_be_done_without_is_used(
     assert ran.code == 0, ran.err
 
 
-@pytest.mark.usefixtures("broken_engine")
-@pytest.mark.parametrize("backend", ["auto", "docker"])
-@pytest.mark.parametrize("key", ["requirements", "constraints"])
-def test_packages_for_images_that_are_run_as_they_are_are_wrong_input(
-    project: Project, backend: str, key: str
-) -> None:
-    project.write("packages.txt", "")
-    value = {"requirements": '["numpy"]', "constraints": '"packages.txt"'}[key]
-    text = f"[tool.modelops.environment]\n{key} = {value}\n[tool.modelops.docker]\nfinished = %s\n"
-    arguments = (f"--modelops-python={project.series}", f"--modelops-backend={backend}", "--modelops-plan")
-    project.configure(text % '"team/app:1"')
-    ran = project.run("--modelops-matrix", *arguments)
-    assert ran.code == pytest.ExitCode.USAGE_ERROR
-    (line,) = (line for line in ran.err.splitlines() if line.strip())
-    assert line.startswith(
-        f"ERROR: pyproject.toml: [tool.modelops.environment] {key}: means nothing where every role runs a "
-    )
-    project.configure(text % '{ worker = "team/app:1" }')
-    assert project.run("--modelops-matrix", *arguments).code == 0
-
-
 @pytest.mark.parametrize("more", [[], ["--modelops-matrix"], ["-n", "2"], ["-q"]], ids=" ".join)
 def test_as_json_it_is_alone_on_stdout(project: Project, more: list[str]) -> None:
     ran = project.run("--modelops-plan=json", *more)

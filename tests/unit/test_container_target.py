@@ -15,7 +15,7 @@ from pytest_modelops.errors import Unavailable
 IMAGE = Image(name="acme:1", id="sha256:1", digest="sha256:1", architecture="amd64", config={}, size=1)
 
 
-def target(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Target:
+def contents(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Contents:
     told: dict[str, Any] = {
         "version": python,
         "executable": "/usr/bin/python3",
@@ -29,7 +29,11 @@ def target(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Tar
         "uid": 0,
         "gid": 0,
     }
-    return target_of(IMAGE, Contents.parse(told))
+    return Contents.parse(told)
+
+
+def target(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Target:
+    return target_of(IMAGE, contents(libc, machine=machine, python=python))
 
 
 def takes(target: Target, tags: str) -> bool:

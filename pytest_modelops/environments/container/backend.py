@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import EnvironmentSpec, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands
-from pytest_modelops.environments.container import belongings, confinement, ryuk
+from pytest_modelops.environments.container import audit, belongings, confinement, ryuk
 from pytest_modelops.environments.container.engine import Engine, connect
 from pytest_modelops.environments.container.images import ENVIRONMENT, Contents, Image, Images
 from pytest_modelops.environments.container.settings import ContainerSettings
@@ -32,7 +32,7 @@ from pytest_modelops.environments.releases import PACKAGES, UvReleases, as_of_op
 from pytest_modelops.environments.resolver import Resolver, Solution
 from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
 from pytest_modelops.environments.wheelhouse import Wheelhouses
-from pytest_modelops.errors import CheckFailed, ModelopsError, WrongInput
+from pytest_modelops.errors import CheckFailed, ModelopsError
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
@@ -52,7 +52,6 @@ class ContainerBackend:
 
     Raises:
         Unavailable: no engine answers.
-        WrongInput: packages are asked for, and every image is run as it is.
         CheckFailed, TimedOut: one answers, and cannot say what runs that are over have left on it.
     """
 
@@ -70,7 +69,6 @@ class ContainerBackend:
     ) -> None:
         self._engine = engine or connect()
         try:
-            _refuse_what_means_nothing(spec, settings or ContainerSettings())
             self._removed = belongings.sweep(self._engine)
         except ModelopsError:
             self._engine.api.close()
@@ -265,6 +263,8 @@ class ContainerBackend:
                 "distributed. Put it in, or use it as a base (`image` in [tool.modelops.docker])."
             )
         missing = [name for name in self._settings.require_modules if not contents.modules[name]]
+        unmet = audit.unmet(self._spec, base, contents, lock.packages) if finished else ()
+        untold = audit.untold(self._spec, base) if finished else ()
         environment = ContainerEnvironment(
             python=python,
             lock=lock,
@@ -273,10 +273,14 @@ class ContainerBackend:
             location=f"image {image.name}" + ("" if finished else f" ({base.name} and packages)"),
             identity=image.digest,
             warnings=tuple(
-                filter(None, [base.warning, confinement.lowered_cpus(self._settings, self._engine)])
+                filter(None, [base.warning, confinement.lowered_cpus(self._settings, self._engine), *untold])
             ),
-            faults=tuple(
-                f"image {base.name} has no module {name}, which require-modules asks for" for name in missing
+            faults=(
+                *(
+                    f"image {base.name} has no module {name}, which require-modules asks for"
+                    for name in missing
+                ),
+                *unmet,
             ),
             image=image.id,
             path=image.path,
@@ -369,18 +373,6 @@ class ContainerBackend:
             stage.close()
         self._wheelhouses.close()
         self._engine.api.close()
-
-
-def _refuse_what_means_nothing(spec: EnvironmentSpec, settings: ContainerSettings) -> None:
-    """`as-of` means something all the same: to releases that are asked for, and to what bundles need."""
-    if not all(settings.image_of(role)[1] for role in Role):
-        return
-    for key, value in (("requirements", spec.requirements), ("constraints", spec.constraints)):
-        if value:
-            raise WrongInput(
-                f"pyproject.toml: [tool.modelops.environment] {key}: means nothing where every role runs a finished "
-                "image, as it is; leave it out, or write image instead of finished in [tool.modelops.docker]"
-            )
 
 
 def _lock_of(versions: Versions, image: Image, contents: Contents) -> Lock:
