@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -42,6 +43,11 @@ HOW_TO = (
     "sudo systemctl start docker && sudo python3 fixtures/images/make.py"
 )
 START_SECONDS = 60
+SHARED_RUNS = {
+    f"tests/integration/test_{name}.py"
+    for name in ("broken_bundles", "bundle_formats", "formats_on_every_backend", "hostile_peers")
+}
+"""Of these, most tests read what one run for each backend has said."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
 """How many mutated archives, wheels, frames and documents each test of them tries."""
 
@@ -51,6 +57,33 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its image would be asked for again and again
     if not hasattr(config, "workerinput"):
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="modelops-engine-")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have one process run the tests that read what one run said, so that no other waits for that; and begin with them.
+
+    Then come the other tests of whole cells, and last what takes a moment, so that all processes end together.
+    """
+    if config.getoption("modelops_matrix"):
+        return None  # which has its own
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            backend = re.search(r"\[(process|docker)\b", test)
+            return f"{file} {backend[1] if backend else ''}" if file in SHARED_RUNS else nodeid
+
+    return Together(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first, else in the order that there is."""
+    if config.getoption("modelops_matrix"):
+        return
+    first = ("integration", "contract", "plugin")
+    items.sort(key=lambda item: [item.path.parent.name != folder for folder in first])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
