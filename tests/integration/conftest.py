@@ -40,6 +40,7 @@ AT_ONCE = 15.0
 INSTALLED = 90.0
 """Seconds in which an installer has told why it cannot, also where it builds something first: half its deadline."""
 _POLL_SECONDS = 0.02
+_SHOWN = 4096
 
 
 def left_behind(*folders: Path) -> list[str]:
@@ -410,15 +411,15 @@ class Told:
     Attributes:
         cell: the cell.
         checks: by bundle and rung.
-        files: names of all logs.
+        logs: by name, how each log begins.
     """
 
-    def __init__(self, report: dict[str, Any], files: list[str]) -> None:
+    def __init__(self, report: dict[str, Any], logs: dict[str, str]) -> None:
         [facts] = report["cells"]
         self.cell = Cell(facts)
         if facts["status"] == "unavailable":
             pytest.skip(self.cell.checks["resolve"].message.partition("\n")[0])
-        self.files = files
+        self.logs = logs
         self.checks = {
             (check["bundle"], check["name"]): Check(**check) for check in facts["checks"] if check["bundle"]
         }
@@ -480,8 +481,12 @@ def run_once(
                 run = matrix.start(*arguments).ended(seconds=600)
                 assert run.report, run.out
                 assert [_contents(folder) for folder in (made, *sources)] == before, "a bundle was written to"
-                logs = [path.name for path in run.folder.rglob("*.log")]
-                kept.write_text(json.dumps({"report": run.report, "files": logs}), encoding="utf-8")
+                # Here, since a cache keeps the logs of its latest runs alone.
+                logs = {
+                    path.name: path.read_text("utf-8", "replace")[:_SHOWN]
+                    for path in run.folder.rglob("*.log")
+                }
+                kept.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
             finally:
                 matrix.close()
     return Told(**json.loads(kept.read_text(encoding="utf-8")))

@@ -203,10 +203,10 @@ def _line_of(bundle: str, text: str) -> int:
 def test_what_runners_wrote_is_kept(told: Told) -> None:
     for bundle in ("import-fails", "seir"):
         for stream in ("stderr", "stdout"):
-            assert f"worker-0-{bundle}-runner-{stream}.log" in told.files
+            assert f"worker-0-{bundle}-runner-{stream}.log" in told.logs
     path = re.search(r"raw stdout: (\S+)", told.broke("prints-a-header", "handshake").message)
     assert path is not None
-    assert Path(path[1]).read_bytes().startswith(b"Loading: the model\nContent-Length: ")
+    assert told.logs[Path(path[1]).name].startswith("Loading: the model\nContent-Length: ")
 
 
 def test_every_bundle_of_the_fixtures_has_its_test() -> None:
