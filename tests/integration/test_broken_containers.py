@@ -237,8 +237,7 @@ def test_a_finished_image_is_run_as_it_is(containers: ContainerMatrix, images: I
     assert "getting ready" in Path(run.cell().facts["logs"]["scheduler"]).read_text()
     asked = '[tool.modelops.environment]\nrequirements = ["distributed>2024.9", "acme-contracts>=2", "tornado<6"]\n'
     containers.configure(asked + settings(f'finished = "{name}"'))
-    run = containers.run(test.name)
-    assert run.check(f"{test.name}::test_own").status == "passed"
+    run = containers.run("-k", "versions")
     run.check("versions").broke(
         "failed",
         f"image {name} has no acme-contracts, which requirements ask for (acme-contracts>=2)",
