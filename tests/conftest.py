@@ -175,7 +175,7 @@ def start_engine(
     (folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
     bridge = _bridge_of(folder)
     if not Path("/sys/class/net", bridge).exists():
-        # Nobody's: of a range for measuring networks (RFC 2544). Those for documentation are used by some, as for an index.
+        # Nobody's: of a range for measuring networks (RFC 2544). An index may be in one of those for documentation.
         network = f"198.18.{secrets.randbelow(256)}.{4 * secrets.randbelow(64) + 1}/30"
         for command in (f"add {bridge} type bridge", f"set {bridge} up"):
             subprocess.run(["ip", "link", *command.split()], check=True, capture_output=True)

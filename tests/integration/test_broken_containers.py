@@ -235,6 +235,7 @@ def test_a_finished_image_is_run_as_it_is(containers: ContainerMatrix, images: I
     assert run.cell().facts["environments"][0]["location"] == f"image {name}"
     assert run.cell().facts["environments"][0]["reused"] is True
     assert "getting ready" in Path(run.cell().facts["logs"]["scheduler"]).read_text()
+    containers.run(test.name).passed()
     asked = '[tool.modelops.environment]\nrequirements = ["distributed>2024.9", "acme-contracts>=2", "tornado<6"]\n'
     containers.configure(asked + settings(f'finished = "{name}"'))
     run = containers.run("-k", "versions")
