@@ -36,7 +36,7 @@ def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mappin
     registered = register(plugin, cell, deadline)
     addresses = {name: address for address, name in cluster.addresses.items()}
     told = {
-        name: _told(cluster, name, answer)
+        name: _told(plugin, cluster, name, answer)
         for name, answer in _probe(plugin, cell, registered, addresses, deadline).items()
     }
     _judge(plugin, cell, registered, told)
@@ -106,10 +106,12 @@ def _probe(
     return {name: answers[address] for name, address in addresses.items()}
 
 
-def _told(cluster: Cluster, name: str, answer: Told) -> Told:
+def _told(plugin: PluginSettings, cluster: Cluster, name: str, answer: Told) -> Told:
     if "silent" in answer:
         raise TimedOut(f"{name} was asked for its runtime: {answer['silent']}")
     if "error" in answer:
+        if ended := _ended_by_it(plugin, cluster, name):  # it was still registered when it was asked
+            raise ProcessExited(ended)
         death = cluster.death_of_worker(name)
         why = f"; {death}" if death else ""
         raise CheckFailed(
@@ -119,14 +121,19 @@ def _told(cluster: Cluster, name: str, answer: Told) -> Told:
     return told
 
 
-def _lost(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
-    """What is said of a worker that the plugin took down; empty while nothing shows that it did."""
+def _ended_by_it(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
+    """What is said of a worker whose log tells that the plugin ended it; empty where it does not."""
     log = next(process.log for process in cluster.processes if process.name == name)
     lines = last_lines(log, most=400)
     starts = [number for number, line in enumerate(lines) if line.startswith(NOT_SET_UP)]
+    return runtime_words.not_set_up(plugin, name, lines[starts[-1] + 1 :], log) if starts else ""
+
+
+def _lost(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
+    """What is said of a worker that the plugin took down; empty while nothing shows that it did."""
+    if ended := _ended_by_it(plugin, cluster, name):
+        return ended
     death = cluster.death_of_worker(name)
-    if starts:
-        return runtime_words.not_set_up(plugin, name, lines[starts[-1] + 1 :], log)
     if name != LATE or death:
         where = f"worker plugin {plugin.path}: while it was set up, {name} left the cluster"
         return f"{where}{f'; {death}' if death else ''}.{cluster.last_words(name)}"
@@ -142,7 +149,7 @@ def _await_setup(
         answer = _probe(plugin, cell, registered, {LATE: address}, deadline.at_most(_SOON_SECONDS))[LATE]
         setup = answer["told"]["setup"] if "told" in answer else None
         if setup is not None and setup["done"]:
-            return _told(cluster, LATE, answer)
+            return _told(plugin, cluster, LATE, answer)
         if lost := _lost(plugin, cluster, LATE):
             raise ProcessExited(lost)
         if setup is not None:
