@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,12 @@ MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.env
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the folder that this run's processes share. xdist's workers inherit it."""
+    """Name the folder that this run's processes share, which xdist's workers inherit; and heed Ctrl-C.
+
+    What a shell starts in the background ignores SIGINT, and so would all that is started here to be interrupted.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its image would be asked for again and again
     if not hasattr(config, "workerinput"):
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="modelops-engine-")

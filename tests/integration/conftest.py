@@ -308,7 +308,7 @@ class Matrix:
             "-p",
             "no:cacheprovider",
         )
-        with (self.path / "out.txt").open("wb") as out, _ctrl_c_heeded():
+        with (self.path / "out.txt").open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", *flags, *arguments],
                 cwd=self.path,
@@ -349,18 +349,6 @@ def _host_variables() -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in ours and not name.startswith("PYTEST_")
     }
-
-
-@contextlib.contextmanager
-def _ctrl_c_heeded() -> Iterator[None]:
-    """What a shell starts in the background ignores SIGINT, and so would all that we start."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
     ]
     return "\n".join(
         [
-            *("[tool.modelops]", 'backend = "process"', "bundles = [", *lines, "]"),
+            *("[tool.modelops]", 'backend = "process"', "workers = 1", "bundles = [", *lines, "]"),
             *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]', ""),
         ]
     )
@@ -246,7 +246,7 @@ def test_a_healthy_bundle_installs_answers_and_loses_no_module(told: Told, bundl
     assert data["modules"] == MODULES[name]
     names = ("format", "found", "modules")
     assert told.checks[bundle, "preflight"].data == {key: data[key] for key in names}
-    assert data["accounted"] == dict.fromkeys(("client", "worker-0", "worker-1"), MODULES[name])
+    assert data["accounted"] == dict.fromkeys(("client", "worker-0"), MODULES[name])
 
 
 BROKEN = {

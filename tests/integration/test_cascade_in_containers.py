@@ -41,6 +41,7 @@ def ship(containers: ContainerMatrix, wheel: Path, plugin: str, runner: str) -> 
     containers.configure(
         f"""
     [tool.modelops]
+    workers = 1
     bundles = ["bundles/reused"]
     {CELL}
     [tool.modelops.environment]

@@ -8,6 +8,7 @@ In one run for each backend; half of the bundles are archives. What else may be 
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from tests.integration.conftest import AT_ONCE, INSTALLED, Told, run_once
 DEADLINE = 180
 """Of `bundle-install`, in seconds."""
 WAYS = ("isolated", "workers")
-EVERYWHERE = ["client", "worker-0", "worker-1", "worker-late"]
-"""Processes into which a bundle comes that is installed into the workers."""
+WORKERS: Mapping[str, list[str]] = {"process": ["worker-0", "worker-1"], "docker": ["worker-0"]}
+"""Of the cell on each backend."""
 ARCHIVES: Mapping[tuple[str, str], str] = {
     ("requirements", "workers"): "requirements-workers.tar",
     ("pure_python", "isolated"): "pure_python-isolated.zip",
@@ -51,7 +52,7 @@ PACKED = {"requirements": "isolated", "packaged": "isolated", "nested": "isolate
 """Which twins are archives, in which way; of the other formats it is those in the workers."""
 
 
-def ship(folder: Path) -> str:
+def ship(folder: Path, *, workers: int) -> str:
     """Make every format and its twin twice, since a bundle has one way to install; the configuration of them."""
     made = {(name, way): _healthy(folder, name, way) for name in formats.IMPORTS for way in WAYS}
     lines = [_line(path, way, formats.IMPORTS[name]) for (name, way), path in made.items()]
@@ -68,7 +69,7 @@ def ship(folder: Path) -> str:
             lines.append(_line(called, way, imports))
     cell = '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n'
     deadlines = f"[tool.modelops.deadlines]\nbundle-install = {DEADLINE}\n"
-    return "\n".join(["[tool.modelops]", "bundles = [", *lines, "]", cell, deadlines])
+    return "\n".join(["[tool.modelops]", f"workers = {workers}", "bundles = [", *lines, "]", cell, deadlines])
 
 
 def _healthy(folder: Path, name: str, way: str) -> Path:
@@ -88,23 +89,30 @@ def _line(path: Path, way: str, imports: tuple[str, ...]) -> str:
     return f'  {{ path = "{path}", imports = {json.dumps(imports)}, install = "{way}" }},'
 
 
-@pytest.fixture(scope="session", params=["process", "docker"])
-def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Told:
+@pytest.fixture(scope="session", params=WORKERS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, backend: str) -> Told:
     """What one run with all of them said, on each backend."""
     return run_once(
         tmp_path_factory,
-        f"formats-on-{request.param}",
-        ship,
+        f"formats-on-{backend}",
+        functools.partial(ship, workers=len(WORKERS[backend])),
         *("-k", "preflight or bundle_install or handshake"),
-        engine=request.getfixturevalue("engine") if request.param == "docker" else None,
+        engine=request.getfixturevalue("engine") if backend == "docker" else None,
         sources=[formats.FORMATS],
     )
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", formats.IMPORTS)
-def test_a_format_installs_in_every_way_and_loses_no_module(told: Told, name: str, way: str) -> None:
-    bundle = NAMES[name, way]
+def test_a_format_installs_in_every_way_and_loses_no_module(
+    told: Told, backend: str, name: str, way: str
+) -> None:
+    bundle, workers = NAMES[name, way], WORKERS[backend]
     told.passed(bundle, "preflight", "bundle-install", *(["handshake"] if way == "isolated" else []))
     install = told.checks[bundle, "bundle-install"]
     assert install.data["format"] == name
@@ -112,10 +120,10 @@ def test_a_format_installs_in_every_way_and_loses_no_module(told: Told, name: st
     assert install.seconds <= DEADLINE + 2
     if way == "isolated":
         handshake = told.checks[bundle, "handshake"]
-        assert handshake.data == {"runners": 2}
+        assert handshake.data == {"runners": len(workers)}
         assert handshake.seconds <= AT_ONCE
     else:
-        assert install.data["processes"] == EVERYWHERE
+        assert install.data["processes"] == ["client", *workers, "worker-late"]
 
 
 @pytest.mark.parametrize("way", WAYS)

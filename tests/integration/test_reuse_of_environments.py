@@ -24,16 +24,15 @@ CANARIES = (
 )
 PROJECT = """
     [build-system]
-    requires = ["hatchling"]
-    build-backend = "hatchling.build"
+    requires = ["flit-core"]
+    build-backend = "flit_core.buildapi"
     [project]
     name = "reused"
     version = "1.0"
+    description = "told by its runner"
     dependencies = ["iniconfig"]
     [project.entry-points."modelops.wire"]
     wire = "reused.wire:wire"
-    [tool.hatch.build.targets.wheel]
-    packages = ["src/reused"]
 """
 WIRE = """
     import iniconfig
