@@ -33,7 +33,7 @@ _LAST_LOOK_SECONDS = 0.5
 _FACTS_SECONDS = 2.0
 """What workers that were started anew get to tell who they are now."""
 _ANSWER_SECONDS = 2.0
-"""What workers get to say which tasks they are on."""
+"""What workers get to say which tasks they are on, and nannies whether they watch."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
 _DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
@@ -103,6 +103,8 @@ class Cluster:
         self.addresses: Mapping[str, str] = {}
         """Worker name by address, in order of names, once ready."""
         self._kept = False
+        self._watched: set[str] = set()
+        """Names of the workers whose nannies are known to replace them when they die."""
         self._told: dict[str, Mapping[str, Any]] = {}
         """The last facts of each part by its name."""
         self.late: Process | None = None
@@ -119,6 +121,7 @@ class Cluster:
                 "--nanny" if self.settings.nanny else "--no-nanny",
                 *("--local-directory", self.stage.folder(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
+                *(["--preload-nanny", self._preload] if self.settings.nanny else []),
                 *self.settings.worker_arguments,
             ],
             variables={**self.settings.worker_variables, "PYTEST_MODELOPS_INCELL": self.stage.incell},
@@ -160,7 +163,7 @@ class Cluster:
             registered = self.agent.call("workers", seconds=seconds, deadline=deadline)
             found = {worker["name"]: address for address, worker in registered.items()}
             missing = [worker for worker in wanted if worker.name not in found]
-            if not missing:
+            if not missing and not self._unwatched(found, deadline):
                 before = {name: address for address, name in self.addresses.items()}
                 last = before | found
                 self.addresses = {last[part.name]: part.name for part in self.workers if part.name in last}
@@ -170,11 +173,26 @@ class Cluster:
                     self.facts(deadline.at_most(_FACTS_SECONDS))
                 return {worker.name: found[worker.name] for worker in wanted}
             if deadline.passed:
+                if not missing:
+                    raise TimedOut(
+                        "all workers registered with the scheduler, but not every nanny noticed that its worker runs"
+                        f" within {deadline.seconds:g} s.\n" + "\n".join(self._last_seen(wanted))
+                    )
                 raise TimedOut(
                     f"{len(wanted) - len(missing)} of {len(wanted)} workers registered with the scheduler"
                     f" within {deadline.seconds:g} s.\n" + "\n".join(self._last_seen(missing))
                 )
             time.sleep(_LOOK_SECONDS)
+
+    def _unwatched(self, found: Mapping[str, str], deadline: Deadline) -> bool:
+        """Whether a registered worker's nanny has not noticed that it runs. One that died now would end its nanny."""
+        names = {address: name for name, address in found.items() if name not in self._watched}
+        if not self.settings.nanny or not names:
+            return False
+        seconds = max(min(_ANSWER_SECONDS, deadline.remaining), _LAST_LOOK_SECONDS)
+        unwatched = self.agent.call("unwatched", workers=list(names), seconds=seconds, deadline=deadline)
+        self._watched |= {name for address, name in names.items() if address not in unwatched}
+        return bool(unwatched)
 
     def _await_client(self, deadline: Deadline) -> None:
         # In short steps, so that a part which exits is noticed while the client still tries to reach it.

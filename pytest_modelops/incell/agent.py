@@ -127,6 +127,24 @@ class Agent:
             for address, worker in told.items()
         }
 
+    def unwatched(self, workers: list[str], seconds: float) -> list[str]:
+        """Which of these registered workers have a nanny that has not noticed yet that they run.
+
+        Until then it answers nobody, in Dask of today. One of a Dask that has no such question counts as watching.
+        """
+        try:
+            answers = self._scheduler(
+                "broadcast",
+                seconds=seconds,
+                msg={"op": "modelops_watches"},
+                workers=workers,
+                nanny=True,
+                on_error="return",
+            )
+        except (TimeoutError, KeyError):  # the latter where one has left in the meantime
+            return workers
+        return [address for address, watches in answers.items() if watches is False]
+
     def facts(self, variables: list[str], seconds: float) -> dict[str, Any]:
         """What every process says of itself, as `{"client": …, "scheduler": …, "workers": {address: …}}`.
 

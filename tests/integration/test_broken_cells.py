@@ -242,6 +242,36 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     assert checks["test_slow"].seconds <= 2 + 2
 
 
+def test_a_function_that_takes_its_worker_down_before_a_slow_nanny_has_noticed_it(matrix: Matrix) -> None:
+    """Such a nanny would take it for a worker that failed to start, and end."""
+    slow = matrix.write(
+        "slow.py", "from distributed.nanny import WorkerProcess\nWorkerProcess._init_msg_interval = 3\n"
+    )
+    matrix.configure(
+        f"""
+        [tool.modelops]
+        workers = 1
+        [tool.modelops.environment]
+        worker-args = ["--preload-nanny", "{slow}"]
+        """
+    )
+    matrix.write(
+        "test_it.py",
+        """
+        import os
+        import pytest
+
+        def test_dies(modelops_cell):
+            with pytest.raises(Exception, match="exited with status 7"):
+                modelops_cell.call_each("lambda: __import__('os')._exit(7)")
+
+        def test_lives_again(modelops_cell):
+            assert modelops_cell.call_each("lambda: 42") == {"worker-0": 42}
+        """,
+    )
+    matrix.run("test_it.py").passed()
+
+
 # --- aggregation --------------------------------------------------------------------------------------------
 
 
