@@ -34,6 +34,8 @@ _FACTS_SECONDS = 2.0
 """What workers that were started anew get to tell who they are now."""
 _ANSWER_SECONDS = 2.0
 """What workers get to say which tasks they are on, and nannies whether they watch."""
+_KERNEL_SECONDS = 0.5
+"""In which a stage's program tells whether the kernel killed a worker for memory; it looks every 0.2 s."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
 _DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
@@ -406,10 +408,14 @@ class Cluster:
         part = next(process for process in self.processes if process.name == name)
         if part.ending is not None:
             return f"it {part.ending}"
-        deaths = [match[1] for line in last_lines(part.log, most=400) if (match := _DEATH.search(line))]
-        # The nanny only sees a signal; where the stage's own program knows why the kernel sent it, it says so beside.
-        causes = [words for words in deaths[-2:] if "by the kernel" in words]
-        return f"its process {(causes or deaths)[-1]}" if deaths else ""
+        end = time.monotonic() + _KERNEL_SECONDS
+        while True:
+            deaths = [match[1] for line in last_lines(part.log, most=400) if (match := _DEATH.search(line))]
+            # The nanny only sees a signal; where the stage's program knows why the kernel sent it, it says so beside.
+            causes = [words for words in deaths[-2:] if "by the kernel" in words]
+            if causes or not deaths or not deaths[-1].endswith(" signal 9") or time.monotonic() > end:
+                return f"its process {(causes or deaths)[-1]}" if deaths else ""
+            time.sleep(_POLL_SECONDS)
 
     def keep(self) -> str:
         """Have scheduler and workers outlive `stop`; returns how to get in and how to clear them."""

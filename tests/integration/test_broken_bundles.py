@@ -15,8 +15,8 @@ import pytest
 from tests.integration.conftest import AT_ONCE, INSTALLED, Told, run_once
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
-DEADLINES = {"handshake": 12, "execute": 12, "bundle-aggregation": 12}
-LATE = 12 + 2
+DEADLINES = {"handshake": 8, "execute": 8, "bundle-aggregation": 12}
+LATE = 8 + 2
 """Seconds in which is over what hangs until its deadline."""
 
 _INCIDENCE = 'target = "targets.incidence:incidence_target"'
@@ -185,14 +185,14 @@ def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(told: Told) ->
     check = told.broke("import-hangs", "handshake", "timed-out", within=LATE)
     line = _line_of("import-hangs", "sleep(")
     check.says(
-        "did not answer `ready` within the deadline of 12 s", f'File "wire.py", line {line} in <module>'
+        "did not answer `ready` within the deadline of 8 s", f'File "wire.py", line {line} in <module>'
     )
 
 
 def test_a_task_that_never_ends_is_ended_and_its_line_is_shown(told: Told) -> None:
     check = told.broke("hangs-in-task", "execute", "timed-out", within=LATE)
     line = _line_of("hangs-in-task", "sleep(")
-    check.says("did not answer `execute` within the deadline of 12 s", f'File "wire.py", line {line} in wire')
+    check.says("did not answer `execute` within the deadline of 8 s", f'File "wire.py", line {line} in wire')
 
 
 def _line_of(bundle: str, text: str) -> int:

@@ -1,4 +1,4 @@
-"""Bundles of every format, as folders and in every archive, on real workers of one cell; and their broken twins.
+"""Bundles of every format in every archive, on real workers of one cell; and their broken twins.
 
 All are shipped in one run; each test reads what the report says of its bundle.
 """
@@ -37,7 +37,7 @@ CONTAINERS: Mapping[str, str] = {
     "mixed": ".tgz",
     "nested": ".tar.bz2",
 }
-"""In which archive each format is shipped a second time."""
+"""In which archive each format is shipped."""
 COMPILED = """
 import os
 from setuptools import Extension, setup
@@ -50,14 +50,13 @@ setup(name="compiled", version="1.0", ext_modules=[Extension("compiled", ["compi
 
 
 def healthy(folder: Path) -> dict[Path, tuple[str, ...]]:
-    """Every healthy bundle, and what is to be imported of it."""
+    """Healthy bundles, and what is to be imported of each; as folders, `test_formats_on_every_backend.py` has them."""
     made: dict[Path, tuple[str, ...]] = {}
     for name, imports in IMPORTS.items():
         if name == "existing_wheels":
             wheel(folder / name / "deep" / "vendor" / "wheeled-1.0-py3-none-any.whl")
         else:
             shutil.copytree(FORMATS / name, folder / name)
-        made[folder / name] = imports
         made[pack(folder / name, folder / f"{name}-packed{CONTAINERS[name]}")] = imports
     made[wheel(folder / "wheeled-1.0-py3-none-any.whl")] = ("wheeled.core",)
     made[sdist(FORMATS / "packaged", folder / "testpkg-1.0.tar.gz")] = ("testpkg",)
@@ -236,7 +235,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize(
-    "bundle", [*IMPORTS, *(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"]
+    "bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"]
 )
 def test_a_healthy_bundle_installs_answers_and_loses_no_module(told: Told, bundle: str) -> None:
     told.passed(bundle, "preflight", "bundle-install", "handshake")
