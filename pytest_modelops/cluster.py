@@ -123,7 +123,6 @@ class Cluster:
                 "--nanny" if self.settings.nanny else "--no-nanny",
                 *("--local-directory", self.stage.folder(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
-                *(["--preload-nanny", self._preload] if self.settings.nanny else []),
                 *self.settings.worker_arguments,
             ],
             variables={**self.settings.worker_variables, "PYTEST_MODELOPS_INCELL": self.stage.incell},
@@ -165,7 +164,9 @@ class Cluster:
             registered = self.agent.call("workers", seconds=seconds, deadline=deadline)
             found = {worker["name"]: address for address, worker in registered.items()}
             missing = [worker for worker in wanted if worker.name not in found]
-            if not missing and not self._unwatched(found, deadline):
+            if not missing and self._nannies_watch(
+                {worker.name: found[worker.name] for worker in wanted}, deadline
+            ):
                 before = {name: address for address, name in self.addresses.items()}
                 last = before | found
                 self.addresses = {last[part.name]: part.name for part in self.workers if part.name in last}
@@ -186,15 +187,18 @@ class Cluster:
                 )
             time.sleep(_LOOK_SECONDS)
 
-    def _unwatched(self, found: Mapping[str, str], deadline: Deadline) -> bool:
-        """Whether a registered worker's nanny has not noticed that it runs. One that died now would end its nanny."""
-        names = {address: name for name, address in found.items() if name not in self._watched}
-        if not self.settings.nanny or not names:
-            return False
+    def _nannies_watch(self, found: Mapping[str, str], deadline: Deadline) -> bool:
+        """Whether each of these workers' nannies has noticed that it runs; one that died before would end its nanny."""
+        asked = {name: address for name, address in found.items() if name not in self._watched}
+        if not self.settings.nanny or not asked:
+            return True
         seconds = max(min(_ANSWER_SECONDS, deadline.remaining), _LAST_LOOK_SECONDS)
-        unwatched = self.agent.call("unwatched", workers=list(names), seconds=seconds, deadline=deadline)
-        self._watched |= {name for address, name in names.items() if address not in unwatched}
-        return bool(unwatched)
+        watch: bool = self.agent.call(
+            "nannies_watch", workers=list(asked.values()), seconds=seconds, deadline=deadline
+        )
+        if watch:
+            self._watched |= asked.keys()
+        return watch
 
     def _await_client(self, deadline: Deadline) -> None:
         # In short steps, so that a part which exits is noticed while the client still tries to reach it.

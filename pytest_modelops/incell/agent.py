@@ -108,6 +108,14 @@ class Agent:
                 f"the scheduler did not answer {operation!r} within {seconds:.0f} s"
             ) from error
 
+    def _broadcast(
+        self, message: Mapping[str, Any], workers: list[str], *, seconds: float, nanny: bool = False
+    ) -> Any:
+        """Ask workers, or their nannies, through the scheduler; answers by worker, of which one may be an exception."""
+        return self._scheduler(
+            "broadcast", seconds=seconds, msg=message, workers=workers, nanny=nanny, on_error="return"
+        )
+
     def connect(self, seconds: float) -> dict[str, Any]:
         """Wait until the client is connected."""
         if not self._connected.wait(seconds):
@@ -127,23 +135,16 @@ class Agent:
             for address, worker in told.items()
         }
 
-    def unwatched(self, workers: list[str], seconds: float) -> list[str]:
-        """Which of these registered workers have a nanny that has not noticed yet that they run.
+    def nannies_watch(self, workers: list[str], seconds: float) -> bool:
+        """Whether the nannies of these registered workers have noticed that they run.
 
-        Until then it answers nobody, in Dask of today. One of a Dask that has no such question counts as watching.
+        A nanny answers nobody before it has started, and that is when it has noticed.
         """
         try:
-            answers = self._scheduler(
-                "broadcast",
-                seconds=seconds,
-                msg={"op": "modelops_watches"},
-                workers=workers,
-                nanny=True,
-                on_error="return",
-            )
-        except (TimeoutError, KeyError):  # the latter where one has left in the meantime
-            return workers
-        return [address for address, watches in answers.items() if watches is False]
+            self._broadcast({"op": "identity"}, workers, seconds=seconds, nanny=True)
+        except (TimeoutError, KeyError):  # the latter where a worker has left in the meantime
+            return False
+        return True
 
     def facts(self, variables: list[str], seconds: float) -> dict[str, Any]:
         """What every process says of itself, as `{"client": …, "scheduler": …, "workers": {address: …}}`.
@@ -169,14 +170,8 @@ class Agent:
         return {"client": modelops_preload.facts(), "scheduler": scheduler, "workers": answers}
 
     def _worker_facts(self, address: str, variables: list[str], seconds: float) -> Any:
-        answers = self._scheduler(
-            "broadcast",
-            seconds=seconds,
-            msg={"op": "modelops_facts", "variables": variables},
-            workers=[address],
-            on_error="return",
-        )
-        answer = answers[address]
+        message = {"op": "modelops_facts", "variables": variables}
+        answer = self._broadcast(message, [address], seconds=seconds)[address]
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -364,9 +359,7 @@ class Agent:
 
         def ask(address: str) -> None:
             try:
-                told = self._scheduler(
-                    "broadcast", seconds=seconds, msg=message, workers=[address], on_error="return"
-                )[address]
+                told = self._broadcast(message, [address], seconds=seconds)[address]
                 answers[address] = (
                     {"error": in_words(told)} if isinstance(told, BaseException) else {"told": told}
                 )

@@ -119,9 +119,8 @@ def _serve_bundles(worker: Any) -> None:
 
 
 def dask_setup(server: Any) -> None:
-    """Called by Dask with the scheduler, a nanny or the worker: answer `modelops_facts`, and what else each is asked.
+    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker what else it is asked.
 
-    `modelops_watches` tells whether a nanny has noticed that its worker runs: before, it would not replace it.
     `modelops_running` tells the keys of the tasks that a worker's threads are on, also of those that nobody awaits now.
     """
 
@@ -143,12 +142,7 @@ def dask_setup(server: Any) -> None:
             for task in getattr(getattr(server, "state", server), "executing", ())
         ]
 
-    def modelops_watches(**_: Any) -> bool:
-        return server.status.name not in {"init", "starting"}
-
     server.handlers["modelops_facts"] = modelops_facts
-    if hasattr(server, "instantiate"):
-        server.handlers["modelops_watches"] = modelops_watches
     if hasattr(server, "nanny"):
         server.handlers["modelops_running"] = modelops_running
         _serve_bundles(server)

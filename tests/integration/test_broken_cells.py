@@ -258,7 +258,6 @@ def test_a_function_that_takes_its_worker_down_before_a_slow_nanny_has_noticed_i
     matrix.write(
         "test_it.py",
         """
-        import os
         import pytest
 
         def test_dies(modelops_cell):
