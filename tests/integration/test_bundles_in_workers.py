@@ -155,23 +155,22 @@ def test_answers_that_are_none_break_where_they_are_asked_for(matrix: Matrix) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "rung", "words"),
+    ("name", "words"),
     [
-        ("hangs-in-task", "execute", ("not finished in time", "Where each process stands", 'wire.py", line')),
+        ("hangs-in-task", ("not finished in time", "Where each process stands", 'wire.py", line')),
         (
             "dies-in-task",
-            "execute",
             ("2 of 2 workers: the worker left the cluster while the task was on it; its process was killed",),
         ),
     ],
 )
-def test_it_breaks_at_the_right_rung(matrix: Matrix, name: str, rung: str, words: tuple[str, ...]) -> None:
+def test_it_breaks_at_the_right_rung(matrix: Matrix, name: str, words: tuple[str, ...]) -> None:
     matrix.configure(f"{configured(table(BUNDLES / name))}[tool.modelops.deadlines]\nexecute = {DEADLINE}\n")
     cell = matrix.run("-k", name).cell()
-    assert cell.facts["first_broken"] == f"{rung}[{name}]", cell.statuses
+    assert cell.facts["first_broken"] == f"execute[{name}]", cell.statuses
     hangs = name == "hangs-in-task"
     status, within = ("timed-out", DEADLINE + 2) if hangs else ("failed", AT_ONCE)
-    cell.checks[rung].broke(status, *words, within=within)
+    cell.checks["execute"].broke(status, *words, within=within)
 
 
 def test_what_it_prints_is_no_failure(matrix: Matrix) -> None:
