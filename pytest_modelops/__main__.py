@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     prune.add_argument("--images", action="store_true", help="also the images that were built for cells")
     options = parser.parse_args(arguments)
-    from pytest_modelops.environments.registry import prune_engine
+    from pytest_modelops.backends.registry import prune_engine
 
     try:
         removed = prune_engine(images=options.images)

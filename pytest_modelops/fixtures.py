@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_modelops.live import LiveCell
+    from pytest_modelops.cell.live import LiveCell
 
 NAME = "modelops_cell"
 WITHOUT_FLAG = "runs only with --modelops-matrix"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_modelops.bundles.bundle import Bundle
-    from pytest_modelops.live import LiveCell
+    from pytest_modelops.cell.live import LiveCell
 
 DECLARATIONS = (
     "modelops_cells(*globs): run this test only in the cells whose id matches one of the patterns, as 'py3.13-*'.",
@@ -159,7 +159,7 @@ def _lambda(
 def _aggregation(
     *, params: Any = 20, replicates: Any = 20, deadline: Any = None, context: Context
 ) -> Callable[[LiveCell], None]:
-    from pytest_modelops.checks.base import AggregationSettings
+    from pytest_modelops.config.model import AggregationSettings
 
     del context  # nothing of the user's travels
     for name, value in {"params": params, "replicates": replicates}.items():
@@ -189,7 +189,7 @@ def _handshake(path: Any, *, deadline: Any = None, context: Context) -> Callable
 
 
 def _bundle_at(path: Any, context: Context) -> Bundle:
-    from pytest_modelops.bundle_settings import at
+    from pytest_modelops.config.bundle_table import at
 
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise WrongInput(f"{path!r} is not the path of a bundle")

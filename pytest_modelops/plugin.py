@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_modelops import fixtures, hookspecs, markers, options
+from pytest_modelops import fixtures, hookspecs, markers
+from pytest_modelops.config import options
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.fixtures import modelops_cell
 
 if TYPE_CHECKING:
-    from pytest_modelops.matrix_run import MatrixRun
+    from pytest_modelops.session.run import MatrixRun
 
 __all__ = ["modelops_cell"]
 
@@ -45,9 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it"
             )
         return
-    from pytest_modelops.collecting import Collecting
-    from pytest_modelops.reporting import Distributing, Reporting
-    from pytest_modelops.running import Running
+    from pytest_modelops.session.collection import Collecting
+    from pytest_modelops.session.execution import Running
+    from pytest_modelops.session.reporting import Distributing, Reporting
 
     run = config.stash[_RUN] = _open(config)
     register = config.pluginmanager.register
@@ -93,7 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _open(config: pytest.Config) -> MatrixRun:
-    from pytest_modelops.matrix_run import MatrixRun
+    from pytest_modelops.session.run import MatrixRun
 
     try:
         return MatrixRun(config)

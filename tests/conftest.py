@@ -158,8 +158,8 @@ def _bridge_of(folder: Path) -> str:
 
 def _clear(address: str) -> None:
     """Remove from an engine of ours what tests have left on it."""
-    from pytest_modelops.environments.container import belongings
-    from pytest_modelops.environments.container.engine import connect
+    from pytest_modelops.backends.docker import belongings
+    from pytest_modelops.backends.docker.engine import connect
 
     engine = connect({"DOCKER_HOST": address})
     belongings.sweep(engine, kept_too=True)
@@ -225,7 +225,7 @@ def start_engine(
 
 def answers(address: str | None) -> bool:
     """Whether an engine answers there, or anywhere that the product looks."""
-    from pytest_modelops.environments.container.engine import connect
+    from pytest_modelops.backends.docker.engine import connect
 
     environ = {**os.environ, **({"DOCKER_HOST": address} if address else {})}
     try:
@@ -306,7 +306,7 @@ def _ready() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Any]:
     """An engine that answers, with images; `DOCKER_HOST` names it where it has to."""
-    from pytest_modelops.environments.container.engine import connect
+    from pytest_modelops.backends.docker.engine import connect
 
     ready = _ready()
     if ready["why_not"]:

@@ -24,9 +24,9 @@ from packaging.utils import (
 from pytest_modelops.bundles.containers import BLOCK, SUFFIXES
 from pytest_modelops.bundles.unpacking import LIMITS, Limits, refuse_unsafe_wheel, unpack_into
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.files import hash_file
-from pytest_modelops.environments.generations import Generations
 from pytest_modelops.errors import MalformedBundle
+from pytest_modelops.storage.files import hash_file
+from pytest_modelops.storage.generations import Generations
 
 _LAYOUT = 1
 """Version of how archives are unpacked; part of the name of what is kept."""

@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from pytest_modelops.environments.files import CACHE_TAG
 from pytest_modelops.errors import MalformedBundle
+from pytest_modelops.storage.files import CACHE_TAG
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -22,7 +22,8 @@ from pytest_modelops.checks import (
     venv_reuse,
     versions,
 )
-from pytest_modelops.checks.base import Check, PluginSettings
+from pytest_modelops.checks.base import Check
+from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.errors import WrongInput
 
 LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)

@@ -9,11 +9,12 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_modelops.checks.base import AggregationSettings, Check, CheckedCell, role_differences
+from pytest_modelops.checks.base import Check, CheckedCell, role_differences
 from pytest_modelops.checks.lambdas import end_of
+from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
-from pytest_modelops.incell import plain
+from pytest_modelops.remote.shared import plain
 from pytest_modelops.shipping import ship
 
 

@@ -7,86 +7,13 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from pytest_modelops.backends.base import Backend
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.cluster import Cluster
+from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Backend, Environment, Lock, Progress
+from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
-
-FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
-"""What makes a replicate a failed one although Dask calls it finished; see `bundle_words.failures`."""
-
-
-PROTOCOLS = ("json-rpc", "one-shot")
-"""How a runner is asked: frames to one process (`incell/running.py`), or a process a request (`incell/one_shot.py`)."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AggregationSettings:
-    """Size of the aggregation job: `params` × `replicates` tasks, and `params` aggregates of them.
-
-    Attributes:
-        failed_when: which of `FAILED_WHEN` make a bundle's replicate a failed one.
-    """
-
-    params: int = 20
-    replicates: int = 20
-    failed_when: tuple[str, ...] = FAILED_WHEN
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunnerSettings:
-    """How the runner of a bundle is started.
-
-    Attributes:
-        command: its command line; `{python}` is the interpreter of the bundle's environment, `{runner}` the runner's
-            path, `{bundle}`, `{venv}`, `{digest}` and `{wheels}` are the bundle's, `{version}` is the worker's Python.
-        path: a file of the host's, or a folder with a `__main__.py`; or `module:file`, a file beside a module of the
-            workers' environment; `None` for the reference runner.
-        protocol: one of `PROTOCOLS`.
-        installs: whether it installs the bundle by itself, into an environment that has nothing but pip.
-        fresh_env: variables that make it install whatever there is; `None` where there are none.
-    """
-
-    command: tuple[str, ...] = (
-        *("{python}", "{runner}", "--bundle-path", "{bundle}"),
-        *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
-    )
-    path: Path | str | None = None
-    protocol: str = PROTOCOLS[0]
-    installs: bool = False
-    fresh_env: Mapping[str, str] | None = None
-
-    @property
-    def reuses(self) -> bool:
-        """Whether it may use an environment again: a one-shot runner has a new one for every request, if any."""
-        return self.installs and self.protocol == PROTOCOLS[0]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PluginSettings:
-    """The worker plugin of a deployment, and what its runtime must be on every worker.
-
-    Attributes:
-        path: its class, `package.module:Class`, importable by client and workers.
-        arguments: of the class, by keyword; plain data as TOML has it.
-        probe: dotted attribute that every worker must have; empty when only `expect` is asked.
-        expect: dotted attribute of the worker → its value: plain data, or `package.module:Class` for an object.
-        processes: `COLD`, `WARM` or `DIRECT` → a function, `package.module:function`, that does something with the
-            runtime on a worker and returns which process did it.
-        tasks: how often such a function is called on each worker.
-    """
-
-    path: str
-    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    probe: str = ""
-    expect: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    processes: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tasks: int = 4
-
-
-COLD, WARM, DIRECT = PROCESSES = ("cold", "warm", "direct")
-"""A new process for every task; one process of each worker for all of them; the worker's own process."""
 
 
 class CheckedCell(Protocol):
@@ -101,7 +28,7 @@ class CheckedCell(Protocol):
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
         observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
         unpacked: the folder for what bundles that are archives hold; `None` for the default.
-        placed: where the bundles are that the workers have (see `incell/bundles.py`); filled by `bundle-install`.
+        placed: where the bundles are that the workers have (see `remote/worker/bundles.py`); filled by `bundle-install`.
     """
 
     cell: Cell

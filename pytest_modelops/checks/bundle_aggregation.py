@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_job import Replicate, run_job
-from pytest_modelops.checks.bundle_words import Fault
+from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.deadline import Deadline
 
 

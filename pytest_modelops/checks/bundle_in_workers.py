@@ -14,19 +14,19 @@ from packaging.version import Version
 
 from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_install
-from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import bundle_isolated
+from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks.base import CheckedCell
-from pytest_modelops.checks.bundle_words import Fault
-from pytest_modelops.cluster import LATE
+from pytest_modelops.checks.bundle_messages import Fault
+from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
-from pytest_modelops.incell import plain
+from pytest_modelops.remote.shared import plain
 
 Told = Mapping[str, Any]
 
-CLIENT = bundle_install.CLIENT
+CLIENT = bundle_isolated.CLIENT
 _POLL_SECONDS = 0.1
 _SOON_SECONDS = 5.0
 """How long a worker has to answer whose plugins may still be set up."""
@@ -39,10 +39,10 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
     roles = cell.environments
     workers, client = roles[cell.cell.worker], roles[cell.cell.client]
-    house = bundle_install.wheels_of(bundle, source, workers.lock, cell, deadline)
+    house = bundle_isolated.wheels_of(bundle, source, workers.lock, cell, deadline)
     of_client = house
     if client.lock.python != workers.lock.python:
-        of_client = bundle_install.wheels_of(bundle, source, client.lock, cell, deadline)
+        of_client = bundle_isolated.wheels_of(bundle, source, client.lock, cell, deadline)
     placed = _placed(bundle, source, house, of_client, cell)
     modules = sorted(source.modules)
     try:
@@ -60,7 +60,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         "found": source.why,
         "packages": len(house.packages),
         "modules": len(modules),
-        "accounted": bundle_install.accounted_for(told, source),
+        "accounted": bundle_isolated.accounted_for(told, source),
         "wheels_reused": house.reused,
         "processes": sorted(told),
         "shadowed": sorted(shadowed),
@@ -119,7 +119,7 @@ def take_away(cell: CheckedCell) -> None:
 def _placed(
     bundle: Bundle, source: formats.Source, house: Wheelhouse, of_client: Wheelhouse, cell: CheckedCell
 ) -> Mapping[str, Any]:
-    placed = bundle_install.place(bundle, source, house, cell)
+    placed = bundle_isolated.place(bundle, source, house, cell)
     wheels = placed["wheels"]
     if of_client is not house:
         wheels = cell.cluster.stage.put(of_client.folder, f"bundles/{bundle.name}/wheels-of-client")
@@ -133,7 +133,7 @@ def _placed(
 def _bring(bundle: Bundle, placed: Told, cell: CheckedCell, deadline: Deadline) -> str:
     """Have the client register the plugin; why that failed, or empty. Each process is asked for itself afterwards."""
     cell.cluster.await_workers(deadline)
-    seconds = max(0.1, deadline.remaining - bundle_install.MARGIN_SECONDS)
+    seconds = max(0.1, deadline.remaining - bundle_isolated.MARGIN_SECONDS)
     here = {**placed, "wheels": placed["client"]["wheels"]}
     told: Told = cell.cluster.agent.call(
         "bring",
@@ -197,7 +197,7 @@ def _faults(answer: Told, house: Wheelhouse, python: Version, error: str) -> Ite
     for path in setup["touched"]:
         yield Fault(head=f"installing it changed the environment of the process: {path}")
     if "failed" in setup:
-        yield from bundle_install.faults_of(setup, house, python)
+        yield from bundle_isolated.faults_of(setup, house, python)
         return
     for one in answer["conflicts"]:
         if one["imported"]:
@@ -211,7 +211,7 @@ def _faults(answer: Told, house: Wheelhouse, python: Version, error: str) -> Ite
             head=f"its module {module} cannot be imported: this process has already imported another {module} "
             f"({file}); rename it, or install the bundle isolated"
         )
-    yield from (Fault(head=head) for head in bundle_install.untrue(answer, house, python))
+    yield from (Fault(head=head) for head in bundle_isolated.untrue(answer, house, python))
 
 
 def _judge(bundle: Bundle, placed: Told, told: Mapping[str, Told], found: Mapping[str, list[Fault]]) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_in_workers, bundle_tasks
-from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks.base import CheckedCell
-from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in
-from pytest_modelops.checks.bundle_words import Fault
+from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, placed_in
+from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
-from pytest_modelops.incell import plain
+from pytest_modelops.remote.shared import plain
 from pytest_modelops.shipping import ship
 
 _GRACE_SECONDS = 0.8

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.checks.lambdas import in_words, whereabouts
-from pytest_modelops.cluster import Cluster
+from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RemoteError, TimedOut
 from pytest_modelops.shipping import Shipped, unpack

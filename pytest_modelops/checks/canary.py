@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_modelops.bundles import formats
 from pytest_modelops.checks import own_installs
 from pytest_modelops.errors import NothingToDo
-from pytest_modelops.incell.reuse import CANARY, MOMENT
+from pytest_modelops.remote.worker.reuse import CANARY, MOMENT
 
 ARTIFACT = "canary"
 NAMES = ("A", "B")

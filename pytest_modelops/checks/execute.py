@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import freshness
-from pytest_modelops.checks.base import FAILED_WHEN, Check, CheckedCell, label
+from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_job import Replicate, run_job
-from pytest_modelops.checks.bundle_words import Fault
+from pytest_modelops.checks.bundle_messages import Fault
+from pytest_modelops.config.model import FAILED_WHEN
 from pytest_modelops.deadline import Deadline
 
 Artifacts = Mapping[str, Mapping[str, Any]]

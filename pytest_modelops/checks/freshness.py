@@ -1,4 +1,4 @@
-"""Whether a bundle's runner executes what it is asked, with the bundle's own modules. See `incell/fresh.py`."""
+"""Whether a bundle's runner executes what it is asked, with the bundle's own modules. See `remote/worker/fresh.py`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.base import CheckedCell
-from pytest_modelops.checks.bundle_install import MARGIN_SECONDS
-from pytest_modelops.checks.bundle_words import Fault
+from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS
+from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
 

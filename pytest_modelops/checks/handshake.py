@@ -9,11 +9,11 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_words as words
+from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import freshness
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in
-from pytest_modelops.checks.bundle_words import Fault
+from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, placed_in
+from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut
 

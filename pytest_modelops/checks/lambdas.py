@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
-from pytest_modelops.cluster import Cluster
+from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
-from pytest_modelops.incell import plain
+from pytest_modelops.remote.shared import plain
 from pytest_modelops.shipping import Shipped, ship
 
 

@@ -17,7 +17,7 @@ from pytest_modelops.errors import (
     TimedOut,
     Unavailable,
 )
-from pytest_modelops.results import Status
+from pytest_modelops.report.model import Status
 
 
 def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, Any]]:

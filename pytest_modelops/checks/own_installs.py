@@ -12,7 +12,7 @@ from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed
 
 PINS = "requirements.txt"
-"""File beside the wheels: what the bundle needs of them, `name==version` a line (see `incell/installing.py`)."""
+"""File beside the wheels: what the bundle needs of them, `name==version` a line (see `remote/runner/installing.py`)."""
 _LEGACY = ("setuptools>=40.8.0",)
 """What builds a project that does not say: https://pip.pypa.io/en/stable/reference/build-system/."""
 

@@ -10,15 +10,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_modelops.checks import runtime_processes, runtime_words
-from pytest_modelops.checks.base import Check, CheckedCell, PluginSettings
-from pytest_modelops.checks.bundle_words import Fault, counted, message
-from pytest_modelops.cluster import LATE, Cluster
+from pytest_modelops.checks import runtime_messages, runtime_processes
+from pytest_modelops.checks.base import Check, CheckedCell
+from pytest_modelops.checks.bundle_messages import Fault, counted, message
+from pytest_modelops.cluster.cluster import LATE, Cluster
+from pytest_modelops.cluster.logs import last_lines
+from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
-from pytest_modelops.incell import plain
-from pytest_modelops.incell.plugins import NOT_SET_UP
-from pytest_modelops.logs import last_lines
+from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.worker.plugins import NOT_SET_UP
 
 Told = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mappin
         took = time.monotonic() - began
     return {
         "plugin": registered["name"],
-        "workers": {name: runtime_words.figures(answer) for name, answer in told.items()},
+        "workers": {name: runtime_messages.figures(answer) for name, answer in told.items()},
         "late_seconds": round(took, 3),
         **({"processes": tasks} if tasks else {}),
     }
@@ -78,7 +79,7 @@ def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> T
     except TimedOut as error:
         raise TimedOut(f"worker plugin {plugin.path}: {error}") from None
     if "unmade" in told:
-        raise RemoteError(runtime_words.unmade(plugin, told), told["traceback"])
+        raise RemoteError(runtime_messages.unmade(plugin, told), told["traceback"])
     for address in told.get("gone", ()):
         name = before.get(address)
         if name is not None:
@@ -126,7 +127,7 @@ def _ended_by_it(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
     log = next(process.log for process in cluster.processes if process.name == name)
     lines = last_lines(log, most=400)
     starts = [number for number, line in enumerate(lines) if line.startswith(NOT_SET_UP)]
-    return runtime_words.not_set_up(plugin, name, lines[starts[-1] + 1 :], log) if starts else ""
+    return runtime_messages.not_set_up(plugin, name, lines[starts[-1] + 1 :], log) if starts else ""
 
 
 def _lost(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
@@ -167,9 +168,9 @@ def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Told, told: Ma
     """Raise `CheckFailed` with everything that is wrong with what the workers told."""
     faults: dict[str, list[Fault]] = {}
     for name, answer in told.items():
-        if found := list(runtime_words.faults(plugin, answer, registered)):
+        if found := list(runtime_messages.faults(plugin, answer, registered)):
             faults[name] = found
-    for name, fault in runtime_words.differences(plugin, told):
+    for name, fault in runtime_messages.differences(plugin, told):
         faults.setdefault(name, []).append(fault)
     if not faults:
         if "error" in registered:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.checks import runtime_tasks
-from pytest_modelops.checks.base import COLD, DIRECT, WARM, CheckedCell, PluginSettings
-from pytest_modelops.checks.bundle_words import Fault, counted, message
+from pytest_modelops.checks.base import CheckedCell
+from pytest_modelops.checks.bundle_messages import Fault, counted, message
 from pytest_modelops.checks.lambdas import in_words, whereabouts
+from pytest_modelops.config.model import COLD, DIRECT, WARM, PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
-from pytest_modelops.incell import plain
+from pytest_modelops.remote.shared import plain
 from pytest_modelops.shipping import ship
 
 Answer = Mapping[str, Any]

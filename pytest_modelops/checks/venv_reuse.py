@@ -12,10 +12,10 @@ from packaging.version import Version
 
 from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_words as words
-from pytest_modelops.checks import canary, own_installs, reuse_words
+from pytest_modelops.checks import bundle_messages as words
+from pytest_modelops.checks import canary, own_installs, reuse_messages
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_install import MARGIN_SECONDS, placed_in, wheels_of
+from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, placed_in, wheels_of
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
 
@@ -46,7 +46,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     faults = {
         name: [tidy.fault(fault) for fault in found]
         for name, one in told["canaries"].items()
-        if (found := reuse_words.faults(name, one, python))
+        if (found := reuse_messages.faults(name, one, python))
     }
     figures = _figures(told["canaries"], faults, worker)
     if not faults:

@@ -1,41 +1,18 @@
-"""What a backend offers: environments for versions, and a stage on which a cell's processes run.
-
-Checks, fixtures and the cluster speak to these protocols alone, so that a new backend touches none of them.
-"""
+"""What an environment is: what goes into it, its lock, and what was built. The same for every backend."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Protocol
 
 from packaging.version import Version
 
-from pytest_modelops.deadline import Deadline
-from pytest_modelops.matrix.cell import Cell, Role, Versions
-from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.matrix.cell import Versions
 
 Progress = Callable[[str], None]
 """Called with a short phrase about what is being done now, for people who wait."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EnvironmentSpec:
-    """What goes into a cell's environments besides Dask.
-
-    Attributes:
-        requirements: PEP 508 lines, or paths of a project folder or wheel, absolute.
-        constraints: absolute path of a constraints file.
-        as_of: resolve as if it were that day.
-        rootdir: folder whose uv configuration applies.
-    """
-
-    requirements: tuple[str, ...] = ()
-    constraints: Path | None = None
-    as_of: datetime.date | None = None
-    rootdir: Path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,162 +86,3 @@ class Wheelhouse:
     def requirements(self) -> tuple[str, ...]:
         """`name==version` of every package, sorted."""
         return tuple(f"{name}=={version}" for name, version in sorted(self.packages.items()))
-
-
-class Process(Protocol):
-    """One process of a cell, which its stage started. Its output goes to a file from the first byte."""
-
-    @property
-    def name(self) -> str:
-        """`scheduler`, `worker-0`, `agent`, …; unique in its cell."""
-
-    @property
-    def pid(self) -> int:
-        """Process id, as the stage counts them."""
-
-    @property
-    def log(self) -> Path:
-        """File on the host that holds the output (of the agent: its stderr)."""
-
-    @property
-    def ending(self) -> str | None:
-        """`None` while it runs, else how it ended, in words (`exited with code 1`, `was killed by SIGSEGV`)."""
-
-    def wait(self, deadline: Deadline) -> str:
-        """Wait for the end and return it in words; raises `TimedOut`."""
-
-    def signal(self, number: int, *, pid: int | None = None) -> bool:
-        """Send a signal to the process, or to a descendant of it by pid; `False` when it is gone."""
-
-    def descendants(self) -> Sequence[int]:
-        """Pids of what it has started, and what that has started, parents first; none where that cannot be seen."""
-
-    def state(self, *, pid: int | None = None) -> str:
-        """Where the operating system says it stands (`running`, `sleeping`, `stopped`, `gone`)."""
-
-
-class Stage(Protocol):
-    """The place where the processes of one cell run; all of them end with it."""
-
-    def scheduler_arguments(self) -> Sequence[str]:
-        """Arguments by which the scheduler listens where the others will look."""
-
-    def worker_arguments(self) -> Sequence[str]:
-        """Arguments by which a worker finds the scheduler and is found."""
-
-    def client_contact(self) -> Mapping[str, str]:
-        """Keyword arguments by which a `distributed.Client` finds the scheduler."""
-
-    def host_address(self, address: str) -> str | None:
-        """Where the host reaches an address of the cell; `None` where it cannot."""
-
-    def folder(self, name: str) -> str:
-        """Path, as the cell sees it, of a folder of its own for the named process."""
-
-    def put(self, source: Path, name: str) -> str:
-        """Copy a file or folder of the host's into the cell, where every process can read it.
-
-        Args:
-            source: the host's; links in it are followed.
-            name: what it is called in the cell, with `/` for folders (`bundles/seir/source`). Each is put once; to put
-                it again does nothing.
-
-        Returns:
-            Its path as the cell sees it. It may be there already when processes start, or come later.
-        """
-
-    @property
-    def incell(self) -> str:
-        """Path, as the cell sees it, of the folder that holds `pytest_modelops/incell` as package `modelops_incell`."""
-
-    def start(
-        self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
-    ) -> Process:
-        """Start the environment's Python with these arguments and variables (and the stage's own)."""
-
-    def start_attached(
-        self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
-    ) -> tuple[Process, IO[bytes], IO[bytes]]:
-        """As `start`, with the process's stdin and stdout as binary streams of the host's."""
-
-    def keep(self) -> str:
-        """Have the scheduler and the workers outlive `close` and pytest.
-
-        Returns:
-            How to get in, how to connect, and how to clear it, in words.
-
-        Raises:
-            CheckFailed: it cannot be.
-        """
-
-    def close(self) -> Sequence[str]:
-        """End whatever runs, prove that nothing is left, and remove what was made. Returns what is left, in words."""
-
-    def logs(self) -> Mapping[str, Path]:
-        """Log by process name; they outlive the stage."""
-
-    def log(self, name: str) -> Path:
-        """Where to write a log that no process of the stage writes itself; it is among `logs` from then on."""
-
-
-class Backend(Protocol):
-    """Makes environments and stages. One for a session."""
-
-    name: str
-
-    @property
-    def releases(self) -> Releases:
-        """The Dask releases that its index has."""
-
-    @property
-    def variants(self) -> Mapping[Role, str]:
-        """What tells the environments of roles with the same versions apart; empty where they share one."""
-
-    def describe(self) -> str:
-        """One phrase for pytest's header: backend and cache in use."""
-
-    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
-        """The Python, to the patch, that an environment of these versions has; nothing is resolved or built.
-
-        Raises:
-            Unavailable: there is none; the message holds the command that gets it.
-            TimedOut: the deadline passed.
-        """
-
-    def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
-        """Find a solution for these versions.
-
-        Raises:
-            Unavailable: no such interpreter; the message holds the command that gets it.
-            CheckFailed: no solution, or no index; the message holds the resolver's words.
-            TimedOut: the deadline passed.
-        """
-
-    def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
-        """Build the environment, or find it in the cache and verify it.
-
-        Raises:
-            CheckFailed: it could not be built, or what was read back is not what the lock says.
-            TimedOut: the deadline passed.
-        """
-
-    def wheelhouse(
-        self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
-    ) -> Wheelhouse:
-        """Wheels of all that these requirements need, for the Python and the platform of a lock.
-
-        Args:
-            requirements: PEP 508 lines, or absolute paths of project folders (built from a copy) or wheels.
-            lock: whose Python and platform they are for; nothing of what is in it is taken into account.
-
-        Raises:
-            CheckFailed: no solution, no index, or a wheel that cannot be had or built; the message holds the first
-                cause in the resolver's or builder's words.
-            TimedOut: the deadline passed.
-        """
-
-    def stage(self, cell: Cell) -> Stage:
-        """A new stage for the cell."""
-
-    def close(self) -> None:
-        """End whatever still runs for this session."""

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
-from pytest_modelops.environments.generations import UNUSED_SECONDS, Generations
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.readback import Facts, Untrue, python_of, read_back, verify
 from pytest_modelops.environments.uv import NoAnswer, Runner, Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
+from pytest_modelops.storage.generations import UNUSED_SECONDS, Generations
 
 _LAYOUT = 1
 """Version of the layout above and of the marker; part of every key."""

@@ -21,8 +21,8 @@ import psutil
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
-from pytest_modelops.incell import keeper
-from pytest_modelops.incell.kept import CouldNot, KeeperGone, Kept
+from pytest_modelops.remote.shared.supervised import CouldNot, KeeperGone, Kept
+from pytest_modelops.remote.supervisor import supervisor
 
 
 class KeptProcess:
@@ -128,14 +128,14 @@ class KeptProcesses:
         """
         if self._folder is None:
             return []
-        deadline = Deadline(keeper.SECONDS_TO_DIE)
-        while (pids := keeper.mentioning(str(self._folder))) and not deadline.passed:
+        deadline = Deadline(supervisor.SECONDS_TO_DIE)
+        while (pids := supervisor.mentioning(str(self._folder))) and not deadline.passed:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.005)
         shutil.rmtree(self._folder, ignore_errors=True)
-        left = [keeper.describe(pid) for pid in pids]
+        left = [supervisor.describe(pid) for pid in pids]
         return [*left, f"folder {self._folder}"] if self._folder.exists() else left
 
 

@@ -14,10 +14,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock, Progress, Wheelhouse
+from pytest_modelops.environments.base import Environment, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.cache import EnvironmentCache
-from pytest_modelops.environments.files import mark_as_cache
 from pytest_modelops.environments.index import configured_index
 from pytest_modelops.environments.interpreters import Interpreters
 from pytest_modelops.environments.pip import Pip, target_of
@@ -27,6 +27,7 @@ from pytest_modelops.environments.uv import Runner, Uv
 from pytest_modelops.environments.wheelhouse import Wheelhouses
 from pytest_modelops.errors import CheckFailed, Unavailable
 from pytest_modelops.matrix.cell import Versions
+from pytest_modelops.storage.files import mark_as_cache
 
 
 class Environments:

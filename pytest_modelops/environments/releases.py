@@ -25,10 +25,10 @@ from packaging.utils import (
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.files import locked, read_json, write_json
 from pytest_modelops.environments.uv import NoSolution, Uv, UvFailed
 from pytest_modelops.errors import TimedOut, WrongInput
 from pytest_modelops.matrix.versions import NoIndex
+from pytest_modelops.storage.files import locked, read_json, write_json
 
 PACKAGES = ("dask", "distributed")
 _SECONDS = 60.0

@@ -19,9 +19,9 @@ from typing import Any
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import EnvironmentSpec, Lock, Progress
-from pytest_modelops.environments.files import locked, read_json, write_json
+from pytest_modelops.environments.base import Lock, Progress
 from pytest_modelops.environments.interpreters import Interpreter, Interpreters
 from pytest_modelops.environments.pins import pins
 from pytest_modelops.environments.releases import (
@@ -34,6 +34,7 @@ from pytest_modelops.environments.uv import NoAnswer, NoSolution, Uv, UvFailed, 
 from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Versions
+from pytest_modelops.storage.files import locked, read_json, write_json
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -22,14 +22,14 @@ from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress, Wheelhouse
-from pytest_modelops.environments.files import hash_file
-from pytest_modelops.environments.generations import Generations
 from pytest_modelops.environments.pins import Pin, pins
 from pytest_modelops.environments.pip import Pip, PipFailed, Target
 from pytest_modelops.environments.releases import as_of_options
 from pytest_modelops.environments.resolver import Solution
 from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
+from pytest_modelops.storage.files import hash_file
+from pytest_modelops.storage.generations import Generations
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -20,10 +20,10 @@ from packaging.utils import parse_wheel_filename
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress
-from pytest_modelops.environments.files import CACHE_TAG, hash_file, locked, read_json, write_json
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.uv import Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
+from pytest_modelops.storage.files import CACHE_TAG, hash_file, locked, read_json, write_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,11 +26,18 @@ from pytest_modelops.matrix.versions import (
     expand,
     said_of,
 )
-from pytest_modelops.results import LeftOut
 
 SCHEMA = 1
 """Version of the JSON plan's shape."""
 _IDS_IN_A_MESSAGE = 12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A cell of the product that is not in the plan, and why."""
+
+    id: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_modelops.report import json
-from pytest_modelops.results import RunReport
+from pytest_modelops.report.model import RunReport
 
 WRITERS: Mapping[str, Callable[[RunReport, Path], None]] = {".json": json.write}
 """By the ending of a report's path: what writes it."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_modelops.results import RunReport
+from pytest_modelops.report.model import RunReport
 
 
 def render(report: RunReport) -> str:

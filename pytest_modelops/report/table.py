@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from packaging.version import InvalidVersion, Version
 
+from pytest_modelops.report.model import CellReport, CheckResult, Status
 from pytest_modelops.report.paper import (
     INDENT,
     Line,
@@ -26,7 +27,6 @@ from pytest_modelops.report.paper import (
     trimmed,
     widest,
 )
-from pytest_modelops.results import CellReport, CheckResult, Status
 
 
 class Mark(NamedTuple):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_modelops.errors import NotShippable
-from pytest_modelops.incell import plain
+from pytest_modelops.remote.shared import plain
 from pytest_modelops.shipping.definition import Definition
 from pytest_modelops.shipping.finding import find, is_function, parse
 from pytest_modelops.shipping.names import imports_of, is_library, is_never_in_cells, member_of, why_not

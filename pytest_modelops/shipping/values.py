@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from pytest_modelops.errors import NotShippable
-from pytest_modelops.incell import plain
+from pytest_modelops.remote.shared import plain
 
 MISSING = object()
 """Stands where there is no value."""

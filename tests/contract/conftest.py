@@ -15,9 +15,11 @@ import psutil
 import pytest
 from packaging.version import Version
 
+from pytest_modelops.backends.base import Backend, Process, Stage
+from pytest_modelops.backends.process import ProcessBackend
+from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Backend, Environment, EnvironmentSpec, Lock, Process, Stage
-from pytest_modelops.environments.process import ProcessBackend
+from pytest_modelops.environments.base import Environment, Lock
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions
 
 
@@ -80,11 +82,11 @@ def process_kit(tmp_path: Path) -> Kit:
 @pytest.fixture
 def docker_kit(tmp_path: Path, engine: Any) -> Kit:
     """A base image of the tests, run without packages, on the engine at hand."""
-    from pytest_modelops.environments.container import belongings
-    from pytest_modelops.environments.container.backend import ContainerBackend
-    from pytest_modelops.environments.container.confinement import user_of
-    from pytest_modelops.environments.container.settings import ContainerSettings
-    from pytest_modelops.environments.container.stage import ContainerEnvironment
+    from pytest_modelops.backends.docker import belongings
+    from pytest_modelops.backends.docker.backend import ContainerBackend
+    from pytest_modelops.backends.docker.confinement import user_of
+    from pytest_modelops.backends.docker.sandbox import ContainerEnvironment
+    from pytest_modelops.config.docker import ContainerSettings
 
     image = f"modelops-fixture/python:{sys.version_info[0]}.12"
     if not engine.api.images(image):

@@ -20,7 +20,7 @@ PART = "put or folder or home or closing or variables or streams"
 
 def engines_group() -> int:
     """The group that may use the engine's socket; nobody's own where there is none."""
-    from pytest_modelops.environments.container.engine import connect
+    from pytest_modelops.backends.docker.engine import connect
 
     try:
         found = connect()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from pytest_modelops.backends.base import Process, Stage
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, Process, Stage
+from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, TimedOut
 
 if TYPE_CHECKING:
@@ -191,8 +192,8 @@ def test_closing_removes_all_but_the_logs(stage: Stage, environment: Environment
 def test_only_what_runs_is_said_to_be_left_up(
     stage: Stage, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_modelops.environments.container.link import Gone
-    from pytest_modelops.environments.container.stage import ContainerStage
+    from pytest_modelops.backends.docker.link import Gone
+    from pytest_modelops.backends.docker.sandbox import ContainerStage
 
     def gone() -> None:
         raise Gone("no answer")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_modelops.environments.container.engine import connect
+from pytest_modelops.backends.docker.engine import connect
 from tests.conftest import image_for, start_engine
 from tests.integration.conftest import AT_ONCE
 from tests.integration.making_images import ELF_OF_ANOTHER_MACHINE, Images

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import distributed
 import pytest
 
-from pytest_modelops.incell import in_process
+from pytest_modelops.remote.worker import in_process
 from tests.integration.conftest import AT_ONCE, INSTALLED, Check
 
 if TYPE_CHECKING:

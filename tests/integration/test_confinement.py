@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelops.config.docker import ContainerSettings
+from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import EnvironmentSpec
-from pytest_modelops.environments.container.settings import ContainerSettings
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions
 from tests.conftest import image_for
 
@@ -48,7 +48,7 @@ attempt("uid", os.getuid)
 attempt("write to /usr", lambda: write("/usr/x"))
 attempt("write to /etc", lambda: write("/etc/x"))
 attempt("write to the shared volume", lambda: write("/modelops/shared/x"))
-attempt("write beside our program", lambda: write("/modelops/shared/incell/modelops_incell/x.py"))
+attempt("write beside our program", lambda: write("/modelops/shared/remote/modelops_remote/x.py"))
 attempt("write to /opened", lambda: write("/opened/x"))
 attempt("become root", become_root)
 attempt("capabilities", lambda: int(status()["CapEff"], 16) | int(status()["CapPrm"], 16) | int(status()["CapBnd"], 16))
@@ -103,9 +103,9 @@ Look = Callable[[ContainerSettings], dict[str, Any]]
 @pytest.fixture
 def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Look:
     """What code in a container finds that it may do, under these settings."""
-    from pytest_modelops.environments.container.backend import ContainerBackend
-    from pytest_modelops.environments.container.confinement import user_of
-    from pytest_modelops.environments.container.stage import ContainerEnvironment
+    from pytest_modelops.backends.docker.backend import ContainerBackend
+    from pytest_modelops.backends.docker.confinement import user_of
+    from pytest_modelops.backends.docker.sandbox import ContainerEnvironment
 
     monkeypatch.setenv("SECRET_OF_THE_HOST", "a password")
     image = image_for(engine, "3.12")

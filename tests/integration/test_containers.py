@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from pytest_modelops.environments.container import belongings
+from pytest_modelops.backends.docker import belongings
 from tests.integration.conftest import left_behind, on_the_engine, poll
 from tests.integration.making_images import Images
 
@@ -167,7 +167,10 @@ def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, momen
 def test_the_next_start_sweeps_what_a_dead_run_left_and_says_so(
     containers: ContainerMatrix, engine: Any
 ) -> None:
+    # As on a machine of its own: else the next run that starts may be another test's, on the same engine.
+    of_its_own = "import socket\nsocket.gethostname = lambda: 'a-machine-of-its-own'\n"
     code = (
+        f"{of_its_own}"
         "from pytest_modelops.environments.container import belongings, engine\n"
         "found = engine.connect()\n"
         "labels = belongings.labels('a-run-that-died')\n"
@@ -182,6 +185,7 @@ def test_the_next_start_sweeps_what_a_dead_run_left_and_says_so(
     )
     network = done.stdout.strip()
     containers.configure(ONE_CELL)
+    containers.write("conftest.py", of_its_own)
     run = containers.run("-k", "resolve")
     assert "removed what dead runs had left: " in run.out
     assert not engine.api.networks(ids=[network])

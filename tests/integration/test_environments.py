@@ -27,14 +27,15 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments import generations as generations_module
-from pytest_modelops.environments.base import Environment, EnvironmentSpec, Lock
+from pytest_modelops.environments.base import Environment, Lock
 from pytest_modelops.environments.local import Environments
 from pytest_modelops.environments.uv import NoAnswer
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Versions
 from pytest_modelops.matrix.versions import NoIndex
+from pytest_modelops.storage import generations as generations_module
 
 # --- an index -----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelops.incell import installing
+from pytest_modelops.remote.runner import installing
 
 RUNNER = Path(installing.__file__).with_name("runner.py")
 VERSION = ".".join(map(str, sys.version_info[:3]))

@@ -230,7 +230,7 @@ def test_ctrl_c_twice(matrix: Matrix) -> None:
     """By somebody who does not want to wait until the cell has stopped."""
     running = in_the_middle_of_a_cluster("aggregation", matrix).running
     run = running.interrupt(
-        again_when=lambda: not any("modelops_incell.agent" in line for line in running.left())
+        again_when=lambda: not any("modelops_remote.client.agent" in line for line in running.left())
     )
     assert run.code != 0
     assert_logs_stay(run, "aggregation")

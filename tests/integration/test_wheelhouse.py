@@ -31,14 +31,15 @@ from packaging.tags import platform_tags
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
+from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments import generations as generations_module
-from pytest_modelops.environments.base import EnvironmentSpec, Lock, Wheelhouse
+from pytest_modelops.environments.base import Lock, Wheelhouse
 from pytest_modelops.environments.commands import Commands
 from pytest_modelops.environments.local import Environments, installed_here
 from pytest_modelops.environments.pip import Target
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable
 from pytest_modelops.matrix.cell import PythonVersion, Versions
+from pytest_modelops.storage import generations as generations_module
 
 # --- an index -----------------------------------------------------------------------------------------------
 

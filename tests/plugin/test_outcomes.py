@@ -445,7 +445,7 @@ def test_tests_that_are_selected_alone_on_a_broken_cell_fail_with_its_cause_and_
 
 
 LEAVING = """
-from pytest_modelops.environments.process import ProcessStage
+from pytest_modelops.backends.process import ProcessStage
 
 close = ProcessStage.close
 
@@ -486,7 +486,7 @@ def test_interrupted(modelops_cell):
     modelops_cell.call("lambda: 1")
 """
 LEFT_UP = """
-from pytest_modelops.live import LiveCell
+from pytest_modelops.cell.live import LiveCell
 
 def keep_up(self, cluster):
     note = f"cell {self.id} was left up"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TESTS = sorted(ROOT.glob("tests/*/test_*.py"))
+TESTS = sorted(ROOT.glob("tests/**/test_*.py"))
 FILES = ("docs/cascade.md", "docs/bundles.md")
 NAMED = re.compile(r"`(?P<file>\w+\.py)?::(?P<test>test_\w+)`")
 """`file.py::test_name`, or `::test_name` for one more of the same file."""
@@ -62,7 +62,7 @@ def named_in(cell: str) -> list[tuple[str, str]]:
 def places_of(file: str, test: str) -> list[str]:
     """The folders of tests in which a file of that name has a test of that name."""
     files = [path for path in TESTS if path.name == file]
-    return [path.parent.name for path in files if f"\ndef {test}(" in path.read_text(encoding="utf-8")]
+    return [path.relative_to(ROOT / "tests").parts[0] for path in files if f"\ndef {test}(" in path.read_text(encoding="utf-8")]
 
 
 def wrong(rows: list[Row]) -> Iterator[str]:

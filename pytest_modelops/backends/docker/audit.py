@@ -1,0 +1,88 @@
+"""What a finished image has of what was asked for. Nothing is put into one, so that it has to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
+from pytest_modelops.backends.docker.images import Contents, Image
+from pytest_modelops.config.model import EnvironmentSpec
+
+
+def unmet(
+    spec: EnvironmentSpec, image: Image, contents: Contents, packages: Mapping[str, Version]
+) -> Iterator[str]:
+    """Requirements and constraints that the packages of an image do not meet, in words.
+
+    Args:
+        packages: canonical name → version of what is in it.
+    """
+    variables = _variables(contents)
+    for line in spec.requirements:
+        wanted = requirement_of(line)
+        if wanted is None or (wanted.marker and not wanted.marker.evaluate(variables)):
+            continue
+        found = packages.get(canonicalize_name(wanted.name))
+        if found is None:
+            yield f"image {image.name} has no {wanted.name}, which requirements ask for ({line})"
+        elif not wanted.specifier.contains(found, prereleases=True):
+            yield f"image {image.name} has {wanted.name} {found}, and requirements ask for {line}"
+    for wanted in _constraints(spec.constraints):
+        found = packages.get(canonicalize_name(wanted.name))
+        applies = not wanted.marker or wanted.marker.evaluate(variables)
+        if found is not None and applies and not wanted.specifier.contains(found, prereleases=True):
+            yield f"image {image.name} has {wanted.name} {found}, and constraints ask for {wanted}"
+
+
+def untold(spec: EnvironmentSpec, image: Image) -> Iterator[str]:
+    """Requirements of which cannot be told whether an image has them, in words."""
+    for line in spec.requirements:
+        if requirement_of(line) is None:
+            yield f"image {image.name} is run as it is; whether it has what {line} holds is not known"
+
+
+def requirement_of(line: str) -> Requirement | None:
+    """What a requirement asks for; of a wheel the release that its name tells, of a folder nothing is known."""
+    try:
+        wanted = Requirement(line)
+    except InvalidRequirement:
+        return _release_of(line)
+    if wanted.url is None:
+        return wanted
+    release = _release_of(urlsplit(wanted.url).path) or Requirement(wanted.name)
+    release.marker = wanted.marker
+    return release
+
+
+def _release_of(place: str) -> Requirement | None:
+    try:
+        name, version, *_ = parse_wheel_filename(Path(unquote(place)).name)
+    except InvalidWheelFilename:
+        return None
+    return Requirement(f"{name}=={version}")
+
+
+def _constraints(path: Path | None) -> Iterator[Requirement]:
+    lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines() if path is not None else ()
+    for line in lines:
+        try:
+            yield Requirement(line.partition(" #")[0].partition(" --")[0].strip())
+        except InvalidRequirement:  # an option, a comment, nothing
+            continue
+
+
+def _variables(contents: Contents) -> dict[str, str]:
+    """Of markers (https://packaging.python.org/en/latest/specifications/dependency-specifiers/)."""
+    return {
+        "python_version": f"{contents.python.major}.{contents.python.minor}",
+        "python_full_version": str(contents.python),
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "platform_machine": contents.machine,
+    }

@@ -1,0 +1,184 @@
+"""One process of a cell, in a container of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future, TimeoutError  # noqa: A004 - Python 3.10's is not the builtin
+from pathlib import Path
+from typing import Any
+
+from pytest_modelops.backends.docker.engine import Engine, NotFound, in_our_words
+from pytest_modelops.backends.docker.link import Gone, Link
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import ModelopsError, TimedOut
+from pytest_modelops.remote.shared.supervised import ending_in_words
+
+_START_SECONDS = 60.0
+"""A container starts in half a second; on a machine under heavy load give it this long."""
+_SETTLE_SECONDS = 3.0
+"""How long an engine may take to notice that a container ended whose streams are closed."""
+_DOCUMENTED = {
+    125: "the engine could not run it",
+    126: "the image's command cannot be executed",
+    127: "the image has no such command",
+}
+"""Exit codes that a shell or an engine gives, not the program: https://tldp.org/LDP/abs/html/exitcodes.html."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A container that was started: its id, and the link to its anchor."""
+
+    id: str
+    link: Link
+
+
+class ContainerProcess:
+    """A process that a container's anchor starts (see `base.Process`).
+
+    Containers are made in the background, so that those of a cell start at once; what waits for one says so.
+    """
+
+    def __init__(self, engine: Engine, name: str, starting: Future[Container], log: Path) -> None:
+        self._engine = engine
+        self._starting = starting
+        self._ending: str | None = None
+        self.closing = False
+        self.name = name
+        self.log = log
+
+    def _container(self, seconds: float = _START_SECONDS) -> Container | None:
+        """Once it was started; `None` when that failed or takes longer than this."""
+        with contextlib.suppress(ModelopsError, TimeoutError, CancelledError):
+            return self._starting.result(seconds)
+        return None
+
+    def link(self) -> Link:
+        """Over which its anchor is spoken with; raises `Gone` if there is none."""
+        container = self._container()
+        if container is None:
+            raise Gone(f"{self.name} was not started")
+        return container.link
+
+    @property
+    def pid(self) -> int:
+        """As the container counts it; 0 when it was never started."""
+        try:
+            link = self.link()
+        except Gone:
+            return 0
+        link.wait(lambda: bool({"started", "failed"} & link.told.keys()) or link.ended, _START_SECONDS)
+        return int(link.told.get("started", 0))
+
+    @property
+    def ending(self) -> str | None:
+        """`None` while it runs or starts, else how it ended, in words."""
+        if self._ending is None and self._starting.done():
+            container = self._container()
+            if container is None:
+                self._ending = self._not_started()
+            elif container.link.ended or {"exited", "failed"} & container.link.told.keys():
+                self._ending = self._in_words(container)
+        return self._ending
+
+    def _not_started(self) -> str:
+        if self._starting.cancelled():
+            return "was not started before its cell was closed"
+        return f"could not be started: {self._starting.exception()}"
+
+    def _in_words(self, container: Container) -> str:
+        told = container.link.told
+        if "failed" in told:
+            return f"could not be started: {told['failed']}"
+        if "exited" in told:
+            if told.get("memory"):
+                return f"was killed by the kernel for memory at {mebibytes(told['memory'])}"
+            return ending_in_words(told["exited"])
+        if self.closing:
+            return f"was killed by {signal.SIGKILL.name}"
+        return self._as_the_engine_says(container)
+
+    def _as_the_engine_says(self, container: Container) -> str:
+        """The container ended before its anchor could say how."""
+        try:
+            with in_our_words(self._engine, f"ask how {self.name} ended"):
+                facts = self._settled(container)
+        except ModelopsError as error:
+            return f"was lost together with its engine: {error}"
+        if facts is None:
+            return "was removed from the engine by somebody else"
+        if facts["State"]["Running"]:
+            return "was lost: the connection to its container was cut, though that still runs"
+        return ending_of(facts["State"], facts["HostConfig"]["Memory"])
+
+    def _settled(self, container: Container) -> Mapping[str, Any] | None:
+        """What the engine says once it knows of the end, which may be a moment after its streams have closed."""
+        deadline = Deadline(_SETTLE_SECONDS)
+        while True:
+            try:
+                facts: Mapping[str, Any] = self._engine.api.inspect_container(container.id)
+            except NotFound:
+                return None
+            if not facts["State"]["Running"] or deadline.passed:
+                return facts
+            time.sleep(0.05)
+
+    def wait(self, deadline: Deadline) -> str:
+        """Wait for the end and return it in words; raises `TimedOut`."""
+        container = self._container(deadline.remaining)
+        if container is not None:
+            link = container.link
+            link.wait(lambda: link.ended or bool({"exited", "failed"} & link.told.keys()), deadline.remaining)
+        ending = self.ending
+        if ending is None:
+            pid = container.link.told.get("started") if container is not None else None
+            where = f"pid {pid}" if pid else "starting"
+            raise TimedOut(f"{self.name} ({where}) did not end within {deadline.seconds:g} s")
+        if container is not None:  # what it printed last may still be on its way
+            link.wait(lambda: link.ended, min(1.0, max(deadline.remaining, 0.2)))
+        return ending
+
+    def signal(self, number: int, *, pid: int | None = None) -> bool:
+        """Send a signal to it, or to one of its descendants; `False` when that is gone."""
+        if self.ending is not None:
+            return False
+        with contextlib.suppress(Gone):
+            return bool(self.link().ask(op="signal", pid=pid or 0, number=int(number))["sent"])
+        return False
+
+    def descendants(self) -> Sequence[int]:
+        """Pids of what it has started, and what that has started, parents first."""
+        with contextlib.suppress(Gone):
+            return [int(pid) for pid in self.link().ask(op="descendants", pid=0)["pids"]]
+        return []
+
+    def state(self, *, pid: int | None = None) -> str:
+        """Where the kernel says it stands."""
+        with contextlib.suppress(Gone):
+            if self.ending is None:
+                return str(self.link().ask(op="state", pid=pid or 0)["state"])
+        return "gone"
+
+    def keep(self) -> None:
+        """Have it outlive pytest; raises `Gone` if it is over."""
+        self.link().ask(op="keep")
+
+
+def mebibytes(count: int) -> str:
+    """`512 MiB`."""
+    return f"{count / 2**20:.0f} MiB"
+
+
+def ending_of(state: dict[str, object], limit: int) -> str:
+    """How a container ended, in words, from what the engine says of it."""
+    code = int(str(state["ExitCode"]))
+    if state.get("OOMKilled") and code == 128 + signal.SIGKILL:
+        return f"was killed by the kernel for memory at {mebibytes(limit)}"
+    if code > 128 and code - 128 in {item.value for item in signal.Signals}:  # noqa: PLR2004
+        return f"was killed by {signal.Signals(code - 128).name}"
+    detail = str(state.get("Error") or _DOCUMENTED.get(code, ""))
+    return f"exited with code {code}" + (f" ({detail})" if detail else "")

@@ -1,0 +1,73 @@
+"""Ryuk, testcontainers' container that removes what a dead pytest leaves, where its image is to be had.
+
+Our own sweep at the next start does the same; Ryuk does it at once, even if there is no next start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+import urllib3
+
+from pytest_modelops.backends.docker.engine import Engine, ImageNotFound
+from pytest_modelops.storage.files import read_json, write_json
+
+_ASK_AGAIN_AFTER = 24 * 3600.0
+"""A registry that could not be reached, or did not have it, is left in peace for so long."""
+
+
+def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
+    """Start Ryuk, and return the labels that it goes by; none where it is disabled or cannot be had.
+
+    Args:
+        memory: file that remembers an image which could not be pulled.
+    """
+    from testcontainers.core.config import testcontainers_config
+
+    if testcontainers_config.ryuk_disabled or not _has_image(
+        engine, testcontainers_config.ryuk_image, memory
+    ):
+        return {}
+    import docker
+    from testcontainers.core.container import Reaper
+    from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
+
+    try:
+        Reaper.get_instance()
+    except (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        OSError,
+        RuntimeError,
+        TimeoutError,
+    ):
+        Reaper.delete_instance()
+        return {}
+    return {LABEL_SESSION_ID: SESSION_ID}
+
+
+def _has_image(engine: Engine, image: str, memory: Path) -> bool:
+    try:
+        engine.api.inspect_image(image)
+    except ImageNotFound:
+        pass
+    except requests.exceptions.RequestException:  # an engine that fails, which what is needed will tell
+        return False
+    else:
+        return True
+    remembered = read_json(memory) or {}
+    if time.time() - remembered.get(f"{engine.address} {image}", 0) < _ASK_AGAIN_AFTER:
+        return False
+    repository, _, tag = image.partition(":")
+    try:
+        for step in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            if "error" in step:
+                break
+        engine.api.inspect_image(image)
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):  # of which APIError is one
+        write_json(memory, {**remembered, f"{engine.address} {image}": time.time()})
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The living cell: what users call, running checks, starting and stopping."""

@@ -1,0 +1,1 @@
+"""One real scheduler, N real workers and the agent: starting, asking and stopping them."""

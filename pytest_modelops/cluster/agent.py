@@ -1,0 +1,117 @@
+"""The agent as pytest sees it: calls over JSON-RPC that end with a result, an error, or the agent's death."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import queue
+import threading
+from collections.abc import Mapping
+from typing import IO, Any
+
+from pytest_modelops.backends.base import Process, Stage
+from pytest_modelops.cluster.logs import tail
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Environment
+from pytest_modelops.errors import ProcessExited, RemoteError, TimedOut
+from pytest_modelops.remote.shared import jsonrpc
+
+GRACE_SECONDS = 1.0
+"""The agent keeps deadlines itself, to say more than "too late"; this much later it counts as frozen."""
+
+_CLOSE_SECONDS = 0.5
+
+
+class Agent:
+    """Speaks with the cell's agent. Calls may be made from any thread."""
+
+    def __init__(self, process: Process, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        self.process = process
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._ids = itertools.count()
+        self._changed = threading.Condition()
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._dead: str | None = None
+        threading.Thread(target=self._read, args=(stdout,), name="agent", daemon=True).start()
+        # One that does not read its stdin any more blocks this thread, and no caller beyond its deadline.
+        self._sender = threading.Thread(target=self._send, args=(stdin,), name="to the agent", daemon=True)
+        self._sender.start()
+
+    @classmethod
+    def start(cls, stage: Stage, environment: Environment, *, seconds: float) -> Agent:
+        """Start the agent; it begins to connect at once, and tries for `seconds`."""
+        process, stdin, stdout = stage.start_attached(
+            "agent",
+            environment,
+            ["-m", "modelops_remote.client.agent", json.dumps(dict(stage.client_contact())), str(seconds)],
+            variables={"PYTHONPATH": stage.remote},
+        )
+        return cls(process, stdin, stdout)
+
+    def _read(self, stdout: IO[bytes]) -> None:
+        reason = "closed its stdout"
+        with stdout:
+            try:
+                while (message := jsonrpc.read_message(stdout)) is not None:
+                    with self._changed:
+                        self._answers[message["id"]] = message
+                        self._changed.notify_all()
+            except (ValueError, OSError) as error:
+                reason = f"sent something that is no answer ({error})"
+        self._die(reason)
+
+    def _send(self, stdin: IO[bytes]) -> None:
+        with contextlib.suppress(OSError), stdin:  # it is gone already, with words of ours still in the pipe
+            try:
+                while (frame := self._outgoing.get()) is not None:
+                    stdin.write(frame)
+                    stdin.flush()
+            except (OSError, ValueError):
+                self._die("closed its stdin")
+
+    def _die(self, reason: str) -> None:
+        with self._changed:
+            self._dead = self._dead or reason
+            self._changed.notify_all()
+
+    def call(self, method: str, *, deadline: Deadline, **params: Any) -> Any:
+        """Call a method of the agent.
+
+        Raises:
+            RemoteError: it failed there.
+            ProcessExited: the agent died; the message holds how, and its last words.
+            TimedOut: no answer by the deadline and its grace, whatever kept the request or the answer from arriving; or
+                the agent had none from the scheduler.
+        """
+        __tracebackhide__ = True
+        number = next(self._ids)
+        self._outgoing.put(jsonrpc.encode({"id": number, "method": method, "params": params}))
+        with self._changed:
+            answered = self._changed.wait_for(
+                lambda: number in self._answers or self._dead is not None, deadline.remaining + GRACE_SECONDS
+            )
+            answer = self._answers.pop(number, None)
+        if answer is None:
+            if answered:
+                raise ProcessExited(self._death(deadline))
+            raise TimedOut(f"the agent did not answer {method!r} within {deadline.seconds:g} s")
+        if "error" in answer:
+            error: Mapping[str, Any] = answer["error"]
+            if error["code"] == jsonrpc.TIMED_OUT:
+                raise TimedOut(error["message"])
+            raise RemoteError(error["message"], error.get("data", {}).get("traceback", ""))
+        return answer["result"]
+
+    def _death(self, deadline: Deadline) -> str:
+        """How the agent ended, and its last words."""
+        try:
+            how = self.process.wait(deadline.at_most(GRACE_SECONDS))
+        except TimedOut:
+            how = f"{self._dead} and still runs"
+        return f"the agent (the cell's client) {how}.{tail(self.process.log)}"
+
+    def close(self) -> None:
+        """Close its stdin: it leaves at once. One that does not read will be killed with the stage."""
+        self._outgoing.put(None)
+        self._sender.join(_CLOSE_SECONDS)

@@ -1,4 +1,0 @@
-"""What runs inside a cell: standard library and distributed only, so that it does not disturb what is measured.
-
-A stage copies this folder into its cell as the package `modelops_incell`; nothing here imports `pytest_modelops`.
-"""

@@ -1,0 +1,1 @@
+"""Runs in a cell's client role. Standard library and distributed only."""

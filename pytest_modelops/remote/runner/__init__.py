@@ -1,0 +1,1 @@
+"""Runs in a bundle's own environment. Standard library only."""

@@ -1,0 +1,380 @@
+"""The reference runner: what a worker starts for a bundle, in the bundle's own environment.
+
+Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. With
+`--install-from WHEELS` it first installs the bundle into V, or finds it there and verifies it (`installing.py`). It
+imports the bundle's wire function, and only then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC
+2.0, Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr. With
+`--one-shot` it reads one JSON document, `{"method", "params"}`, prints one, `{"result"}` or `{"error"}`, and ends.
+
+It protects neither stdout nor anybody from what a bundle does, because it stands for runners that do not: a bundle that
+prints breaks the framing, and that has to show. Standard library only, Python 3.9 and up.
+"""
+
+from __future__ import annotations
+
+import sys
+
+AT_START = frozenset(sys.modules)
+"""What every Python has imported before it runs a script."""
+
+import argparse
+import base64
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import os
+import pkgutil
+import queue
+import re
+import threading
+import traceback
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
+METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (
+    -32601,
+    -32602,
+    -32603,
+    -32700,
+    -32600,
+)
+
+Wire = Callable[[str, dict[str, Any], int], dict[str, bytes]]
+
+
+def _load(name: str, directory: str = HERE) -> Any:
+    """A module of ours, under a name that no module of a bundle has; not by way of `sys.path`."""
+    spec = importlib.util.spec_from_file_location(f"_modelops_{name}", os.path.join(directory, f"{name}.py"))
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Refused(Exception):
+    """A request that cannot be answered with a result."""
+
+    def __init__(self, code: int, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+_NO_WIRE = (
+    "the bundle has no wire function: no entry point in the group modelops.wire, no .modelops/manifest.json or "
+    ".modelops/modelops.toml that names one, and no wire.py"
+)
+
+
+def find_wire(bundle: str) -> Wire | None:
+    """Import the bundle's wire function, from the first place that declares one; `None` if none does.
+
+    Raises:
+        LookupError: a place declares several.
+    """
+    declared = _declared(bundle)
+    if declared is None:
+        return None  # it may be there for its modules and targets alone
+    module, function = declared
+    return _attribute(importlib.import_module(module), function)  # type: ignore[no-any-return]
+
+
+def _declared(bundle: str) -> tuple[str, str] | None:
+    entries = _entry_points()
+    if len(entries) > 1:
+        raise LookupError(
+            f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}"
+        )
+    if entries:
+        return _module_and_name(entries.pop())
+    manifest = os.path.join(bundle, ".modelops", "manifest.json")
+    if os.path.exists(manifest):
+        with open(manifest, encoding="utf-8") as file:
+            wire = json.load(file).get("wire")
+        if wire:
+            return _module_and_name(wire)
+    settings = os.path.join(bundle, ".modelops", "modelops.toml")
+    if os.path.exists(settings):
+        wire = _wire_in_toml(settings)
+        if wire:
+            return _module_and_name(wire)
+    return ("wire", "wire") if os.path.exists(os.path.join(bundle, "wire.py")) else None
+
+
+def _entry_points() -> set[str]:
+    found: Any = importlib.metadata.entry_points()
+    of_group = (
+        found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
+    )
+    return {entry.value for entry in of_group}
+
+
+def _wire_in_toml(path: str) -> str | None:
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if sys.version_info >= (3, 11):
+        import tomllib
+
+        wire = tomllib.loads(text).get("modelops", {}).get("wire")
+        return str(wire) if wire else None
+    section = re.search(r"^\[modelops\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    match = section and re.search(r"^wire\s*=\s*[\"'](.+?)[\"']", section[1], re.MULTILINE)
+    return match[1] if match else None
+
+
+def _module_and_name(text: str) -> tuple[str, str]:
+    """`pkg/mod.py:func`, `pkg.mod:func` or `pkg.mod/func`."""
+    module, colon, name = text.rpartition(":")
+    if not colon:
+        module, _, name = text.rpartition("/")
+    module = module.removesuffix(".py")
+    return module.strip("/").replace("/", "."), name
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module
+
+
+class Runner:
+    """The methods."""
+
+    def __init__(self, wire: Wire | None, *, venv: str, digest: str) -> None:
+        self._wire = wire
+        self._venv = venv
+        self._digest = digest
+
+    def ready(self) -> dict[str, Any]:
+        """Who answers."""
+        return {
+            "ready": True,
+            "bundle_digest": self._digest,
+            "python": sys.executable,
+            "version": f"{sys.version_info[0]}.{sys.version_info[1]}",
+            "pid": os.getpid(),
+            "venv": self._venv,
+        }
+
+    def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
+        """Run the wire function; its artifacts as base64, by name."""
+        with told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
+            if self._wire is None:
+                raise LookupError(_NO_WIRE)
+            outputs = self._wire(entrypoint, params, seed)
+            _refuse_if_no_artifacts(outputs)
+        return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
+
+    def aggregate(
+        self, target_entrypoint: str, sim_returns: Sequence[Any], target_data: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Evaluate a target on replicates."""
+        with told_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
+            module, name = _module_and_name(target_entrypoint)
+            target = _attribute(importlib.import_module(module), name)
+            told = _evaluate(target, sim_returns, target_data or {})
+            result = {
+                "loss": told["loss"],
+                "diagnostics": told.get("diagnostics", {}),
+                "n_replicates": told.get("n_replicates", len(sim_returns)),
+                "outputs": told.get("outputs", {}),
+            }
+            json.dumps(result)  # that it cannot be sent is the target's error, and no end of this process
+            return result
+
+    def shutdown(self) -> dict[str, bool]:
+        """The last request."""
+        return {"ok": True}
+
+
+def _refuse_if_no_artifacts(outputs: Any) -> None:
+    if not isinstance(outputs, Mapping):
+        raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
+    for name, content in outputs.items():
+        if not isinstance(name, str) or not isinstance(content, (bytes, bytearray, memoryview)):
+            raise TypeError(
+                f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes"
+            )
+
+
+def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = inspect.signature(target).parameters
+    if not parameters:
+        told = target().evaluate(sim_returns)
+    elif list(parameters) == ["data_paths"]:
+        told = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
+    else:
+        told = target(sim_returns, target_data)
+    if isinstance(told, Mapping):
+        return told
+    if not hasattr(told, "loss"):
+        raise TypeError(f"the target returned {told!r:.200}, which is no dict with a loss")
+    return dict(vars(told))
+
+
+class told_as:  # noqa: N801 - reads as a word of the language
+    """What a bundle raises, as an error of this code that holds its own traceback."""
+
+    def __init__(self, code: int, what: str) -> None:
+        self._code = code
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: types.TracebackType | None) -> None:
+        if error is None:
+            return
+        name = f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "")
+        data = {
+            "exc_type": name,
+            "exc": str(error),
+            "traceback": "".join(traceback.format_exception(type(error), error, trace)),
+        }
+        raise Refused(self._code, f"{self._what}: {name}: {error}", data) from error
+
+
+METHODS = ("ready", "execute", "aggregate", "shutdown")
+
+
+def answer(runner: Runner, message: Mapping[str, Any]) -> dict[str, Any]:
+    """The response to one request."""
+    try:
+        return {
+            "id": message["id"],
+            "result": _perform(runner, message.get("method"), message.get("params") or {}),
+        }
+    except Refused as refused:
+        error: dict[str, Any] = {"code": refused.code, "message": str(refused)}
+        if refused.data is not None:
+            error["data"] = refused.data
+        return {"id": message["id"], "error": error}
+
+
+def _perform(runner: Runner, method: object, params: object) -> Any:
+    if not isinstance(method, str) or not isinstance(params, Mapping):
+        raise Refused(INVALID_REQUEST, "a request has a method and params by name")
+    if method not in METHODS:
+        raise Refused(METHOD_NOT_FOUND, f"no method {method!r}; there are {', '.join(METHODS)}")
+    call = getattr(runner, method)
+    try:
+        inspect.signature(call).bind(**params)
+    except TypeError as error:
+        raise Refused(INVALID_PARAMS, f"{method}: {error}") from None
+    return call(**params)
+
+
+def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
+    """Answer in the main thread, one after the other; a thread of its own reads, and ends all when stdin does."""
+    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def read() -> None:
+        try:
+            while (message := framing.read_message(requests)) is not None:
+                waiting.put(message)
+        except ValueError as error:
+            sys.stderr.write(f"stdin carries something that is no request: {error}\n")
+        os._exit(0)  # whoever started this is gone, or done with it; a task may hang
+
+    threading.Thread(target=read, name="requests", daemon=True).start()
+    writer = framing.Writer(frames)
+    while True:
+        message = waiting.get()
+        if "id" not in message:
+            continue  # a notification; there is none that needs anything to be done
+        response = answer(runner, message)
+        try:
+            sys.stdout.flush()  # what a bundle printed comes before the answer, as without a buffer
+            writer.send(response)
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"fatal: the bundle closed stdout, on which answers go ({error})\n")
+            os._exit(1)
+        if message.get("method") == "shutdown":
+            return  # an end like any other script's: what a bundle left running for its exit shows
+
+
+def serve_once(runner: Runner, requests: Any, document: Any) -> None:
+    """Answer the one request that stdin holds."""
+    try:
+        asked = json.loads(requests.read())
+    except ValueError as error:
+        response: dict[str, Any] = {"error": {"code": PARSE_ERROR, "message": f"the request: {error}"}}
+    else:
+        response = answer(runner, {**asked, "id": None} if isinstance(asked, dict) else {"id": None})
+        del response["id"]
+    try:
+        sys.stdout.flush()
+        document.write(json.dumps(response).encode() + b"\n")
+        document.flush()
+    except (OSError, ValueError) as error:
+        sys.exit(f"fatal: the bundle closed stdout, on which answers go ({error})")
+
+
+def make_way(bundle: str) -> None:
+    """Forget those modules of ours that a bundle has too: it gets its own, as a script of its own would.
+
+    What Python has imported before any script stays, as it does there. Our references to the others stay good.
+    """
+    own = {
+        module.name
+        for module in pkgutil.iter_modules([bundle])
+        if module.name in sys.modules and module.name not in AT_START
+    }
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        del sys.modules[name]
+
+
+def main() -> int:
+    """Import the bundle, then serve."""
+    parser = argparse.ArgumentParser(
+        description="Run a bundle for a worker, over JSON-RPC on stdin and stdout."
+    )
+    for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
+        parser.add_argument(flag, required=True)
+    parser.add_argument("--one-shot", action="store_true", help="answer one JSON document, without frames")
+    parser.add_argument("--install-from", help="install the bundle by itself, from this folder of wheels")
+    parser.add_argument("--python-version", help="what the environment must have to be installed into, X.Y.Z")
+    given = parser.parse_args()
+    framing = _load("jsonrpc", os.path.join(os.path.dirname(HERE), "shared"))
+    if given.install_from:
+        installing = _load("installing")
+        about = {"digest": given.bundle_digest, "python": given.python_version}
+        try:
+            installing.prepare(given.venv_path, wheels=given.install_from, **about)
+        except installing.Unusable as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    # A bundle's own `config.py` is the bundle's: this script's folder gives way to it.
+    make_way(given.bundle_path)
+    sys.path[:] = [given.bundle_path, *(path for path in sys.path if os.path.abspath(path or ".") != HERE)]
+    # Whatever a bundle starts shall not read our requests.
+    requests = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    frames = os.fdopen(1, "wb", closefd=False)  # as it is: what a bundle does to fd 1 is done to the answers
+    try:
+        wire = find_wire(given.bundle_path)
+    except SystemExit as error:
+        traceback.print_exc()
+        sys.stderr.write(f"SystemExit: {error.code!r}: the bundle ends the runner while it is imported\n")
+        raise
+    except BaseException:  # noqa: BLE001 - whatever it is, it is told, and the start has failed
+        traceback.print_exc()
+        return 1
+    runner = Runner(wire, venv=given.venv_path, digest=given.bundle_digest)
+    if given.one_shot:
+        serve_once(runner, requests, frames)
+    else:
+        serve(runner, requests, frames, framing)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Used on both sides of a process boundary. Standard library only."""

@@ -1,0 +1,1 @@
+"""Programs that start processes and outlive none of them. Standard library only."""

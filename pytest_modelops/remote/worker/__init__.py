@@ -1,0 +1,1 @@
+"""Runs in a cell's workers and its scheduler. Standard library and distributed only."""

@@ -1,0 +1,145 @@
+"""Makes a bundle's environment on a worker, and looks at what came of it. Python 3.9 and up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..runner.installing import ensured_pip, unpack_pip
+from ..shared import causes
+from ..shared.supervised import CouldNot, KeeperGone, Kept
+from .location import RUNNER, Placed, bundle_of, python_of, site_of, venv_of
+
+
+class Failed(Exception):
+    """Something did not work, with the words and the output of what was tried."""
+
+    def __init__(self, what: str, output: str = "", *, timed_out: bool = False) -> None:
+        super().__init__(what)
+        self.output = output
+        self.timed_out = timed_out
+
+    def to_plain(self) -> dict[str, Any]:
+        """As data for pytest."""
+        return {
+            "failed": str(self),
+            "timed_out": self.timed_out,
+            "cause": causes.first_cause(self.output),
+            "last": causes.last_lines(self.output),
+        }
+
+
+class Commands:
+    """Runs commands to their end, one after the other, within so many seconds in all; nothing of them is left."""
+
+    def __init__(self, folder: str, seconds: float) -> None:
+        os.makedirs(folder, exist_ok=True)
+        self._folder = folder
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._kept = Kept(log=os.path.join(folder, "keeper.log"))
+
+    def __enter__(self) -> Commands:  # noqa: PYI034 - Self is newer than some workers
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.close()
+
+    def __call__(self, what: str, argv: Sequence[str], *, cwd: str | None = None, check: bool = True) -> str:
+        """Run one; returns what it printed, or why it failed where `check` is false."""
+        log = os.path.join(self._folder, f"{what.replace(' ', '-')}.log")
+        began = os.path.getsize(log) if os.path.exists(log) else 0
+        env = {**os.environ, "PYTHONFAULTHANDLER": "1", "PIP_CONFIG_FILE": os.devnull}
+        try:
+            pid = self._kept.start(argv, env=env, cwd=cwd or self._folder, log=log)
+        except (CouldNot, KeeperGone) as error:
+            raise Failed(f"{what}: {error}") from error
+        ending = self._kept.wait(pid, max(0.0, self._end - time.monotonic()))
+        if ending is None:
+            self._kept.signal(pid, 6)  # SIGABRT: its stacks
+            self._kept.wait(pid, 1.0)
+        with open(log, "rb") as file:
+            file.seek(began)
+            output = file.read().decode(errors="replace")
+        if ending is None:
+            raise Failed(f"{what}: not within {self._seconds:g} s", output, timed_out=True)
+        if ending != "exited with code 0":
+            if check:
+                raise Failed(f"{what}: {os.path.basename(argv[0])} {ending}", output)
+            return (
+                causes.first_cause(output)
+                or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
+            )
+        return output if check else ""
+
+
+def make_bare(run: Commands, placed: Placed, python: str = sys.executable) -> None:
+    """An environment with nothing but pip, for a runner that installs by itself."""
+    run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", venv_of(placed)])
+    unpack_pip(_ensured_pip(), venv_of(placed))
+
+
+def install_beside(placed: Placed, requirements: Sequence[str], seconds: float) -> None:
+    """Install a bundle for this process's Python into a folder of its own, unless it is there."""
+    mark = os.path.join(placed["folder"], "inside.json")
+    made_of = {"digest": placed["digest"], "python": sys.version, "requirements": list(requirements)}
+    with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
+        if json.load(file) == made_of:
+            return
+    with Commands(placed["folder"], seconds) as run:
+        for folder in (bundle_of(placed), site_of(placed)):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(placed["source"], bundle_of(placed))
+        os.makedirs(site_of(placed))
+        if requirements:
+            pip_install(run, placed, requirements, python=sys.executable, more=("--target", site_of(placed)))
+    with open(mark, "w", encoding="utf-8") as file:
+        json.dump(made_of, file)
+
+
+def pip_install(
+    run: Commands, placed: Placed, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
+) -> None:
+    """Install from the wheels, by the pip that every Python brings along."""
+    lines = os.path.join(placed["folder"], "requirements.txt")
+    with open(lines, "w", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in requirements))
+    options = (
+        "--no-index",
+        "--find-links",
+        placed["wheels"],
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+    )
+    pip = [python or python_of(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options, *more]
+    run(f"installing {placed['name']} from its wheels", [*pip, "-r", lines])
+
+
+def _ensured_pip() -> str:
+    try:
+        return ensured_pip()
+    except LookupError as error:
+        raise Failed(str(error)) from None
+
+
+def look(run: Commands, placed: Placed, modules: Sequence[str]) -> dict[str, Any]:
+    """Have the environment's Python tell what it is and has, and which modules it does not find."""
+    question = os.path.join(placed["folder"], "modules.json")
+    with open(question, "w", encoding="utf-8") as file:
+        json.dump({"modules": list(modules), "first": bundle_of(placed)}, file)
+    argv = [python_of(placed), "-I", os.path.join(RUNNER, "inspection.py"), question]
+    told: dict[str, Any] = json.loads(run("looking at what was installed", argv).splitlines()[-1])
+    return told
+
+
+def try_import(run: Commands, placed: Placed, module: str) -> str:
+    """Import a module as the runner would; why it failed, in words, or empty."""
+    path = f"import sys; sys.path.insert(0, {bundle_of(placed)!r})"
+    code = f"{path}; import importlib; importlib.import_module({module!r})"
+    return run(f"importing {module}", [python_of(placed), "-c", code], cwd=bundle_of(placed), check=False)

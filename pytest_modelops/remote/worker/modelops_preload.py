@@ -1,0 +1,149 @@
+"""Loaded into every scheduler and worker by Dask's own `--preload`: lets the process tell its facts itself.
+
+The facts are asked for by name over Dask's own connection and answered as plain data, so they arrive also where
+functions cannot be sent (another Python at the other end). This file stands alone: its name is unique because Dask
+imports it as a top-level module. Python 3.9 and up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import faulthandler
+import functools
+import importlib
+import importlib.util
+import os
+import platform
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
+STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
+
+# Works while any thread holds the GIL for ever, which is when it is needed.
+faulthandler.register(STACKS_SIGNAL, file=sys.stderr, all_threads=True, chain=False)
+
+
+def _version_of(name: str) -> str | None:
+    """Version of a package as this process has imported it, else as it is installed."""
+    module = sys.modules.get(name)
+    version = getattr(module, "__version__", None) or getattr(module, "version", None)
+    if isinstance(version, tuple):
+        return ".".join(map(str, version))
+    if isinstance(version, str):
+        return version
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _configured(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """For each `DASK_…` variable: what it says, and what Dask's configuration in this process says."""
+    import dask
+
+    found = {}
+    for name in names:
+        asked = dask.config.collect_env({name: os.environ[name]}) if name in os.environ else {}
+        for key, value in _leaves(asked):
+            found[key] = {"asked": repr(value), "actual": repr(dask.config.get(key, None))}
+    return found
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, prefix + key + ".")
+        else:
+            yield prefix + key, value
+
+
+def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
+    """What this process runs, as plain data; `variables` are the environment variables to tell."""
+    return {
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "packages": {
+            name: _version_of(name) for name in ("dask", "distributed", "cloudpickle", "msgpack", "tornado")
+        },
+        "variables": {name: os.environ.get(name) for name in variables},
+        "config": _configured([name for name in variables if name.startswith("DASK_")]),
+        "stacks_signal": STACKS_SIGNAL,
+    }
+
+
+def _beside(module: str) -> Any:
+    """A module beside this file, for workers; `sys.path` stays as it is.
+
+    Dask copies a preload before it imports it, so that this file does not know by itself where the others are.
+    """
+    if "modelops_remote" not in sys.modules:
+        here = os.path.join(os.environ["PYTEST_MODELOPS_REMOTE"], "modelops_remote")
+        spec = importlib.util.spec_from_file_location(
+            "modelops_remote", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
+        )
+        assert spec is not None and spec.loader is not None  # noqa: S101, PT018
+        package = sys.modules["modelops_remote"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(package)
+    return importlib.import_module(f"modelops_remote.{module}")
+
+
+_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "look_inside")
+_AT_ONCE = 8
+
+
+def _serve_bundles(worker: Any) -> None:
+    """Answer `modelops_bundles`, and be there for tasks as `worker.modelops_bundles`."""
+    bundles = worker.modelops_bundles = _beside("worker.bundles").Bundles(str(worker.name))
+    threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
+
+    async def modelops_bundles(operation: str, arguments: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        if operation not in _OPERATIONS:
+            return {"raised": f"no operation {operation!r}"}
+        perform = functools.partial(getattr(bundles, operation), **arguments)
+        try:  # not on the event loop: a worker that does not answer the scheduler is given up
+            return {"told": await asyncio.get_running_loop().run_in_executor(threads, perform)}
+        except Exception:  # noqa: BLE001 - it is the answer
+            return {"raised": traceback.format_exc()}
+
+    worker.handlers["modelops_bundles"] = modelops_bundles
+
+
+def dask_setup(server: Any) -> None:
+    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker what else it is asked.
+
+    `modelops_running` tells the keys of the tasks that a worker's threads are on, also of those that nobody awaits now.
+    """
+
+    def modelops_facts(variables: Sequence[str] = (), **_: Any) -> dict[str, Any]:
+        told = facts(variables)
+        if hasattr(server, "nanny"):
+            state = getattr(server, "state", server)
+            told["settings"] = {
+                "threads": getattr(state, "nthreads", None),
+                "nanny": server.nanny is not None,
+                "name": str(server.name),
+                "resources": dict(getattr(state, "total_resources", {})),
+            }
+        return told
+
+    def modelops_running(**_: Any) -> list[str]:
+        return [
+            str(getattr(task, "key", task))
+            for task in getattr(getattr(server, "state", server), "executing", ())
+        ]
+
+    server.handlers["modelops_facts"] = modelops_facts
+    if hasattr(server, "nanny"):
+        server.handlers["modelops_running"] = modelops_running
+        _serve_bundles(server)
+        _beside("worker.plugins").serve(server)

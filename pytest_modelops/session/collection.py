@@ -1,0 +1,153 @@
+"""Collection of a matrix run: the ladder, the tests of the user's that belong to it, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+from pytest_modelops import fixtures, markers
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.errors import WrongInput
+from pytest_modelops.markers import Demand
+from pytest_modelops.matrix.cell import Role
+from pytest_modelops.matrix.versions import said_of
+from pytest_modelops.session.module import BUNDLE, Ladder, bundles_of, names_tests, test_name
+from pytest_modelops.session.run import MatrixRun
+
+DEMANDS = pytest.StashKey[list[Demand]]()
+
+
+def cell_of(item: pytest.Item | None) -> LiveCell | None:
+    """The cell that a test is for."""
+    callspec = getattr(item, "callspec", None)
+    cell = callspec.params.get(fixtures.NAME) if callspec is not None else None
+    return cell if isinstance(cell, LiveCell) else None
+
+
+class Collecting:
+    """pytest's collection hooks."""
+
+    def __init__(self, run: MatrixRun) -> None:
+        self.run = run
+        pythons = [cell[role].python.release[:2] for cell in run.plan.cells for role in Role]
+        self._named: dict[str, Bundle] = {}
+        self._oldest = min((release[0], release[1]) for release in pythons)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Put the ladder in front of what the session collects; turn wrong markers into wrong input.
+
+        A `UsageError` raised in an xdist worker would be an internal error there, so the worker reports a failed
+        collection which the controller (or the only process) turns into exit 4; see `pytest_collectreport`.
+        """
+        report = yield
+        if isinstance(collector, pytest.Session) and report.passed and self.run.wanted is not None:
+            report.result.insert(0, Ladder.make(collector, self.run.checks, self.run.wanted))
+        error = _wrong_input(report)
+        if error is None and report.passed:
+            try:
+                self._check(collector, report.result)
+            except WrongInput as wrong:
+                error = wrong
+        if error is not None:
+            report.outcome = "failed"
+            report.longrepr = str(error)
+            report.result = []
+            report.modelops_wrong_input = str(error)  # type: ignore[attr-defined]
+        return report
+
+    def _check(self, collector: pytest.Collector, nodes: Iterable[pytest.Item | pytest.Collector]) -> None:
+        if isinstance(collector, Ladder) and (missing := collector.missing(nodes)):
+            tests = ", ".join(dict.fromkeys(test_name(check.name) for check in self.run.checks))
+            raise WrongInput(
+                f"{missing[0]}: there is no such test; rungs are {tests}; cells are {', '.join(self.run.cells)}"
+            )
+        for node in nodes:
+            if not isinstance(node, pytest.Function):
+                continue
+            if _cannot_have_a_cell(node):
+                raise WrongInput(
+                    f"{node.nodeid}: pytest runs the tests of a unittest.TestCase once, not for each cell; make it a "
+                    "plain class or a function"
+                )
+            if cell_of(node) is not None:
+                node.stash[DEMANDS] = markers.demands(
+                    node, oldest=self._oldest, bundles=self.run.settings.known_bundles, named=self._named
+                )
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """End the run with exit 4 for wrong input, in the process that talks with the user."""
+        wrong: str | None = getattr(report, "modelops_wrong_input", None)
+        if wrong is not None and not hasattr(self.run.config, "workerinput"):
+            raise pytest.UsageError(wrong)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, collector: pytest.Collector, obj: object) -> None:
+        """A test with one of our markers uses the cell, also without naming the fixture."""
+        function = obj.__func__ if isinstance(obj, staticmethod | classmethod) else obj
+        if not isinstance(function, FunctionType):
+            return
+        marks: Iterable[Any] = getattr(function, "pytestmark", ())
+        if any(mark.name in markers.NAMES for mark in marks) or markers.applied(collector):
+            pytest.mark.usefixtures(fixtures.NAME)(function)
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Once for each cell that the test's markers leave."""
+        if fixtures.NAME not in metafunc.fixturenames:
+            return
+        planned = [*self.run.cells, *(left.id for left in self.run.plan.left_out)]
+        narrowing = list(metafunc.definition.iter_markers("modelops_cells"))
+        with said_of(f"{metafunc.definition.nodeid}: marker modelops_cells"):
+            if not markers.narrow(planned, narrowing):
+                patterns = ", ".join(repr(glob) for mark in narrowing for glob in mark.args)
+                raise WrongInput(f"{patterns} leaves none of the cells {', '.join(planned)}")
+        ids = markers.narrow(list(self.run.cells), narrowing)
+        cells: list[Any] = [self.run.cells[cell_id] for cell_id in ids]
+        if (
+            not cells
+        ):  # without any, it would be for the ini setting `empty_parameter_set_mark` to say what happens
+            skip = pytest.mark.skip(reason="none of the cells that it is narrowed to is in this run")
+            cells, ids = [pytest.param(None, marks=skip)], ["no-cell"]
+        metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")
+        if bundles := bundles_of(metafunc.function):
+            metafunc.parametrize(BUNDLE, bundles, ids=bundles)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Leave out what does not belong to the matrix; keep each cell's tests together.
+
+        Outermost, so after every other plugin's ordering: pytest before 9.1 groups parameters by their index, which
+        would start a cell once for each test that is narrowed in another way.
+        """
+        if self.run.wanted is not None and not names_tests(config):
+            others = [item for item in items if cell_of(item) is None]
+            if others:
+                config.hook.pytest_deselected(items=others)
+                items[:] = [item for item in items if cell_of(item) is not None]
+        yield
+        first_seen: dict[object, int] = {}
+
+        def place(item: pytest.Item) -> int:
+            return first_seen.setdefault(cell_of(item) or item, len(first_seen))
+
+        items.sort(key=place)
+
+
+def _cannot_have_a_cell(test: pytest.Function) -> bool:
+    """Whether a test asks for a cell where pytest parametrizes nothing."""
+    asks = fixtures.NAME in test.fixturenames or markers.applied(test)
+    return asks and not hasattr(test, "callspec")
+
+
+def _wrong_input(report: pytest.CollectReport) -> WrongInput | None:
+    call = getattr(report, "call", None)
+    error = call.excinfo.value if call is not None and call.excinfo is not None else None
+    return error if isinstance(error, WrongInput) else None

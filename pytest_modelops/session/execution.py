@@ -1,0 +1,165 @@
+"""Running a matrix run's tests: what markers ask for, how a cell's state becomes a test's outcome, a cell's end."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_modelops import fixtures
+from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
+from pytest_modelops.report.model import CheckResult, Status
+from pytest_modelops.session.collection import DEMANDS, cell_of
+from pytest_modelops.session.module import check_of
+from pytest_modelops.session.run import MatrixRun, short_id
+
+STATUS = pytest.StashKey[Status]()
+BLOCKED_BY = pytest.StashKey[str]()
+LEFT = pytest.StashKey[bool]()
+"""Whether a test's teardown failed because its cell left something behind."""
+
+
+class Running:
+    """pytest's hooks around a test; in xdist's workers, or the only process."""
+
+    def __init__(self, run: MatrixRun) -> None:
+        self.run = run
+        self._selected: set[tuple[str, str]] = set()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Remember which rungs are tests of this run, by cell and name."""
+        for item in session.items:
+            cell, check = cell_of(item), check_of(item)
+            if cell is not None and check is not None:
+                self._selected.add((cell.id, check.label))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """A fixture of the user's that finds its cell broken blocks the test."""
+        try:
+            return (yield)
+        except TimedOut:
+            item.stash[STATUS] = Status.TIMED_OUT
+            raise
+        except CellBroken as broken:
+            cell = cell_of(item)
+            if cell is None:
+                raise
+            self._end_blocked(item, cell, broken)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Perform what the markers say, then the test; tell a broken cell from a failed test."""
+        cell = cell_of(item)
+        if cell is None:
+            return (yield)
+        try:
+            demands = item.stash.get(DEMANDS, [])
+            if demands:
+                cell.require("start")
+            for demand in demands:
+                _perform(item, demand.perform, cell)
+            outcome = yield
+        except TimedOut:
+            item.stash[STATUS] = Status.TIMED_OUT
+            raise
+        except CellBroken as broken:
+            self._end_blocked(item, cell, broken)
+        check = check_of(item)
+        if check is not None:
+            self._end_as(item, cell.climb(check.label))
+        return outcome
+
+    def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> NoReturn:
+        """A test that the cell's state prevented: skipped where a red test of this run says why, else failed."""
+        item.stash[STATUS] = Status.BLOCKED
+        item.stash[BLOCKED_BY] = broken.root
+        root = cell.climb(broken.root)
+        if (cell.id, root.label) in self._selected:
+            reason = f"blocked by {root.label}: {root.message.partition(chr(10))[0]}"
+            raise pytest.skip.Exception(reason, _use_item_location=True) from None
+        raise pytest.fail.Exception(f"{broken}\n\nreproduce: {root.reproduce}", pytrace=False) from None
+
+    @staticmethod
+    def _end_as(item: pytest.Item, result: CheckResult) -> None:
+        item.stash[STATUS] = result.status
+        if result.status is Status.SKIPPED:
+            raise pytest.skip.Exception(result.message, _use_item_location=True)
+        if result.status is not Status.PASSED:
+            pytest.fail(f"{result.message}\n\nreproduce: {result.reproduce}", pytrace=False)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach what is known of the cell by now, as plain data that also travels from an xdist worker."""
+        report = yield
+        cell = cell_of(item)
+        if cell is None:
+            return report
+        if LEFT in item.stash:
+            pass  # the cell's own result
+        elif check_of(item) is None and (report.when == "call" or not report.passed):
+            cell.add(self._result_of(item, cell, report, call))
+        elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
+            # Not the rung itself: a time limit on the test, a warning that is an error, another plugin's hook.
+            cell.add(self._result_of(item, cell, report, call))
+        if report.when != "teardown":
+            report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
+        report.modelops_cell = cell.report().to_json()  # type: ignore[attr-defined]
+        return report
+
+    def _result_of(
+        self, item: pytest.Item, cell: LiveCell, report: pytest.TestReport, call: pytest.CallInfo[Any]
+    ) -> CheckResult:
+        """A test of the user's as a result of its cell."""
+        status = item.stash.get(STATUS, None)
+        if status is not Status.BLOCKED:
+            broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
+            status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
+        text = str(call.excinfo.value) if call.excinfo is not None else ""
+        check = check_of(item)
+        return CheckResult(
+            name=check.name if check else short_id(item.nodeid, cell.id),
+            bundle=check.bundle.name if check and check.bundle else None,
+            status=status,
+            seconds=call.duration,
+            message="" if status is Status.PASSED else text or report.outcome,
+            blocked_by=item.stash[BLOCKED_BY] if status is Status.BLOCKED else None,
+            reproduce=self.run.reproduce_test(item.nodeid),
+        )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """End a cell with its last test, so that what it leaves behind is that test's error and not the next one's."""
+        try:
+            return (yield)
+        finally:
+            cell = cell_of(item)
+            if cell is not None and cell is not cell_of(nextitem):
+                self._end_cell(item, cell)
+
+    @staticmethod
+    def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
+        # What pytest itself would do as soon as the next test asks for another cell: the fixtures that were
+        # built on this one first, then this one.
+        definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
+        definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001
+        if cell.leftover is not None:
+            item.stash[LEFT] = True
+            raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)
+
+
+def _perform(item: pytest.Item, perform: Any, cell: LiveCell) -> None:
+    try:
+        perform(cell)
+    except CellBroken:
+        raise
+    except ModelopsError as error:
+        if isinstance(error, TimedOut):
+            item.stash[STATUS] = Status.TIMED_OUT
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

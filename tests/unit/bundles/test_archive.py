@@ -1,0 +1,587 @@
+"""Archives as bundles: what they are called, and that none writes where it should not, whatever it holds."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import tarfile
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import filelock
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.version import Version
+
+from pytest_modelops.bundles.archive import name_of, suffix_of, unpack
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.formats import Format, read
+from pytest_modelops.bundles.unpacking import Limits
+from pytest_modelops.checks import bundle_isolated, preflight
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import MalformedBundle, TimedOut
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+from tests.conftest import MUTATIONS
+
+
+def pack_zip(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def pack_tar(*entries: tuple[str | tarfile.TarInfo, bytes], mode: str = "w") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in entries:
+            info = tarfile.TarInfo(name) if isinstance(name, str) else name
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def special(name: str, kind: bytes, target: str = "") -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info, b""
+
+
+def with_mode(name: str, mode: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, mode << 16
+    return info
+
+
+class Place:
+    """A folder with an archive in it, which is unpacked into another one beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kept = folder / "kept"
+
+    def write(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def unpack(self, name: str, content: bytes, limits: Limits | None = None) -> Path:
+        path = self.write(name, content)
+        return unpack(path, self.kept, limits=limits or Limits())
+
+    def refused(self, name: str, content: bytes, limits: Limits | None = None) -> str:
+        """What is said of an archive of which nothing is kept, nor written anywhere else."""
+        with pytest.raises(MalformedBundle) as raised:
+            self.unpack(name, content, limits)
+        assert {path.name for path in self.folder.iterdir()} <= {name, "kept"}
+        left = [path for path in self.kept.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        assert left == [], left
+        (self.folder / name).unlink()
+        said = str(raised.value)
+        assert said.startswith(str(self.folder / name))
+        assert "\n" not in said
+        return said.removeprefix(f"{self.folder / name} ")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+PACKERS: dict[str, Callable[..., bytes]] = {
+    ".zip": pack_zip,
+    ".tar": pack_tar,
+    ".tar.gz": lambda *entries: pack_tar(*entries, mode="w:gz"),
+    ".tgz": lambda *entries: pack_tar(*entries, mode="w:gz"),
+    ".tar.bz2": lambda *entries: pack_tar(*entries, mode="w:bz2"),
+    ".tar.xz": lambda *entries: pack_tar(*entries, mode="w:xz"),
+}
+
+
+# What is good.
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_every_container_is_unpacked_once(place: Place, suffix: str) -> None:
+    content = PACKERS[suffix](("a/b.py", b"1"), ("./c.py", b"22"), ("a/empty", b""))
+    folder = place.unpack(f"model{suffix}", content)
+    assert files_of(folder) == {"a/b.py": b"1", "c.py": b"22", "a/empty": b""}
+    before = (folder / "c.py").stat().st_ino
+    assert place.unpack(f"model{suffix}", content) == folder
+    assert (folder / "c.py").stat().st_ino == before
+
+
+def test_what_was_changed_after_it_was_unpacked_is_unpacked_anew(place: Place) -> None:
+    content = pack_zip(("a.py", b"1"))
+    (place.unpack("model.zip", content) / "a.py").write_bytes(b"2")
+    assert files_of(place.unpack("model.zip", content)) == {"a.py": b"1"}
+    (place.unpack("model.zip", content) / "b.py").write_bytes(b"2")
+    assert files_of(place.unpack("model.zip", content)) == {"a.py": b"1"}
+
+
+@pytest.mark.parametrize("rung", [preflight.run, bundle_isolated.run])
+def test_a_rung_waits_no_longer_than_it_may_for_another_that_unpacks(place: Place, rung: Any) -> None:
+    """In one that unpacks for ever this would wait for ever, so the lock is freed some time after the deadline."""
+    place.unpack("model.zip", pack_zip(("a.py", b"1")))
+    (lock,) = place.kept.glob("*.lock")
+    versions = Versions(PythonVersion.parse("3.12"), None)
+    cell: Any = SimpleNamespace(
+        cell=Cell.uniform(versions),
+        unpacked=place.kept,
+        placed={},
+        progress=lambda _: None,
+        backend=SimpleNamespace(python=lambda *_, **__: Version("3.12.1")),
+    )
+    held = filelock.FileLock(lock, thread_local=False)
+    held.acquire()
+    frees = threading.Timer(10, held.release)
+    frees.start()
+    try:
+        with pytest.raises(
+            TimedOut, match=r"another process has been at what is unpacked of model\.zip for the 0\.2 s"
+        ):
+            rung(Bundle(name="model", path=place.folder / "model.zip"), cell, Deadline(0.2))
+    finally:
+        frees.cancel()
+        held.release()
+
+
+def test_links_that_stay_inside_are_kept_and_hard_links_become_files(place: Place) -> None:
+    content = pack_tar(
+        ("data/one.csv", b"1"),
+        special("code/two.csv", tarfile.SYMTYPE, "../data/one.csv"),
+        special("all", tarfile.SYMTYPE, "data"),
+        special("three.csv", tarfile.LNKTYPE, "data/one.csv"),
+    )
+    folder = place.unpack("model.tar", content)
+    assert (folder / "code/two.csv").read_bytes() == (folder / "all/one.csv").read_bytes() == b"1"
+    assert (folder / "three.csv").read_bytes() == b"1"
+    assert (folder / "three.csv").stat().st_nlink == 1
+
+
+def test_a_link_in_a_zip_is_a_link(place: Place) -> None:
+    content = pack_zip(("a.py", b"1"), (with_mode("b.py", stat.S_IFLNK | 0o777), b"a.py"))
+    assert (place.unpack("model.zip", content) / "b.py").readlink() == Path("a.py")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_of_permissions_only_execution_is_kept(place: Place, suffix: str) -> None:
+    if suffix == ".zip":
+        content = pack_zip(
+            (with_mode("run", stat.S_IFREG | 0o6755), b""), (with_mode("read", stat.S_IFREG | 0o400), b"")
+        )
+    else:
+        infos = [tarfile.TarInfo("run"), tarfile.TarInfo("read")]
+        infos[0].mode, infos[1].mode = 0o6755, 0o400
+        content = pack_tar(*((info, b"") for info in infos))
+    folder = place.unpack(f"model{suffix}", content)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {
+        "run": 0o755,
+        "read": 0o644,
+    }
+
+
+def test_a_wheel_lies_in_its_folder_as_it_is(place: Place) -> None:
+    content = pack_zip(("model.py", b"1"))
+    folder = place.unpack("model-1.0-py3-none-any.whl", content)
+    assert files_of(folder) == {"model-1.0-py3-none-any.whl": content}
+
+
+# What they are called.
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("seir.zip", "seir"),
+        ("seir-1.0.tar.gz", "seir-1.0"),
+        ("v1.2.TAR.BZ2", "v1.2"),
+        ("My_Model-1.0-py3-none-any.whl", "my-model"),
+        ("model.whl", "model"),
+        ("a.tgz", "a"),
+        ("a.txz", "a"),
+    ],
+)
+def test_an_archive_is_called_by_its_stem_and_a_wheel_by_its_distribution(
+    place: Place, file: str, name: str
+) -> None:
+    assert name_of(place.write(file, b"")) == name
+
+
+def test_an_sdist_is_called_by_its_distribution(place: Place) -> None:
+    content = PACKERS[".tgz"](("My_Model-1.0/a.py", b"x" * 3_000_000), ("My_Model-1.0/PKG-INFO", b""))
+    assert name_of(place.write("My_Model-1.0.tar.gz", content)) == "my-model"
+    assert name_of(place.write("Other-1.0.tar.gz", content)) == "Other-1.0"
+
+
+@pytest.mark.parametrize("file", ["seir", "seir.gz", "seir.rar", "seir.zip.txt", "zip"])
+def test_other_files_are_no_archives(place: Place, file: str) -> None:
+    assert suffix_of(Path(file)) is None
+    said = place.refused(file, b"")
+    assert said.startswith("is neither a folder nor an archive (.zip, .whl, .tar, .tar.gz, ")
+
+
+# What is refused.
+
+HOSTILE_NAMES = {
+    "../evil.py": "'../evil.py' climbs out of its folder",
+    "a/../../evil.py": "climbs out of its folder",
+    "a/..": "climbs out of its folder",
+    "..\\evil.py": "climbs out of its folder",
+    "/tmp/evil.py": "'/tmp/evil.py' is an absolute path",
+    "//evil.py": "is an absolute path",
+    "\\evil.py": "is an absolute path",
+    "\\\\host\\share\\evil.py": "is an absolute path",
+    "C:\\evil.py": "is an absolute path",
+    "c:evil.py": "is an absolute path",
+    "a\\b.py": "has a backslash; pack it with / between the names of folders",
+    "a\nb.py": "has a character that no name of a file should have",
+    "a" * 256: "is too long or too deep",
+    "a/" * 65 + "b.py": "is too long or too deep",
+    "ab/" * 40 + "abcd" * 240: "is too long or too deep",
+}
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_that_could_be_elsewhere_is_refused(place: Place, suffix: str, name: str) -> None:
+    said = place.refused(f"model{suffix}", PACKERS[suffix](("good.py", b"1"), (name, b"1")))
+    assert said.startswith("is refused: ")
+    assert HOSTILE_NAMES[name] in said
+    assert said.endswith("; nothing of it was unpacked")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("Model.py", "model.py"), "'model.py' and 'Model.py' are one name where case does not count"),
+        (("Data/a", "data/b"), "'data' and 'Data' are one name where case does not count"),
+        (("é", "e\u0301"), "are one name where case does not count"),
+        (("straße", "STRASSE"), "are one name where case does not count"),
+        (("a", "a/b"), "'a/b' lies in 'a', which is a file"),
+        (("a/b", "a"), "'a' is there twice"),
+        (("a/b", "a//b"), "'a//b' is there twice"),
+    ],
+)
+def test_names_that_clash_are_refused(place: Place, suffix: str, names: tuple[str, str], words: str) -> None:
+    assert words in place.refused(f"model{suffix}", PACKERS[suffix](*((name, b"") for name in names)))
+
+
+def test_a_name_that_is_there_twice_in_a_zip_is_refused(place: Place) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        content = pack_zip(("a.py", b"1"), ("a.py", b"2"))
+    assert "'a.py' is there twice" in place.refused("model.zip", content)
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_devices_and_pipes_are_refused(place: Place, kind: bytes) -> None:
+    said = place.refused("model.tar", pack_tar(special("tty", kind)))
+    assert "'tty' is a device, a pipe or something else that is no file" in said
+    content = pack_zip((with_mode("tty", stat.S_IFIFO | 0o644), b""))
+    assert "'tty' is a device" in place.refused("model.zip", content)
+
+
+LINKS = {
+    "/etc/passwd": "'link' is a link that leads out, to '/etc/passwd'",
+    "../evil": "leads out",
+    "a/../../evil": "leads out",
+    "C:evil": "leads out",
+    "a\\..\\..": "leads out",
+    "": "leads out",
+    "nothing": "'link' is a link to 'nothing', which is not in it",
+    "link": "which is not in it",
+}
+
+
+@pytest.mark.parametrize("target", LINKS)
+def test_a_link_that_leads_out_or_nowhere_is_refused(place: Place, target: str) -> None:
+    content = pack_tar(("a/b", b""), special("link", tarfile.SYMTYPE, target))
+    assert LINKS[target] in place.refused("model.tar", content)
+
+
+def test_a_link_in_a_zip_that_leads_out_is_refused(place: Place) -> None:
+    content = pack_zip((with_mode("link", stat.S_IFLNK | 0o777), b"../../evil"))
+    assert "leads out, to '../../evil'" in place.refused("model.zip", content)
+
+
+def test_links_that_lead_out_together_are_refused(place: Place) -> None:
+    content = pack_tar(
+        ("a/b/c", b""),
+        special("a/b/up", tarfile.SYMTYPE, "../.."),  # the top
+        special("out", tarfile.SYMTYPE, "a/b/up/.."),  # seems to be a/b, and is above the top
+    )
+    assert "'out' is a link that leads out" in place.refused("model.tar", content)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_nothing_is_written_through_a_link(place: Place, before: bool) -> None:
+    link, file = special("folder", tarfile.SYMTYPE, "a"), ("folder/x", b"1")
+    content = pack_tar(("a/b", b""), link, file) if before else pack_tar(("a/b", b""), file, link)
+    said = place.refused("model.tar", content)
+    assert "'folder/x' lies in 'folder', which is a link" in said or "'folder' is there twice" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("../../etc/passwd", "'x' is a hard link that leads out, to '../../etc/passwd'"),
+        ("/etc/passwd", "leads out"),
+        ("later", "is a hard link to 'later', which is no file before it"),
+        ("folder", "which is no file before it"),
+        ("link", "which is no file before it"),
+        ("x", "which is no file before it"),
+    ],
+)
+def test_hard_links_lead_to_files_before_them(place: Place, target: str, words: str) -> None:
+    content = pack_tar(
+        ("folder/a", b""),
+        special("link", tarfile.SYMTYPE, "folder/a"),
+        special("x", tarfile.LNKTYPE, target),
+        ("later", b""),
+    )
+    assert words in place.refused("model.tar", content)
+
+
+# Wheels, which are not unpacked here, and are by installers.
+
+WHEEL = "model-1.0-py3-none-any.whl"
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_in_a_wheel_that_could_be_elsewhere_is_refused(place: Place, name: str) -> None:
+    said = place.refused(WHEEL, pack_zip(("good.py", b"1"), (name, b"1")))
+    assert said.startswith("is refused: ")
+    assert HOSTILE_NAMES[name] in said
+    assert said.endswith("; no installer shall have it")
+
+
+@pytest.mark.parametrize("names", [("one/A.py", "one/a.py"), ("One/a.py", "one/b.py"), ("a", "a/b.py")])
+def test_names_in_a_wheel_that_clash_are_refused(place: Place, names: tuple[str, str]) -> None:
+    said = place.refused(WHEEL, pack_zip(*((name, b"") for name in names)))
+    assert "are one name where case does not count" in said or "lies in 'a', which is a file" in said
+
+
+def test_a_link_in_a_wheel_is_refused_wherever_it_leads(place: Place) -> None:
+    for target, words in {
+        "../../evil": "leads out, to '../../evil'",
+        "good.py": "of which installers make a file",
+    }.items():
+        content = pack_zip(("good.py", b"1"), (with_mode("link", stat.S_IFLNK | 0o777), target.encode()))
+        assert "is refused: 'link' is a link" in (said := place.refused(WHEEL, content))
+        assert words in said
+
+
+def test_a_wheel_that_is_a_bomb_is_refused_by_ratio_size_and_count(place: Place) -> None:
+    said = place.refused(WHEEL, pack_zip(("zeros", b"\0" * 200_000)), SMALL)
+    assert "with 'zeros' it would be larger than 10 times the archive" in said
+    said = place.refused(WHEEL, pack_zip(("random", os.urandom(1_500_000))), SMALL)
+    assert "it would be larger than 0 MiB" in said
+    said = place.refused(WHEEL, pack_zip(*((str(n), b"") for n in range(4))), Limits(files=3))
+    assert "it holds more than 3 files" in said
+
+
+def test_a_wheel_within_a_bundle_is_refused_as_well(place: Place) -> None:
+    (place.folder / "bundle").mkdir()
+    place.write(f"bundle/{WHEEL}", pack_zip(("../../evil.py", b"1")))
+    with pytest.raises(
+        MalformedBundle, match=r"model-1\.0-py3-none-any\.whl is refused: '\.\./\.\./evil\.py' climbs"
+    ):
+        read(place.folder / "bundle", place.kept)
+
+
+# Bombs.
+
+SMALL = Limits(files=3, size=1_000_000, ratio=10, small=1_000)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_bombs_are_refused_by_ratio_size_and_count(place: Place, suffix: str) -> None:
+    pack = PACKERS[suffix]
+    if suffix != ".tar":
+        said = place.refused(f"model{suffix}", pack(("zeros", b"\0" * 200_000)), SMALL)
+        assert "it would be larger than 10 times the archive" in said
+    said = place.refused(f"model{suffix}", pack(("random", os.urandom(1_500_000))), SMALL)
+    assert "it would be larger than 0 MiB" in said
+    said = place.refused(f"model{suffix}", pack(*((str(n), b"") for n in range(4))), Limits(files=3))
+    assert "it holds more than 3 files" in said
+
+
+def test_a_bomb_of_hard_links_is_refused(place: Place) -> None:
+    links = [special(str(number), tarfile.LNKTYPE, "a") for number in range(100)]
+    content = pack_tar(("a", os.urandom(20_000)), *links)
+    assert "larger than" in place.refused("model.tar", content, Limits(size=1_000_000))
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(place: Place) -> None:
+    info = tarfile.TarInfo("a.py")
+    info.pax_headers = {"comment": "x" * 3_000_000}
+    content = gzip.compress(pack_tar((info, b"1")))
+    assert "it has a header of 3" in place.refused("model.tar.gz", content)
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_what_is_cut_off_is_refused(place: Place, suffix: str) -> None:
+    content = PACKERS[suffix](("a.py", os.urandom(2000)), ("b.py", os.urandom(2000)))
+    content = content.rstrip(b"\0") if suffix == ".tar" else content
+    for length in (0, 1, 600, len(content) // 2, len(content) - 5):
+        assert "cannot be unpacked" in place.refused(f"model{suffix}", content[:length])
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(place: Place) -> None:
+    content = bytearray(pack_tar(("a.py", b"1"), ("b.py", b"2")))
+    content[1024 + 150] ^= 1  # the checksum of the second
+    assert "it is cut off or damaged" in place.refused("model.tar", bytes(content))
+
+
+def test_an_encrypted_member_is_refused(place: Place) -> None:
+    content = bytearray(pack_zip(("a.py", b"1")))
+    content[content.index(b"PK\1\2") + 8] |= 1
+    assert "'a.py' is encrypted" in place.refused("model.zip", bytes(content))
+
+
+def test_a_zip_that_is_none_is_refused(place: Place) -> None:
+    assert "it is no whole zip archive" in place.refused("model.zip", pack_tar(("a.py", b"1")))
+    assert "it is no whole gz archive" in place.refused("model.tar.gz", pack_tar(("a.py", b"1")))
+
+
+# Garbage.
+
+SOURCES = {
+    suffix: pack(("a/b.py", b"x = 1\n" * 20), ("c.py", b"y"), ("setup.py", b""), ("empty/", b""))
+    for suffix, pack in PACKERS.items()
+    if suffix != ".tgz"
+}
+SOURCES[".tar"] = pack_tar(
+    ("a/b.py", b"x = 1\n" * 20),
+    special("l", tarfile.SYMTYPE, "a"),
+    special("h", tarfile.LNKTYPE, "a/b.py"),
+    ("é" * 80, b""),
+    mode="w",
+)
+CHANGES = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=8)
+
+
+@settings(max_examples=MUTATIONS)
+@given(suffix=st.sampled_from(sorted(SOURCES)), changes=CHANGES, cut=st.integers(0, 64), fix=st.booleans())
+def test_a_mutated_archive_is_unpacked_or_malformed(
+    suffix: str, changes: list[tuple[int, int]], cut: int, fix: bool
+) -> None:
+    content = bytearray(SOURCES[suffix])
+    for position, value in changes:
+        content[position % len(content)] = value
+    if suffix == ".tar" and fix:
+        _write_checksums(content)
+    with tempfile.TemporaryDirectory() as temporary:
+        around = Path(temporary)
+        (around / "inner").mkdir()
+        place = Place(around / "inner")
+        try:
+            folder = place.unpack(f"model{suffix}", bytes(content[: len(content) - cut]))
+        except MalformedBundle as error:
+            assert str(error)  # noqa: PT017 - every other error is a failure
+        else:
+            assert folder.is_relative_to(place.kept)
+            for path in folder.rglob("*"):
+                assert path.resolve().is_relative_to(folder.resolve())
+        assert [path.name for path in around.iterdir()] == ["inner"]
+        assert {path.name for path in place.folder.iterdir()} == {f"model{suffix}", "kept"}
+        assert len([path for path in place.kept.iterdir() if path.is_dir()]) <= 1
+
+
+WHEEL_FILES = {
+    "model/__init__.py": b"x = 1\n" * 20,
+    "model-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: model\nVersion: 1.0\nRequires-Dist: numpy\n",
+    "model-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "model-1.0.dist-info/entry_points.txt": b"[modelops.wire]\nwire = model:wire\n",
+    "model-1.0.dist-info/RECORD": b"model/__init__.py,,\n",
+}
+STORED = io.BytesIO()
+with zipfile.ZipFile(
+    STORED, "w"
+) as _archive:  # not compressed, so that mutations are also of what the files say
+    for _name, _content in WHEEL_FILES.items():
+        _archive.writestr(_name, _content)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=MUTATIONS)
+@given(changes=CHANGES, cut=st.integers(0, 8), stored=st.booleans())
+def test_a_mutated_wheel_is_read_or_malformed(changes: list[tuple[int, int]], cut: int, stored: bool) -> None:
+    content = bytearray(STORED.getvalue() if stored else pack_zip(*WHEEL_FILES.items()))
+    for position, value in changes:
+        content[position % len(content)] = value
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Place(Path(temporary))
+        path = place.write(WHEEL, bytes(content[: len(content) - cut]))
+        try:
+            source = read(path, place.kept)
+            assert [wheel.name for wheel in source.wheels] == ["model"]
+        except MalformedBundle as error:
+            assert str(error)  # noqa: PT017 - every other error is a failure
+        assert {path.name for path in place.folder.iterdir()} <= {WHEEL, "kept"}
+
+
+def _write_checksums(content: bytearray) -> None:
+    """So that a mutation is not always a damaged header."""
+    for start in range(0, len(content) - 511, 512):
+        if content[start + 257 : start + 262] == b"ustar":
+            header = content[start : start + 512]
+            header[148:156] = b" " * 8
+            content[start + 148 : start + 156] = b"%06o\0 " % sum(header)
+
+
+# As bundles.
+
+
+def test_an_archive_is_a_bundle(place: Place) -> None:
+    path = place.write(
+        "model.zip", pack_zip(("model-1.0/requirements.txt", b"numpy"), ("model-1.0/a.py", b""))
+    )
+    source = read(path, place.kept)
+    assert (source.format, source.requirements, list(source.modules)) == (Format.NESTED, ("numpy",), ["a"])
+    assert source.path.is_relative_to(place.kept)
+    assert source.path.name == "model-1.0"
+
+
+def test_litter_of_a_desktop_is_no_content(place: Place) -> None:
+    entries = [
+        ("model/a.py", b""),
+        ("__MACOSX/model/._a.py", b""),
+        (".DS_Store", b""),
+        ("model/.DS_Store", b""),
+    ]
+    source = read(place.write("model.zip", pack_zip(*entries)), place.kept)
+    assert list(source.modules) == ["a"]
+    assert source.why == "it has 1 loose module, one folder down in model"
+
+
+def test_a_damaged_wheel_is_a_malformed_bundle(place: Place) -> None:
+    path = place.write("model-1.0-py3-none-any.whl", b"PK")
+    with pytest.raises(MalformedBundle, match="is no whole wheel"):
+        read(path, place.kept)
+
+
+def test_the_digest_of_an_archive_is_that_of_its_content(place: Place) -> None:
+    files = [("a.py", b"1"), ("b/c.py", b"2")]
+    digests = {
+        read(place.write(f"model{suffix}", pack(*files)), place.kept).digest
+        for suffix, pack in PACKERS.items()
+    }
+    assert len(digests) == 1

@@ -1,0 +1,771 @@
+"""What is read from a bundle's folder: format, requirements, modules, wire function and digest."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.formats import Format, Source, read
+from pytest_modelops.errors import MalformedBundle
+from tests.integration.conftest import write_wheel
+
+BUNDLES = Path(__file__).parents[3] / "fixtures" / "bundles"
+PROJECT = '[project]\nname = "x"\nversion = "1"\n'
+WIRE = "def wire(entrypoint, params, seed):\n    return {}\n"
+MACHINE = platform.machine()
+WIRE_GROUP = '[project.entry-points."modelops.wire"]\n'
+
+Make = Callable[[dict[str, str]], Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Write a bundle's files: path → content."""
+    folder = tmp_path / "bundle"
+
+    def make(files: dict[str, str]) -> Path:
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def read_files(make: Make) -> Callable[[dict[str, str]], Source]:
+    return lambda files: read(make(files))
+
+
+@pytest.fixture
+def message_of(make: Make) -> Callable[[dict[str, str]], str]:
+    """What is said of a malformed bundle; its folder is written `<bundle>`."""
+
+    def message_of(files: dict[str, str]) -> str:
+        folder = make(files)
+        with pytest.raises(MalformedBundle) as raised:
+            read(folder)
+        return str(raised.value).replace(str(folder), "<bundle>")
+
+    return message_of
+
+
+ReadFiles = Callable[[dict[str, str]], Source]
+MessageOf = Callable[[dict[str, str]], str]
+
+
+def requirements_of(read_files: ReadFiles, text: str, **more: str) -> tuple[str, ...]:
+    return read_files({"wire.py": WIRE, "requirements.txt": text, **more}).requirements
+
+
+# Formats.
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "setup.py"])
+def test_a_folder_with_a_build_is_a_package_and_is_installed_as_a_whole(
+    read_files: ReadFiles, name: str
+) -> None:
+    source = read_files({name: "", "a/b.py": "", "wire.py": WIRE})
+    assert source.format is Format.PACKAGED
+    assert source.why == f"it has a {name}"
+    assert source.requirements == (str(source.path),)
+
+
+def test_requirements_and_a_wire_function_are_a_format(read_files: ReadFiles) -> None:
+    source = read_files({"requirements.txt": "numpy>=2\n", "wire.py": WIRE})
+    assert source.format is Format.REQUIREMENTS
+    assert source.requirements == ("numpy>=2",)
+    assert source.pythons == ()
+
+
+def test_what_was_looked_for_and_found_is_said_of_an_unknown_format(message_of: MessageOf) -> None:
+    assert message_of({"data/a.csv": "", "README": "", "run-me.py": ""}) == (
+        "<bundle> has no known format. Looked for: a pyproject.toml or setup.py; a requirements.txt; "
+        "wheels (*.whl), at any depth; modules and packages whose names can be imported; "
+        "one folder that holds any of these. Found: README, data/, run-me.py"
+    )
+
+
+def test_an_empty_folder_a_file_and_nothing_are_no_bundles(tmp_path: Path) -> None:
+    with pytest.raises(MalformedBundle, match="Found: an empty folder"):
+        read(tmp_path)
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(MalformedBundle, match=r"file.txt is neither a folder nor an archive \(\.zip, "):
+        read(tmp_path / "file.txt")
+    with pytest.raises(MalformedBundle, match="a bundle is a folder or an archive, and there is nothing"):
+        read(tmp_path / "nothing")
+
+
+# Six of them, and what they come to together.
+
+STORIES: dict[str, tuple[dict[str, str], Format, str]] = {
+    "requirements": (
+        {"requirements.txt": "numpy"},
+        Format.REQUIREMENTS,
+        "a requirements.txt",
+    ),
+    "requirements and loose code": (
+        {"requirements.txt": "numpy", "wire.py": WIRE, "a.py": "", "b/__init__.py": ""},
+        Format.REQUIREMENTS,
+        "a requirements.txt, 2 loose modules and 1 loose package",
+    ),
+    "pure python": (
+        {"a.py": "", "b/__init__.py": "", "b/c.py": "", "d/e.py": ""},
+        Format.PURE_PYTHON,
+        "1 loose module and 2 loose packages",
+    ),
+    "one package": ({"a/__init__.py": ""}, Format.PURE_PYTHON, "1 loose package"),
+    "one package without an init": (
+        {"a/b.py": ""},
+        Format.PURE_PYTHON,
+        "1 loose package",
+    ),
+    "one package that is called as its folder": (
+        {"bundle/a.py": ""},
+        Format.PURE_PYTHON,
+        "1 loose package",
+    ),
+    "mixed": (
+        {"pyproject.toml": PROJECT, "a.py": "", "requirements.txt": ""},
+        Format.MIXED,
+        "a pyproject.toml and a requirements.txt",
+    ),
+    "mixed, the package in a folder": (
+        {"model/setup.py": "", "model/model/a.py": "", "requirements.txt": "", "run.py": ""},
+        Format.MIXED,
+        "a setup.py in model, a requirements.txt and 1 loose module",
+    ),
+    "nested": (
+        {"myproject-v1.0/requirements.txt": "numpy", "myproject-v1.0/a.py": ""},
+        Format.NESTED,
+        "a requirements.txt and 1 loose module, one folder down in myproject-v1.0",
+    ),
+    "nested twice, beside words": (
+        {"README.md": "", "a-1/b-2/c.py": "", "a-1/LICENSE": ""},
+        Format.NESTED,
+        "1 loose module, 2 folders down in a-1/b-2 (beside it, and not taken: README.md, LICENSE)",
+    ),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_format_is_recognised_and_said(read_files: ReadFiles, story: str) -> None:
+    files, format_, why = STORIES[story]
+    source = read_files(files)
+    assert (source.format, source.why) == (format_, f"it has {why}")
+
+
+def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
+    folder = make(
+        {"requirements.txt": "numpy\n./model\n", "model/setup.py": "", "model/a.py": "", "b/c.py": ""}
+    )
+    (folder / "dist").mkdir()
+    wheel = write_wheel(folder / "dist" / "one-1.0-py3-none-any.whl", {"one/two.py": ""}, requires=["scipy"])
+    source = read(folder)
+    assert sorted(source.requirements) == sorted(["numpy", str(folder / "model"), str(wheel)])
+    assert source.dependencies == ("numpy", str(folder / "model"), "one", "scipy")
+    assert set(source.modules) == {"a", "b.c", "one.two"}
+    assert set(source.loose) == {"b.c"}
+    assert source.file_of("one.two") == wheel
+
+
+def test_requirements_of_a_package_in_a_folder_are_read_too(read_files: ReadFiles) -> None:
+    files = {"model/setup.py": "", "model/requirements.txt": "numpy", "requirements.txt": "scipy", "a.py": ""}
+    assert {"numpy", "scipy"} < set(read_files(files).requirements)
+
+
+@pytest.mark.parametrize("beside", ["a.py", "data.csv", "other/x.csv"])
+def test_requirements_that_nothing_reads_are_refused(message_of: MessageOf, beside: str) -> None:
+    said = message_of({"model-1/requirements.txt": "numpy", "model-1/a.py": "", beside: ""})
+    assert said == (
+        "model-1/requirements.txt in <bundle> is read by nothing, since other things lie beside model-1; "
+        "move it to the top of the bundle, or ship model-1 alone"
+    )
+
+
+def test_a_bundle_that_is_itself_a_package_is_refused(message_of: MessageOf) -> None:
+    said = message_of({"__init__.py": "", "a.py": "from . import b", "b.py": ""})
+    assert "<bundle> is itself a package" in said
+    assert "ship the folder that it is in" in said
+
+
+def test_a_wheel_in_a_package_or_of_tests_is_data(make: Make) -> None:
+    folder = make({"a/__init__.py": ""})
+    for place in ("a", "tests", "docs/x"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        write_wheel(folder / place / "one-1.0-py3-none-any.whl", {})
+    assert read(folder).wheels == ()
+
+
+def test_what_a_project_has_built_is_not_what_it_brings_along(make: Make) -> None:
+    folder = make({"pyproject.toml": PROJECT, "x.py": "", "dist/y": ""})
+    write_wheel(folder / "dist" / "x-1-py3-none-any.whl", {"x.py": ""})
+    assert read(folder).wheels == ()
+
+
+def test_two_versions_of_a_wheel_are_refused(make: Make) -> None:
+    folder = make({})
+    for version in ("1.0", "2.0"):
+        write_wheel(folder / f"one-{version}-py3-none-any.whl", {})
+    with pytest.raises(MalformedBundle, match="are two versions of one; keep one"):
+        read(folder)
+
+
+def test_of_wheels_for_several_pythons_the_workers_get_theirs(make: Make) -> None:
+    folder = make({})
+    for tag in ("cp311-cp311", "cp312-cp312", "cp313-cp313"):
+        module = "one/of_311.py" if tag == "cp311-cp311" else "one/of_others.py"
+        write_wheel(folder / f"one-1.0-{tag}-linux_{MACHINE}.whl", {"one/__init__.py": "", module: ""})
+    source = read(folder)
+    assert list(source.modules) == ["one"]
+    for minor in (11, 12, 13):
+        [requirement] = source.requirements_for(Version(f"3.{minor}.1"))
+        assert requirement.endswith(f"one-1.0-cp3{minor}-cp3{minor}-linux_{MACHINE}.whl")
+    assert len(source.requirements_for(Version("3.14.0"))) == 1  # for preflight or an installer to refuse
+
+
+def test_modules_of_a_wheel_are_those_that_it_installs(make: Make) -> None:
+    folder = make({})
+    names = [
+        "a/__init__.py",
+        "a/b.py",
+        "a/fast.cpython-312-x86_64-linux-gnu.so",
+        "c.py",
+        "a/data.csv",
+        "a/x.pyi",
+    ]
+    names += ["one-1.0.data/purelib/d/e.py", "one-1.0.data/scripts/run.py", "one.libs/libfast.so"]
+    write_wheel(folder / "one-1.0-py3-none-any.whl", dict.fromkeys(names, ""))
+    assert sorted(read(folder).modules) == ["a", "a.b", "a.fast", "c", "d.e"]
+
+
+def test_the_wire_function_may_come_in_a_wheel(make: Make) -> None:
+    folder = make({})
+    files = {"a/b.py": WIRE, "one-1.0.dist-info/entry_points.txt": "[modelops.wire]\nrun = a.b:wire\n"}
+    write_wheel(folder / "one-1.0-py3-none-any.whl", files)
+    assert wire_of(read(folder)) == ("a.b", "wire")
+    make({"pyproject.toml": PROJECT + WIRE_GROUP + 'run = "x:f"', "x.py": ""})
+    with pytest.raises(MalformedBundle, match="have 2 entries"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "message"),
+    [
+        ("one.whl", {}, "this is no name of a wheel; write one such as model-1.0-py3-none-any.whl"),
+        (
+            "two-1.0-py3-none-any.whl",
+            {"one-1.0.dist-info/METADATA": "Name: one\nVersion: 1.0"},
+            "says that it is one 1.0",
+        ),
+        (
+            "one-2.0-py3-none-any.whl",
+            {"one-1.0.dist-info/METADATA": "Name: one\nVersion: 1.0"},
+            "says that it is one 1.0",
+        ),
+        ("one-1.0-py3-none-any.whl", {"one.py": ""}, "it has to have one .dist-info/METADATA, and has none"),
+    ],
+)
+def test_a_file_that_is_no_wheel_is_refused(
+    make: Make, name: str, files: dict[str, str], message: str
+) -> None:
+    folder = make({})
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+    with pytest.raises(MalformedBundle, match=re.escape(message)):
+        read(folder)
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "seir"
+    shutil.copytree(BUNDLES / "seir", folder)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+    assert len(read(folder).digest) == 64
+    assert {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]} == before
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
+
+
+def test_every_story_has_a_folder_and_a_line() -> None:
+    told = re.findall(r"^\| `([\w-]+)` \|", (BUNDLES / "README.md").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
+
+
+def test_a_bundle_can_be_a_key() -> None:
+    bundle = Bundle(name="seir", path=BUNDLES / "seir", params={"beta": 0.3})
+    assert {bundle: 1}[Bundle(name="seir", path=BUNDLES / "seir", params={"beta": 0.3})] == 1
+    assert bundle != Bundle(name="seir", path=BUNDLES / "seir")
+
+
+# requires-python.
+
+
+@pytest.mark.parametrize(
+    ("files", "text", "key"),
+    [
+        ({"pyproject.toml": PROJECT + 'requires-python = ">=3.13"'}, ">=3.13", "requires-python"),
+        ({"pyproject.toml": PROJECT + 'requires-python = "soon"'}, "soon", "requires-python"),
+        ({"setup.cfg": "[options]\npython_requires = >=3.9", "setup.py": ""}, ">=3.9", "python_requires"),
+        (
+            {"setup.py": "from setuptools import setup\nsetup(python_requires='>=3.8')"},
+            ">=3.8",
+            "python_requires",
+        ),
+        (
+            {"pyproject.toml": "", "setup.cfg": "[options]\npython_requires = >=3.9"},
+            ">=3.9",
+            "python_requires",
+        ),
+        (
+            {
+                "pyproject.toml": PROJECT + 'dynamic = ["requires-python"]',
+                "setup.cfg": "[options]\npython_requires=>=3.9",
+            },
+            ">=3.9",
+            "python_requires",
+        ),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.11"'}, ">=3.11,<4", "python"),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "~3.11.2"'}, ">=3.11.2,<3.12", "python"),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = ">=3.9,<4"'}, ">=3.9,<4", "python"),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "3.11.*"'}, "==3.11.*", "python"),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "*"'}, "", "python"),
+    ],
+)
+def test_requires_python_is_read_where_a_backend_reads_it(
+    read_files: ReadFiles, files: dict[str, str], text: str, key: str
+) -> None:
+    (python,) = read_files(files).pythons
+    assert (python.text, python.key) == (text, key)
+    assert python.file.is_file()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": ""},
+        {"pyproject.toml": PROJECT, "setup.cfg": "[options]\npython_requires = >=3.13"},
+        {"setup.py": "from setuptools import setup\nsetup(python_requires=VERSION)"},
+        {"pyproject.toml": '[tool.poetry.dependencies]\npython = "^2.7 || ^3.6"'},
+    ],
+)
+def test_what_no_backend_reads_or_only_a_build_tells_is_not_known(
+    read_files: ReadFiles, files: dict[str, str]
+) -> None:
+    assert read_files(files).pythons == ()
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "message"),
+    [
+        ("[project", "<bundle>/pyproject.toml is not valid TOML: "),
+        ("project = 1", "<bundle>/pyproject.toml: project is not a table"),
+        ('[project]\nversion = "1"', '[project] has no name; write one such as name = "bundle"'),
+        ('[project]\nname = "x"', '[project] has no version; write one such as version = "1.0"'),
+        (PROJECT + "dynamic = 3", "[project] dynamic is not a list of strings"),
+        (PROJECT + "requires-python = 3.13", '3.13 is not a string; write one such as ">=3.10"'),
+        (PROJECT + 'dependencies = "numpy"', "[project] dependencies is not a list of strings"),
+        (PROJECT + 'dependencies = ["a b"]', "'a b' is not a requirement; write one such as numpy>=2"),
+    ],
+)
+def test_a_malformed_pyproject_names_file_and_what_is_valid(
+    message_of: MessageOf, pyproject: str, message: str
+) -> None:
+    assert message in message_of({"pyproject.toml": pyproject})
+
+
+def test_a_malformed_setup_names_its_line(message_of: MessageOf) -> None:
+    assert "<bundle>/setup.py:2: invalid Python" in message_of({"setup.py": "\nsetup(\n"})
+    assert "<bundle>/setup.cfg cannot be read" in message_of({"setup.py": "", "setup.cfg": "no section"})
+
+
+# requirements.txt.
+
+
+def test_comments_continuations_and_hashes_are_not_requirements(read_files: ReadFiles) -> None:
+    text = (
+        "# pinned\n\nnumpy==2.1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+        "scipy>=1.10,\\\n<2  # not 2\npandas ; python_version < '3.12'\n"
+        "x @ https://example.org/x.whl#egg=x\nnumpy==2.1.0\n"
+    )
+    assert requirements_of(read_files, text) == (
+        "numpy==2.1.0",
+        "scipy>=1.10,<2",
+        "pandas ; python_version < '3.12'",
+        "x @ https://example.org/x.whl#egg=x",
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marks_of_an_encoding_are_no_part_of_the_first_requirement(make: Make, encoding: str) -> None:
+    folder = make({"wire.py": WIRE})
+    (folder / "requirements.txt").write_bytes("numpy\r\nscipy\r\n".encode(encoding))
+    assert read(folder).requirements == ("numpy", "scipy")
+
+
+@pytest.mark.parametrize(
+    "option", ["-r other.txt", "-rother.txt", "--requirement other.txt", "--requirement=other.txt"]
+)
+def test_other_files_are_followed(read_files: ReadFiles, option: str) -> None:
+    files = {"other.txt": "scipy\n-r deep/last.txt", "deep/last.txt": "dask\n./lib", "deep/lib/setup.py": ""}
+    *names, path = requirements_of(read_files, f"numpy\n{option}\n", **files)
+    assert names == ["numpy", "scipy", "dask"]
+    assert path.endswith("/bundle/deep/lib")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-c pins.txt", "the option -c is not taken in a bundle; write the versions into the requirements"),
+        ("-cpins.txt", "the option -c is not taken"),
+        (
+            "--index-url https://example.org",
+            "the option --index-url is not taken in a bundle; remove it; where",
+        ),
+        ("-e .", "the option -e is not taken in a bundle; write the path alone"),
+        ("numpy --config-settings=a=b", "the option --config-settings is not taken"),
+        ("-r none.txt", "names a file that is not there"),
+        ("-r ../up.txt", "lies outside the bundle"),
+        ("-r requirements.txt", "names a file that is being read already"),
+        ("../lib", "lies outside the bundle"),
+        (
+            "./lib",
+            "is neither a wheel, an sdist nor a folder with a pyproject.toml or setup.py (<bundle>/lib)",
+        ),
+        ("lib/none.whl", "is neither a wheel"),
+        ("numpy >> 2", "'numpy >> 2' is not a requirement; write one such as numpy>=2"),
+        ("https://${TOKEN}@example.org/x.whl", "${TOKEN} is not filled in"),
+        ("./here ; python_version < '3'", "a path takes no marker here"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_with_its_line(
+    message_of: MessageOf, line: str, message: str
+) -> None:
+    said = message_of({"wire.py": WIRE, "requirements.txt": f"numpy\n{line}\n"})
+    assert said.startswith("requirements.txt, line 2: ")
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        ("./lib", "/lib"),
+        ("lib/", "/lib"),
+        ("./lib[extra]", "/lib[extra]"),
+        ("file:lib", "/lib"),
+        ("a-1-py3-none-any.whl", "/a-1-py3-none-any.whl"),
+        ("./a-1-py3-none-any.whl --hash=sha256:aa", "/a-1-py3-none-any.whl"),
+    ],
+)
+def test_paths_become_absolute(make: Make, line: str, end: str) -> None:
+    files = {"lib/pyproject.toml": "", "lib/a.py": ""}
+    folder = make({"wire.py": WIRE, "requirements.txt": line, **files})
+    write_wheel(folder / "a-1-py3-none-any.whl", {})
+    source = read(folder)
+    expected = {f"{folder}{end}", f"{folder}/a-1-py3-none-any.whl"}
+    assert set(source.requirements) == expected | ({f"{folder}/lib"} if "lib" not in end else set())
+
+
+def test_a_named_path_becomes_a_url(read_files: ReadFiles) -> None:
+    source = read_files({"wire.py": WIRE, "requirements.txt": "lib[a] @ ./lib", "lib/setup.py": ""})
+    [requirement] = map(Requirement, source.requirements)
+    assert (requirement.name, requirement.extras) == ("lib", {"a"})
+    assert requirement.url == (source.path / "lib").as_uri()
+
+
+# Modules.
+
+
+def modules_of(source: Source) -> dict[str, str]:
+    return {name: file.relative_to(source.path).as_posix() for name, file in source.modules.items()}
+
+
+def test_what_lies_under_src_is_of_a_src_layout_and_the_rest_is_loose(read_files: ReadFiles) -> None:
+    source = read_files(
+        {
+            "pyproject.toml": PROJECT,
+            "src/a/__init__.py": "",
+            "src/a/b.py": "",
+            "src/space/c.py": "",
+            "src/fast.cpython-312-x86_64-linux-gnu.so": "",
+            "src/faster.abi3.so": "",
+            "src/data/table.csv": "",
+            "src/a/not-a-module.py": "",
+            "src/a/tests/test_b.py": "",
+            "tasks.py": "",
+        }
+    )
+    assert modules_of(source) == {
+        "a": "src/a/__init__.py",
+        "a.b": "src/a/b.py",
+        "space.c": "src/space/c.py",
+        "fast": "src/fast.cpython-312-x86_64-linux-gnu.so",
+        "faster": "src/faster.abi3.so",
+        "tasks": "tasks.py",
+    }
+    assert list(source.loose) == ["tasks"]
+
+
+def test_a_flat_layout_has_what_lies_in_the_folder_without_what_is_made_or_for_development(
+    read_files: ReadFiles,
+) -> None:
+    left_out = ["tests/t.py", "docs/conf.py", "build/lib/a.py", "dist/a.py", ".venv/lib/z.py", "env/lib/z.py"]
+    left_out += [".hidden/h.py", "a.egg-info/e.py", "a/__pycache__/c.py", "a/tests/t.py"]
+    left_out += ["setup.py", "noxfile.py", "conftest.py", "a/conftest.py"]
+    files = dict.fromkeys(
+        [*left_out, "a/__init__.py", "b.py", "env/pyvenv.cfg", "src/__init__.py", "src/m.py"], ""
+    )
+    assert list(modules_of(read_files(files))) == ["b", "a", "src", "src.m"]
+
+
+def test_a_package_of_the_users_may_be_called_build(read_files: ReadFiles) -> None:
+    assert "build.a" in read_files({"setup.py": "", "build/__init__.py": "", "build/a.py": ""}).modules
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"pyproject.toml": '[tool.setuptools.package-dir]\n"" = "lib"'},
+        {"pyproject.toml": '[tool.setuptools.packages.find]\nwhere = ["lib"]'},
+        {"pyproject.toml": '[tool.hatch.build.targets.wheel]\npackages = ["lib/a"]'},
+        {"pyproject.toml": '[[tool.poetry.packages]]\ninclude = "a"\nfrom = "lib"'},
+        {"pyproject.toml": '[tool.maturin]\npython-source = "lib"'},
+        {"pyproject.toml": '[tool.pdm.build]\npackage-dir = "lib"'},
+        {"pyproject.toml": '[tool.uv.build-backend]\nmodule-root = "lib"'},
+        {"setup.py": "", "setup.cfg": "[options]\npackage_dir =\n    = lib"},
+        {"setup.py": "import setuptools\nsetuptools.setup(package_dir={'': 'lib'})"},
+    ],
+)
+def test_the_folder_of_modules_is_the_one_that_a_backend_is_told(
+    read_files: ReadFiles, told: dict[str, str]
+) -> None:
+    source = read_files({**told, "lib/a/__init__.py": "", "other.py": ""})
+    assert modules_of(source) == {"a": "lib/a/__init__.py", "other": "other.py"}
+    assert list(source.loose) == ["other"]
+
+
+def test_folders_outside_and_impossible_ones_are_not_followed(read_files: ReadFiles) -> None:
+    for where in ("../..", "/", "\\u0000", "none"):
+        toml = f'[tool.setuptools.packages.find]\nwhere = ["{where}"]'
+        assert list(read_files({"pyproject.toml": toml, "a.py": ""}).modules) == ["a"]
+
+
+def test_a_link_in_a_circle_is_entered_once(make: Make) -> None:
+    folder = make({"setup.py": "", "a/b.py": ""})
+    (folder / "a" / "up").symlink_to(folder)
+    assert list(read(folder).modules) == ["a.b"]
+
+
+# The wire function.
+
+
+def wire_of(source: Source) -> tuple[str, str]:
+    assert source.wire is not None
+    return source.wire.module, source.wire.function
+
+
+PLACES = {
+    "pyproject.toml": PROJECT + WIRE_GROUP + 'run = "one.a:f"',
+    ".modelops/manifest.json": '{"wire": "two/a.py:f"}',
+    ".modelops/modelops.toml": '[modelops]\nwire = "three.a:f"',
+    "wire.py": WIRE,
+}
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, ("one.a", "f")), (1, ("two.a", "f")), (2, ("three.a", "f")), (3, ("wire", "wire"))],
+)
+def test_the_first_place_that_declares_a_wire_function_decides(
+    read_files: ReadFiles, count: int, expected: tuple[str, str]
+) -> None:
+    files = dict(list(PLACES.items())[count:])
+    source = read_files({"setup.py": "", **files})
+    assert wire_of(source) == expected
+    assert source.wire is not None
+    assert next(iter(files)) in source.wire.where
+
+
+def test_without_a_declaration_there_is_no_wire_function(read_files: ReadFiles) -> None:
+    files = {"setup.py": "", ".modelops/manifest.json": "{}", ".modelops/modelops.toml": ""}
+    assert read_files(files).wire is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pkg/mod.py:f", ("pkg.mod", "f")),
+        ("src/pkg/mod.py:f", ("pkg.mod", "f")),
+        ("pkg/__init__.py:f", ("pkg", "f")),
+        ("pkg.mod : obj.f", ("pkg.mod", "obj.f")),
+        ("mod.py:f", ("mod", "f")),
+    ],
+)
+def test_a_wire_function_may_be_named_by_file_or_by_module(
+    read_files: ReadFiles, text: str, expected: tuple[str, str]
+) -> None:
+    manifest = {".modelops/manifest.json": f'{{"wire": "{text}"}}'}
+    assert wire_of(read_files({"setup.py": "", "src/pkg/mod.py": "", **manifest})) == expected
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"setup.py": "setup(entry_points={'modelops.wire': ['run = a.b:f']})"},
+        {"setup.py": "", "setup.cfg": "[options.entry_points]\nmodelops.wire =\n    run = a.b:f"},
+        {"pyproject.toml": '[tool.poetry.plugins."modelops.wire"]\nrun = "a.b:f"'},
+    ],
+)
+def test_entry_points_are_read_from_older_files_too(read_files: ReadFiles, files: dict[str, str]) -> None:
+    assert wire_of(read_files(files)) == ("a.b", "f")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"pyproject.toml": PROJECT + WIRE_GROUP + 'a = "m:f"\nb = "m:g"'},
+            '[project.entry-points."modelops.wire"] of <bundle>/pyproject.toml has 2 entries (a, b); keep one',
+        ),
+        (
+            {"pyproject.toml": PROJECT + WIRE_GROUP + 'a = "m"'},
+            '\'m\' names no function; write "package.module:function" or "package/module.py:function"',
+        ),
+        (
+            {"setup.py": "", ".modelops/manifest.json": "{"},
+            "<bundle>/.modelops/manifest.json is not valid JSON",
+        ),
+        ({"setup.py": "", ".modelops/manifest.json": "[]"}, "manifest.json holds no JSON object"),
+        (
+            {"setup.py": "", ".modelops/manifest.json": '{"wire": 1}'},
+            "manifest.json: wire: 1 names no function",
+        ),
+        ({"setup.py": "", ".modelops/manifest.json": '{"wire": "/:f"}'}, "'/:f' names no function"),
+        ({"setup.py": "", ".modelops/modelops.toml": "="}, "modelops.toml is not valid TOML"),
+    ],
+)
+def test_a_declaration_that_names_no_function_is_refused(
+    message_of: MessageOf, files: dict[str, str], message: str
+) -> None:
+    assert message in message_of(files)
+
+
+# The digest.
+
+
+def test_the_digest_tells_what_an_installer_reads_and_nothing_else(make: Make) -> None:
+    folder = make({"setup.py": "", "a/b.py": "x = 1", "data.csv": "1"})
+    first = read(folder).digest
+    make(
+        {
+            "a/__pycache__/b.pyc": "1",
+            ".git/HEAD": "1",
+            "build/lib/a.py": "1",
+            "a.egg-info/x": "1",
+            "old.pyc": "1",
+        }
+    )
+    (folder / "a/b.py").chmod(0o755)
+    os.utime(folder / "a/b.py", (1, 1))
+    assert read(folder).digest == first
+    digests = {first}
+    for files in ({"data.csv": "2"}, {"a/b.py": "x = 2"}, {"empty": ""}, {".modelops/manifest.json": "{}"}):
+        digests.add(read(make(files)).digest)
+    (folder / "data.csv").rename(folder / "data2.csv")
+    digests.add(read(folder).digest)
+    assert len(digests) == 6
+
+
+def test_the_digest_is_the_same_wherever_the_folder_lies_and_in_whichever_order_it_was_written(
+    tmp_path: Path,
+) -> None:
+    names = ["setup.py", "a/b.py", "a.py", "a-b.py", "B.py"]
+    digests = set()
+    for place, order in {"one": names, "two": names[::-1]}.items():
+        for name in order:
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / name).write_text(name)
+        digests.add(read(tmp_path / place).digest)
+    # Written down, because another digest makes every worker install anew.
+    assert digests == {"77f7dee658a743273a5aeebbd036a7dc5a368e67c52a7edb7415e77ca43c1fff"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_cannot_be_read_is_named_and_not_left_out(make: Make) -> None:
+    folder = make({"setup.py": "", "secret": "", "closed/a.csv": ""})
+    (folder / "secret").chmod(0)
+    source = read(folder)
+    with pytest.raises(MalformedBundle, match="secret cannot be read: Permission denied"):
+        _ = source.digest
+    (folder / "closed").chmod(0)
+    with pytest.raises(MalformedBundle, match=r"closed.* cannot be read: Permission denied"):
+        read(folder)
+    (folder / "closed").chmod(0o755)
+    folder.chmod(0)
+    with pytest.raises(MalformedBundle, match=r"bundle.* cannot be read: Permission denied"):
+        read(folder)
+    folder.chmod(0o755)
+
+
+# Garbage.
+
+PYPROJECT = """[project]
+name = "x"
+version = "1"
+dynamic = 3
+entry-points = 1
+[project.entry-points."modelops.wire"]
+a = 1
+a = ":"
+[tool]
+poetry = 1
+[tool.poetry.dependencies]
+python = 1
+python = "^x"
+[tool.setuptools]
+packages = ["a"]
+""".splitlines(keepends=True)
+OTHERS = "setup(|a=b)|[options]|-r |-|--hash|./|file:|x @ |x @ file://[|[x]|;|$|~root|\0|https://[|{|}|]|wire|:|\\|\n"
+GARBAGE = st.one_of(
+    st.text(max_size=60),
+    st.tuples(*[st.booleans()] * len(PYPROJECT)).map(
+        lambda kept: "".join(itertools.compress(PYPROJECT, kept))
+    ),
+    st.lists(st.sampled_from(OTHERS.split("|")), max_size=6).map("".join),
+)
+
+
+@given(
+    name=st.sampled_from(
+        ["pyproject.toml", "setup.cfg", "setup.py", "requirements.txt", ".modelops/manifest.json"]
+    ),
+    content=GARBAGE,
+)
+def test_garbage_is_a_malformed_bundle_or_none(name: str, content: str) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / ".modelops").mkdir()
+        for file, text in {"wire.py": WIRE, "requirements.txt": "", "setup.py": "", name: content}.items():
+            if file != "setup.py" or name != "requirements.txt":
+                (folder / file).write_text(text, encoding="utf-8", errors="surrogatepass")
+        try:
+            read(folder)
+        except MalformedBundle as error:
+            assert str(error)  # noqa: PT017 - every other error is a failure

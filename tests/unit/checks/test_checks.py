@@ -1,0 +1,221 @@
+"""What checks conclude from what they were told; no process runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from pytest_modelops import checks
+from pytest_modelops.checks import aggregation, versions
+from pytest_modelops.checks.base import Check
+from pytest_modelops.cluster.cluster import innermost
+from pytest_modelops.config.model import AggregationSettings
+from pytest_modelops.environments.base import Lock
+from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+from pytest_modelops.session.run import short_id
+
+HERE = Versions(PythonVersion.parse("3.12"), Version("2024.10.0"))
+PACKAGES = {
+    "dask": "2024.10.0",
+    "distributed": "2024.10.0",
+    "cloudpickle": "3.1.2",
+    "msgpack": "1.1.0",
+    "tornado": "6.5",
+}
+
+
+def lock(python: str = "3.12.1", **packages: str) -> Lock:
+    return Lock(
+        versions=HERE,
+        python=Version(python),
+        interpreter="/python",
+        requirements="",
+        packages={name: Version(version) for name, version in {**PACKAGES, **packages}.items()},
+        resolved=dt.datetime(2024, 11, 1, tzinfo=dt.timezone.utc),
+    )
+
+
+def facts(python: str = "3.12.1", **other: Any) -> dict[str, Any]:
+    return {
+        "python": python,
+        "executable": "/python",
+        "packages": PACKAGES,
+        "variables": {},
+        "config": {},
+        "settings": {"threads": 1, "nanny": True},
+        **other,
+    }
+
+
+ADDRESS = "tcp://127.0.0.1:1"
+
+
+def judge(
+    *,
+    client: dict[str, Any] | None = None,
+    worker: dict[str, Any] | None = None,
+    missing: bool = False,
+    variables: dict[str, str] | None = None,
+    skew: bool = False,
+) -> None:
+    """The rung `versions`, on a cell whose processes say these things."""
+    told = {
+        "client": client or facts(),
+        "scheduler": facts(),
+        "workers": {} if missing else {ADDRESS: worker or facts()},
+    }
+    cluster = SimpleNamespace(
+        facts=lambda _: told,
+        addresses={ADDRESS: "worker-0"},
+        settings=SimpleNamespace(threads=1, nanny=True, worker_variables=variables or {}),
+    )
+    cell = Cell.uniform(HERE)
+    environments = {HERE: SimpleNamespace(lock=lock(), faults=(), identity="")}
+    if skew:
+        other = dataclasses.replace(HERE, python=PythonVersion.parse("3.13"))
+        cell = dataclasses.replace(cell, worker=other)
+        environments[other] = SimpleNamespace(lock=lock("3.13.0"), faults=(), identity="")
+    fake: Any = SimpleNamespace(cell=cell, cluster=cluster, environments=environments, observed={})
+    versions.run(fake, fake)
+
+
+def test_versions_that_are_as_asked_pass() -> None:
+    judge()
+
+
+def test_a_declared_skew_passes_when_each_role_runs_its_own() -> None:
+    judge(worker=facts("3.13.0"), skew=True)
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ({"worker": facts("3.12.7")}, "asked for Python 3.12.1, runs 3.12.7 (/python)"),
+        (
+            {"worker": facts(packages={**PACKAGES, "msgpack": "1.0.8"})},
+            f"worker-0 ({ADDRESS}): asked for msgpack 1.1.0, runs 1.0.8",
+        ),
+        ({"worker": facts(packages={**PACKAGES, "tornado": None})}, "asked for tornado 6.5, runs None"),
+        ({"client": facts("3.11.2")}, "client: asked for Python 3.12.1, runs 3.11.2"),
+        (
+            {"client": facts("3.11.2")},
+            f"Python differs: client 3.11.2, scheduler 3.12.1, worker-0 ({ADDRESS}) 3.12.1",
+        ),
+        ({"variables": {"A": "1"}}, "asked for the variable A='1', has None"),
+        (
+            {"worker": facts(variables={"A": "2"}), "variables": {"A": "1"}},
+            "asked for the variable A='1', has '2'",
+        ),
+        (
+            {"worker": facts(config={"distributed.comm.retry.count": {"asked": "3", "actual": "0"}})},
+            "asked for Dask's distributed.comm.retry.count = 3, has 0",
+        ),
+        ({"worker": facts(settings={"threads": 2, "nanny": True})}, "asked for threads = 1, has 2"),
+        ({"worker": facts(settings={"threads": 1, "nanny": False})}, "asked for nanny = True, has False"),
+        ({"worker": {"error": "ValueError: no"}}, f"worker-0 ({ADDRESS}): ValueError: no"),
+        ({"missing": True}, "it is not registered with the scheduler any more"),
+    ],
+)
+def test_versions_that_are_not_as_asked_are_told_with_both(case: dict[str, Any], words: str) -> None:
+    with pytest.raises(CheckFailed) as caught:
+        judge(**case)
+    assert words in str(caught.value)
+
+
+def test_silence_is_a_failure() -> None:
+    with pytest.raises(TimedOut, match="did not answer"):
+        judge(worker={"silent": "no answer within 30 s"})
+
+
+def run_nothing(*_: Any) -> None:
+    """A rung that does nothing."""
+
+
+def check(name: str, *needs: str) -> Check:
+    return Check(name=name, needs=needs, run=run_nothing)
+
+
+def test_the_ladder_is_in_order_as_it_stands() -> None:
+    assert checks.in_order(checks.LADDER) == list(checks.LADDER)
+
+
+def test_rungs_come_after_what_they_need() -> None:
+    names = [one.name for one in checks.in_order([check("c", "b"), check("b", "a"), check("a"), check("d")])]
+    assert names == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("rungs", "words"),
+    [
+        ([check("a", "nothing")], "'a' needs 'nothing', which is no rung; there are a"),
+        ([check("a"), check("a")], "a name is used twice"),
+        ([check("a", "b"), check("b", "a")], "a → b → a"),
+    ],
+)
+def test_needs_that_cannot_be_met_are_wrong_input(rungs: list[Check], words: str) -> None:
+    with pytest.raises(WrongInput, match=words):
+        checks.in_order(rungs)
+
+
+def test_no_two_parameter_sets_have_the_same_sum() -> None:
+    settings = AggregationSettings(params=50, replicates=20)
+    assert len({aggregation.expected_sum(param, settings) for param in range(50)}) == 50
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "short"),
+    [
+        ("tests/a.py::test_b[py3.12-dask1]", "tests/a.py::test_b"),
+        ("tests/a.py::test_b[py3.12-dask1-x]", "tests/a.py::test_b[x]"),
+        ("tests/a.py::test_b[x-py3.12-dask1-y]", "tests/a.py::test_b[x-y]"),
+        ("tests/a.py::test_b[py3.12-dask1.5]", "tests/a.py::test_b[py3.12-dask1.5]"),
+    ],
+)
+def test_a_tests_name_without_its_cell(nodeid: str, short: str) -> None:
+    assert short_id(nodeid, "py3.12-dask1") == short
+
+
+DUMP = """
+2026-11-22 distributed.core - INFO - something else
+Thread 0x1 (most recent call first):
+  File "/lib/threading.py", line 1 in wait
+  File "/lib/queue.py", line 2 in get
+
+Current thread 0x2 (most recent call first):
+  File "<shipped_lambda>", line 1 in <lambda>
+  File "/w/worker.py", line 2 in apply_function
+  File "/w/1.py", line 3 in a
+  File "/w/2.py", line 4 in b
+  File "/w/3.py", line 5 in c
+  File "/w/4.py", line 6 in d
+  File "/w/5.py", line 7 in e
+"""
+
+
+def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
+    lines = innermost(DUMP)
+    assert lines[0].startswith("Current thread 0x2")
+    assert lines[1].endswith("line 1 in <lambda>")
+    assert not any("in e" in line for line in lines)
+    assert lines[-1] == "1 idle thread"
+
+
+@pytest.mark.parametrize(
+    ("rung", "words"),
+    [
+        ("x", "'x' is no pytest_modelops.checks.base.Check"),
+        (Check(name="jsön x]", run=run_nothing), "a name that is not lower-case letters, digits and -"),
+        (Check(name="a", run=run_nothing, needs="start"), "needs that are no tuple of names"),  # type: ignore[arg-type]
+        (Check(name="a", run="nothing"), "a run that cannot be called"),  # type: ignore[arg-type]
+        (Check(name="a", run=run_nothing, seconds=-1), "a deadline that is not a number of seconds above 0"),
+    ],
+)
+def test_what_is_no_rung_is_wrong_input(rung: Any, words: str) -> None:
+    with pytest.raises(WrongInput, match=words):
+        checks.in_order([*checks.LADDER, rung])

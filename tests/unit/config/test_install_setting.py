@@ -1,0 +1,142 @@
+"""Bundles that come into running processes: configuration, rungs, and what is said of each process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import bundle_in_workers, in_order, ladder
+from pytest_modelops.cluster.cluster import LATE
+from pytest_modelops.config import bundle_table
+from pytest_modelops.config.tables import Table
+from pytest_modelops.environments.base import Wheelhouse
+from pytest_modelops.errors import CheckFailed, RunnerTimedOut, WrongInput
+
+PYTHON = Version("3.12.1")
+HOUSE = Wheelhouse(folder=Path("/w"), packages={"lib": Version("1.0")}, reused=False)
+
+
+def bundle_of(folder: Path, **more: object) -> Bundle:
+    (folder / "seir").mkdir(exist_ok=True)
+    table = Table.checked(
+        {"bundles": [{"path": "seir", **more}]}, ["bundles"], "pyproject.toml", "tool.modelops"
+    )
+    [bundle] = bundle_table.bundles(table, folder, [])
+    return bundle
+
+
+def test_a_bundle_is_isolated_unless_it_says_otherwise(tmp_path: Path) -> None:
+    assert not bundle_of(tmp_path).in_workers
+    assert not bundle_of(tmp_path, install="isolated").in_workers
+    assert bundle_of(tmp_path, install="workers").in_workers
+
+
+@pytest.mark.parametrize("value", ["both", "", 1, ["workers"]])
+def test_another_way_is_refused(tmp_path: Path, value: object) -> None:
+    with pytest.raises(WrongInput, match="install") as raised:
+        bundle_of(tmp_path, install=value)
+    assert "\n" not in str(raised.value)
+    if value == "both":
+        assert "isolated, workers" in str(raised.value)
+
+
+def test_it_has_all_rungs_but_the_handshake(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path, install="workers", entrypoint="a/b", target="t:f")
+    rungs = in_order(ladder([bundle]))
+    names = [check.name for check in rungs if check.bundle]
+    assert names == ["preflight", "bundle-install", "execute", "bundle-aggregation"]
+    assert rungs[-2].needs == ("bundle-install[seir]",)
+
+
+def answer(**more: Any) -> dict[str, Any]:
+    """What a process tells that has all that it should."""
+    return {
+        "setup": {"done": True, "touched": []},
+        "python": "/python",
+        "version": "3.12.1",
+        "packages": {"lib": "1.0"},
+        "missing": [],
+        "imports": {},
+        "hidden": {},
+        "conflicts": [],
+        **more,
+    }
+
+
+def heads(told: dict[str, Any], error: str = "") -> list[str]:
+    return [fault.head for fault in bundle_in_workers._faults(told, HOUSE, PYTHON, error)]
+
+
+def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
+    assert heads(answer()) == []
+    assert heads(answer(), "registering raised, and yet all is there") == []
+    conflict = {"name": "numpy", "here": "1", "wanted": "2", "imported": False}
+    assert heads(answer(conflicts=[conflict])) == [], "it is shadowed"
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            answer(setup=None),
+            "it did not get the plugin that brings the bundle; registering it raised Oh: no",
+        ),
+        (answer(setup={"done": False}), "still being set up"),
+        (
+            answer(setup={"done": True, "touched": ["/site/x.py"]}),
+            "changed the environment of the process: /site/x.py",
+        ),
+        (
+            {
+                "setup": {
+                    "done": True,
+                    "touched": [],
+                    "failed": "installing: pip exited with code 1",
+                    "cause": "No matching distribution found for lib",
+                    "last": [],
+                    "timed_out": False,
+                }
+            },
+            "installing: pip exited with code 1. No matching distribution found for lib",
+        ),
+        (
+            answer(conflicts=[{"name": "msgpack", "here": "1.1", "wanted": "1.0", "imported": True}]),
+            "the bundle brings msgpack 1.0, and this process has already imported msgpack 1.1, which stays",
+        ),
+        (
+            answer(hidden={"config": "/app/config.py"}),
+            "its module config cannot be imported: this process has already imported another config (/app/config.py)",
+        ),
+        (answer(missing=["seir.models"]), "1 module of it is not found after the install: seir.models"),
+        (answer(imports={"seir": "ImportError: x"}), "import seir failed: ImportError: x"),
+        (answer(packages={}), "lib 1.0 was installed, and is not there"),
+    ],
+)
+def test_what_is_wrong_in_a_process_is_said(told: dict[str, Any], words: str) -> None:
+    [head] = heads(told, "Oh: no")
+    assert words in head
+
+
+def judge(*wrong: str, setup: object = None) -> None:
+    told = {name: answer(setup=setup) for name in ("worker-0", "client", LATE)}
+    found = {
+        name: list(bundle_in_workers._faults(answer(missing=["x"]), HOUSE, PYTHON, "")) for name in wrong
+    }
+    placed = {"folders": {"worker-0": "/w/bundles/seir"}}
+    bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), placed, told, found)
+
+
+def test_all_processes_are_judged_together() -> None:
+    judge()
+    with pytest.raises(CheckFailed, match=r"'seir' was not installed into 2 of 3 processes: 1 module"):
+        judge("worker-0", "client")
+    with pytest.raises(
+        CheckFailed, match=r"into worker-late, which joined after the others, where all is well"
+    ):
+        judge(LATE)
+    with pytest.raises(RunnerTimedOut):
+        judge("client", setup={"timed_out": True})

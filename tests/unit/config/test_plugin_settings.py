@@ -1,0 +1,125 @@
+"""`[tool.modelops.worker-plugin]`: what may be written, what it means, what is said of all else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_modelops import checks
+from pytest_modelops.config.model import PluginSettings
+from pytest_modelops.config.settings import parse
+from pytest_modelops.errors import WrongInput
+
+PLACE = "pyproject.toml: [tool.modelops.worker-plugin]"
+
+
+def read(folder: Path, toml: str) -> PluginSettings | None:
+    (folder / "pyproject.toml").write_text(toml, encoding="utf-8")
+    return parse(rootdir=folder, sources={}, rungs=("start", "runtime")).plugin
+
+
+def of_table(folder: Path, keys: str) -> PluginSettings:
+    found = read(folder, f"[tool.modelops.worker-plugin]\n{keys}")
+    assert found is not None
+    return found
+
+
+def test_without_the_table_there_is_no_plugin_and_no_rung(tmp_path: Path) -> None:
+    assert read(tmp_path, "[tool.modelops]\nworkers = 1") is None
+    assert "runtime" not in [check.name for check in checks.ladder([], None)]
+
+
+def test_with_a_plugin_there_is_a_rung_before_those_of_bundles(tmp_path: Path) -> None:
+    rungs = checks.in_order(checks.ladder([], of_table(tmp_path, 'class = "a:B"\nprobe = "c"')))
+    assert [rung.name for rung in rungs][-2:] == ["aggregation", "runtime"]
+    assert rungs[-1].needs == ("start",)
+
+
+def test_everything_can_be_said(tmp_path: Path) -> None:
+    found = of_table(
+        tmp_path,
+        """
+        class = "acme.workers:Plugins.Runtime"
+        arguments = { retries = 3, folders = ["a"] }
+        probe = "runtime"
+        expect = { "runtime.executor_type" = "cold", "runtime.limits.memory" = 4 }
+        processes = { cold = "acme.probes:run_one", warm = "acme.probes:run_warm" }
+        tasks = 2
+        """,
+    )
+    assert found == PluginSettings(
+        path="acme.workers:Plugins.Runtime",
+        arguments={"retries": 3, "folders": ["a"]},
+        probe="runtime",
+        expect={"runtime.executor_type": "cold", "runtime.limits.memory": 4},
+        processes={"cold": "acme.probes:run_one", "warm": "acme.probes:run_warm"},
+        tasks=2,
+    )
+
+
+def test_an_attribute_without_quotes_is_the_same(tmp_path: Path) -> None:
+    found = of_table(
+        tmp_path, 'class = "a:B"\nexpect = { runtime.executor_type = "cold", runtime.retries = 3 }'
+    )
+    assert found.expect == {"runtime.executor_type": "cold", "runtime.retries": 3}
+    assert (found.probe, found.processes, found.tasks) == ("", {}, 4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("", ': has no class; write one such as class = "acme.workers:RuntimePlugin"'),
+        ('class = "a.B"\nprobe = "c"', " class: 'a.B' is not an import path; write package.module:Class"),
+        ('class = "a-b:C"\nprobe = "c"', " class: 'a-b:C' is not an import path; write package.module:Class"),
+        ('class = 1\nprobe = "c"', ' class: 1 is a number; write it in quotes: "1"'),
+        (
+            'klass = "a:B"',
+            ": 'klass' is not a key; did you mean 'class'? Valid: arguments, class, expect, probe, ",
+        ),
+        (
+            'class = "a:B"',
+            ": has neither probe nor expect; name an attribute that the plugin sets on a worker",
+        ),
+        (
+            'class = "a:B"\nprobe = "c d"',
+            " probe: 'c d' is not an attribute of a worker; write a name, or names",
+        ),
+        ('class = "a:B"\nprobe = ""', " probe: '' is empty"),
+        ('class = "a:B"\nprobe = "c"\narguments = 1', " arguments: 1 is not a table of keyword arguments"),
+        (
+            'class = "a:B"\nprobe = "c"\narguments = { a-b = 1 }',
+            " arguments: 'a-b' is not the name of an argument",
+        ),
+        (
+            'class = "a:B"\nprobe = "c"\narguments = { day = 2024-01-01 }',
+            " arguments: day: 2024-01-01 cannot be compared or sent; write text, a number, true, false or a list",
+        ),
+        ('class = "a:B"\nexpect = {}', " expect: {  } is not a table of attributes, such as {"),
+        ('class = "a:B"\nexpect = "cold"', " expect: 'cold' is not a table of attributes, such as {"),
+        ('class = "a:B"\nexpect = { "a b" = 1 }', " expect: 'a b' is not an attribute of a worker"),
+        ('class = "a:B"\nexpect = { a = 2024-01-01 }', " expect: a: 2024-01-01 cannot be compared or sent"),
+        (
+            'class = "a:B"\nprobe = "c"\nprocesses = { cool = "a:b" }',
+            " processes: 'cool' is not a way to run tasks; did you mean 'cold'? Valid: cold, direct, warm",
+        ),
+        (
+            'class = "a:B"\nprobe = "c"\nprocesses = { cold = "a.b" }',
+            " processes: cold: 'a.b' is not an import path; write package.module:function",
+        ),
+        (
+            'class = "a:B"\nprobe = "c"\nprocesses = "cold"',
+            " processes: 'cold' is not a table of functions, such as { cold = \"acme.probes:run_one\" }",
+        ),
+        ('class = "a:B"\nprobe = "c"\ntasks = 3', ": has tasks and no processes that they would be of"),
+        (
+            'class = "a:B"\nprobe = "c"\ntasks = 1\nprocesses = { cold = "a:b" }',
+            " tasks: 1 task cannot show whether the next one has a process of its own; write 2 or more",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(tmp_path: Path, keys: str, message: str) -> None:
+    with pytest.raises(WrongInput) as raised:
+        of_table(tmp_path, keys)
+    assert str(raised.value).startswith(f"{PLACE}{message}")
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,216 @@
+"""A bundle in a process that runs already: found, run, in nobody's way, and taken away again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_modelops.remote.worker import in_process
+from pytest_modelops.remote.worker.bundles import Bundles
+from pytest_modelops.remote.worker.in_process import Inside
+from tests.integration.conftest import write_wheel
+
+WIRE = """
+import brought_inside
+
+def wire(entrypoint, params, seed):
+    print("a print is in nobody's way")
+    if seed == 0:
+        raise ValueError("no seed")
+    return {"told.txt": f"{entrypoint} {seed} {brought_inside.VALUE}".encode()}
+"""
+TARGETS = "def loss(returns, data):\n    return {'loss': len(returns) + data['more']}\n"
+
+
+@pytest.fixture(autouse=True)
+def path_as_before() -> Iterator[None]:
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith(("inside_", "brought_inside", "wire", "targets")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def placed(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "wire.py").write_text(WIRE)
+    (tmp_path / "source" / "targets.py").write_text(TARGETS)
+    (tmp_path / "wheels").mkdir()
+    write_wheel(
+        tmp_path / "wheels" / "brought_inside-1.5-py3-none-any.whl",
+        {"brought_inside/__init__.py": "VALUE = 'one and a half'\n"},
+    )
+    return {
+        "name": "seir",
+        "digest": "abc",
+        "folders": {"worker-0": str(tmp_path / "worker-0")},
+        "source": str(tmp_path / "source"),
+        "wheels": str(tmp_path / "wheels"),
+        "install": "workers",
+        "protocol": "json-rpc",
+    }
+
+
+def bring(bundles: Bundles, placed: dict[str, Any], *requirements: str) -> dict[str, Any]:
+    return bundles.bring(placed, requirements=requirements or ("brought-inside==1.5",), seconds=60)
+
+
+ASKED: dict[str, Any] = {
+    "modules": ["wire", "targets"],
+    "packages": {"brought-inside": "1.5"},
+    "imports": ["brought_inside", "wire"],
+}
+
+
+def test_it_is_brought_found_run_and_taken_away(placed: dict[str, Any]) -> None:
+    bundles = Bundles("worker-0")
+    before = list(sys.path)
+    assert bundles.look_inside(placed, **ASKED) == {"pid": os.getpid(), "setup": None}
+    assert bring(bundles, placed) == {"touched": [], "done": True}
+    told = bundles.look_inside(placed, **ASKED)
+    assert told["setup"] == {"touched": [], "done": True}
+    assert (told["missing"], told["imports"], told["hidden"], told["conflicts"]) == ([], {}, {}, [])
+    assert told["packages"] == {"brought-inside": "1.5"}
+    given: dict[str, Any] = {"entrypoint": "a/b", "params": {}, "end": time.time() + 60}
+    executed = bundles.execute(placed, "0-0", seed=7, **given)
+    assert executed["outputs"]["told.txt"]["size"] == len("a/b 7 one and a half")
+    assert (executed["error"], executed["outside"], executed["pid"]) == (None, "", os.getpid())
+    failed = bundles.execute(placed, "0-1", seed=0, **given)
+    assert failed["error"]["error"]["data"]["exc"] == "no seed"
+    aggregate = bundles.aggregate(
+        placed, [executed], target="targets:loss", target_data={"more": 0.5}, end=time.time() + 60
+    )
+    assert aggregate["result"]["loss"] == 1.5
+    bundles.take_away("seir")
+    assert sys.path == before
+    assert not {"wire", "targets", "brought_inside"} & sys.modules.keys()
+    assert "does not have the bundle" in bundles.execute(placed, "0-2", seed=7, **given)["error"]["unstarted"]
+
+
+def test_a_second_time_nothing_is_installed_unless_it_is_another(placed: dict[str, Any]) -> None:
+    bundles = Bundles("worker-0")
+    bring(bundles, placed)
+    installed = Path(placed["folders"]["worker-0"], "inside", "brought_inside", "__init__.py")
+    stamp = installed.stat().st_ino
+    bring(bundles, placed)
+    assert installed.stat().st_ino == stamp
+    assert sys.path.count(str(installed.parents[1])) == 1
+    bring(bundles, {**placed, "digest": "abcd"})
+    assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
+
+
+def test_what_cannot_be_installed_is_told_and_nothing_is_put_on_the_path(placed: dict[str, Any]) -> None:
+    bundles = Bundles("worker-0")
+    before = list(sys.path)
+    told = bring(bundles, placed, "brought-inside==9")
+    assert told["cause"].endswith("brought-inside==9 (from versions: 1.5)")
+    assert sys.path == before
+    assert bundles.look_inside(placed, **ASKED)["setup"]["failed"] == told["failed"]
+    assert "failed" not in bring(bundles, placed), "what has failed is not taken for what is there"
+
+
+def test_a_worker_that_nobody_knew_of_makes_do_with_where_it_is(
+    placed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundles = Bundles("another")
+    bring(bundles, placed)
+    assert bundles.look_inside(placed, **ASKED)["missing"] == []
+    assert (tmp_path / "bundles" / "seir" / "inside").is_dir()
+    bundles.take_away("seir")
+
+
+def test_a_change_of_the_environment_is_told(
+    placed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings = iter([{"a": (1, 1), "b": (1, 1)}, {"a": (1, 2), "c": (1, 1)}])
+    monkeypatch.setattr(in_process, "listing", lambda folders: next(listings))
+    assert bring(Bundles("worker-0"), placed)["touched"] == ["a", "b", "c"]
+
+
+def test_every_file_of_an_environment_is_listed_but_bytecode(tmp_path: Path) -> None:
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").touch()
+    (tmp_path / "a.py").write_text("1")
+    assert [*in_process.listing([str(tmp_path)])] == [str(tmp_path / "a.py")]
+    assert in_process.listing([str(tmp_path)])[str(tmp_path / "a.py")][0] == 1
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Iterator[Inside]:
+    for folder in ("bundle", "site", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    sys.path.append(str(tmp_path / "elsewhere"))
+    made = Inside(bundle=str(tmp_path / "bundle"), site=str(tmp_path / "site"), digest="abc")
+    yield made
+    made.take_away()
+
+
+def install(folder: Path, version: str) -> None:
+    info = folder / f"inside_lib-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: Inside.Lib\nVersion: {version}\n")
+    (info / "RECORD").write_text("inside_lib/__init__.py,,\n")
+    (folder / "inside_lib").mkdir()
+    (folder / "inside_lib" / "__init__.py").touch()
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_package_of_another_version_is_a_conflict(inside: Inside, tmp_path: Path, imported: bool) -> None:
+    install(tmp_path / "elsewhere", "1.1")
+    if imported:
+        __import__("inside_lib")
+    install(tmp_path / "site", "1.0")
+    [conflict] = inside.look([], {"inside-lib": "1.0"})["conflicts"]
+    assert conflict == {"name": "inside-lib", "here": "1.1", "wanted": "1.0", "imported": imported}
+
+
+def test_a_package_of_the_same_version_is_none(inside: Inside, tmp_path: Path) -> None:
+    install(tmp_path / "elsewhere", "1.0")
+    install(tmp_path / "site", "1.0")
+    assert inside.look([], {"inside-lib": "1.0"})["conflicts"] == []
+
+
+def test_a_module_that_another_one_hides_is_told_with_its_file(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "inside_hidden.py").touch()
+    __import__("inside_hidden")
+    for name in ("inside_hidden.py", "inside_own.py", "sys.py"):
+        (tmp_path / "bundle" / name).touch()
+    __import__("inside_own")
+    hidden = inside.look(["inside_hidden", "inside_own", "sys"], {})["hidden"]
+    assert hidden == {
+        "inside_hidden": str(tmp_path / "elsewhere" / "inside_hidden.py"),
+        "sys": "Python itself",
+    }
+
+
+def test_modules_are_found_without_being_imported(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "bundle" / "inside_raises.py").write_text("raise RuntimeError\n")
+    assert inside.look(["inside_raises", "inside_raises.sub", "inside_no"], {})["missing"] == [
+        "inside_raises.sub",
+        "inside_no",
+    ]
+
+
+def test_an_import_that_fails_or_ends_the_process_is_told(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "bundle" / "inside_raises.py").write_text("import inside_nobody\n")
+    (tmp_path / "bundle" / "inside_exits.py").write_text("import sys\nsys.exit(0)\n")
+    told = inside.import_all(["inside_raises", "inside_exits", "json"])
+    assert told.keys() == {"inside_raises", "inside_exits"}
+    assert told["inside_raises"].startswith("ModuleNotFoundError: No module named 'inside_nobody'")
+    assert told["inside_exits"].startswith("SystemExit: 0")
+
+
+def test_a_bundle_without_a_wire_function_is_told_as_a_runner_would(inside: Inside) -> None:
+    request = {"entrypoint": "a/b", "params": {}, "seed": 0}
+    error = inside.answer("execute", request)["error"]
+    assert error["code"] == -32000
+    assert error["data"]["exc"].startswith("the bundle has no wire function")

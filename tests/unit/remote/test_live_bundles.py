@@ -1,0 +1,117 @@
+"""What a bundle's marker asks of a living cell, on rungs that start nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.checks.base import Check
+from pytest_modelops.config.model import AggregationSettings, RunnerSettings
+from pytest_modelops.errors import CellBroken, CheckFailed, RunnerTimedOut, TimedOut
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+
+BUNDLE = Bundle(name="seir", path=Path("/seir"))
+
+
+class Climb:
+    """A cell, and the rungs that a marker would climb: what was performed, and what breaks it."""
+
+    def __init__(self) -> None:
+        self.performed: list[str] = []
+        self.deadlines: dict[str, float] = {}
+        self.breaks: dict[str, Exception] = {}
+        nothing: Any = None
+        self.live = LiveCell(
+            Cell.uniform(Versions(PythonVersion.parse("3.12"), Version("2024.10.0"))),
+            backend=nothing,
+            checks=[self.check("start", None)],
+            aggregation=AggregationSettings(),
+            runner=RunnerSettings(),
+            cluster_settings=nothing,
+            deadlines={},
+            progress=lambda _: None,
+            reproduce=lambda _, check: f"run {check.label}",
+        )
+        self.preflight = self.check("preflight")
+        self.install = self.check("bundle-install", needs=("start",), after=("preflight[seir]",))
+        self.handshake = self.check("handshake", needs=("bundle-install[seir]",))
+
+    def check(self, name: str, bundle: Bundle | None = BUNDLE, **more: Any) -> Check:
+        def run(_: object, deadline: Any) -> None:
+            self.performed.append(name)
+            self.deadlines[name] = deadline.seconds
+            if name in self.breaks:
+                raise self.breaks[name]
+
+        return Check(name=name, bundle=bundle, run=run, **more)
+
+    def run(self, *checks: Check, seconds: float | None = None) -> list[str]:
+        """What was performed for a marker."""
+        self.performed.clear()
+        self.live.run_bundle(checks, seconds=seconds)
+        return list(self.performed)
+
+
+@pytest.fixture
+def climb() -> Climb:
+    return Climb()
+
+
+@pytest.mark.parametrize("seconds", [None, 7.0])
+def test_a_marker_climbs_all_that_its_last_rung_needs(climb: Climb, seconds: float | None) -> None:
+    assert climb.run(climb.preflight, climb.install, seconds=seconds) == [
+        "preflight",
+        "start",
+        "bundle-install",
+    ]
+    assert climb.deadlines["bundle-install"] == (seconds or 60.0)
+
+
+def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own(climb: Climb) -> None:
+    climb.run(climb.preflight, climb.install)
+    assert climb.run(climb.preflight, climb.install, climb.handshake) == ["handshake"]
+    assert climb.run(climb.preflight, climb.install, climb.handshake) == []
+    assert climb.run(climb.preflight, climb.install, climb.handshake, seconds=5) == ["handshake"]
+    assert climb.deadlines["handshake"] == 5
+
+
+@pytest.mark.parametrize("seconds", [None, 7.0])
+@pytest.mark.parametrize(
+    ("rung", "error", "told"),
+    [
+        ("preflight", CheckFailed("no wire"), CheckFailed("preflight[seir] failed: no wire{}")),
+        ("bundle-install", TimedOut("slow"), TimedOut("bundle-install[seir] timed-out: slow{}")),
+        ("start", CheckFailed("no"), CellBroken("cell py3.12-dask2024.10.0: start failed: no", "start")),
+    ],
+)
+def test_what_breaks_before_the_last_rung_is_told_as_what_it_is(
+    climb: Climb, seconds: float | None, rung: str, error: Exception, told: Exception
+) -> None:
+    climb.breaks[rung] = error
+    with pytest.raises(type(told)) as raised:
+        climb.run(climb.preflight, climb.install, climb.handshake, seconds=seconds)
+    assert str(raised.value) == str(told).format(f"\n\nreproduce: run {rung}[seir]")
+    assert "handshake" not in climb.performed
+
+
+def test_the_last_rung_with_a_deadline_of_its_own_says_what_broke(climb: Climb) -> None:
+    climb.breaks["handshake"] = RunnerTimedOut("silent")
+    with pytest.raises(RunnerTimedOut, match=r"^silent$"):
+        climb.run(climb.preflight, climb.install, climb.handshake, seconds=7)
+
+
+def test_preflight_stops_the_install_if_it_was_performed_and_only_then(climb: Climb) -> None:
+    climb.breaks["preflight"] = CheckFailed("no wire")
+    assert climb.run(climb.install) == ["start", "bundle-install"]
+    again = Climb()
+    again.breaks["preflight"] = CheckFailed("no wire")
+    with pytest.raises(CheckFailed, match="no wire"):
+        again.run(again.preflight, again.install)
+    with pytest.raises(CheckFailed, match="no wire"):
+        again.run(again.install)
+    assert again.performed == []

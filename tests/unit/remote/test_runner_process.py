@@ -1,0 +1,577 @@
+"""A runner as its worker sees it, whatever it does: what came of each request is told, and nothing of it is left."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_modelops.checks import bundle_messages as words
+from pytest_modelops.remote.shared.supervised import CouldNot
+from pytest_modelops.remote.worker.bundles import Bundles
+from pytest_modelops.remote.worker.runner_process import Runner
+
+SERVERS = Path(__file__).parents[2] / "servers"
+SECONDS = 60.0
+"""Whatever takes so long, hangs."""
+SHORT = 0.5
+"""For what never comes."""
+DIGEST = "f" * 64
+
+
+def of(folder: Path) -> list[psutil.Process]:
+    """Every process whose command line, working folder or open files mention a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
+        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+            found.append(process)
+    return found
+
+
+def until(condition: Callable[[], Any], awaited: str) -> Any:
+    """Wait for something that another process does."""
+    end = time.monotonic() + SECONDS
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"{awaited}: not within {SECONDS} s"
+        time.sleep(0.02)
+    return answer
+
+
+@dataclasses.dataclass
+class Starter:
+    folder: Path
+    started: list[Runner] = dataclasses.field(default_factory=list)
+
+    def __call__(self, server: str) -> Runner:
+        """A runner that misbehaves as the file of that name says."""
+        runner = Runner(
+            [
+                *(sys.executable, str(SERVERS / f"{server}.py"), "--bundle-path", str(self.folder)),
+                *("--venv-path", str(self.folder / "venv"), "--bundle-digest", DIGEST),
+            ],
+            env=dict(os.environ),
+            cwd=str(self.folder),
+            folder=str(self.folder / "logs"),
+        )
+        self.started.append(runner)
+        return runner
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    yield starter
+    for runner in starter.started:
+        runner.close(seconds=0)
+    assert of(tmp_path) == []
+
+
+def ready(runner: Runner) -> dict[str, Any]:
+    outcome = runner.call("ready", {}, SECONDS)
+    assert outcome["result"]["bundle_digest"] == DIGEST
+    return outcome
+
+
+# --- peers that misbehave ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"]
+)
+def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str) -> None:
+    runner = start(server)
+    assert ready(runner)["outside"] == ""
+    for _ in range(3):
+        assert runner.call("execute", {}, SECONDS) == {"result": {"told.txt": "dG9sZA=="}, "outside": ""}
+    assert runner.close(seconds=SECONDS) == {
+        "outside": "",
+        "ended": "exited with code 0",
+        "survived": [],
+        "left": [],
+    }
+
+
+def test_frames_in_pieces_in_heaps_and_with_odd_headers_are_frames(start: Starter) -> None:
+    runner = start("odd_frames")
+    assert ready(runner)["outside"] == ""
+    large: dict[str, Any] = {"params": {"text": "é" * (8 << 20)}}  # 16 MiB of UTF-8, thrice that as JSON
+    small: dict[str, Any] = {"params": {}}
+    for params in (large, small, large):
+        assert runner.call("execute", params, SECONDS) == {"result": params, "outside": ""}
+    assert runner.close(seconds=SECONDS)["ended"] == "exited with code 0"
+
+
+def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
+    runner = start("answers_in_reverse")
+    got: dict[str, Any] = {}
+
+    def ask(who: str) -> None:
+        got[who] = runner.call("execute", {"who": who}, SECONDS)
+
+    threads = [threading.Thread(target=ask, args=(who,)) for who in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {who: {"result": {"told": who}, "outside": ""} for who in ("first", "second")}
+
+
+def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_told(start: Starter) -> None:
+    runner = start("wrong_id")
+    outcome = runner.call("ready", {}, 3.0)
+    assert outcome["silent"] == 3.0
+    assert json.loads(outcome["strange"])["id"] == 1001
+    head = words.fault_of(outcome, "ready", seconds=3).head
+    assert "did not answer `ready` within the deadline of 3 s" in head
+    assert 'It sent an answer to nothing that was asked: {"jsonrpc": "2.0", "id": 1001, "result":' in head
+
+
+@pytest.mark.parametrize("server", ["silent", "slow_reader", "hangs_with_an_orphan"])
+def test_one_that_does_not_answer_is_silent_and_shows_where_it_stands(start: Starter, server: str) -> None:
+    runner = start(server)
+    until(lambda: any(f"{server}.py" in " ".join(one.cmdline()) for one in of(start.folder)), "its start")
+    outcome = runner.call("ready", {"more": "x" * 200_000}, 4.0)  # more than a pipe takes
+    assert outcome["silent"] == 4.0
+    assert f"{server}.py" in outcome["stacks"]
+    assert outcome["cause"] is None
+    assert outcome["outside"] == ""
+    assert runner.close(seconds=0)["left"] == []
+
+
+def test_one_that_ends_before_it_answers_has_exited_and_its_first_cause_is_told(start: Starter) -> None:
+    runner = start("exits_early")
+    outcome = runner.call("ready", {}, SECONDS)
+    assert outcome["exited"] == "exited with code 3"
+    assert outcome["cause"].startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
+    assert outcome["last"][-1] == "and so it cannot start"
+    assert runner.close(seconds=0)["left"] == []
+
+
+def test_one_that_is_killed_has_exited(start: Starter) -> None:
+    runner = start("silent")
+    thread = threading.Timer(0, lambda: os.kill(runner.pid, signal.SIGKILL))
+    thread.start()
+    assert runner.call("ready", {}, SECONDS)["exited"] == "was killed by SIGKILL"
+
+
+def test_one_that_closes_its_stdout_and_still_runs_is_told_so(start: Starter) -> None:
+    outcome = start("closes_stdout").call("ready", {}, SECONDS)
+    assert outcome["exited"] == "closed its stdout and still runs"
+
+
+@pytest.mark.parametrize(
+    ("server", "told"), [("garbled", "not: json"), ("wrong_count", '{"jsonrpc": "2.0", "id": 1')]
+)
+def test_a_frame_that_is_no_json_is_garbled_and_quoted(start: Starter, server: str, told: str) -> None:
+    runner = start(server)
+    outcome = runner.call("ready", {}, SECONDS)
+    assert outcome["garbled"].startswith(told)
+    assert outcome["outside"] == outcome["garbled"]
+    assert runner.close(seconds=0)["left"] == []
+
+
+def test_an_error_is_told_as_it_came(start: Starter) -> None:
+    outcome = start("refuses").call("execute", {}, SECONDS)
+    assert outcome == {
+        "error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}},
+        "outside": "",
+    }
+    fault = words.fault_of(outcome, "execute", seconds=3)
+    assert fault.head == "`execute` was answered with error -32603: not today"
+    assert fault.details == ("data: {'why': 'it refuses'}",)
+
+
+def test_another_digest_comes_through_for_others_to_judge(start: Starter) -> None:
+    assert start("wrong_digest").call("ready", {}, SECONDS)["result"]["bundle_digest"] == "0" * 64
+
+
+def test_what_is_printed_between_frames_is_told_once_and_with_its_request(start: Starter) -> None:
+    runner = start("prints_between")
+    assert ready(runner)["outside"] == "Loading: ready\n"
+    assert runner.call("execute", {}, SECONDS)["outside"] == "Loading: execute\n"
+    assert runner.outside() == ""
+    assert runner.close(seconds=SECONDS)["outside"] == "Loading: shutdown\n"
+    assert b"Loading: ready\nContent-Length: " in Path(runner.stdout).read_bytes()
+
+
+def test_a_request_that_is_echoed_is_an_answer_with_nothing_in_it(start: Starter) -> None:
+    assert start("echoes").call("ready", {}, SECONDS) == {"result": None, "outside": ""}
+
+
+# --- its end -----------------------------------------------------------------------------------------------------
+
+
+def test_one_that_ignores_shutdown_is_ended_all_the_same(start: Starter) -> None:
+    runner = start("ignores_shutdown")
+    ready(runner)
+    closed = runner.close(seconds=SHORT)
+    assert closed["left"] == []
+    assert not psutil.pid_exists(runner.pid)
+
+
+def child_of(runner: Runner) -> psutil.Process:
+    text = until(lambda: re.search(r"left (\d+)\n", Path(runner.stderr).read_text()), "the child's start")
+    return psutil.Process(int(text[1]))
+
+
+def test_what_it_leaves_behind_is_told_and_ended(start: Starter) -> None:
+    runner = start("leaves_a_child")
+    ready(runner)
+    child = child_of(runner)
+    closed = runner.close(seconds=SECONDS)
+    assert (closed["ended"], closed["left"]) == ("exited with code 0", [])
+    assert [words.split()[0] for words in closed["survived"]] == [str(child.pid)]
+    assert not child.is_running()
+
+
+def test_what_a_hanging_one_has_started_is_ended_with_it(start: Starter) -> None:
+    runner = start("hangs_with_an_orphan")
+    child = child_of(runner)
+    assert runner.close(seconds=0) == {"outside": "", "ended": None, "survived": [], "left": []}
+    assert not child.is_running()
+    assert not psutil.pid_exists(runner.pid)
+
+
+def test_one_that_is_closed_twice_is_closed(start: Starter) -> None:
+    runner = start("silent")
+    assert runner.close(seconds=0)["left"] == []
+    assert runner.close(seconds=0)["left"] == []
+
+
+def test_a_killed_keeper_proves_nothing_and_says_so(start: Starter) -> None:
+    runner = start("silent")
+    keeper = psutil.Process(runner.pid).parent()
+    assert keeper is not None
+    keeper.kill()
+    assert runner.close(seconds=0)["left"] == ["its keeper was killed, so nothing is proven"]
+    until(lambda: not psutil.pid_exists(runner.pid), "its end")
+
+
+@pytest.mark.parametrize("server", ["silent", "ignores_shutdown", "hangs_with_an_orphan", "leaves_a_child"])
+def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER.format(server=str(SERVERS / f"{server}.py")), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert worker.stdout is not None
+        facts = json.loads(worker.stdout.readline())
+        pids = [facts["pid"]]
+        if server in {"hangs_with_an_orphan", "leaves_a_child"}:
+            stderr = tmp_path / "logs" / "stderr"
+            text = until(lambda: re.search(r"left (\d+)\n", stderr.read_text()), "the child's start")
+            pids.append(int(text[1]))
+        assert all(psutil.pid_exists(pid) for pid in pids)
+    finally:
+        worker.kill()
+        worker.communicate()
+    until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the end of what it started")
+    until(lambda: of(tmp_path) == [], "the end of all")
+
+
+WORKER = """
+import json, os, sys, threading
+from pytest_modelops.remote.worker.runner_process import Runner
+folder = sys.argv[1]
+argv = [sys.executable, {server!r}, "--bundle-path", folder, "--venv-path", folder, "--bundle-digest", "0"]
+runner = Runner(argv, env=dict(os.environ), cwd=folder, folder=folder + "/logs")
+threading.Thread(target=runner.call, args=("ready", {{}}, 3600.0), daemon=True).start()
+print(json.dumps({{"pid": runner.pid}}), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_cannot_be_started_leaves_no_keeper(tmp_path: Path) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    with pytest.raises(CouldNot, match="could not start /no/such/python: FileNotFoundError"):
+        Runner(["/no/such/python"], env={}, cwd=str(tmp_path), folder=str(tmp_path / "logs"))
+    assert {child.pid for child in psutil.Process().children()} <= before
+
+
+# --- bundles on a worker -----------------------------------------------------------------------------------------
+
+COMMAND = (
+    *("{python}", "{runner}", "--bundle-path", "{bundle}"),
+    *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
+)
+WIRE = """
+import os
+from lib import VALUE
+
+def wire(entrypoint, params, seed):
+    if entrypoint == "app/raises":
+        raise ValueError("no such scenario")
+    if entrypoint == "app/dies":
+        os._exit(7)
+    return {"told.txt": f"{VALUE} {params} {seed} {os.getcwd()}".encode()}
+"""
+TARGETS = """
+import base64
+
+def loss(sim_returns, target_data):
+    told = [one["outputs"]["told.txt"]["size"] for one in sim_returns]
+    return {"loss": float(sum(told)) * target_data["weight"]}
+"""
+
+
+def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, str]) -> None:
+    info = f"{name}-{version}.dist-info"
+    everything = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{file},,\n" for file in [*everything, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for file, text in {**everything, f"{info}/RECORD": record}.items():
+            archive.writestr(file, text)
+
+
+@dataclasses.dataclass
+class Cell:
+    """A worker's bundles, and one bundle with a wheel that it needs."""
+
+    folder: Path
+    bundles: Bundles
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / "source" / name).write_text(textwrap.dedent(text))
+
+    def placed(
+        self, *, runner: str = "", command: Sequence[str] = COMMAND, protocol: str = "json-rpc"
+    ) -> dict[str, Any]:
+        return {
+            "name": "seir",
+            "digest": DIGEST,
+            "folders": {"worker-0": str(self.folder / "worker-0" / "bundles" / "seir")},
+            "source": str(self.folder / "source"),
+            "wheels": str(self.folder / "wheels"),
+            "runner": runner,
+            "command": list(command),
+            "protocol": protocol,
+            "install": "isolated",
+        }
+
+    def install(self, *, seconds: float = SECONDS, **more: Any) -> dict[str, Any]:
+        asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
+        return self.bundles.install(self.placed(), **asked, seconds=seconds)
+
+    def execute(self, entrypoint: str = "app/base", **more: Any) -> dict[str, Any]:
+        return self.bundles.execute(
+            more.get("placed") or self.placed(),
+            "0-0",
+            entrypoint=entrypoint,
+            params={"beta": 0.3},
+            seed=7,
+            end=time.time() + more.get("seconds", SECONDS),
+        )
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Iterator[Cell]:
+    (tmp_path / "wheels").mkdir()
+    write_wheel(tmp_path / "wheels", "lib", "1.5", {"lib/__init__.py": "VALUE = 'one and a half'\n"})
+    made = Cell(tmp_path, Bundles("worker-0"))
+    made.write("wire.py", WIRE)
+    made.write("targets.py", TARGETS)
+    yield made
+    made.bundles.close(made.placed())
+    assert of(tmp_path) == []
+
+
+def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) -> None:
+    told = cell.install(modules=["wire", "targets", "lib"], imports=["wire", "lib"])
+    venv = str(cell.folder / "worker-0" / "bundles" / "seir" / "venv")
+    assert told == {
+        "python": f"{venv}/bin/python",
+        "version": "{}.{}.{}".format(*sys.version_info[:3]),
+        "packages": {"lib": "1.5"},
+        "missing": [],
+        "imports": {},
+    }
+    shaken = cell.bundles.handshake(cell.placed(), seconds=SECONDS)
+    assert shaken["outcome"]["result"]["python"] == f"{venv}/bin/python"
+    assert shaken["outcome"]["result"]["bundle_digest"] == DIGEST
+    assert shaken["end"] == {"outside": "", "ended": "exited with code 0", "survived": [], "left": []}
+    assert (shaken["venv"], shaken["worker"]["python"]) == (venv, sys.executable)
+    one = cell.execute()
+    folder = cell.folder / "worker-0" / "bundles" / "seir" / "bundle"
+    content = f"one and a half {{'beta': 0.3}} 7 {folder}".encode()
+    assert one["error"] is None
+    assert one["outputs"]["told.txt"]["size"] == len(content)
+    assert base64.b64decode(one["outputs"]["told.txt"]["inline"]) == content
+    assert cell.execute()["pid"] == one["pid"], "the runner stays for the next task"
+    told = cell.bundles.aggregate(
+        cell.placed(),
+        [one, one],
+        target="targets:loss",
+        target_data={"weight": 0.5},
+        end=time.time() + SECONDS,
+    )
+    assert told["result"]["loss"] == len(content)
+    closed = cell.bundles.close(cell.placed())
+    assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
+    assert list(cell.bundles.close(cell.placed())) == ["logs"]
+
+
+def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
+    cell.write("old.py", "")
+    write_wheel(cell.folder / "wheels", "more", "1", {"more.py": ""})
+    told = cell.install(requirements=["lib==1.5", "more==1"], modules=["old", "wire"])
+    assert (told["missing"], told["packages"]) == ([], {"lib": "1.5", "more": "1"})
+    (cell.folder / "source" / "old.py").unlink()
+    write_wheel(cell.folder / "wheels", "lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
+    told = cell.install(requirements=["lib==1.6"], modules=["old", "wire"])
+    assert (told["missing"], told["packages"]) == (["old"], {"lib": "1.6"})
+    assert base64.b64decode(cell.execute()["outputs"]["told.txt"]["inline"]).startswith(b"newer ")
+
+
+def test_modules_that_are_not_there_are_named(cell: Cell) -> None:
+    cell.write("package/__init__.py", "raise RuntimeError('nothing is imported to find it')")
+    cell.write("package/inner.py", "")
+    cell.write("namespace/inner.py", "")
+    modules = ["package.inner", "namespace.inner", "package.gone", "gone", "gone.inner", "lib", "json"]
+    assert cell.install(modules=modules)["missing"] == ["package.gone", "gone", "gone.inner"]
+
+
+def test_imports_that_fail_are_told_with_their_cause(cell: Cell) -> None:
+    cell.write("breaks.py", "import scipy_that_is_not")
+    cell.write("leaves.py", "import sys; sys.exit(4)")
+    told = cell.install(imports=["wire", "breaks", "leaves", "gone"])
+    assert set(told["imports"]) == {"breaks", "leaves", "gone"}
+    assert told["imports"]["breaks"].startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
+    assert told["imports"]["leaves"] == "exited with code 4, and printed: "
+    assert "No module named 'gone'" in told["imports"]["gone"]
+
+
+def test_an_import_that_hangs_is_timed_out_and_shows_where(cell: Cell) -> None:
+    cell.write("hangs.py", "def inner():\n    import time\n    time.sleep(3600)\ninner()\n")
+    told = cell.install(imports=["hangs"], requirements=[], seconds=12.0)
+    assert told["timed_out"] is True
+    assert told["failed"] == "importing hangs: not within 12 s"
+    assert any("hangs.py" in line for line in told["last"])
+
+
+def test_a_requirement_that_no_wheel_meets_is_told_with_its_cause(cell: Cell) -> None:
+    told = cell.install(requirements=["lib==2"])
+    assert (told["timed_out"], told["failed"]) == (
+        False,
+        "installing seir from its wheels: python exited with code 1",
+    )
+    assert "Could not find a version that satisfies the requirement lib==2" in told["cause"]
+
+
+@pytest.mark.parametrize(
+    ("runner", "command", "words"),
+    [
+        ("", ["/no/such/python", "{runner}"], "could not start /no/such/python: FileNotFoundError"),
+        ("nowhere:runner.py", COMMAND, "runner 'nowhere:runner.py': this worker has no module 'nowhere'"),
+        ("json:no.py", COMMAND, "runner 'json:no.py': there is no 'no.py' in "),
+        ("no.where:runner.py", COMMAND, "runner 'no.where:runner.py': No module named 'no'"),
+    ],
+)
+def test_a_runner_that_cannot_be_started_is_told(
+    cell: Cell, runner: str, command: Sequence[str], words: str
+) -> None:
+    cell.install(requirements=[])
+    placed = cell.placed(runner=runner, command=command)
+    shaken = cell.bundles.handshake(placed, seconds=SECONDS)
+    assert shaken["outcome"]["unstarted"].startswith(words)
+    assert shaken["end"] == {}
+    told = cell.execute(placed=placed)
+    assert told["error"]["unstarted"].startswith(words)
+    assert (told["outputs"], told["pid"]) == ({}, None)
+
+
+def test_a_runner_beside_a_module_of_the_workers_is_found(cell: Cell) -> None:
+    cell.install()
+    placed = cell.placed(runner="pytest_modelops.remote.runner:runner.py")
+    assert "result" in cell.bundles.handshake(placed, seconds=SECONDS)["outcome"]
+
+
+def test_a_bundle_that_was_never_installed_is_told(cell: Cell) -> None:
+    assert (
+        "FileNotFoundError" in cell.bundles.handshake(cell.placed(), seconds=SECONDS)["outcome"]["unstarted"]
+    )
+
+
+def test_a_bundle_that_hangs_while_it_is_imported_is_silent_in_time(cell: Cell) -> None:
+    cell.write("wire.py", "import time\ntime.sleep(3600)\n")
+    cell.install(requirements=[])
+    shaken = cell.bundles.handshake(cell.placed(), seconds=8.0)
+    assert "wire.py" in shaken["outcome"]["stacks"]
+    assert shaken["end"]["left"] == []
+
+
+def test_what_a_bundle_raises_is_in_what_the_task_returns_and_its_runner_stays(cell: Cell) -> None:
+    cell.install()
+    pid = cell.execute()["pid"]
+    failed = cell.execute("app/raises")
+    assert failed["outputs"] == {}
+    assert failed["error"]["error"]["data"]["exc_type"] == "ValueError"
+    assert cell.execute()["pid"] == pid
+
+
+def test_a_runner_that_died_is_told_and_the_next_task_gets_a_new_one(cell: Cell) -> None:
+    cell.install()
+    pid = cell.execute()["pid"]
+    dead = cell.execute("app/dies")
+    assert (dead["error"]["exited"], dead["error"]["left"], dead["pid"]) == ("exited with code 7", [], pid)
+    again = cell.execute()
+    assert again["error"] is None
+    assert again["pid"] != pid
+
+
+def test_an_aggregate_that_fails_is_told(cell: Cell) -> None:
+    cell.install()
+    told = cell.bundles.aggregate(
+        cell.placed(), [], target="targets:gone", target_data={}, end=time.time() + SECONDS
+    )
+    assert told["error"]["error"]["code"] == -32001
+
+
+def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
+    server = cell.folder / "server.py"
+    text = (SERVERS / "notification_first.py").read_text()
+    server.write_text(
+        text.replace('"execute": {"told.txt": "dG9sZA=="}', '"execute": {"told.txt": "no base64!"}')
+    )
+    cell.install(requirements=[])
+    told = cell.execute(placed=cell.placed(runner=str(server)))
+    assert told["error"]["garbled"] == "{'told.txt': 'no base64!'}"
+    assert told["outputs"] == {}
+
+
+def test_long_logs_travel_with_both_their_ends(cell: Cell) -> None:
+    cell.install(requirements=[])
+    placed = cell.placed(runner=str(SERVERS / "noisy_stderr.py"))
+    logs = cell.bundles.handshake(placed, seconds=SECONDS)["logs"]
+    assert logs["stderr"].startswith(b"one more line of a log\n")
+    assert logs["stderr"].endswith(b"one more line of a log\n")
+    assert re.search(rb"\n\[\.\.\. \d+ bytes \.\.\.\]\n", logs["stderr"])
+    assert 2 << 20 < len(logs["stderr"]) < (2 << 20) + 100
+    assert logs["stdout"].startswith(b"Content-Length: ")
+
+
+def test_every_server_says_in_one_line_what_is_wrong_with_it() -> None:
+    for server in SERVERS.glob("*.py"):
+        assert re.match(r'"""[A-Z].*\."""\n', server.read_text()), server
