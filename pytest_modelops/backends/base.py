@@ -1,4 +1,4 @@
-"""What a backend offers: environments for versions, and a stage on which a cell's processes run.
+"""What a backend offers: environments for versions, and a sandbox on which a cell's processes run.
 
 Checks, fixtures and the cluster speak to these protocols alone, so that a new backend touches none of them.
 """
@@ -18,7 +18,7 @@ from pytest_modelops.matrix.versions import Releases
 
 
 class Process(Protocol):
-    """One process of a cell, which its stage started. Its output goes to a file from the first byte."""
+    """One process of a cell, which its sandbox started. Its output goes to a file from the first byte."""
 
     @property
     def name(self) -> str:
@@ -26,7 +26,7 @@ class Process(Protocol):
 
     @property
     def pid(self) -> int:
-        """Process id, as the stage counts them."""
+        """Process id, as the sandbox counts them."""
 
     @property
     def log(self) -> Path:
@@ -49,7 +49,7 @@ class Process(Protocol):
         """Where the operating system says it stands (`running`, `sleeping`, `stopped`, `gone`)."""
 
 
-class Stage(Protocol):
+class Sandbox(Protocol):
     """The place where the processes of one cell run; all of them end with it."""
 
     def scheduler_arguments(self) -> Sequence[str]:
@@ -86,7 +86,7 @@ class Stage(Protocol):
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> Process:
-        """Start the environment's Python with these arguments and variables (and the stage's own)."""
+        """Start the environment's Python with these arguments and variables (and the sandbox's own)."""
 
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
@@ -107,14 +107,14 @@ class Stage(Protocol):
         """End whatever runs, prove that nothing is left, and remove what was made. Returns what is left, in words."""
 
     def logs(self) -> Mapping[str, Path]:
-        """Log by process name; they outlive the stage."""
+        """Log by process name; they outlive the sandbox."""
 
     def log(self, name: str) -> Path:
-        """Where to write a log that no process of the stage writes itself; it is among `logs` from then on."""
+        """Where to write a log that no process of the sandbox writes itself; it is among `logs` from then on."""
 
 
 class Backend(Protocol):
-    """Makes environments and stages. One for a session."""
+    """Makes environments and sandboxes. One for a session."""
 
     name: str
 
@@ -169,8 +169,8 @@ class Backend(Protocol):
             TimedOut: the deadline passed.
         """
 
-    def stage(self, cell: Cell) -> Stage:
-        """A new stage for the cell."""
+    def sandbox(self, cell: Cell) -> Sandbox:
+        """A new sandbox for the cell."""
 
     def close(self) -> None:
         """End whatever still runs for this session."""

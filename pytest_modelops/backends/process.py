@@ -27,8 +27,8 @@ _FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-class ProcessStage:
-    """A cell's processes on this machine (see `base.Stage`).
+class ProcessSandbox:
+    """A cell's processes on this machine (see `base.Sandbox`).
 
     Args:
         folder: the cell's own; `logs/` in it stays, `scratch/` (HOME, temporary files, working folders) goes.
@@ -144,7 +144,7 @@ class ProcessStage:
 
 
 class ProcessBackend:
-    """Local environments, and stages on this machine (see `base.Backend`).
+    """Local environments, and sandboxes on this machine (see `base.Backend`).
 
     Args:
         cache: folder of what is kept between runs.
@@ -189,14 +189,14 @@ class ProcessBackend:
         """A folder of wheels in the cache."""
         return self._environments.wheelhouse(requirements, lock, deadline=deadline, progress=progress)
 
-    def stage(self, cell: Cell) -> ProcessStage:
+    def sandbox(self, cell: Cell) -> ProcessSandbox:
         """A folder of its own for the cell, and a keeper."""
         folder = self._folder / cell.id
         number = 1
         while folder.exists():  # a cell that is started again keeps the logs of the first time
             number += 1
             folder = self._folder / f"{cell.id}-{number}"
-        return ProcessStage(folder)
+        return ProcessSandbox(folder)
 
     def close(self) -> None:
         """End what the host still runs, and let go of the environments."""

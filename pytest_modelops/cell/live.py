@@ -11,7 +11,7 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from pytest_modelops.backends.base import Backend, Stage
+from pytest_modelops.backends.base import Backend, Sandbox
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import Check
@@ -108,7 +108,7 @@ class LiveCell:
         """What came of closing it that no `report` has told yet, in words."""
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
-        self._stage: Stage | None = None
+        self._sandbox: Sandbox | None = None
         self._logs: dict[str, str] = {}
         self._clients: list[Client] = []
         self._began: float | None = None
@@ -187,7 +187,7 @@ class LiveCell:
                 "Use modelops_cell.call, which runs in the cell's own Python, or run pytest in such an environment."
             )
         told = cluster.agent.call("connect", seconds=1, deadline=Deadline(5))
-        address = cluster.stage.host_address(told["scheduler"])
+        address = cluster.sandbox.host_address(told["scheduler"])
         if address is None:
             raise CheckFailed(
                 f"the scheduler of cell {self.id} ({told['scheduler']}) cannot be reached from here."
@@ -362,26 +362,26 @@ class LiveCell:
     def open_cluster(self, deadline: Deadline) -> Cluster:
         """Start the cluster unless it runs, without waiting until it is up."""
         if self._cluster is None:
-            self._stage = self.backend.stage(self.cell)
+            self._sandbox = self.backend.sandbox(self.cell)
             self._cluster = Cluster(
-                self._stage,
+                self._sandbox,
                 {role: self.environments[self.cell[role]] for role in Role},
                 self._cluster_settings,
                 start_seconds=deadline.remaining,
             )
-            self._take_logs(self._stage)
+            self._take_logs(self._sandbox)
         return self._cluster
 
     def keep_log(self, name: str, content: bytes) -> Path:
         """Keep what a part of the cell wrote that has no log on the host; replaces an earlier one of that name."""
-        stage = self.cluster.stage
-        path = stage.log(name)
+        sandbox = self.cluster.sandbox
+        path = sandbox.log(name)
         path.write_bytes(content)
-        self._take_logs(stage)
+        self._take_logs(sandbox)
         return path
 
-    def _take_logs(self, stage: Stage) -> None:
-        self._logs.update({name: str(path) for name, path in stage.logs().items()})
+    def _take_logs(self, sandbox: Sandbox) -> None:
+        self._logs.update({name: str(path) for name, path in sandbox.logs().items()})
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -434,8 +434,8 @@ class LiveCell:
             return self._blocked(check, broken.root)
         finally:
             self.progress("")
-            if self._stage is not None:  # it may have started another process
-                self._take_logs(self._stage)
+            if self._sandbox is not None:  # it may have started another process
+                self._take_logs(self._sandbox)
         return CheckResult(
             name=check.name,
             bundle=check.bundle.name if check.bundle else None,
@@ -490,7 +490,7 @@ class LiveCell:
 
     def _stop(self) -> Sequence[str]:
         cluster, self._cluster = self._cluster, None
-        stage, self._stage = self._stage, None
+        sandbox, self._sandbox = self._sandbox, None
         self.placed.clear()
         if cluster is not None:
             self.progress("stopping")
@@ -499,7 +499,7 @@ class LiveCell:
                 return cluster.stop()
             finally:
                 self.progress("")
-        return stage.close() if stage is not None else ()
+        return sandbox.close() if sandbox is not None else ()
 
     def _keep_up(self, cluster: Cluster) -> None:
         """Leave the cluster up where that was asked for."""

@@ -122,7 +122,7 @@ def _placed(
     placed = bundle_isolated.place(bundle, source, house, cell)
     wheels = placed["wheels"]
     if of_client is not house:
-        wheels = cell.cluster.stage.put(of_client.folder, f"bundles/{bundle.name}/wheels-of-client")
+        wheels = cell.cluster.sandbox.put(of_client.folder, f"bundles/{bundle.name}/wheels-of-client")
     return {
         **placed,
         "requirements": list(house.requirements),

@@ -141,21 +141,21 @@ def place(
     Args:
         builds: wheels of what building it takes, for a runner that installs by itself.
     """
-    stage, runner = cell.cluster.stage, cell.runner.path
+    sandbox, runner = cell.cluster.sandbox, cell.runner.path
     modules = _accountable(source)
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-        files = stage.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
+        files = sandbox.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
         wheels = own_installs.wheels(house, builds, Path(folder))
-        put_wheels = stage.put(wheels, f"bundles/{bundle.name}/wheels")
+        put_wheels = sandbox.put(wheels, f"bundles/{bundle.name}/wheels")
     if isinstance(runner, Path):
         for path in _beside(runner, modules, source):
-            stage.put(path, f"bundles/{bundle.name}/runner/{path.name}")
-        runner = stage.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
+            sandbox.put(path, f"bundles/{bundle.name}/runner/{path.name}")
+        runner = sandbox.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
     return {
         "name": bundle.name,
         "digest": source.digest,
         "folders": {
-            name: f"{stage.folder(name)}/bundles/{bundle.name}"
+            name: f"{sandbox.folder(name)}/bundles/{bundle.name}"
             for name in (*cell.cluster.addresses.values(), *(NEWCOMERS if bundle.in_workers else ()))
         },
         "source": files,

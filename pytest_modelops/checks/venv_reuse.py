@@ -66,7 +66,7 @@ def _put_variants(
     bundle: Bundle, source: formats.Source, cell: CheckedCell, deadline: Deadline
 ) -> Mapping[str, Mapping[str, str]]:
     """Make the variants and their wheels, and bring them into the cell."""
-    stage, lock = cell.cluster.stage, cell.environments[cell.cell.worker].lock
+    sandbox, lock = cell.cluster.sandbox, cell.environments[cell.cell.worker].lock
     place = f"bundles/{bundle.name}/reuse-{secrets.token_hex(3)}"
     put = {}
     with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
@@ -75,8 +75,8 @@ def _put_variants(
             builds = own_installs.build_wheels(variant.source, cell, deadline)
             wheels = own_installs.wheels(house, builds, Path(folder, variant.name))
             put[variant.name] = {
-                "source": stage.put(variant.source.path, f"{place}/{variant.name}/source"),
-                "wheels": stage.put(wheels, f"{place}/{variant.name}/wheels"),
+                "source": sandbox.put(variant.source.path, f"{place}/{variant.name}/source"),
+                "wheels": sandbox.put(wheels, f"{place}/{variant.name}/wheels"),
                 "digest": variant.source.digest,
             }
     return put

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import IO, Any
 
-from pytest_modelops.backends.base import Process, Stage
+from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.logs import tail
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
@@ -39,13 +39,13 @@ class Agent:
         self._sender.start()
 
     @classmethod
-    def start(cls, stage: Stage, environment: Environment, *, seconds: float) -> Agent:
+    def start(cls, sandbox: Sandbox, environment: Environment, *, seconds: float) -> Agent:
         """Start the agent; it begins to connect at once, and tries for `seconds`."""
-        process, stdin, stdout = stage.start_attached(
+        process, stdin, stdout = sandbox.start_attached(
             "agent",
             environment,
-            ["-m", "modelops_remote.client.agent", json.dumps(dict(stage.client_contact())), str(seconds)],
-            variables={"PYTHONPATH": stage.remote},
+            ["-m", "modelops_remote.client.agent", json.dumps(dict(sandbox.client_contact())), str(seconds)],
+            variables={"PYTHONPATH": sandbox.remote},
         )
         return cls(process, stdin, stdout)
 
@@ -112,6 +112,6 @@ class Agent:
         return f"the agent (the cell's client) {how}.{tail(self.process.log)}"
 
     def close(self) -> None:
-        """Close its stdin: it leaves at once. One that does not read will be killed with the stage."""
+        """Close its stdin: it leaves at once. One that does not read will be killed with the sandbox."""
         self._outgoing.put(None)
         self._sender.join(_CLOSE_SECONDS)

@@ -1,4 +1,4 @@
-"""A cluster: one real scheduler, N real workers and the agent, on any stage. Start-up and the stop ladder.
+"""A cluster: one real scheduler, N real workers and the agent, on any sandbox. Start-up and the stop ladder.
 
 The parts are the modules behind Dask's own command line; they start at once and find each other.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_modelops.backends.base import Process, Stage
+from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.logs import last_line, last_lines, tail
 from pytest_modelops.config.model import ClusterSettings
@@ -36,11 +36,11 @@ _FACTS_SECONDS = 2.0
 _ANSWER_SECONDS = 2.0
 """What workers get to say which tasks they are on, and nannies whether they watch."""
 _KERNEL_SECONDS = 0.5
-"""In which a stage's program tells whether the kernel killed a worker for memory; it looks every 0.2 s."""
+"""In which a sandbox's program tells whether the kernel killed a worker for memory; it looks every 0.2 s."""
 _DUMP_SECONDS = 0.8
 """How long processes get to print their stacks; they need milliseconds."""
 _DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
-"""A nanny's words for the end of its worker, or those of the program that a stage started it by."""
+"""A nanny's words for the end of its worker, or those of the program that a sandbox started it by."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
 _ALIVE = {"running", "sleeping"}
@@ -57,7 +57,7 @@ class Cluster:
 
     def __init__(
         self,
-        stage: Stage,
+        sandbox: Sandbox,
         environments: Mapping[Role, Environment],
         settings: ClusterSettings,
         *,
@@ -68,22 +68,22 @@ class Cluster:
         Args:
             start_seconds: how long the client shall try to connect.
         """
-        self.stage = stage
+        self.sandbox = sandbox
         self.settings = settings
         self._environments = environments
-        self._preload = f"{stage.remote}/modelops_remote/worker/modelops_preload.py"
-        self.scheduler = stage.start(
+        self._preload = f"{sandbox.remote}/modelops_remote/worker/modelops_preload.py"
+        self.scheduler = sandbox.start(
             "scheduler",
             environments[Role.SCHEDULER],
             [
                 *("-m", "distributed.cli.dask_scheduler"),
-                *stage.scheduler_arguments(),
+                *sandbox.scheduler_arguments(),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
             ],
             variables={},
         )
         self.workers = [self._start_worker(f"worker-{number}") for number in range(settings.workers)]
-        self.agent = Agent.start(stage, environments[Role.CLIENT], seconds=start_seconds)
+        self.agent = Agent.start(sandbox, environments[Role.CLIENT], seconds=start_seconds)
         self.addresses: Mapping[str, str] = {}
         """Worker name by address, in order of names, once ready."""
         self._kept = False
@@ -95,19 +95,19 @@ class Cluster:
         """The worker that joined late, while there is one; see `one_more`."""
 
     def _start_worker(self, name: str) -> Process:
-        return self.stage.start(
+        return self.sandbox.start(
             name,
             self._environments[Role.WORKER],
             [
                 *("-m", "distributed.cli.dask_worker"),
-                *self.stage.worker_arguments(),
+                *self.sandbox.worker_arguments(),
                 *("--name", name, "--nthreads", str(self.settings.threads)),
                 "--nanny" if self.settings.nanny else "--no-nanny",
-                *("--local-directory", self.stage.folder(name)),
+                *("--local-directory", self.sandbox.folder(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
                 *self.settings.worker_arguments,
             ],
-            variables={**self.settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self.stage.remote},
+            variables={**self.settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self.sandbox.remote},
         )
 
     @property
@@ -390,14 +390,14 @@ class Cluster:
         return tail(next(process.log for process in self.processes if process.name == name), most=6)
 
     def death_of_worker(self, name: str) -> str:
-        """How a worker's process ended, as its nanny or the stage says; empty when neither does."""
+        """How a worker's process ended, as its nanny or the sandbox says; empty when neither does."""
         part = next(process for process in self.processes if process.name == name)
         if part.ending is not None:
             return f"it {part.ending}"
         end = time.monotonic() + _KERNEL_SECONDS
         while True:
             deaths = [match[1] for line in last_lines(part.log, most=400) if (match := _DEATH.search(line))]
-            # The nanny only sees a signal; where the stage's program knows why the kernel sent it, it says so beside.
+            # The nanny only sees a signal; where the sandbox's program knows why the kernel sent it, it says so beside.
             causes = [words for words in deaths[-2:] if "by the kernel" in words]
             if causes or not deaths or not deaths[-1].endswith(" signal 9") or time.monotonic() > end:
                 return f"its process {(causes or deaths)[-1]}" if deaths else ""
@@ -405,7 +405,7 @@ class Cluster:
 
     def keep(self) -> str:
         """Have scheduler and workers outlive `stop`; returns how to get in and how to clear them."""
-        words = self.stage.keep()
+        words = self.sandbox.keep()
         self._kept = True
         return words
 
@@ -414,19 +414,19 @@ class Cluster:
 
         The order is what makes it quick: everything at once means that each part waits for the others. Measured:
         0.4 s with nannies first and then the scheduler, 8 s with SIGTERM to all. A worker that is busy ignores every
-        polite way, so the stage's SIGKILL follows.
+        polite way, so the sandbox's SIGKILL follows.
         """
         with contextlib.suppress(ModelopsError):  # frozen, dead or busy: closing its stdin ends it
             self.agent.call("close", deadline=Deadline(0.5))
         self.agent.close()
         if self._kept:
-            return self.stage.close()
+            return self.sandbox.close()
         if self.settings.nanny:
             self._terminate(self.workers, Deadline(2.0))
             self._terminate([self.scheduler], Deadline(1.0))
         else:
             self._terminate([self.scheduler], Deadline(1.5))
-        return self.stage.close()
+        return self.sandbox.close()
 
     @staticmethod
     def _terminate(processes: Sequence[Process], deadline: Deadline) -> None:
@@ -436,7 +436,7 @@ class Cluster:
             try:
                 process.wait(deadline)
             except TimedOut:
-                return  # the stage kills it
+                return  # the sandbox kills it
 
 
 def innermost(dump: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every backend is asked by the contract tests: a stage of its own, and an environment to run on it."""
+"""What every backend is asked by the contract tests: a sandbox of its own, and an environment to run on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 import pytest
 from packaging.version import Version
 
-from pytest_modelops.backends.base import Backend, Process, Stage
+from pytest_modelops.backends.base import Backend, Process, Sandbox
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
@@ -29,10 +29,10 @@ class Kit:
 
     Attributes:
         backend: it.
-        environment: to run on its stages.
-        runs: whether a process of a stage runs, by its pid, also when the stage was closed.
-        remains: what there still is of all stages, in words.
-        cell: to make stages for.
+        environment: to run on its sandboxes.
+        runs: whether a process of a sandbox runs, by its pid, also when the sandbox was closed.
+        remains: what there still is of all sandboxes, in words.
+        cell: to make sandboxes for.
     """
 
     backend: Backend
@@ -136,13 +136,13 @@ def docker_kit(tmp_path: Path, engine: Any) -> Kit:
 
 @pytest.fixture
 def environment(kit: Kit) -> Environment:
-    """What runs on the stage."""
+    """What runs on the sandbox."""
     return kit.environment
 
 
 @pytest.fixture
-def stage(kit: Kit) -> Iterator[Stage]:
-    """A stage of each backend."""
-    made = kit.backend.stage(kit.cell)
+def sandbox(kit: Kit) -> Iterator[Sandbox]:
+    """A sandbox of each backend."""
+    made = kit.backend.sandbox(kit.cell)
     yield made
     made.close()

@@ -65,7 +65,7 @@ def test_a_user_who_is_not_root_is_promised_the_same(
                 *("--inh-caps", f"-all,{may_read}", "--ambient-caps", f"-all,{may_read}"),
                 *("--bounding-set", f"-all,{may_read}"),
                 *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
-                *(str(Path(__file__).with_name("test_stage.py")), "-k", f"({PART}) and {backend}"),
+                *(str(Path(__file__).with_name("test_sandbox.py")), "-k", f"({PART}) and {backend}"),
                 *("--rootdir", str(Path(__file__).parents[2]), "--basetemp", str(home / "tests")),
             ],
             cwd=Path(__file__).parents[2],

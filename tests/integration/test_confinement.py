@@ -130,13 +130,15 @@ def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: py
             path=found.path, user=user_of(settings, ""), uid=contents.uid, gid=contents.gid,
         )  # fmt: skip
         backend._environments[found.id] = environment
-        stage = backend.stage(Cell.uniform(versions))
+        sandbox = backend.sandbox(Cell.uniform(versions))
         try:
-            process = stage.start("worker-0", environment, ["-c", LOOK, json.dumps(listening)], variables={})
+            process = sandbox.start(
+                "worker-0", environment, ["-c", LOOK, json.dumps(listening)], variables={}
+            )
             assert process.wait(Deadline(60)) == "exited with code 0", process.log.read_text()
             return dict(json.loads(process.log.read_text().splitlines()[-1]))
         finally:
-            assert list(stage.close()) == []
+            assert list(sandbox.close()) == []
             backend._commands.close()
 
     return looked

@@ -445,21 +445,21 @@ def test_tests_that_are_selected_alone_on_a_broken_cell_fail_with_its_cause_and_
 
 
 LEAVING = """
-from pytest_modelops.backends.process import ProcessStage
+from pytest_modelops.backends.process import ProcessSandbox
 
-close = ProcessStage.close
+close = ProcessSandbox.close
 
 def leaving(self):
     return [*close(self), "process 4711 (of a test)"]
 
-ProcessStage.close = leaving
+ProcessSandbox.close = leaving
 """
 
 
 def test_what_a_cell_leaves_behind_is_an_error_of_its_last_test_and_red_in_the_matrix(
     project: Project,
 ) -> None:
-    """Nothing can be left behind for real where the keeper works, so here the stage only says so."""
+    """Nothing can be left behind for real where the keeper works, so here the sandbox only says so."""
     cells = project.configure_two()
     project.write("conftest.py", LEAVING)
     ran = project.matrix("modelops::test_start", "modelops::test_install")

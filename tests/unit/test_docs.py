@@ -62,7 +62,11 @@ def named_in(cell: str) -> list[tuple[str, str]]:
 def places_of(file: str, test: str) -> list[str]:
     """The folders of tests in which a file of that name has a test of that name."""
     files = [path for path in TESTS if path.name == file]
-    return [path.relative_to(ROOT / "tests").parts[0] for path in files if f"\ndef {test}(" in path.read_text(encoding="utf-8")]
+    return [
+        path.relative_to(ROOT / "tests").parts[0]
+        for path in files
+        if f"\ndef {test}(" in path.read_text(encoding="utf-8")
+    ]
 
 
 def wrong(rows: list[Row]) -> Iterator[str]:

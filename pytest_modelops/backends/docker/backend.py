@@ -1,4 +1,4 @@
-"""The backend: locks and images for versions, and stages on an engine (see `base.Backend`)."""
+"""The backend: locks and images for versions, and sandboxes on an engine (see `base.Backend`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_modelops.backends.docker import audit, belongings, confinement, ryuk
 from pytest_modelops.backends.docker.engine import Engine, connect
 from pytest_modelops.backends.docker.images import ENVIRONMENT, Contents, Image, Images
-from pytest_modelops.backends.docker.sandbox import ContainerEnvironment, ContainerStage
+from pytest_modelops.backends.docker.sandbox import ContainerEnvironment, ContainerSandbox
 from pytest_modelops.backends.docker.target import fits, target_of
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
@@ -44,7 +44,7 @@ else:
 
 
 class ContainerBackend:
-    """Environments in images, and stages of containers (see `base.Backend`).
+    """Environments in images, and sandboxes of containers (see `base.Backend`).
 
     Args:
         cache: folder of what is kept between runs.
@@ -120,7 +120,7 @@ class ContainerBackend:
         )
         self._bases: dict[str, tuple[Image, Contents]] = {}
         self._environments: dict[str, ContainerEnvironment] = {}
-        self._stages: list[ContainerStage] = []
+        self._stages: list[ContainerSandbox] = []
 
     @property
     def variants(self) -> Mapping[Role, str]:
@@ -349,14 +349,14 @@ class ContainerBackend:
             solution, target_of(image, contents), deadline=deadline, progress=progress
         )
 
-    def stage(self, cell: Cell) -> ContainerStage:
+    def sandbox(self, cell: Cell) -> ContainerSandbox:
         """A network of its own for the cell."""
         folder = self._folder / cell.id
         number = 1
         while folder.exists():  # a cell that is started again keeps the logs of the first time
             number += 1
             folder = self._folder / f"{cell.id}-{number}"
-        stage = ContainerStage(
+        sandbox = ContainerSandbox(
             self._engine,
             self._settings,
             folder,
@@ -364,14 +364,14 @@ class ContainerBackend:
             labels=self._labels,
             image=next(iter(self._environments)),
         )
-        self._stages.append(stage)
-        return stage
+        self._stages.append(sandbox)
+        return sandbox
 
     def close(self) -> None:
         """End what still runs for this session, and let go of the engine."""
         self._commands.close()
-        for stage in self._stages:
-            stage.close()
+        for sandbox in self._stages:
+            sandbox.close()
         self._wheelhouses.close()
         self._engine.api.close()
 

@@ -55,8 +55,8 @@ class ContainerEnvironment(Environment):
     gid: int
 
 
-class ContainerStage:
-    """A cell's processes in containers (see `base.Stage`).
+class ContainerSandbox:
+    """A cell's processes in containers (see `base.Sandbox`).
 
     Args:
         folder: the cell's own on the host, for logs.
@@ -356,7 +356,7 @@ class ContainerStage:
         }
 
     def keep(self) -> str:
-        """Leave the scheduler and the workers up when the stage is closed, and say how to get in and how to clear them.
+        """Leave the scheduler and the workers up when the sandbox is closed, and say how to get in and how to clear them.
 
         Raises:
             CheckFailed: none of them runs.

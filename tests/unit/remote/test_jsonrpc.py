@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.remote.test_frames import FRAMES, MUTATED, mutate
 
 from pytest_modelops.remote.shared import jsonrpc
 from tests.conftest import MUTATIONS
+from tests.unit.remote.test_frames import FRAMES, MUTATED, mutate
 
 MESSAGES = st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st.lists(st.text()))
 

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
-from tests.unit.remote.test_frames import MUTATED, mutate
 
 from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import handshake
 from pytest_modelops.remote.worker import one_shot
 from pytest_modelops.remote.worker.one_shot import OneShot, find_answer
 from tests.conftest import MUTATIONS
+from tests.unit.remote.test_frames import MUTATED, mutate
 
 SERVERS = Path(__file__).parents[2] / "servers"
 RUNNER = Path(one_shot.__file__).parents[1] / "runner" / "runner.py"

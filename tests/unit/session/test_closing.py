@@ -51,7 +51,7 @@ def test_a_client_that_cannot_be_closed_keeps_nothing_else_up() -> None:
     cell: Any = live_cell()
     clients = [Part(), Part(breaks=True), Part()]
     cluster = Part(left=("process 4711",))
-    cell._clients, cell._cluster, cell._stage = clients, cluster, Part()
+    cell._clients, cell._cluster, cell._sandbox = clients, cluster, Part()
     with pytest.raises(OSError, match="it cannot be closed"):
         cell.close()
     assert [part.closed for part in (*clients, cluster)] == [1, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""What a stage promises, whatever backend it is of."""
+"""What a sandbox promises, whatever backend it is of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pytest_modelops.backends.base import Process, Stage
+from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, TimedOut
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FOREVER = "import time; print('up', flush=True); time.sleep(1000)"
 
 
-def start(stage: Stage, environment: Environment, code: str, **variables: str) -> Process:
-    return stage.start("part", environment, ["-c", code], variables=variables)
+def start(sandbox: Sandbox, environment: Environment, code: str, **variables: str) -> Process:
+    return sandbox.start("part", environment, ["-c", code], variables=variables)
 
 
 def await_words(process: Process, words: str) -> None:
@@ -37,11 +37,11 @@ def await_words(process: Process, words: str) -> None:
         time.sleep(0.01)
 
 
-def test_output_is_in_the_log_from_the_first_byte(stage: Stage, environment: Environment) -> None:
-    process = start(stage, environment, "import os; os.write(1, b'out'); os.write(2, b'err')")
+def test_output_is_in_the_log_from_the_first_byte(sandbox: Sandbox, environment: Environment) -> None:
+    process = start(sandbox, environment, "import os; os.write(1, b'out'); os.write(2, b'err')")
     assert process.wait(Deadline(20)) == "exited with code 0"
     assert process.log.read_text() == "outerr"
-    assert stage.logs() == {"part": process.log}
+    assert sandbox.logs() == {"part": process.log}
 
 
 @pytest.mark.parametrize(
@@ -51,29 +51,33 @@ def test_output_is_in_the_log_from_the_first_byte(stage: Stage, environment: Env
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
     ],
 )
-def test_an_ending_is_told_in_words(stage: Stage, environment: Environment, code: str, words: str) -> None:
-    process = start(stage, environment, code)
+def test_an_ending_is_told_in_words(
+    sandbox: Sandbox, environment: Environment, code: str, words: str
+) -> None:
+    process = start(sandbox, environment, code)
     assert process.wait(Deadline(20)) == words
     assert process.ending == words
     assert process.state() == "gone"
 
 
-def test_a_slow_process_is_not_an_ended_one(stage: Stage, environment: Environment) -> None:
-    process = start(stage, environment, FOREVER)
+def test_a_slow_process_is_not_an_ended_one(sandbox: Sandbox, environment: Environment) -> None:
+    process = start(sandbox, environment, FOREVER)
     with pytest.raises(TimedOut, match=r"part .* did not end within 0\.1 s"):
         process.wait(Deadline(0.1))
     assert process.ending is None
 
 
-def test_a_name_can_be_used_again_when_its_process_has_ended(stage: Stage, environment: Environment) -> None:
+def test_a_name_can_be_used_again_when_its_process_has_ended(
+    sandbox: Sandbox, environment: Environment
+) -> None:
     for number in range(2):
-        process = start(stage, environment, f"print('turn', {number})")
+        process = start(sandbox, environment, f"print('turn', {number})")
         assert process.wait(Deadline(20)) == "exited with code 0"
     assert process.log.read_text() == "turn 0\nturn 1\n"
 
 
-def test_signals_reach_the_process_and_its_state_is_seen(stage: Stage, environment: Environment) -> None:
-    process = start(stage, environment, FOREVER)
+def test_signals_reach_the_process_and_its_state_is_seen(sandbox: Sandbox, environment: Environment) -> None:
+    process = start(sandbox, environment, FOREVER)
     await_words(process, "up")
     assert process.signal(signal.SIGSTOP)
     deadline = Deadline(20)
@@ -85,12 +89,12 @@ def test_signals_reach_the_process_and_its_state_is_seen(stage: Stage, environme
     assert not process.signal(signal.SIGTERM)
 
 
-def test_signals_reach_descendants_and_nobody_else(stage: Stage, environment: Environment) -> None:
+def test_signals_reach_descendants_and_nobody_else(sandbox: Sandbox, environment: Environment) -> None:
     code = (
         "import subprocess; child = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
         "print(child.pid, flush=True); child.wait()"
     )
-    process = start(stage, environment, code)
+    process = start(sandbox, environment, code)
     await_words(process, "\n")
     child = int(process.log.read_text())
     stranger = min(pid for pid in (1, psutil.Process().ppid()) if pid != process.pid)
@@ -99,9 +103,9 @@ def test_signals_reach_descendants_and_nobody_else(stage: Stage, environment: En
     assert process.wait(Deadline(20)) == "exited with code 0"
 
 
-def test_an_attached_process_speaks_over_its_streams(stage: Stage, environment: Environment) -> None:
+def test_an_attached_process_speaks_over_its_streams(sandbox: Sandbox, environment: Environment) -> None:
     code = "import sys; sys.stderr.write('aside'); sys.stdout.write(sys.stdin.read().upper())"
-    process, stdin, stdout = stage.start_attached("part", environment, ["-c", code], variables={})
+    process, stdin, stdout = sandbox.start_attached("part", environment, ["-c", code], variables={})
     with stdin:
         stdin.write(b"hello")
     with stdout:
@@ -111,11 +115,11 @@ def test_an_attached_process_speaks_over_its_streams(stage: Stage, environment: 
 
 
 def test_variables_are_those_given_and_none_of_the_hosts(
-    stage: Stage, environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sandbox: Sandbox, environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("SECRET", "PYTHONPATH", "PIP_INDEX_URL", "UV_INDEX", "DASK_SCHEDULER_ADDRESS", "HTTP_PROXY"):
         monkeypatch.setenv(name, "of the host")
-    process = start(stage, environment, "import json, os; print(json.dumps(dict(os.environ)))", GIVEN="yes")
+    process = start(sandbox, environment, "import json, os; print(json.dumps(dict(os.environ)))", GIVEN="yes")
     process.wait(Deadline(20))
     variables = json.loads(process.log.read_text())
     assert variables["GIVEN"] == "yes"
@@ -138,30 +142,32 @@ def test_variables_are_those_given_and_none_of_the_hosts(
     assert {name for name in variables if not name.startswith("PYTHON")} <= allowed
 
 
-def test_what_cannot_be_started_is_told(stage: Stage, environment: Environment) -> None:
+def test_what_cannot_be_started_is_told(sandbox: Sandbox, environment: Environment) -> None:
     import dataclasses
 
     broken = dataclasses.replace(environment, python="/no/such/python")
-    try:  # a stage may start in the background, and tell by the ending
-        words = str(start(stage, broken, "pass").wait(Deadline(20)))
+    try:  # a sandbox may start in the background, and tell by the ending
+        words = str(start(sandbox, broken, "pass").wait(Deadline(20)))
     except CheckFailed as error:
         words = str(error)
     assert re.search(r"(?i)could not start /no/such/python: .*no such file", words)
 
 
-def test_nothing_is_left_of_what_could_not_be_made(kit: Kit, stage: Stage, environment: Environment) -> None:
+def test_nothing_is_left_of_what_could_not_be_made(
+    kit: Kit, sandbox: Sandbox, environment: Environment
+) -> None:
     import dataclasses
 
     broken: dict[str, Any] = {"python": "/no/such/python"}
     if hasattr(environment, "image"):  # its place is there before it
         broken["image"] = f"sha256:{'0' * 64}"
     with contextlib.suppress(CheckFailed):
-        start(stage, dataclasses.replace(environment, **broken), "pass").wait(Deadline(20))
-    assert list(stage.close()) == []
+        start(sandbox, dataclasses.replace(environment, **broken), "pass").wait(Deadline(20))
+    assert list(sandbox.close()) == []
     assert kit.remains() == []
 
 
-def test_closing_ends_everything_and_proves_it(kit: Kit, stage: Stage, environment: Environment) -> None:
+def test_closing_ends_everything_and_proves_it(kit: Kit, sandbox: Sandbox, environment: Environment) -> None:
     code = (
         "import os, signal, subprocess, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -170,59 +176,59 @@ def test_closing_ends_everything_and_proves_it(kit: Kit, stage: Stage, environme
         "print(child.pid, orphan, flush=True)\n"
         "while True: pass\n"
     )
-    process = start(stage, environment, code)
+    process = start(sandbox, environment, code)
     await_words(process, "\n")
     pids = [process.pid, *map(int, process.log.read_text().split())]
     assert all(kit.runs(process, pid) for pid in pids)
-    assert list(stage.close()) == []
+    assert list(sandbox.close()) == []
     assert not any(kit.runs(process, pid) for pid in pids)
     assert kit.remains() == []
     assert process.ending == "was killed by SIGKILL"
 
 
-def test_closing_removes_all_but_the_logs(stage: Stage, environment: Environment, tmp_path: Path) -> None:
-    process = start(stage, environment, "open('file', 'w').write('x'); print('done')")
+def test_closing_removes_all_but_the_logs(sandbox: Sandbox, environment: Environment, tmp_path: Path) -> None:
+    process = start(sandbox, environment, "open('file', 'w').write('x'); print('done')")
     process.wait(Deadline(20))
-    stage.close()
+    sandbox.close()
     assert process.log.read_text() == "done\n"
     left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert left <= {"part.log", "keeper.log"}
 
 
 def test_only_what_runs_is_said_to_be_left_up(
-    stage: Stage, environment: Environment, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pytest_modelops.backends.docker.link import Gone
-    from pytest_modelops.backends.docker.sandbox import ContainerStage
+    from pytest_modelops.backends.docker.sandbox import ContainerSandbox
 
     def gone() -> None:
         raise Gone("no answer")
 
-    if not isinstance(stage, ContainerStage):
+    if not isinstance(sandbox, ContainerSandbox):
         with pytest.raises(CheckFailed, match="the process backend cannot leave a cell up"):
-            stage.keep()
+            sandbox.keep()
         return
     processes = {
-        name: stage.start(name, environment, ["-c", FOREVER], variables={}) for name in ("gone", "stays")
+        name: sandbox.start(name, environment, ["-c", FOREVER], variables={}) for name in ("gone", "stays")
     }
     for process in processes.values():
         await_words(process, "up")
     monkeypatch.setattr(processes["gone"], "keep", gone)
-    told = stage.keep()
-    stage.kept = False  # so that the end of the test clears it
+    told = sandbox.keep()
+    sandbox.kept = False  # so that the end of the test clears it
     assert re.search(r"was left up: modelops-kept-\S+-stays$", told.splitlines()[0])
     assert "-gone" not in told
     assert f"-stays {environment.python} -i -c" in told
 
 
-def test_closing_twice_is_closing_once(stage: Stage, environment: Environment) -> None:
-    start(stage, environment, FOREVER)
-    assert list(stage.close()) == []
-    assert list(stage.close()) == []
+def test_closing_twice_is_closing_once(sandbox: Sandbox, environment: Environment) -> None:
+    start(sandbox, environment, FOREVER)
+    assert list(sandbox.close()) == []
+    assert list(sandbox.close()) == []
 
 
 def test_what_is_put_is_readable_by_every_process_before_and_after_it_was_started(
-    stage: Stage, environment: Environment, tmp_path: Path
+    sandbox: Sandbox, environment: Environment, tmp_path: Path
 ) -> None:
     source = tmp_path / "bundle"
     (source / "inner").mkdir(parents=True)
@@ -232,7 +238,7 @@ def test_what_is_put_is_readable_by_every_process_before_and_after_it_was_starte
     (source / "private").write_text("readable all the same")
     (source / "private").chmod(0o600)
     (source / "link").symlink_to(source / "private")
-    early = stage.put(source, "bundles/early")
+    early = sandbox.put(source, "bundles/early")
     code = (
         "import hashlib, os, subprocess, sys\n"
         "print('up', flush=True)\n"
@@ -242,12 +248,12 @@ def test_what_is_put_is_readable_by_every_process_before_and_after_it_was_starte
         "    print(open(path + '/private').read(), open(path + '/link').read())\n"
         "    print(subprocess.run([path + '/run.sh'], capture_output=True, text=True).stdout)\n"
     )
-    first = stage.start("first", environment, ["-c", code, early], variables={})
+    first = sandbox.start("first", environment, ["-c", code, early], variables={})
     assert first.wait(Deadline(20)) == "exited with code 0", first.log.read_text()
-    second = stage.start("second", environment, ["-c", FOREVER], variables={})
+    second = sandbox.start("second", environment, ["-c", FOREVER], variables={})
     await_words(second, "up")
-    late = stage.put(source, "bundles/late")
-    third = stage.start("third", environment, ["-c", code, early, late], variables={})
+    late = sandbox.put(source, "bundles/late")
+    third = sandbox.start("third", environment, ["-c", code, early, late], variables={})
     assert third.wait(Deadline(20)) == "exited with code 0", third.log.read_text()
     lines = third.log.read_text().split()
     assert lines.count("ran") == 2
@@ -255,30 +261,30 @@ def test_what_is_put_is_readable_by_every_process_before_and_after_it_was_starte
     assert early != late
 
 
-def test_a_single_file_is_put(stage: Stage, environment: Environment, tmp_path: Path) -> None:
+def test_a_single_file_is_put(sandbox: Sandbox, environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("content")
-    path = stage.put(tmp_path / "one.txt", "files/one.txt")
-    process = start(stage, environment, f"print(open({path!r}).read())")
+    path = sandbox.put(tmp_path / "one.txt", "files/one.txt")
+    process = start(sandbox, environment, f"print(open({path!r}).read())")
     process.wait(Deadline(20))
     assert process.log.read_text() == "content\n"
 
 
-def test_what_is_put_again_stays_as_it_is(stage: Stage, environment: Environment, tmp_path: Path) -> None:
+def test_what_is_put_again_stays_as_it_is(sandbox: Sandbox, environment: Environment, tmp_path: Path) -> None:
     file, folder = tmp_path / "one.txt", tmp_path / "folder"
     folder.mkdir()
     for content in ("first", "second"):
         for source in (file, folder / "two.txt"):
             source.write_text(content)
-        paths = [stage.put(file, "files/one.txt"), f"{stage.put(folder, 'folders/folder')}/two.txt"]
-    process = start(stage, environment, f"print(*[open(path).read() for path in {paths!r}])")
+        paths = [sandbox.put(file, "files/one.txt"), f"{sandbox.put(folder, 'folders/folder')}/two.txt"]
+    process = start(sandbox, environment, f"print(*[open(path).read() for path in {paths!r}])")
     process.wait(Deadline(20))
     assert process.log.read_text() == "first first\n"
 
 
 def test_the_folder_of_a_process_can_be_written_to_and_run_from(
-    stage: Stage, environment: Environment
+    sandbox: Sandbox, environment: Environment
 ) -> None:
-    folder = stage.folder("part")
+    folder = sandbox.folder("part")
     code = (
         "import os, subprocess, sys\n"
         f"path = {folder!r} + '/environment'\n"
@@ -288,21 +294,21 @@ def test_the_folder_of_a_process_can_be_written_to_and_run_from(
         "os.chmod(path + '/program', 0o755)\n"
         "print(subprocess.run([path + '/program'], capture_output=True, text=True).stdout)\n"
     )
-    process = start(stage, environment, code)
+    process = start(sandbox, environment, code)
     assert process.wait(Deadline(30)) == "exited with code 0", process.log.read_text()
     assert "ran from here" in process.log.read_text()
 
 
 def test_a_process_of_a_cell_is_not_told_where_home_is_on_the_host(
-    stage: Stage, environment: Environment
+    sandbox: Sandbox, environment: Environment
 ) -> None:
     code = "import pathlib; home = pathlib.Path.home(); (home / 'x').write_text('x'); print(home)"
-    process = start(stage, environment, code)
+    process = start(sandbox, environment, code)
     assert process.wait(Deadline(20)) == "exited with code 0", process.log.read_text()
     assert process.log.read_text().strip() != str(Path.home())
 
 
-def test_sixteen_mebibytes_go_each_way_whole_beside_noise(stage: Stage, environment: Environment) -> None:
+def test_sixteen_mebibytes_go_each_way_whole_beside_noise(sandbox: Sandbox, environment: Environment) -> None:
     code = (
         "import os, sys, threading\n"
         "noise = threading.Thread(target=lambda: [os.write(2, b'noise %d\\n' % n) for n in range(5000)])\n"
@@ -310,7 +316,7 @@ def test_sixteen_mebibytes_go_each_way_whole_beside_noise(stage: Stage, environm
         "data = sys.stdin.buffer.read()\n"
         "sys.stdout.buffer.write(data[::-1]); sys.stdout.flush(); noise.join()\n"
     )
-    process, stdin, stdout = stage.start_attached("part", environment, ["-c", code], variables={})
+    process, stdin, stdout = sandbox.start_attached("part", environment, ["-c", code], variables={})
     data = bytes(range(256)) * (16 * 2**20 // 256)
     with stdin:
         stdin.write(data)
@@ -320,8 +326,8 @@ def test_sixteen_mebibytes_go_each_way_whole_beside_noise(stage: Stage, environm
     assert process.log.read_text().splitlines() == [f"noise {number}" for number in range(5000)]
 
 
-def test_an_attached_process_that_dies_ends_its_streams(stage: Stage, environment: Environment) -> None:
-    process, stdin, stdout = stage.start_attached(
+def test_an_attached_process_that_dies_ends_its_streams(sandbox: Sandbox, environment: Environment) -> None:
+    process, stdin, stdout = sandbox.start_attached(
         "part", environment, ["-c", "raise SystemExit(4)"], variables={}
     )
     with stdout:
@@ -341,7 +347,7 @@ def test_an_attached_process_that_dies_ends_its_streams(stage: Stage, environmen
 
 
 def test_stages_of_one_backend_do_not_meet(kit: Kit, tmp_path: Path) -> None:
-    one, other = kit.backend.stage(kit.cell), kit.backend.stage(kit.cell)
+    one, other = kit.backend.sandbox(kit.cell), kit.backend.sandbox(kit.cell)
     try:
         first = start(one, kit.environment, FOREVER)
         second = start(other, kit.environment, FOREVER)
@@ -356,9 +362,9 @@ def test_stages_of_one_backend_do_not_meet(kit: Kit, tmp_path: Path) -> None:
 
 
 def test_closing_the_backend_closes_its_stages(kit: Kit) -> None:
-    stage = kit.backend.stage(kit.cell)
-    process = start(stage, kit.environment, FOREVER)
+    sandbox = kit.backend.sandbox(kit.cell)
+    process = start(sandbox, kit.environment, FOREVER)
     await_words(process, "up")
-    stage.close()
+    sandbox.close()
     kit.backend.close()
     assert kit.remains() == []
