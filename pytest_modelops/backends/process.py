@@ -1,4 +1,4 @@
-"""The `process` backend: a cell's processes run on this machine, under a keeper, on the loopback interface."""
+"""The `process` backend: a cell's processes run on this machine, under a supervisor, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from packaging.version import Version
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress, Wheelhouse
-from pytest_modelops.environments.commands import Commands, KeptProcess, KeptProcesses
+from pytest_modelops.environments.commands import Commands, SupervisedProcess, SupervisedProcesses
 from pytest_modelops.environments.local import Environments
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Cell, Role, Versions
@@ -46,7 +46,7 @@ class ProcessSandbox:
                 source, Path(self.remote) / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__")
             )
         self._scheduler_file = self._scratch / "scheduler.json"
-        self._processes = KeptProcesses(log=self._logs / "keeper.log", folder=self._scratch)
+        self._processes = SupervisedProcesses(log=self._logs / "supervisor.log", folder=self._scratch)
         self._log_files: dict[str, Path] = {}
         self._put: set[str] = set()
         self._lock = threading.Lock()
@@ -88,7 +88,7 @@ class ProcessSandbox:
 
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
-    ) -> KeptProcess:
+    ) -> SupervisedProcess:
         """Start the environment's Python."""
         return self._processes.start(
             name,
@@ -100,7 +100,7 @@ class ProcessSandbox:
 
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
-    ) -> tuple[KeptProcess, IO[bytes], IO[bytes]]:
+    ) -> tuple[SupervisedProcess, IO[bytes], IO[bytes]]:
         """Start the environment's Python with its stdin and stdout in our hands."""
         return self._processes.start_attached(
             name,
@@ -127,7 +127,7 @@ class ProcessSandbox:
         }
 
     def keep(self) -> str:
-        """Never: a keeper ends with pytest, and everything with it."""
+        """Never: a supervisor ends with pytest, and everything with it."""
         raise CheckFailed("the process backend cannot leave a cell up")
 
     def close(self) -> Sequence[str]:
@@ -190,7 +190,7 @@ class ProcessBackend:
         return self._environments.wheelhouse(requirements, lock, deadline=deadline, progress=progress)
 
     def sandbox(self, cell: Cell) -> ProcessSandbox:
-        """A folder of its own for the cell, and a keeper."""
+        """A folder of its own for the cell, and a supervisor."""
         folder = self._folder / cell.id
         number = 1
         while folder.exists():  # a cell that is started again keeps the logs of the first time

@@ -1,4 +1,4 @@
-"""Processes started through a keeper, as pytest sees them: a handle on each, and commands that are run to their end.
+"""Processes started through a supervisor, as pytest sees them: a handle on each, and commands that are run to their end.
 
 Everything that this package starts on the host is started here, so nothing survives pytest, however it ends.
 """
@@ -21,14 +21,14 @@ import psutil
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
-from pytest_modelops.remote.shared.supervised import CouldNot, KeeperGone, Kept
+from pytest_modelops.remote.shared.supervised import CouldNot, Supervised, SupervisorGone
 from pytest_modelops.remote.supervisor import supervisor
 
 
-class KeptProcess:
-    """A process that a keeper started (see `base.Process`)."""
+class SupervisedProcess:
+    """A process that a supervisor started (see `base.Process`)."""
 
-    def __init__(self, kept: Kept, name: str, pid: int, log: Path) -> None:
+    def __init__(self, kept: Supervised, name: str, pid: int, log: Path) -> None:
         self._kept = kept
         self.name = name
         self.pid = pid
@@ -84,21 +84,21 @@ def process_state(pid: int) -> str:
     return _STATES.get(status, str(status))
 
 
-class KeptProcesses:
-    """A keeper and what it started. Closing it, or the end of pytest, ends them all.
+class SupervisedProcesses:
+    """A supervisor and what it started. Closing it, or the end of pytest, ends them all.
 
     Args:
-        folder: removed by the keeper at its end.
-        log: file for the keeper's own words.
+        folder: removed by the supervisor at its end.
+        log: file for the supervisor's own words.
     """
 
     def __init__(self, *, log: Path, folder: Path | None = None) -> None:
-        self.kept = Kept(log=str(log), folder=str(folder) if folder else None, told=True)
+        self.kept = Supervised(log=str(log), folder=str(folder) if folder else None, told=True)
         self._folder = folder
 
     def start(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-    ) -> KeptProcess:
+    ) -> SupervisedProcess:
         """Start a process with no stdin, its output going to `log`.
 
         Raises:
@@ -106,15 +106,15 @@ class KeptProcesses:
         """
         with _in_our_words():
             pid = self.kept.start(argv, env=env, cwd=str(cwd), log=str(log))
-        return KeptProcess(self.kept, name, pid, log)
+        return SupervisedProcess(self.kept, name, pid, log)
 
     def start_attached(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-    ) -> tuple[KeptProcess, IO[bytes], IO[bytes]]:
+    ) -> tuple[SupervisedProcess, IO[bytes], IO[bytes]]:
         """As `start`, with stdin and stdout as streams of ours; only stderr goes to `log`."""
         with _in_our_words():
             pid, stdin, stdout = self.kept.start_attached(argv, env=env, cwd=str(cwd), log=str(log))
-        return KeptProcess(self.kept, name, pid, log), stdin, stdout
+        return SupervisedProcess(self.kept, name, pid, log), stdin, stdout
 
     def close(self) -> Sequence[str]:
         """End everything and prove it. Returns what is left, in words; a second call does nothing."""
@@ -122,7 +122,7 @@ class KeptProcesses:
         return self._clear_up() if left is None else left
 
     def _clear_up(self) -> Sequence[str]:
-        """Do what a keeper that was killed could not do any more.
+        """Do what a supervisor that was killed could not do any more.
 
         What it started went with it (PR_SET_PDEATHSIG), but not what those had started in their turn.
         """
@@ -143,7 +143,7 @@ class KeptProcesses:
 def _in_our_words() -> Iterator[None]:
     try:
         yield
-    except (KeeperGone, CouldNot) as error:
+    except (SupervisorGone, CouldNot) as error:
         raise CheckFailed(str(error)) from error
 
 
@@ -160,16 +160,16 @@ _LAST_SECONDS = 5.0
 
 
 class Commands:
-    """Runs the host's own commands (uv, interpreters) to their end, each under a keeper's eyes.
+    """Runs the host's own commands (uv, interpreters) to their end, each under a supervisor's eyes.
 
     Args:
-        folder: holds what the commands print while they run; the keeper removes it.
+        folder: holds what the commands print while they run; the supervisor removes it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count()
-        self._processes: KeptProcesses | None = None
+        self._processes: SupervisedProcesses | None = None
 
     def __call__(
         self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
@@ -184,7 +184,7 @@ class Commands:
         """
         if self._processes is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._processes = KeptProcesses(log=self._folder / "keeper.log", folder=self._folder)
+            self._processes = SupervisedProcesses(log=self._folder / "supervisor.log", folder=self._folder)
         name = Path(arguments[0]).name
         errors = self._folder / f"{next(self._numbers)}-{name}.stderr"
         process, stdin, stdout = self._processes.start_attached(name, arguments, env=env, cwd=cwd, log=errors)
@@ -207,7 +207,7 @@ class Commands:
             words = errors.read_text(errors="replace").strip()
             raise TimedOut(f"{error}. Its last words: {words[-2000:]}" if words else str(error)) from None
         finally:
-            if not finished:  # too slow, or Ctrl-C: what it started has to go too, so the keeper goes
+            if not finished:  # too slow, or Ctrl-C: what it started has to go too, so the supervisor goes
                 self.close()
                 reader.join(_LAST_SECONDS)  # nobody holds its stdout any more
         code = process.code

@@ -192,7 +192,7 @@ def test_closing_removes_all_but_the_logs(sandbox: Sandbox, environment: Environ
     sandbox.close()
     assert process.log.read_text() == "done\n"
     left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert left <= {"part.log", "keeper.log"}
+    assert left <= {"part.log", "supervisor.log"}
 
 
 def test_only_what_runs_is_said_to_be_left_up(

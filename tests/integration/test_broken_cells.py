@@ -473,8 +473,8 @@ def test_it(modelops_cell):
         pytest.param("modelops_cell.observed['client']['pid']", "was killed by SIGKILL", id="agent"),
         pytest.param(
             "psutil.Process(modelops_cell.observed['scheduler']['pid']).ppid()",
-            "was lost together with its keeper, which was killed; see ",
-            id="keeper",
+            "was lost together with its supervisor, which was killed; see ",
+            id="supervisor",
         ),
     ],
 )

@@ -233,15 +233,15 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
         "both runners run",
         seconds=120,
     )
-    keeper = runner.parent()
-    assert keeper is not None
-    worker = keeper.parent()
+    supervisor = runner.parent()
+    assert supervisor is not None
+    worker = supervisor.parent()
     assert worker is not None
     worker.send_signal(number)
     running.until(lambda: has_ended(runner), "it is gone", seconds=10)
     assert other.is_running(), "the other worker's goes on until its deadline"
     run = running.ended()
-    assert has_ended(keeper)
+    assert has_ended(supervisor)
     assert has_ended(other)
     if isinstance(matrix, ContainerMatrix):
         assert matrix.left_on_the_engine(run) == []

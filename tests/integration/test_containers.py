@@ -224,7 +224,7 @@ def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
             belongings.remove(engine, "volume", name)
 
 
-# Kept -------------------------------------------------------------------------------------------------------------
+# Supervised -------------------------------------------------------------------------------------------------------------
 
 
 def exec_in(engine: Any, container: str, *command: str) -> str:

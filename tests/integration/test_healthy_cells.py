@@ -153,7 +153,7 @@ def test_settings_arrive(matrix: Matrix) -> None:
             values = modelops_cell.call_each(told)
             assert list(values) == ["worker-0", "worker-1", "worker-2"]
             assert {value[:2] for value in values.values()} == {("cold", 0.55)}
-            # Without nannies they all are children of one keeper.
+            # Without nannies they all are children of one supervisor.
             assert len({value[2] for value in values.values()}) == 1
         """,
     )

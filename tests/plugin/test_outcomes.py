@@ -459,7 +459,7 @@ ProcessSandbox.close = leaving
 def test_what_a_cell_leaves_behind_is_an_error_of_its_last_test_and_red_in_the_matrix(
     project: Project,
 ) -> None:
-    """Nothing can be left behind for real where the keeper works, so here the sandbox only says so."""
+    """Nothing can be left behind for real where the supervisor works, so here the sandbox only says so."""
     cells = project.configure_two()
     project.write("conftest.py", LEAVING)
     ran = project.matrix("modelops::test_start", "modelops::test_install")

@@ -120,7 +120,7 @@ class ContainerBackend:
         )
         self._bases: dict[str, tuple[Image, Contents]] = {}
         self._environments: dict[str, ContainerEnvironment] = {}
-        self._stages: list[ContainerSandbox] = []
+        self._sandboxes: list[ContainerSandbox] = []
 
     @property
     def variants(self) -> Mapping[Role, str]:
@@ -364,13 +364,13 @@ class ContainerBackend:
             labels=self._labels,
             image=next(iter(self._environments)),
         )
-        self._stages.append(sandbox)
+        self._sandboxes.append(sandbox)
         return sandbox
 
     def close(self) -> None:
         """End what still runs for this session, and let go of the engine."""
         self._commands.close()
-        for sandbox in self._stages:
+        for sandbox in self._sandboxes:
             sandbox.close()
         self._wheelhouses.close()
         self._engine.api.close()

@@ -87,7 +87,7 @@ class ContainerSandbox:
         self._prefix = f"modelops-{secrets.token_hex(4)}-" + re.sub(r"[^a-zA-Z0-9_.-]+", "-", cell)[:80]
         self._network = ""
         self._shared = f"{self._prefix}-shared"
-        self._keeper = ""
+        self._supervisor = ""
         """Id of a container that never starts: only through one does the API write into a volume."""
         self._started: dict[str, ContainerProcess] = {}
         self._log_files: dict[str, Path] = {}
@@ -159,7 +159,7 @@ class ContainerSandbox:
             config = self._engine.api.create_host_config(
                 network_mode="none", binds={self._shared: {"bind": SHARED, "mode": "rw"}}
             )
-            self._keeper = self._engine.api.create_container(
+            self._supervisor = self._engine.api.create_container(
                 self._image,
                 ["never", "started"],
                 name=f"{self._prefix}-files",
@@ -190,7 +190,7 @@ class ContainerSandbox:
                 tar.add(source, name, filter=readable)
             archive.seek(0)
             with in_our_words(self._engine, f"put {source} into cell {self._cell}"):
-                self._engine.api.put_archive(self._keeper, SHARED, archive)
+                self._engine.api.put_archive(self._supervisor, SHARED, archive)
 
     def scheduler_arguments(self) -> Sequence[str]:
         """On the cell's network, at a port of its own container."""
@@ -403,7 +403,7 @@ class ContainerSandbox:
 
     def _end_containers(self) -> list[str]:
         """Remove those that are not to stay, all at once."""
-        doomed = [] if self.kept or not self._keeper else [self._keeper]
+        doomed = [] if self.kept or not self._supervisor else [self._supervisor]
         for name, container in self._containers.items():
             if not self.kept or name == "agent":
                 self._started[name].closing = True

@@ -1,4 +1,4 @@
-"""Processes started through a keeper, as the one who has them started sees them (see `keeper.py` beside this file).
+"""Processes started through a supervisor, as the one who has them started sees them (see `supervisor.py` beside this file).
 
 pytest uses it for all that it starts on the host, and a worker for the runners of bundles, so that nothing of either
 survives, however it ends. Standard library only, Python 3.9 and up.
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 ANSWER_SECONDS = 30.0
-"""A keeper answers in milliseconds; on a machine under heavy load give it this long."""
+"""A supervisor answers in milliseconds; on a machine under heavy load give it this long."""
 
 
 def ending_in_words(status: int) -> str:
@@ -33,21 +33,21 @@ def ending_in_words(status: int) -> str:
         return f"was killed by signal {-code}"
 
 
-class KeeperGone(Exception):
-    """The keeper itself ended, so what it kept is gone as well."""
+class SupervisorGone(Exception):
+    """The supervisor itself ended, so what it kept is gone as well."""
 
 
 class CouldNot(Exception):
-    """The keeper could not do what it was asked."""
+    """The supervisor could not do what it was asked."""
 
 
-class Kept:
-    """A keeper and what it started. Closing it, or the end of this process, ends them all.
+class Supervised:
+    """A supervisor and what it started. Closing it, or the end of this process, ends them all.
 
     Args:
-        log: file for the keeper's own words.
+        log: file for the supervisor's own words.
         told: whether a message may point to that file.
-        folder: removed by the keeper at its end.
+        folder: removed by the supervisor at its end.
     """
 
     def __init__(self, *, log: str, folder: str | None = None, told: bool = False) -> None:
@@ -55,13 +55,13 @@ class Kept:
         program = os.path.join(os.path.dirname(__file__), os.pardir, "supervisor", "supervisor.py")
         arguments = [sys.executable, "-I", "-S", program, str(theirs.fileno())]
         with theirs, open(log, "ab") as output:
-            self._keeper = subprocess.Popen(
+            self._supervisor = subprocess.Popen(
                 [*arguments, folder] if folder else arguments,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C at the terminal is not for the keeper
+                start_new_session=True,  # Ctrl-C at the terminal is not for the supervisor
             )
         self._see = f"; see {log}" if told else ""
         self._socket = ours
@@ -71,7 +71,7 @@ class Kept:
         self._answers: dict[int, dict[str, Any]] = {}
         self._statuses: dict[int, int] = {}
         self._gone = False
-        threading.Thread(target=self._read, name="keeper", daemon=True).start()
+        threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
     def _read(self) -> None:
         with self._socket.makefile("rb") as lines, contextlib.suppress(OSError):
@@ -91,7 +91,7 @@ class Kept:
         """Send one message and wait for its answer.
 
         Raises:
-            KeeperGone: the keeper ended.
+            SupervisorGone: the supervisor ended.
             CouldNot: it could not do what it was asked.
         """
         number = next(self._ids)
@@ -100,11 +100,11 @@ class Kept:
             sent = socket.send_fds(self._socket, [line], list(descriptors))
             self._socket.sendall(line[sent:])
         except OSError as error:
-            raise KeeperGone(f"the keeper is gone ({error}); see {self.log}") from error
+            raise SupervisorGone(f"the supervisor is gone ({error}); see {self.log}") from error
         with self._changed:
             self._changed.wait_for(lambda: number in self._answers or self._gone, ANSWER_SECONDS)
             if number not in self._answers:
-                raise KeeperGone(f"the keeper did not answer {message['op']!r}; see {self.log}")
+                raise SupervisorGone(f"the supervisor did not answer {message['op']!r}; see {self.log}")
             answer = self._answers.pop(number)
         if "error" in answer:
             raise CouldNot(f"could not {message['op']} {message.get('argv', [''])[0]}: {answer['error']}")
@@ -146,21 +146,21 @@ class Kept:
         """Send a signal to what was started, or to a descendant of it; `False` when that is gone."""
         try:
             return bool(self.ask(op="signal", pid=pid, number=number)["sent"])
-        except KeeperGone:
+        except SupervisorGone:
             return False
 
     def descendants(self, pid: int) -> list[int]:
         """Pids of what a process has started, and what that has started, parents first."""
         try:
             return list(self.ask(op="descendants", pid=pid)["pids"])
-        except KeeperGone:
+        except SupervisorGone:
             return []
 
     def status(self, pid: int) -> int | None:
         """What waitpid(2) said of a process, or `None` while it runs."""
         with self._changed:
             if pid not in self._statuses and self._gone:
-                return signal.SIGKILL  # it went with its keeper
+                return signal.SIGKILL  # it went with its supervisor
             return self._statuses.get(pid)
 
     def ending(self, pid: int) -> str | None:
@@ -168,7 +168,9 @@ class Kept:
         with self._changed:
             if pid in self._statuses:
                 return ending_in_words(self._statuses[pid])
-            return f"was lost together with its keeper, which was killed{self._see}" if self._gone else None
+            return (
+                f"was lost together with its supervisor, which was killed{self._see}" if self._gone else None
+            )
 
     def wait(self, pid: int, seconds: float) -> str | None:
         """Wait for the end of a process and return it in words; `None` when it still runs after these seconds."""
@@ -180,20 +182,20 @@ class Kept:
         """End everything and prove it; a second call does nothing.
 
         Returns:
-            What is left, in words; `None` when the keeper was killed and nothing is proven.
+            What is left, in words; `None` when the supervisor was killed and nothing is proven.
         """
         left: list[str] = []
         try:
             left = self.ask(op="finish")["left"]
-        except KeeperGone:
+        except SupervisorGone:
             pass  # it ended everything by itself, unless it was killed
         finally:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             try:
-                self._keeper.wait(ANSWER_SECONDS)
+                self._supervisor.wait(ANSWER_SECONDS)
             except subprocess.TimeoutExpired:
-                self._keeper.kill()
-                self._keeper.wait()
-        return None if self._keeper.returncode < 0 else left
+                self._supervisor.kill()
+                self._supervisor.wait()
+        return None if self._supervisor.returncode < 0 else left

@@ -1,12 +1,12 @@
-"""The keeper: a small program that starts processes for pytest and outlives none of them.
+"""The supervisor: a small program that starts processes for pytest and outlives none of them.
 
 One runs for each cell, and one for the host's own commands. It holds one end of a socket whose other end is
-pytest's. When that end closes, however pytest ended, the keeper kills everything that it started and everything
+pytest's. When that end closes, however pytest ended, the supervisor kills everything that it started and everything
 that those have left behind, and goes. On Linux it is a *subreaper*: orphans of its children become its own
 children, so `waitpid` answering ECHILD is the proof that nothing is left, also of processes in sessions of their
 own. Elsewhere it kills the process groups that it made, which proves less.
 
-Run as `python -I -S keeper.py FD [FOLDER]`; FOLDER is removed at the end. Single-threaded, because the parent-death
+Run as `python -I -S supervisor.py FD [FOLDER]`; FOLDER is removed at the end. Single-threaded, because the parent-death
 signal fires when the *thread* that started a process ends. Standard library only; imports nothing of this package.
 
 Messages are JSON, one a line. From pytest:
@@ -89,7 +89,7 @@ def describe(pid: int) -> str:
     return f"{pid} {command[:200]}".strip()
 
 
-class Keeper:
+class Supervisor:
     """Starts, signals and reaps; see the module's text for the messages."""
 
     def __init__(self, host: socket.socket, folder: str | None) -> None:
@@ -155,12 +155,12 @@ class Keeper:
     ) -> dict[str, Any]:
         """Start a process in a session of its own, which dies with this one."""
         streams = [self.descriptors.pop(0) for _ in range(2)] if attached else []
-        keeper = os.getpid()
+        supervisor = os.getpid()
 
-        def die_with_keeper() -> None:
+        def die_with_supervisor() -> None:
             if LIBC is not None:
                 LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-                if os.getppid() != keeper:
+                if os.getppid() != supervisor:
                     os._exit(1)
 
         try:
@@ -173,7 +173,7 @@ class Keeper:
                     stdout=streams[1] if attached else output,
                     stderr=output,
                     start_new_session=True,
-                    preexec_fn=die_with_keeper,  # noqa: PLW1509 - this program has one thread
+                    preexec_fn=die_with_supervisor,  # noqa: PLW1509 - this program has one thread
                 )
         finally:
             for stream in streams:
@@ -244,7 +244,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(host.fileno(), False)
-    return Keeper(host, sys.argv[2] if len(sys.argv) > 2 else None).run()  # noqa: PLR2004
+    return Supervisor(host, sys.argv[2] if len(sys.argv) > 2 else None).run()  # noqa: PLR2004
 
 
 if __name__ == "__main__":

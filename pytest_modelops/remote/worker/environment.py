@@ -13,7 +13,7 @@ from typing import Any
 
 from ..runner.installing import ensured_pip, unpack_pip
 from ..shared import causes
-from ..shared.supervised import CouldNot, KeeperGone, Kept
+from ..shared.supervised import CouldNot, Supervised, SupervisorGone
 from .location import RUNNER, Placed, bundle_of, python_of, site_of, venv_of
 
 
@@ -43,7 +43,7 @@ class Commands:
         self._folder = folder
         self._seconds = seconds
         self._end = time.monotonic() + seconds
-        self._kept = Kept(log=os.path.join(folder, "keeper.log"))
+        self._kept = Supervised(log=os.path.join(folder, "supervisor.log"))
 
     def __enter__(self) -> Commands:  # noqa: PYI034 - Self is newer than some workers
         return self
@@ -58,7 +58,7 @@ class Commands:
         env = {**os.environ, "PYTHONFAULTHANDLER": "1", "PIP_CONFIG_FILE": os.devnull}
         try:
             pid = self._kept.start(argv, env=env, cwd=cwd or self._folder, log=log)
-        except (CouldNot, KeeperGone) as error:
+        except (CouldNot, SupervisorGone) as error:
             raise Failed(f"{what}: {error}") from error
         ending = self._kept.wait(pid, max(0.0, self._end - time.monotonic()))
         if ending is None:

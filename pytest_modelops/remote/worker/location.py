@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Union
 
-from ..shared.supervised import CouldNot, KeeperGone
+from ..shared.supervised import CouldNot, SupervisorGone
 from .one_shot import OneShot
 from .runner_process import Runner
 
@@ -35,7 +35,7 @@ RUNNER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 """The directory of what runs in a bundle's environment."""
 _LOG_BYTES = 1 << 20
 """So much of each end of a runner's log travels to pytest."""
-NOT_STARTED = (CouldNot, KeeperGone, LookupError, OSError)
+NOT_STARTED = (CouldNot, SupervisorGone, LookupError, OSError)
 """What keeps a runner from being started."""
 
 

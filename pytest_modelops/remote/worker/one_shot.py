@@ -2,7 +2,7 @@
 
 The request is one JSON document on stdin, `{"method": …, "params": {…}}`, and then stdin ends. The answer is one JSON
 document on stdout, `{"result": …}` or `{"error": {"code", "message", "data"}}`, and exit code 0. `OneShot` has the
-interface of `running.Runner`. Each process has a keeper of its own, so that what a request leaves behind is seen, and
+interface of `running.Runner`. Each process has a supervisor of its own, so that what a request leaves behind is seen, and
 ended with it. Python 3.9 and up.
 """
 
@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..shared.supervised import CouldNot, KeeperGone, Kept
+from ..shared.supervised import CouldNot, Supervised, SupervisorGone
 from . import runner_process
 from .runner_process import Outcome
 
@@ -60,14 +60,14 @@ class OneShot:
         end = time.monotonic() + seconds
         began = os.path.getsize(self.stderr)
         try:
-            kept = Kept(log=os.path.join(self._folder, "keeper.log"))
+            kept = Supervised(log=os.path.join(self._folder, "supervisor.log"))
         except OSError as error:
             return _unstarted(error)
         try:
             self.pid, stdin, stdout = kept.start_attached(
                 self._argv, env=self._env, cwd=self._cwd, log=self.stderr
             )
-        except (CouldNot, KeeperGone) as error:
+        except (CouldNot, SupervisorGone) as error:
             kept.close()
             return _unstarted(error)
         written = bytearray()
@@ -83,7 +83,7 @@ class OneShot:
             self._survived += runner_process.survivors(kept)
         left = kept.close()
         reader.join(_EXIT_SECONDS)  # now that nobody is left who may write
-        self._left += ["its keeper was killed, so nothing is proven"] if left is None else left
+        self._left += ["its supervisor was killed, so nothing is proven"] if left is None else left
         outcome = _outcome(bytes(written), ending)
         if "silent" in outcome:
             outcome.update(silent=seconds, stacks=stacks)

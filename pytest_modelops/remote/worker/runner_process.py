@@ -1,4 +1,4 @@
-"""A bundle's runner as its worker sees it: started under a keeper, asked over JSON-RPC, ended, and proven to be gone.
+"""A bundle's runner as its worker sees it: started under a supervisor, asked over JSON-RPC, ended, and proven to be gone.
 
 stderr goes to a file and stdout to another, byte for byte, besides being taken apart into frames. Every answer, and
 every way in which there is none, is plain data (`Outcome`), because it travels to pytest. Python 3.9 and up.
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..shared import causes, frames
-from ..shared.supervised import CouldNot, KeeperGone, Kept
+from ..shared.supervised import CouldNot, Supervised, SupervisorGone
 
 Outcome = dict[str, Any]
 """What came of a request: exactly one of
@@ -65,12 +65,12 @@ class Runner:
         self._strange = ""
         self._ids = itertools.count(1)
         self._ended = False
-        self._kept = Kept(log=os.path.join(folder, "keeper.log"))
+        self._kept = Supervised(log=os.path.join(folder, "supervisor.log"))
         try:
             self.pid, self._stdin, stdout = self._kept.start_attached(
                 argv, env={**env, "PYTHONFAULTHANDLER": "1"}, cwd=cwd, log=self.stderr
             )
-        except (CouldNot, KeeperGone):
+        except (CouldNot, SupervisorGone):
             self._kept.close()
             raise
         self._reader = threading.Thread(target=self._read, args=(stdout,), name="runner", daemon=True)
@@ -182,7 +182,7 @@ class Runner:
         with contextlib.suppress(OSError, ValueError):
             self._stdin.close()
         if left is None:
-            left = ["its keeper was killed, so nothing is proven"]
+            left = ["its supervisor was killed, so nothing is proven"]
         told = {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
         return {**told, **unwilling}
 
@@ -196,7 +196,7 @@ def words_of(stderr: str, began: int) -> dict[str, Any]:
     return {"cause": causes.first_cause(text), "last": causes.last_lines(text)}
 
 
-def stacks_of(kept: Kept, pid: int, stderr: str) -> str:
+def stacks_of(kept: Supervised, pid: int, stderr: str) -> str:
     """Where a runner stands, by faulthandler. It ends of that."""
     size = os.path.getsize(stderr)
     if not kept.signal(pid, signal.SIGABRT):
@@ -207,13 +207,13 @@ def stacks_of(kept: Kept, pid: int, stderr: str) -> str:
         return file.read().decode(errors="replace")
 
 
-def survivors(kept: Kept) -> list[str]:
-    """What is still there of all that a runner started, once it has ended: by then that is the keeper's."""
+def survivors(kept: Supervised) -> list[str]:
+    """What is still there of all that a runner started, once it has ended: by then that is the supervisor's."""
     end = time.monotonic() + _EXIT_SECONDS
     while True:  # what it started may be about to end as well
         try:
             found = list(kept.ask(op="left")["left"])
-        except KeeperGone:
+        except SupervisorGone:
             return []
         if not found or time.monotonic() > end:
             return found

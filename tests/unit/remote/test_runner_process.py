@@ -254,12 +254,12 @@ def test_one_that_is_closed_twice_is_closed(start: Starter) -> None:
     assert runner.close(seconds=0)["left"] == []
 
 
-def test_a_killed_keeper_proves_nothing_and_says_so(start: Starter) -> None:
+def test_a_killed_supervisor_proves_nothing_and_says_so(start: Starter) -> None:
     runner = start("silent")
-    keeper = psutil.Process(runner.pid).parent()
-    assert keeper is not None
-    keeper.kill()
-    assert runner.close(seconds=0)["left"] == ["its keeper was killed, so nothing is proven"]
+    supervisor = psutil.Process(runner.pid).parent()
+    assert supervisor is not None
+    supervisor.kill()
+    assert runner.close(seconds=0)["left"] == ["its supervisor was killed, so nothing is proven"]
     until(lambda: not psutil.pid_exists(runner.pid), "its end")
 
 
@@ -299,7 +299,7 @@ sys.stdin.read()
 """
 
 
-def test_what_cannot_be_started_leaves_no_keeper(tmp_path: Path) -> None:
+def test_what_cannot_be_started_leaves_no_supervisor(tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children()}
     with pytest.raises(CouldNot, match="could not start /no/such/python: FileNotFoundError"):
         Runner(["/no/such/python"], env={}, cwd=str(tmp_path), folder=str(tmp_path / "logs"))
