@@ -76,7 +76,7 @@ def host_config(
         dns_opt=["timeout:2", "attempts:1"] if closed and network != "none" else None,
         log_config=LogConfig(type=log),
         restart_policy={"Name": "no"},
-        init=False,  # the anchor is process 1
+        init=False,  # the init is process 1
     )
 
 

@@ -1,4 +1,4 @@
-"""One container's streams: frames to and from its anchor, and its output into a log."""
+"""One container's streams: frames to and from its init, and its output into a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO, Any
 from pytest_modelops.backends.docker.engine import Engine
 
 _ANSWER_SECONDS = 10.0
-"""An anchor answers in milliseconds; on a machine under heavy load give it this long."""
+"""an init answers in milliseconds; on a machine under heavy load give it this long."""
 _LOOK_SECONDS = 0.2
 _STDOUT = 1
 """How the engine calls that of its two streams; the other is the output."""
@@ -30,7 +30,7 @@ class Gone(Exception):
 
 
 class Link:
-    """Speaks with the anchor of a container that was created and not started yet (see `remote/supervisor/init.py`).
+    """Speaks with the init of a container that was created and not started yet (see `remote/supervisor/init.py`).
 
     Args:
         log: file that the container's output goes to.
@@ -59,7 +59,7 @@ class Link:
         self._answers: dict[int, dict[str, Any]] = {}
         self._frames = bytearray()
         self.told: dict[str, Any] = {}
-        """What the anchor said by itself: `started`, `failed`, `exited`, `memory`."""
+        """What the init said by itself: `started`, `failed`, `exited`, `memory`."""
         self.ended = False
         self._thread = threading.Thread(target=self._read_all, name=f"container {log.stem}", daemon=True)
         self._thread.start()
@@ -136,7 +136,7 @@ class Link:
                     frame = frame[self._socket.send(frame, socket.MSG_DONTWAIT) if writable else 0 :]
 
     def ask(self, **message: Any) -> dict[str, Any]:
-        """Ask the anchor and wait for its answer; raises `Gone`."""
+        """Ask the init and wait for its answer; raises `Gone`."""
         number = next(self._ids)
         try:
             self.send(b"C", json.dumps({**message, "id": number}).encode())

@@ -31,14 +31,14 @@ _DOCUMENTED = {
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """A container that was started: its id, and the link to its anchor."""
+    """A container that was started: its id, and the link to its init."""
 
     id: str
     link: Link
 
 
 class ContainerProcess:
-    """A process that a container's anchor starts (see `base.Process`).
+    """A process that a container's init starts (see `base.Process`).
 
     Containers are made in the background, so that those of a cell start at once; what waits for one says so.
     """
@@ -58,7 +58,7 @@ class ContainerProcess:
         return None
 
     def link(self) -> Link:
-        """Over which its anchor is spoken with; raises `Gone` if there is none."""
+        """Over which its init is spoken with; raises `Gone` if there is none."""
         container = self._container()
         if container is None:
             raise Gone(f"{self.name} was not started")
@@ -103,7 +103,7 @@ class ContainerProcess:
         return self._as_the_engine_says(container)
 
     def _as_the_engine_says(self, container: Container) -> str:
-        """The container ended before its anchor could say how."""
+        """The container ended before its init could say how."""
         try:
             with in_our_words(self._engine, f"ask how {self.name} ended"):
                 facts = self._settled(container)

@@ -312,12 +312,12 @@ class ContainerSandbox:
             mounts={self._shared: (SHARED, "ro"), own: (OWN, "rw")},
             log=logs,
         )
-        anchor = [environment.python, "-I", "-S", f"{self.remote}/modelops_remote/supervisor/init.py"]
+        init = [environment.python, "-I", "-S", f"{self.remote}/modelops_remote/supervisor/init.py"]
         aliases = api.create_networking_config({self._network: api.create_endpoint_config(aliases=[name])})
         self._names[name] = f"{self._prefix}-{name}"
         created: dict[str, Any] = api.create_container(
             environment.image,
-            [*anchor, *(["--attached"] if attached else []), environment.python, *arguments],
+            [*init, *(["--attached"] if attached else []), environment.python, *arguments],
             name=self._names[name],
             hostname=name,
             user=environment.user,

@@ -1,9 +1,9 @@
-"""The anchor: the first program of a container. It starts the container's process and ends together with pytest.
+"""The init: the first program of a container. It starts the container's process and ends together with pytest.
 
 Its stdin is a lifeline: when it closes, however pytest ended, everything in the container ends. Over it pytest also
 asks to signal and to look at processes, whose ids count inside the container. Run as
 
-    python -I -S anchor.py [--attached] COMMAND…
+    python -I -S init.py [--attached] COMMAND…
 
 The command's output goes to stderr, unless attached: then its stdin and stdout travel through ours in frames. A frame
 is one byte for its kind, four for its length (big endian), and its content:
@@ -91,7 +91,7 @@ def killed_for_memory() -> tuple[int, int]:
     return 0, 0
 
 
-class Anchor:
+class Init:
     """Starts the command and serves; see the module's text for the frames."""
 
     def __init__(self, command: list[str], attached: bool) -> None:
@@ -304,11 +304,11 @@ def main() -> int:
         os.chdir("work")
     command = sys.argv[1:]
     attached = command[0] == "--attached"
-    anchor = Anchor(command[1:] if attached else command, attached)
+    init = Init(command[1:] if attached else command, attached)
     try:
-        return anchor.run()
+        return init.run()
     finally:
-        anchor.end()
+        init.end()
 
 
 if __name__ == "__main__":

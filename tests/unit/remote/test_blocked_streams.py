@@ -67,8 +67,8 @@ def test_a_call_to_an_agent_that_does_not_read_ends_at_its_deadline(tmp_path: Pa
 
 
 @pytest.fixture
-def anchored(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """An anchor whose command does not read its stdin."""
+def inited(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """an init whose command does not read its stdin."""
     with subprocess.Popen(
         [sys.executable, "-I", "-S", init.__file__, "--attached", "sleep", "1000"],
         stdin=subprocess.PIPE,
@@ -92,23 +92,23 @@ def answer(process: subprocess.Popen[bytes]) -> Any:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="runs in containers alone")
-def test_an_anchor_serves_and_ends_though_its_command_does_not_read(
-    anchored: subprocess.Popen[bytes],
+def test_an_init_serves_and_ends_though_its_command_does_not_read(
+    inited: subprocess.Popen[bytes],
 ) -> None:
-    assert anchored.stdin is not None
-    pid = answer(anchored)["started"]
+    assert inited.stdin is not None
+    pid = answer(inited)["started"]
     told: list[Any] = []
 
     def ask() -> None:
-        assert anchored.stdin is not None
+        assert inited.stdin is not None
         view = memoryview(frame(b"D", b"x" * MUCH) + frame(b"C", b'{"op": "state", "id": 1, "pid": 0}'))
         while view:
-            view = view[anchored.stdin.write(view) :]
-        told.append(answer(anchored))
+            view = view[inited.stdin.write(view) :]
+        told.append(answer(inited))
 
     assert within(20, ask) is None
     assert told == [{"id": 1, "state": "sleeping"}]
-    anchored.stdin.close()
-    assert anchored.wait(20) == 1
+    inited.stdin.close()
+    assert inited.wait(20) == 1
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
