@@ -16,7 +16,7 @@ class ContainerSettings:
 
     Attributes:
         images: by role, the base image to which packages are added; `{python}` and `{dask}` stand for the role's own.
-        finished: by role, the image that is run as it is; a role has one or the other.
+        prebuilt: by role, the image that is run as it is; a role has one or the other.
         require_modules: modules that must be found in every image.
         memory: bytes that a container may use, swap included.
         cpus: CPUs that a container may use; `None`: two, or as many as the engine has.
@@ -33,7 +33,7 @@ class ContainerSettings:
     """
 
     images: Mapping[Role, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(Role, DEFAULT_IMAGE))
-    finished: Mapping[Role, str] = dataclasses.field(default_factory=dict)
+    prebuilt: Mapping[Role, str] = dataclasses.field(default_factory=dict)
     require_modules: tuple[str, ...] = ()
     memory: int = 2 * 2**30
     cpus: float | None = None
@@ -49,9 +49,9 @@ class ContainerSettings:
     keep: str = "never"
 
     def image_of(self, role: Role) -> tuple[str, bool]:
-        """The template of a role's image, and whether it is a finished one."""
-        if role in self.finished:
-            return self.finished[role], True
+        """The template of a role's image, and whether it is a prebuilt one."""
+        if role in self.prebuilt:
+            return self.prebuilt[role], True
         return self.images[role], False
 
     @property

@@ -16,7 +16,7 @@ T = TypeVar("T")
 KEEP = ("never", "failed", "always")
 """When a cell is left up."""
 KEYS = (
-    *("image", "finished", "require-modules", "memory", "cpus", "pids", "disk", "user"),
+    *("image", "prebuilt", "require-modules", "memory", "cpus", "pids", "disk", "user"),
     *("network", "read-only", "writable", "capabilities", "new-privileges", "pass-env"),
 )
 
@@ -30,10 +30,10 @@ def containers(table: Table, *, keep: str) -> ContainerSettings:
     default = ContainerSettings()
     none: dict[Role, str] = {}
     images = table.get("image", readers.images, none)
-    finished = table.get("finished", readers.images, none)
-    if both := [role.value for role in Role if role in images and role in finished]:
+    prebuilt = table.get("prebuilt", readers.images, none)
+    if both := [role.value for role in Role if role in images and role in prebuilt]:
         raise WrongInput(
-            f"{table.place}: {' and '.join(both)} have both image and finished; packages are added to the one, and the "
+            f"{table.place}: {' and '.join(both)} have both image and prebuilt; packages are added to the one, and the "
             "other is run as it is; write one of them, for all or by role"
         )
 
@@ -42,7 +42,7 @@ def containers(table: Table, *, keep: str) -> ContainerSettings:
 
     return ContainerSettings(
         images={**default.images, **images},
-        finished=finished,
+        prebuilt=prebuilt,
         require_modules=each("require-modules", readers.module),
         memory=table.get("memory", readers.size, default.memory),
         cpus=table.get("cpus", readers.cpus, default.cpus),

@@ -91,7 +91,7 @@ def docker_kit(tmp_path: Path, engine: Any) -> Kit:
     image = f"modelops-fixture/python:{sys.version_info[0]}.12"
     if not engine.api.images(image):
         pytest.skip(f"the engine has no image {image}; make it with python3 fixtures/images/make.py")
-    settings = ContainerSettings(finished=dict.fromkeys(Role, image))
+    settings = ContainerSettings(prebuilt=dict.fromkeys(Role, image))
     backend = ContainerBackend(
         spec=EnvironmentSpec(rootdir=tmp_path),
         cache=tmp_path / "cache",

@@ -378,7 +378,7 @@ class ContainerMatrix(Matrix):
 
     def configure(self, text: str) -> None:
         """As for any project; its base image is the tests', unless it says otherwise."""
-        if "image" not in text and "finished" not in text:
+        if "image" not in text and "prebuilt" not in text:
             text = text.replace("[tool.modelops.docker]\n", "")
             text += '\n[tool.modelops.docker]\nimage = "modelops-fixture/python:{python}"\n'
         super().configure(text)

@@ -199,7 +199,7 @@ def test_latest_is_a_warning_that_names_it(containers: ContainerMatrix, images: 
     assert "note: image" in run.out
 
 
-def finished(containers: ContainerMatrix, images: Images, tag: str, dask: str) -> str:
+def prebuilt(containers: ContainerMatrix, images: Images, tag: str, dask: str) -> str:
     """An image as users deploy it: Dask on PATH, and an entry point that runs what it is given."""
     containers.configure(settings('image = "modelops-fixture/python:{python}"').replace("2024.10.0", dask))
     run = containers.run("-k", "install").passed()
@@ -216,9 +216,9 @@ def finished(containers: ContainerMatrix, images: Images, tag: str, dask: str) -
     )
 
 
-def test_a_finished_image_is_run_as_it_is(containers: ContainerMatrix, images: Images) -> None:
-    name = finished(containers, images, "deployed", "2024.10.0")
-    containers.configure(settings(f'finished = "{name}"'))
+def test_a_prebuilt_image_is_run_as_it_is(containers: ContainerMatrix, images: Images) -> None:
+    name = prebuilt(containers, images, "deployed", "2024.10.0")
+    containers.configure(settings(f'prebuilt = "{name}"'))
     test = containers.write(
         "test_own.py",
         """
@@ -237,7 +237,7 @@ def test_a_finished_image_is_run_as_it_is(containers: ContainerMatrix, images: I
     assert "getting ready" in Path(run.cell().facts["logs"]["scheduler"]).read_text()
     containers.run(test.name).passed()
     asked = '[tool.modelops.environment]\nrequirements = ["distributed>2024.9", "acme-contracts>=2", "tornado<6"]\n'
-    containers.configure(asked + settings(f'finished = "{name}"'))
+    containers.configure(asked + settings(f'prebuilt = "{name}"'))
     run = containers.run("-k", "versions")
     run.check("versions").broke(
         "failed",
@@ -252,10 +252,10 @@ def test_roles_whose_images_disagree_unless_that_is_declared(
     containers: ContainerMatrix, images: Images
 ) -> None:
     old, new = (
-        finished(containers, images, "old", "2024.10.0"),
-        finished(containers, images, "new", "2026.8.0"),
+        prebuilt(containers, images, "old", "2024.10.0"),
+        prebuilt(containers, images, "new", "2026.8.0"),
     )
-    roles = f'finished = {{ client = "{old}", scheduler = "{old}", worker = "{new}" }}'
+    roles = f'prebuilt = {{ client = "{old}", scheduler = "{old}", worker = "{new}" }}'
     containers.configure(settings(roles))
     run = containers.run("-k", "versions")
     [cell] = run.cells
@@ -269,8 +269,8 @@ def test_roles_whose_images_disagree_unless_that_is_declared(
         )
 
 
-def test_a_finished_image_without_dask(containers: ContainerMatrix) -> None:
-    containers.configure(settings('finished = "modelops-fixture/python:{python}"'))
+def test_a_prebuilt_image_without_dask(containers: ContainerMatrix) -> None:
+    containers.configure(settings('prebuilt = "modelops-fixture/python:{python}"'))
     run = containers.run()
     run.cell().broke("install", "failed", deadline=60).says("is run as it is", "has no distributed")
 

@@ -113,7 +113,7 @@ def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: py
     def looked(settings: ContainerSettings) -> dict[str, Any]:
         import dataclasses
 
-        settings = dataclasses.replace(settings, finished=dict.fromkeys(Role, image))
+        settings = dataclasses.replace(settings, prebuilt=dict.fromkeys(Role, image))
         backend = ContainerBackend(
             spec=EnvironmentSpec(rootdir=tmp_path),
             cache=tmp_path / "cache",

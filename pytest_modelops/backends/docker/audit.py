@@ -1,4 +1,4 @@
-"""What a finished image has of what was asked for. Nothing is put into one, so that it has to be there."""
+"""What a prebuilt image has of what was asked for. Nothing is put into one, so that it has to be there."""
 
 from __future__ import annotations
 

@@ -137,16 +137,16 @@ class ContainerBackend:
         return "; ".join(parts)
 
     def _image_of(self, versions: Versions) -> tuple[str, bool]:
-        template, finished = self._settings.image_of(
+        template, prebuilt = self._settings.image_of(
             Role(versions.variant) if versions.variant else Role.CLIENT
         )
         name = template.replace("{python}", str(versions.python)).replace("{dask}", versions.dask_text)
-        return name, finished
+        return name, prebuilt
 
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
-        """A solution for the image's own Python and platform; of a finished image, what is in it."""
-        image, contents, finished = self._look(versions, deadline, progress)
-        if finished:
+        """A solution for the image's own Python and platform; of a prebuilt image, what is in it."""
+        image, contents, prebuilt = self._look(versions, deadline, progress)
+        if prebuilt:
             return _lock_of(versions, image, contents)
         if not versions.python.admits(contents.python):
             # `versions` says the same of what runs; here it saves building what nobody asked for.
@@ -180,12 +180,12 @@ class ContainerBackend:
     def _look(
         self, versions: Versions, deadline: Deadline, progress: Progress
     ) -> tuple[Image, Contents, bool]:
-        """The image for these versions, what is in it, and whether it is a finished one."""
-        name, finished = self._image_of(versions)
+        """The image for these versions, what is in it, and whether it is a prebuilt one."""
+        name, prebuilt = self._image_of(versions)
         image = self._images.find(name, deadline=deadline, progress=progress)
         contents = self._images.ask(image, deadline=deadline, progress=progress)
         self._bases[image.id] = image, contents
-        return image, contents, finished
+        return image, contents, prebuilt
 
     def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
         """That of the image."""
@@ -250,12 +250,12 @@ class ContainerBackend:
         ]
 
     def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> ContainerEnvironment:
-        """The image with the lock's packages: found by its content, or built. A finished one is only audited."""
+        """The image with the lock's packages: found by its content, or built. A prebuilt one is only audited."""
         base, contents = self._bases[lock.interpreter]
-        _, finished = self._image_of(lock.versions)
+        _, prebuilt = self._image_of(lock.versions)
         started = deadline.remaining
         image, python, reused = base, contents.executable, True
-        if not finished:
+        if not prebuilt:
             image, reused = self._layered(base, contents, lock, deadline, progress)
             python = f"{ENVIRONMENT}/bin/python"
         elif "distributed" not in lock.packages:
@@ -264,14 +264,14 @@ class ContainerBackend:
                 "distributed. Put it in, or use it as a base (`image` in [tool.modelops.docker])."
             )
         missing = [name for name in self._settings.require_modules if not contents.modules[name]]
-        unmet = audit.unmet(self._spec, base, contents, lock.packages) if finished else ()
-        untold = audit.untold(self._spec, base) if finished else ()
+        unmet = audit.unmet(self._spec, base, contents, lock.packages) if prebuilt else ()
+        untold = audit.untold(self._spec, base) if prebuilt else ()
         environment = ContainerEnvironment(
             python=python,
             lock=lock,
             reused=reused,
             seconds=started - deadline.remaining,
-            location=f"image {image.name}" + ("" if finished else f" ({base.name} and packages)"),
+            location=f"image {image.name}" + ("" if prebuilt else f" ({base.name} and packages)"),
             identity=image.digest,
             warnings=tuple(
                 filter(None, [base.warning, confinement.lowered_cpus(self._settings, self._engine), *untold])
@@ -377,7 +377,7 @@ class ContainerBackend:
 
 
 def _lock_of(versions: Versions, image: Image, contents: Contents) -> Lock:
-    """What is in a finished image."""
+    """What is in a prebuilt image."""
     packages = {}
     for name, text in contents.packages.items():
         try:

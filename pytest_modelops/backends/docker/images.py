@@ -245,7 +245,7 @@ class Images:
             said = str(error)
         return (
             f"there is no image {name} on the engine at {self._engine.address}, and it could not be had: {said}\n"
-            "Name another one (`image` or `finished` in [tool.modelops.docker]), or bring it there: `docker pull`, "
+            "Name another one (`image` or `prebuilt` in [tool.modelops.docker]), or bring it there: `docker pull`, "
             "`docker load`, `docker import`."
         )
 

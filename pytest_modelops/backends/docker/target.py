@@ -30,7 +30,7 @@ def target_of(image: Image, contents: Contents) -> Target:
     if machine not in _MACHINES:
         raise Unavailable(
             f"image {image.name} is for {machine}; packages can be added for {' and '.join(sorted(_MACHINES))}. "
-            "Name an image that has them (`finished` in [tool.modelops.docker])."
+            "Name an image that has them (`prebuilt` in [tool.modelops.docker])."
         )
     if contents.glibc is None:
         name = f"{machine}-unknown-linux-musl"

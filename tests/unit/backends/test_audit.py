@@ -1,4 +1,4 @@
-"""What a finished image has of what was asked for, told from its packages."""
+"""What a prebuilt image has of what was asked for, told from its packages."""
 
 from __future__ import annotations
 

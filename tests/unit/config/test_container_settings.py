@@ -38,7 +38,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         tmp_path,
         """
         image = { client = "python:{python}" }
-        finished = { scheduler = "registry.example:5000/team/app:{dask}", worker = "app@sha256:%s" }
+        prebuilt = { scheduler = "registry.example:5000/team/app:{dask}", worker = "app@sha256:%s" }
         require-modules = ["modelops.worker", "numpy"]
         memory = "512m"
         cpus = 0.5
@@ -72,7 +72,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     [
         (
             'imag = "x"',
-            ": 'imag' is not a key; did you mean 'image'? Valid: capabilities, cpus, disk, finished, ",
+            ": 'imag' is not a key; did you mean 'image'? Valid: capabilities, cpus, disk, prebuilt, ",
         ),
         ('image = "a b"', " image: 'a b' is not an image's name; write one such as python:{python}-slim or "),
         ('image = "x:{version}"', " image: 'x:{version}' is not an image's name; "),
@@ -81,8 +81,8 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
             'image = { wroker = "x" }',
             " image: 'wroker' is not a role; did you mean 'worker'? Valid: client, ",
         ),
-        ('image = "x"\nfinished = "y"', ": client and scheduler and worker have both image and finished; "),
-        ('finished = "y"\nimage = { worker = "x" }', ": worker have both image and finished; "),
+        ('image = "x"\nfinished = "y"', ": client and scheduler and worker have both image and prebuilt; "),
+        ('prebuilt = "y"\nimage = { worker = "x" }', ": worker have both image and prebuilt; "),
         ('memory = "5m"', ' memory: \'5m\' is not a size from 6m up; write one such as "512m" or "2g"'),
         ("memory = 512", ' memory: 512 is not a size from 6m up; write one such as "512m" or "2g"'),
         ('disk = "much"', " disk: 'much' is not a size"),
