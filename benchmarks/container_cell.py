@@ -2,7 +2,7 @@
 
     python benchmarks/container_cell.py [--rounds 5] [--image modelops-fixture/python:{python}]
 
-The seconds are those of the rung `start`: from the first process or container until all workers are registered.
+The seconds are those of the check `start`: from the first process or container until all workers are registered.
 Environments and images are built before. Rounds alternate, because machines are shared and noisy.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def start_seconds(backend: str, options: argparse.Namespace, folder: Path) -> tuple[float, float]:
-    """Seconds of the rung `start`, and of the whole cell."""
+    """Seconds of the check `start`, and of the whole cell."""
     report = folder / "report.json"
     subprocess.run(
         [

@@ -14,7 +14,7 @@ class ModelopsError(Exception):
     """Base of all errors of this package; `str()` of one is its message for people.
 
     Attributes:
-        figures: what a rung measured all the same.
+        figures: what a check measured all the same.
     """
 
     figures: Mapping[str, Any] = MappingProxyType({})
@@ -25,7 +25,7 @@ class WrongInput(ModelopsError):
 
 
 class CheckFailed(ModelopsError):
-    """A rung of the ladder broke: what was asserted is not true."""
+    """A check broke: what was asserted is not true."""
 
 
 class TimedOut(ModelopsError):
@@ -65,10 +65,10 @@ class NotShippable(ModelopsError, TypeError):
 
 
 class CellBroken(ModelopsError):
-    """A cell cannot be used, because a rung that is needed did not pass.
+    """A cell cannot be used, because a check that is needed did not pass.
 
     Attributes:
-        root: name of the rung that broke.
+        root: name of the check that broke.
     """
 
     def __init__(self, message: str, root: str) -> None:

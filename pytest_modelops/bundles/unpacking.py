@@ -235,7 +235,7 @@ def _place(name: str) -> Place:
         raise _Refused(f"{name!r} is an absolute path")
     place = tuple(part for part in re.split(r"[/\\]", name) if part not in {"", "."})
     if ".." in place:
-        raise _Refused(f"{name!r} climbs out of its folder")
+        raise _Refused(f"{name!r} leads out of its folder")
     if "\\" in name:
         raise _Refused(f"{name!r} has a backslash; pack it with / between the names of folders")
     too_long = len(name) > _LONGEST or any(len(os.fsencode(part)) > _LONGEST_NAME for part in place)

@@ -83,8 +83,8 @@ class LiveCell:
         Args:
             keep: when its cluster is left up: `never`, `failed` or `always`.
             unpacked: the folder for what bundles that are archives hold.
-            deadlines: seconds by rung, where they are not the rung's own.
-            reproduce: the command that runs one rung of a cell.
+            deadlines: seconds by check, where they are not the check's own.
+            reproduce: the command that runs one check of a cell.
         """
         self.cell = cell
         self.backend = backend
@@ -149,7 +149,7 @@ class LiveCell:
                 modules and plain data that it uses.
             args: plain data.
             worker: name of the worker; any, when not given.
-            deadline: seconds; by default those of the rung `lambda`.
+            deadline: seconds; by default those of the check `lambda`.
 
         Raises:
             NotShippable: the function or an argument cannot travel; names what.
@@ -198,17 +198,17 @@ class LiveCell:
         self._clients.append(client)
         return client
 
-    # What markers and the ladder call -------------------------------------------------------------------------------
+    # What markers and the checks call -------------------------------------------------------------------------------
 
-    def climb(self, label: str) -> CheckResult:
-        """Perform a rung, once, after those that it needs; never raises for what is wrong with the cell."""
+    def run_check(self, label: str) -> CheckResult:
+        """Perform a check, once, after those that it needs; never raises for what is wrong with the cell."""
         if label not in self._results:
             self._results[label] = self._perform(self._checks[label])
         return self._results[label]
 
     def require(self, label: str) -> None:
-        """Perform a rung; raises `CellBroken` unless it passed."""
-        result = self.climb(label)
+        """Perform a check; raises `CellBroken` unless it passed."""
+        result = self.run_check(label)
         if not result.status.lets_through:
             root = self._results[result.blocked_by or label]
             words = f"cell {self.id}: {root.label} {root.status.value}: {root.message}"
@@ -219,7 +219,7 @@ class LiveCell:
         self._results[result.label] = result
 
     def run_bundle(self, checks: Sequence[Check], *, seconds: float | None) -> None:
-        """What a bundle's marker asks for: climb these rungs, which may be on no ladder, in this order.
+        """What a bundle's marker asks for: run these checks, which may be not among the checks of the run, in this order.
 
         Args:
             seconds: for the last of them, which is then performed even if it was before.
@@ -235,7 +235,7 @@ class LiveCell:
         if seconds is not None:
             labels = [*(check.label for check in before), *last.needs]
         for label in labels:
-            result = self.climb(label)
+            result = self.run_check(label)
             if result.status.lets_through:
                 continue
             root = self._results[result.blocked_by or label]
@@ -259,7 +259,7 @@ class LiveCell:
         expected: str,
         seconds: float | None,
     ) -> None:
-        """What `modelops_lambda` asks for; raises what the rung would."""
+        """What `modelops_lambda` asks for; raises what the check would."""
         self._furnish()
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         self._with_stacks(
@@ -267,7 +267,7 @@ class LiveCell:
         )
 
     def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
-        """What `modelops_aggregation` asks for; raises what the rung would."""
+        """What `modelops_aggregation` asks for; raises what the check would."""
         self._furnish()
         deadline = Deadline(seconds or self._seconds_for("aggregation"))
         self._with_stacks(lambda: run_aggregation(settings, self, deadline))
@@ -386,17 +386,17 @@ class LiveCell:
     # ----------------------------------------------------------------------------------------------------------------
 
     def _leaving(self) -> list[Check]:
-        """The rungs that leave something in the cluster which what comes later is to find there."""
+        """The checks that leave something in the cluster which what comes later is to find there."""
         return [check for check in self._checks.values() if check.leaves is not None]
 
     def _furnish(self) -> None:
         """Have the cluster as it will be in production, before a bundle or something of the user's runs in it.
 
-        Whether that went well is the rung's own business, and no reason not to go on.
+        Whether that went well is the check's own business, and no reason not to go on.
         """
         self._free_workers()
         for check in self._leaving():
-            self.climb(check.label)
+            self.run_check(check.label)
 
     def _free_workers(self) -> None:
         """Before something is run after what timed out: end the workers that are still on that.
@@ -417,7 +417,7 @@ class LiveCell:
 
     def _perform(self, check: Check) -> CheckResult:
         performed = [self._results[label] for label in check.after if label in self._results]
-        for before in (performed, map(self.climb, check.needs)):
+        for before in (performed, map(self.run_check, check.needs)):
             for needed in list(before):  # no cluster is started for what is blocked already
                 if not needed.status.lets_through:
                     return self._blocked(check, needed.blocked_by or needed.label)
@@ -485,8 +485,8 @@ class LiveCell:
         where = f"{shipped.label} in cell {self.id}"
         return self._with_stacks(lambda: call_on(cluster, shipped, packed, workers, deadline, where=where))
 
-    def _seconds_for(self, rung: str) -> float:
-        return self._deadlines.get(rung, self._default_deadlines.get(rung, Check.seconds))
+    def _seconds_for(self, check_name: str) -> float:
+        return self._deadlines.get(check_name, self._default_deadlines.get(check_name, Check.seconds))
 
     def _stop(self) -> Sequence[str]:
         cluster, self._cluster = self._cluster, None

@@ -1,4 +1,4 @@
-"""The ladder's rungs: one file each, and here the table of them and of what needs what."""
+"""The checks: one file each, and here the table of them and of what needs what."""
 
 from __future__ import annotations
 
@@ -26,33 +26,35 @@ from pytest_modelops.checks.base import Check
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.errors import WrongInput
 
-LADDER = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
-"""The rungs that every cell has, in climbing order."""
+CELL_CHECKS = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
+"""The checks that every cell has, in order."""
 
 
-PLUGIN_RUNG = "runtime"
-"""The name of the rung that there is with a worker plugin."""
-BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation", "venv-reuse")
-"""The names of the rungs that each bundle may have, in climbing order."""
+PLUGIN_CHECK = "runtime"
+"""The name of the check that there is with a worker plugin."""
+BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation", "venv-reuse")
+"""The names of the checks that each bundle may have, in order."""
 
 
-def ladder(
+def all_checks(
     bundles: Sequence[Bundle], plugin: PluginSettings | None = None, *, reuse: bool = False
 ) -> list[Check]:
-    """The rungs of a run, in climbing order; without those that have no object, as `execute` without an entry point.
+    """The checks of a run, in order; without those that have no object, as `execute` without an entry point.
 
     Args:
         reuse: whether runners install by themselves, and may use an environment again.
     """
-    rungs = [preflight.check(bundle) for bundle in bundles]
-    rungs += LADDER
-    rungs += [runtime.check(plugin)] if plugin is not None else []
-    rungs += [bundle_install.check(bundle) for bundle in bundles]
-    rungs += [handshake.check(bundle) for bundle in bundles if not bundle.in_workers]
-    rungs += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
-    rungs += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
-    rungs += [venv_reuse.check(bundle) for bundle in bundles if reuse and not bundle.in_workers]
-    return rungs
+    checks = [preflight.check(bundle) for bundle in bundles]
+    checks += CELL_CHECKS
+    checks += [runtime.check(plugin)] if plugin is not None else []
+    checks += [bundle_install.check(bundle) for bundle in bundles]
+    checks += [handshake.check(bundle) for bundle in bundles if not bundle.in_workers]
+    checks += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
+    checks += [
+        bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets
+    ]
+    checks += [venv_reuse.check(bundle) for bundle in bundles if reuse and not bundle.in_workers]
+    return checks
 
 
 def in_order(checks: Sequence[Check]) -> list[Check]:
@@ -78,7 +80,7 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
         for need in check.needs:
             if need not in by_name:
                 raise WrongInput(
-                    f"pytest_modelops_checks: {check.label!r} needs {need!r}, which is no rung; "
+                    f"pytest_modelops_checks: {check.label!r} needs {need!r}, which is no check; "
                     f"there are {', '.join(by_name)}"
                 )
             add(by_name[need], (*path, check.label))
@@ -90,7 +92,7 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
 
 
 def _refuse_if_none(check: object) -> None:
-    """Refuse what a hook put among the rungs that cannot be one; nothing checked its types there."""
+    """Refuse what a hook put among the checks that cannot be one; nothing checked its types there."""
     if not isinstance(check, Check):
         raise WrongInput(f"pytest_modelops_checks: {check!r} is no pytest_modelops.checks.base.Check")
     given: dict[str, Any] = vars(check)

@@ -1,4 +1,4 @@
-"""What a check is, and what it is given. One file a rung; `pytest_modelops.checks` is the table of them."""
+"""What a check is, and what it is given. One file a check; `pytest_modelops.checks` is the table of them."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ Run = Callable[[CheckedCell, Deadline], Mapping[str, Any] | None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
-    """One rung of the ladder.
+    """One check.
 
     Attributes:
         name: as in `modelops::test_<name>[…]`; letters, digits and `-`, which becomes `_` in the test's name.
-        bundle: what it is about; `None` for a rung that is climbed once in a cell.
-        needs: labels of the rungs that must have passed; those are performed for it.
-        after: labels of rungs that stop this one if they were performed and did not pass.
+        bundle: what it is about; `None` for a check that is run once in a cell.
+        needs: labels of the checks that must have passed; those are performed for it.
+        after: labels of checks that stop this one if they were performed and did not pass.
         run: performs it.
         seconds: its deadline, unless the user sets another.
-        leaves: does again what the rung leaves behind in the cluster, when that was started again. A rung that leaves
-            something is performed before bundles' rungs and before what tests of the user's do, which shall find it.
+        leaves: does again what the check leaves behind in the cluster, when that was started again. A check that leaves
+            something is performed before bundles' checks and before what tests of the user's do, which shall find it.
         summary: one line for people.
     """
 
@@ -89,7 +89,7 @@ class Check:
 
 
 def label(name: str, bundle: Bundle | None) -> str:
-    """What a rung is called in messages and in `needs`."""
+    """What a check is called in messages and in `needs`."""
     return f"{name}[{bundle.name}]" if bundle is not None else name
 
 

@@ -69,7 +69,7 @@ def _faults(aggregate: Mapping[str, Any], bundle: Bundle, seconds: float) -> Ite
 
 
 def check(bundle: Bundle) -> Check:
-    """The rung for a bundle with an entry point and targets."""
+    """The check for a bundle with an entry point and targets."""
     return Check(
         name="bundle-aggregation",
         bundle=bundle,

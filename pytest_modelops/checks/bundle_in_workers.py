@@ -1,6 +1,6 @@
 """`bundle-install[bundle]` for a bundle that comes into running processes: the workers, the client, a late worker.
 
-It is there while a rung of its own goes on, and then taken away, so that two bundles never meet in one process.
+It is there while a check of its own goes on, and then taken away, so that two bundles never meet in one process.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _everywhere(  # noqa: PLR0917
 
 
 def bring_again(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Bring a bundle that has passed its rung into the workers and the client; returns where it is."""
+    """Bring a bundle that has passed its check into the workers and the client; returns where it is."""
     if bundle not in cell.placed:
         run(bundle, cell, deadline)
     placed = cell.placed[bundle]

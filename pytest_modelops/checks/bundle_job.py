@@ -1,4 +1,4 @@
-"""Runs a bundle in the Dask graph, for the two rungs that do: `execute` and `bundle-aggregation`."""
+"""Runs a bundle in the Dask graph, for the two checks that do: `execute` and `bundle-aggregation`."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _unexpected(bundle: Bundle, artifacts: Artifacts) -> Iterator[str]:
 
 
 def check(bundle: Bundle) -> Check:
-    """The rung for a bundle with an entry point."""
+    """The check for a bundle with an entry point."""
     return Check(
         name="execute",
         bundle=bundle,

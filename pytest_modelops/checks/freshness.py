@@ -75,7 +75,7 @@ def ask(  # noqa: PLR0917
     }
     try:
         told = cell.cluster.ask_workers("fresh", asked, Deadline(deadline.remaining + 1))[worker]
-    except ModelopsError as error:  # a worker that died of it: its later rungs tell
+    except ModelopsError as error:  # a worker that died of it: its later checks tell
         return Freshness(untried=str(error).partition("\n")[0])
     if "untried" in told:
         return Freshness(untried=told["untried"])

@@ -102,7 +102,7 @@ def _same_python(told: str, worker: str) -> bool:
 
 
 def check(bundle: Bundle) -> Check:
-    """The rung for a bundle."""
+    """The check for a bundle."""
     return Check(
         name="handshake",
         bundle=bundle,

@@ -40,14 +40,14 @@ def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, Any
         return Status.FAILED, "\n".join([str(error), *end_of(error.traceback)]), {}
     except (ModelopsError, AssertionError) as error:
         return Status.FAILED, str(error) or type(error).__name__, dict(getattr(error, "figures", {}))
-    except Exception as error:  # noqa: BLE001 - a bug in a rung, ours or a user's, ends that rung and not the matrix
-        text = f"the rung itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+    except Exception as error:  # noqa: BLE001 - a bug in a check, ours or a user's, ends that check and not the matrix
+        text = f"the check itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
         return Status.FAILED, text, {}
     return Status.PASSED, "", figures
 
 
 def _figures(returned: object) -> dict[str, Any]:
-    """What a rung returned, as the plain data that a report can hold."""
+    """What a check returned, as the plain data that a report can hold."""
     if returned is None:
         return {}
     try:
@@ -56,6 +56,6 @@ def _figures(returned: object) -> dict[str, Any]:
         figures = None
     if not isinstance(figures, dict):
         raise CheckFailed(
-            f"the rung returned {returned!r}; it may return a dict of figures as JSON has them, or None"
+            f"the check returned {returned!r}; it may return a dict of figures as JSON has them, or None"
         )
     return figures

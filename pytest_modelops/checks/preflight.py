@@ -26,7 +26,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
 
 
 def check(bundle: Bundle) -> Check:
-    """The rung for a bundle."""
+    """The check for a bundle."""
     return Check(
         name="preflight",
         bundle=bundle,

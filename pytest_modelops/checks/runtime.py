@@ -1,6 +1,6 @@
 """`runtime`: the worker plugin's runtime is the one asked for, on every worker, and on one that joins late.
 
-The plugin stays registered afterwards, as in production: bundles' rungs and tests of the user's run with it.
+The plugin stays registered afterwards, as in production: bundles' checks and tests of the user's run with it.
 """
 
 from __future__ import annotations
@@ -188,13 +188,13 @@ def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Told, told: Ma
 
 
 def _again(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> None:
-    """Register it in a cluster that was started again; what it is worth, the rung has told."""
+    """Register it in a cluster that was started again; what it is worth, the check has told."""
     with contextlib.suppress(ModelopsError):
         register(plugin, cell, deadline)
 
 
 def check(plugin: PluginSettings) -> Check:
-    """The rung for a worker plugin."""
+    """The check for a worker plugin."""
     return Check(
         name="runtime",
         run=lambda cell, deadline: run(plugin, cell, deadline),

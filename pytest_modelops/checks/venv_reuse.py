@@ -102,7 +102,7 @@ def _figures(
 
 
 def check(bundle: Bundle) -> Check:
-    """The rung for a bundle whose runner installs by itself."""
+    """The check for a bundle whose runner installs by itself."""
     return Check(
         name="venv-reuse",
         bundle=bundle,

@@ -1,4 +1,4 @@
-"""A cluster: one real scheduler, N real workers and the agent, on any sandbox. Start-up and the stop ladder.
+"""A cluster: one real scheduler, N real workers and the agent, on any sandbox. Start-up and the stop sequence.
 
 The parts are the modules behind Dask's own command line; they start at once and find each other.
 """

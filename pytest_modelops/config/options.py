@@ -111,8 +111,8 @@ OPTIONS = (
     Option(
         name="deadline",
         kind=Kind.MANY,
-        metavar="RUNG=SECONDS",
-        help="How long a rung of the ladder may take (repeatable).",
+        metavar="CHECK=SECONDS",
+        help="How long a check may take (repeatable).",
         ini=True,
     ),
     Option(

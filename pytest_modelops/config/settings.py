@@ -62,7 +62,7 @@ class Settings:
         environment: what goes into a cell besides Dask.
         worker_env: variables of the workers.
         worker_args: further arguments of `dask worker`.
-        deadlines: rung → seconds, only those that were set.
+        deadlines: check → seconds, only those that were set.
         bundles: what is to be shipped to the workers.
         known_bundles: those, and those of the file, whose settings a test's marker inherits.
         runner: how a bundle's runner is started.
@@ -91,26 +91,26 @@ class Settings:
     containers: ContainerSettings = dataclasses.field(default_factory=ContainerSettings)
 
 
-def load(config: pytest.Config, *, rungs: Collection[str]) -> Settings:
+def load(config: pytest.Config, *, check_names: Collection[str]) -> Settings:
     """Read all settings of this run.
 
     Args:
         config: pytest's.
-        rungs: names of the rungs that there are; deadlines are checked against them.
+        checks: names of the checks that there are; deadlines are checked against them.
 
     Raises:
         WrongInput: anything that cannot be meant.
     """
-    return parse(rootdir=config.rootpath, sources=given(config, os.environ), rungs=rungs)
+    return parse(rootdir=config.rootpath, sources=given(config, os.environ), check_names=check_names)
 
 
-def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Collection[str]) -> Settings:
+def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], check_names: Collection[str]) -> Settings:
     """As `load`: from the file in `rootdir`, and what else was given by option, the strongest first."""
     elsewhere = _Elsewhere(sources)
     table = read_file(rootdir, KEYS)
     environment = table.section("environment", ["requirements", "constraints", "as-of", "env", "worker-args"])
     aggregation = table.section("aggregation", ["params", "replicates", "failed-when"])
-    deadlines = table.section("deadlines", rungs)
+    deadlines = table.section("deadlines", check_names)
     option = functools.partial(elsewhere.over, table, rootdir)
     bundles = bundle_table.bundles(table, rootdir, sources.get("bundle", ()))
     return Settings(
@@ -143,8 +143,10 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
             failed_when=aggregation.get("failed-when", bundle_table.failed_when, FAILED_WHEN),
         ),
         deadlines={
-            **{rung: deadlines.get(rung, readers.seconds, 0.0) for rung in deadlines.values},
-            **elsewhere.deadlines(rungs),
+            **{
+                check_name: deadlines.get(check_name, readers.seconds, 0.0) for check_name in deadlines.values
+            },
+            **elsewhere.deadlines(check_names),
         },
         bundles=bundles,
         known_bundles=(
@@ -165,7 +167,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], rungs: Colle
 
 
 def load_objects(config: pytest.Config) -> tuple[tuple[Bundle, ...], PluginSettings | None]:
-    """Only the bundles and the worker plugin, which say what rungs there are.
+    """Only the bundles and the worker plugin, which say what checks there are.
 
     Raises:
         WrongInput: anything of them that cannot be meant.
@@ -176,7 +178,7 @@ def load_objects(config: pytest.Config) -> tuple[tuple[Bundle, ...], PluginSetti
 
 
 def load_runner(config: pytest.Config) -> RunnerSettings:
-    """Only how runners are started, which says whether there is a rung about that.
+    """Only how runners are started, which says whether there is a check about that.
 
     Raises:
         WrongInput: anything of it that cannot be meant.
@@ -263,12 +265,12 @@ class _Elsewhere:
         """Where the strongest source of an option is; empty if there is none."""
         return next((source.origin for source in self.sources.get(name, ())), "")
 
-    def deadlines(self, rungs: Collection[str]) -> dict[str, float]:
-        """What all sources say; for each rung the strongest wins."""
+    def deadlines(self, check_names: Collection[str]) -> dict[str, float]:
+        """What all sources say; for each check the strongest wins."""
         merged: dict[str, float] = {}
         for source in reversed(self.sources.get("deadline", ())):
             with said_of(source.origin):
-                merged.update(_deadline(text, rungs) for text in source.texts)
+                merged.update(_deadline(text, check_names) for text in source.texts)
         return merged
 
 
@@ -288,10 +290,10 @@ def _as_in_file(name: str, source: Given) -> object:
     return list(source.texts)
 
 
-def _deadline(text: str, rungs: Collection[str]) -> tuple[str, float]:
-    rung, equals, seconds = text.partition("=")
+def _deadline(text: str, check_names: Collection[str]) -> tuple[str, float]:
+    check_name, equals, seconds = text.partition("=")
     if not equals:
-        raise WrongInput(f"{text!r} is not RUNG=SECONDS, such as start=120")
-    if rung not in rungs:
-        raise WrongInput(not_one_of(rung, "a rung", rungs))
-    return rung, readers.seconds(float(seconds) if re.fullmatch(r"\d*\.?\d+", seconds) else seconds)
+        raise WrongInput(f"{text!r} is not CHECK=SECONDS, such as start=120")
+    if check_name not in check_names:
+        raise WrongInput(not_one_of(check_name, "a check", check_names))
+    return check_name, readers.seconds(float(seconds) if re.fullmatch(r"\d*\.?\d+", seconds) else seconds)

@@ -276,7 +276,7 @@ def _matches(entry: Exclusion, versions: Versions) -> bool:
         if entry.python not in {actual, PythonVersion(actual.release[:2])}:
             return False
     if entry.dask is not None:
-        # A release that no index could tell is not known to be in any range; its `resolve` rung will fail.
+        # A release that no index could tell is not known to be in any range; its `resolve` check will fail.
         return versions.dask is not None and entry.dask.contains(versions.dask, prereleases=True)
     return True
 

@@ -192,7 +192,7 @@ def expand(
     """Find the releases that a request means, oldest first.
 
     Without an index an exact release is believed, and any other is one unknown release, `None`: the cell
-    exists, and its `resolve` rung will say what is wrong.
+    exists, and its `resolve` check will say what is wrong.
 
     Args:
         request: what was asked for.

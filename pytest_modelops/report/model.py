@@ -41,13 +41,13 @@ class Status(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One rung in one cell (and with one bundle, where it has one).
+    """One check in one cell (and with one bundle, where it has one).
 
     Attributes:
         seconds: how long the check itself took, without those it needed.
         message: empty when passed; else everything a person needs, first line first.
-        blocked_by: name of the rung that broke, when `status` is `BLOCKED`.
-        selected: whether it was to run in this session; false for a rung that the user deselected.
+        blocked_by: name of the check that broke, when `status` is `BLOCKED`.
+        selected: whether it was to run in this session; false for a check that the user deselected.
         data: figures and facts worth keeping, plain JSON values (`{"tasks_per_second": 310.5}`).
     """
 
@@ -135,7 +135,7 @@ class CellReport:
     def status(self) -> Status:
         """`PASSED` when everything that was asked of the cell passed or was skipped.
 
-        Rungs that nobody selected, nor needed, are not asked of it: they are `not-run` in `checks`, and the terminal
+        Checks that nobody selected, nor needed, are not asked of it: they are `not-run` in `checks`, and the terminal
         says how many of them there are.
         """
         if self.broken:
@@ -230,7 +230,7 @@ class RunReport:
 
 
 def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a later one of the same rung and bundle replaces the earlier, in its place.
+    """Join two lists of results: a later one of the same check and bundle replaces the earlier, in its place.
 
     That something did not run replaces nothing.
     """

@@ -54,8 +54,8 @@ _NOT_PLANNED = Mark("–", "-", "not planned", Style.DIM)
 
 _GAPS = (3, 2)
 """Spaces between the columns of the table, and when it is tight."""
-_RUNG = 20
-"""How many columns of a rung's name the table shows when it is tight; the longest of ours has 18."""
+_CHECK = 20
+"""How many columns of a check's name the table shows when it is tight; the longest of ours has 18."""
 
 
 def mark_of(cell: CellReport) -> Mark:
@@ -147,13 +147,13 @@ class Table:
         marks = [mark for mark in (*MARKS.values(), _NOT_PLANNED) if mark in occur]
         entries = [f"{self._symbol(mark)} {mark.words}" for mark in marks]
         if _IN_PART in occur:
-            entries.append(f"{self._symbol(_IN_PART)} n/m only n of m rungs were run")
+            entries.append(f"{self._symbol(_IN_PART)} n/m only n of m checks were run")
         if not entries:
             return []
         return self.paper.flow(joined([Segment(entry, Style.DIM) for entry in entries]), indent=0)
 
     def _look(self, cell: CellReport | None, *, full: bool) -> Segment:
-        """What the table shows for a cell: where there is room, the rung with its bundle, else without and cut."""
+        """What the table shows for a cell: where there is room, the check with its bundle, else without and cut."""
         mark = mark_of(cell) if cell else _NOT_PLANNED
         symbol = self._symbol(mark)
         if cell is None or mark is MARKS[Status.PASSED]:
@@ -166,8 +166,8 @@ class Table:
         if cause is None:
             return Segment(f"{symbol} {mark.words}", mark.style)
         # A test of the user's goes by its node id, of which the table has room for the end.
-        rung = self.paper.clean((cause.label if full else cause.name).rpartition("::")[2])
-        return Segment(f"{symbol} {rung if full else self.paper.cut(rung, _RUNG)}", mark.style)
+        check_name = self.paper.clean((cause.label if full else cause.name).rpartition("::")[2])
+        return Segment(f"{symbol} {check_name if full else self.paper.cut(check_name, _CHECK)}", mark.style)
 
     def _symbol(self, mark: Mark) -> str:
         return mark.unicode if self.paper.unicode else mark.ascii

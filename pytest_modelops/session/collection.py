@@ -1,4 +1,4 @@
-"""Collection of a matrix run: the ladder, the tests of the user's that belong to it, and their order."""
+"""Collection of a matrix run: the checks, the tests of the user's that belong to it, and their order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_modelops.errors import WrongInput
 from pytest_modelops.markers import Demand
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.matrix.versions import said_of
-from pytest_modelops.session.module import BUNDLE, Ladder, bundles_of, names_tests, test_name
+from pytest_modelops.session.module import BUNDLE, ChecksModule, bundles_of, names_tests, test_name
 from pytest_modelops.session.run import MatrixRun
 
 DEMANDS = pytest.StashKey[list[Demand]]()
@@ -41,14 +41,14 @@ class Collecting:
     def pytest_make_collect_report(
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Put the ladder in front of what the session collects; turn wrong markers into wrong input.
+        """Put the checks in front of what the session collects; turn wrong markers into wrong input.
 
         A `UsageError` raised in an xdist worker would be an internal error there, so the worker reports a failed
         collection which the controller (or the only process) turns into exit 4; see `pytest_collectreport`.
         """
         report = yield
         if isinstance(collector, pytest.Session) and report.passed and self.run.wanted is not None:
-            report.result.insert(0, Ladder.make(collector, self.run.checks, self.run.wanted))
+            report.result.insert(0, ChecksModule.make(collector, self.run.checks, self.run.wanted))
         error = _wrong_input(report)
         if error is None and report.passed:
             try:
@@ -63,10 +63,10 @@ class Collecting:
         return report
 
     def _check(self, collector: pytest.Collector, nodes: Iterable[pytest.Item | pytest.Collector]) -> None:
-        if isinstance(collector, Ladder) and (missing := collector.missing(nodes)):
+        if isinstance(collector, ChecksModule) and (missing := collector.missing(nodes)):
             tests = ", ".join(dict.fromkeys(test_name(check.name) for check in self.run.checks))
             raise WrongInput(
-                f"{missing[0]}: there is no such test; rungs are {tests}; cells are {', '.join(self.run.cells)}"
+                f"{missing[0]}: there is no such test; checks are {tests}; cells are {', '.join(self.run.cells)}"
             )
         for node in nodes:
             if not isinstance(node, pytest.Function):

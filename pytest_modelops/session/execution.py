@@ -29,7 +29,7 @@ class Running:
         self._selected: set[tuple[str, str]] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Remember which rungs are tests of this run, by cell and name."""
+        """Remember which checks are tests of this run, by cell and name."""
         for item in session.items:
             cell, check = cell_of(item), check_of(item)
             if cell is not None and check is not None:
@@ -69,14 +69,14 @@ class Running:
             self._end_blocked(item, cell, broken)
         check = check_of(item)
         if check is not None:
-            self._end_as(item, cell.climb(check.label))
+            self._end_as(item, cell.run_check(check.label))
         return outcome
 
     def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> NoReturn:
         """A test that the cell's state prevented: skipped where a red test of this run says why, else failed."""
         item.stash[STATUS] = Status.BLOCKED
         item.stash[BLOCKED_BY] = broken.root
-        root = cell.climb(broken.root)
+        root = cell.run_check(broken.root)
         if (cell.id, root.label) in self._selected:
             reason = f"blocked by {root.label}: {root.message.partition(chr(10))[0]}"
             raise pytest.skip.Exception(reason, _use_item_location=True) from None
@@ -104,7 +104,7 @@ class Running:
         elif check_of(item) is None and (report.when == "call" or not report.passed):
             cell.add(self._result_of(item, cell, report, call))
         elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
-            # Not the rung itself: a time limit on the test, a warning that is an error, another plugin's hook.
+            # Not the check itself: a time limit on the test, a warning that is an error, another plugin's hook.
             cell.add(self._result_of(item, cell, report, call))
         if report.when != "teardown":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]

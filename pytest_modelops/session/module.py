@@ -1,4 +1,4 @@
-"""The ladder as pytest sees it: a module of ordinary tests, one a rung, that exists in no file of the user's.
+"""The checks as pytest sees it: a module of ordinary tests, one a check, that exists in no file of the user's.
 
 Its node ids read `modelops::test_lambda[py3.12-dask2024.10.0]`. pytest collects it as any module, so `-k`, `--lf`,
 `--deselect`, `--junitxml` and the rest work as ever; it is put in front of what the session collects, since pytest
@@ -27,16 +27,16 @@ NAME = "modelops"
 
 
 BUNDLE = "modelops_bundle"
-"""The parameter of a rung's test that is a bundle's name."""
+"""The parameter of a check's test that is a bundle's name."""
 
 
 def test_name(check: str) -> str:
-    """Name of a rung's test."""
+    """Name of a check's test."""
     return f"test_{check.replace('-', '_')}"
 
 
 def nodeid(check: Check, cell_id: str) -> str:
-    """Node id of a rung's test in a cell."""
+    """Node id of a check's test in a cell."""
     parameters = f"{cell_id}-{check.bundle.name}" if check.bundle else cell_id
     return f"{NAME}::{test_name(check.name)}[{parameters}]"
 
@@ -50,7 +50,7 @@ test_name.__test__ = False  # type: ignore[attr-defined] # pytest shall not coll
 
 
 def heeding_pytest(check: Check) -> Check:
-    """A rung that may also end as tests do, with `pytest.skip` or `pytest.fail`; those are no `Exception`s."""
+    """A check that may also end as tests do, with `pytest.skip` or `pytest.fail`; those are no `Exception`s."""
 
     def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
         try:
@@ -63,23 +63,25 @@ def heeding_pytest(check: Check) -> Check:
     return dataclasses.replace(check, run=run)
 
 
-class Ladder(pytest.Module):
+class ChecksModule(pytest.Module):
     """The virtual module. `checks` and `wanted` (parts of node ids, `""` for all) are set by `make`."""
 
     checks: Sequence[Check]
     wanted: Sequence[str]
 
     @classmethod
-    def make(cls, session: pytest.Session, checks: Sequence[Check], wanted: Sequence[str]) -> Ladder:
-        """The ladder of a session."""
-        ladder: Ladder = cls.from_parent(session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME)
-        ladder.checks = checks
-        ladder.wanted = wanted
-        module = ModuleType(NAME, "Rungs that every cell has to climb.")
+    def make(cls, session: pytest.Session, checks: Sequence[Check], wanted: Sequence[str]) -> ChecksModule:
+        """The virtual module of a session."""
+        found: ChecksModule = cls.from_parent(
+            session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME
+        )
+        found.checks = checks
+        found.wanted = wanted
+        module = ModuleType(NAME, "Checks that every cell goes through.")
         for name in dict.fromkeys(check.name for check in checks):
             setattr(module, test_name(name), _test_of([check for check in checks if check.name == name]))
-        ladder.obj = module
-        return ladder
+        found.obj = module
+        return found
 
     def funcnamefilter(self, name: str) -> bool:
         """Our names, whatever the user's `python_functions` says."""
@@ -90,7 +92,7 @@ class Ladder(pytest.Module):
         return self.path, None, NAME
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
-        """The rungs' tests that were asked for."""
+        """The checks' tests that were asked for."""
         return [node for node in super().collect() if selected(node.nodeid, self.wanted)]
 
     def missing(self, nodes: Iterable[Any]) -> list[str]:
@@ -100,21 +102,21 @@ class Ladder(pytest.Module):
 
 
 def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
-    """The test of a rung; with bundles, it is parametrized by them (see `bundles_of`)."""
+    """The test of a check; with bundles, it is parametrized by them (see `bundles_of`)."""
     by_bundle = {check.bundle and check.bundle.name: check for check in checks}
 
-    def climb(cell: LiveCell, label: str) -> None:
+    def run_check(cell: LiveCell, label: str) -> None:
         __tracebackhide__ = True
-        if cell.climb(label).blocked_by is not None:
+        if cell.run_check(label).blocked_by is not None:
             cell.require(label)
 
     def of_cell(modelops_cell: LiveCell) -> None:
         __tracebackhide__ = True
-        climb(modelops_cell, checks[0].label)
+        run_check(modelops_cell, checks[0].label)
 
     def of_bundle(modelops_cell: LiveCell, modelops_bundle: str) -> None:
         __tracebackhide__ = True
-        climb(modelops_cell, by_bundle[modelops_bundle].label)
+        run_check(modelops_cell, by_bundle[modelops_bundle].label)
 
     test: Any = of_cell if None in by_bundle else of_bundle
     test.__name__ = test.__qualname__ = test_name(checks[0].name)
@@ -124,13 +126,13 @@ def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
 
 
 def bundles_of(function: object) -> list[str]:
-    """Names of the bundles that a rung's test is parametrized by; none for any other test."""
+    """Names of the bundles that a check's test is parametrized by; none for any other test."""
     by_bundle: Mapping[str | None, Check] = getattr(function, "modelops_checks", {})
     return [name for name in by_bundle if name is not None]
 
 
 def check_of(item: pytest.Item) -> Check | None:
-    """The rung that a test is, or `None` for a test of the user's."""
+    """The check that a test is, or `None` for a test of the user's."""
     by_bundle: Mapping[str | None, Check] | None = getattr(
         getattr(item, "obj", None), "modelops_checks", None
     )
@@ -141,25 +143,25 @@ def check_of(item: pytest.Item) -> Check | None:
 
 
 def selected(nodeid: str, wanted: Sequence[str]) -> bool:
-    """Whether a node id of the ladder is, or lies below, one of those wanted."""
+    """Whether a node id of the checks is, or lies below, one of those wanted."""
     rest = nodeid.partition("::")[2]
     return any(not one or rest == one or rest.startswith(f"{one}[") for one in wanted)
 
 
-def is_ladder(argument: str) -> bool:
-    """Whether a command line argument names the ladder: `modelops` or `modelops::…`, also as printed in a subfolder."""
+def names_our_module(argument: str) -> bool:
+    """Whether a command line argument names the checks: `modelops` or `modelops::…`, also as printed in a subfolder."""
     path, colons, _ = argument.partition("::")
     return Path(path).name == NAME and (bool(colons) or not Path(path).exists())
 
 
 def wanted(config: pytest.Config) -> list[str] | None:
-    """Which of the ladder's tests the command line asks for; `None` for none of them.
+    """Which of the checks's tests the command line asks for; `None` for none of them.
 
     Without a path, or with folders, that is all of it; with files or node ids, just those. Arguments that name the
-    ladder are taken out of `config.args`, where pytest would look for a file.
+    checks are taken out of `config.args`, where pytest would look for a file.
     """
-    ours = [argument for argument in config.args if is_ladder(argument)]
-    theirs = [argument for argument in config.args if not is_ladder(argument)]
+    ours = [argument for argument in config.args if names_our_module(argument)]
+    theirs = [argument for argument in config.args if not names_our_module(argument)]
     if ours:
         config.args[:] = theirs
         return [argument.partition("::")[2] for argument in ours]
@@ -171,5 +173,7 @@ def names_tests(config: pytest.Config) -> bool:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return False
     return any(
-        "::" in argument or Path(argument).is_file() for argument in config.args if not is_ladder(argument)
+        "::" in argument or Path(argument).is_file()
+        for argument in config.args
+        if not names_our_module(argument)
     )

@@ -77,9 +77,9 @@ class Reporting:
         cell_id = self.run.cell_of(report.nodeid)
         if cell_id is None:
             return
-        rungs = {short_nodeid(check): check for check in self.run.checks}
+        check_names = {short_nodeid(check): check for check in self.run.checks}
         name = short_id(report.nodeid, cell_id)
-        check = rungs.get(name)
+        check = check_names.get(name)
         result = CheckResult(
             name=check.name if check else name,
             bundle=check.bundle.name if check and check.bundle else None,
@@ -159,7 +159,7 @@ class Reporting:
         )
 
     def _cell_report(self, cell_id: str) -> CellReport:
-        """What was found about a cell, with a `not-run` for each rung that did not run."""
+        """What was found about a cell, with a `not-run` for each check that did not run."""
         live = self.run.cells[cell_id]
         cell = live.cell
         # It knows more than its tests' reports where one was interrupted; with xdist, nothing.
@@ -172,14 +172,14 @@ class Reporting:
                 role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role
             },
         )
-        # A crash has the last word: what the test's rung came to in another worker does not undo it.
+        # A crash has the last word: what the test's check came to in another worker does not undo it.
         by_name = {check.label: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
-        rungs = {check.label: self._not_run(check, cell_id) for check in self.run.checks}
+        check_names = {check.label: self._not_run(check, cell_id) for check in self.run.checks}
         tests = [nodeid for nodeid in sorted(self._selected) if self.run.cell_of(nodeid) == cell_id]
         reached = by_name.keys() | {short_nodeid(check) for check in self.run.checks}
         names = [name for test in tests if (name := short_id(test, cell_id)) not in reached]
         missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]
-        checks = (*{**rungs, **by_name}.values(), *missed)
+        checks = (*{**check_names, **by_name}.values(), *missed)
         return dataclasses.replace(found, checks=checks, selected=bool(tests))
 
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:

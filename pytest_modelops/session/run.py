@@ -1,4 +1,4 @@
-"""What one `pytest --modelops-matrix` has in common: settings, plan, ladder, backend and the living cells.
+"""What one `pytest --modelops-matrix` has in common: settings, plan, checks, backend and the living cells.
 
 Made once in each pytest process. With xdist the controller makes the plan, before any worker starts, and hands it to
 the workers, so that all of them collect the same tests even when an index changes its mind in between.
@@ -24,8 +24,8 @@ from packaging.version import Version
 
 from pytest_modelops.backends.registry import open_backend
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.checks import BUNDLE_RUNGS, PLUGIN_RUNG, in_order
-from pytest_modelops.checks import ladder as checks_of
+from pytest_modelops.checks import BUNDLE_CHECKS, PLUGIN_CHECK, in_order
+from pytest_modelops.checks import all_checks as checks_of
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import OPTIONS, Kind
@@ -51,9 +51,9 @@ class MatrixRun:
 
     Attributes:
         settings: what was asked for.
-        checks: the ladder, each rung after those that it needs.
+        checks: the checks, each check after those that it needs.
         plan: the cells, and those left out.
-        wanted: which of the ladder's tests the command line asks for (see `ladder.wanted`).
+        wanted: which of the checks's tests the command line asks for (see `checks.wanted`).
         folder: this run's own in the cache; holds the cells' logs.
     """
 
@@ -70,8 +70,8 @@ class MatrixRun:
         checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
         self.checks = in_order([module.heeding_pytest(check) for check in checks])
-        rungs = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_RUNGS, PLUGIN_RUNG])
-        self.settings = load(config, rungs=rungs)
+        check_names = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_CHECKS, PLUGIN_CHECK])
+        self.settings = load(config, check_names=check_names)
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
         if handed is None:
             now = datetime.datetime.now().astimezone()
@@ -174,7 +174,7 @@ class MatrixRun:
         return shlex.join(["pytest", "--modelops-matrix", *self._same_flags(), nodeid])
 
     def reproduce(self, cell: Cell, check: Check) -> str:
-        """The command that runs one rung of one cell, and what it needs, again."""
+        """The command that runs one check of one cell, and what it needs, again."""
         words = ["pytest", "--modelops-matrix", *self._same_flags()]
         drifts = {v.dask_request for v in (cell[role] for role in Role)} != {cell.base.dask_text}
         if (
@@ -222,15 +222,15 @@ class MatrixRun:
         return words
 
     def plan_text(self) -> str:
-        """The plan for people: its cells, what is left out, and what each cell climbs."""
+        """The plan for people: its cells, what is left out, and what each cell runs."""
         names = dict.fromkeys(check.name for check in self.checks)
-        climbs = [
+        listed = [
             f"{name}[{', '.join(check.bundle.name for check in self.checks if check.name == name and check.bundle)}]"
             if any(check.bundle for check in self.checks if check.name == name)
             else name
             for name in names
         ]
-        return "\n".join([self.plan.to_text(), f"each climbs: {', '.join(climbs)}"])
+        return "\n".join([self.plan.to_text(), f"each runs: {', '.join(listed)}"])
 
     def describe(self) -> str:
         """One line for pytest's header."""

@@ -26,15 +26,15 @@ import filelock
 import psutil
 import pytest
 
-RUNGS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 FOLLOWERS = {
-    "resolve": RUNGS[1:],
-    "install": RUNGS[2:],
-    "start": RUNGS[3:],
+    "resolve": CHECKS[1:],
+    "install": CHECKS[2:],
+    "start": CHECKS[3:],
     "lambda": ("aggregation",),
 }
-"""Which rungs are blocked when one breaks."""
-BUNDLE_RUNGS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
+"""Which checks are blocked when one breaks."""
+BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 AT_ONCE = 15.0
 """Seconds in which is over what waits for nothing, also on a machine that has much else to do."""
 INSTALLED = 90.0
@@ -89,7 +89,7 @@ def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
-    """A rung, or a test of the user's, in the report (see `results.CheckResult`)."""
+    """A check, or a test of the user's, in the report (see `results.CheckResult`)."""
 
     name: str
     bundle: str | None
@@ -131,25 +131,25 @@ class Cell:
 
     @property
     def statuses(self) -> dict[str, str]:
-        """Status by rung."""
+        """Status by check."""
         return {name: check.status for name, check in self.checks.items()}
 
-    def broke(self, rung: str, status: str, *, deadline: float) -> Check:
-        """Assert that the cell broke at this rung, in this way and in time; that exactly those that need it were
+    def broke(self, check_name: str, status: str, *, deadline: float) -> Check:
+        """Assert that the cell broke at this check, in this way and in time; that exactly those that need it were
         blocked, by name; and that all others passed.
         """
-        check = self.checks[rung]
+        check = self.checks[check_name]
         told = f"{self.facts['id']}: {self.statuses}\n{check.message}"
-        assert (self.facts["first_broken"], self.facts["status"]) == (rung, status), told
+        assert (self.facts["first_broken"], self.facts["status"]) == (check_name, status), told
         assert check.status == status, told
         assert check.seconds <= deadline + 2, told
-        assert check.reproduce.endswith(f"'modelops::test_{rung}[{self.facts['id']}]'"), told
-        for name in RUNGS:
-            if name in FOLLOWERS.get(rung, ()):
+        assert check.reproduce.endswith(f"'modelops::test_{check_name}[{self.facts['id']}]'"), told
+        for name in CHECKS:
+            if name in FOLLOWERS.get(check_name, ()):
                 follower = self.checks[name]
-                assert (follower.status, follower.blocked_by) == ("blocked", rung), told
-                follower.says(f"blocked by {rung}: {check.message.splitlines()[0]}")
-            elif name != rung:
+                assert (follower.status, follower.blocked_by) == ("blocked", check_name), told
+                follower.says(f"blocked by {check_name}: {check.message.splitlines()[0]}")
+            elif name != check_name:
                 assert self.checks[name].status == "passed", told
         return check
 
@@ -398,7 +398,7 @@ class Told:
 
     Attributes:
         cell: the cell.
-        checks: by bundle and rung.
+        checks: by bundle and check.
         logs: by name, how each log begins.
     """
 
@@ -413,29 +413,31 @@ class Told:
         }
 
     def statuses(self, bundle: str) -> dict[str, str]:
-        """Status by rung."""
+        """Status by check."""
         return {name: check.status for (of, name), check in self.checks.items() if of == bundle}
 
-    def passed(self, bundle: str, *rungs: str) -> None:
-        """Assert that the bundle has exactly these rungs, all green."""
+    def passed(self, bundle: str, *check_names: str) -> None:
+        """Assert that the bundle has exactly these checks, all green."""
         messages = [check.message for (of, _), check in self.checks.items() if of == bundle]
-        assert self.statuses(bundle) == dict.fromkeys(rungs, "passed"), messages
+        assert self.statuses(bundle) == dict.fromkeys(check_names, "passed"), messages
 
-    def broke(self, bundle: str, rung: str, status: str = "failed", *, within: float = AT_ONCE) -> Check:
+    def broke(
+        self, bundle: str, check_name: str, status: str = "failed", *, within: float = AT_ONCE
+    ) -> Check:
         """Assert that it broke there, in this way and in time; that all before was green, or deselected; and that
         exactly what needs it was blocked by it.
         """
         told = f"{bundle}: {self.statuses(bundle)}"
-        assert (bundle, rung) in self.checks, told
-        check = self.checks[bundle, rung]
-        node = f"modelops::test_{rung.replace('-', '_')}[{self.cell.facts['id']}-{bundle}]"
+        assert (bundle, check_name) in self.checks, told
+        check = self.checks[bundle, check_name]
+        node = f"modelops::test_{check_name.replace('-', '_')}[{self.cell.facts['id']}-{bundle}]"
         assert check.reproduce.endswith(f"'{node}'"), check.reproduce
-        at = BUNDLE_RUNGS.index(rung)
-        for name in BUNDLE_RUNGS[:at]:
+        at = BUNDLE_CHECKS.index(check_name)
+        for name in BUNDLE_CHECKS[:at]:
             assert self.statuses(bundle).get(name, "not-run") in {"passed", "not-run"}, told
-        for name in BUNDLE_RUNGS[at + 1 :]:
+        for name in BUNDLE_CHECKS[at + 1 :]:
             if (follower := self.checks.get((bundle, name))) is not None:
-                assert (follower.status, follower.blocked_by) == ("blocked", f"{rung}[{bundle}]"), told
+                assert (follower.status, follower.blocked_by) == ("blocked", f"{check_name}[{bundle}]"), told
         return check.broke(status, within=within)
 
 

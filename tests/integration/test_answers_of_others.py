@@ -80,12 +80,12 @@ def test_two_targets_and_results_of_other_tasks(matrix: Matrix) -> None:
     told = {(one["bundle"], one["name"]): one for one in run.cell().facts["checks"] if one["bundle"]}
     assert told["first", "execute"]["status"] == told["crossed", "execute"]["status"] == "passed"
     assert told["second", "bundle-aggregation"]["blocked_by"] == "execute[second]"
-    for bundle, rung, words in (
+    for bundle, check_name, words in (
         ("second", "execute", "the result is that of task 'sim-"),
         ("first", "bundle-aggregation", "the result is that of task 'sim-"),
         ("crossed", "bundle-aggregation", "the result is that of target targets:"),
     ):
-        check = told[bundle, rung]
+        check = told[bundle, check_name]
         assert check["status"] == "failed", check
         assert words in check["message"].partition("\n")[0]
         assert check["seconds"] <= 30 + 2

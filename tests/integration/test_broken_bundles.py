@@ -43,7 +43,7 @@ def configuration(folder: Path) -> str:
         if "entrypoint" not in keys:
             keys = f'entrypoint = "wire/run", {keys}'
         lines.append(f'  {{ path = "{bundle}", {keys.rstrip(", ")} }},')
-    deadlines = "\n".join(f"{rung} = {seconds}" for rung, seconds in DEADLINES.items())
+    deadlines = "\n".join(f"{check_name} = {seconds}" for check_name, seconds in DEADLINES.items())
     return "\n".join(
         [
             *("[tool.modelops]", "bundles = [", *lines, "]"),
@@ -73,7 +73,7 @@ def told_late(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 @pytest.mark.parametrize("bundle", HEALTHY)
-def test_a_healthy_bundle_climbs_to_the_top_beside_broken_ones(told: Told, bundle: str) -> None:
+def test_a_healthy_bundle_passes_all_checks_beside_broken_ones(told: Told, bundle: str) -> None:
     assert set(told.statuses(bundle).values()) == {"passed"}, told.statuses(bundle)
     fresh = told.checks[bundle, "execute"].data["fresh"]
     assert fresh["outcome"] == "passed" or "time" in fresh["why"], fresh
@@ -157,7 +157,7 @@ AGGREGATING: Mapping[str, tuple[str, ...]] = {
     ),
     "loss-is-nan": ("its loss is nan, not a finite number",),
 }
-BY_RUNG = {
+BY_CHECK = {
     "bundle-install": INSTALLING,
     "handshake": STARTING,
     "execute": EXECUTING,
@@ -166,11 +166,12 @@ BY_RUNG = {
 
 
 @pytest.mark.parametrize(
-    ("rung", "bundle"), [(rung, bundle) for rung, bundles in BY_RUNG.items() for bundle in bundles]
+    ("check_name", "bundle"),
+    [(check_name, bundle) for check_name, bundles in BY_CHECK.items() for bundle in bundles],
 )
-def test_it_breaks_at_the_right_rung_in_the_right_words(told: Told, rung: str, bundle: str) -> None:
-    check = told.broke(bundle, rung, within=INSTALLED if rung == "bundle-install" else AT_ONCE)
-    for words in BY_RUNG[rung][bundle]:
+def test_it_breaks_at_the_right_check_in_the_right_words(told: Told, check_name: str, bundle: str) -> None:
+    check = told.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE)
+    for words in BY_CHECK[check_name][bundle]:
         check.says(words)
 
 
@@ -214,7 +215,7 @@ def test_every_bundle_of_the_fixtures_has_its_test() -> None:
         *HEALTHY,
         "import-hangs",
         "hangs-in-task",
-        *(name for names in BY_RUNG.values() for name in names),
+        *(name for names in BY_CHECK.values() for name in names),
     }
     tested |= {"needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"}
     assert tested == {path.name for path in BUNDLES.iterdir() if path.is_dir()}

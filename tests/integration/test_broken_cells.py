@@ -1,4 +1,4 @@
-"""Cells that are really broken: each breaks at the right rung, with the right status, in time, and says why."""
+"""Cells that are really broken: each breaks at the right check, with the right status, in time, and says why."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_worker_that_does_not_tell_its_versions(matrix: Matrix) -> None:
             told = modelops_cell.observed["workers"].values()
             [pid] = [facts["pid"] for facts in told if facts["settings"]["name"] == "worker-1"]
             os.kill(pid, signal.SIGSTOP)
-            modelops_cell.climb("versions")
+            modelops_cell.run("versions")
             os.kill(pid, signal.SIGCONT)
             # Having asked where it stands did no harm.
             modelops_cell.require("lambda")
@@ -326,7 +326,7 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(
             modelops_cell.require("lambda")
             modelops_cell.call(freezes_at_the_30th, worker="worker-1")
             assert "at-the-30th" in modelops_cell.call(plugins, worker="worker-1")
-            modelops_cell.climb("aggregation")
+            modelops_cell.run("aggregation")
         """,
     )
     containers.configure(
@@ -438,10 +438,10 @@ def test_it(modelops_cell):
     modelops_cell.require("lambda")
     pid = modelops_cell.observed["scheduler"]["pid"]
     os.kill(pid, signal.SIGSTOP)
-    modelops_cell.climb("versions")
+    modelops_cell.run("versions")
     os.kill(pid, signal.SIGCONT)
     when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGSTOP))
-    modelops_cell.climb("aggregation")
+    modelops_cell.run("aggregation")
 """,
     )
     matrix.configure(
@@ -456,8 +456,8 @@ def test_it(modelops_cell):
         """
     )
     cell = matrix.run("test_it.py").cell()
-    for rung, deadline in {"versions": 3, "aggregation": 6}.items():
-        check = cell.checks[rung]
+    for check_name, deadline in {"versions": 3, "aggregation": 6}.items():
+        check = cell.checks[check_name]
         assert check.status == "timed-out", check
         assert check.seconds <= deadline + 2
         check.says("Where each process stands:", "scheduler (pid ", " is stopped (SIGSTOP)")
@@ -491,7 +491,7 @@ def test_it(modelops_cell):
     modelops_cell.require("lambda")
     pid = {victim}
     when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGKILL))
-    modelops_cell.climb("aggregation")
+    modelops_cell.run("aggregation")
     assert time.time() - os.stat({str(there)!r}).st_mtime < 2
 """,
     )

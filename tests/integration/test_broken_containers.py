@@ -1,4 +1,4 @@
-"""Containers in which something is wrong: a clear error at the right rung, and the rest of the matrix goes on."""
+"""Containers in which something is wrong: a clear error at the right check, and the rest of the matrix goes on."""
 
 from __future__ import annotations
 

@@ -100,13 +100,13 @@ def broken(folder: Path) -> dict[Path, tuple[str, ...]]:
         made[folder / name] = ()
         if name == "wheels-without-hashes":
             without_hashes(path)
-    for name, files in {"wheel-climbing": ["../../evil.py"], "wheel-clash": ["one/A.py", "one/a.py"]}.items():
+    for name, files in {"wheel-escaping": ["../../evil.py"], "wheel-clash": ["one/A.py", "one/a.py"]}.items():
         (folder / name).mkdir()
         write_wheel(folder / name / "wheeled-1.0-py3-none-any.whl", dict.fromkeys(files, ""))
         made[folder / name] = ()
-    evil = write_wheel(folder / "climber-1.0-py3-none-any.whl", {"../../evil.py": ""})
+    evil = write_wheel(folder / "escaper-1.0-py3-none-any.whl", {"../../evil.py": ""})
     made[evil] = ()
-    made[pack(FORMATS / "pure_python", folder / "climbing.zip", {"../evil.py": ""})] = ()
+    made[pack(FORMATS / "pure_python", folder / "escaping.zip", {"../evil.py": ""})] = ()
     cut = pack(FORMATS / "pure_python", folder / "cut-off.tar.gz")
     cut.write_bytes(cut.read_bytes()[:-200])
     made[cut] = ()
@@ -196,8 +196,8 @@ def configure(folder: Path) -> str:
 @pytest.fixture(scope="session")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """What one run with all of them said, once in a test session."""
-    rungs = "preflight or bundle_install or handshake"
-    return run_once(tmp_path_factory, "formats", configure, "-k", rungs, sources=[FORMATS])
+    check_names = "preflight or bundle_install or handshake"
+    return run_once(tmp_path_factory, "formats", configure, "-k", check_names, sources=[FORMATS])
 
 
 FOUND = {
@@ -284,16 +284,16 @@ BROKEN = {
             "so nothing can verify what was installed of it; build it again",
         ),
     ),
-    "climbing": ("preflight", ("climbing.zip is refused: '../evil.py' climbs out of its folder",)),
-    "wheel-climbing": (
+    "escaping": ("preflight", ("escaping.zip is refused: '../evil.py' leads out of its folder",)),
+    "wheel-escaping": (
         "preflight",
-        ("wheeled-1.0-py3-none-any.whl is refused: '../../evil.py' climbs out of its folder", "no installer"),
+        ("wheeled-1.0-py3-none-any.whl is refused: '../../evil.py' leads out of its folder", "no installer"),
     ),
     "wheel-clash": (
         "preflight",
         ("is refused: 'one/a.py' and 'one/A.py' are one name where case does not count", "no installer"),
     ),
-    "climber": ("preflight", ("climber-1.0-py3-none-any.whl is refused: '../../evil.py' climbs",)),
+    "escaper": ("preflight", ("escaper-1.0-py3-none-any.whl is refused: '../../evil.py' leads",)),
     "cut-off": ("preflight", ("cut-off.tar.gz cannot be unpacked, it is no whole gz archive",)),
     "compiled": (
         "bundle-install",
@@ -308,8 +308,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("bundle", BROKEN)
 def test_a_broken_twin_is_red_for_its_reason(told: Told, bundle: str) -> None:
-    rung, words = BROKEN[bundle]
-    told.broke(bundle, rung, within=INSTALLED if rung == "bundle-install" else AT_ONCE).says(*words)
+    check_name, words = BROKEN[bundle]
+    told.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(
+        *words
+    )
 
 
 def test_every_format_of_the_fixtures_has_its_test() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.conftest import BUNDLE_RUNGS, ContainerMatrix
+from tests.integration.conftest import BUNDLE_CHECKS, ContainerMatrix
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Running, WriteWheel
@@ -30,12 +30,12 @@ def with_runner(file: str) -> str:
     return f'{NUMBERS}\n    [tool.modelops.runner]\n    path = "{SERVERS / file}"\n'
 
 
-def test_a_bundle_climbs_its_rungs(matrix: Matrix) -> None:
+def test_a_bundle_runs_its_checks(matrix: Matrix) -> None:
     matrix.configure(NUMBERS)
     run = matrix.run().passed()
     cell = run.cell()
     checks = {check["name"]: check for check in cell.facts["checks"] if check["bundle"] == "numbers"}
-    assert list(checks) == list(BUNDLE_RUNGS)
+    assert list(checks) == list(BUNDLE_CHECKS)
     assert checks["bundle-install"]["data"] == {
         "format": "requirements",
         "found": "it has a requirements.txt and 2 loose modules",
@@ -147,12 +147,12 @@ def test_markers(matrix: Matrix) -> None:
     run.check("test_upgrade.py::test_needs_what_there_is_not").says(
         "bundle-install[missing-dependency] failed", "pytest-modelops-no-such-package"
     )
-    rung = next(
+    check_name = next(
         check
         for check in run.cell().facts["checks"]
         if check["bundle"] == "missing-dependency" and check["reproduce"]
     )
-    assert f"--modelops-bundle={BUNDLES / 'missing-dependency'}" in rung["reproduce"]
+    assert f"--modelops-bundle={BUNDLES / 'missing-dependency'}" in check_name["reproduce"]
 
 
 def runners_of(bundle: str, matrix: Matrix, running: Running) -> list[psutil.Process]:
@@ -194,11 +194,11 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 DEADLINE = 10
-"""Of the rung in which a worker is killed, in seconds."""
+"""Of the check in which a worker is killed, in seconds."""
 
 
 @pytest.mark.parametrize(
-    ("bundle", "rung", "number", "backend", "nanny"),
+    ("bundle", "check_name", "number", "backend", "nanny"),
     [
         ("import-hangs", "handshake", signal.SIGKILL, "process", "true"),
         ("import-hangs", "handshake", signal.SIGKILL, "process", "false"),
@@ -208,7 +208,12 @@ DEADLINE = 10
     ],
 )
 def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
-    request: pytest.FixtureRequest, bundle: str, rung: str, number: signal.Signals, backend: str, nanny: str
+    request: pytest.FixtureRequest,
+    bundle: str,
+    check_name: str,
+    number: signal.Signals,
+    backend: str,
+    nanny: str,
 ) -> None:
     matrix: Matrix = request.getfixturevalue("containers" if backend == "docker" else "matrix")
     cell = '[tool.modelops.matrix]\n    python = ["3.12"]\n    dask = ["2024.10.0"]'
@@ -219,15 +224,15 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
     bundles = [{{ path = "{BUNDLES / bundle}", entrypoint = "wire/run" }}]
     {cell if backend == "docker" else ""}
     [tool.modelops.deadlines]
-    {rung} = {DEADLINE}
+    {check_name} = {DEADLINE}
     """
     )
-    running = matrix.start("-k", rung)
+    running = matrix.start("-k", check_name)
     [runner, other] = running.until(
         lambda: (
             len(found := runners_of(bundle, matrix, running)) == 2
             # The first one was the handshake's.
-            and (rung == "handshake" or all(times_ready(one) == 2 for one in found))
+            and (check_name == "handshake" or all(times_ready(one) == 2 for one in found))
             and found
         ),
         "both runners run",
@@ -258,7 +263,7 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
         ),
     }
     assert run.code == 1
-    run.check(rung).broke(*said[rung], within=DEADLINE + 2)
+    run.check(check_name).broke(*said[check_name], within=DEADLINE + 2)
 
 
 def test_two_runs_at_once_on_the_same_bundles(matrix: Matrix, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ SEIR = table(
 )
 
 
-def test_two_bundles_climb_their_rungs_and_do_not_meet(matrix: Matrix) -> None:
+def test_two_bundles_run_their_checks_and_do_not_meet(matrix: Matrix) -> None:
     """Both have modules `wire` or `targets` of their own."""
     before = environment()
     matrix.configure(configured(NUMBERS, SEIR))
@@ -164,7 +164,7 @@ def test_answers_that_are_none_break_where_they_are_asked_for(matrix: Matrix) ->
         ),
     ],
 )
-def test_it_breaks_at_the_right_rung(matrix: Matrix, name: str, words: tuple[str, ...]) -> None:
+def test_it_breaks_at_the_right_check(matrix: Matrix, name: str, words: tuple[str, ...]) -> None:
     matrix.configure(f"{configured(table(BUNDLES / name))}[tool.modelops.deadlines]\nexecute = {DEADLINE}\n")
     cell = matrix.run("-k", name).cell()
     assert cell.facts["first_broken"] == f"execute[{name}]", cell.statuses

@@ -1,4 +1,4 @@
-"""Cells in containers, on a real engine: the ladder, what is audited, what is left behind, and when one is kept."""
+"""Cells in containers, on a real engine: the checks, what is audited, what is left behind, and when one is kept."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def prune(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_whole_ladder_in_containers_two_cells_at_a_time(containers: ContainerMatrix) -> None:
+def test_the_whole_checks_in_containers_two_cells_at_a_time(containers: ContainerMatrix) -> None:
     containers.configure(f"""
 [tool.pytest.ini_options]
 [tool.modelops]

@@ -129,9 +129,9 @@ def test_a_format_installs_in_every_way_and_loses_no_module(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", TWINS)
 def test_its_broken_twin_is_red_for_its_reason_in_every_way(told: Told, name: str, way: str) -> None:
-    rung, words = formats.BROKEN[TWINS[name]]
-    within = INSTALLED if rung == "bundle-install" else AT_ONCE
-    told.broke(f"{TWINS[name]}-{way}", rung, within=within).says(*words)
+    check_name, words = formats.BROKEN[TWINS[name]]
+    within = INSTALLED if check_name == "bundle-install" else AT_ONCE
+    told.broke(f"{TWINS[name]}-{way}", check_name, within=within).says(*words)
 
 
 def test_half_of_the_bundles_are_archives_in_every_way() -> None:

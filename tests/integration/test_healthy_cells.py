@@ -1,4 +1,4 @@
-"""Cells that work: every rung green, and what is reported about them is true."""
+"""Cells that work: every check green, and what is reported about them is true."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, BUNDLE_RUNGS, Told, run_once
+from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, Told, run_once
 
 REPOSITORY = Path(__file__).parents[2]
 SERVERS = REPOSITORY / "tests" / "servers"
@@ -35,7 +35,7 @@ class Peer:
     """What one does to its bundle.
 
     Attributes:
-        rung: where it breaks; empty for one that is in nobody's way.
+        check: where it breaks; empty for one that is in nobody's way.
         words: of the message, in this order.
         hangs: whether it is timed out.
         file: of the peer, if the bundle is named otherwise.
@@ -43,7 +43,7 @@ class Peer:
         replicates: of each parameter set; most peers say that they aggregated one.
     """
 
-    rung: str = ""
+    check_name: str = ""
     words: tuple[str, ...] = ()
     hangs: bool = False
     file: str = ""
@@ -205,11 +205,11 @@ def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 )
 def test_a_peer(told: Callable[[str], Told], protocol: str, name: str) -> None:
     peer = PEERS[protocol][name]
-    if not peer.rung:
-        told(protocol).passed(name, *BUNDLE_RUNGS)
+    if not peer.check_name:
+        told(protocol).passed(name, *BUNDLE_CHECKS)
         return
     status, within = ("timed-out", DEADLINE + 2) if peer.hangs else ("failed", AT_ONCE)
-    told(protocol).broke(name, peer.rung, status, within=within).says(*peer.words)
+    told(protocol).broke(name, peer.check_name, status, within=within).says(*peer.words)
 
 
 def test_large_params_and_answers_pass_in_pieces_with_odd_headers(told: Callable[[str], Told]) -> None:

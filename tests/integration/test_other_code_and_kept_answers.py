@@ -18,7 +18,7 @@ SECONDS = 30
 
 
 def execute(matrix: Matrix, bundle: Path, runner: str, more: str = "", expect: str = "") -> Check:
-    """Run a bundle's rungs up to `execute`, on the only worker; that rung."""
+    """Run a bundle's checks up to `execute`, on the only worker; that check."""
     matrix.configure(
         f"""
         [tool.modelops]

@@ -15,7 +15,7 @@ NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
 NAIVE = REPOSITORY / "tests" / "servers" / "naive_installing_runner.py"
 CAREFUL = REPOSITORY / "tests" / "servers" / "careful_installing_runner.py"
 DEADLINE = 300
-"""Of the rung, as it is by default."""
+"""Of the check, as it is by default."""
 SECONDS = 600
 """For a run, in which an environment is made twelve times."""
 CANARIES = (
@@ -72,7 +72,7 @@ COMMAND = (
 
 
 def naive(matrix: Matrix, words: str, *, fresh_env: str = "") -> tuple[Check, dict[str, str]]:
-    """Ship with the naive runner; the rung, which is red in time, and how each canary ended."""
+    """Ship with the naive runner; the check, which is red in time, and how each canary ended."""
     ship(matrix, f'path = "{NAIVE}"\n        command = {COMMAND}]\n        {fresh_env}', naive=words)
     run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS)
     check = run.check("venv-reuse")
@@ -167,7 +167,7 @@ def test_a_careful_runner_of_the_user_s_may_be_trusted(matrix: Matrix) -> None:
     assert found["another-python"] in {"passed", "not tried"}
 
 
-def test_without_installs_there_is_no_such_rung(matrix: Matrix) -> None:
+def test_without_installs_there_is_no_such_check(matrix: Matrix) -> None:
     matrix.configure(f'[tool.modelops]\nbundles = ["{NUMBERS}"]\n')
     assert "venv_reuse" not in matrix.run("--modelops-plan").out
     run = matrix.run("-k", "venv_reuse")

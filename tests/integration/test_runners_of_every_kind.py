@@ -37,7 +37,7 @@ def numbers(runner: str = "") -> str:
     )
 
 
-def test_the_reference_runner_climbs_its_rungs_with_a_process_for_every_request(matrix: Matrix) -> None:
+def test_the_reference_runner_runs_its_checks_with_a_process_for_every_request(matrix: Matrix) -> None:
     matrix.configure(numbers())
     cell = matrix.run("-k", "numbers").passed().cell()
     assert cell.checks["handshake"].data == {"runners": 2}
@@ -94,9 +94,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 @pytest.mark.parametrize("bundle", BROKEN)
-def test_a_bundle_that_breaks_it_breaks_at_the_right_rung(told: Told, bundle: str) -> None:
-    rung, words = BROKEN[bundle]
-    told.broke(bundle, rung).says(words)
+def test_a_bundle_that_breaks_it_breaks_at_the_right_check(told: Told, bundle: str) -> None:
+    check_name, words = BROKEN[bundle]
+    told.broke(bundle, check_name).says(words)
 
 
 def test_another_protocol_is_wrong_input(matrix: Matrix) -> None:

@@ -50,8 +50,8 @@ def configure(
     )
 
 
-def climbed(run: Run) -> Check:
-    """The rung, of a run of which everything that it needs is green."""
+def runtime_check(run: Run) -> Check:
+    """The check, of a run of which everything that it needs is green."""
     cell = run.unavailable_is_no_failure().cell()
     needed = {name: cell.checks[name].status for name in ("resolve", "install", "start")}
     assert set(needed.values()) == {"passed"}, (needed, run.out)
@@ -64,7 +64,7 @@ CELLS = pytest.mark.parametrize(("backend", "dask"), [("process", "latest"), ("d
 
 @pytest.fixture
 def broken(request: pytest.FixtureRequest, wheel: Path) -> Any:
-    """Run the rung with a plugin, and assert that it breaks in time."""
+    """Run the check with a plugin, and assert that it breaks in time."""
 
     def broken(
         plugin: str,
@@ -77,7 +77,7 @@ def broken(request: pytest.FixtureRequest, wheel: Path) -> Any:
         matrix = request.getfixturevalue("containers" if backend == "docker" else "building_matrix")
         configure(matrix, wheel, plugin, deadline=deadline, **keys)
         run = matrix.run("-k", "runtime")
-        check = climbed(run)
+        check = runtime_check(run)
         assert run.code == 1, run.out
         assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}]'")
         if backend == "docker":
@@ -104,7 +104,7 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
         more='processes = { cold = "acme_plugins.tasks:by_runtime", warm = "acme_plugins.tasks:by_one_process", '
         'direct = "acme_plugins.tasks:by_worker" }',
     )
-    check = climbed(building_matrix.run("-k", "runtime").passed())
+    check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert check.data["plugin"] == "acme_plugins.healthy:Plugin"
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for told in check.data["workers"].values():
@@ -157,7 +157,7 @@ def test_a_whole_cell_runs_with_the_plugin_and_without_the_late_worker(
         f"[tool.modelops]\nnanny = {nanny}\n{text}", encoding="utf-8"
     )
     cell = building_matrix.run("test_it.py").unavailable_is_no_failure().passed().cell()
-    # A test of the user's alone: the plugin is there all the same, and its rung is told.
+    # A test of the user's alone: the plugin is there all the same, and its check is told.
     assert cell.checks["runtime"].status == "passed"
     assert cell.checks["test_it.py::test_it"].status == "passed"
     assert "worker-late" in cell.facts["logs"]
@@ -172,7 +172,7 @@ def test_one_warm_process_does_all_tasks_of_a_worker(building_matrix: Matrix, wh
         expect="",
         more='processes = { warm = "acme_plugins.tasks:by_runtime" }\ntasks = 3',
     )
-    check = climbed(building_matrix.run("-k", "runtime").passed())
+    check = runtime_check(building_matrix.run("-k", "runtime").passed())
     warm = check.data["processes"]["warm"]
     assert all(len(set(of["pids"])) == 1 and len(of["seconds"]) == 3 for of in warm.values())
     assert len({pid for of in warm.values() for pid in of["pids"]}) == 3
@@ -184,7 +184,7 @@ FOLDERS = 'expect = { "modelops_runtime.executor_type" = "cold", "modelops_runti
 
 def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Path) -> None:
     configure(building_matrix, wheel, "takes_arguments:Plugin", expect=FOLDERS, more=ARGUMENTS.format("cold"))
-    check = climbed(building_matrix.run("-k", "runtime").passed())
+    check = runtime_check(building_matrix.run("-k", "runtime").passed())
     for told in check.data["workers"].values():
         assert told["values"]["modelops_runtime.folders"] == "['/data', '/bundles']"
 
@@ -195,7 +195,7 @@ def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel
     building_matrix.write(
         "pyproject.toml", text.replace("MODELOPS_EXECUTOR_TYPE", "DASK_ACME__EXECUTOR_TYPE")
     )
-    check = climbed(building_matrix.run("-k", "runtime").passed())
+    check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for told in check.data["workers"].values():
         assert told["settings_read"] == {"acme.executor-type": "'cold'"}

@@ -104,13 +104,13 @@ def index(tmp_path: Path, write_wheel: WriteWheel) -> Iterator[Index]:
 
 @dataclasses.dataclass(frozen=True)
 class Midway:
-    """A run that is in the middle of a rung.
+    """A run that is in the middle of a check.
 
     Attributes:
-        again: runs the same up to that rung, without what made it stay there.
+        again: runs the same up to that check, without what made it stay there.
     """
 
-    rung: str
+    check_name: str
     running: Running
     again: Callable[[], Run]
 
@@ -122,9 +122,9 @@ SILENT_AT = {
 }
 
 
-def in_the_middle_of_environments(rung: str, matrix: Matrix, index: Index) -> Midway:
+def in_the_middle_of_environments(check_name: str, matrix: Matrix, index: Index) -> Midway:
     matrix.configure(f'[tool.modelops.matrix]\npython = ["{HERE}"]\ndask = ["2024.10.0"]')
-    index.silent_at = SILENT_AT[rung]
+    index.silent_at = SILENT_AT[check_name]
     running = matrix.start(env=index.variables)
     running.until(index.reached.is_set, f"uv asked for {index.silent_at}")
 
@@ -132,7 +132,7 @@ def in_the_middle_of_environments(rung: str, matrix: Matrix, index: Index) -> Mi
         index.silent_at = ""
         return matrix.run("-k", "resolve or install", env=index.variables)
 
-    return Midway(rung, running, again)
+    return Midway(check_name, running, again)
 
 
 HANGS = """
@@ -159,10 +159,10 @@ async def dask_setup(worker):
 """
 
 
-def in_the_middle_of_a_cluster(rung: str, matrix: Matrix, *arguments: str) -> Midway:
+def in_the_middle_of_a_cluster(check_name: str, matrix: Matrix, *arguments: str) -> Midway:
     there = matrix.path / "there"
     preload = matrix.write(
-        "preload.py", {"start": HANGS, "aggregation": COUNTS}[rung].format(there=str(there))
+        "preload.py", {"start": HANGS, "aggregation": COUNTS}[check_name].format(there=str(there))
     )
     matrix.configure(
         f"""
@@ -173,29 +173,29 @@ def in_the_middle_of_a_cluster(rung: str, matrix: Matrix, *arguments: str) -> Mi
         """
     )
     running = matrix.start(*arguments)
-    running.until(there.exists, f"it was in the middle of {rung}")
+    running.until(there.exists, f"it was in the middle of {check_name}")
 
     def again() -> Run:
         matrix.configure("[tool.modelops]\nworkers = 1")
         return matrix.run("-k", "lambda")
 
-    return Midway(rung, running, again)
+    return Midway(check_name, running, again)
 
 
 @pytest.fixture(params=["resolve", "install", "start", "aggregation"])
 def midway(request: pytest.FixtureRequest, matrix: Matrix) -> Midway:
-    rung: str = request.param
-    if rung in SILENT_AT:
-        return in_the_middle_of_environments(rung, matrix, request.getfixturevalue("index"))
-    return in_the_middle_of_a_cluster(rung, matrix)
+    check_name: str = request.param
+    if check_name in SILENT_AT:
+        return in_the_middle_of_environments(check_name, matrix, request.getfixturevalue("index"))
+    return in_the_middle_of_a_cluster(check_name, matrix)
 
 
 PARTS = {"scheduler", "worker-0", "worker-1", "agent"}
 
 
-def assert_logs_stay(run: Run, rung: str) -> None:
+def assert_logs_stay(run: Run, check_name: str) -> None:
     there = {path.stem for path in run.folder.glob("*/logs/*.log")}
-    assert there >= (set() if rung in SILENT_AT else PARTS), there
+    assert there >= (set() if check_name in SILENT_AT else PARTS), there
 
 
 def test_ctrl_c(midway: Midway) -> None:
@@ -203,18 +203,18 @@ def test_ctrl_c(midway: Midway) -> None:
     assert run.code == 2, run.out
     assert "modelops matrix" in run.out
     cell = run.cell()
-    rungs = list(cell.statuses)
-    passed = rungs.index(midway.rung)
-    assert list(cell.statuses.values()) == ["passed"] * passed + ["not-run"] * (len(rungs) - passed)
+    check_names = list(cell.statuses)
+    passed = check_names.index(midway.check_name)
+    assert list(cell.statuses.values()) == ["passed"] * passed + ["not-run"] * (len(check_names) - passed)
     assert cell.facts["status"] == "not-run"
-    assert_logs_stay(run, midway.rung)
+    assert_logs_stay(run, midway.check_name)
     midway.again().passed()
 
 
 def test_sigkill(midway: Midway) -> None:
     run = midway.running.kill()
     assert run.code == -9
-    assert_logs_stay(run, midway.rung)
+    assert_logs_stay(run, midway.check_name)
     midway.again().passed()
 
 

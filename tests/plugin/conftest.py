@@ -85,23 +85,23 @@ ENDS = {
     "pytest-failed": pytest.fail.Exception,
 }
 
-def rung(name, *needs):
+def check(name, *needs):
     def run(cell, deadline):
         ends = json.loads(Path(__file__).with_name("ends.json").read_text())
         end = ends.get(f"{name}[{cell.id}]")
         if end is not None:
             raise ENDS[end](f"{name} is {end} on purpose")
-    return Check(name=name, run=run, needs=needs, summary="a rung that starts nothing")
+    return Check(name=name, run=run, needs=needs, summary="a check that starts nothing")
 
 def pytest_modelops_checks(checks, config):
-    checks[:] = [rung("first"), rung("second", "first"), rung("third", "second"), rung("other")]
+    checks[:] = [check("first"), check("second", "first"), check("third", "second"), check("other")]
 """
-QUICK_RUNGS = ("first", "second", "third", "other")
+QUICK_CHECKS = ("first", "second", "third", "other")
 
 _REPORT = "report.json"
 _SECONDS = 150.0
 """After so long, a run hangs."""
-RUNGS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +144,8 @@ class Project:
     """A folder with a `pyproject.toml` and tests."""
 
     small = SMALL
-    rungs = RUNGS
-    quick_rungs = QUICK_RUNGS
+    check_names = CHECKS
+    quick_checks = QUICK_CHECKS
 
     def __init__(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *, plugins: Path, cache: Path
@@ -182,7 +182,7 @@ class Project:
         return f"py{SERIES}-dask{DASK}", f"py{PATCH}-dask{DASK}"
 
     def configure_quick(self) -> tuple[str, str, str]:
-        """Set up three cells whose ladder (`first`, `second`, `third` of which each needs the one before, and `other`)
+        """Set up three cells whose checks (`first`, `second`, `third` of which each needs the one before, and `other`)
         starts nothing, and return their ids. See `end`."""
         self.configure('[tool.modelops.matrix]\npython = ["3.12", "3.13", "3.14"]\n')
         self.write("conftest.py", QUICK)
@@ -190,7 +190,7 @@ class Project:
         return f"py3.12-dask{DASK}", f"py3.13-dask{DASK}", f"py3.14-dask{DASK}"
 
     def end(self, **ends: str) -> None:
-        """Say how rungs of the quick ladder end from now on, if they do not pass: `**{"first[cell]": "failed"}`."""
+        """Say how the quick checks end from now on, if they do not pass: `**{"first[cell]": "failed"}`."""
         self.write("ends.json", json.dumps(ends))
 
     def write(self, name: str, text: str) -> Path:
@@ -209,9 +209,9 @@ class Project:
         """Run from a folder from now on."""
         self._monkeypatch.chdir(self.path / folder)
 
-    def rungs_of(self, *cells: str, rungs: tuple[str, ...] = RUNGS) -> list[str]:
-        """Node ids of the ladder in these cells, in order."""
-        return [f"modelops::test_{rung}[{cell}]" for cell in cells for rung in rungs]
+    def checks_of(self, *cells: str, check_names: tuple[str, ...] = CHECKS) -> list[str]:
+        """Node ids of the checks in these cells, in order."""
+        return [f"modelops::test_{check_name}[{cell}]" for cell in cells for check_name in check_names]
 
     def run(self, *arguments: str, order: str = "no:randomly") -> Ran:
         """Run pytest."""

@@ -1,4 +1,4 @@
-"""A user's own tests on the cells: markers, the fixture, and rungs of one's own.
+"""A user's own tests on the cells: markers, the fixture, and checks of one's own.
 
 One project has a test for each promise, so that one cluster serves them all; each test here asks what became of one.
 """
@@ -280,8 +280,10 @@ def ran(project: Project, once: Once) -> Ran:
         project.write("conftest.py", CONFTEST)
         project.write("test_mine.py", TESTS)
         project.write("test_module.py", MODULE)
-        rungs = [f"modelops::test_{name}" for name in ("lambda", "twice", "wrong", "after_wrong", "returns")]
-        ran = project.matrix("--modelops-workers=2", *rungs, "test_mine.py", "test_module.py", "-rA")
+        check_names = [
+            f"modelops::test_{name}" for name in ("lambda", "twice", "wrong", "after_wrong", "returns")
+        ]
+        ran = project.matrix("--modelops-workers=2", *check_names, "test_mine.py", "test_module.py", "-rA")
         for name in ("finalised.txt", "cluster.txt", "clients.json", "body-ran"):
             path = project.path / name
             ran.report[name] = path.read_text(encoding="utf-8") if path.exists() else None
@@ -378,7 +380,7 @@ def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(
     ran = project.matrix(f"--modelops-cell={cells[0]}", "modelops", "test_mine.py", "-rs")
     assert ran.code == 0
     assert ran.results == {
-        **dict.fromkeys(project.rungs_of(cells[0], rungs=project.quick_rungs), "PASSED"),
+        **dict.fromkeys(project.checks_of(cells[0], check_names=project.quick_checks), "PASSED"),
         "test_mine.py::test_mine[no-cell]": "SKIPPED",
     }
     assert "none of the cells that it is narrowed to is in this run" in ran.out
@@ -478,38 +480,38 @@ def test_a_client_for_other_versions_is_refused_with_what_differs(building_proje
     assert "Use modelops_cell.call, which runs in the cell's own Python" in text
 
 
-# --- rungs of one's own -------------------------------------------------------------------------------------------
+# --- checks of one's own -------------------------------------------------------------------------------------------
 
 
-def test_a_rung_of_the_users_comes_after_what_it_needs(project: Project) -> None:
+def test_a_check_of_the_users_comes_after_what_it_needs(project: Project) -> None:
     project.write("conftest.py", CONFTEST)
     names = ["resolve", "install", "start", "lambda", "twice", "versions", "aggregation"]
     names += ["wrong", "after_wrong", "returns"]
     assert project.collect().ids == [f"modelops::test_{name}[{project.cell}]" for name in names]
 
 
-def test_a_rung_of_the_users_passes_and_its_figures_are_reported(ran: Ran) -> None:
+def test_a_check_of_the_users_passes_and_its_figures_are_reported(ran: Ran) -> None:
     (check,) = (check for check in ran.report["cells"][0]["checks"] if check["name"] == "twice")
     assert check["status"] == "passed"
     assert check["data"] == {"answer": 42}
 
 
-def test_an_assertion_makes_a_rung_red_and_is_explained(ran: Ran) -> None:
+def test_an_assertion_makes_a_check_red_and_is_explained(ran: Ran) -> None:
     text = failure(ran, "test_wrong")
     assert "two times twenty-one" in text
     assert "assert 42 == 43" in text
     assert "reproduce: pytest --modelops-matrix" in text
 
 
-def test_a_rung_of_the_users_blocks_those_that_need_it(ran: Ran) -> None:
+def test_a_check_of_the_users_blocks_those_that_need_it(ran: Ran) -> None:
     assert ran.checks(ran.report["cells"][0]["id"])["after-wrong"] == "blocked"
 
 
-def test_a_rung_that_returns_no_figures_is_red_and_says_so(ran: Ran) -> None:
-    assert "the rung returned 42; it may return a dict of figures" in failure(ran, "test_returns")
+def test_a_check_that_returns_no_figures_is_red_and_says_so(ran: Ran) -> None:
+    assert "the check returned 42; it may return a dict of figures" in failure(ran, "test_returns")
 
 
-def test_a_rung_has_a_deadline_that_can_be_set(project: Project) -> None:
+def test_a_check_has_a_deadline_that_can_be_set(project: Project) -> None:
     project.configure("[tool.modelops.deadlines]\nmine = 7\n")
     project.write(
         "conftest.py",

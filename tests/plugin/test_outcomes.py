@@ -26,7 +26,7 @@ def matrix_of(ran: Ran) -> str:
     )[0]
 
 
-# --- every end that a rung can have --------------------------------------------------------------------------------
+# --- every end that a check can have --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_report_has_every_end(ended: Ran, cells: tuple[str, str, str]) -> No
     assert list(ended.checks(cells[2]).values()) == ["skipped", "passed", "passed", "failed"]
 
 
-def test_a_blocked_rung_names_what_blocked_it_and_is_not_a_failure(
+def test_a_blocked_check_names_what_blocked_it_and_is_not_a_failure(
     ended: Ran, cells: tuple[str, str, str]
 ) -> None:
     (third,) = (check for check in ended.cell(cells[1])["checks"] if check["name"] == "third")
@@ -114,7 +114,7 @@ def test_the_terminal_says_what_the_report_says(ended: Ran) -> None:
     assert "1 failed, 1 timed out, 1 unavailable" in shown
 
 
-def test_the_command_that_reproduces_a_rung_does(
+def test_the_command_that_reproduces_a_check_does(
     project: Project, cells: tuple[str, str, str], ended: Ran
 ) -> None:
     (broken,) = (check for check in ended.cell(cells[0])["checks"] if check["name"] == "second")
@@ -186,7 +186,7 @@ def test_no_color_is_heeded(project: Project) -> None:
 
 
 @pytest.mark.parametrize("end", ["failed", "timed-out", "unavailable", "asserted", "raised"])
-def test_a_single_rung_that_broke_is_exit_code_1(project: Project, end: str) -> None:
+def test_a_single_check_that_broke_is_exit_code_1(project: Project, end: str) -> None:
     cells = project.configure_quick()
     project.end(**{f"other[{cells[1]}]": end})
     ran = project.matrix("-k", "other")
@@ -194,7 +194,7 @@ def test_a_single_rung_that_broke_is_exit_code_1(project: Project, end: str) -> 
     assert "other is " in ran.out
 
 
-def test_a_rung_may_end_as_tests_do(project: Project) -> None:
+def test_a_check_may_end_as_tests_do(project: Project) -> None:
     cell, *_ = project.configure_quick()
     project.end(**{f"first[{cell}]": "pytest-skipped", f"second[{cell}]": "pytest-failed"})
     ran = project.matrix("--modelops-cell", cell)
@@ -212,7 +212,7 @@ def test_a_rung_may_end_as_tests_do(project: Project) -> None:
     assert f"'modelops::test_second[{cell}]'" in ran.out
 
 
-def test_a_rung_that_had_nothing_to_do_is_exit_code_0(project: Project) -> None:
+def test_a_check_that_had_nothing_to_do_is_exit_code_0(project: Project) -> None:
     cells = project.configure_quick()
     project.end(**{f"other[{cells[1]}]": "skipped"})
     ran = project.matrix()
@@ -221,7 +221,7 @@ def test_a_rung_that_had_nothing_to_do_is_exit_code_0(project: Project) -> None:
     assert "✓" in matrix_of(ran)
 
 
-def test_a_rung_that_is_selected_alone_and_cannot_run_is_a_failure_that_says_why(project: Project) -> None:
+def test_a_check_that_is_selected_alone_and_cannot_run_is_a_failure_that_says_why(project: Project) -> None:
     cells = project.configure_quick()
     project.end(**{f"first[{cells[1]}]": "failed"})
     ran = project.matrix("-k", f"third and {cells[1]}")
@@ -238,20 +238,20 @@ import pytest
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "test_{rung}[" in item.nodeid:
+        if "test_{check_name}[" in item.nodeid:
             item.add_marker(pytest.mark.skip(reason="somebody skips it"))
 """
 
 
-@pytest.mark.parametrize(("rung", "status"), [("first", "failed"), ("other", "not-run")])
+@pytest.mark.parametrize(("check_name", "status"), [("first", "failed"), ("other", "not-run")])
 def test_a_cell_that_did_not_pass_is_never_exit_code_0_though_no_test_failed(
-    project: Project, rung: str, status: str
+    project: Project, check_name: str, status: str
 ) -> None:
-    """A rung that is skipped from outside breaks only when another one needs it, or did not run at all."""
+    """A check that is skipped from outside breaks only when another one needs it, or did not run at all."""
     cells = project.configure_quick()
-    project.end(**{f"first[{cells[0]}]": "failed"} if rung == "first" else {})
+    project.end(**{f"first[{cells[0]}]": "failed"} if check_name == "first" else {})
     conftest = project.path / "conftest.py"
-    conftest.write_text(conftest.read_text() + SKIP_FIRST.format(rung=rung))
+    conftest.write_text(conftest.read_text() + SKIP_FIRST.format(check_name=check_name))
     ran = project.matrix()
     assert "FAILED" not in ran.results.values()
     assert ran.cell(cells[0])["status"] == status

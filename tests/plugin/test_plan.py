@@ -65,7 +65,7 @@ def test_the_plan_says_what_runs_and_why_not_the_rest(project: Project, planned:
         "left out:",
         f"py{series}-dask{dask} not selected by --modelops-cell *+worker-*",
         f'py{patch}-dask{dask} excluded by {{ python = "{patch}" }}',
-        "each climbs: resolve, install, start, versions, lambda, aggregation",
+        "each runs: resolve, install, start, versions, lambda, aggregation",
     ]
 
 

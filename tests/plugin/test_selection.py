@@ -33,24 +33,24 @@ def of(test: str, *cells: str) -> list[str]:
 # --- collecting --------------------------------------------------------------------------------------------------
 
 
-def test_collecting_lists_the_ladder_of_each_cell_and_starts_nothing(project: Project) -> None:
+def test_collecting_lists_the_checks_of_each_cell_and_starts_nothing(project: Project) -> None:
     cells = project.configure_two()
     ran, started = project.spied("--modelops-matrix", "--collect-only", "-q")
     assert ran.code == 0
-    assert ran.ids == project.rungs_of(*cells)
+    assert ran.ids == project.checks_of(*cells)
     assert started == ""
     assert not list(project.cache.glob("runs/*"))
     assert "modelops matrix" not in ran.out
 
 
-def test_the_users_tests_for_cells_come_with_the_ladder_and_others_do_not(project: Project) -> None:
+def test_the_users_tests_for_cells_come_with_the_checks_and_others_do_not(project: Project) -> None:
     cells = project.configure_quick()
     project.write("tests/test_mine.py", USER_TESTS)
     ran = project.collect()
-    ladder = project.rungs_of(*cells, rungs=project.quick_rungs)
+    all_checks = project.checks_of(*cells, check_names=project.quick_checks)
     mine = of("tests/test_mine.py::test_on_a_cell", *cells)
     narrowed = [f"tests/test_mine.py::test_narrowed[{cells[1]}-{letter}]" for letter in "ab"]
-    assert sorted(ran.ids) == sorted([*ladder, *mine, *narrowed])
+    assert sorted(ran.ids) == sorted([*all_checks, *mine, *narrowed])
     assert "1 deselected" in ran.out
     # Within a cell, pytest before 9.1 moves narrowed tests; the cells stay together and in order all the same.
     assert [next(cell for cell in cells if cell in test) for test in ran.ids] == [
@@ -58,11 +58,11 @@ def test_the_users_tests_for_cells_come_with_the_ladder_and_others_do_not(projec
         *([cells[1]] * 7),
         *([cells[2]] * 5),
     ]
-    assert [test for test in ran.ids if test in ladder] == ladder
+    assert [test for test in ran.ids if test in all_checks] == all_checks
 
 
 @pytest.mark.parametrize(
-    ("arguments", "ladder", "mine", "other"),
+    ("arguments", "all_checks", "mine", "other"),
     [
         (["tests"], True, True, False),
         (["."], True, True, False),
@@ -76,29 +76,29 @@ def test_the_users_tests_for_cells_come_with_the_ladder_and_others_do_not(projec
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_folders_keep_the_ladder_and_files_and_ids_are_just_those(
-    project: Project, arguments: list[str], ladder: bool, mine: bool, other: bool
+def test_folders_keep_the_checks_and_files_and_ids_are_just_those(
+    project: Project, arguments: list[str], all_checks: bool, mine: bool, other: bool
 ) -> None:
     project.configure_quick()
     project.write("tests/test_mine.py", USER_TESTS)
     text = " ".join(project.collect(*arguments).ids)
-    assert ("modelops::test_first" in text) == ladder
+    assert ("modelops::test_first" in text) == all_checks
     assert ("::test_on_a_cell" in text) == mine
     assert ("::test_of_something_else" in text) == other
 
 
-def test_testpaths_keep_the_ladder(project: Project) -> None:
+def test_testpaths_keep_the_checks(project: Project) -> None:
     cells = project.configure_quick()
     project.write("pytest.ini", "[pytest]\ntestpaths = tests\n")
     project.write("tests/test_mine.py", USER_TESTS)
     project.write("elsewhere/test_more.py", USER_TESTS)
     ids = project.collect().ids
-    assert set(project.rungs_of(*cells, rungs=project.quick_rungs)) < set(ids)
+    assert set(project.checks_of(*cells, check_names=project.quick_checks)) < set(ids)
     assert "tests/test_mine.py" in str(ids)
     assert "elsewhere" not in str(ids)
 
 
-def test_a_folder_that_is_named_like_the_ladder_is_a_folder(project: Project) -> None:
+def test_a_folder_that_is_named_like_the_checks_is_a_folder(project: Project) -> None:
     project.configure_quick()
     project.write("modelops/test_mine.py", USER_TESTS)
     text = " ".join(project.collect("modelops").ids)
@@ -115,9 +115,9 @@ def test_a_folder_that_is_named_like_the_ladder_is_a_folder(project: Project) ->
     ],
     ids=["names", "importlib", "append"],
 )
-def test_nothing_that_is_set_for_the_users_tests_hides_the_ladder(project: Project, settings: str) -> None:
+def test_nothing_that_is_set_for_the_users_tests_hides_the_checks(project: Project, settings: str) -> None:
     project.write("pytest.ini", f"[pytest]\n{settings}\n")
-    assert project.collect().ids == project.rungs_of(project.cell)
+    assert project.collect().ids == project.checks_of(project.cell)
 
 
 @pytest.mark.parametrize("mode", ["importlib", "prepend"])
@@ -153,13 +153,16 @@ def test_functions_of_a_test_module_travel_however_it_was_imported(project: Proj
             ["lambda[0]", "start[1]", "lambda[1]"],
         ),
         (
-            [f"--deselect=modelops::test_{rung}" for rung in ("resolve", "install", "start", "versions")],
+            [
+                f"--deselect=modelops::test_{check_name}"
+                for check_name in ("resolve", "install", "start", "versions")
+            ],
             ["lambda[0]", "aggregation[0]", "lambda[1]", "aggregation[1]"],
         ),
     ],
     ids=" ".join,
 )
-def test_expressions_ids_and_deselection_choose_rungs(
+def test_expressions_ids_and_deselection_choose_checks(
     project: Project, arguments: list[str], expected: list[str]
 ) -> None:
     cells = project.configure_two()
@@ -176,7 +179,7 @@ def test_ids_as_printed_can_be_passed_back_from_a_subfolder(project: Project) ->
     assert project.collect(*printed).ids == printed
 
 
-def test_a_subfolder_has_the_ladder_and_its_own_tests(project: Project) -> None:
+def test_a_subfolder_has_the_checks_and_its_own_tests(project: Project) -> None:
     project.configure_quick()
     project.write("tests/deep/test_mine.py", USER_TESTS)
     project.write("tests/test_more.py", USER_TESTS)
@@ -192,7 +195,7 @@ def only_lambda(project: Project, once: Once) -> Ran:
     return once(lambda: project.matrix("-k", "lambda"))
 
 
-def test_what_a_selected_rung_needs_runs_and_is_reported(project: Project, only_lambda: Ran) -> None:
+def test_what_a_selected_check_needs_runs_and_is_reported(project: Project, only_lambda: Ran) -> None:
     cell = only_lambda.report["cells"][0]["id"]
     assert only_lambda.results == {f"modelops::test_lambda[{cell}]": "PASSED"}
     assert only_lambda.checks(cell) == {
@@ -246,7 +249,7 @@ def test_ff_runs_the_cell_that_failed_first_and_keeps_cells_together(
     order = list(project.matrix("--ff").results)
     assert order[0] == f"modelops::test_second[{failed[1]}]"
     assert [test.partition("[")[2][:-1] for test in order] == [
-        cell for cell in (failed[1], failed[0], failed[2]) for _ in project.quick_rungs
+        cell for cell in (failed[1], failed[0], failed[2]) for _ in project.quick_checks
     ]
 
 
@@ -255,7 +258,7 @@ def test_sw_goes_on_where_it_stopped(project: Project, failed: tuple[str, str, s
     assert list(stopped.results)[-1] == f"modelops::test_second[{failed[1]}]"
     project.end()
     ran = project.matrix("--sw")
-    expected = project.rungs_of(*failed, rungs=project.quick_rungs)
+    expected = project.checks_of(*failed, check_names=project.quick_checks)
     assert list(ran.results) == expected[expected.index(f"modelops::test_second[{failed[1]}]") :]
     assert ran.code == 0
 
@@ -289,7 +292,7 @@ def test_in_random_order_cells_stay_together(project: Project, seed: str) -> Non
     assert len(ran.results) == 4 * 3 + 3 + 2
     order = [next(cell for cell in cells if cell in test) for test in ran.results]
     assert len([cell for cell, before in zip(order, ["", *order], strict=False) if cell != before]) == 3
-    straight = project.rungs_of(*cells, rungs=project.quick_rungs)
+    straight = project.checks_of(*cells, check_names=project.quick_checks)
     assert [test for test in ran.results if test in straight] != straight
 
 
@@ -301,7 +304,7 @@ def test_in_random_order_each_cluster_starts_once(project: Project) -> None:
     )
     ran = project.matrix("--randomly-seed=3", order="randomly")
     assert ran.code == 0
-    assert set(ran.results) == {*project.rungs_of(*cells), *of("test_mine.py::test_mine", *cells)}
+    assert set(ran.results) == {*project.checks_of(*cells), *of("test_mine.py::test_mine", *cells)}
     assert ran.clusters == sorted(cells)
     assert ran.left == []
 
@@ -337,7 +340,7 @@ def test_a_test_that_kills_its_xdist_worker_makes_its_cell_red_and_the_rest_goes
     assert ran.code == 1
     assert [cell["status"] for cell in ran.report["cells"]] == ["passed", "failed", "passed"]
     assert ran.checks(cells[1]) == {
-        **dict.fromkeys(project.quick_rungs, "passed"),
+        **dict.fromkeys(project.quick_checks, "passed"),
         "test_mine.py::test_after": "passed",
         "test_mine.py::test_crash": "failed",
     }
@@ -381,7 +384,7 @@ def test_with_xdist_the_report_is_complete(
     ran, cells = in_parallel
     for cell in cells:
         assert ran.checks(cell) == {
-            **dict.fromkeys(project.rungs, "passed"),
+            **dict.fromkeys(project.check_names, "passed"),
             "test_mine.py::test_mine": "passed",
             "test_mine.py::test_red": "failed",
         }
@@ -394,13 +397,13 @@ def test_with_xdist_the_report_is_complete(
 # --- other plugins ---------------------------------------------------------------------------------------------------
 
 
-def test_junit_xml_holds_the_ladder_and_what_became_of_it(project: Project) -> None:
+def test_junit_xml_holds_the_checks_and_what_became_of_it(project: Project) -> None:
     cells = project.configure_quick()
     project.end(**{f"second[{cells[1]}]": "failed", f"other[{cells[2]}]": "timed-out"})
     project.matrix("--junitxml=junit.xml")
     suite = ElementTree.parse(project.path / "junit.xml").getroot()[0]
     cases = {f"{case.get('classname')}::{case.get('name')}": case for case in suite}
-    assert list(cases) == project.rungs_of(*cells, rungs=project.quick_rungs)
+    assert list(cases) == project.checks_of(*cells, check_names=project.quick_checks)
     assert suite.get("failures") == "2"
     assert suite.get("skipped") == "1"
     ends = {

@@ -131,6 +131,7 @@ def test_nothing_is_imported_but_the_plugins_face_and_the_standard_library(proje
         "pytest_modelops.fixtures",
         "pytest_modelops.hookspecs",
         "pytest_modelops.markers",
+        "pytest_modelops.config",
         "pytest_modelops.config.options",
         "pytest_modelops.plugin",
     }

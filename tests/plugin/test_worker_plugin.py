@@ -1,4 +1,4 @@
-"""A configured worker plugin has a rung; without one there is none. The one here is Dask's own, doing nothing."""
+"""A configured worker plugin has a check; without one there is none. The one here is Dask's own, doing nothing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 PLUGIN = '[tool.modelops.worker-plugin]\nclass = "distributed:WorkerPlugin"\n'
 HEALTHY = f'{PLUGIN}probe = "address"\nexpect = {{ "state.nthreads" = 1, "name" = "worker-0" }}\n'
-RUNGS = ("resolve", "install", "start", "versions", "lambda", "aggregation", "runtime")
+CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation", "runtime")
 
 
-def test_without_a_plugin_the_rung_is_not_collected(project: Project) -> None:
-    assert project.collect().ids == project.rungs_of(project.cell)
+def test_without_a_plugin_the_check_is_not_collected(project: Project) -> None:
+    assert project.collect().ids == project.checks_of(project.cell)
     ran = project.collect("-k", "runtime")
     assert (ran.code, ran.ids) == (5, [])
 
 
 def test_with_a_plugin_it_is_collected_once_a_cell(project: Project) -> None:
     cells = project.configure_two(HEALTHY)
-    assert project.collect().ids == project.rungs_of(*cells, rungs=RUNGS)
-    assert project.collect("-k", "runtime").ids == project.rungs_of(*cells, rungs=("runtime",))
+    assert project.collect().ids == project.checks_of(*cells, check_names=CHECKS)
+    assert project.collect("-k", "runtime").ids == project.checks_of(*cells, check_names=("runtime",))
 
 
 def test_alone_it_runs_with_what_it_needs(project: Project) -> None:

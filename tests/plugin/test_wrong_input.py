@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
-RUNGS = (
+CHECKS = (
     "aggregation, bundle-aggregation, bundle-install, execute, handshake, install, lambda, preflight, "
     "resolve, runtime, start, venv-reuse, versions"
 )
@@ -42,9 +42,9 @@ IN_THE_TABLE = {
         '[tool.modelops.environment]\nas_of = "2024-11-01"',
         "pyproject.toml: [tool.modelops.environment]: 'as_of' is not a key; did you mean 'as-of'? Valid: ",
     ),
-    "unknown rung in the table": (
+    "unknown check in the table": (
         "[tool.modelops.deadlines]\nlamda = 1",
-        f"pyproject.toml: [tool.modelops.deadlines]: 'lamda' is not a key; did you mean 'lambda'? Valid: {RUNGS}",
+        f"pyproject.toml: [tool.modelops.deadlines]: 'lamda' is not a key; did you mean 'lambda'? Valid: {CHECKS}",
     ),
     "no version": (
         '[tool.modelops.matrix]\npython = "3.1x"',
@@ -77,9 +77,9 @@ ON_THE_COMMAND_LINE = {
         ["--modelops-workers=many"],
         "--modelops-workers: 'many' is not a whole number from 1 up",
     ),
-    "a deadline of no rung": (
+    "a deadline of no check": (
         ["--modelops-deadline=strat=9"],
-        f"--modelops-deadline: 'strat' is not a rung; did you mean 'start'? Valid: {RUNGS}",
+        f"--modelops-deadline: 'strat' is not a check; did you mean 'start'? Valid: {CHECKS}",
     ),
     "a deadline in words": (
         ["--modelops-deadline=start=long"],
@@ -104,13 +104,13 @@ ON_THE_COMMAND_LINE = {
 }
 
 IDS = {
-    "an unknown rung": (
+    "an unknown check": (
         "modelops::test_lamda",
-        f"modelops::test_lamda: there is no such test; rungs are {TESTS}; cells are {{cell}}",
+        f"modelops::test_lamda: there is no such test; checks are {TESTS}; cells are {{cell}}",
     ),
     "an unknown cell": (
         "modelops::test_lambda[py3.9-dask1]",
-        f"modelops::test_lambda[py3.9-dask1]: there is no such test; rungs are {TESTS}; cells are {{cell}}",
+        f"modelops::test_lambda[py3.9-dask1]: there is no such test; checks are {TESTS}; cells are {{cell}}",
     ),
 }
 
@@ -271,7 +271,7 @@ def test_the_plan_refuses_what_a_run_refuses(project: Project) -> None:
 
 @alone_and_with_xdist
 @pytest.mark.parametrize(("test", "message"), IDS.values(), ids=IDS)
-def test_an_id_of_the_ladder_that_there_is_not(
+def test_an_id_of_the_checks_that_there_is_not(
     project: Project, xdist: list[str], test: str, message: str
 ) -> None:
     ran = project.matrix(*xdist, test)
@@ -313,7 +313,7 @@ def closing(n):
 def test_marked():
     pass
 """
-RUNG = """
+CHECK = """
 from pytest_modelops.checks.base import Check
 
 def pytest_modelops_checks(checks, config):
@@ -327,17 +327,17 @@ def pytest_modelops_checks(checks, config):
     [
         (
             "Check(name='mine', run=print, needs=('lamda',))",
-            "'mine' needs 'lamda', which is no rung; there are ",
+            "'mine' needs 'lamda', which is no check; there are ",
         ),
         ("Check(name='mine', run=print, needs=('mine',))", "needs go in a circle: mine → mine"),
         ("Check(name='lambda', run=print)", "a name is used twice among resolve, install, start, versions"),
     ],
     ids=["unknown need", "circle", "twice"],
 )
-def test_a_rung_of_the_users_that_cannot_be(
+def test_a_check_of_the_users_that_cannot_be(
     project: Project, xdist: list[str], check: str, message: str
 ) -> None:
-    project.write("conftest.py", RUNG.format(check=check))
+    project.write("conftest.py", CHECK.format(check=check))
     ran = project.matrix(*xdist)
     assert_one_line(ran, "pytest_modelops_checks: ")
     assert message in ran.err

@@ -132,8 +132,8 @@ def test_what_was_changed_after_it_was_unpacked_is_unpacked_anew(place: Place) -
     assert files_of(place.unpack("model.zip", content)) == {"a.py": b"1"}
 
 
-@pytest.mark.parametrize("rung", [preflight.run, bundle_isolated.run])
-def test_a_rung_waits_no_longer_than_it_may_for_another_that_unpacks(place: Place, rung: Any) -> None:
+@pytest.mark.parametrize("check_name", [preflight.run, bundle_isolated.run])
+def test_a_check_waits_no_longer_than_it_may_for_another_that_unpacks(place: Place, check_name: Any) -> None:
     """In one that unpacks for ever this would wait for ever, so the lock is freed some time after the deadline."""
     place.unpack("model.zip", pack_zip(("a.py", b"1")))
     (lock,) = place.kept.glob("*.lock")
@@ -153,7 +153,7 @@ def test_a_rung_waits_no_longer_than_it_may_for_another_that_unpacks(place: Plac
         with pytest.raises(
             TimedOut, match=r"another process has been at what is unpacked of model\.zip for the 0\.2 s"
         ):
-            rung(Bundle(name="model", path=place.folder / "model.zip"), cell, Deadline(0.2))
+            check_name(Bundle(name="model", path=place.folder / "model.zip"), cell, Deadline(0.2))
     finally:
         frees.cancel()
         held.release()
@@ -237,10 +237,10 @@ def test_other_files_are_no_archives(place: Place, file: str) -> None:
 # What is refused.
 
 HOSTILE_NAMES = {
-    "../evil.py": "'../evil.py' climbs out of its folder",
-    "a/../../evil.py": "climbs out of its folder",
-    "a/..": "climbs out of its folder",
-    "..\\evil.py": "climbs out of its folder",
+    "../evil.py": "'../evil.py' leads out of its folder",
+    "a/../../evil.py": "leads out of its folder",
+    "a/..": "leads out of its folder",
+    "..\\evil.py": "leads out of its folder",
     "/tmp/evil.py": "'/tmp/evil.py' is an absolute path",
     "//evil.py": "is an absolute path",
     "\\evil.py": "is an absolute path",
@@ -398,7 +398,7 @@ def test_a_wheel_within_a_bundle_is_refused_as_well(place: Place) -> None:
     (place.folder / "bundle").mkdir()
     place.write(f"bundle/{WHEEL}", pack_zip(("../../evil.py", b"1")))
     with pytest.raises(
-        MalformedBundle, match=r"model-1\.0-py3-none-any\.whl is refused: '\.\./\.\./evil\.py' climbs"
+        MalformedBundle, match=r"model-1\.0-py3-none-any\.whl is refused: '\.\./\.\./evil\.py' leads"
     ):
         read(place.folder / "bundle", place.kept)
 

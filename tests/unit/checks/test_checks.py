@@ -64,7 +64,7 @@ def judge(
     variables: dict[str, str] | None = None,
     skew: bool = False,
 ) -> None:
-    """The rung `versions`, on a cell whose processes say these things."""
+    """The check `versions`, on a cell whose processes say these things."""
     told = {
         "client": client or facts(),
         "scheduler": facts(),
@@ -134,33 +134,33 @@ def test_silence_is_a_failure() -> None:
 
 
 def run_nothing(*_: Any) -> None:
-    """A rung that does nothing."""
+    """A check that does nothing."""
 
 
 def check(name: str, *needs: str) -> Check:
     return Check(name=name, needs=needs, run=run_nothing)
 
 
-def test_the_ladder_is_in_order_as_it_stands() -> None:
-    assert checks.in_order(checks.LADDER) == list(checks.LADDER)
+def test_the_checks_is_in_order_as_it_stands() -> None:
+    assert checks.in_order(checks.CELL_CHECKS) == list(checks.CELL_CHECKS)
 
 
-def test_rungs_come_after_what_they_need() -> None:
+def test_checks_come_after_what_they_need() -> None:
     names = [one.name for one in checks.in_order([check("c", "b"), check("b", "a"), check("a"), check("d")])]
     assert names == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(
-    ("rungs", "words"),
+    ("check_names", "words"),
     [
-        ([check("a", "nothing")], "'a' needs 'nothing', which is no rung; there are a"),
+        ([check("a", "nothing")], "'a' needs 'nothing', which is no check; there are a"),
         ([check("a"), check("a")], "a name is used twice"),
         ([check("a", "b"), check("b", "a")], "a → b → a"),
     ],
 )
-def test_needs_that_cannot_be_met_are_wrong_input(rungs: list[Check], words: str) -> None:
+def test_needs_that_cannot_be_met_are_wrong_input(check_names: list[Check], words: str) -> None:
     with pytest.raises(WrongInput, match=words):
-        checks.in_order(rungs)
+        checks.in_order(check_names)
 
 
 def test_no_two_parameter_sets_have_the_same_sum() -> None:
@@ -207,7 +207,7 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rung", "words"),
+    ("check_name", "words"),
     [
         ("x", "'x' is no pytest_modelops.checks.base.Check"),
         (Check(name="jsön x]", run=run_nothing), "a name that is not lower-case letters, digits and -"),
@@ -216,6 +216,6 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
         (Check(name="a", run=run_nothing, seconds=-1), "a deadline that is not a number of seconds above 0"),
     ],
 )
-def test_what_is_no_rung_is_wrong_input(rung: Any, words: str) -> None:
+def test_what_is_no_check_is_wrong_input(check_name: Any, words: str) -> None:
     with pytest.raises(WrongInput, match=words):
-        checks.in_order([*checks.LADDER, rung])
+        checks.in_order([*checks.CELL_CHECKS, check_name])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import ladder
+from pytest_modelops.checks import all_checks
 from pytest_modelops.config.bundle_table import at
 from pytest_modelops.config.model import FAILED_WHEN, RunnerSettings
 from pytest_modelops.config.options import Given
@@ -31,7 +31,7 @@ def read(tmp_path: Path) -> Read:
     def read(toml: str = "", *given: str, folder: str = ".") -> Settings:
         (tmp_path / "pyproject.toml").write_text(toml)
         source = Given(texts=given, origin="--modelops-bundle", folder=tmp_path / folder)
-        return parse(rootdir=tmp_path, sources={"bundle": (source,) if given else ()}, rungs=("start",))
+        return parse(rootdir=tmp_path, sources={"bundle": (source,) if given else ()}, check_names=("start",))
 
     return read
 
@@ -139,14 +139,14 @@ def test_a_single_value_is_a_list_of_one(read: Read) -> None:
         ),
     ],
 )
-def test_a_bundle_has_the_rungs_that_it_has_an_object_for(read: Read, entry: str, labels: list[str]) -> None:
-    found = [check.label for check in ladder(read(bundle(entry)).bundles) if check.bundle is not None]
+def test_a_bundle_has_the_checks_that_it_has_an_object_for(read: Read, entry: str, labels: list[str]) -> None:
+    found = [check.label for check in all_checks(read(bundle(entry)).bundles) if check.bundle is not None]
     assert found == [f"{label}[seir]" for label in labels]
 
 
 def test_only_a_runner_that_installs_can_use_an_environment_again(read: Read) -> None:
     bundles = read(bundle('entrypoint = "a/b"')).bundles
-    found = [check for check in ladder(bundles, reuse=True) if check.bundle is not None]
+    found = [check for check in all_checks(bundles, reuse=True) if check.bundle is not None]
     assert [check.name for check in found] == [
         *("preflight", "bundle-install", "handshake", "execute", "venv-reuse"),
     ]

@@ -21,7 +21,7 @@ def read(tmp_path: Path, text: str, **given: str) -> ContainerSettings:
         name: (Given(texts=(value,), origin=f"--modelops-{name}", folder=tmp_path),)
         for name, value in given.items()
     }
-    return parse(rootdir=tmp_path, sources=sources, rungs=["start"]).containers
+    return parse(rootdir=tmp_path, sources=sources, check_names=["start"]).containers
 
 
 def test_without_a_word_everything_is_closed(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
             'image = { wroker = "x" }',
             " image: 'wroker' is not a role; did you mean 'worker'? Valid: client, ",
         ),
-        ('image = "x"\nfinished = "y"', ": client and scheduler and worker have both image and prebuilt; "),
+        ('image = "x"\nprebuilt = "y"', ": client and scheduler and worker have both image and prebuilt; "),
         ('prebuilt = "y"\nimage = { worker = "x" }', ": worker have both image and prebuilt; "),
         ('memory = "5m"', ' memory: \'5m\' is not a size from 6m up; write one such as "512m" or "2g"'),
         ("memory = 512", ' memory: 512 is not a size from 6m up; write one such as "512m" or "2g"'),

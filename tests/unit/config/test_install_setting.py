@@ -1,4 +1,4 @@
-"""Bundles that come into running processes: configuration, rungs, and what is said of each process."""
+"""Bundles that come into running processes: configuration, checks, and what is said of each process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_in_workers, in_order, ladder
+from pytest_modelops.checks import all_checks, bundle_in_workers, in_order
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.config import bundle_table
 from pytest_modelops.config.tables import Table
@@ -44,12 +44,12 @@ def test_another_way_is_refused(tmp_path: Path, value: object) -> None:
         assert "isolated, workers" in str(raised.value)
 
 
-def test_it_has_all_rungs_but_the_handshake(tmp_path: Path) -> None:
+def test_it_has_all_checks_but_the_handshake(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path, install="workers", entrypoint="a/b", target="t:f")
-    rungs = in_order(ladder([bundle]))
-    names = [check.name for check in rungs if check.bundle]
+    check_names = in_order(all_checks([bundle]))
+    names = [check.name for check in check_names if check.bundle]
     assert names == ["preflight", "bundle-install", "execute", "bundle-aggregation"]
-    assert rungs[-2].needs == ("bundle-install[seir]",)
+    assert check_names[-2].needs == ("bundle-install[seir]",)
 
 
 def answer(**more: Any) -> dict[str, Any]:

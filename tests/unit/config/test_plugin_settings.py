@@ -16,7 +16,7 @@ PLACE = "pyproject.toml: [tool.modelops.worker-plugin]"
 
 def read(folder: Path, toml: str) -> PluginSettings | None:
     (folder / "pyproject.toml").write_text(toml, encoding="utf-8")
-    return parse(rootdir=folder, sources={}, rungs=("start", "runtime")).plugin
+    return parse(rootdir=folder, sources={}, check_names=("start", "runtime")).plugin
 
 
 def of_table(folder: Path, keys: str) -> PluginSettings:
@@ -25,15 +25,15 @@ def of_table(folder: Path, keys: str) -> PluginSettings:
     return found
 
 
-def test_without_the_table_there_is_no_plugin_and_no_rung(tmp_path: Path) -> None:
+def test_without_the_table_there_is_no_plugin_and_no_check(tmp_path: Path) -> None:
     assert read(tmp_path, "[tool.modelops]\nworkers = 1") is None
-    assert "runtime" not in [check.name for check in checks.ladder([], None)]
+    assert "runtime" not in [check.name for check in checks.all_checks([], None)]
 
 
-def test_with_a_plugin_there_is_a_rung_before_those_of_bundles(tmp_path: Path) -> None:
-    rungs = checks.in_order(checks.ladder([], of_table(tmp_path, 'class = "a:B"\nprobe = "c"')))
-    assert [rung.name for rung in rungs][-2:] == ["aggregation", "runtime"]
-    assert rungs[-1].needs == ("start",)
+def test_with_a_plugin_there_is_a_check_before_those_of_bundles(tmp_path: Path) -> None:
+    check_names = checks.in_order(checks.all_checks([], of_table(tmp_path, 'class = "a:B"\nprobe = "c"')))
+    assert [check_name.name for check_name in check_names][-2:] == ["aggregation", "runtime"]
+    assert check_names[-1].needs == ("start",)
 
 
 def test_everything_can_be_said(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
 
 pytest_plugins = ["pytester"]
 
-RUNGS = ("resolve", "install", "start", "lambda")
+CHECKS = ("resolve", "install", "start", "lambda")
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
@@ -55,7 +55,7 @@ def read(tmp_path: Path) -> Read:
                 for name, (origin, *texts_) in sources.items()
                 if (texts := tuple(texts_))
             },
-            rungs=RUNGS,
+            check_names=CHECKS,
         )
 
     return read
@@ -541,7 +541,7 @@ def test_an_option_replaces_what_is_in_the_file(
     assert getattr(read(toml, **{name: ("place", *texts)}), attribute) == expected
 
 
-def test_a_deadline_leaves_the_other_rungs_of_the_file(read: Read) -> None:
+def test_a_deadline_leaves_the_other_checks_of_the_file(read: Read) -> None:
     settings = read("[tool.modelops.deadlines]\nstart = 1\nlambda = 2", deadline=("place", "start=9"))
     assert settings.deadlines == {"start": 9, "lambda": 2}
 
@@ -572,16 +572,16 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
             ("new",),
             f"'new' is not a Dask version; {DASK_FORMS}",
         ),
-        ("deadline", ("120",), "'120' is not RUNG=SECONDS, such as start=120"),
+        ("deadline", ("120",), "'120' is not CHECK=SECONDS, such as start=120"),
         ("deadline", ("start=",), "'' is not a number of seconds above 0"),
         ("deadline", ("start=0",), "0.0 is not a number of seconds above 0"),
         ("deadline", ("start=nan",), "'nan' is not a number of seconds above 0"),
         (
             "deadline",
             ("stat=1",),
-            "'stat' is not a rung; did you mean 'start'? Valid: install, lambda, resolve, start",
+            "'stat' is not a check; did you mean 'start'? Valid: install, lambda, resolve, start",
         ),
-        ("deadline", ("handshake=1",), "'handshake' is not a rung; valid: install, lambda, resolve, start"),
+        ("deadline", ("handshake=1",), "'handshake' is not a check; valid: install, lambda, resolve, start"),
     ],
 )
 def test_a_wrong_text_is_named_with_its_place(
@@ -833,10 +833,10 @@ def test_the_command_line_is_stronger_than_a_variable_and_that_than_ini_and_that
     ini = ["-o", "modelops_workers=3", "-o", "modelops_deadline=start=3\nlambda=3\nresolve=3"]
     flags = ["--modelops-workers=5", "--modelops-deadline=start=5"]
 
-    assert load(configure(), rungs=RUNGS).workers == 2
-    assert load(configure(*ini), rungs=RUNGS).workers == 3
-    assert load(configure(*ini, **variables), rungs=RUNGS).workers == 4
-    settings = load(configure(*ini, *flags, **variables), rungs=RUNGS)
+    assert load(configure(), check_names=CHECKS).workers == 2
+    assert load(configure(*ini), check_names=CHECKS).workers == 3
+    assert load(configure(*ini, **variables), check_names=CHECKS).workers == 4
+    settings = load(configure(*ini, *flags, **variables), check_names=CHECKS)
     assert settings.workers == 5
     assert settings.deadlines == {"start": 5, "lambda": 4, "resolve": 3, "install": 2}
 
@@ -847,7 +847,7 @@ def test_the_table_is_read_from_the_rootdir_though_another_file_is_the_ini_file(
     pytester.makefile(".ini", pytest="[pytest]")
     pytester.makepyprojecttoml("[tool.modelops\n")
     with pytest.raises(WrongInput, match=r"^pyproject.toml: not valid TOML: Expected ']' .*"):
-        load(configure("-c", "pytest.ini"), rungs=RUNGS)
+        load(configure("-c", "pytest.ini"), check_names=CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -896,7 +896,7 @@ def test_all_flags_are_in_one_group_of_the_help(configure: Configure) -> None:
 
 def test_a_workers_number_is_checked_against_the_flag(configure: Configure) -> None:
     with pytest.raises(WrongInput, match=r"^--modelops-workers: '-1' is not a whole number from 1 up$"):
-        load(configure("--modelops-workers=-1"), rungs=RUNGS)
+        load(configure("--modelops-workers=-1"), check_names=CHECKS)
 
 
 def test_options_need_nothing_but_pytest() -> None:
@@ -926,5 +926,5 @@ def test_every_option_of_the_table_is_read(monkeypatch: pytest.MonkeyPatch, tmp_
             asked.add(key)
             return default
 
-    parse(rootdir=tmp_path, sources=Recorder(), rungs=RUNGS)
+    parse(rootdir=tmp_path, sources=Recorder(), check_names=CHECKS)
     assert asked == {option.name for option in OPTIONS} - {"matrix"}

@@ -1,4 +1,4 @@
-"""What a bundle's marker asks of a living cell, on rungs that start nothing."""
+"""What a bundle's marker asks of a living cell, on checks that start nothing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
 BUNDLE = Bundle(name="seir", path=Path("/seir"))
 
 
-class Climb:
-    """A cell, and the rungs that a marker would climb: what was performed, and what breaks it."""
+class MarkerRun:
+    """A cell, and the checks that a marker would run: what was performed, and what breaks it."""
 
     def __init__(self) -> None:
         self.performed: list[str] = []
@@ -58,57 +58,61 @@ class Climb:
 
 
 @pytest.fixture
-def climb() -> Climb:
-    return Climb()
+def run_check() -> MarkerRun:
+    return MarkerRun()
 
 
 @pytest.mark.parametrize("seconds", [None, 7.0])
-def test_a_marker_climbs_all_that_its_last_rung_needs(climb: Climb, seconds: float | None) -> None:
-    assert climb.run(climb.preflight, climb.install, seconds=seconds) == [
+def test_a_marker_runs_all_that_its_last_check_needs(run_check: MarkerRun, seconds: float | None) -> None:
+    assert run_check.run(run_check.preflight, run_check.install, seconds=seconds) == [
         "preflight",
         "start",
         "bundle-install",
     ]
-    assert climb.deadlines["bundle-install"] == (seconds or 60.0)
+    assert run_check.deadlines["bundle-install"] == (seconds or 60.0)
 
 
-def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own(climb: Climb) -> None:
-    climb.run(climb.preflight, climb.install)
-    assert climb.run(climb.preflight, climb.install, climb.handshake) == ["handshake"]
-    assert climb.run(climb.preflight, climb.install, climb.handshake) == []
-    assert climb.run(climb.preflight, climb.install, climb.handshake, seconds=5) == ["handshake"]
-    assert climb.deadlines["handshake"] == 5
+def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own(
+    run_check: MarkerRun,
+) -> None:
+    run_check.run(run_check.preflight, run_check.install)
+    assert run_check.run(run_check.preflight, run_check.install, run_check.handshake) == ["handshake"]
+    assert run_check.run(run_check.preflight, run_check.install, run_check.handshake) == []
+    assert run_check.run(run_check.preflight, run_check.install, run_check.handshake, seconds=5) == [
+        "handshake"
+    ]
+    assert run_check.deadlines["handshake"] == 5
 
 
 @pytest.mark.parametrize("seconds", [None, 7.0])
 @pytest.mark.parametrize(
-    ("rung", "error", "told"),
+    ("check_name", "error", "told"),
     [
         ("preflight", CheckFailed("no wire"), CheckFailed("preflight[seir] failed: no wire{}")),
         ("bundle-install", TimedOut("slow"), TimedOut("bundle-install[seir] timed-out: slow{}")),
         ("start", CheckFailed("no"), CellBroken("cell py3.12-dask2024.10.0: start failed: no", "start")),
     ],
 )
-def test_what_breaks_before_the_last_rung_is_told_as_what_it_is(
-    climb: Climb, seconds: float | None, rung: str, error: Exception, told: Exception
+def test_what_breaks_before_the_last_check_is_told_as_what_it_is(
+    run_check: MarkerRun, seconds: float | None, check_name: str, error: Exception, told: Exception
 ) -> None:
-    climb.breaks[rung] = error
+    run_check.breaks[check_name] = error
     with pytest.raises(type(told)) as raised:
-        climb.run(climb.preflight, climb.install, climb.handshake, seconds=seconds)
-    assert str(raised.value) == str(told).format(f"\n\nreproduce: run {rung}[seir]")
-    assert "handshake" not in climb.performed
+        run_check.run(run_check.preflight, run_check.install, run_check.handshake, seconds=seconds)
+    assert str(raised.value) == str(told).format(f"\n\nreproduce: run {check_name}[seir]")
+    assert "handshake" not in run_check.performed
 
 
-def test_the_last_rung_with_a_deadline_of_its_own_says_what_broke(climb: Climb) -> None:
-    climb.breaks["handshake"] = RunnerTimedOut("silent")
+def test_the_last_check_with_a_deadline_of_its_own_says_what_broke(run_check: MarkerRun) -> None:
+    run_check.breaks["handshake"] = RunnerTimedOut("silent")
     with pytest.raises(RunnerTimedOut, match=r"^silent$"):
-        climb.run(climb.preflight, climb.install, climb.handshake, seconds=7)
+        run_check.run(run_check.preflight, run_check.install, run_check.handshake, seconds=7)
 
 
-def test_preflight_stops_the_install_if_it_was_performed_and_only_then(climb: Climb) -> None:
-    climb.breaks["preflight"] = CheckFailed("no wire")
-    assert climb.run(climb.install) == ["start", "bundle-install"]
-    again = Climb()
+def test_preflight_stops_the_install_if_it_was_performed_and_only_then(run_check: MarkerRun) -> None:
+    run_check.breaks["preflight"] = CheckFailed("no wire")
+    assert run_check.run(run_check.install) == ["start", "bundle-install"]
+    again = MarkerRun()
     again.breaks["preflight"] = CheckFailed("no wire")
     with pytest.raises(CheckFailed, match="no wire"):
         again.run(again.preflight, again.install)

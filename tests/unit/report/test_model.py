@@ -26,7 +26,7 @@ def cell(*checks: CheckResult | Status, selected: bool = True) -> CellReport:
     made = [
         part
         if isinstance(part, CheckResult)
-        else check(part, f"rung-{number}", message="stopped" if part is N else "")
+        else check(part, f"check-{number}", message="stopped" if part is N else "")
         for number, part in enumerate(checks)
     ]
     return CellReport(id="py3.12-dask1", python="3.12", dask="1", selected=selected, checks=tuple(made))
@@ -79,7 +79,7 @@ def test_status_of_a_cell(checks: list[Status], status: Status) -> None:
     assert cell(*checks).status is status
 
 
-def test_deselected_rungs_are_not_asked_of_a_cell() -> None:
+def test_deselected_checks_are_not_asked_of_a_cell() -> None:
     deselected = dataclasses.replace(check(N, "versions"), selected=False)
     assert cell(P, deselected).status is P
     assert cell(deselected).status is N
@@ -159,7 +159,7 @@ def test_new_results_follow_the_old() -> None:
     assert merge_checks([check(P, "start")], [check(F, "lambda")]) == (check(P, "start"), check(F, "lambda"))
 
 
-def test_the_same_rung_of_another_bundle_is_another_result() -> None:
+def test_the_same_check_of_another_bundle_is_another_result() -> None:
     seir, numbers = check(F, "handshake", bundle="seir"), check(P, "handshake", bundle="numbers")
     assert merge_checks([seir], [numbers]) == (seir, numbers)
     assert merge_checks([check(P, "handshake")], [seir]) == (check(P, "handshake"), seir)

@@ -16,7 +16,7 @@ from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Sta
 from pytest_modelops.report.paper import Line, Segment, Style, columns, text
 from pytest_modelops.report.terminal import matrix
 
-LADDER = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+CELL_CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 KILLED = "worker 1 did not answer: KilledWorker: 4 workers died while running 'lambda-5f2'"
 
 
@@ -30,12 +30,12 @@ def broke(name: str, status: Status, message: str = "", *, bundle: str | None = 
     )
 
 
-def ladder(*results: CheckResult) -> list[CheckResult]:
-    """The ladder with these results on their rungs: passed before the first of them, followers after it."""
+def all_checks(*results: CheckResult) -> list[CheckResult]:
+    """The checks with these results on their checks: passed before the first of them, followers after it."""
     given = {result.name: result for result in results}
     checks: list[CheckResult] = []
     after = Status.PASSED
-    for name in LADDER:
+    for name in CELL_CHECKS:
         check = given.pop(name, CheckResult(name=name, status=after))
         checks.append(check)
         if check.status.broke:
@@ -61,7 +61,7 @@ def a_cell(
         dask=dask,
         roles={"client": base, "scheduler": base, "worker": {**base, "python": worker or python}},
         selected=selected,
-        checks=tuple(ladder(*results) if checks is None else checks),
+        checks=tuple(all_checks(*results) if checks is None else checks),
         environments=tuple(environments),
     )
 
@@ -111,7 +111,7 @@ def test_all_green_is_a_table_and_one_line() -> None:
         """)
 
 
-def test_broken_cell_says_rung_reason_and_command() -> None:
+def test_broken_cell_says_check_reason_and_command() -> None:
     broken = {("3.13", "2024.8.0"): broke("lambda", Status.FAILED, f"{KILLED}\nsecond line")}
     report = a_run(*product(broken, pythons="3.12 3.13", dasks="2024.8.0 2024.10.0"))
     assert drawn(report) == looks_like("""
@@ -203,20 +203,20 @@ def test_passed_in_part_does_not_look_passed() -> None:
             status=Status.NOT_RUN if name in deselected else Status.PASSED,
             selected=name not in deselected,
         )
-        for name in LADDER
+        for name in CELL_CHECKS
     ]
     report = a_run(a_cell("3.12", "2024.8.0", checks=some), a_cell("3.12", "2024.10.0"))
     assert drawn(report) == looks_like("""
         Python   Dask 2024.8.0   2024.10.0
         3.12          ✓ 4/6      ✓
 
-        ✓ n/m only n of m rungs were run
+        ✓ n/m only n of m checks were run
 
         2 cells in 41 s: 1 passed in part, 1 passed
         """)
 
 
-def test_skipped_rungs_do_not_make_a_cell_partial() -> None:
+def test_skipped_checks_do_not_make_a_cell_partial() -> None:
     checks = [
         CheckResult(name="lambda", status=Status.PASSED),
         CheckResult(name="runtime", status=Status.SKIPPED, message="no worker plugin"),
@@ -495,11 +495,13 @@ def test_columns_are_those_of_a_terminal(shown: str, wide: int) -> None:
 bundles = st.one_of(st.none(), st.sampled_from(["seir", "needs-newer-python", "模型", "ü" * 60]))
 a_check = st.builds(
     CheckResult,
-    name=st.sampled_from([*LADDER, "bundle-install", "an-own-rung-with-a-name-that-no-table-has-room-for"]),
+    name=st.sampled_from(
+        [*CELL_CHECKS, "bundle-install", "an-own-check-with-a-name-that-no-table-has-room-for"]
+    ),
     status=st.sampled_from(Status),
     message=st.one_of(st.just(""), st.just(KILLED * 5), st.text(), st.text("模 a", min_size=60)),
     bundle=bundles,
-    blocked_by=st.one_of(st.none(), st.sampled_from(LADDER)),
+    blocked_by=st.one_of(st.none(), st.sampled_from(CELL_CHECKS)),
     reproduce=st.text(string.ascii_letters + " '[]", max_size=150).map(str.strip),
 )
 

@@ -1,6 +1,6 @@
-"""Bundles on the ladder: which rungs there are, what blocks what, and what markers and flags make of them.
+"""Bundles on the checks: which checks there are, what blocks what, and what markers and flags make of them.
 
-The rungs keep names, order and needs and do nothing (`RUNGS`), so that no cluster starts; preflight is the real one
+The checks keep names, order and needs and do nothing (`CHECKS`), so that no cluster starts; preflight is the real one
 where a test says so.
 """
 
@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
-RUNGS = """
+CHECKS = """
 import dataclasses, json
 from pathlib import Path
 from pytest_modelops import errors
@@ -49,7 +49,7 @@ import pytest
 def test_marked(modelops_cell):
     print("the body ran")
 """
-CELL_RUNGS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+CELL_CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 NAMES = ("plain", "seir", "runs")
 USES = {
     "modelops_bundle": "use modelops_bundle(path, deadline=<seconds>)",
@@ -58,7 +58,7 @@ USES = {
 
 
 def set_up(project: Project, *real: str, bundles: str = BUNDLES, pythons: int = 1) -> tuple[str, ...]:
-    """A project with three bundles, of whose rungs only those named do something; returns its cells' ids."""
+    """A project with three bundles, of whose checks only those named do something; returns its cells' ids."""
     python = [project.series, project.patch][-pythons:]
     project.configure(f"{bundles}\n[tool.modelops.matrix]\npython = {json.dumps(python)}\n", small=False)
     table = (project.path / "pyproject.toml").read_text()
@@ -66,7 +66,7 @@ def set_up(project: Project, *real: str, bundles: str = BUNDLES, pythons: int = 
     for name in NAMES:
         project.write(f"bundles/{name}/wire.py", WIRE)
         project.write(f"bundles/{name}/requirements.txt", "")
-    project.write("conftest.py", RUNGS.format(real=real))
+    project.write("conftest.py", CHECKS.format(real=real))
     project.end()
     return tuple(f"py{version}-dask{project.dask}" for version in python)
 
@@ -79,12 +79,14 @@ def broken(project: Project, name: str) -> None:
     )
 
 
-def rungs(cell: str) -> list[str]:
-    """Node ids of all that the three bundles' ladder has in a cell, in order."""
+def check_names(cell: str) -> list[str]:
+    """Node ids of all that the three bundles' checks has in a cell, in order."""
     ids = [f"modelops::test_preflight[{cell}-{name}]" for name in NAMES]
-    ids += [f"modelops::test_{rung}[{cell}]" for rung in CELL_RUNGS]
+    ids += [f"modelops::test_{check_name}[{cell}]" for check_name in CELL_CHECKS]
     ids += [
-        f"modelops::test_{rung}[{cell}-{name}]" for rung in ("bundle_install", "handshake") for name in NAMES
+        f"modelops::test_{check_name}[{cell}-{name}]"
+        for check_name in ("bundle_install", "handshake")
+        for name in NAMES
     ]
     ids += [f"modelops::test_execute[{cell}-{name}]" for name in ("seir", "runs")]
     return [*ids, f"modelops::test_bundle_aggregation[{cell}-seir]"]
@@ -105,29 +107,29 @@ def statuses(ran: Ran, cell: str) -> dict[str, str]:
 # --- what there is -----------------------------------------------------------------------------------------------
 
 
-def test_each_bundle_has_the_rungs_that_it_has_an_object_for(project: Project) -> None:
+def test_each_bundle_has_the_checks_that_it_has_an_object_for(project: Project) -> None:
     cells = set_up(project, pythons=2)
     ran, started = project.spied("--modelops-matrix", "--collect-only", "-q")
-    assert ran.ids == [test for cell in cells for test in rungs(cell)]
+    assert ran.ids == [test for cell in cells for test in check_names(cell)]
     assert started == ""
 
 
-def test_without_bundles_there_is_no_rung_of_theirs(project: Project) -> None:
-    assert project.collect().ids == project.rungs_of(project.cell)
+def test_without_bundles_there_is_no_check_of_theirs(project: Project) -> None:
+    assert project.collect().ids == project.checks_of(project.cell)
 
 
 @pytest.mark.parametrize("xdist", [[], ["-n", "2"]], ids=["alone", "xdist"])
-def test_the_report_has_every_rung_with_its_bundle(project: Project, xdist: list[str]) -> None:
+def test_the_report_has_every_check_with_its_bundle(project: Project, xdist: list[str]) -> None:
     cells = set_up(project, "preflight", pythons=2)
     ran = project.matrix(*xdist)
     assert ran.code == 0
-    assert sorted(ran.results) == sorted(test for cell in cells for test in rungs(cell))
+    assert sorted(ran.results) == sorted(test for cell in cells for test in check_names(cell))
     assert set(ran.results.values()) == {"PASSED"}
     for cell in cells:
-        labels = [test.partition("test_")[2].replace("_", "-") for test in rungs(cell)]
+        labels = [test.partition("test_")[2].replace("_", "-") for test in check_names(cell)]
         expected = [label.replace(f"[{cell}-", "[").replace(f"[{cell}]", "") for label in labels]
         assert statuses(ran, cell) == dict.fromkeys(expected, "passed")
-        assert len({ran.workers[test] for test in rungs(cell)}) == 1, "a cell is never split"
+        assert len({ran.workers[test] for test in check_names(cell)}) == 1, "a cell is never split"
 
 
 def test_the_plan_is_the_same_with_bundles_and_starts_nothing(project: Project) -> None:
@@ -153,19 +155,19 @@ def test_the_plan_is_the_same_with_bundles_and_starts_nothing(project: Project) 
         (["modelops::test_execute[{}-runs]"], ["execute[{}-runs]"]),
         (["modelops::test_execute[{}-runs]", "modelops::test_lambda"], ["lambda[{}]", "execute[{}-runs]"]),
     ],
-    ids=["name", "name and bundle", "bundle", "rung", "id", "ids"],
+    ids=["name", "name and bundle", "bundle", "check", "id", "ids"],
 )
-def test_bundles_rungs_are_chosen_as_any_test(
+def test_bundles_checks_are_chosen_as_any_test(
     project: Project, arguments: list[str], chosen: list[str]
 ) -> None:
     (cell,) = set_up(project)
     ids = project.collect(*(argument.format(cell) for argument in arguments)).ids
-    assert ids == [f"modelops::test_{rung.format(cell)}" for rung in chosen]
+    assert ids == [f"modelops::test_{check_name.format(cell)}" for check_name in chosen]
 
 
 @pytest.mark.parametrize("xdist", [[], ["-n", "2"]], ids=["alone", "xdist"])
 @pytest.mark.parametrize("test", ["test_execute[{}-plain]", "test_execute[{}]", "test_handshake[{}-gone]"])
-def test_an_id_of_a_rung_that_a_bundle_does_not_have_is_wrong_input(
+def test_an_id_of_a_check_that_a_bundle_does_not_have_is_wrong_input(
     project: Project, xdist: list[str], test: str
 ) -> None:
     (cell,) = set_up(project)
@@ -173,11 +175,11 @@ def test_an_id_of_a_rung_that_a_bundle_does_not_have_is_wrong_input(
     assert ran.code == pytest.ExitCode.USAGE_ERROR
     (line,) = ran.err.strip().splitlines()
     assert line.startswith(
-        f"ERROR: modelops::{test.format(cell)}: there is no such test; rungs are test_preflight, "
+        f"ERROR: modelops::{test.format(cell)}: there is no such test; checks are test_preflight, "
     )
 
 
-def test_what_a_chosen_rung_needs_is_performed_and_a_preflight_that_is_not_chosen_is_not(
+def test_what_a_chosen_check_needs_is_performed_and_a_preflight_that_is_not_chosen_is_not(
     project: Project,
 ) -> None:
     (cell,) = set_up(project, "preflight")
@@ -195,7 +197,7 @@ def test_what_a_chosen_rung_needs_is_performed_and_a_preflight_that_is_not_chose
 # --- what blocks what --------------------------------------------------------------------------------------------
 
 
-def test_a_failed_preflight_blocks_the_other_rungs_of_its_bundle_and_nothing_else(project: Project) -> None:
+def test_a_failed_preflight_blocks_the_other_checks_of_its_bundle_and_nothing_else(project: Project) -> None:
     (cell,) = set_up(project, "preflight")
     broken(project, "seir")
     ran = project.matrix()
@@ -205,7 +207,7 @@ def test_a_failed_preflight_blocks_the_other_rungs_of_its_bundle_and_nothing_els
     assert told.pop("preflight[seir]") == "failed"
     assert [told.pop(label) for label in of_seir] == ["blocked"] * 4
     assert set(told.values()) == {"passed"}
-    assert len(told) == len(rungs(cell)) - 5
+    assert len(told) == len(check_names(cell)) - 5
     for label in of_seir:
         assert checks(ran, cell)[label]["blocked_by"] == "preflight[seir]"
         assert checks(ran, cell)[label]["message"].startswith(
@@ -238,7 +240,7 @@ def test_a_cell_that_does_not_start_blocks_all_bundles_but_their_preflights(proj
     assert {label for label in told if "[" in label} - blocked == {f"preflight[{name}]" for name in NAMES}
 
 
-def test_the_command_that_reproduces_a_bundles_rung_does(project: Project) -> None:
+def test_the_command_that_reproduces_a_bundles_check_does(project: Project) -> None:
     (cell,) = set_up(project)
     project.end(**{f"handshake[seir] {cell}": "failed"})
     reproduce = checks(project.matrix(), cell)["handshake[seir]"]["reproduce"]
@@ -256,7 +258,7 @@ def test_the_flag_replaces_the_configured_bundles_and_keeps_the_settings_of_one(
 ) -> None:
     (cell,) = set_up(project)
     ids = project.collect(f"--modelops-bundle={given}").ids
-    assert ids == [test for test in rungs(cell) if "plain" not in test and "runs" not in test]
+    assert ids == [test for test in check_names(cell) if "plain" not in test and "runs" not in test]
 
 
 def test_the_flag_takes_a_bundle_that_is_not_configured(project: Project) -> None:
@@ -265,7 +267,8 @@ def test_the_flag_takes_a_bundle_that_is_not_configured(project: Project) -> Non
     project.write("other/mine/requirements.txt", "")
     ran = project.matrix("--modelops-bundle=other/mine", "-k", "mine")
     assert list(ran.results) == [
-        f"modelops::test_{rung}[{cell}-mine]" for rung in ("preflight", "bundle_install", "handshake")
+        f"modelops::test_{check_name}[{cell}-mine]"
+        for check_name in ("preflight", "bundle_install", "handshake")
     ]
     assert ran.code == 0
 
@@ -340,7 +343,7 @@ def test_markers_with_two_bundles_of_one_name_are_wrong_input(project: Project) 
 @pytest.mark.parametrize(
     "path", ["seir", "bundles/seir", "./bundles/plain/../seir", "{absolute}/bundles/seir"]
 )
-def test_a_marker_that_names_a_configured_bundle_shares_its_rungs(project: Project, path: str) -> None:
+def test_a_marker_that_names_a_configured_bundle_shares_its_checks(project: Project, path: str) -> None:
     (cell,) = set_up(project)
     marker = f"modelops_handshake('{path.format(absolute=project.path)}')"
     project.write("tests/test_marked.py", MARKED.format(marker=marker))
@@ -354,7 +357,7 @@ def test_a_marker_that_names_a_configured_bundle_shares_its_rungs(project: Proje
 
 
 @pytest.mark.parametrize("marker", ["modelops_bundle('seir')", "modelops_handshake('seir')"])
-def test_a_marker_whose_rungs_pass_lets_the_body_run(project: Project, marker: str) -> None:
+def test_a_marker_whose_checks_pass_lets_the_body_run(project: Project, marker: str) -> None:
     (cell,) = set_up(project)
     project.write("tests/test_marked.py", MARKED.format(marker=marker))
     ran = project.matrix("tests/test_marked.py", "-rP")
