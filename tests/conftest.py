@@ -171,7 +171,7 @@ def start_engine(
 ) -> Started:
     """Start an engine of our own, apart from any other: its own data, state, address and default bridge.
 
-    One that is told to have no bridge would remove `docker0`, though that is another engine's.
+    One that is reported to have no bridge would remove `docker0`, though that is another engine's.
     """
     folder = folder or Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
     address = address or f"unix://{folder}/engine.sock"

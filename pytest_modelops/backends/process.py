@@ -52,7 +52,7 @@ class ProcessSandbox:
         self._lock = threading.Lock()
 
     def scheduler_arguments(self) -> Sequence[str]:
-        """Any free port on loopback, told in a file: nobody can take it in between."""
+        """Any free port on loopback, reported in a file: nobody can take it in between."""
         return "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self._scheduler_file)
 
     def worker_arguments(self) -> Sequence[str]:

@@ -91,7 +91,7 @@ class Damaged(Exception):
 
 
 Spend = Callable[[int], None]
-"""Is told of every so many bytes that come out of an archive; raises when they are too many."""
+"""Is reported of every so many bytes that come out of an archive; raises when they are too many."""
 
 
 @contextlib.contextmanager

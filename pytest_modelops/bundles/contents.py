@@ -130,7 +130,7 @@ def digest(folder: Path) -> str:
 def modules(root: Path, *, skip: Collection[str] = ()) -> dict[str, Path]:
     """Dotted name → file of every module under a folder that is on the import path.
 
-    A package is its `__init__.py`; one without has no file, so that only its modules are told. Tests, docs and
+    A package is its `__init__.py`; one without has no file, so that only its modules are reported. Tests, docs and
     the like are left out, which an installer may leave out as well.
 
     Args:

@@ -206,13 +206,13 @@ def _format(parts: set[Format], found: Found) -> Format:
 
 def _requirements(found: Found) -> tuple[str, ...]:
     """The sum: every project, every line and every wheel, each once."""
-    told = list(found.lines)
+    answer = list(found.lines)
     paths = [*(project.folder for project in found.projects), *(wheel.path for wheel in found.wheels)]
-    mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in told} | {
-        line.partition(" @ ")[2] for line in told
+    mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in answer} | {
+        line.partition(" @ ")[2] for line in answer
     }
     own = [str(path) for path in paths if not {str(path), path.as_uri()} & mentioned]
-    return tuple(dict.fromkeys([*own, *told]))
+    return tuple(dict.fromkeys([*own, *answer]))
 
 
 def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...] | None:

@@ -160,8 +160,8 @@ def _only_folder(here: Path, name: str) -> Path | None:
 
 def _tells(folder: Path) -> bool:
     """Whether something at the top of a folder says that a bundle begins there."""
-    told = (*PROJECT_FILES, REQUIREMENTS, wires.ROOT_FILE, wires.MANIFEST, wires.SETTINGS, "PKG-INFO")
-    return any((folder / name).is_file() for name in told) or bool(list(folder.glob("*.whl")))
+    answer = (*PROJECT_FILES, REQUIREMENTS, wires.ROOT_FILE, wires.MANIFEST, wires.SETTINGS, "PKG-INFO")
+    return any((folder / name).is_file() for name in answer) or bool(list(folder.glob("*.whl")))
 
 
 # What there is.

@@ -242,7 +242,7 @@ def _setup_py(folder: Path) -> dict[str, Any]:
 
 
 def _roots(tool: Mapping[str, Any]) -> list[str]:
-    """Folders that hold modules, as each build backend is told."""
+    """Folders that hold modules, as each build backend is reported."""
     setuptools = table(tool, "setuptools")
     found = [table(setuptools, "package-dir").get("")]
     find = table(table(setuptools, "packages"), "find") if "packages" in setuptools else {}

@@ -1,4 +1,4 @@
-"""What can be told of a bundle before anything starts: from its files alone, nothing of it is imported."""
+"""What can be reported of a bundle before anything starts: from its files alone, nothing of it is imported."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def _python_problems(python: RequiresPython, worker: Version, cell_id: str) -> I
         )
         return
     # Source: https://github.com/pypa/pip/blob/24.0/src/pip/_internal/utils/packaging.py, check_requires_python.
-    told = Version(".".join(map(str, (*worker.release, 0, 0)[:3])))
-    if not wanted.contains(told, prereleases=True):
+    answer = Version(".".join(map(str, (*worker.release, 0, 0)[:3])))
+    if not wanted.contains(answer, prereleases=True):
         if python.file.suffix == ".whl":
             yield (
                 f"{python.file.name} requires Python {python.text}, but this cell's workers run {worker}; "
@@ -82,7 +82,7 @@ def _python_problems(python: RequiresPython, worker: Version, cell_id: str) -> I
             return
         yield (
             f"{_REQUIRES}{python.text}, but this cell's workers run {worker}; "
-            f"set {python.key} to '{_widened(wanted, told)}' in {python.file}, or drop the cell {cell_id}."
+            f"set {python.key} to '{_widened(wanted, answer)}' in {python.file}, or drop the cell {cell_id}."
         )
 
 

@@ -79,14 +79,14 @@ def read(path: Path) -> WheelFile:
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
             info = _dist_info(names, path)
-            told = email.parser.Parser().parsestr(_text(archive, f"{info}/METADATA"))
+            answer = email.parser.Parser().parsestr(_text(archive, f"{info}/METADATA"))
             entry_points = (
                 _text(archive, f"{info}/entry_points.txt") if f"{info}/entry_points.txt" in names else ""
             )
     except DAMAGE as error:
         raise MalformedBundle(f"{path} is no whole wheel: {error}") from None
-    _compare(path, name, version, told.get("Name"), told.get("Version"))
-    wanted = told.get("Requires-Python")
+    _compare(path, name, version, answer.get("Name"), answer.get("Version"))
+    wanted = answer.get("Requires-Python")
     return WheelFile(
         path=path,
         name=name,
@@ -94,7 +94,7 @@ def read(path: Path) -> WheelFile:
         tags=tags,
         modules=tuple(dict.fromkeys(filter(None, map(_module, names)))),
         python=RequiresPython(text=wanted, key="Requires-Python", file=path) if wanted else None,
-        dependencies=tuple(_needed(told.get_all("Requires-Dist") or [])),
+        dependencies=tuple(_needed(answer.get_all("Requires-Dist") or [])),
         wires=_wires(entry_points, path),
     )
 
@@ -116,14 +116,16 @@ def _text(archive: zipfile.ZipFile, name: str) -> str:
     return archive.read(info).decode()
 
 
-def _compare(path: Path, name: str, version: Version, told: str | None, told_version: str | None) -> None:
+def _compare(
+    path: Path, name: str, version: Version, answer: str | None, reported_version: str | None
+) -> None:
     try:
-        same = canonicalize_name(told or "") == name and Version(told_version or "") == version
+        same = canonicalize_name(answer or "") == name and Version(reported_version or "") == version
     except InvalidVersion:
         same = False
     if not same:
         raise MalformedBundle(
-            f"{path}: its METADATA says that it is {told} {told_version}; no installer takes it under this name"
+            f"{path}: its METADATA says that it is {answer} {reported_version}; no installer takes it under this name"
         )
 
 

@@ -104,8 +104,8 @@ class LiveCell:
         self._keep = keep
         self._notes: list[str] = []
         self._late = False  # whether something timed out, so that a worker may still be on it
-        self.untold: list[str] = []
-        """What came of closing it that no `report` has told yet, in words."""
+        self.unreported: list[str] = []
+        """What came of closing it that no `report` has reported yet, in words."""
         self._results: dict[str, CheckResult] = {}
         self._cluster: Cluster | None = None
         self._sandbox: Sandbox | None = None
@@ -186,11 +186,11 @@ class LiveCell:
                 f"a client of this pytest cannot speak with cell {self.id}: {'; '.join(differences)}. "
                 "Use modelops_cell.call, which runs in the cell's own Python, or run pytest in such an environment."
             )
-        told = cluster.agent.call("connect", seconds=1, deadline=Deadline(5))
-        address = cluster.sandbox.host_address(told["scheduler"])
+        answer = cluster.agent.call("connect", seconds=1, deadline=Deadline(5))
+        address = cluster.sandbox.host_address(answer["scheduler"])
         if address is None:
             raise CheckFailed(
-                f"the scheduler of cell {self.id} ({told['scheduler']}) cannot be reached from here."
+                f"the scheduler of cell {self.id} ({answer['scheduler']}) cannot be reached from here."
             )
         from distributed import Client
 
@@ -274,7 +274,7 @@ class LiveCell:
 
     def report(self) -> CellReport:
         """Everything known about the cell by now."""
-        self.untold.clear()
+        self.unreported.clear()
         return CellReport(
             id=self.id,
             python=str(self.cell.base.python),
@@ -337,7 +337,7 @@ class LiveCell:
             return
         message = f"after stopping the cell, this was left: {'; '.join(left)}"
         self._results["stop"] = CheckResult(name="stop", status=Status.FAILED, message=message)
-        self.untold.append(f"cell {self.id}: {message}")
+        self.unreported.append(f"cell {self.id}: {message}")
 
     # What checks call -----------------------------------------------------------------------------------------------
 
@@ -510,7 +510,7 @@ class LiveCell:
             except ModelopsError as error:
                 note = f"cell {self.id} was not left up: {error}"
             self._notes.append(note)
-            self.untold.append(note)
+            self.unreported.append(note)
 
 
 def _installed(name: str) -> str | None:

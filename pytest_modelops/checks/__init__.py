@@ -50,9 +50,7 @@ def all_checks(
     checks += [bundle_install.check(bundle) for bundle in bundles]
     checks += [handshake.check(bundle) for bundle in bundles if not bundle.in_workers]
     checks += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
-    checks += [
-        bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets
-    ]
+    checks += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
     checks += [venv_reuse.check(bundle) for bundle in bundles if reuse and not bundle.in_workers]
     return checks
 

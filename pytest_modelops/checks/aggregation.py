@@ -68,7 +68,7 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     size = f"{settings.params} × {settings.replicates} tasks"
     late = f"aggregating {size}: not complete within {deadline.seconds:g} s;"
     try:
-        told = cell.cluster.agent.call(
+        reply = cell.cluster.agent.call(
             "aggregate",
             modules={
                 name: {"source": function.source, "name": function.name} for name, function in shipped.items()
@@ -81,21 +81,21 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
         )
     except TimedOut as error:
         raise TimedOut(f"{late} {error}") from None
-    outcomes: Mapping[str, Mapping[str, Any]] = told["results"]
+    outcomes: Mapping[str, Mapping[str, Any]] = reply["results"]
     results = {
         name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome
     }
     failed = {name: outcome for name, outcome in outcomes.items() if "error" in outcome or "gone" in outcome}
     progress = (
         f"{len(results)} of {settings.params} aggregates were complete, "
-        f"{told['simulated']} of {settings.params * settings.replicates} replicates"
+        f"{reply['simulated']} of {settings.params * settings.replicates} replicates"
     )
     if failed:
         param, outcome = next(iter(failed.items()))
         deaths = {name: cell.cluster.death_of_worker(name) for name in cell.cluster.addresses.values()}
         lines = [
             f"aggregating {size}: {len(failed)} aggregates failed; {progress}. {role_differences(cell)}".rstrip(),
-            *(f"{key}: {error}" for key, error in told["failed"].items()),
+            *(f"{key}: {error}" for key, error in reply["failed"].items()),
             f"aggregate of parameter set {param}: {outcome.get('error') or outcome['gone']}",
             *end_of(outcome.get("traceback", "")),
             *(f"{name}: {death}" for name, death in deaths.items() if death),
@@ -104,9 +104,9 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     if len(results) < settings.params:
         holding = [
             f"{cell.cluster.addresses.get(address, '?')} ({address}) holds {count} tasks"
-            for address, count in (told["processing"] or {}).items()
+            for address, count in (reply["processing"] or {}).items()
         ]
-        if told["processing"] is None:
+        if reply["processing"] is None:
             holding = ["The scheduler does not answer."]
         raise TimedOut("\n".join([f"{late} {progress}.", *holding]))
     wrong = [
@@ -119,9 +119,9 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     if wrong:
         raise CheckFailed("\n".join([f"aggregating {size}: {len(wrong)} aggregates are wrong.", *wrong[:5]]))
     return {
-        "tasks": told["tasks"],
-        "seconds": round(told["seconds"], 3),
-        "tasks_per_second": round(told["tasks"] / told["seconds"], 1),
+        "tasks": reply["tasks"],
+        "seconds": round(reply["seconds"], 3),
+        "tasks_per_second": round(reply["tasks"] / reply["seconds"], 1),
         "processes": len({pid for result in results.values() for pid in result["pids"]}),
     }
 

@@ -25,28 +25,28 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         ]
         for number in range(bundle.aggregation_params)
     ]
-    told = run_job(bundle, cell, deadline, sets, targets=bundle.targets)
+    reply = run_job(bundle, cell, deadline, sets, targets=bundle.targets)
     seconds, failed = deadline.seconds, 0
     faults: dict[str, Sequence[Fault]] = {}
     for number, replicates in enumerate(sets):
         for index, asked in enumerate(replicates):
-            one = told.replicates.get(f"{number}-{index}")
+            one = reply.replicates.get(f"{number}-{index}")
             if one and (
                 found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=seconds)
             ):
                 faults[f"replicate {index} of set {number} (seed {asked.seed})"] = found
                 failed += 1
         for target in bundle.targets:
-            aggregate = told.aggregates.get(f"{number}-{target}")
+            aggregate = reply.aggregates.get(f"{number}-{target}")
             if aggregate and (wrong := list(_faults(aggregate, bundle, seconds))):
                 faults[f"{target} of set {number}"] = wrong
-    finished = f"{failed} of {len(told.replicates)} replicates that Dask calls finished failed"
+    finished = f"{failed} of {len(reply.replicates)} replicates that Dask calls finished failed"
     size = f"{bundle.aggregation_params} × {bundle.aggregation_replicates} replicates"
-    told.judge(f"bundle {bundle.name!r}, {finished if failed else size}", faults, named=True)
-    losses = {name: told.aggregates[name]["result"]["loss"] for name in sorted(told.aggregates)}
+    reply.judge(f"bundle {bundle.name!r}, {finished if failed else size}", faults, named=True)
+    losses = {name: reply.aggregates[name]["result"]["loss"] for name in sorted(reply.aggregates)}
     tasks = bundle.aggregation_params * (bundle.aggregation_replicates + len(bundle.targets))
-    processes = words.processes_of(told.replicates.values())
-    return {"tasks": tasks, "processes": processes, "losses": losses, "seconds": round(told.seconds, 3)}
+    processes = words.processes_of(reply.replicates.values())
+    return {"tasks": tasks, "processes": processes, "losses": losses, "seconds": round(reply.seconds, 3)}
 
 
 def _faults(aggregate: Mapping[str, Any], bundle: Bundle, seconds: float) -> Iterator[Fault]:

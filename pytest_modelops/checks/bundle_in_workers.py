@@ -24,7 +24,7 @@ from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared import plain
 
-Told = Mapping[str, Any]
+Answer = Mapping[str, Any]
 
 CLIENT = bundle_isolated.CLIENT
 _POLL_SECONDS = 0.1
@@ -46,13 +46,13 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     placed = _placed(bundle, source, house, of_client, cell)
     modules = sorted(source.modules)
     try:
-        told = _everywhere(bundle, placed, modules, (house, of_client), cell, deadline)
+        reply = _everywhere(bundle, placed, modules, (house, of_client), cell, deadline)
     finally:
         take_away(cell)
     cell.placed[bundle] = placed
     shadowed = {
         f"{one['name']} {one['here']} by {one['wanted']}"
-        for answer in told.values()
+        for answer in reply.values()
         for one in answer["conflicts"]
     }
     return {
@@ -60,21 +60,21 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         "found": source.why,
         "packages": len(house.packages),
         "modules": len(modules),
-        "accounted": bundle_isolated.accounted_for(told, source),
+        "accounted": bundle_isolated.accounted_for(reply, source),
         "wheels_reused": house.reused,
-        "processes": sorted(told),
+        "processes": sorted(reply),
         "shadowed": sorted(shadowed),
     }
 
 
 def _everywhere(  # noqa: PLR0917
     bundle: Bundle,
-    placed: Told,
+    placed: Answer,
     modules: list[str],
     houses: tuple[Wheelhouse, Wheelhouse],
     cell: CheckedCell,
     deadline: Deadline,
-) -> Mapping[str, Told]:
+) -> Mapping[str, Answer]:
     """What each process has of it, by name, all of them being as they should.
 
     Args:
@@ -86,18 +86,18 @@ def _everywhere(  # noqa: PLR0917
     cell.progress(f"installing {bundle.name} into every worker and the client")
     error = _bring(bundle, placed, cell, deadline)
     asked = _asked(bundle, placed, modules, house)
-    told = dict(cell.cluster.ask_workers("look_inside", asked, deadline))
-    found = {name: list(_faults(answer, house, pythons[0], error)) for name, answer in told.items()}
+    reply = dict(cell.cluster.ask_workers("look_inside", asked, deadline))
+    found = {name: list(_faults(answer, house, pythons[0], error)) for name, answer in reply.items()}
     of_agent = _asked(bundle, placed, modules, of_client)
-    told[CLIENT] = plain.unpack(cell.cluster.agent.call("look_inside", **of_agent, deadline=deadline))
-    found[CLIENT] = list(_faults(told[CLIENT], of_client, pythons[1], error))
-    _judge(bundle, placed, told, found)
+    reply[CLIENT] = plain.unpack(cell.cluster.agent.call("look_inside", **of_agent, deadline=deadline))
+    found[CLIENT] = list(_faults(reply[CLIENT], of_client, pythons[1], error))
+    _judge(bundle, placed, reply, found)
     cell.progress(f"looking for {bundle.name} on a worker that joins late")
     with cell.cluster.one_more(deadline) as (late, address):
-        told[late] = _await_late(bundle, asked, cell, address, deadline)
-        found[late] = list(_faults(told[late], house, pythons[0], error))
-        _judge(bundle, placed, told, found)
-    return told
+        reply[late] = _await_late(bundle, asked, cell, address, deadline)
+        found[late] = list(_faults(reply[late], house, pythons[0], error))
+        _judge(bundle, placed, reply, found)
+    return reply
 
 
 def bring_again(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
@@ -112,7 +112,7 @@ def bring_again(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mappin
 
 def take_away(cell: CheckedCell) -> None:
     """Take away whatever was brought last."""
-    with contextlib.suppress(ModelopsError):  # a worker that hangs or died; that is told elsewhere
+    with contextlib.suppress(ModelopsError):  # a worker that hangs or died; that is reported elsewhere
         cell.cluster.agent.call("take_away", seconds=_AWAY_SECONDS, deadline=Deadline(_AWAY_SECONDS))
 
 
@@ -130,12 +130,12 @@ def _placed(
     }
 
 
-def _bring(bundle: Bundle, placed: Told, cell: CheckedCell, deadline: Deadline) -> str:
+def _bring(bundle: Bundle, placed: Answer, cell: CheckedCell, deadline: Deadline) -> str:
     """Have the client register the plugin; why that failed, or empty. Each process is asked for itself afterwards."""
     cell.cluster.await_workers(deadline)
     seconds = max(0.1, deadline.remaining - bundle_isolated.MARGIN_SECONDS)
     here = {**placed, "wheels": placed["client"]["wheels"]}
-    told: Told = cell.cluster.agent.call(
+    reply: Answer = cell.cluster.agent.call(
         "bring",
         name=f"modelops-bundle-{bundle.name}",
         arguments={"placed": placed, "requirements": placed["requirements"], "seconds": seconds},
@@ -143,22 +143,22 @@ def _bring(bundle: Bundle, placed: Told, cell: CheckedCell, deadline: Deadline) 
         seconds=seconds,
         deadline=deadline,
     )
-    return str(told.get("error", ""))
+    return str(reply.get("error", ""))
 
 
-def _asked(bundle: Bundle, placed: Told, modules: list[str], house: Wheelhouse) -> dict[str, Any]:
+def _asked(bundle: Bundle, placed: Answer, modules: list[str], house: Wheelhouse) -> dict[str, Any]:
     packages = {name: str(version) for name, version in house.packages.items()}
     return {"placed": placed, "modules": modules, "packages": packages, "imports": list(bundle.imports)}
 
 
 def _await_late(
     bundle: Bundle, asked: Mapping[str, Any], cell: CheckedCell, address: str, deadline: Deadline
-) -> Told:
+) -> Answer:
     """What the late worker has when its plugins are set up: it is registered before that."""
     cluster, seen = cell.cluster, "it was not asked"
     while not deadline.passed:
         soon = deadline.at_most(_SOON_SECONDS)
-        answer: Told = cluster.agent.call(
+        answer: Answer = cluster.agent.call(
             "ask_workers",
             operation="look_inside",
             arguments=dict(asked),
@@ -166,11 +166,11 @@ def _await_late(
             seconds=max(0.1, soon.remaining),
             deadline=soon,
         )[address]
-        if "told" in answer:
-            told: Told = plain.unpack(answer["told"])
-            if told["setup"] and told["setup"]["done"]:
-                return told
-            seen = "its setup has begun" if told["setup"] else "it was not given the plugin"
+        if "value" in answer:
+            reply: Answer = plain.unpack(answer["value"])
+            if reply["setup"] and reply["setup"]["done"]:
+                return reply
+            seen = "its setup has begun" if reply["setup"] else "it was not given the plugin"
         else:
             seen = answer.get("error") or answer["silent"]
             if death := cluster.death_of_worker(LATE):
@@ -184,7 +184,7 @@ def _await_late(
     )
 
 
-def _faults(answer: Told, house: Wheelhouse, python: Version, error: str) -> Iterator[Fault]:
+def _faults(answer: Answer, house: Wheelhouse, python: Version, error: str) -> Iterator[Fault]:
     """What is wrong in a process, the most telling first."""
     setup = answer["setup"]
     if setup is None:
@@ -214,15 +214,17 @@ def _faults(answer: Told, house: Wheelhouse, python: Version, error: str) -> Ite
     yield from (Fault(head=head) for head in bundle_isolated.untrue(answer, house, python))
 
 
-def _judge(bundle: Bundle, placed: Told, told: Mapping[str, Told], found: Mapping[str, list[Fault]]) -> None:
+def _judge(
+    bundle: Bundle, placed: Answer, reply: Mapping[str, Answer], found: Mapping[str, list[Fault]]
+) -> None:
     """Raise with everything that is wrong, if anything is."""
     tidy = words.Tidy(folders=placed["folders"].values())
     faults = {name: [tidy.fault(fault) for fault in some] for name, some in found.items() if some}
     if not faults:
         return
-    where = words.counted(len(faults), told, "processes")
+    where = words.counted(len(faults), reply, "processes")
     if [*faults] == [LATE]:
         where = f"{LATE}, which joined after the others, where all is well"
     message = words.message(f"bundle {bundle.name!r} was not installed into {where}", faults, named=True)
-    late = any((answer["setup"] or {}).get("timed_out") for answer in told.values())
+    late = any((answer["setup"] or {}).get("timed_out") for answer in reply.values())
     raise RunnerTimedOut(message) if late else CheckFailed(message)

@@ -41,7 +41,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     placed = place(bundle, source, house, cell, builds)
     of_client = _on_the_client(bundle, source, placed, cell, deadline)
     cell.progress(f"installing {bundle.name} on every worker")
-    told = cell.cluster.ask_workers(
+    reply = cell.cluster.ask_workers(
         "install",
         {
             "placed": placed,
@@ -55,14 +55,14 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     tidy = words.Tidy(folders=placed["folders"].values())
     faults = {
         name: [tidy.fault(fault) for fault in found]
-        for name, answer in told.items()
+        for name, answer in reply.items()
         if (found := list(faults_of(answer, house, workers.lock.python)))
     }
-    accounted = accounted_for({CLIENT: of_client, **told}, source)
+    accounted = accounted_for({CLIENT: of_client, **reply}, source)
     if faults:
-        count = words.counted(len(faults), told, "workers")
+        count = words.counted(len(faults), reply, "workers")
         message = words.message(f"bundle {bundle.name!r} was not installed on {count}", faults)
-        late = any(answer.get("timed_out") for answer in told.values())
+        late = any(answer.get("timed_out") for answer in reply.values())
         error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(message)
         error.figures = {"modules": len(source.modules), "accounted": accounted}
         raise error
@@ -77,11 +77,11 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     }
 
 
-def accounted_for(told: Mapping[str, Mapping[str, Any]], source: formats.Source) -> Mapping[str, int]:
+def accounted_for(reply: Mapping[str, Mapping[str, Any]], source: formats.Source) -> Mapping[str, int]:
     """How many of the bundle's modules each process finds, of those that could be asked."""
     return {
         name: len(source.modules) - len(answer["missing"])
-        for name, answer in told.items()
+        for name, answer in reply.items()
         if "missing" in answer
     }
 
@@ -95,16 +95,16 @@ def _on_the_client(
 ) -> Mapping[str, Any]:
     """What the client has of an isolated bundle, whose entry points it submits by name and never imports."""
     files = {name: str(file.relative_to(source.path)) for name, file in source.modules.items()}
-    told: Mapping[str, Any] = cell.cluster.agent.call(
+    reply: Mapping[str, Any] = cell.cluster.agent.call(
         "look_at_source", source=placed["source"], files=files, deadline=deadline
     )
-    if told["missing"]:
-        lost = words.counted(len(told["missing"]), files, "modules")
+    if reply["missing"]:
+        lost = words.counted(len(reply["missing"]), files, "modules")
         raise CheckFailed(
             f"bundle {bundle.name!r}: the client's copy of it lacks {lost} that {bundle.path} has: "
-            f"{_names(told['missing'])}"
+            f"{_names(reply['missing'])}"
         )
-    return told
+    return reply
 
 
 def wheels_of(
@@ -197,7 +197,7 @@ def _names(modules: Sequence[str]) -> str:
 
 
 def faults_of(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:
-    """What is wrong with what a worker told, the most telling first."""
+    """What is wrong with what a worker reported, the most telling first."""
     if "failed" in answer:
         cause = f". {answer['cause']}{words.advice(answer['cause'], python)}" if answer["cause"] else ""
         yield Fault(head=f"{answer['failed']}{cause}", details=tuple(answer["last"][-_MOST_LINES:]))

@@ -34,7 +34,7 @@ class Replicate:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Told:
+class Answer:
     """What a bundle's job came to.
 
     Attributes:
@@ -89,7 +89,7 @@ def run_job(
     sets: Sequence[Sequence[Replicate]],
     *,
     targets: Sequence[str] = (),
-) -> Told:
+) -> Answer:
     """Submit replicates, and targets that depend on them, await all, and end the runners that they started.
 
     Args:
@@ -102,7 +102,7 @@ def run_job(
         for function in (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
     }
     run = secrets.token_hex(4)
-    told = cell.cluster.agent.call(
+    reply = cell.cluster.agent.call(
         "run_bundle",
         modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
         placed=placed,
@@ -129,7 +129,7 @@ def run_job(
     names = {address: name for name, address in addresses.items()}
     lost, values = {}, {}
     for kind in ("replicates", "aggregates"):
-        for name, outcome in told[kind].items():
+        for name, outcome in reply[kind].items():
             if "value" in outcome:
                 values[kind, name] = plain.unpack(outcome["value"])
             elif "pending" in outcome:
@@ -141,9 +141,9 @@ def run_job(
     others = dict(_answers_of_others(values, run, sets, targets))
     late = any(_silent(value.get("error")) for value in values.values())
     pending = any(
-        "pending" in outcome for kind in ("replicates", "aggregates") for outcome in told[kind].values()
+        "pending" in outcome for kind in ("replicates", "aggregates") for outcome in reply[kind].values()
     )
-    return Told(
+    return Answer(
         replicates={name: value for (kind, name), value in values.items() if kind == "replicates"},
         aggregates={name: value for (kind, name), value in values.items() if kind == "aggregates"},
         lost={**others, **lost},
@@ -151,7 +151,7 @@ def run_job(
         ends=ends,
         tidy=words.Tidy(folders=placed["folders"].values()),
         logs=logs,
-        seconds=told["seconds"],
+        seconds=reply["seconds"],
         in_process=bundle.in_workers,
     )
 
@@ -166,16 +166,16 @@ def _answers_of_others(
     for number, replicates in enumerate(sets):
         asked = [f"sim-{run}-{number}-{index}" for index in range(len(replicates))]
         for index, task_id in enumerate(asked):
-            told = values.get(("replicates", f"{number}-{index}"))
-            if told is not None and told["task_id"] != task_id:
+            reply = values.get(("replicates", f"{number}-{index}"))
+            if reply is not None and reply["task_id"] != task_id:
                 yield (
                     f"replicate {number}-{index}",
-                    Fault(head=f"the result is that of task {told['task_id']!r}"),
+                    Fault(head=f"the result is that of task {reply['task_id']!r}"),
                 )
         for target in targets:
-            told = values.get(("aggregates", f"{number}-{target}"))
-            if told is not None and (told["target"], told["of"]) != (target, asked):
-                head = f"the result is that of target {told['target']} on {', '.join(told['of'])}"
+            reply = values.get(("aggregates", f"{number}-{target}"))
+            if reply is not None and (reply["target"], reply["of"]) != (target, asked):
+                head = f"the result is that of target {reply['target']} on {', '.join(reply['of'])}"
                 yield f"{target} of set {number}", Fault(head=head)
 
 
@@ -189,10 +189,10 @@ def _end_runners(
     """End every worker's runner; what is wrong with that by worker, and where the logs are."""
     ends, logs = {}, []
     try:
-        told = cell.cluster.ask_workers("close", {"placed": placed}, Deadline(_CLOSE_SECONDS))
-    except ModelopsError as error:  # a worker that died of the bundle; what it died of is told elsewhere
+        reply = cell.cluster.ask_workers("close", {"placed": placed}, Deadline(_CLOSE_SECONDS))
+    except ModelopsError as error:  # a worker that died of the bundle; what it died of is reported elsewhere
         return {"their runners": [Fault(head=f"could not all be ended: {error}")]}, ""
-    for name, answer in told.items():
+    for name, answer in reply.items():
         logs.append(words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log))
         if faults := words.faults_of_end(answer):
             ends[name] = faults

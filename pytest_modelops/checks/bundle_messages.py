@@ -238,20 +238,20 @@ def keep_logs(logs: Mapping[str, bytes], prefix: str, keep: Callable[[str, bytes
 
 
 def faults_of_replicate(
-    told: Mapping[str, Any], failed_when: Collection[str], *, seconds: float
+    reply: Mapping[str, Any], failed_when: Collection[str], *, seconds: float
 ) -> list[Fault]:
     """Why a replicate is a failed one although Dask calls it finished; empty if it is not.
 
     Args:
-        told: its summary, see `checks/bundle_tasks.py`.
+        reported: its summary, see `checks/bundle_tasks.py`.
         failed_when: of `error` (the runner failed to run it), `outputs.error` (an artifact is named `error`, with any
             ending), `outputs.empty` (there is no artifact, also for want of an answer, or all of them are empty).
         seconds: the deadline.
     """
     found = []
-    error, outputs = told["error"], told["outputs"]
-    if told["outside"]:  # what else went wrong may have been its doing
-        found.append(polluted(told["outside"], "execute", told["protocol"]))
+    error, outputs = reply["error"], reply["outputs"]
+    if reply["outside"]:  # what else went wrong may have been its doing
+        found.append(polluted(reply["outside"], "execute", reply["protocol"]))
     empty = "outputs.empty" in failed_when and not any(one["size"] for one in outputs.values())
     if error is not None and ("error" in failed_when or empty):
         found.append(fault_of(error, "execute", seconds=seconds))

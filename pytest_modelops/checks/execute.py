@@ -23,9 +23,9 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     cell.progress(f"executing {bundle.name} on every worker")
     workers = [worker.name for worker in cell.cluster.workers]
     replicates = [Replicate(params=bundle.params, seed=bundle.seed, worker=name) for name in workers]
-    told = run_job(bundle, cell, deadline, [replicates])
+    answer = run_job(bundle, cell, deadline, [replicates])
     by_worker = {
-        name: told.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in told.replicates
+        name: answer.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in answer.replicates
     }
     placed = cell.placed[bundle]
     faults: dict[str, Sequence[Fault]] = {
@@ -35,18 +35,18 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     }
     count = words.counted(len(faults) or len(workers), workers, "workers")
     copy = freshness.Freshness()
-    if not faults and not told.lost:
+    if not faults and not answer.lost:
         outputs = {name: one["outputs"] for name, one in by_worker.items()}
         differing = [Fault(head=head) for head in _differences(outputs)]
         unexpected = [Fault(head=head) for head in _unexpected(bundle, outputs[workers[0]])]
         copy = freshness.ask(
-            bundle, placed, workers[0], outputs[workers[0]], cell, deadline, took=told.seconds
+            bundle, placed, workers[0], outputs[workers[0]], cell, deadline, took=answer.seconds
         )
         faults = {workers[0]: copy.faults, "the workers": [*differing, *unexpected]}
-    told.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed}, {count}", faults)
+    answer.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed}, {count}", faults)
     sizes = {name: artifact["size"] for name, artifact in by_worker[workers[0]]["outputs"].items()}
     processes = words.processes_of(by_worker.values())
-    seconds = round(told.seconds, 3)
+    seconds = round(answer.seconds, 3)
     return {"artifacts": sizes, "processes": processes, "seconds": seconds, "fresh": copy.figures}
 
 

@@ -15,7 +15,7 @@ from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
 
-Told = Mapping[str, Any]
+Answer = Mapping[str, Any]
 
 _LEAST_SECONDS, _TIMES = 5.0, 4.0
 """So many seconds it gets, and so many times what one execution took: it is three, in two processes."""
@@ -44,9 +44,9 @@ class Freshness:
 
 def ask(  # noqa: PLR0917
     bundle: Bundle,
-    placed: Told,
+    placed: Answer,
     worker: str,
-    outputs: Told,
+    outputs: Answer,
     cell: CheckedCell,
     deadline: Deadline,
     *,
@@ -74,15 +74,15 @@ def ask(  # noqa: PLR0917
         "seconds": seconds,
     }
     try:
-        told = cell.cluster.ask_workers("fresh", asked, Deadline(deadline.remaining + 1))[worker]
+        reply = cell.cluster.ask_workers("fresh", asked, Deadline(deadline.remaining + 1))[worker]
     except ModelopsError as error:  # a worker that died of it: its later checks tell
         return Freshness(untried=str(error).partition("\n")[0])
-    if "untried" in told:
-        return Freshness(untried=told["untried"])
-    return judged(told, {name: one["checksum"] for name, one in outputs.items()}, placed, cell.runner.path)
+    if "untried" in reply:
+        return Freshness(untried=reply["untried"])
+    return judged(reply, {name: one["checksum"] for name, one in outputs.items()}, placed, cell.runner.path)
 
 
-def _nothing_to_try(bundle: Bundle, placed: Told) -> str:
+def _nothing_to_try(bundle: Bundle, placed: Answer) -> str:
     if bundle.in_workers:
         return "no runner is between worker and bundle"
     if placed["installs"]:
@@ -90,22 +90,24 @@ def _nothing_to_try(bundle: Bundle, placed: Told) -> str:
     return "" if placed["wire"] else "it declares no wire function"
 
 
-def judged(told: Told, checksums: Mapping[str, str], placed: Told, runner: Path | str | None) -> Freshness:
-    """What `fresh.try_it` has told, judged.
+def judged(
+    reply: Answer, checksums: Mapping[str, str], placed: Answer, runner: Path | str | None
+) -> Freshness:
+    """What `fresh.try_it` has reported, judged.
 
     Args:
         checksums: SHA-256 of the artifacts that the bundle itself returned, by name.
         runner: the runner's path, as configured.
     """
-    faults = [_shadowed(name, file, placed, runner) for name, file in told["others"].items()]
-    answers = told["answers"]
+    faults = [_shadowed(name, file, placed, runner) for name, file in reply["others"].items()]
+    answers = reply["answers"]
     moments = [answer.get("moment") for answer in answers]
     if None in moments:
         module = placed["wire"]["module"].partition(".")[0]
         same = all(answer.get("checksums", checksums) == checksums for answer in answers)
-        if same and module in told["beside"]:
-            faults.append(_shadowed(module, told["beside"][module], placed, runner))
-        elif same and told["certain"]:
+        if same and module in reply["beside"]:
+            faults.append(_shadowed(module, reply["beside"][module], placed, runner))
+        elif same and reply["certain"]:
             faults.append(Fault(head=_ANSWER_OF_THE_BUNDLE))
         elif not faults:
             return Freshness(untried="another wire function than that of the copy answered")
@@ -125,7 +127,7 @@ _ANSWER_OF_THE_BUNDLE = (
 )
 
 
-def _shadowed(name: str, file: str, placed: Told, runner: Path | str | None) -> Fault:
+def _shadowed(name: str, file: str, placed: Answer, runner: Path | str | None) -> Fault:
     shown = _on_the_host(file, placed, runner)
     return Fault(
         head=f"its module {name!r} is shadowed: to its runner, {name!r} is {shown}, and the bundle's own is never "
@@ -140,7 +142,7 @@ _TO_DO = (
 
 
 def with_hint(
-    faults: Sequence[Fault], beside: Mapping[str, str], placed: Told, runner: Path | str | None
+    faults: Sequence[Fault], beside: Mapping[str, str], placed: Answer, runner: Path | str | None
 ) -> list[Fault]:
     """Faults, those that speak of a module that lies beside the runner too with the place of that."""
     hinted = []
@@ -156,7 +158,7 @@ def with_hint(
     return hinted
 
 
-def _on_the_host(file: str, placed: Told, runner: Path | str | None) -> str:
+def _on_the_host(file: str, placed: Answer, runner: Path | str | None) -> str:
     """A file that came with the runner, where it came from."""
     if isinstance(runner, Path):
         brought = PurePosixPath(placed["runner"])

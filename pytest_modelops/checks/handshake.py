@@ -23,22 +23,22 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     placed = placed_in(bundle, cell, deadline)
     cell.progress(f"shaking hands with the runner of {bundle.name}")
     seconds = max(0.1, deadline.remaining - MARGIN_SECONDS)
-    told = cell.cluster.ask_workers(
+    reply = cell.cluster.ask_workers(
         "handshake", {"placed": placed, "seconds": seconds}, Deadline(deadline.remaining + 1)
     )
     tidy = words.Tidy(folders=placed["folders"].values())
     faults, logs = {}, []
-    for name, answer in told.items():
+    for name, answer in reply.items():
         where = words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)
         found = [tidy.fault(fault) for fault in _faults(answer, placed, deadline)]
         if found := freshness.with_hint(found, answer["beside"], placed, cell.runner.path):
             faults[name] = found
             logs.append(where)
     if not faults:
-        return {"runners": len(told)}
-    count = words.counted(len(faults), told, "workers")
+        return {"runners": len(reply)}
+    count = words.counted(len(faults), reply, "workers")
     message = words.message(f"bundle {bundle.name!r}, cell {cell.cell.id}, {count}", faults, logs[0])
-    late = any("silent" in answer["outcome"] for answer in told.values())
+    late = any("silent" in answer["outcome"] for answer in reply.values())
     raise (RunnerTimedOut if late else CheckFailed)(message)
 
 
@@ -58,8 +58,8 @@ def _faults(answer: Mapping[str, Any], placed: Mapping[str, Any], deadline: Dead
 
 def _warm(answer: Mapping[str, Any]) -> Iterator[str]:
     """Where a one-shot runner, which was asked twice, has answered twice from one process."""
-    told = [(answer[which] or {}).get("result") for which in ("outcome", "again")]
-    first, again = (one.get("pid") if isinstance(one, Mapping) else None for one in told)
+    reply = [(answer[which] or {}).get("result") for which in ("outcome", "again")]
+    first, again = (one.get("pid") if isinstance(one, Mapping) else None for one in reply)
     if first is not None and first == again:
         yield (
             f"both of its answers to `ready` came from process {first}: it is no one-shot runner, which is a new "
@@ -92,10 +92,10 @@ def _untrue(ready: Any, answer: Mapping[str, Any], placed: Mapping[str, Any]) ->
             yield f"its runner runs {python}, which is not the interpreter of its environment {venv}"
 
 
-def _same_python(told: str, worker: str) -> bool:
+def _same_python(reply: str, worker: str) -> bool:
     """Whether `3.12` or `3.12.1` is the worker's Python, as far as it goes."""
     try:
-        release = Version(told).release
+        release = Version(reply).release
     except InvalidVersion:
         return False
     return len(release) > 1 and Version(worker).release[: len(release)] == release

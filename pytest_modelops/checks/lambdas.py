@@ -91,7 +91,7 @@ def whereabouts(cluster: Cluster, outcome: Mapping[str, Any]) -> str:
 
 
 def end_of(trace: str) -> list[str]:
-    """The last lines of a traceback, without the message that is told already."""
+    """The last lines of a traceback, without the message that is reported already."""
     return trace.rstrip().splitlines()[-13:-1]
 
 

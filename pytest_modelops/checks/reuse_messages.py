@@ -15,7 +15,7 @@ from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.checks.canary import ARTIFACT
 from pytest_modelops.remote.worker.reuse import took_too_long
 
-Told = Mapping[str, Any]
+Answer = Mapping[str, Any]
 
 _SPEAKS_OF_ENVIRONMENT = re.compile(
     r"(?<![\w/.-])(?:virtual[ -]?)?(?:environments?|venvs?|virtualenvs?)(?![\w/])", re.IGNORECASE
@@ -40,34 +40,34 @@ class Canary:
     answer: str = "A"
     wrong: str = "it answered with {answer}, not with {wanted}"
     may_refuse: bool = False
-    further: Callable[[Told, Version], Iterator[str]] = lambda _, __: iter(())
+    further: Callable[[Answer, Version], Iterator[str]] = lambda _, __: iter(())
     advice: str = ""
 
 
-def _rewritten(told: Told, _: Version) -> Iterator[str]:
-    if told["kept"]:
+def _rewritten(reply: Answer, _: Version) -> Iterator[str]:
+    if reply["kept"]:
         yield (
             "asked again, it gave the answer of the first use, made at the same moment: nothing was executed, and a "
             "result that was kept stands for a new one"
         )
-    if told["rewritten"]:
-        names = ", ".join(told["rewritten"])
+    if reply["rewritten"]:
+        names = ", ".join(reply["rewritten"])
         yield (
-            f"what was installed was installed again, within {told['uses'][0]['seconds']:g} s: {names} of "
-            f"{told['files']} files were written anew, or are gone"
+            f"what was installed was installed again, within {reply['uses'][0]['seconds']:g} s: {names} of "
+            f"{reply['files']} files were written anew, or are gone"
         )
 
-    elif took_too_long(told["uses"], told["first_seconds"], told["install_seconds"]):
-        seconds = " and ".join(f"{use['seconds']:g} s" for use in told["uses"])
+    elif took_too_long(reply["uses"], reply["first_seconds"], reply["install_seconds"]):
+        seconds = " and ".join(f"{use['seconds']:g} s" for use in reply["uses"])
         yield (
-            f"it took {seconds}, and the first use {told['first_seconds']:g} s, of which {told['install_seconds']:g} s "
+            f"it took {seconds}, and the first use {reply['first_seconds']:g} s, of which {reply['install_seconds']:g} s "
             "until the last package was there: it starts from what is there no quicker than it installs it, or it "
             "installs elsewhere at every start"
         )
 
 
-def _other_version(told: Told, python: Version) -> Iterator[str]:
-    ready = told["uses"][0]["ready"].get("result")
+def _other_version(reply: Answer, python: Version) -> Iterator[str]:
+    ready = reply["uses"][0]["ready"].get("result")
     version = str(ready.get("version")) if isinstance(ready, Mapping) else ""
     if ready is not None and not _same_series(version, python):
         yield (
@@ -76,8 +76,8 @@ def _other_version(told: Told, python: Version) -> Iterator[str]:
         )
 
 
-def _planted(told: Told, _: Version) -> Iterator[str]:
-    if told["planted"]:
+def _planted(reply: Answer, _: Version) -> Iterator[str]:
+    if reply["planted"]:
         yield "a foreign file in its site-packages is still there: nothing fresh was made"
 
 
@@ -126,30 +126,30 @@ CANARIES: Mapping[str, Canary] = {
 """By the names of `remote/worker/reuse.py`, in the order in which they are tried."""
 
 
-def faults(name: str, told: Told, python: Version) -> list[Fault]:
+def faults(name: str, reply: Answer, python: Version) -> list[Fault]:
     """What is wrong with what came of a canary; nothing where it was not tried, or is as it has to be.
 
     Args:
         python: the worker's.
     """
     canary = CANARIES[name]
-    if "untried" in told:
+    if "untried" in reply:
         return []
-    if "late" in told:
+    if "late" in reply:
         return [Fault(head=f"{canary.title}: there was no time left to try it")]
-    if "failed" in told:
-        failed = told["failed"]
+    if "failed" in reply:
+        failed = reply["failed"]
         cause = f". {failed['cause']}" if failed["cause"] else ""
         return [Fault(head=f"{canary.title}: {failed['failed']}{cause}", details=tuple(failed["last"][-10:]))]
-    if canary.may_refuse and all(map(refused, told["uses"])):
+    if canary.may_refuse and all(map(refused, reply["uses"])):
         return []
-    found = [Fault(head=head) for head in canary.further(told, python)]
-    for use in told["uses"]:
+    found = [Fault(head=head) for head in canary.further(reply, python)]
+    for use in reply["uses"]:
         found += [fault for fault in _of_use(use, canary, python) if fault not in found]
     return [dataclasses.replace(fault, head=f"{canary.title}: {fault.head}") for fault in found]
 
 
-def refused(use: Told) -> bool:
+def refused(use: Answer) -> bool:
     """Whether the runner did not shake hands, and said that this is for the environment."""
     ready = use["ready"]
     if isinstance(ready.get("error"), Mapping):
@@ -158,7 +158,7 @@ def refused(use: Told) -> bool:
     return any(_SPEAKS_OF_ENVIRONMENT.search(line) for line in lines if not line.startswith((" ", "\t")))
 
 
-def _of_use(use: Told, canary: Canary, python: Version) -> Iterator[Fault]:
+def _of_use(use: Answer, canary: Canary, python: Version) -> Iterator[Fault]:
     ready, answer = use["ready"], use["answer"]
     for outcome, request in ((ready, "ready"), (answer, "execute")):
         if outcome is None:
@@ -169,8 +169,8 @@ def _of_use(use: Told, canary: Canary, python: Version) -> Iterator[Fault]:
             fault = words.fault_of(outcome, request, seconds=use["given"], python=python)
             advice = f" {canary.advice}." if canary.advice else ""
             yield dataclasses.replace(fault, head=f"{fault.head}{advice}")
-    if "result" in ready and (told := _digest(ready["result"])) != use["digest"]:
-        yield Fault(head=f"it answers for the digest {told!r}, and was started for {use['digest']!r}")
+    if "result" in ready and (reply := _digest(ready["result"])) != use["digest"]:
+        yield Fault(head=f"it answers for the digest {reply!r}, and was started for {use['digest']!r}")
     if answer is not None and "result" in answer and (said := _said(answer["result"])) != canary.answer:
         shown = {"answer": repr(said), "wanted": repr(canary.answer)}
         known = said in {"A", "B"}
@@ -190,8 +190,8 @@ def _said(result: Any) -> str:
         return str(result)[:200]
 
 
-def _same_series(told: str, python: Version) -> bool:
+def _same_series(reply: str, python: Version) -> bool:
     try:
-        return Version(told).release[:2] == python.release[:2]
+        return Version(reply).release[:2] == python.release[:2]
     except InvalidVersion:
         return False

@@ -21,7 +21,7 @@ from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, Re
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.worker.plugins import NOT_SET_UP
 
-Told = Mapping[str, Any]
+Answer = Mapping[str, Any]
 
 _MARGIN_SECONDS = 0.3
 """The agent ends what it does so much earlier than the deadline, to tell of it."""
@@ -36,30 +36,30 @@ def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mappin
     cluster = cell.cluster
     registered = register(plugin, cell, deadline)
     addresses = {name: address for address, name in cluster.addresses.items()}
-    told = {
-        name: _told(plugin, cluster, name, answer)
+    reply = {
+        name: _reported(plugin, cluster, name, answer)
         for name, answer in _probe(plugin, cell, registered, addresses, deadline).items()
     }
-    _judge(plugin, cell, registered, told)
+    _judge(plugin, cell, registered, reply)
     tasks = runtime_processes.run(plugin, cell, addresses, deadline)
     cell.progress("probing a worker that joins late")
     began = time.monotonic()
     with cluster.one_more(deadline) as (late, address):
-        told[late] = _await_setup(plugin, cell, registered, address, deadline)
-        _judge(plugin, cell, registered, told)
+        reply[late] = _await_setup(plugin, cell, registered, address, deadline)
+        _judge(plugin, cell, registered, reply)
         for kind, figures in runtime_processes.run(plugin, cell, {late: address}, deadline).items():
             tasks[kind] = {**tasks[kind], **figures}
         took = time.monotonic() - began
     return {
         "plugin": registered["name"],
-        "workers": {name: runtime_messages.figures(answer) for name, answer in told.items()},
+        "workers": {name: runtime_messages.figures(answer) for name, answer in reply.items()},
         "late_seconds": round(took, 3),
         **({"processes": tasks} if tasks else {}),
     }
 
 
-def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Told:
-    """Make the plugin in the client and register it; what the agent told (see `Agent.register_plugin`).
+def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Answer:
+    """Make the plugin in the client and register it; what the agent reported (see `Agent.register_plugin`).
 
     Raises:
         CheckFailed: it could not be made, or a worker died of it.
@@ -69,7 +69,7 @@ def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> T
     cluster.await_workers(deadline)
     before = dict(cluster.addresses)
     try:
-        told: Told = cluster.agent.call(
+        reply: Answer = cluster.agent.call(
             "register_plugin",
             path=plugin.path,
             arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
@@ -78,24 +78,24 @@ def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> T
         )
     except TimedOut as error:
         raise TimedOut(f"worker plugin {plugin.path}: {error}") from None
-    if "unmade" in told:
-        raise RemoteError(runtime_messages.unmade(plugin, told), told["traceback"])
-    for address in told.get("gone", ()):
+    if "unmade" in reply:
+        raise RemoteError(runtime_messages.unmade(plugin, reply), reply["traceback"])
+    for address in reply.get("gone", ()):
         name = before.get(address)
         if name is not None:
             raise ProcessExited(_lost(plugin, cluster, name))
-    return told
+    return reply
 
 
 def _probe(
     plugin: PluginSettings,
     cell: CheckedCell,
-    registered: Told,
+    registered: Answer,
     addresses: Mapping[str, str],
     deadline: Deadline,
-) -> dict[str, Told]:
-    """What each worker answered: `{"told": …}`, `{"error": …}` or `{"silent": …}`."""
-    answers: Mapping[str, Told] = cell.cluster.agent.call(
+) -> dict[str, Answer]:
+    """What each worker answered: `{"value": …}`, `{"error": …}` or `{"silent": …}`."""
+    answers: Mapping[str, Answer] = cell.cluster.agent.call(
         "probe",
         plugin=registered["name"],
         paths=[*dict.fromkeys([*filter(None, [plugin.probe]), *plugin.expect])],
@@ -107,7 +107,7 @@ def _probe(
     return {name: answers[address] for name, address in addresses.items()}
 
 
-def _told(plugin: PluginSettings, cluster: Cluster, name: str, answer: Told) -> Told:
+def _reported(plugin: PluginSettings, cluster: Cluster, name: str, answer: Answer) -> Answer:
     if "silent" in answer:
         raise TimedOut(f"{name} was asked for its runtime: {answer['silent']}")
     if "error" in answer:
@@ -118,8 +118,8 @@ def _told(plugin: PluginSettings, cluster: Cluster, name: str, answer: Told) -> 
         raise CheckFailed(
             f"{name} was asked for its runtime: {cluster.with_names(answer['error'])}{why}.{cluster.last_words(name)}"
         )
-    told: Told = answer["told"]
-    return told
+    reply: Answer = answer["value"]
+    return reply
 
 
 def _ended_by_it(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
@@ -142,15 +142,15 @@ def _lost(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
 
 
 def _await_setup(
-    plugin: PluginSettings, cell: CheckedCell, registered: Told, address: str, deadline: Deadline
-) -> Told:
+    plugin: PluginSettings, cell: CheckedCell, registered: Answer, address: str, deadline: Deadline
+) -> Answer:
     """What the late worker has once the plugin's setup has ended there: it is registered before that."""
     cluster, seen = cell.cluster, "it was not asked"
     while not deadline.passed:
         answer = _probe(plugin, cell, registered, {LATE: address}, deadline.at_most(_SOON_SECONDS))[LATE]
-        setup = answer["told"]["setup"] if "told" in answer else None
+        setup = answer["value"]["setup"] if "value" in answer else None
         if setup is not None and setup["done"]:
-            return _told(plugin, cluster, LATE, answer)
+            return _reported(plugin, cluster, LATE, answer)
         if lost := _lost(plugin, cluster, LATE):
             raise ProcessExited(lost)
         if setup is not None:
@@ -164,13 +164,15 @@ def _await_setup(
     )
 
 
-def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Told, told: Mapping[str, Told]) -> None:
-    """Raise `CheckFailed` with everything that is wrong with what the workers told."""
+def _judge(
+    plugin: PluginSettings, cell: CheckedCell, registered: Answer, reply: Mapping[str, Answer]
+) -> None:
+    """Raise `CheckFailed` with everything that is wrong with what the workers reported."""
     faults: dict[str, list[Fault]] = {}
-    for name, answer in told.items():
+    for name, answer in reply.items():
         if found := list(runtime_messages.faults(plugin, answer, registered)):
             faults[name] = found
-    for name, fault in runtime_messages.differences(plugin, told):
+    for name, fault in runtime_messages.differences(plugin, reply):
         faults.setdefault(name, []).append(fault)
     if not faults:
         if "error" in registered:
@@ -178,17 +180,17 @@ def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Told, told: Ma
             raise RemoteError(words, registered["traceback"])
         return
     if [*faults] == [LATE]:
-        others = [name for name in told if name != LATE]
+        others = [name for name in reply if name != LATE]
         verb = "is" if len(others) == 1 else "are"
         where = f"on {LATE}, which joined after the registration ({', '.join(others)} {verb} as asked)"
         after = f"Its log: {cell.cluster.late.log}" if cell.cluster.late is not None else ""
         raise CheckFailed(message(f"worker plugin {plugin.path}, {where}", faults, after))
-    count = counted(len(faults), told, "workers")
+    count = counted(len(faults), reply, "workers")
     raise CheckFailed(message(f"worker plugin {plugin.path}, {count}", faults, named=True))
 
 
 def _again(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> None:
-    """Register it in a cluster that was started again; what it is worth, the check has told."""
+    """Register it in a cluster that was started again; what it is worth, the check has reported."""
     with contextlib.suppress(ModelopsError):
         register(plugin, cell, deadline)
 

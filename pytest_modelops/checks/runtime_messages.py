@@ -1,4 +1,4 @@
-"""What workers told of a plugin's runtime, in words: what differs from what was asked, and where it may come from."""
+"""What workers reported of a plugin's runtime, in words: what differs from what was asked, and where it may come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.remote.shared import plain
 
-Told = Mapping[str, Any]
+Answer = Mapping[str, Any]
 """What a worker answered, see `remote/worker/plugins.py`; or what the agent did when it registered the plugin."""
 
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(?:: .*)?$")
@@ -22,7 +22,7 @@ _PACKAGES = re.compile(r'( File ")[^"]*/site-packages/')
 _SET_IT = "set it in [tool.modelops.environment] env"
 
 
-def unmade(plugin: PluginSettings, registered: Told) -> str:
+def unmade(plugin: PluginSettings, registered: Answer) -> str:
     """Why there is no plugin to register."""
     text = f"worker plugin {plugin.path} could not be made in the client: {registered['unmade']}"
     if module := registered.get("module"):
@@ -58,36 +58,36 @@ def _end_of(trace: str) -> list[str]:
     return [_PACKAGES.sub(r"\1", line) for line in end_of(trace)]
 
 
-def faults(plugin: PluginSettings, told: Told, registered: Told) -> Iterator[Fault]:
+def faults(plugin: PluginSettings, reply: Answer, registered: Answer) -> Iterator[Fault]:
     """What is wrong with one worker, the most telling first."""
-    setup = told["setup"]
+    setup = reply["setup"]
     if setup is None:
         yield Fault(head=f"it was never given the plugin {registered['name']!r}")
     elif setup["error"] is not None:
-        listed = "lists the plugin and would run tasks" if told["listed"] else "would run tasks"
+        listed = "lists the plugin and would run tasks" if reply["listed"] else "would run tasks"
         yield Fault(
             head=f"the plugin's setup raised {setup['error']}; the worker stays, {listed} all the same",
             details=tuple(_end_of(setup["traceback"])),
         )
     if plugin.probe:
-        yield from _probe(plugin.probe, told, registered)
+        yield from _probe(plugin.probe, reply, registered)
     for path, asked in plugin.expect.items():
-        found = told["values"][path]
-        first = told["values"].get(plugin.probe, {}) if plugin.probe else {}
+        found = reply["values"][path]
+        first = reply["values"].get(plugin.probe, {}) if plugin.probe else {}
         if "missing" in first and path.startswith(f"{plugin.probe}."):
-            continue  # told already
+            continue  # reported already
         if "missing" in found or "raised" in found:
             yield Fault(head=f"asked for {path} = {asked!r}, {_absent(path, found)}")
         elif not is_same(asked, found):
             words = [f"asked for {path} = {asked!r}, has {_shown(asked, found)}"]
-            words += origins(plugin, path, asked, told, registered)
+            words += origins(plugin, path, asked, reply, registered)
             yield Fault(head=". ".join(words))
 
 
-def _probe(path: str, told: Told, registered: Told) -> Iterator[Fault]:
-    found = told["values"][path]
+def _probe(path: str, reply: Answer, registered: Answer) -> Iterator[Fault]:
+    found = reply["values"][path]
     if "missing" in found:
-        although = f", although it lists the plugin {registered['name']!r}" if told["listed"] else ""
+        although = f", although it lists the plugin {registered['name']!r}" if reply["listed"] else ""
         what = f"no attribute {path!r}" if not found["of"] else f"no {path!r}: {_absent(path, found)}"
         yield Fault(
             head=f"it has {what}{although}; it registered, runs lambdas, and would run tasks without a runtime"
@@ -98,7 +98,7 @@ def _probe(path: str, told: Told, registered: Told) -> Iterator[Fault]:
         yield Fault(head=f"its {path!r} is None; it registered, and would run tasks without a runtime")
 
 
-def _absent(path: str, found: Told) -> str:
+def _absent(path: str, found: Answer) -> str:
     if "raised" in found:
         return f"{found['step']!r} raised {found['raised']}"
     where = f"{found['of']} (a {found['class']})" if found["of"] else "the worker"
@@ -109,7 +109,7 @@ def _absent(path: str, found: Told) -> str:
     )
 
 
-def is_same(asked: Any, found: Told) -> bool:
+def is_same(asked: Any, found: Answer) -> bool:
     """Whether a value is the one that was asked for; an object is compared by its class, `module:Class`."""
     if "plain" in found:
         return _equal(asked, plain.unpack(found["plain"]))
@@ -124,7 +124,7 @@ def _equal(asked: Any, actual: Any) -> bool:
     return bool(asked == actual)
 
 
-def _shown(asked: Any, found: Told) -> str:
+def _shown(asked: Any, found: Answer) -> str:
     if "plain" not in found:
         return str(found["class"])
     value = plain.unpack(found["plain"])
@@ -132,11 +132,13 @@ def _shown(asked: Any, found: Told) -> str:
     return f"{found['repr']}{kind}"
 
 
-def origins(plugin: PluginSettings, path: str, asked: Any, told: Told, registered: Told) -> Iterator[str]:
+def origins(
+    plugin: PluginSettings, path: str, asked: Any, reply: Answer, registered: Answer
+) -> Iterator[str]:
     """Where a value that nobody asked for may come from, in sentences without their full stops."""
-    setup = told["setup"] or {"read": [], "settings": {}}
-    for name in sorted({*told["variables"], *setup["read"], *registered["read"]}):
-        says = told["variables"].get(name)
+    setup = reply["setup"] or {"read": [], "settings": {}}
+    for name in sorted({*reply["variables"], *setup["read"], *registered["read"]}):
+        says = reply["variables"].get(name)
         if says is not None and (says == str(asked) or _is_of(name, path)):
             yield _of_variable(name, says, asked, setup, registered)
         elif says is None and _is_of(name, path):
@@ -150,7 +152,7 @@ def origins(plugin: PluginSettings, path: str, asked: Any, told: Told, registere
             yield f"The plugin's argument {name} is {value!r}"
 
 
-def _of_variable(name: str, says: str, asked: Any, setup: Told, registered: Told) -> str:
+def _of_variable(name: str, says: str, asked: Any, setup: Answer, registered: Answer) -> str:
     right = says == str(asked)
     begin = f"The variable {name} of this worker says {says!r}"
     if name in setup["read"]:
@@ -166,7 +168,7 @@ def _of_variable(name: str, says: str, asked: Any, setup: Told, registered: Told
     return text
 
 
-def _of_setting(key: str, setup: Told, registered: Told) -> str:
+def _of_setting(key: str, setup: Answer, registered: Answer) -> str:
     here = key in setup["settings"]
     value = (setup if here else registered)["settings"][key]
     where = "during the plugin's setup there" if here else "in the client, when the plugin was made"
@@ -186,11 +188,11 @@ def _is_of(name: str, path: str) -> bool:
     return bool(last) and f"_{name.lower()}".endswith(f"_{last}")
 
 
-def differences(plugin: PluginSettings, told: Mapping[str, Told]) -> Iterator[tuple[str, Fault]]:
+def differences(plugin: PluginSettings, reply: Mapping[str, Answer]) -> Iterator[tuple[str, Fault]]:
     """Workers whose runtime is of another class than that of the first one."""
     classes = {
         name: found["class"]
-        for name, answer in told.items()
+        for name, answer in reply.items()
         if (found := answer["values"].get(plugin.probe)) and "repr" in found
     }
     if not classes:
@@ -201,17 +203,17 @@ def differences(plugin: PluginSettings, told: Mapping[str, Told]) -> Iterator[tu
             yield name, Fault(head=f"its {plugin.probe} is a {kind}, that of {first} a {classes[first]}")
 
 
-def figures(told: Told) -> dict[str, Any]:
-    """What is worth keeping of what a worker told."""
+def figures(reply: Answer) -> dict[str, Any]:
+    """What is worth keeping of what a worker reported."""
     values = {
         path: found["repr"] if "plain" in found else found["class"]
-        for path, found in told["values"].items()
+        for path, found in reply["values"].items()
         if "repr" in found
     }
-    setup = told["setup"] or {"read": [], "settings": {}}
+    setup = reply["setup"] or {"read": [], "settings": {}}
     return {
-        "pid": told["pid"],
+        "pid": reply["pid"],
         "values": values,
-        "variables_read": {name: told["variables"].get(name) for name in setup["read"]},
+        "variables_read": {name: reply["variables"].get(name) for name in setup["read"]},
         "settings_read": setup["settings"],
     }

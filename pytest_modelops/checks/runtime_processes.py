@@ -84,10 +84,10 @@ def _run_once(
 def process_of(answer: Answer) -> tuple[int | None, Any]:
     """Pid and start of the process that did a task; no pid where the function returned something else.
 
-    The start is the one that the function told, or else the system, which knows it only of a process that still runs.
+    The start is the one that the function reported, or else the system, which knows it only of a process that still runs.
     """
-    told = answer["told"]
-    pid, start = (told.get("pid"), told.get("start")) if isinstance(told, Mapping) else (told, None)
+    reply = answer["value"]
+    pid, start = (reply.get("pid"), reply.get("start")) if isinstance(reply, Mapping) else (reply, None)
     start = answer["start"] if start is None else start
     return (pid, start) if isinstance(pid, int) and not isinstance(pid, bool) else (None, None)
 
@@ -96,7 +96,7 @@ def judge(kind: str, path: str, answers: Sequence[Answer]) -> Iterator[Fault]:
     """What is wrong with the processes that did a worker's tasks, in order."""
     for answer in answers:
         if process_of(answer)[0] is None:
-            returned = f"`{path}` returned {answer['told']!r:.200}"
+            returned = f"`{path}` returned {answer['value']!r:.200}"
             yield Fault(head=f'{returned}; it has to return a pid, or {{"pid": …, "start": …}}')
             return
     processes = [process_of(answer) for answer in answers]

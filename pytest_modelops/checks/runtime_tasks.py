@@ -20,11 +20,11 @@ def run_task(path: str) -> dict[str, Any]:
     module, _, name = path.partition(":")
     function: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     began = time.perf_counter()
-    told = function()
+    answer = function()
     seconds = time.perf_counter() - began
-    pid = told.get("pid") if isinstance(told, dict) else told
+    pid = answer.get("pid") if isinstance(answer, dict) else answer
     try:
         start = psutil.Process(pid).create_time()
     except (psutil.Error, TypeError, ValueError):
         start = None
-    return {"told": told, "seconds": seconds, "worker": os.getpid(), "start": start}
+    return {"value": answer, "seconds": seconds, "worker": os.getpid(), "start": start}

@@ -37,23 +37,23 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         "forced": None if cell.runner.fresh_env is None else dict(cell.runner.fresh_env),
         "seconds": max(1.0, deadline.remaining - min(_END_SECONDS, deadline.remaining / 4) - MARGIN_SECONDS),
     }
-    told = cell.cluster.ask_workers("reuse", asked, Deadline(deadline.remaining + 1))[worker]
-    where = words.keep_logs(told["logs"], f"{worker}-{bundle.name}-reuse", cell.keep_log)
-    python = Version(told["worker"]["version"])
+    answer = cell.cluster.ask_workers("reuse", asked, Deadline(deadline.remaining + 1))[worker]
+    where = words.keep_logs(answer["logs"], f"{worker}-{bundle.name}-reuse", cell.keep_log)
+    python = Version(answer["worker"]["version"])
     tidy = words.Tidy(
         folders=(f"{placed['folders'][worker]}/reuse/live", f"{placed['folders'][worker]}/reuse")
     )
     faults = {
         name: [tidy.fault(fault) for fault in found]
-        for name, one in told["canaries"].items()
+        for name, one in answer["canaries"].items()
         if (found := reuse_messages.faults(name, one, python))
     }
-    figures = _figures(told["canaries"], faults, worker)
+    figures = _figures(answer["canaries"], faults, worker)
     if not faults:
         return figures
-    tried = [name for name, one in told["canaries"].items() if "untried" not in one]
+    tried = [name for name, one in answer["canaries"].items() if "untried" not in one]
     intro = f"bundle {bundle.name!r}, cell {cell.cell.id}, {worker}, {words.counted(len(faults), tried, 'canaries')}"
-    late = any("late" in one for one in told["canaries"].values())
+    late = any("late" in one for one in answer["canaries"].values())
     hint = "\nFor more time: --modelops-deadline venv-reuse=SECONDS" if late else ""
     error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(
         words.message(intro, faults, where, named=True) + hint
@@ -87,11 +87,11 @@ def _figures(
 ) -> Mapping[str, Any]:
     """How each canary ended, and how long the uses took."""
     outcomes = {}
-    for name, told in canaries.items():
-        outcome = "failed" if name in faults else "not tried" if "untried" in told else "passed"
-        why = {"why": told["untried"]} if "untried" in told else {}
-        seconds = [use["seconds"] for use in told.get("uses", ())]
-        outcomes[name] = {"outcome": outcome, "seconds": told["seconds"], "uses": seconds, **why}
+    for name, answer in canaries.items():
+        outcome = "failed" if name in faults else "not tried" if "untried" in answer else "passed"
+        why = {"why": answer["untried"]} if "untried" in answer else {}
+        seconds = [use["seconds"] for use in answer.get("uses", ())]
+        outcomes[name] = {"outcome": outcome, "seconds": answer["seconds"], "uses": seconds, **why}
     first, second = (outcomes[name]["uses"] for name in ("first-use", "second-use"))
     return {
         "worker": worker,

@@ -19,15 +19,15 @@ Facts = Mapping[str, Any]
 def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
     """Ask every process of every role, and compare with what was asked for, installed and set."""
     cell.observed = cell.cluster.facts(deadline)
-    told = dict(processes(cell.observed, cell.cluster.addresses))
-    silent = [f"{name}: {facts['silent']}" for name, (_, facts) in told.items() if "silent" in facts]
+    reply = dict(processes(cell.observed, cell.cluster.addresses))
+    silent = [f"{name}: {facts['silent']}" for name, (_, facts) in reply.items() if "silent" in facts]
     if silent:
         raise TimedOut("asked for their versions, these did not answer:\n" + "\n".join(silent))
-    wrong = [f"{name}: {facts['error']}" for name, (_, facts) in told.items() if "error" in facts]
+    wrong = [f"{name}: {facts['error']}" for name, (_, facts) in reply.items() if "error" in facts]
     if wrong:
         raise CheckFailed("asked for their versions, these answered with an error:\n" + "\n".join(wrong))
     differences = []
-    for name, (role, facts) in told.items():
+    for name, (role, facts) in reply.items():
         differences += [
             f"{name}: {text}" for text in against_lock(facts, cell.environments[cell.cell[role]].lock)
         ]
@@ -35,7 +35,7 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
             differences += [f"{name}: {text}" for text in against_settings(facts, cell)]
         differences += [f"{name}: {text}" for text in against_request(facts, cell.cell[role])]
     if not cell.cell.skew:
-        differences += between_roles({name: facts for name, (_, facts) in told.items()})
+        differences += between_roles({name: facts for name, (_, facts) in reply.items()})
     environments = [cell.environments[cell.cell[role]] for role in Role]
     differences += dict.fromkeys(fault for environment in environments for fault in environment.faults)
     if differences:
@@ -71,10 +71,10 @@ def against_lock(facts: Facts, lock: Lock) -> Iterator[str]:
             yield f"asked for {package} {asked}, runs {version}"
 
 
-def same_version(told: str | None, asked: Version) -> bool:
+def same_version(reply: str | None, asked: Version) -> bool:
     """Whether a process's word for a version is that version."""
     try:
-        return told is not None and Version(told) == asked
+        return reply is not None and Version(reply) == asked
     except InvalidVersion:
         return False
 
@@ -83,9 +83,9 @@ def against_request(facts: Facts, versions: Versions) -> Iterator[str]:
     """Where a process runs another Python or Dask than its role was planned with."""
     if not versions.python.admits(Version(facts["python"])):
         yield f"planned with Python {versions.python}, runs {facts['python']} ({facts['executable']})"
-    told = facts["packages"].get("distributed")
-    if versions.dask is not None and not same_version(told, versions.dask):
-        yield f"planned with Dask {versions.dask}, runs {told}"
+    reply = facts["packages"].get("distributed")
+    if versions.dask is not None and not same_version(reply, versions.dask):
+        yield f"planned with Dask {versions.dask}, runs {reply}"
 
 
 def against_settings(facts: Facts, cell: CheckedCell) -> Iterator[str]:
@@ -102,13 +102,13 @@ def against_settings(facts: Facts, cell: CheckedCell) -> Iterator[str]:
             yield f"asked for Dask's {key} = {values['asked']}, has {values['actual']}"
 
 
-def between_roles(told: Mapping[str, Facts]) -> Iterator[str]:
+def between_roles(reply: Mapping[str, Facts]) -> Iterator[str]:
     """Where processes that should all run the same do not."""
     for label, of_process in {
-        "Python": {name: facts["python"] for name, facts in told.items()},
+        "Python": {name: facts["python"] for name, facts in reply.items()},
         **{
-            package: {name: facts["packages"].get(package) for name, facts in told.items()}
-            for package in told["client"]["packages"]
+            package: {name: facts["packages"].get(package) for name, facts in reply.items()}
+            for package in reply["client"]["packages"]
         },
     }.items():
         if len(set(of_process.values())) > 1:

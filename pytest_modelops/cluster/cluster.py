@@ -89,7 +89,7 @@ class Cluster:
         self._kept = False
         self._watched: set[str] = set()
         """Names of the workers whose nannies are known to replace them when they die."""
-        self._told: dict[str, Mapping[str, Any]] = {}
+        self._reported: dict[str, Mapping[str, Any]] = {}
         """The last facts of each part by its name."""
         self.late: Process | None = None
         """The worker that joined late, while there is one; see `one_more`."""
@@ -153,8 +153,8 @@ class Cluster:
                 last = before | found
                 self.addresses = {last[part.name]: part.name for part in self.workers if part.name in last}
                 if anew := [name for name in found if before.get(name, found[name]) != found[name]]:
-                    for name in anew:  # what it told was another process's
-                        self._told.pop(name, None)
+                    for name in anew:  # what it reported was another process's
+                        self._reported.pop(name, None)
                     self.facts(deadline.at_most(_FACTS_SECONDS))
                 return {worker.name: found[worker.name] for worker in wanted}
             if deadline.passed:
@@ -215,17 +215,17 @@ class Cluster:
 
         Each holds `pid`, `python`, `packages`, … (see `remote/worker/modelops_preload.py`), or `silent` or `error`.
         """
-        told: Mapping[str, Any] = self.agent.call(
+        reply: Mapping[str, Any] = self.agent.call(
             "facts",
             variables=list(self.settings.worker_variables),
             seconds=deadline.remaining,
             deadline=deadline,
         )
-        workers = {self.addresses.get(address, address): facts for address, facts in told["workers"].items()}
-        by_name = {"agent": told["client"], "scheduler": told["scheduler"], **workers}
-        # Who is silent now may have told its pid before.
-        self._told.update({name: facts for name, facts in by_name.items() if "pid" in facts})
-        return told
+        workers = {self.addresses.get(address, address): facts for address, facts in reply["workers"].items()}
+        by_name = {"agent": reply["client"], "scheduler": reply["scheduler"], **workers}
+        # Who is silent now may have reported its pid before.
+        self._reported.update({name: facts for name, facts in by_name.items() if "pid" in facts})
+        return reply
 
     def ask_workers(
         self, operation: str, arguments: Mapping[str, Any], deadline: Deadline
@@ -233,7 +233,7 @@ class Cluster:
         """Have every worker do something with a bundle (`remote/worker/bundles.py`), all at once and not as tasks.
 
         Returns:
-            What each told, by worker name.
+            What each reported, by worker name.
 
         Raises:
             CheckFailed: a worker died of it, or is gone.
@@ -248,7 +248,7 @@ class Cluster:
             seconds=deadline.remaining,
             deadline=deadline,
         )
-        told = {}
+        reply = {}
         for address, name in self.addresses.items():
             answer = answers[address]
             if "silent" in answer:
@@ -257,8 +257,8 @@ class Cluster:
                 death = self.death_of_worker(name)
                 why = death or self.with_names(answer["error"])
                 raise CheckFailed(f"{name} was asked to {operation} the bundle: {why}{self.last_words(name)}")
-            told[name] = plain.unpack(answer["told"])
-        return told
+            reply[name] = plain.unpack(answer["value"])
+        return reply
 
     @contextlib.contextmanager
     def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
@@ -319,19 +319,21 @@ class Cluster:
     def stacks(self) -> str:
         """Where each process stands: its Python stacks, or why it has none to show.
 
-        A process that once told its facts prints its stacks and goes on. If none did, the cluster never came up and is
+        A process that once reported its facts prints its stacks and goes on. If none did, the cluster never came up and is
         given up: each process gets SIGABRT and ends with its stacks.
         """
         deadline = Deadline(_DUMP_SECONDS)
         asked = []
         for process in self.processes:
-            facts = self._told.get(process.name)
+            facts = self._reported.get(process.name)
             pid = facts["pid"] if facts else process.pid  # with a nanny, the worker is not what we started
             state = process.state(pid=pid)
             size = process.log.stat().st_size
             if facts:
                 process.signal(facts["stacks_signal"], pid=pid)
-            elif not self._told or process is self.late:  # which has told nothing, and is to go anyway
+            elif (
+                not self._reported or process is self.late
+            ):  # which has reported nothing, and is to go anyway
                 self._abort(process, deadline)
             asked.append((process, pid, state, size))
         for process, _, state, size in asked:
@@ -372,8 +374,8 @@ class Cluster:
         stuck: Sequence[str] = self.agent.call("stuck", seconds=seconds, deadline=deadline)
         names = [name for address, name in self.addresses.items() if address in stuck]
         for process in self.workers:
-            if process.name in names and process.name in self._told:
-                process.signal(signal.SIGKILL, pid=self._told[process.name]["pid"])
+            if process.name in names and process.name in self._reported:
+                process.signal(signal.SIGKILL, pid=self._reported[process.name]["pid"])
         while set(stuck) & set(self._registered()) and not deadline.passed:
             time.sleep(_POLL_SECONDS)
         self.await_workers(deadline, names)

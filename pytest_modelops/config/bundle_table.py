@@ -33,7 +33,7 @@ _OF_ENTRYPOINT = {
 _PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
 RUNNER_KEYS = ("command", "path", "protocol", "installs", "fresh-env")
 _TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
-"""How the reference runner is told to install by itself."""
+"""How the reference runner is reported to install by itself."""
 _FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
 
 
@@ -132,7 +132,7 @@ def runner(table: Table, rootdir: Path) -> RunnerSettings:
             f"again; leave it out, or use protocol = {PROTOCOLS[0]!r}"
         )
     command = RunnerSettings.command
-    if path is None:  # the reference runner has to be told
+    if path is None:  # the reference runner has to be reported
         command += ("--one-shot",) if protocol == "one-shot" else ()
         command += _TO_INSTALL if installs else ()
     command = table.get("command", _command, command)

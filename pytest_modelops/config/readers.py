@@ -67,7 +67,7 @@ def shown(value: object) -> str:
 
 
 def string(value: object) -> str:
-    """Text; a number is told to be written in quotes."""
+    """Text; a number is reported to be written in quotes."""
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):

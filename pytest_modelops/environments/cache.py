@@ -118,7 +118,7 @@ class EnvironmentCache:
         self._uv("venv", "--no-project", "--python", lock.interpreter, str(folder), deadline=deadline)
         requirements = folder / "requirements.txt"
         requirements.write_text(lock.requirements, encoding="utf-8")
-        # uv checks every hash that is in the file. It is not told to require them: a repository has none.
+        # uv checks every hash that is in the file. It is not reported to require them: a repository has none.
         sync = ("pip", "sync", "--compile-bytecode", "--python", str(python_of(folder)), str(requirements))
         try:
             self._uv(*sync, *options, deadline=deadline)

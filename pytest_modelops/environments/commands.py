@@ -93,7 +93,7 @@ class SupervisedProcesses:
     """
 
     def __init__(self, *, log: Path, folder: Path | None = None) -> None:
-        self.kept = Supervised(log=str(log), folder=str(folder) if folder else None, told=True)
+        self.kept = Supervised(log=str(log), folder=str(folder) if folder else None, log_is_shown=True)
         self._folder = folder
 
     def start(

@@ -159,8 +159,8 @@ def _logins(tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> 
 
 def _insecure_hosts(tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> tuple[str, ...]:
     listed = [table.get("allow-insecure-host") for table in tables]
-    told = [str(host) for hosts in listed if isinstance(hosts, list) for host in hosts]
-    return (*environ.get("UV_INSECURE_HOST", "").split(), *told)
+    answer = [str(host) for hosts in listed if isinstance(hosts, list) for host in hosts]
+    return (*environ.get("UV_INSECURE_HOST", "").split(), *answer)
 
 
 def _config_home(environ: Mapping[str, str]) -> Path:

@@ -27,7 +27,7 @@ from pytest_modelops.matrix.cell import PythonVersion
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interpreter:
-    """A Python that told what it is.
+    """A Python that reported what it is.
 
     Attributes:
         version: to the patch.
@@ -75,7 +75,7 @@ class Interpreters:
         self._uv = uv
         self._environ = environ
         self._prefix = prefix
-        self._told: dict[Path, Interpreter | None] = {}
+        self._reported: dict[Path, Interpreter | None] = {}
         self._slow: set[Path] = set()
         self._answers: dict[PythonVersion, Interpreter | str] = {}
 
@@ -104,8 +104,8 @@ class Interpreters:
             return self._download(version, name, deadline)
         except UvFailed as error:
             every = (path for folder in folders for path in sorted(folder.glob("python3.*")))
-            told = (self.ask(path, deadline) for path in every if _NAME.fullmatch(path.name))
-            there = sorted({interpreter.version for interpreter in told if interpreter})
+            reply = (self.ask(path, deadline) for path in every if _NAME.fullmatch(path.name))
+            there = sorted({interpreter.version for interpreter in reply if interpreter})
             return (
                 f"There is no Python {version} on this machine. Get it with: uv python install {version}\n"
                 f"Looked for {name} in {', '.join(places)}; there is {', '.join(map(str, there))}.\n"
@@ -113,7 +113,7 @@ class Interpreters:
             )
 
     def _places(self, deadline: Deadline) -> dict[str, list[Path]]:
-        """Folders of executables, by how they are told to people."""
+        """Folders of executables, by how they are reported to people."""
         managed = Path(self._uv("python", "dir", deadline=deadline).stdout.strip())
         home = Path(self._environ.get("HOME") or Path.home())
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
@@ -127,8 +127,8 @@ class Interpreters:
     def _newest(
         self, version: PythonVersion, candidates: Iterable[Path], deadline: Deadline
     ) -> Interpreter | None:
-        told = [self.ask(path, deadline) for path in candidates if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises where it may not look
-        fit = [interpreter for interpreter in told if interpreter and version.admits(interpreter.version)]
+        reply = [self.ask(path, deadline) for path in candidates if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises where it may not look
+        fit = [interpreter for interpreter in reply if interpreter and version.admits(interpreter.version)]
         return max(fit, key=lambda interpreter: interpreter.version, default=None)  # the first of equal ones
 
     def ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
@@ -142,11 +142,11 @@ class Interpreters:
     def _asked(self, path: Path, deadline: Deadline) -> Interpreter | None:
         deadline.check("looking for a Python")
         real = path.resolve()
-        if real not in self._told:
+        if real not in self._reported:
             self._slow.add(real)
-            self._told[real] = self._ask(path, deadline)
+            self._reported[real] = self._ask(path, deadline)
             self._slow.discard(real)
-        return self._told[real]
+        return self._reported[real]
 
     def _ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
         try:

@@ -200,14 +200,14 @@ class Pip:
 
     def _translate(self, deadline: Deadline) -> list[str]:
         """What uv asks, as pip takes it."""
-        told = [line.partition(" ")[::2] for line in self._uv.index_lines(deadline)]
-        places = [(option, self._url(place)) for option, place in told]
+        answer = [line.partition(" ")[::2] for line in self._uv.index_lines(deadline)]
+        places = [(option, self._url(place)) for option, place in answer]
         if self._uv.variables.get("UV_OFFLINE"):
             places = [(option, place) for option, place in places if place.startswith("file:")]
         lines = [f"{option} {shlex.quote(place)}" for option, place in places]
         if not any(option == "--index-url" for option, _ in places):
             lines.append("--no-index")  # or pip would ask pypi.org
-        # uv takes an index without TLS as it is, pip wants to be told.
+        # uv takes an index without TLS as it is, pip wants to be reported.
         open_ones = [_host(place) for _, place in places if place.startswith("http:")]
         trusted = dict.fromkeys((*self._index.insecure_hosts, *open_ones))
         return [*lines, *(f"--trusted-host {shlex.quote(host)}" for host in trusted)]
@@ -226,7 +226,7 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-_TOLD_LINES = 30
+_REPORTED_LINES = 30
 _FRAME = re.compile(r"^ {0,6}(?:[×│] )?(?:ERROR: )?")
 _NOISE = re.compile(
     r"\[(notice|end of output)\]|note: This (error|is an issue)|hint: See (above|below)"
@@ -238,15 +238,15 @@ _NOISE = re.compile(
 def _words(finished: Finished) -> str:
     """What pip, or the build that it ran, said at the end; without pip's frame around it."""
     output = without_passwords(finished.stderr.strip() or finished.stdout.strip())
-    told: list[str] = []
+    answer: list[str] = []
     for line in output.splitlines():
         words = _FRAME.sub("", line.rstrip())
         repeated = (
-            not words.startswith(" ") and words in told
+            not words.startswith(" ") and words in answer
         )  # pip says some things within and after the frame
         if words and not _NOISE.search(line) and not repeated:
-            told.append(words)
-    text = "\n".join(told[-_TOLD_LINES:]) or f"pip exited with code {finished.returncode}"
+            answer.append(words)
+    text = "\n".join(answer[-_REPORTED_LINES:]) or f"pip exited with code {finished.returncode}"
     if "/pip/_internal/" in text:
         text += f"\nThis pip is {importlib.metadata.version('pip')}; it may be too old for that Python."
     return text

@@ -132,7 +132,7 @@ def _top(site: Path) -> tuple[str, ...]:
 
 
 def _compare_packages(site: Path, lock: Lock) -> None:
-    """Compare names and versions, as told by the packages' metadata, with the lock: all of it and no more."""
+    """Compare names and versions, as reported by the packages' metadata, with the lock: all of it and no more."""
     found = dict(_metadata(path) for path in site.glob("*.dist-info"))
     wanted = {name: str(version) for name, version in lock.packages.items()}
     for name in sorted(found.keys() | wanted.keys()):

@@ -186,10 +186,10 @@ class Uv:
         with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
             file = Path(folder, "requirements.in")
             file.touch()
-            told = self(
+            answer = self(
                 "pip", "compile", "--emit-index-url", "--emit-find-links", str(file), deadline=deadline
             )
-        return [line for line in told.stdout.splitlines() if line.startswith("--")]
+        return [line for line in answer.stdout.splitlines() if line.startswith("--")]
 
 
 _UNANSWERED = re.compile(

@@ -160,7 +160,7 @@ class Wheelhouses:
             NoAnswer: it cannot be asked.
         """
         try:
-            told = self._uv.compile(
+            answer = self._uv.compile(
                 [str(pin.requirement) for pin in wanted],
                 *("--format", "pylock.toml", "--no-deps"),
                 *target.uv_options,
@@ -171,7 +171,7 @@ class Wheelhouses:
             raise
         except UvFailed:
             return []  # then what pip said counts
-        packages = tomllib.loads(told.stdout)["packages"]
+        packages = tomllib.loads(answer.stdout)["packages"]
         names = {canonicalize_name(package["name"]) for package in packages if not _fits(package, target)}
         return [pin for pin in wanted if pin.name in names and not pin.is_wheel]
 

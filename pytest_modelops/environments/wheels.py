@@ -111,14 +111,14 @@ class Wheels:
                 wheel.replace(kept)
         except UvFailed as error:
             # The build backend's words come before uv's own, which only say that it failed.
-            words = "\n".join(error.output.splitlines()[-_TOLD_LINES:])
+            words = "\n".join(error.output.splitlines()[-_REPORTED_LINES:])
             raise type(error)(f"could not build a wheel of {project}:\n{words}", error.output) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return kept
 
 
-_TOLD_LINES = 30
+_REPORTED_LINES = 30
 _NO_SOURCE = {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".eggs", "node_modules"}
 _NO_SOURCE_AT_TOP = {"build", "dist"}
 
@@ -166,8 +166,8 @@ def _versioned_by_git(project: Path) -> bool:
     """Whether the project's version seems to come from git (setuptools-scm, hatch-vcs, versioneer, …)."""
     if not (project / ".git").is_dir():
         return False
-    told = (project / name for name in ("pyproject.toml", "setup.py", "setup.cfg"))
-    words = " ".join(path.read_text(errors="replace") for path in told if path.is_file())
+    answer = (project / name for name in ("pyproject.toml", "setup.py", "setup.cfg"))
+    words = " ".join(path.read_text(errors="replace") for path in answer if path.is_file())
     return re.search(r"scm|vcs|versioneer|versioningit|dunamai", words) is not None
 
 

@@ -101,7 +101,7 @@ _A_RANGE = ">=2024.8,<2025"
 
 
 def _parse(text: str, forms: str) -> Version | SpecifierSet:
-    """Read a release or a range; they are told apart by how they are written, `==2024.10.0` stays a range."""
+    """Read a release or a range; they are reported apart by how they are written, `==2024.10.0` stays a range."""
     try:
         if not text[:1].isdigit():
             return SpecifierSet(text or "?")

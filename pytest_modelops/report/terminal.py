@@ -67,8 +67,8 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
             words = [*paper.words(f"{said}:", style), *paper.words("as above")]
         else:
             words = paper.words(f"{said}: {message}" if message else said, style)
-            told = len(said.split())
-            words = [*words[:told], *(Segment(word) for word, _ in words[told:])]
+            answer = len(said.split())
+            words = [*words[:answer], *(Segment(word) for word, _ in words[answer:])]
         before = said, message
         lines.extend(paper.flow([Segment(f"{cell.id}:", style), *words], rows=rows))
         also = [_said(check, paper) for check in cell.checks if check.status.broke and check is not cause]

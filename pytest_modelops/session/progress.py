@@ -22,7 +22,7 @@ _TICK_SECONDS = 0.25
 _LOG_AFTER_SECONDS = 5.0
 """In a log, what takes less is not worth a line …"""
 _LOG_AGAIN_SECONDS = 30.0
-"""… and what takes long is told again, since CI systems end jobs that are silent."""
+"""… and what takes long is reported again, since CI systems end jobs that are silent."""
 
 
 class Progress:
@@ -37,7 +37,7 @@ class Progress:
         self._folder = folder / "doing"
         self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
         self._doing: dict[str, tuple[str, float]] = {}
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         self._drawn = False
         self._over = threading.Event()
         self._out = self._open_out()
@@ -93,12 +93,12 @@ class Progress:
                 self._log(doing)
 
     def _of_workers(self) -> list[tuple[str, float]]:
-        told = []
+        answer = []
         for file in sorted(self._folder.glob("gw*[0-9]")) if self._folder.exists() else ():
             with contextlib.suppress(OSError, ValueError):
                 since, _, text = file.read_text(encoding="utf-8").partition("\n")
-                told.append((text, float(since)))
-        return told
+                answer.append((text, float(since)))
+        return answer
 
     def _draw(self, text: str) -> None:
         """Show a text in the line below the cursor, which stays where pytest left it."""
@@ -113,9 +113,9 @@ class Progress:
     def _log(self, doing: list[tuple[str, float]]) -> None:
         now = time.time()
         for text, since in doing:
-            wait = _LOG_AGAIN_SECONDS if text in self._told else _LOG_AFTER_SECONDS
-            if now - self._told.get(text, since) >= wait:
-                self._told[text] = now
+            wait = _LOG_AGAIN_SECONDS if text in self._reported else _LOG_AFTER_SECONDS
+            if now - self._reported.get(text, since) >= wait:
+                self._reported[text] = now
                 reporter = self._config.pluginmanager.get_plugin("terminalreporter")
                 in_line = reporter is not None and reporter._tw.width_of_current_line > 0  # noqa: SLF001
                 self._write(f"{os.linesep if in_line else ''}{text} ({now - since:.0f} s)\n")

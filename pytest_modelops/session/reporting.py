@@ -66,11 +66,11 @@ class Reporting:
             if report.failed and report.when not in {"setup", "call", "teardown"}:
                 self._take_in_crash(report)
             return
-        told = CellReport.from_json(plain)
-        before = self._cells.get(told.id)
+        answer = CellReport.from_json(plain)
+        before = self._cells.get(answer.id)
         if before is not None:  # after a crash of an xdist worker, another one goes on
-            told = dataclasses.replace(told, checks=merge_checks(before.checks, told.checks))
-        self._cells[told.id] = told
+            answer = dataclasses.replace(answer, checks=merge_checks(before.checks, answer.checks))
+        self._cells[answer.id] = answer
 
     def _take_in_crash(self, report: pytest.TestReport) -> None:
         """An xdist worker crashed in a test, so that the cell's own word of it is missing."""

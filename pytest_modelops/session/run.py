@@ -256,7 +256,7 @@ def _close_cell(cell: LiveCell) -> None:
     try:
         cell.close()
     finally:
-        for words in cell.untold:
+        for words in cell.unreported:
             print(f"modelops: {words}", file=sys.stderr)  # noqa: T201 - the reports are written
 
 

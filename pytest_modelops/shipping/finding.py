@@ -133,7 +133,7 @@ def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Mo
         )
     if len({ast.dump(node) for node in found}) > 1:
         raise NotShippable(
-            f"{what} cannot be told from the other lambdas on its line: give it a line of its own"
+            f"{what} cannot be reported from the other lambdas on its line: give it a line of its own"
         )
     return tree, found[0]
 

@@ -51,7 +51,7 @@ def test_output_is_in_the_log_from_the_first_byte(sandbox: Sandbox, environment:
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
     ],
 )
-def test_an_ending_is_told_in_words(
+def test_an_ending_is_reported_in_words(
     sandbox: Sandbox, environment: Environment, code: str, words: str
 ) -> None:
     process = start(sandbox, environment, code)
@@ -142,7 +142,7 @@ def test_variables_are_those_given_and_none_of_the_hosts(
     assert {name for name in variables if not name.startswith("PYTHON")} <= allowed
 
 
-def test_what_cannot_be_started_is_told(sandbox: Sandbox, environment: Environment) -> None:
+def test_what_cannot_be_started_is_reported(sandbox: Sandbox, environment: Environment) -> None:
     import dataclasses
 
     broken = dataclasses.replace(environment, python="/no/such/python")
@@ -214,11 +214,11 @@ def test_only_what_runs_is_said_to_be_left_up(
     for process in processes.values():
         await_words(process, "up")
     monkeypatch.setattr(processes["gone"], "keep", gone)
-    told = sandbox.keep()
+    reported = sandbox.keep()
     sandbox.kept = False  # so that the end of the test clears it
-    assert re.search(r"was left up: modelops-kept-\S+-stays$", told.splitlines()[0])
-    assert "-gone" not in told
-    assert f"-stays {environment.python} -i -c" in told
+    assert re.search(r"was left up: modelops-kept-\S+-stays$", reported.splitlines()[0])
+    assert "-gone" not in reported
+    assert f"-stays {environment.python} -i -c" in reported
 
 
 def test_closing_twice_is_closing_once(sandbox: Sandbox, environment: Environment) -> None:
@@ -299,7 +299,7 @@ def test_the_folder_of_a_process_can_be_written_to_and_run_from(
     assert "ran from here" in process.log.read_text()
 
 
-def test_a_process_of_a_cell_is_not_told_where_home_is_on_the_host(
+def test_a_process_of_a_cell_is_not_reported_where_home_is_on_the_host(
     sandbox: Sandbox, environment: Environment
 ) -> None:
     code = "import pathlib; home = pathlib.Path.home(); (home / 'x').write_text('x'); print(home)"

@@ -38,7 +38,7 @@ BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-
 AT_ONCE = 15.0
 """Seconds in which is over what waits for nothing, also on a machine that has much else to do."""
 INSTALLED = 90.0
-"""Seconds in which an installer has told why it cannot, also where it builds something first: half its deadline."""
+"""Seconds in which an installer has reported why it cannot, also where it builds something first: half its deadline."""
 _POLL_SECONDS = 0.02
 _SHOWN = 4096
 
@@ -115,9 +115,9 @@ class Check:
         Args:
             within: for what ends by itself `AT_ONCE`, for what hangs its deadline and 2 s.
         """
-        told = f"{self.name}[{self.bundle}] {self.status} after {self.seconds} s\n{self.message}"
-        assert self.status == status, told
-        assert self.seconds <= within, told
+        reported = f"{self.name}[{self.bundle}] {self.status} after {self.seconds} s\n{self.message}"
+        assert self.status == status, reported
+        assert self.seconds <= within, reported
         self.says(*words)
         return self
 
@@ -139,18 +139,18 @@ class Cell:
         blocked, by name; and that all others passed.
         """
         check = self.checks[check_name]
-        told = f"{self.facts['id']}: {self.statuses}\n{check.message}"
-        assert (self.facts["first_broken"], self.facts["status"]) == (check_name, status), told
-        assert check.status == status, told
-        assert check.seconds <= deadline + 2, told
-        assert check.reproduce.endswith(f"'modelops::test_{check_name}[{self.facts['id']}]'"), told
+        reported = f"{self.facts['id']}: {self.statuses}\n{check.message}"
+        assert (self.facts["first_broken"], self.facts["status"]) == (check_name, status), reported
+        assert check.status == status, reported
+        assert check.seconds <= deadline + 2, reported
+        assert check.reproduce.endswith(f"'modelops::test_{check_name}[{self.facts['id']}]'"), reported
         for name in CHECKS:
             if name in FOLLOWERS.get(check_name, ()):
                 follower = self.checks[name]
-                assert (follower.status, follower.blocked_by) == ("blocked", check_name), told
+                assert (follower.status, follower.blocked_by) == ("blocked", check_name), reported
                 follower.says(f"blocked by {check_name}: {check.message.splitlines()[0]}")
             elif name != check_name:
-                assert self.checks[name].status == "passed", told
+                assert self.checks[name].status == "passed", reported
         return check
 
 
@@ -393,7 +393,7 @@ class ContainerMatrix(Matrix):
         return {**variables, "PYTEST_MODELOPS_BACKEND": "docker", "TESTCONTAINERS_RYUK_DISABLED": "true"}
 
 
-class Told:
+class Reported:
     """What a run that is shared said of its only cell and of the bundles in it.
 
     Attributes:
@@ -427,17 +427,19 @@ class Told:
         """Assert that it broke there, in this way and in time; that all before was green, or deselected; and that
         exactly what needs it was blocked by it.
         """
-        told = f"{bundle}: {self.statuses(bundle)}"
-        assert (bundle, check_name) in self.checks, told
+        reported = f"{bundle}: {self.statuses(bundle)}"
+        assert (bundle, check_name) in self.checks, reported
         check = self.checks[bundle, check_name]
         node = f"modelops::test_{check_name.replace('-', '_')}[{self.cell.facts['id']}-{bundle}]"
         assert check.reproduce.endswith(f"'{node}'"), check.reproduce
         at = BUNDLE_CHECKS.index(check_name)
         for name in BUNDLE_CHECKS[:at]:
-            assert self.statuses(bundle).get(name, "not-run") in {"passed", "not-run"}, told
+            assert self.statuses(bundle).get(name, "not-run") in {"passed", "not-run"}, reported
         for name in BUNDLE_CHECKS[at + 1 :]:
             if (follower := self.checks.get((bundle, name))) is not None:
-                assert (follower.status, follower.blocked_by) == ("blocked", f"{check_name}[{bundle}]"), told
+                assert (follower.status, follower.blocked_by) == ("blocked", f"{check_name}[{bundle}]"), (
+                    reported
+                )
         return check.broke(status, within=within)
 
 
@@ -448,7 +450,7 @@ def run_once(
     *arguments: str,
     engine: Any = None,
     sources: Sequence[Path] = (),
-) -> Told:
+) -> Reported:
     """Run a matrix once in a test session, however many processes it has, for many tests to read what it said.
 
     Args:
@@ -479,7 +481,7 @@ def run_once(
                 kept.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
             finally:
                 matrix.close()
-    return Told(**json.loads(kept.read_text(encoding="utf-8")))
+    return Reported(**json.loads(kept.read_text(encoding="utf-8")))
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -77,21 +77,21 @@ def test_two_targets_and_results_of_other_tasks(matrix: Matrix) -> None:
     ship(matrix, "first", "second", "crossed", more=more)
     run = matrix.run("-k", "execute or bundle_aggregation")
     assert run.code == 1, run.out
-    told = {(one["bundle"], one["name"]): one for one in run.cell().facts["checks"] if one["bundle"]}
-    assert told["first", "execute"]["status"] == told["crossed", "execute"]["status"] == "passed"
-    assert told["second", "bundle-aggregation"]["blocked_by"] == "execute[second]"
+    reported = {(one["bundle"], one["name"]): one for one in run.cell().facts["checks"] if one["bundle"]}
+    assert reported["first", "execute"]["status"] == reported["crossed", "execute"]["status"] == "passed"
+    assert reported["second", "bundle-aggregation"]["blocked_by"] == "execute[second]"
     for bundle, check_name, words in (
         ("second", "execute", "the result is that of task 'sim-"),
         ("first", "bundle-aggregation", "the result is that of task 'sim-"),
         ("crossed", "bundle-aggregation", "the result is that of target targets:"),
     ):
-        check = told[bundle, check_name]
+        check = reported[bundle, check_name]
         assert check["status"] == "failed", check
         assert words in check["message"].partition("\n")[0]
         assert check["seconds"] <= 30 + 2
-    lines = told["first", "bundle-aggregation"]["message"]
+    lines = reported["first", "bundle-aggregation"]["message"]
     assert "replicate 0-0, replicate 0-1, replicate 0-2, replicate 1-0" in lines
-    crossed = told["crossed", "bundle-aggregation"]["message"]
+    crossed = reported["crossed", "bundle-aggregation"]["message"]
     wrong = {f"{target} of set {number}" for target in BOTH for number in range(2)}
     assert len([name for name in wrong if name in crossed]) == 2, crossed
 
@@ -110,16 +110,16 @@ def test_two_targets_of_one_bundle_aggregate_the_same_replicates(matrix: Matrix)
 
 ANSWERS = {
     "null": (
-        {"told.txt": None},
-        "with an artifact 'told.txt' that is null, and no base64: \"{'told.txt': None}\"",
+        {"reported.txt": None},
+        "with an artifact 'reported.txt' that is null, and no base64: \"{'reported.txt': None}\"",
     ),
-    "number": ({"told.txt": 42}, "with an artifact 'told.txt' that is 42, and no base64"),
-    "plain": ({"told.txt": "no base64!"}, "with an artifact 'told.txt' that is no base64 ("),
+    "number": ({"reported.txt": 42}, "with an artifact 'reported.txt' that is 42, and no base64"),
+    "plain": ({"reported.txt": "no base64!"}, "with an artifact 'reported.txt' that is no base64 ("),
     "heap": (["dG9sZA=="], "with a result that is no document of artifacts, name: base64: \"['dG9sZA==']\""),
 }
 
 
-def test_an_artifact_that_is_none_is_told_by_its_name(matrix: Matrix) -> None:
+def test_an_artifact_that_is_none_is_reported_by_its_name(matrix: Matrix) -> None:
     lines = []
     for name, (answer, _) in ANSWERS.items():
         matrix.write(f"bundles/{name}/wire.py", WIRE)
@@ -136,7 +136,9 @@ def test_an_artifact_that_is_none_is_told_by_its_name(matrix: Matrix) -> None:
     )
     run = matrix.run("-k", "execute")
     assert run.code == 1, run.out
-    told = {one["bundle"]: one for one in run.cell().facts["checks"] if one["name"] == "execute"}
+    reported = {one["bundle"]: one for one in run.cell().facts["checks"] if one["name"] == "execute"}
     for name, (_, words) in ANSWERS.items():
-        assert told[name]["status"] == "failed"
-        assert f"its runner answered `execute` {words}" in told[name]["message"], told[name]["message"]
+        assert reported[name]["status"] == "failed"
+        assert f"its runner answered `execute` {words}" in reported[name]["message"], reported[name][
+            "message"
+        ]

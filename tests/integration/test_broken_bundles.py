@@ -1,6 +1,6 @@
 """Bundles that are broken in every way that fixtures/bundles knows, on real workers, in processes and in containers.
 
-All of them are shipped to the same cell, in two runs: with `preflight`, and without it, so that what it would have told
+All of them are shipped to the same cell, in two runs: with `preflight`, and without it, so that what it would have reported
 early shows where it breaks. Each test reads what the report says of its bundle.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, INSTALLED, Told, run_once
+from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
 DEADLINES = {"handshake": 8, "execute": 8, "bundle-aggregation": 12}
@@ -56,7 +56,7 @@ def configuration(folder: Path) -> str:
 
 
 @pytest.fixture(scope="session", params=["process", "docker"])
-def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Told:
+def reported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Reported:
     """What the run with `preflight` said, on each backend."""
     engine = request.getfixturevalue("engine") if request.param == "docker" else None
     name = f"bundles-{request.param}"
@@ -64,7 +64,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 
 
 @pytest.fixture(scope="session")
-def told_late(tmp_path_factory: pytest.TempPathFactory) -> Told:
+def reported_late(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     """What a run of a few of them said in which `preflight` was deselected."""
     names = ["needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"]
     flags = [flag for name in names for flag in ("--modelops-bundle", name)]
@@ -73,46 +73,48 @@ def told_late(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 @pytest.mark.parametrize("bundle", HEALTHY)
-def test_a_healthy_bundle_passes_all_checks_beside_broken_ones(told: Told, bundle: str) -> None:
-    assert set(told.statuses(bundle).values()) == {"passed"}, told.statuses(bundle)
-    fresh = told.checks[bundle, "execute"].data["fresh"]
+def test_a_healthy_bundle_passes_all_checks_beside_broken_ones(reported: Reported, bundle: str) -> None:
+    assert set(reported.statuses(bundle).values()) == {"passed"}, reported.statuses(bundle)
+    fresh = reported.checks[bundle, "execute"].data["fresh"]
     assert fresh["outcome"] == "passed" or "time" in fresh["why"], fresh
 
 
-def test_the_cell_itself_is_not_blamed(told: Told) -> None:
+def test_the_cell_itself_is_not_blamed(reported: Reported) -> None:
     cell_s_own = {
-        check["name"]: check["status"] for check in told.cell.facts["checks"] if not check["bundle"]
+        check["name"]: check["status"] for check in reported.cell.facts["checks"] if not check["bundle"]
     }
     assert set(cell_s_own.values()) == {"passed"}, cell_s_own
 
 
-def test_a_newer_python_is_told_before_anything_starts(told: Told) -> None:
-    check = told.broke("needs-newer-python", "preflight")
+def test_a_newer_python_is_reported_before_anything_starts(reported: Reported) -> None:
+    check = reported.broke("needs-newer-python", "preflight")
     check.says("requires Python >=3.13, but this cell's workers run 3.12.1; set requires-python to '>=3.12'")
 
 
-def test_without_preflight_the_installer_s_first_cause_is_told(told_late: Told) -> None:
-    check = told_late.broke("needs-newer-python", "bundle-install", within=INSTALLED)
+def test_without_preflight_the_installer_s_first_cause_is_reported(reported_late: Reported) -> None:
+    check = reported_late.broke("needs-newer-python", "bundle-install", within=INSTALLED)
     check.says(
         "requires Python >=3.13; this cell's workers run 3.12.1.", "(3.12.1) does not satisfy Python>=3.13"
     )
     assert "Stream closed" not in check.message
 
 
-def test_targets_are_told_before_anything_starts(told: Told) -> None:
-    told.broke("missing-target", "preflight").says("'incidence_target'", "'incidence_targets'")
-    told.broke("missing-target-module", "preflight").says("targets.incidence")
-    told.broke("wrong-target-signature", "preflight").says("incidence_target", "sim_returns", "target_data")
+def test_targets_are_reported_before_anything_starts(reported: Reported) -> None:
+    reported.broke("missing-target", "preflight").says("'incidence_target'", "'incidence_targets'")
+    reported.broke("missing-target-module", "preflight").says("targets.incidence")
+    reported.broke("wrong-target-signature", "preflight").says(
+        "incidence_target", "sim_returns", "target_data"
+    )
 
 
-def test_without_preflight_targets_break_where_they_are_used(told_late: Told) -> None:
-    check = told_late.broke("missing-target", "bundle-aggregation")
+def test_without_preflight_targets_break_where_they_are_used(reported_late: Reported) -> None:
+    check = reported_late.broke("missing-target", "bundle-aggregation")
     check.says(
         "`aggregate` raised AttributeError: module 'targets.incidence' has no attribute 'incidence_target'"
     )
-    check = told_late.broke("missing-target-module", "bundle-aggregation")
+    check = reported_late.broke("missing-target-module", "bundle-aggregation")
     check.says("`aggregate` raised ModuleNotFoundError: No module named 'targets'")
-    told_late.broke("wrong-target-signature", "bundle-aggregation").says(
+    reported_late.broke("wrong-target-signature", "bundle-aggregation").says(
         "`aggregate` raised TypeError", "argument"
     )
 
@@ -169,29 +171,33 @@ BY_CHECK = {
     ("check_name", "bundle"),
     [(check_name, bundle) for check_name, bundles in BY_CHECK.items() for bundle in bundles],
 )
-def test_it_breaks_at_the_right_check_in_the_right_words(told: Told, check_name: str, bundle: str) -> None:
-    check = told.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE)
+def test_it_breaks_at_the_right_check_in_the_right_words(
+    reported: Reported, check_name: str, bundle: str
+) -> None:
+    check = reported.broke(
+        bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE
+    )
     for words in BY_CHECK[check_name][bundle]:
         check.says(words)
 
 
-def test_the_modules_that_each_process_has_are_counted(told: Told) -> None:
-    data = told.checks["undeclared-module", "bundle-install"].data
+def test_the_modules_that_each_process_has_are_counted(reported: Reported) -> None:
+    data = reported.checks["undeclared-module", "bundle-install"].data
     assert data["accounted"] == {"client": 4, "worker-0": 2, "worker-1": 2}
-    data = told.checks["seir", "bundle-install"].data
+    data = reported.checks["seir", "bundle-install"].data
     assert set(data["accounted"].values()) == {data["modules"]}
 
 
-def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(told: Told) -> None:
-    check = told.broke("import-hangs", "handshake", "timed-out", within=LATE)
+def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(reported: Reported) -> None:
+    check = reported.broke("import-hangs", "handshake", "timed-out", within=LATE)
     line = _line_of("import-hangs", "sleep(")
     check.says(
         "did not answer `ready` within the deadline of 8 s", f'File "wire.py", line {line} in <module>'
     )
 
 
-def test_a_task_that_never_ends_is_ended_and_its_line_is_shown(told: Told) -> None:
-    check = told.broke("hangs-in-task", "execute", "timed-out", within=LATE)
+def test_a_task_that_never_ends_is_ended_and_its_line_is_shown(reported: Reported) -> None:
+    check = reported.broke("hangs-in-task", "execute", "timed-out", within=LATE)
     line = _line_of("hangs-in-task", "sleep(")
     check.says("did not answer `execute` within the deadline of 8 s", f'File "wire.py", line {line} in wire')
 
@@ -201,13 +207,13 @@ def _line_of(bundle: str, text: str) -> int:
     return next(number for number, line in enumerate(lines, start=1) if text in line)
 
 
-def test_what_runners_wrote_is_kept(told: Told) -> None:
+def test_what_runners_wrote_is_kept(reported: Reported) -> None:
     for bundle in ("import-fails", "seir"):
         for stream in ("stderr", "stdout"):
-            assert f"worker-0-{bundle}-runner-{stream}.log" in told.logs
-    path = re.search(r"raw stdout: (\S+)", told.broke("prints-a-header", "handshake").message)
+            assert f"worker-0-{bundle}-runner-{stream}.log" in reported.logs
+    path = re.search(r"raw stdout: (\S+)", reported.broke("prints-a-header", "handshake").message)
     assert path is not None
-    assert told.logs[Path(path[1]).name].startswith("Loading: the model\nContent-Length: ")
+    assert reported.logs[Path(path[1]).name].startswith("Loading: the model\nContent-Length: ")
 
 
 def test_every_bundle_of_the_fixtures_has_its_test() -> None:

@@ -160,8 +160,8 @@ def test_a_worker_that_does_not_tell_its_versions(matrix: Matrix) -> None:
 
         def test_it(modelops_cell):
             modelops_cell.require("start")
-            told = modelops_cell.observed["workers"].values()
-            [pid] = [facts["pid"] for facts in told if facts["settings"]["name"] == "worker-1"]
+            reported = modelops_cell.observed["workers"].values()
+            [pid] = [facts["pid"] for facts in reported if facts["settings"]["name"] == "worker-1"]
             os.kill(pid, signal.SIGSTOP)
             modelops_cell.run("versions")
             os.kill(pid, signal.SIGCONT)

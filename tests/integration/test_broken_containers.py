@@ -222,12 +222,12 @@ def test_a_prebuilt_image_is_run_as_it_is(containers: ContainerMatrix, images: I
     test = containers.write(
         "test_own.py",
         """
-        def told():
+        def reported():
             import os
             return [os.environ.get("PREPARED"), os.environ.get("OF_THE_IMAGE"), open("/proc/1/cmdline").read()[:10]]
 
         def test_own(modelops_cell):
-            prepared, of_the_image, _ = modelops_cell.call(told)
+            prepared, of_the_image, _ = modelops_cell.call(reported)
             assert (prepared, of_the_image) == ("yes", "yes")
         """,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, INSTALLED, Told, run_once, write_wheel
+from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once, write_wheel
 
 FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
 CELL = "py3.12-dask2024.10.0"
@@ -194,7 +194,7 @@ def configure(folder: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     """What one run with all of them said, once in a test session."""
     check_names = "preflight or bundle_install or handshake"
     return run_once(tmp_path_factory, "formats", configure, "-k", check_names, sources=[FORMATS])
@@ -237,14 +237,14 @@ MODULES = {
 @pytest.mark.parametrize(
     "bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"]
 )
-def test_a_healthy_bundle_installs_answers_and_loses_no_module(told: Told, bundle: str) -> None:
-    told.passed(bundle, "preflight", "bundle-install", "handshake")
+def test_a_healthy_bundle_installs_answers_and_loses_no_module(reported: Reported, bundle: str) -> None:
+    reported.passed(bundle, "preflight", "bundle-install", "handshake")
     name = bundle.removesuffix("-packed")
-    data = told.checks[bundle, "bundle-install"].data
+    data = reported.checks[bundle, "bundle-install"].data
     assert (data["format"], data["found"]) == FOUND[name]
     assert data["modules"] == MODULES[name]
     names = ("format", "found", "modules")
-    assert told.checks[bundle, "preflight"].data == {key: data[key] for key in names}
+    assert reported.checks[bundle, "preflight"].data == {key: data[key] for key in names}
     assert data["accounted"] == dict.fromkeys(("client", "worker-0"), MODULES[name])
 
 
@@ -307,9 +307,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("bundle", BROKEN)
-def test_a_broken_twin_is_red_for_its_reason(told: Told, bundle: str) -> None:
+def test_a_broken_twin_is_red_for_its_reason(reported: Reported, bundle: str) -> None:
     check_name, words = BROKEN[bundle]
-    told.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(
+    reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(
         *words
     )
 

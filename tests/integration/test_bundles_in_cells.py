@@ -256,7 +256,7 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
     said = {
         "handshake": ("failed", "was asked to handshake the bundle: ", killed),
         "execute": (
-            "timed-out",  # on the other worker, which is told first
+            "timed-out",  # on the other worker, which is reported first
             f"did not answer `execute` within the deadline of {DEADLINE} s",
             'File "wire.py", line 8 in wire',
             f"the worker left the cluster while the task was on it; {killed}",

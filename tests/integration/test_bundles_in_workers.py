@@ -97,7 +97,7 @@ def test_a_package_that_the_process_has_imported_in_another_version(
     assert run.check("execute").blocked_by == "bundle-install[wants-another]"
 
 
-def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_told(
+def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_reported(
     matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
 ) -> None:
     wire = "import iniconfig\ndef wire(e, p, s):\n    return {'answer.txt': iniconfig.VERSION}\n"
@@ -222,8 +222,8 @@ TESTS = """
 
     @pytest.mark.modelops_bundle("numbers")
     def test_it_is_there(modelops_cell):
-        told = modelops_cell.call_each("lambda: __import__('wire').__file__")
-        assert all("/bundles/numbers/bundle/wire.py" in file for file in told.values())
+        reported = modelops_cell.call_each("lambda: __import__('wire').__file__")
+        assert all("/bundles/numbers/bundle/wire.py" in file for file in reported.values())
 
     @pytest.mark.modelops_bundle("seir")
     def test_the_other_one_is_there(modelops_cell):

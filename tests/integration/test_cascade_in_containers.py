@@ -64,7 +64,7 @@ def test_a_healthy_runtime_and_a_careful_runner(containers: ContainerMatrix, whe
     ship(containers, wheel, "healthy:Plugin", "")
     run = containers.start("-k", "runtime or venv_reuse").ended(seconds=600).passed()
     canaries = run.check("venv-reuse").data["canaries"]
-    assert {told["outcome"] for told in canaries.values()} <= {"passed", "not tried"}
+    assert {reported["outcome"] for reported in canaries.values()} <= {"passed", "not tried"}
     assert canaries["edited-code"]["outcome"] == canaries["dead-holder"]["outcome"] == "passed"
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 LOOK = """
 import json, os, socket, subprocess, sys
-told = {}
+reported = {}
 def attempt(name, what):
     try:
-        told[name] = what()
+        reported[name] = what()
     except BaseException as error:
-        told[name] = f"refused: {type(error).__name__}: {error}"
+        reported[name] = f"refused: {type(error).__name__}: {error}"
 def write(path):
     with open(path, "w") as file:
         file.write("x")
@@ -63,7 +63,7 @@ attempt("the engine's socket", lambda: os.path.exists("/var/run/docker.sock"))
 attempt("mounts of the host", lambda: [m.split()[1] for m in open("/proc/mounts") if "/modelops/" in m])
 first = socket.inet_aton(socket.gethostbyname(socket.gethostname()))[:3]
 attempt("reach the network's gateway", lambda: reach((socket.inet_ntoa(first + b"\\x01"), place["port"])))
-print(json.dumps(told))
+print(json.dumps(reported))
 """.replace(
     'attempt("reach the gateway", lambda: reach((place["gateway"](), place["port"])) '
     'if callable(place["gateway"]) else None)\n',
@@ -144,61 +144,63 @@ def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: py
     return looked
 
 
-def refused(told: dict[str, Any], *names: str) -> None:
+def refused(reported: dict[str, Any], *names: str) -> None:
     for name in names:
-        assert str(told[name]).startswith("refused: "), f"{name}: {told[name]}"
+        assert str(reported[name]).startswith("refused: "), f"{name}: {reported[name]}"
 
 
 def test_by_default_nothing_is_open(look: Look) -> None:
-    told = look(OPEN)
-    assert told["uid"] == 1000
-    refused(told, "write to /usr", "write to /etc", "write to the shared volume", "write beside our program")
-    refused(told, "write to /opened", "become root")
-    assert told["capabilities"] == 0
-    assert told["no new privileges"] == "1"
-    assert told["seccomp"] == "2"
-    refused(told, "reach the host", "reach the network's gateway", "ask for a name")
-    assert told["secret"] is None
-    assert told["secrets of process 1"] is False
-    assert told["the engine's socket"] is False
+    reported = look(OPEN)
+    assert reported["uid"] == 1000
+    refused(
+        reported, "write to /usr", "write to /etc", "write to the shared volume", "write beside our program"
+    )
+    refused(reported, "write to /opened", "become root")
+    assert reported["capabilities"] == 0
+    assert reported["no new privileges"] == "1"
+    assert reported["seccomp"] == "2"
+    refused(reported, "reach the host", "reach the network's gateway", "ask for a name")
+    assert reported["secret"] is None
+    assert reported["secrets of process 1"] is False
+    assert reported["the engine's socket"] is False
 
 
 def test_the_network_is_opened_alone(look: Look) -> None:
-    told = look(ContainerSettings(network=True))
-    assert told["reach the host"] == "done"
-    assert told["uid"] == 1000
-    assert told["capabilities"] == 0
-    refused(told, "write to /usr", "become root")
+    reported = look(ContainerSettings(network=True))
+    assert reported["reach the host"] == "done"
+    assert reported["uid"] == 1000
+    assert reported["capabilities"] == 0
+    refused(reported, "write to /usr", "become root")
 
 
 def test_folders_of_the_image_are_opened_alone(look: Look) -> None:
-    told = look(ContainerSettings(writable=("/opened",)))
-    assert told["write to /opened"] == "done"
-    refused(told, "write to /usr", "write to /etc", "become root", "reach the host")
+    reported = look(ContainerSettings(writable=("/opened",)))
+    assert reported["write to /opened"] == "done"
+    refused(reported, "write to /usr", "write to /etc", "become root", "reach the host")
 
 
 def test_a_user_is_asked_for_and_root_still_cannot_write_to_the_image(look: Look) -> None:
-    told = look(ContainerSettings(user="0:0"))
-    assert told["uid"] == 0
-    refused(told, "write to /usr", "write to the shared volume", "reach the host")
-    assert told["capabilities"] == 0
+    reported = look(ContainerSettings(user="0:0"))
+    assert reported["uid"] == 0
+    refused(reported, "write to /usr", "write to the shared volume", "reach the host")
+    assert reported["capabilities"] == 0
 
 
 def test_the_root_is_opened_to_root(look: Look) -> None:
-    told = look(ContainerSettings(user="0:0", read_only=False))
-    assert told["write to /etc"] == "done"
-    refused(told, "write to the shared volume", "write beside our program", "reach the host")
+    reported = look(ContainerSettings(user="0:0", read_only=False))
+    assert reported["write to /etc"] == "done"
+    refused(reported, "write to the shared volume", "write beside our program", "reach the host")
 
 
 def test_capabilities_and_privileges_are_opened_one_by_one(look: Look) -> None:
-    told = look(ContainerSettings(capabilities=("SYS_NICE",), new_privileges=True, user="0:0"))
-    assert told["capabilities"] == 1 << 23  # CAP_SYS_NICE, linux/capability.h
-    assert told["no new privileges"] == "0"
+    reported = look(ContainerSettings(capabilities=("SYS_NICE",), new_privileges=True, user="0:0"))
+    assert reported["capabilities"] == 1 << 23  # CAP_SYS_NICE, linux/capability.h
+    assert reported["no new privileges"] == "0"
 
 
 def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
-    told = look(ContainerSettings(pass_env=("SECRET_OF_THE_HOST", "NOT_SET")))
-    assert told["secret"] == "a password"
+    reported = look(ContainerSettings(pass_env=("SECRET_OF_THE_HOST", "NOT_SET")))
+    assert reported["secret"] == "a password"
 
 
 def test_code_on_a_real_worker_fails_to_get_out(

@@ -81,10 +81,10 @@ include = [{{ python = "3.14", dask = "latest" }}]
     for cell in run.cells:
         assert set(cell.statuses.values()) == {"passed"}, cell.facts["id"]
         observed = cell.facts["observed"]
-        told = [observed["client"], observed["scheduler"], *observed["workers"].values()]
-        assert len(told) == 4
-        assert all(facts["python"].startswith(cell.facts["python"]) for facts in told)
-        assert all(facts["executable"] == "/modelops/env/bin/python" for facts in told)
+        reported = [observed["client"], observed["scheduler"], *observed["workers"].values()]
+        assert len(reported) == 4
+        assert all(facts["python"].startswith(cell.facts["python"]) for facts in reported)
+        assert all(facts["executable"] == "/modelops/env/bin/python" for facts in reported)
         [environment] = cell.facts["environments"]
         assert environment["identity"].startswith("sha256:")
         assert cell.checks["versions"].data["images"] == dict.fromkeys(
@@ -325,7 +325,7 @@ def test_auto_takes_the_engine_that_answers_and_says_why(containers: ContainerMa
     assert "(auto: no container engine answers)" in nothing.out
 
 
-def test_a_source_distribution_is_told_at_resolve_and_serves_if_it_is_pure_python(
+def test_a_source_distribution_is_reported_at_resolve_and_serves_if_it_is_pure_python(
     containers: ContainerMatrix,
 ) -> None:
     containers.configure(ONE_CELL + '[tool.modelops.environment]\nrequirements = ["docopt==0.6.2"]\n')
@@ -357,7 +357,7 @@ with socket.create_server(("0.0.0.0", 8080)) as server:
 """What Ryuk is to its clients, without its teeth: its own image cannot be had everywhere."""
 
 
-def test_ryuk_is_told_whose_containers_to_watch(containers: ContainerMatrix, engine: Any) -> None:
+def test_ryuk_is_reported_whose_containers_to_watch(containers: ContainerMatrix, engine: Any) -> None:
     if not engine.api.networks(names=["bridge"]):
         pytest.skip("this engine has no default bridge, on which Ryuk publishes its port")
     images = Images(engine)

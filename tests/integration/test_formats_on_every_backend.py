@@ -2,7 +2,7 @@
 
 And a broken twin of each format, which is red for its reason in both ways.
 
-In one run for each backend; half of the bundles are archives. What else may be wrong with a format is told by
+In one run for each backend; half of the bundles are archives. What else may be wrong with a format is reported by
 `test_bundle_formats.py`.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import test_bundle_formats as formats
-from tests.integration.conftest import AT_ONCE, INSTALLED, Told, run_once
+from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once
 
 DEADLINE = 180
 """Of `bundle-install`, in seconds."""
@@ -95,7 +95,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, backend: str) -> Told:
+def reported(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, backend: str
+) -> Reported:
     """What one run with all of them said, on each backend."""
     return run_once(
         tmp_path_factory,
@@ -110,16 +112,16 @@ def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", formats.IMPORTS)
 def test_a_format_installs_in_every_way_and_loses_no_module(
-    told: Told, backend: str, name: str, way: str
+    reported: Reported, backend: str, name: str, way: str
 ) -> None:
     bundle, workers = NAMES[name, way], WORKERS[backend]
-    told.passed(bundle, "preflight", "bundle-install", *(["handshake"] if way == "isolated" else []))
-    install = told.checks[bundle, "bundle-install"]
+    reported.passed(bundle, "preflight", "bundle-install", *(["handshake"] if way == "isolated" else []))
+    install = reported.checks[bundle, "bundle-install"]
     assert install.data["format"] == name
     assert install.data["modules"] == formats.MODULES[name] > 0 or name == "requirements"
     assert install.seconds <= DEADLINE + 2
     if way == "isolated":
-        handshake = told.checks[bundle, "handshake"]
+        handshake = reported.checks[bundle, "handshake"]
         assert handshake.data == {"runners": len(workers)}
         assert handshake.seconds <= AT_ONCE
     else:
@@ -128,10 +130,10 @@ def test_a_format_installs_in_every_way_and_loses_no_module(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", TWINS)
-def test_its_broken_twin_is_red_for_its_reason_in_every_way(told: Told, name: str, way: str) -> None:
+def test_its_broken_twin_is_red_for_its_reason_in_every_way(reported: Reported, name: str, way: str) -> None:
     check_name, words = formats.BROKEN[TWINS[name]]
     within = INSTALLED if check_name == "bundle-install" else AT_ONCE
-    told.broke(f"{TWINS[name]}-{way}", check_name, within=within).says(*words)
+    reported.broke(f"{TWINS[name]}-{way}", check_name, within=within).says(*words)
 
 
 def test_half_of_the_bundles_are_archives_in_every_way() -> None:

@@ -20,10 +20,15 @@ PACKAGES = ("dask", "distributed", "cloudpickle", "msgpack", "tornado")
 
 
 def is_this_python(facts: dict[str, Any]) -> bool:
-    """Whether a process told that it runs this interpreter with its packages."""
-    told = (facts["python"], facts["implementation"], Path(facts["executable"]), facts["packages"])
+    """Whether a process reported that it runs this interpreter with its packages."""
+    reported = (facts["python"], facts["implementation"], Path(facts["executable"]), facts["packages"])
     here = {name: metadata.version(name) for name in PACKAGES}
-    return told == (platform.python_version(), platform.python_implementation(), Path(sys.executable), here)
+    return reported == (
+        platform.python_version(),
+        platform.python_implementation(),
+        Path(sys.executable),
+        here,
+    )
 
 
 def test_without_any_configuration(matrix: Matrix) -> None:
@@ -48,8 +53,8 @@ def test_without_any_configuration(matrix: Matrix) -> None:
     workers = observed["workers"]
     assert all(map(is_this_python, [observed["client"], observed["scheduler"], *workers.values()]))
     assert all(address.startswith("tcp://127.0.0.1:") for address in workers)
-    told = {facts["settings"]["name"]: facts["settings"] for facts in workers.values()}
-    assert told == {
+    reported = {facts["settings"]["name"]: facts["settings"] for facts in workers.values()}
+    assert reported == {
         name: {"name": name, "threads": 1, "nanny": True, "resources": {}}
         for name in ("worker-0", "worker-1")
     }
@@ -142,7 +147,7 @@ def test_settings_arrive(matrix: Matrix) -> None:
     matrix.write(
         "test_it.py",
         """
-        def told():
+        def reported():
             import os
             import dask
             target = dask.config.get("distributed.worker.memory.target")
@@ -150,7 +155,7 @@ def test_settings_arrive(matrix: Matrix) -> None:
 
         def test_it(modelops_cell):
             modelops_cell.require("versions")
-            values = modelops_cell.call_each(told)
+            values = modelops_cell.call_each(reported)
             assert list(values) == ["worker-0", "worker-1", "worker-2"]
             assert {value[:2] for value in values.values()} == {("cold", 0.55)}
             # Without nannies they all are children of one supervisor.
@@ -189,14 +194,14 @@ def test_one_worker_in_a_clean_room(matrix: Matrix, tmp_path: Path) -> None:
         """
         import os
 
-        def told():
+        def reported():
             import os
             import dask
             return dict(os.environ), dask.config.get("distributed.worker.memory.target"), os.getcwd()
 
         def test_it(modelops_cell):
             assert modelops_cell.workers == ("worker-0",)
-            variables, target, folder = modelops_cell.call(told)
+            variables, target, folder = modelops_cell.call(reported)
             assert target != 0.11
             for name in ("DASK_DISTRIBUTED__WORKER__MEMORY__TARGET", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "TOKEN"):
                 assert name in os.environ
@@ -240,8 +245,8 @@ def test_a_missing_python_costs_its_own_cells_and_environments_are_reused(buildi
     assert environment["python"].startswith("3.12.")
     check = missing.broke("resolve", "unavailable", deadline=20)
     check.says("There is no Python 3.29 on this machine. Get it with: uv python install 3.29")
-    told = [line for line in run.out.splitlines() if line.startswith("py3.29-dask2024.10.0: ")]
-    assert any("uv python install 3.29" in line for line in told), run.out
+    reported = [line for line in run.out.splitlines() if line.startswith("py3.29-dask2024.10.0: ")]
+    assert any("uv python install 3.29" in line for line in reported), run.out
     assert missing.facts["observed"] == {}
 
     again = building_matrix.run("--modelops-cell", "py3.12-*", "-k", "install", env=env).passed().cell()

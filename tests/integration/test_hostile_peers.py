@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, Told, run_once
+from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, Reported, run_once
 
 REPOSITORY = Path(__file__).parents[2]
 SERVERS = REPOSITORY / "tests" / "servers"
 DEADLINE = 4
 """Of `handshake` and `execute`, in seconds."""
 READS_STDIN = (REPOSITORY / "fixtures" / "bundles" / "reads-stdin" / "wire.py").read_text("utf-8")
-WIRE = "def wire(entrypoint, params, seed):\n    return {'told.txt': b'told'}\n"
+WIRE = "def wire(entrypoint, params, seed):\n    return {'reported.txt': b'reported'}\n"
 READS_IN_TASK = READS_STDIN.replace(
     'subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout', "b''", 1
 )
@@ -188,11 +188,13 @@ def configuration(folder: Path, *, protocol: str, cell: str) -> str:
 
 
 @pytest.fixture(scope="session", params=CELLS)
-def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], Told]:
+def reported(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str], Reported]:
     """What the run with a protocol's peers said, on each backend."""
     engine = request.getfixturevalue("engine") if request.param == "docker" else None
 
-    def of(protocol: str) -> Told:
+    def of(protocol: str) -> Reported:
         configure = functools.partial(configuration, protocol=protocol, cell=CELLS[request.param])
         name = f"peers-{protocol}-{request.param}"
         return run_once(tmp_path_factory, name, configure, engine=engine)
@@ -203,17 +205,19 @@ def told(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 @pytest.mark.parametrize(
     ("protocol", "name"), [(protocol, name) for protocol, peers in PEERS.items() for name in peers]
 )
-def test_a_peer(told: Callable[[str], Told], protocol: str, name: str) -> None:
+def test_a_peer(reported: Callable[[str], Reported], protocol: str, name: str) -> None:
     peer = PEERS[protocol][name]
     if not peer.check_name:
-        told(protocol).passed(name, *BUNDLE_CHECKS)
+        reported(protocol).passed(name, *BUNDLE_CHECKS)
         return
     status, within = ("timed-out", DEADLINE + 2) if peer.hangs else ("failed", AT_ONCE)
-    told(protocol).broke(name, peer.check_name, status, within=within).says(*peer.words)
+    reported(protocol).broke(name, peer.check_name, status, within=within).says(*peer.words)
 
 
-def test_large_params_and_answers_pass_in_pieces_with_odd_headers(told: Callable[[str], Told]) -> None:
-    [size] = told("json-rpc").checks["odd_frames", "execute"].data["artifacts"].values()
+def test_large_params_and_answers_pass_in_pieces_with_odd_headers(
+    reported: Callable[[str], Reported],
+) -> None:
+    [size] = reported("json-rpc").checks["odd_frames", "execute"].data["artifacts"].values()
     assert size > 6 * len(TEXT), "as JSON writes it"
 
 

@@ -109,7 +109,7 @@ def of_another_python(venv: Path, site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lie", "told"),
+    ("lie", "reported"),
     [
         (truncate, "__init__.py is not what was installed"),
         (remove, "__init__.py is gone"),
@@ -119,14 +119,14 @@ def of_another_python(venv: Path, site: Path) -> None:
     ],
 )
 def test_what_is_not_as_it_was_installed_is_installed_anew(
-    start: Start, tmp_path: Path, lie: Callable[[Path, Path], None], told: str
+    start: Start, tmp_path: Path, lie: Callable[[Path, Path], None], reported: str
 ) -> None:
     start()
     [site] = tmp_path.glob("venv/lib/python3*/site-packages")
     lie(tmp_path / "venv", site)
     again = start()
     assert ONE in again.stdout
-    assert told in again.stderr
+    assert reported in again.stderr
     assert not (site / "foreign.pth").exists()
     assert start().stderr == ""
 
@@ -157,7 +157,7 @@ def test_another_environment_than_it_should_be_is_refused_and_stays(start: Start
     assert not list(tmp_path.glob("venv/lib/*/site-packages/lib*"))
 
 
-def test_pip_s_words_are_told_and_nothing_is_believed_afterwards(start: Start) -> None:
+def test_pip_s_words_are_reported_and_nothing_is_believed_afterwards(start: Start) -> None:
     failed = start("lib==3")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "No matching distribution found for lib==3" in failed.stderr

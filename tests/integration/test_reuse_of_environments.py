@@ -29,7 +29,7 @@ PROJECT = """
     [project]
     name = "reused"
     version = "1.0"
-    description = "told by its runner"
+    description = "reported by its runner"
     dependencies = ["iniconfig"]
     [project.entry-points."modelops.wire"]
     wire = "reused.wire:wire"
@@ -38,7 +38,7 @@ WIRE = """
     import iniconfig
 
     def wire(entrypoint, params, seed):
-        return {"told.txt": f"{iniconfig.__name__} {seed}".encode()}
+        return {"reported.txt": f"{iniconfig.__name__} {seed}".encode()}
 """
 
 
@@ -85,7 +85,7 @@ def naive(matrix: Matrix, words: str, *, fresh_env: str = "") -> tuple[Check, di
 
 
 def outcomes(data: dict[str, Any]) -> dict[str, str]:
-    return {name: told["outcome"] for name, told in data["canaries"].items()}
+    return {name: reported["outcome"] for name, reported in data["canaries"].items()}
 
 
 @pytest.mark.timeout(900)
@@ -94,17 +94,17 @@ def test_the_reference_runner_may_be_trusted_with_an_environment(matrix: Matrix)
     before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
     run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
     assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
-    told = {
+    reported = {
         check["bundle"]: check["data"]
         for check in run.cell().facts["checks"]
         if check["name"] == "venv-reuse"
     }
     passed = dict.fromkeys(CANARIES, "passed")
-    found = outcomes(told["reused"])
+    found = outcomes(reported["reused"])
     assert found == {**passed, "another-python": found["another-python"]}
     installs_nothing = dict.fromkeys(("half-made", "missing-packages"), "not tried")
-    assert outcomes(told["numbers"]) == {**found, **installs_nothing}
-    assert told["reused"]["second_seconds"] < told["reused"]["first_seconds"], "about a tenth of it"
+    assert outcomes(reported["numbers"]) == {**found, **installs_nothing}
+    assert reported["reused"]["second_seconds"] < reported["reused"]["first_seconds"], "about a tenth of it"
 
 
 @pytest.mark.timeout(900)

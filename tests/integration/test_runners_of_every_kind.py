@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.conftest import Told, run_once
+from tests.integration.conftest import Reported, run_once
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix
@@ -88,15 +88,15 @@ def with_broken_bundles(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     """What one run with all of them said."""
     return run_once(tmp_path_factory, "one-shot-bundles", with_broken_bundles, sources=[BUNDLES])
 
 
 @pytest.mark.parametrize("bundle", BROKEN)
-def test_a_bundle_that_breaks_it_breaks_at_the_right_check(told: Told, bundle: str) -> None:
+def test_a_bundle_that_breaks_it_breaks_at_the_right_check(reported: Reported, bundle: str) -> None:
     check_name, words = BROKEN[bundle]
-    told.broke(bundle, check_name).says(words)
+    reported.broke(bundle, check_name).says(words)
 
 
 def test_another_protocol_is_wrong_input(matrix: Matrix) -> None:

@@ -107,10 +107,10 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert check.data["plugin"] == "acme_plugins.healthy:Plugin"
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
-    for told in check.data["workers"].values():
-        assert told["values"]["modelops_runtime.executor_type"] == "'cold'"
-        assert told["values"]["modelops_runtime.executor"] == "acme_plugins.runtime:Cold"
-        assert told["variables_read"]["MODELOPS_EXECUTOR_TYPE"] == "cold"
+    for reported in check.data["workers"].values():
+        assert reported["values"]["modelops_runtime.executor_type"] == "'cold'"
+        assert reported["values"]["modelops_runtime.executor"] == "acme_plugins.runtime:Cold"
+        assert reported["variables_read"]["MODELOPS_EXECUTOR_TYPE"] == "cold"
     cold, warm, direct = (check.data["processes"][kind] for kind in ("cold", "warm", "direct"))
     for worker in ("worker-0", "worker-1", "worker-late"):
         assert len(set(cold[worker]["pids"])) == len(set(cold[worker]["starts"])) == 4
@@ -157,7 +157,7 @@ def test_a_whole_cell_runs_with_the_plugin_and_without_the_late_worker(
         f"[tool.modelops]\nnanny = {nanny}\n{text}", encoding="utf-8"
     )
     cell = building_matrix.run("test_it.py").unavailable_is_no_failure().passed().cell()
-    # A test of the user's alone: the plugin is there all the same, and its check is told.
+    # A test of the user's alone: the plugin is there all the same, and its check is reported.
     assert cell.checks["runtime"].status == "passed"
     assert cell.checks["test_it.py::test_it"].status == "passed"
     assert "worker-late" in cell.facts["logs"]
@@ -185,8 +185,8 @@ FOLDERS = 'expect = { "modelops_runtime.executor_type" = "cold", "modelops_runti
 def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Path) -> None:
     configure(building_matrix, wheel, "takes_arguments:Plugin", expect=FOLDERS, more=ARGUMENTS.format("cold"))
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
-    for told in check.data["workers"].values():
-        assert told["values"]["modelops_runtime.folders"] == "['/data', '/bundles']"
+    for reported in check.data["workers"].values():
+        assert reported["values"]["modelops_runtime.folders"] == "['/data', '/bundles']"
 
 
 def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
@@ -197,8 +197,8 @@ def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel
     )
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
-    for told in check.data["workers"].values():
-        assert told["settings_read"] == {"acme.executor-type": "'cold'"}
+    for reported in check.data["workers"].values():
+        assert reported["settings_read"] == {"acme.executor-type": "'cold'"}
 
 
 # What workers have is not what was asked for. ----------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
 
 
 @CELLS
-def test_a_setup_that_raises_is_told_with_the_worker_s_own_traceback(
+def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(
     broken: Any, backend: str, dask: str
 ) -> None:
     check = broken("setup_fails:Plugin", backend=backend, dask=dask)
@@ -418,6 +418,8 @@ def test_a_class_that_is_no_plugin(broken: Any) -> None:
 def test_every_story_has_its_test() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     stories = {file.stem for file in (PLUGINS / "acme_plugins").glob("*.py")} - {"__init__"}
-    told = set(re.findall(r"^\| `(\w+)`", (PLUGINS / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
-    assert stories == told
+    reported = set(
+        re.findall(r"^\| `(\w+)`", (PLUGINS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert stories == reported
     assert all(f"{story}:" in text or f".{story}:" in text for story in stories)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def pythons(cell: Cell) -> tuple[str, str, str]:
-    """Pythons of client, scheduler and workers, as they told them."""
+    """Pythons of client, scheduler and workers, as they reported them."""
     observed = cell.facts["observed"]
     [worker] = {facts["python"] for facts in observed["workers"].values()}
     return observed["client"]["python"], observed["scheduler"]["python"], worker

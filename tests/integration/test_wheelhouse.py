@@ -48,13 +48,13 @@ import os, pathlib, re, time, zipfile
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
     settings = pathlib.Path("pyproject.toml").read_text()
-    told = lambda key: re.search(key + r" = ['\\"](.*)['\\"]", settings)
-    name, version, python = (told(key)[1] for key in ("name", "version", "requires-python"))
+    reported = lambda key: re.search(key + r" = ['\\"](.*)['\\"]", settings)
+    name, version, python = (reported(key)[1] for key in ("name", "version", "requires-python"))
     pathlib.Path("left-by-the-build.txt").write_text("x")
-    if told("broken"):
-        raise RuntimeError(told("broken")[1])
-    if told("seconds"):
-        time.sleep(float(told("seconds")[1]))
+    if reported("broken"):
+        raise RuntimeError(reported("broken")[1])
+    if reported("seconds"):
+        time.sleep(float(reported("seconds")[1]))
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\\n" for line in re.findall(r"needs = '(.*)'", settings))
     with zipfile.ZipFile(os.path.join(folder, f"{name}-{version}-py3-none-any.whl"), "w") as wheel:
@@ -84,13 +84,13 @@ def write_project(
 def write_sdist(folder: Path, scratch: Path, name: str, **how: str) -> Path:
     """Sources of version 1.0 that a build tells nothing new about, so uv need not build them to resolve."""
     project = write_project(scratch / name, name, **how)
-    told = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\nRequires-Python: >=3.9\n"
+    reported = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\nRequires-Python: >=3.9\n"
     path = folder / f"{name}-1.0.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         archive.add(project, f"{name}-1.0")
         info = tarfile.TarInfo(f"{name}-1.0/PKG-INFO")
-        info.size = len(told)
-        archive.addfile(info, io.BytesIO(told.encode()))
+        info.size = len(reported)
+        archive.addfile(info, io.BytesIO(reported.encode()))
     return path
 
 
@@ -364,7 +364,7 @@ def test_a_target_need_not_be_of_this_machine(start: Open) -> None:
 # --- what goes wrong ----------------------------------------------------------------------------------------
 
 
-def test_a_python_that_does_not_fit_is_told_with_both_versions(start: Open, tmp_path: Path) -> None:
+def test_a_python_that_does_not_fit_is_reported_with_both_versions(start: Open, tmp_path: Path) -> None:
     project = write_project(tmp_path / "models", "models", python=">=3.99")
     session = start()
     lock = session.lock(HERE)
@@ -383,7 +383,7 @@ def test_a_dependency_that_does_not_exist_is_named(start: Open, tmp_path: Path) 
         start().make(str(project))
 
 
-def test_a_build_that_fails_is_told_in_the_builders_words_and_leaves_nothing(
+def test_a_build_that_fails_is_reported_in_the_builders_words_and_leaves_nothing(
     start: Open, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckFailed) as caught:
@@ -408,8 +408,8 @@ def test_a_build_that_is_too_slow_is_ended_and_leaves_nothing(
         session.make("slow", lock=lock, seconds=8)
     assert time.monotonic() - started < 30
     assert len(generations(tmp_path)) == 1
-    told = ["cmdline", "environ"]
-    left = [process for process in psutil.process_iter(told) if f"{tmp_path}/tmp" in str(process.info)]
+    reported = ["cmdline", "environ"]
+    left = [process for process in psutil.process_iter(reported) if f"{tmp_path}/tmp" in str(process.info)]
     assert (left, list((tmp_path / "tmp").iterdir())) == ([], [])
     assert session.make("pure", lock=lock).reused
 
@@ -436,9 +436,9 @@ def test_without_an_index_what_was_made_serves_and_nothing_else(
 # --- what it is made with -----------------------------------------------------------------------------------
 
 
-def test_what_a_user_has_told_pip_for_other_work_changes_nothing(start: Open, tmp_path: Path) -> None:
+def test_what_a_user_has_reported_pip_for_other_work_changes_nothing(start: Open, tmp_path: Path) -> None:
     (tmp_path / "constraints.txt").write_text("pure<1\n")
-    told = {
+    reported = {
         "PIP_TARGET": str(tmp_path / "target"),
         "PIP_USER": "1",
         "PIP_REQUIRE_VIRTUALENV": "1",
@@ -449,7 +449,7 @@ def test_what_a_user_has_told_pip_for_other_work_changes_nothing(start: Open, tm
         "PIP_DISABLE_PIP_VERSION_CHECK": "0",
         "PIP_NO_SUCH_OPTION": "x",
     }
-    assert len(names(start(variables=told).make("pure", "sources"))) == 3
+    assert len(names(start(variables=reported).make("pure", "sources"))) == 3
 
 
 def test_the_index_of_pips_configuration_is_asked(start: Open, tmp_path: Path, index: str) -> None:
@@ -457,20 +457,20 @@ def test_the_index_of_pips_configuration_is_asked(start: Open, tmp_path: Path, i
         f"[global]\nindex-url = {index}/private/simple\n".replace("http://", "http://me:s3cret@")
         + "find-links = links here\n"
     )
-    told = {
+    reported = {
         "UV_DEFAULT_INDEX": "",
         "XDG_CONFIG_DIRS": str(tmp_path),
         "HOME": str(tmp_path),
         "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
         "PYENV_ROOT": os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv"),
     }
-    session = start(variables=told)
+    session = start(variables=reported)
     assert session.made.index == "pip's configuration"
     assert set(session.make("pure").packages) == {"pure", "native"}
 
 
 @pytest.mark.parametrize("where", ["address", "variables", "table"])
-def test_an_index_with_a_password_is_asked_and_the_password_is_told_nobody(
+def test_an_index_with_a_password_is_asked_and_the_password_is_reported_nobody(
     start: Open, tmp_path: Path, index: str, where: str
 ) -> None:
     address = f"{index}/private/simple"
@@ -490,8 +490,8 @@ def test_an_index_with_a_password_is_asked_and_the_password_is_told_nobody(
     with pytest.raises(CheckFailed) as caught:
         session.make("broken")
     assert "s3cret" not in str(caught.value)
-    told = contents(tmp_path / "cache")
-    assert not [name for name, content in told.items() if b"s3cret" in content]
+    reported = contents(tmp_path / "cache")
+    assert not [name for name, content in reported.items() if b"s3cret" in content]
 
 
 # --- the cache ----------------------------------------------------------------------------------------------

@@ -203,11 +203,11 @@ def test_a_failed_preflight_blocks_the_other_checks_of_its_bundle_and_nothing_el
     ran = project.matrix()
     assert ran.code == pytest.ExitCode.TESTS_FAILED
     of_seir = ["bundle-install[seir]", "handshake[seir]", "execute[seir]", "bundle-aggregation[seir]"]
-    told = statuses(ran, cell)
-    assert told.pop("preflight[seir]") == "failed"
-    assert [told.pop(label) for label in of_seir] == ["blocked"] * 4
-    assert set(told.values()) == {"passed"}
-    assert len(told) == len(check_names(cell)) - 5
+    reported = statuses(ran, cell)
+    assert reported.pop("preflight[seir]") == "failed"
+    assert [reported.pop(label) for label in of_seir] == ["blocked"] * 4
+    assert set(reported.values()) == {"passed"}
+    assert len(reported) == len(check_names(cell)) - 5
     for label in of_seir:
         assert checks(ran, cell)[label]["blocked_by"] == "preflight[seir]"
         assert checks(ran, cell)[label]["message"].startswith(
@@ -222,9 +222,9 @@ def test_a_failed_handshake_blocks_what_needs_it_of_its_bundle_alone(project: Pr
     (cell,) = set_up(project)
     project.end(**{f"handshake[seir] {cell}": "timed-out"})
     ran = project.matrix()
-    told = statuses(ran, cell)
-    assert told["handshake[seir]"] == "timed-out"
-    assert [label for label, status in told.items() if status == "blocked"] == [
+    reported = statuses(ran, cell)
+    assert reported["handshake[seir]"] == "timed-out"
+    assert [label for label, status in reported.items() if status == "blocked"] == [
         "execute[seir]",
         "bundle-aggregation[seir]",
     ]
@@ -235,9 +235,9 @@ def test_a_failed_handshake_blocks_what_needs_it_of_its_bundle_alone(project: Pr
 def test_a_cell_that_does_not_start_blocks_all_bundles_but_their_preflights(project: Project) -> None:
     (cell,) = set_up(project)
     project.end(**{f"start {cell}": "failed"})
-    told = statuses(project.matrix(), cell)
-    blocked = {label for label, status in told.items() if status == "blocked"}
-    assert {label for label in told if "[" in label} - blocked == {f"preflight[{name}]" for name in NAMES}
+    reported = statuses(project.matrix(), cell)
+    blocked = {label for label, status in reported.items() if status == "blocked"}
+    assert {label for label in reported if "[" in label} - blocked == {f"preflight[{name}]" for name in NAMES}
 
 
 def test_the_command_that_reproduces_a_bundles_check_does(project: Project) -> None:
@@ -366,9 +366,9 @@ def test_a_marker_whose_checks_pass_lets_the_body_run(project: Project, marker: 
     expected = {"preflight[seir]", "resolve", "install", "start", "bundle-install[seir]"}
     if "handshake" in marker:
         expected.add("handshake[seir]")
-    told = statuses(ran, cell)
+    reported = statuses(ran, cell)
     assert {
-        label for label, status in told.items() if status == "passed" and "test_" not in label
+        label for label, status in reported.items() if status == "passed" and "test_" not in label
     } == expected
 
 

@@ -1,4 +1,4 @@
-"""What became of a test is told alike by pytest's words, the matrix, the report and the exit code."""
+"""What became of a test is reported alike by pytest's words, the matrix, the report and the exit code."""
 
 from __future__ import annotations
 
@@ -382,7 +382,7 @@ def broken_start(project: Project, once: Once) -> Ran:
     return once(run_broken)
 
 
-def test_a_worker_that_exits_is_told_with_its_last_words_and_its_log(broken_start: Ran) -> None:
+def test_a_worker_that_exits_is_reported_with_its_last_words_and_its_log(broken_start: Ran) -> None:
     (start,) = (check for check in broken_start.report["cells"][0]["checks"] if check["name"] == "start")
     assert start["status"] == "failed"
     assert "worker-0 exited with code 1" in start["message"].splitlines()[0]
@@ -406,7 +406,7 @@ def test_what_needs_the_cluster_is_blocked_and_what_does_not_is_not(broken_start
     }
 
 
-def test_the_cause_is_told_once(broken_start: Ran) -> None:
+def test_the_cause_is_reported_once(broken_start: Ran) -> None:
     failures, _, _ = broken_start.out.partition("modelops matrix")
     assert failures.count("worker-0 exited with code 1") == 1
     assert failures.count("Full log: ") == 1
@@ -491,7 +491,7 @@ from pytest_modelops.cell.live import LiveCell
 def keep_up(self, cluster):
     note = f"cell {self.id} was left up"
     self._notes.append(note)
-    self.untold.append(note)
+    self.unreported.append(note)
 
 LiveCell._keep_up = keep_up
 """
@@ -499,7 +499,7 @@ LiveCell._keep_up = keep_up
 
 
 @pytest.mark.parametrize("xdist", [[], ["-n", "1"]], ids=["alone", "xdist"])
-def test_what_an_interrupted_cell_leaves_behind_and_how_to_get_in_is_told(
+def test_what_an_interrupted_cell_leaves_behind_and_how_to_get_in_is_reported(
     project: Project, xdist: list[str]
 ) -> None:
     project.write("conftest.py", f"{LEAVING}{LEFT_UP}")
@@ -507,9 +507,9 @@ def test_what_an_interrupted_cell_leaves_behind_and_how_to_get_in_is_told(
     ran = project.matrix("test_upgrade.py", *xdist)
     left = f"cell {project.cell}: after stopping the cell, this was left: process 4711 (of a test)"
     if xdist:  # its process is ended before it can report
-        told = ran.err
-        assert f"modelops: {left}" in told
-        assert f"modelops: cell {project.cell} was left up" in told
+        reported = ran.err
+        assert f"modelops: {left}" in reported
+        assert f"modelops: cell {project.cell} was left up" in reported
         return
     assert ran.code == pytest.ExitCode.INTERRUPTED
     assert f"{project.cell}: stop failed: after stopping the cell, this was left" in matrix_of(ran)
@@ -517,7 +517,7 @@ def test_what_an_interrupted_cell_leaves_behind_and_how_to_get_in_is_told(
     assert ran.checks(project.cell)["start"] == "passed"
     assert f"note: cell {project.cell} was left up" in matrix_of(ran)
     assert ran.cell(project.cell)["notes"] == [f"cell {project.cell} was left up"]
-    assert "modelops: cell" not in ran.err, "told once"
+    assert "modelops: cell" not in ran.err, "reported once"
 
 
 # --- the report ------------------------------------------------------------------------------------------------------
@@ -539,7 +539,7 @@ def test_a_relative_path_of_a_report_is_relative_to_where_it_was_written(project
     assert all(report.is_file() for report in reports)
 
 
-def test_a_report_that_cannot_be_written_is_told_and_is_exit_code_1(project: Project) -> None:
+def test_a_report_that_cannot_be_written_is_reported_and_is_exit_code_1(project: Project) -> None:
     project.configure_quick()
     project.write("file", "")
     ran = project.run("--modelops-matrix", "--modelops-report=file/report.json")

@@ -58,8 +58,8 @@ def test_the_plan_says_what_runs_and_why_not_the_rest(project: Project, planned:
         f"{role}: Python {python}, Dask {dask} (installed, as it is)"
         for role, python in {"client": series, "scheduler": series, "worker": patch}.items()
     ]
-    told = [" ".join(line.split()) for line in planned.out.splitlines()]
-    assert told == [
+    reported = [" ".join(line.split()) for line in planned.out.splitlines()]
+    assert reported == [
         "1 cell:",
         f"py{series}-dask{dask}+worker-py{patch} {'; '.join(roles)}",
         "left out:",
@@ -178,7 +178,7 @@ def broken_engine(project: Project) -> Iterator[type[BrokenEngine]]:
 
 
 @pytest.mark.parametrize("how", [500, 0])
-def test_an_engine_that_answers_and_fails_is_told(
+def test_an_engine_that_answers_and_fails_is_reported(
     project: Project, broken_engine: type[BrokenEngine], how: int
 ) -> None:
     broken_engine.breaks, broken_engine.how = "/containers/json", how
@@ -227,7 +227,7 @@ def test_a_path_behind_the_flag_stays_a_path(project: Project) -> None:
     assert project.cell in ran.out
 
 
-def test_a_hook_adds_and_removes_cells_and_what_it_removed_is_told(project: Project) -> None:
+def test_a_hook_adds_and_removes_cells_and_what_it_removed_is_reported(project: Project) -> None:
     project.write("conftest.py", HOOK.format(body=ADD_AND_REMOVE.strip()))
     plan = json.loads(project.run("--modelops-plan=json").out)
     assert [cell["id"] for cell in plan["cells"]] == [f"py{project.series}-dask{project.dask}"]

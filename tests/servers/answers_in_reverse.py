@@ -39,7 +39,7 @@ def result(method: str) -> dict[str, Any]:
             "pid": os.getpid(),
             "venv": given("--venv-path"),
         },
-        "execute": {"told.txt": "dG9sZA=="},
+        "execute": {"reported.txt": "dG9sZA=="},
         "aggregate": {"loss": 1.0, "diagnostics": {}, "n_replicates": 1, "outputs": {}},
         "shutdown": {"ok": True},
     }
@@ -52,7 +52,9 @@ while True:
     if len(waiting) == 2 or waiting[0]["method"] in {"ready", "shutdown"}:
         while waiting:
             request = waiting.pop()
-            told = {"told": request["params"].get("who", request["method"])}
-            send({"id": request["id"], "result": result("ready") if request["method"] == "ready" else told})
+            reported = {"reported": request["params"].get("who", request["method"])}
+            send(
+                {"id": request["id"], "result": result("ready") if request["method"] == "ready" else reported}
+            )
         if request["method"] == "shutdown":
             break

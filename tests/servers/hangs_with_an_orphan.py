@@ -18,8 +18,10 @@ child = subprocess.Popen(
 )
 print(child.pid)
 """
-told = subprocess.run([sys.executable, "-c", start], env={}, stdout=subprocess.PIPE, text=True, check=True)
-sys.stderr.write(f"left {told.stdout}")
+reported = subprocess.run(
+    [sys.executable, "-c", start], env={}, stdout=subprocess.PIPE, text=True, check=True
+)
+sys.stderr.write(f"left {reported.stdout}")
 sys.stderr.flush()
 while True:
     time.sleep(60)

@@ -39,7 +39,7 @@ def result(method: str) -> dict[str, Any]:
             "pid": os.getpid(),
             "venv": given("--venv-path"),
         },
-        "execute": {"told.txt": "dG9sZA=="},
+        "execute": {"reported.txt": "dG9sZA=="},
         "aggregate": {"loss": 1.0, "diagnostics": {}, "n_replicates": 1, "outputs": {}},
         "shutdown": {"ok": True},
     }

@@ -14,7 +14,7 @@ answers = {
         "pid": os.getpid(),
         "venv": sys.argv[sys.argv.index("--venv-path") + 1],
     },
-    "execute": {"told.txt": "dG9sZA=="},
+    "execute": {"reported.txt": "dG9sZA=="},
     "aggregate": {"loss": 1.0, "diagnostics": {}, "n_replicates": 3, "outputs": {}},
 }
 document = json.dumps({"result": answers[request["method"]]})

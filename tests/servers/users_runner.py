@@ -46,8 +46,13 @@ def main():
         elif request["method"] == "aggregate":
             module, _, name = params["target_entrypoint"].partition(":")
             target = getattr(importlib.import_module(module), name)
-            told = target(params["sim_returns"], params["target_data"])
-            result = {"n_replicates": len(params["sim_returns"]), "diagnostics": {}, "outputs": {}, **told}
+            reported = target(params["sim_returns"], params["target_data"])
+            result = {
+                "n_replicates": len(params["sim_returns"]),
+                "diagnostics": {},
+                "outputs": {},
+                **reported,
+            }
         else:
             result = {"ok": True}
         body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()

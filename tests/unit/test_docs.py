@@ -99,7 +99,7 @@ def test_each_row_names_a_test_that_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "told"),
+    ("cells", "reported"),
     [
         ("| `silent.py` | `test_docs.py` |", "names no test, as"),
         (
@@ -123,9 +123,9 @@ def test_each_row_names_a_test_that_exists(name: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_a_row_is_found(cells: str, told: str) -> None:
+def test_what_is_wrong_in_a_row_is_found(cells: str, reported: str) -> None:
     rows = list(rows_of("a.md", f"| broken by | test |\n|---|---|\n{cells}\n"))
-    assert any(told in words for words in wrong(rows)), list(wrong(rows))
+    assert any(reported in words for words in wrong(rows)), list(wrong(rows))
 
 
 def test_a_row_with_a_cell_too_few_is_found() -> None:

@@ -39,8 +39,8 @@ def unmet(
             yield f"image {image.name} has {wanted.name} {found}, and constraints ask for {wanted}"
 
 
-def untold(spec: EnvironmentSpec, image: Image) -> Iterator[str]:
-    """Requirements of which cannot be told whether an image has them, in words."""
+def unreported(spec: EnvironmentSpec, image: Image) -> Iterator[str]:
+    """Requirements of which cannot be reported whether an image has them, in words."""
     for line in spec.requirements:
         if requirement_of(line) is None:
             yield f"image {image.name} is run as it is; whether it has what {line} holds is not known"

@@ -236,7 +236,7 @@ class ContainerBackend:
         return dataclasses.replace(solution, note="; ".join(filter(None, [solution.note, note])))
 
     def _without_wheels(self, solution: Solution, target: Target, deadline: Deadline) -> list[str]:
-        told = self._uv.compile(
+        answer = self._uv.compile(
             solution.requirements.splitlines(),
             *("--format", "pylock.toml", "--no-deps"),
             *target.uv_options,
@@ -245,7 +245,7 @@ class ContainerBackend:
         )
         return [
             f"{package['name']} {package.get('version', '')}".strip()
-            for package in tomllib.loads(told.stdout)["packages"]
+            for package in tomllib.loads(answer.stdout)["packages"]
             if not fits(package, target)
         ]
 
@@ -265,7 +265,7 @@ class ContainerBackend:
             )
         missing = [name for name in self._settings.require_modules if not contents.modules[name]]
         unmet = audit.unmet(self._spec, base, contents, lock.packages) if prebuilt else ()
-        untold = audit.untold(self._spec, base) if prebuilt else ()
+        unreported = audit.unreported(self._spec, base) if prebuilt else ()
         environment = ContainerEnvironment(
             python=python,
             lock=lock,
@@ -274,7 +274,9 @@ class ContainerBackend:
             location=f"image {image.name}" + ("" if prebuilt else f" ({base.name} and packages)"),
             identity=image.digest,
             warnings=tuple(
-                filter(None, [base.warning, confinement.lowered_cpus(self._settings, self._engine), *untold])
+                filter(
+                    None, [base.warning, confinement.lowered_cpus(self._settings, self._engine), *unreported]
+                )
             ),
             faults=(
                 *(

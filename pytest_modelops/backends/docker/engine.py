@@ -57,8 +57,8 @@ class Engine:
     @property
     def architecture(self) -> str:
         """As images name it: `amd64`, `arm64`."""
-        told = str(self.facts["Architecture"])
-        return {"x86_64": "amd64", "aarch64": "arm64"}.get(told, told)
+        reply = str(self.facts["Architecture"])
+        return {"x86_64": "amd64", "aarch64": "arm64"}.get(reply, reply)
 
 
 def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -70,15 +70,15 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any
         yield f"DOCKER_HOST={environ['DOCKER_HOST']}", kwargs_from_env(environment=dict(environ))
         return
     try:
-        told = ContextAPI.kwargs_from_context(environment=dict(environ))
+        reply = ContextAPI.kwargs_from_context(environment=dict(environ))
     except (DockerException, OSError, ValueError) as error:
         yield f"the current context ({error})", {}
         return
     named = environ.get("DOCKER_CONTEXT") or ContextAPI.get_current_context().name
     if named != "default":
-        yield f"the context {named} ({told.get('base_url')})", told
+        yield f"the context {named} ({reply.get('base_url')})", reply
         return
-    yield told.get("base_url", "unix:///var/run/docker.sock"), told
+    yield reply.get("base_url", "unix:///var/run/docker.sock"), reply
     home = Path(environ.get("HOME") or Path.home())
     runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
     for usual in (

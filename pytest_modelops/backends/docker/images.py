@@ -1,7 +1,7 @@
 """Images: found or pulled, asked what is in them, and given a cell's packages as a layer.
 
 What an image is, it tells itself, in a container that may do nothing: its Python to the patch, its platform and its
-libc, its packages. What it told is remembered by the image's id, which is a hash of its content.
+libc, its packages. What it reported is remembered by the image's id, which is a hash of its content.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Image:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What an image told of itself.
+    """What an image reported of itself.
 
     Attributes:
         python: its Python, to the patch.
@@ -155,22 +155,22 @@ class Contents:
         return f"linux {self.machine}, {libc}"
 
     @classmethod
-    def parse(cls, told: Mapping[str, Any]) -> Contents:
+    def parse(cls, answer: Mapping[str, Any]) -> Contents:
         """Read an image's answer."""
-        libc = str(told["libc"])
+        libc = str(answer["libc"])
         numbers = libc.removeprefix("glibc ").split(".") if libc.startswith("glibc ") else None
         return cls(
-            python=Version(told["version"]),
-            executable=told["executable"],
-            base=told["base"],
-            in_venv=told["in_venv"],
-            site=told["site"],
-            machine=str(told["platform"]).removeprefix("linux-"),
+            python=Version(answer["version"]),
+            executable=answer["executable"],
+            base=answer["base"],
+            in_venv=answer["in_venv"],
+            site=answer["site"],
+            machine=str(answer["platform"]).removeprefix("linux-"),
             glibc=(int(numbers[0]), int(numbers[1])) if numbers else None,
-            packages=told["packages"],
-            modules=told["modules"],
-            uid=told["uid"],
-            gid=told["gid"],
+            packages=answer["packages"],
+            modules=answer["modules"],
+            uid=answer["uid"],
+            gid=answer["gid"],
         )
 
 
@@ -192,7 +192,7 @@ class Images:
     """The images of one engine.
 
     Args:
-        folder: of the cache, for what images told.
+        folder: of the cache, for what images reported.
         labels: of this run, for what is started here.
         fresh: trust no image that an earlier session built, and nothing that was remembered.
         session: an id that all processes of this pytest run share.
@@ -281,15 +281,15 @@ class Images:
         user = confinement.user_of(self._settings, str(image.config.get("User") or ""))
         decides = f"{image.id} {asked} {user} {hashlib.sha256(_QUESTION.encode()).hexdigest()}"
         file = self._folder / f"{hashlib.sha256(decides.encode()).hexdigest()[:32]}.json"
-        told = None if self._fresh else read_json(file)
-        if told is None:
+        answer = None if self._fresh else read_json(file)
+        if answer is None:
             progress(f"looking into {image.name}")
-            told = self._ask(image, asked, user, deadline)
-            write_json(file, told)
-        contents = Contents.parse(told)
-        if told["implementation"] != "cpython":
+            answer = self._ask(image, asked, user, deadline)
+            write_json(file, answer)
+        contents = Contents.parse(answer)
+        if answer["implementation"] != "cpython":
             raise CheckFailed(
-                f"image {image.name} has {told['implementation']} {contents.python}; cells need CPython"
+                f"image {image.name} has {answer['implementation']} {contents.python}; cells need CPython"
             )
         return contents
 

@@ -58,7 +58,7 @@ class Link:
         self._changed = threading.Condition()
         self._answers: dict[int, dict[str, Any]] = {}
         self._frames = bytearray()
-        self.told: dict[str, Any] = {}
+        self.events: dict[str, Any] = {}
         """What the init said by itself: `started`, `failed`, `exited`, `memory`."""
         self.ended = False
         self._thread = threading.Thread(target=self._read_all, name=f"container {log.stem}", daemon=True)
@@ -113,7 +113,7 @@ class Link:
                 if "id" in message:
                     self._answers[message["id"]] = message
                 else:
-                    self.told.update(message)
+                    self.events.update(message)
                 self._changed.notify_all()
 
     def send(self, kind: bytes, content: bytes = b"") -> None:
@@ -129,7 +129,7 @@ class Link:
                 return
             while frame:
                 # An engine may stop to read for a container that has ended, and never close the connection.
-                if self.ended or "exited" in self.told:
+                if self.ended or "exited" in self.events:
                     raise BrokenPipeError("the container has ended")
                 _, writable, _ = select.select([], [self._socket], [], _LOOK_SECONDS)
                 with contextlib.suppress(BlockingIOError):
@@ -144,7 +144,7 @@ class Link:
             raise Gone(str(error)) from error
         with self._changed:
             self._changed.wait_for(
-                lambda: number in self._answers or self.ended or "exited" in self.told, _ANSWER_SECONDS
+                lambda: number in self._answers or self.ended or "exited" in self.events, _ANSWER_SECONDS
             )
             if number not in self._answers:
                 raise Gone("no answer")

@@ -71,8 +71,8 @@ class ContainerProcess:
             link = self.link()
         except Gone:
             return 0
-        link.wait(lambda: bool({"started", "failed"} & link.told.keys()) or link.ended, _START_SECONDS)
-        return int(link.told.get("started", 0))
+        link.wait(lambda: bool({"started", "failed"} & link.events.keys()) or link.ended, _START_SECONDS)
+        return int(link.events.get("started", 0))
 
     @property
     def ending(self) -> str | None:
@@ -81,7 +81,7 @@ class ContainerProcess:
             container = self._container()
             if container is None:
                 self._ending = self._not_started()
-            elif container.link.ended or {"exited", "failed"} & container.link.told.keys():
+            elif container.link.ended or {"exited", "failed"} & container.link.events.keys():
                 self._ending = self._in_words(container)
         return self._ending
 
@@ -91,13 +91,13 @@ class ContainerProcess:
         return f"could not be started: {self._starting.exception()}"
 
     def _in_words(self, container: Container) -> str:
-        told = container.link.told
-        if "failed" in told:
-            return f"could not be started: {told['failed']}"
-        if "exited" in told:
-            if told.get("memory"):
-                return f"was killed by the kernel for memory at {mebibytes(told['memory'])}"
-            return ending_in_words(told["exited"])
+        answer = container.link.events
+        if "failed" in answer:
+            return f"could not be started: {answer['failed']}"
+        if "exited" in answer:
+            if answer.get("memory"):
+                return f"was killed by the kernel for memory at {mebibytes(answer['memory'])}"
+            return ending_in_words(answer["exited"])
         if self.closing:
             return f"was killed by {signal.SIGKILL.name}"
         return self._as_the_engine_says(container)
@@ -132,10 +132,12 @@ class ContainerProcess:
         container = self._container(deadline.remaining)
         if container is not None:
             link = container.link
-            link.wait(lambda: link.ended or bool({"exited", "failed"} & link.told.keys()), deadline.remaining)
+            link.wait(
+                lambda: link.ended or bool({"exited", "failed"} & link.events.keys()), deadline.remaining
+            )
         ending = self.ending
         if ending is None:
-            pid = container.link.told.get("started") if container is not None else None
+            pid = container.link.events.get("started") if container is not None else None
             where = f"pid {pid}" if pid else "starting"
             raise TimedOut(f"{self.name} ({where}) did not end within {deadline.seconds:g} s")
         if container is not None:  # what it printed last may still be on its way

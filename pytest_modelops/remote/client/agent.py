@@ -84,7 +84,7 @@ class Agent:
             from distributed import Client
 
             self._client = Client(**contact, timeout=seconds, set_as_default=False, name="modelops-agent")
-        except BaseException as error:  # noqa: BLE001 - told to whoever asks, in `connect`
+        except BaseException as error:  # noqa: BLE001 - reported to whoever asks, in `connect`
             self._error, self._trace = error, traceback.format_exc()
         self._connected.set()
 
@@ -128,13 +128,13 @@ class Agent:
 
     def workers(self, seconds: float = 10.0) -> dict[str, Any]:
         """Address → name and resources of every worker that is registered."""
-        told = self._scheduler("identity", seconds=seconds)["workers"]
+        reply = self._scheduler("identity", seconds=seconds)["workers"]
         return {
             address: {
                 "name": str(worker.get("name") or worker.get("id")),
                 "resources": worker.get("resources", {}),
             }
-            for address, worker in told.items()
+            for address, worker in reply.items()
         }
 
     def nannies_watch(self, workers: list[str], seconds: float) -> bool:
@@ -268,16 +268,16 @@ class Agent:
         return [
             address
             for address, answer in answers.items()
-            if late.keys() & set(answer.get("told", late.keys()))
+            if late.keys() & set(answer.get("value", late.keys()))
         ]
 
     def _processing(self) -> Mapping[str, Any] | None:
         """Keys of the tasks that each worker has, as the scheduler says; `None` if it is silent."""
         try:
-            told: Mapping[str, Any] = self._scheduler("processing", seconds=_LAST_SECONDS)
+            reply: Mapping[str, Any] = self._scheduler("processing", seconds=_LAST_SECONDS)
         except TimeoutError:
             return None
-        return told
+        return reply
 
     def aggregate(
         self, modules: dict[str, dict[str, str]], params: int, replicates: int, run: str, seconds: float
@@ -324,10 +324,10 @@ class Agent:
         }
         if len(done) == params:
             reading = {
-                param: self.client.submit(read_back, told["path"], pure=False, workers=[told["worker"]])
-                for param, told in done.items()
+                param: self.client.submit(read_back, reply["path"], pure=False, workers=[reply["worker"]])
+                for param, reply in done.items()
             }
-            pinned = {param: told["worker"] for param, told in done.items()}
+            pinned = {param: reply["worker"] for param, reply in done.items()}
             outcomes, processing = self._settle(reading, pinned=pinned, seconds=end - time.monotonic())
         errors = [future for sims in replicas.values() for future in sims if future.status == "error"]
         return {
@@ -344,26 +344,26 @@ class Agent:
     ) -> dict[str, Any]:
         """Have these workers do something with a bundle (see `bundles.py`), all at once and not as tasks.
 
-        Returns, by address: `{"told": packed}`, `{"error": words}` or `{"silent": why}`.
+        Returns, by address: `{"value": packed}`, `{"error": words}` or `{"silent": why}`.
         """
         message = {"op": "modelops_bundles", "operation": operation, "arguments": arguments}
         answers = self._ask_each(workers, message, seconds)
         for answer in answers.values():
-            if "told" in answer and "raised" in answer["told"]:
-                answer.update(error=answer.pop("told")["raised"])
-            elif "told" in answer:
-                answer.update(told=plain.pack(answer["told"]["told"]))
+            if "value" in answer and "raised" in answer["value"]:
+                answer.update(error=answer.pop("value")["raised"])
+            elif "value" in answer:
+                answer.update(value=plain.pack(answer["value"]["value"]))
         return answers
 
     def _ask_each(self, workers: list[str], message: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Send a message to each of these workers, all at once; by address `told`, `error` or `silent`."""
+        """Send a message to each of these workers, all at once; by address `value`, `error` or `silent`."""
         answers: dict[str, Any] = {}
 
         def ask(address: str) -> None:
             try:
-                told = self._broadcast(message, [address], seconds=seconds)[address]
+                reply = self._broadcast(message, [address], seconds=seconds)[address]
                 answers[address] = (
-                    {"error": in_words(told)} if isinstance(told, BaseException) else {"told": told}
+                    {"error": in_words(reply)} if isinstance(reply, BaseException) else {"value": reply}
                 )
             except TimeoutError:
                 answers[address] = {"silent": f"no answer within {seconds:.0f} s"}
@@ -386,26 +386,26 @@ class Agent:
         What became of it on the workers, they tell themselves (see `probe`).
         """
         end = time.monotonic() + seconds
-        told: dict[str, Any] = {}
+        reply: dict[str, Any] = {}
         with plugins.reads() as noted:
             try:
                 given = {name: plain.unpack(value) for name, value in arguments.items()}
                 plugin = plugins.make(path, given)
             except BaseException as error:  # noqa: BLE001 - also a SystemExit of a module is an answer
-                told |= {"unmade": plugins.in_words(error), "traceback": traceback.format_exc()}
-                told |= {"module": error.name} if isinstance(error, ModuleNotFoundError) else {}
-        told |= noted.told()
-        told["missing"] = [name for name in told["read"] if name not in os.environ]
-        if "unmade" in told:
-            return told
-        told["name"] = str(getattr(plugin, "name", None) or path)
+                reply |= {"unmade": plugins.in_words(error), "traceback": traceback.format_exc()}
+                reply |= {"module": error.name} if isinstance(error, ModuleNotFoundError) else {}
+        reply |= noted.facts()
+        reply["missing"] = [name for name in reply["read"] if name not in os.environ]
+        if "unmade" in reply:
+            return reply
+        reply["name"] = str(getattr(plugin, "name", None) or path)
         before = self.workers(seconds)
 
         def register() -> None:
             try:
-                plugins.register(self.client, plugin, told["name"])
+                plugins.register(self.client, plugin, reply["name"])
             except BaseException as error:  # noqa: BLE001 - it is the answer
-                told.update(error=plugins.in_words(error), traceback=traceback.format_exc())
+                reply.update(error=plugins.in_words(error), traceback=traceback.format_exc())
 
         registering = threading.Thread(target=register, daemon=True)
         registering.start()
@@ -419,8 +419,8 @@ class Agent:
                     "every worker"
                 )
             if gone := self._gone(before, end):
-                return {**told, "gone": gone}
-        return {**told, "gone": self._gone(before, end) if "error" in told else []}
+                return {**reply, "gone": gone}
+        return {**reply, "gone": self._gone(before, end) if "error" in reply else []}
 
     def _gone(self, before: Iterable[str], end: float) -> list[str]:
         """Which of these workers are not registered any more; none when the scheduler does not say."""
@@ -433,7 +433,7 @@ class Agent:
     ) -> dict[str, Any]:
         """What these workers have at dotted paths, and what became of a plugin there (see `plugins.serve`).
 
-        Returns, by address: `{"told": …}`, `{"error": words}` or `{"silent": why}`.
+        Returns, by address: `{"value": …}`, `{"error": words}` or `{"silent": why}`.
         """
         message = {"op": "modelops_probe", "plugin": plugin, "paths": paths, "variables": variables}
         return self._ask_each(workers, message, seconds)
@@ -454,7 +454,7 @@ class Agent:
         from ..worker import installer_plugin
 
         self.take_away(seconds)
-        told: dict[str, Any] = {}
+        reply: dict[str, Any] = {}
         self._plugin, self._brought = name, here["placed"]["name"]
         plugin = installer_plugin.BringBundle(name, arguments)
 
@@ -462,7 +462,7 @@ class Agent:
             try:
                 plugins.register(self.client, plugin, name)
             except BaseException as error:  # noqa: BLE001 - it is the answer
-                told["error"] = in_words(error)
+                reply["error"] = in_words(error)
 
         registering = threading.Thread(target=register, daemon=True)
         registering.start()
@@ -471,21 +471,21 @@ class Agent:
         registering.join(max(0.0, seconds - (time.monotonic() - began)))
         if registering.is_alive():
             raise TimeoutError(f"`register_plugin` did not return within {seconds:.0f} s")
-        return told
+        return reply
 
     def take_away(self, seconds: float) -> dict[str, Any]:
         """Take the bundle away that was brought; returns `{}`, or `{"error": why that failed}`."""
         brought, self._brought = self._brought, ""
         plugin, self._plugin = self._plugin, ""
-        told: dict[str, Any] = {}
+        reply: dict[str, Any] = {}
         if brought:
             self._bundles.take_away(brought)
         if plugin:
             try:
                 self._scheduler("unregister_worker_plugin", seconds=seconds, name=plugin)
             except Exception as error:  # noqa: BLE001 - it is the answer
-                told["error"] = in_words(error)
-        return told
+                reply["error"] = in_words(error)
+        return reply
 
     def look_at_source(self, source: str, files: dict[str, str]) -> dict[str, Any]:
         """What the client has of a bundle that it never imports: `{"missing": [module]}` (see `look.missing_in`)."""
@@ -545,11 +545,11 @@ class Agent:
                 )
         summaries = {name: submit(summarize, future, pure=False) for name, future in simulated.items()}
         aggregates, _ = self._settle(aggregated, pinned={}, seconds=until - time.monotonic())
-        told, _ = self._settle(summaries, pinned=pinned, seconds=until - time.monotonic())
-        return {"replicates": told, "aggregates": aggregates, "seconds": time.monotonic() - began}
+        reply, _ = self._settle(summaries, pinned=pinned, seconds=until - time.monotonic())
+        return {"replicates": reply, "aggregates": aggregates, "seconds": time.monotonic() - began}
 
     def close(self) -> bool:
-        """Close the client, so that the scheduler forgets it before it is told to end."""
+        """Close the client, so that the scheduler forgets it before it is reported to end."""
         if self._client is not None:
             self._client.close(timeout=1)
         return True

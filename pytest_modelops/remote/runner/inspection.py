@@ -79,13 +79,13 @@ def main() -> None:
         for distribution in importlib.metadata.distributions()
         if distribution.metadata["Name"]
     }
-    told = {
+    answer = {
         "python": sys.executable,
         "version": ".".join(map(str, sys.version_info[:3])),
         "packages": packages,
         "missing": [module for module in question["modules"] if not found(module, path)],
     }
-    sys.stdout.write(f"{json.dumps(told)}\n")
+    sys.stdout.write(f"{json.dumps(answer)}\n")
 
 
 if __name__ == "__main__":

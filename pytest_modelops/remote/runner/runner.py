@@ -164,7 +164,7 @@ class Runner:
 
     def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
         """Run the wire function; its artifacts as base64, by name."""
-        with told_as(EXECUTE_FAILED, f"{entrypoint} failed"):
+        with reported_as(EXECUTE_FAILED, f"{entrypoint} failed"):
             if self._wire is None:
                 raise LookupError(_NO_WIRE)
             outputs = self._wire(entrypoint, params, seed)
@@ -175,15 +175,15 @@ class Runner:
         self, target_entrypoint: str, sim_returns: Sequence[Any], target_data: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Evaluate a target on replicates."""
-        with told_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
+        with reported_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
             module, name = _module_and_name(target_entrypoint)
             target = _attribute(importlib.import_module(module), name)
-            told = _evaluate(target, sim_returns, target_data or {})
+            reply = _evaluate(target, sim_returns, target_data or {})
             result = {
-                "loss": told["loss"],
-                "diagnostics": told.get("diagnostics", {}),
-                "n_replicates": told.get("n_replicates", len(sim_returns)),
-                "outputs": told.get("outputs", {}),
+                "loss": reply["loss"],
+                "diagnostics": reply.get("diagnostics", {}),
+                "n_replicates": reply.get("n_replicates", len(sim_returns)),
+                "outputs": reply.get("outputs", {}),
             }
             json.dumps(result)  # that it cannot be sent is the target's error, and no end of this process
             return result
@@ -206,19 +206,19 @@ def _refuse_if_no_artifacts(outputs: Any) -> None:
 def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
     parameters = inspect.signature(target).parameters
     if not parameters:
-        told = target().evaluate(sim_returns)
+        reply = target().evaluate(sim_returns)
     elif list(parameters) == ["data_paths"]:
-        told = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
+        reply = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
     else:
-        told = target(sim_returns, target_data)
-    if isinstance(told, Mapping):
-        return told
-    if not hasattr(told, "loss"):
-        raise TypeError(f"the target returned {told!r:.200}, which is no dict with a loss")
-    return dict(vars(told))
+        reply = target(sim_returns, target_data)
+    if isinstance(reply, Mapping):
+        return reply
+    if not hasattr(reply, "loss"):
+        raise TypeError(f"the target returned {reply!r:.200}, which is no dict with a loss")
+    return dict(vars(reply))
 
 
-class told_as:  # noqa: N801 - reads as a word of the language
+class reported_as:  # noqa: N801 - reads as a word of the language
     """What a bundle raises, as an error of this code that holds its own traceback."""
 
     def __init__(self, code: int, what: str) -> None:
@@ -365,7 +365,7 @@ def main() -> int:
         traceback.print_exc()
         sys.stderr.write(f"SystemExit: {error.code!r}: the bundle ends the runner while it is imported\n")
         raise
-    except BaseException:  # noqa: BLE001 - whatever it is, it is told, and the start has failed
+    except BaseException:  # noqa: BLE001 - whatever it is, it is reported, and the start has failed
         traceback.print_exc()
         return 1
     runner = Runner(wire, venv=given.venv_path, digest=given.bundle_digest)

@@ -31,7 +31,7 @@ _LAST_FRAME = re.compile(
 _SAID = re.compile(r"\b(?:error|fatal|cannot|failed)\b[^\n]*", re.IGNORECASE)
 _LONGEST = 600
 _BEFORE = 200
-"""So much of a line is told from before what was looked for."""
+"""So much of a line is reported from before what was looked for."""
 
 
 def first_cause(text: str) -> str | None:

@@ -46,11 +46,11 @@ class Supervised:
 
     Args:
         log: file for the supervisor's own words.
-        told: whether a message may point to that file.
+        log_is_shown: whether a message may point to that file.
         folder: removed by the supervisor at its end.
     """
 
-    def __init__(self, *, log: str, folder: str | None = None, told: bool = False) -> None:
+    def __init__(self, *, log: str, folder: str | None = None, log_is_shown: bool = False) -> None:
         ours, theirs = socket.socketpair()
         program = os.path.join(os.path.dirname(__file__), os.pardir, "supervisor", "supervisor.py")
         arguments = [sys.executable, "-I", "-S", program, str(theirs.fileno())]
@@ -63,7 +63,7 @@ class Supervised:
                 stderr=output,
                 start_new_session=True,  # Ctrl-C at the terminal is not for the supervisor
             )
-        self._see = f"; see {log}" if told else ""
+        self._see = f"; see {log}" if log_is_shown else ""
         self._socket = ours
         self.log = log
         self._ids = itertools.count()

@@ -107,7 +107,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> int:
-        """Serve until told to finish, or until pytest is gone."""
+        """Serve until reported to finish, or until pytest is gone."""
         while True:
             ready, _, _ = select.select([self.host, self.woken], [], [], 1.0)
             if self.woken in ready:

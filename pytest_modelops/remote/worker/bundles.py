@@ -148,7 +148,7 @@ class Bundles:
         """
         placed = self._here(placed)
         self.take_away(placed["name"])
-        told = self._brought[placed["name"]] = {"done": False}
+        reply = self._brought[placed["name"]] = {"done": False}
         before = in_process.listing(_ENVIRONMENT)
         try:
             install_beside(placed, requirements, seconds)
@@ -156,13 +156,13 @@ class Bundles:
                 bundle=bundle_of(placed), site=site_of(placed), digest=placed["digest"]
             )
         except Failed as failure:
-            told.update(failure.to_plain())
+            reply.update(failure.to_plain())
         except OSError as error:
-            told.update(Failed(f"installing {placed['name']}: {error}").to_plain())
+            reply.update(Failed(f"installing {placed['name']}: {error}").to_plain())
         after = in_process.listing(_ENVIRONMENT)
         changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-        told.update(touched=changed[:_MOST_CHANGED], done=True)
-        return told
+        reply.update(touched=changed[:_MOST_CHANGED], done=True)
+        return reply
 
     def take_away(self, name: str) -> None:
         """Take a bundle off this process's path, if it is there."""
@@ -177,11 +177,11 @@ class Bundles:
         """What came of `bring` in this process.
 
         Returns:
-            `{"pid", "setup": what `bring` told, or `None` where it was not called}` and, where that has succeeded, what
+            `{"pid", "setup": what `bring` reported, or `None` where it was not called}` and, where that has succeeded, what
             `Inside.look` tells, and `imports`: why it failed of each that does.
         """
-        told = self._brought.get(placed["name"])
-        found: dict[str, Any] = {"pid": os.getpid(), "setup": told and dict(told)}
+        reply = self._brought.get(placed["name"])
+        found: dict[str, Any] = {"pid": os.getpid(), "setup": reply and dict(reply)}
         inside = self._inside.get(placed["name"])
         if inside is not None:
             found.update(inside.look(modules, packages))
@@ -212,7 +212,7 @@ class Bundles:
         """
         request = {"entrypoint": entrypoint, "params": dict(params), "seed": seed}
         outcome, pid = self._ask(placed, "execute", request, end)
-        told = {
+        reply = {
             "task_id": task_id,
             "outside": outcome["outside"],
             "protocol": placed["protocol"],
@@ -220,9 +220,9 @@ class Bundles:
             "pid": pid,
         }
         if "result" not in outcome:
-            return {**told, "outputs": {}, "error": outcome, "beside": self._beside(self._here(placed))}
+            return {**reply, "outputs": {}, "error": outcome, "beside": self._beside(self._here(placed))}
         try:
-            return {**told, "outputs": _artifacts(outcome["result"]), "error": None}
+            return {**reply, "outputs": _artifacts(outcome["result"]), "error": None}
         except ValueError as error:
             answer = repr(outcome["result"])[:_SHOWN]
             malformed: Outcome = {
@@ -233,7 +233,7 @@ class Bundles:
                 "outside": "",
             }
             return {
-                **told,
+                **reply,
                 "outputs": {},
                 "error": {**malformed, "printed": answer, "protocol": placed["protocol"]},
             }
@@ -252,14 +252,14 @@ class Bundles:
         Returns:
             `{"target", "of": [task_id], "outside", "protocol"}`, and `"result"` or `"error"`.
         """
-        told: dict[str, Any] = {"target": target, "of": [one["task_id"] for one in replicates]}
+        reply: dict[str, Any] = {"target": target, "of": [one["task_id"] for one in replicates]}
         sim_returns = [{"task_id": one["task_id"], "outputs": one["outputs"]} for one in replicates]
         request = {"target_entrypoint": target, "sim_returns": sim_returns, "target_data": dict(target_data)}
         outcome, _ = self._ask(placed, "aggregate", request, end)
-        told |= {"outside": outcome["outside"], "protocol": placed["protocol"]}
+        reply |= {"outside": outcome["outside"], "protocol": placed["protocol"]}
         if "result" not in outcome:
-            return {"error": outcome, **told}
-        return {"result": outcome["result"], **told}
+            return {"error": outcome, **reply}
+        return {"result": outcome["result"], **reply}
 
     # -----------------------------------------------------------------------------------------------------------------
 

@@ -134,8 +134,8 @@ def look(run: Commands, placed: Placed, modules: Sequence[str]) -> dict[str, Any
     with open(question, "w", encoding="utf-8") as file:
         json.dump({"modules": list(modules), "first": bundle_of(placed)}, file)
     argv = [python_of(placed), "-I", os.path.join(RUNNER, "inspection.py"), question]
-    told: dict[str, Any] = json.loads(run("looking at what was installed", argv).splitlines()[-1])
-    return told
+    answer: dict[str, Any] = json.loads(run("looking at what was installed", argv).splitlines()[-1])
+    return answer
 
 
 def try_import(run: Commands, placed: Placed, module: str) -> str:

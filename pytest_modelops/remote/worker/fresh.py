@@ -50,8 +50,8 @@ def _modelops_canary(wire):
 
     @functools.wraps(wire)
     def asked(*args, **kwargs):
-        told = {{"moment": time.time_ns(), "wire": __file__, "places": {{name: places(name) for name in {modules!r}}}}}
-        return {{{artifact!r}: json.dumps(told).encode()}}
+        reported = {{"moment": time.time_ns(), "wire": __file__, "places": {{name: places(name) for name in {modules!r}}}}}
+        return {{{artifact!r}: json.dumps(reported).encode()}}
 
     return asked
 
@@ -181,16 +181,16 @@ def _ask_one(placed: Placed, request: Mapping[str, Any], times: int, end: float)
         runner = launch(placed)
     except NOT_STARTED as error:
         raise NothingToTry(f"its runner did not start on a copy of the bundle: {error}") from None
-    told: list[Any] = []
+    reply: list[Any] = []
     try:
         if not isinstance(runner, OneShot):
             _result(runner.call("ready", {}, end - time.monotonic()), "ready")
-        while len(told) < times:
+        while len(reply) < times:
             outcome = runner.call("execute", request, end - time.monotonic())
-            told.append(_result(outcome, "execute"))
+            reply.append(_result(outcome, "execute"))
     finally:
-        runner.close(seconds=_SHUTDOWN_SECONDS if len(told) == times else 0)
-    return told
+        runner.close(seconds=_SHUTDOWN_SECONDS if len(reply) == times else 0)
+    return reply
 
 
 def _result(outcome: Mapping[str, Any], method: str) -> Any:
@@ -205,8 +205,8 @@ def _result(outcome: Mapping[str, Any], method: str) -> Any:
 def _read(result: Any) -> dict[str, Any]:
     try:
         if ARTIFACT in result:
-            told: dict[str, Any] = json.loads(base64.b64decode(result[ARTIFACT]))
-            return told
+            reply: dict[str, Any] = json.loads(base64.b64decode(result[ARTIFACT]))
+            return reply
         return {
             "checksums": {
                 name: hashlib.sha256(base64.b64decode(inline)).hexdigest() for name, inline in result.items()
@@ -247,7 +247,7 @@ def _same(one: str, other: str) -> bool:
         return False
 
 
-# What can be told without asking.
+# What can be reported without asking.
 
 
 def beside(argv: Sequence[str], modules: Sequence[str], placed: Placed) -> dict[str, str]:

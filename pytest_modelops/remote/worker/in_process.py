@@ -107,7 +107,7 @@ class Inside:
         """What a runner would answer, as in `running.Outcome`: `{"result"}` or `{"error"}`."""
         failed = runner.EXECUTE_FAILED if method == "execute" else runner.AGGREGATE_FAILED
         try:
-            with runner.told_as(failed, "the bundle"):
+            with runner.reported_as(failed, "the bundle"):
                 if self._wire is None:
                     self._wire = runner.find_wire(self.bundle)
         except runner.Refused as refused:

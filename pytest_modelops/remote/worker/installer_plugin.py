@@ -28,9 +28,9 @@ class BringBundle(WorkerPlugin):
     async def setup(self, worker: Any) -> None:
         """Install it, not on the event loop: a worker that does not answer the scheduler is given up."""
         perform = functools.partial(worker.modelops_bundles.bring, **self._arguments)
-        told = await asyncio.get_running_loop().run_in_executor(None, perform)
-        if "failed" in told:
-            raise RuntimeError(f"{told['failed']}: {told['cause']}")
+        answer = await asyncio.get_running_loop().run_in_executor(None, perform)
+        if "failed" in answer:
+            raise RuntimeError(f"{answer['failed']}: {answer['cause']}")
 
     def teardown(self, worker: Any) -> None:
         """Take it away."""

@@ -111,7 +111,7 @@ def _serve_bundles(worker: Any) -> None:
             return {"raised": f"no operation {operation!r}"}
         perform = functools.partial(getattr(bundles, operation), **arguments)
         try:  # not on the event loop: a worker that does not answer the scheduler is given up
-            return {"told": await asyncio.get_running_loop().run_in_executor(threads, perform)}
+            return {"value": await asyncio.get_running_loop().run_in_executor(threads, perform)}
         except Exception:  # noqa: BLE001 - it is the answer
             return {"raised": traceback.format_exc()}
 
@@ -125,16 +125,16 @@ def dask_setup(server: Any) -> None:
     """
 
     def modelops_facts(variables: Sequence[str] = (), **_: Any) -> dict[str, Any]:
-        told = facts(variables)
+        answer = facts(variables)
         if hasattr(server, "nanny"):
             state = getattr(server, "state", server)
-            told["settings"] = {
+            answer["settings"] = {
                 "threads": getattr(state, "nthreads", None),
                 "nanny": server.nanny is not None,
                 "name": str(server.name),
                 "resources": dict(getattr(state, "total_resources", {})),
             }
-        return told
+        return answer
 
     def modelops_running(**_: Any) -> list[str]:
         return [

@@ -33,7 +33,7 @@ class OneShot:
     """A runner that is started anew for every request.
 
     Its outcomes are those of `running.Outcome`, with `protocol`, and where there is no answer with `printed`: what was
-    on stdout, as text. `garbled` has `why`. What it started and left behind is told by `close`.
+    on stdout, as text. `garbled` has `why`. What it started and left behind is reported by `close`.
 
     Args:
         folder: for its logs (`stderr`, `stdout`), to which each process adds.

@@ -46,7 +46,7 @@ class Reads:
         self.variables: set[str] = set()
         self.settings: dict[str, str | None] = {}
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """As plain data."""
         return {"read": sorted(self.variables), "settings": dict(sorted(self.settings.items()))}
 
@@ -165,19 +165,19 @@ def _watch(worker: Any, setups: dict[str, dict[str, Any]]) -> None:
     @functools.wraps(add)
     async def plugin_add(*args: Any, **kwargs: Any) -> Any:
         name = str(kwargs.get("name") or (args[1] if len(args) > 1 else ""))
-        told: dict[str, Any] = {"done": False, "error": None, "traceback": "", **Reads().told()}
-        setups[name] = told
+        reply: dict[str, Any] = {"done": False, "error": None, "traceback": "", **Reads().facts()}
+        setups[name] = reply
         with reads() as noted:
             try:
                 answer = await add(*args, **kwargs)
             except BaseException as error:
-                told.update(error=in_words(error), traceback=traceback.format_exc())
-                print(f"{NOT_SET_UP}: {name}\n{told['traceback']}", file=sys.stderr, flush=True)  # noqa: T201
+                reply.update(error=in_words(error), traceback=traceback.format_exc())
+                print(f"{NOT_SET_UP}: {name}\n{reply['traceback']}", file=sys.stderr, flush=True)  # noqa: T201
                 raise
             finally:
-                told.update(done=True, **noted.told())
+                reply.update(done=True, **noted.facts())
         if isinstance(answer, dict) and "exception_text" in answer:
-            told.update(_error_of(answer))
+            reply.update(_error_of(answer))
         return answer
 
     worker.plugin_add = plugin_add
@@ -223,11 +223,11 @@ def _look_up(worker: Any, path: str) -> dict[str, Any]:
 
 
 def _described(value: Any) -> dict[str, Any]:
-    told = {"class": class_of(value), "repr": _SHORT.repr(value)}  # also of what has a broken `repr`
+    reply = {"class": class_of(value), "repr": _SHORT.repr(value)}  # also of what has a broken `repr`
     simple = value.value if isinstance(value, enum.Enum) else value
     with contextlib.suppress(TypeError):
-        told["plain"] = plain.pack(os.fspath(simple) if isinstance(simple, os.PathLike) else simple)
-    return told
+        reply["plain"] = plain.pack(os.fspath(simple) if isinstance(simple, os.PathLike) else simple)
+    return reply
 
 
 def class_of(value: Any) -> str:

@@ -1,6 +1,6 @@
 """A runner that installs by itself uses an environment again, in all the ways that are known to go wrong.
 
-What is done is done on one worker, in folders of its own; what came of it is told as plain data and judged by pytest
+What is done is done on one worker, in folders of its own; what came of it is reported as plain data and judged by pytest
 (`checks/reuse_words.py`). A *use* is: bring the environment into a state, start the runner, await `ready`, have it
 execute the canary's entry point, end it. Which code answered shows in the answer: the bundle comes in two variants.
 
@@ -41,7 +41,7 @@ _SHUTDOWN_SECONDS = 3.0
 _POLL_SECONDS = 0.002
 _MOST_NAMES = 5
 
-Told = dict[str, Any]
+Answer = dict[str, Any]
 """What came of a canary: `uses`, in order, or `untried`, why there is nothing to try here; `seconds`; and
 
 - `late`: there was no time left for it; `failed`: what stood in the way, as `Failed.to_plain`;
@@ -53,7 +53,7 @@ Told = dict[str, Any]
 """
 
 
-_NOTHING_INSTALLED: Told = {"untried": "the bundle installs nothing"}
+_NOTHING_INSTALLED: Answer = {"untried": "the bundle installs nothing"}
 
 
 class Reuse:
@@ -85,7 +85,7 @@ class Reuse:
         self._first_moment = ""
         self._first_began = 0.0
         self._bare: frozenset[str] = frozenset()
-        self._canaries: Mapping[str, Callable[[], Told]] = {
+        self._canaries: Mapping[str, Callable[[], Answer]] = {
             "first-use": self._first_use,
             "second-use": self._second_use,
             "edited-code": lambda: self._edited(self._variants["B"]["digest"]),
@@ -102,35 +102,35 @@ class Reuse:
         """Try all, also when one has failed; after a first use that was none, nothing else can be tried.
 
         Returns:
-            `{"canaries": {name: Told}, "worker": {"python", "version"}, "logs"}`.
+            `{"canaries": {name: Reported}, "worker": {"python", "version"}, "logs"}`.
         """
         shutil.rmtree(self._folder, ignore_errors=True)
         os.makedirs(self._folder)
-        told: dict[str, Told] = {}
+        reply: dict[str, Answer] = {}
         for name, perform in self._canaries.items():
             began = time.monotonic()
             if self._remaining < LATE_SECONDS + LATE_TIMES_THE_FIRST * (self._first_seconds or 0.0):
-                told[name] = {"late": True}
+                reply[name] = {"late": True}
             elif name != "first-use" and self._first_seconds is None:
-                told[name] = {"untried": "the first use failed"}
+                reply[name] = {"untried": "the first use failed"}
             else:
                 try:
-                    told[name] = dict(perform())
+                    reply[name] = dict(perform())
                 except Failed as failure:
-                    told[name] = {"failed": failure.to_plain()}
-            told[name]["seconds"] = round(time.monotonic() - began, 3)
+                    reply[name] = {"failed": failure.to_plain()}
+            reply[name]["seconds"] = round(time.monotonic() - began, 3)
         self._states.forget()
         shutil.rmtree(bundle_of(self._placed), ignore_errors=True)
         version = ".".join(map(str, sys.version_info[:3]))
         return {
-            "canaries": told,
+            "canaries": reply,
             "worker": {"python": sys.executable, "version": version},
             "logs": logs_of(self._placed),
         }
 
     # The canaries ----------------------------------------------------------------------------------------------------
 
-    def _first_use(self) -> Told:
+    def _first_use(self) -> Answer:
         self._states.clear()
         with self._commands() as run:
             make_bare(run, self._placed)
@@ -143,7 +143,7 @@ class Reuse:
             self._first_moment = _moment(use)
         return {"uses": [use]}
 
-    def _second_use(self) -> Told:
+    def _second_use(self) -> Answer:
         before = self._states.installed()
         first = self._first_seconds or 0.0
         last = self._states.changed_last(before.keys() - self._bare)
@@ -165,11 +165,11 @@ class Reuse:
             "install_seconds": install_seconds,
         }
 
-    def _edited(self, digest: str) -> Told:
+    def _edited(self, digest: str) -> Answer:
         self._states.restore("good")
         return {"uses": [self._use("B", digest)]}
 
-    def _another_python(self) -> Told:
+    def _another_python(self) -> Answer:
         with self._commands() as run:
             python, version = another_python(run)
             if not python:
@@ -182,13 +182,13 @@ class Reuse:
         self._use("A", version=version)  # where workers run that one, this is a good use
         return {"uses": [self._use("A")], "other": version}
 
-    def _half_made(self) -> Told:
+    def _half_made(self) -> Answer:
         return {"uses": [self._use("A")]} if self._states.halve() else _NOTHING_INSTALLED
 
-    def _missing_packages(self) -> Told:
+    def _missing_packages(self) -> Answer:
         return {"uses": [self._use("A")]} if self._states.hollow() else _NOTHING_INSTALLED
 
-    def _dead_holder(self) -> Told:
+    def _dead_holder(self) -> Answer:
         self._states.restore("bare")
         placed = self._place("A")
         before = self._states.signs()
@@ -206,9 +206,9 @@ class Reuse:
             return {"untried": "nothing of an install was seen, so that none was interrupted"}
         return {"uses": [use], "seen": sorted(seen)[:_MOST_NAMES]}
 
-    def _two_at_once(self) -> Told:
+    def _two_at_once(self) -> Answer:
         self._states.restore("bare")
-        uses: list[Told] = [{}, {}]
+        uses: list[Answer] = [{}, {}]
         placed = self._place("A")
 
         def use(number: int) -> None:
@@ -222,7 +222,7 @@ class Reuse:
             thread.join()
         return {"uses": uses}
 
-    def _forced_fresh(self) -> Told:
+    def _forced_fresh(self) -> Answer:
         if self._forced is None:
             return {"untried": "no fresh-env is set for this runner"}
         self._states.restore("good")
@@ -242,7 +242,7 @@ class Reuse:
         *,
         variables: Mapping[str, str] | None = None,
         version: str | None = None,
-    ) -> Told:
+    ) -> Answer:
         """Start the runner for a variant, under its digest or another.
 
         Args:
@@ -259,28 +259,28 @@ class Reuse:
         shutil.copytree(self._variants[variant]["source"], bundle_of(self._placed))
         return {**self._placed, **self._variants[variant], "variables": self._states.variables}
 
-    def _use_placed(self, placed: Placed) -> Told:
+    def _use_placed(self, placed: Placed) -> Answer:
         """Returns `{"ready": Outcome, "answer": Outcome or None, "end", "digest", "given", "seconds"}`.
 
         `given` is how many seconds it had, `seconds` how many it took until it had answered.
         """
         given = self._limit
         began = time.monotonic()
-        told: Told = {"answer": None, "end": {}, "digest": placed["digest"], "given": round(given, 1)}
+        reply: Answer = {"answer": None, "end": {}, "digest": placed["digest"], "given": round(given, 1)}
         try:
             runner = launch(placed)
         except NOT_STARTED as error:
-            unstarted: Told = {"unstarted": str(error), "cause": None, "last": [], "outside": ""}
-            return {**told, "ready": unstarted, "seconds": 0.0}
+            unstarted: Answer = {"unstarted": str(error), "cause": None, "last": [], "outside": ""}
+            return {**reply, "ready": unstarted, "seconds": 0.0}
         try:
-            told["ready"] = runner.call("ready", {}, given)
-            if "result" in told["ready"]:
+            reply["ready"] = runner.call("ready", {}, given)
+            if "result" in reply["ready"]:
                 asked = {"entrypoint": CANARY, "params": {}, "seed": 0}
-                told["answer"] = runner.call("execute", asked, given - (time.monotonic() - began))
-            told["seconds"] = round(time.monotonic() - began, 3)
+                reply["answer"] = runner.call("execute", asked, given - (time.monotonic() - began))
+            reply["seconds"] = round(time.monotonic() - began, 3)
         finally:
-            told["end"] = runner.close(seconds=_SHUTDOWN_SECONDS if _answered(told) else 0)
-        return told
+            reply["end"] = runner.close(seconds=_SHUTDOWN_SECONDS if _answered(reply) else 0)
+        return reply
 
     @property
     def _remaining(self) -> float:
@@ -297,17 +297,17 @@ class Reuse:
         return Commands(os.path.join(self._folder, "commands"), max(1.0, self._remaining))
 
 
-def took_too_long(uses: Sequence[Told], first: float, install_seconds: float) -> bool:
+def took_too_long(uses: Sequence[Answer], first: float, install_seconds: float) -> bool:
     """Whether no use was quicker than the first, most of which was an install that none of them needs."""
     seconds = [use["seconds"] for use in uses if _answered(use)]
     return bool(seconds) and install_seconds > first / 2 and min(seconds) >= first
 
 
-def _answered(use: Told) -> bool:
+def _answered(use: Answer) -> bool:
     return use["answer"] is not None and "result" in use["answer"]
 
 
-def _moment(use: Told) -> str:
+def _moment(use: Answer) -> str:
     """When an answer was made; empty where it does not say."""
     result = use["answer"]["result"] if _answered(use) else {}
     return str(result.get(MOMENT, "")) if isinstance(result, dict) else ""

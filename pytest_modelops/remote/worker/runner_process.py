@@ -38,7 +38,7 @@ READ = 1 << 16
 _STACKS_SECONDS = 0.5
 """How long a runner gets to write its stacks; it needs milliseconds."""
 _EXIT_SECONDS = 0.5
-"""How long a runner that closed its stdout, or was told to go, gets until it has ended."""
+"""How long a runner that closed its stdout, or was reported to go, gets until it has ended."""
 _SHOWN = 400
 
 
@@ -58,7 +58,7 @@ class Runner:
         """Held by whoever asks it something: one request at a time."""
         self._began = os.path.getsize(self.stderr) if os.path.exists(self.stderr) else 0
         self._splitter = frames.Splitter()
-        self._told = 0  # bytes outside frames that an outcome has told of
+        self._reported = 0  # bytes outside frames that an outcome has reported of
         self._changed = threading.Condition()
         self._asked: dict[int, str] = {}  # the methods of what is not answered yet
         self._answers: dict[int, dict[str, Any]] = {}
@@ -143,11 +143,11 @@ class Runner:
     def outside(self) -> str:
         """What has come outside frames since this was asked last, as text."""
         with self._changed:
-            new = self._splitter.outside_bytes - self._told
+            new = self._splitter.outside_bytes - self._reported
             if not new:
                 return ""
-            kept = bytes(self._splitter.outside)[self._told :]
-            self._told = self._splitter.outside_bytes
+            kept = bytes(self._splitter.outside)[self._reported :]
+            self._reported = self._splitter.outside_bytes
         text = kept[:_SHOWN].decode(errors="backslashreplace")
         return text if new <= _SHOWN else f"{text}… ({new} bytes)"
 
@@ -155,11 +155,11 @@ class Runner:
         """End it and all that it has started, and prove it.
 
         Args:
-            seconds: how long it has to end by itself when it is told to; 0 is for one that is not worth asking.
+            seconds: how long it has to end by itself when it is reported to; 0 is for one that is not worth asking.
 
         Returns:
             `outside`: as in an outcome; `ended`: how it ended by itself, in words; `unwilling`: so many seconds it was
-            told to end and did not, `stacks` says where it stood; `survived`: what it had started that was still there
+            reported to end and did not, `stacks` says where it stood; `survived`: what it had started that was still there
             when it had ended by itself; `left`: what could not be ended.
         """
         survived: list[str] = []
@@ -183,8 +183,8 @@ class Runner:
             self._stdin.close()
         if left is None:
             left = ["its supervisor was killed, so nothing is proven"]
-        told = {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
-        return {**told, **unwilling}
+        reply = {"outside": outside + self.outside(), "ended": ending, "survived": survived, "left": left}
+        return {**reply, **unwilling}
 
 
 def words_of(stderr: str, began: int) -> dict[str, Any]:

@@ -169,8 +169,8 @@ def another_python(run: Commands) -> tuple[str, str]:
     question = "import ensurepip, venv, sys; print('.'.join(map(str, sys.version_info[:3])))"
     for minor in sorted(found, key=lambda minor: abs(minor - sys.version_info[1])):
         try:
-            told = run("asking another Python", [found[minor], "-I", "-c", question])
+            answer = run("asking another Python", [found[minor], "-I", "-c", question])
         except Failed:
             continue
-        return found[minor], told.strip().splitlines()[-1]
+        return found[minor], answer.strip().splitlines()[-1]
     return "", ""

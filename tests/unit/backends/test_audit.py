@@ -1,4 +1,4 @@
-"""What a prebuilt image has of what was asked for, told from its packages."""
+"""What a prebuilt image has of what was asked for, reported from its packages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_is_there_or_need_not_be_is_no_fault(tmp_path: Path, line: str) -> 
         ),
     ],
 )
-def test_what_is_not_there_or_another_release_is_told(tmp_path: Path, line: str, words: str) -> None:
+def test_what_is_not_there_or_another_release_is_reported(tmp_path: Path, line: str, words: str) -> None:
     assert unmet(tmp_path, line) == [words]
 
 
@@ -69,6 +69,6 @@ def test_constraints_are_for_what_is_there(tmp_path: Path) -> None:
 
 def test_of_a_folder_it_is_said_that_nothing_is_known(tmp_path: Path) -> None:
     spec = EnvironmentSpec(requirements=("/projects/contracts", "numpy"), rootdir=tmp_path)
-    assert list(audit.untold(spec, IMAGE)) == [
+    assert list(audit.unreported(spec, IMAGE)) == [
         "image acme:1 is run as it is; whether it has what /projects/contracts holds is not known"
     ]

@@ -16,7 +16,7 @@ IMAGE = Image(name="acme:1", id="sha256:1", digest="sha256:1", architecture="amd
 
 
 def contents(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Contents:
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "version": python,
         "executable": "/usr/bin/python3",
         "base": "/usr/bin/python3",
@@ -29,7 +29,7 @@ def contents(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> C
         "uid": 0,
         "gid": 0,
     }
-    return Contents.parse(told)
+    return Contents.parse(reported)
 
 
 def target(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Target:

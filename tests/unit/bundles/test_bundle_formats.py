@@ -305,8 +305,8 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_every_story_has_a_folder_and_a_line() -> None:
-    told = re.findall(r"^\| `([\w-]+)` \|", (BUNDLES / "README.md").read_text(), re.MULTILINE)
-    assert sorted(told) == sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
+    reported = re.findall(r"^\| `([\w-]+)` \|", (BUNDLES / "README.md").read_text(), re.MULTILINE)
+    assert sorted(reported) == sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
 
 
 def test_a_bundle_can_be_a_key() -> None:
@@ -540,7 +540,7 @@ def test_a_package_of_the_users_may_be_called_build(read_files: ReadFiles) -> No
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {"pyproject.toml": '[tool.setuptools.package-dir]\n"" = "lib"'},
         {"pyproject.toml": '[tool.setuptools.packages.find]\nwhere = ["lib"]'},
@@ -553,10 +553,10 @@ def test_a_package_of_the_users_may_be_called_build(read_files: ReadFiles) -> No
         {"setup.py": "import setuptools\nsetuptools.setup(package_dir={'': 'lib'})"},
     ],
 )
-def test_the_folder_of_modules_is_the_one_that_a_backend_is_told(
-    read_files: ReadFiles, told: dict[str, str]
+def test_the_folder_of_modules_is_the_one_that_a_backend_is_reported(
+    read_files: ReadFiles, reported: dict[str, str]
 ) -> None:
-    source = read_files({**told, "lib/a/__init__.py": "", "other.py": ""})
+    source = read_files({**reported, "lib/a/__init__.py": "", "other.py": ""})
     assert modules_of(source) == {"a": "lib/a/__init__.py", "other": "other.py"}
     assert list(source.loose) == ["other"]
 

@@ -1,4 +1,4 @@
-"""What is told of a bundle before anything starts: each mistake by name, and nothing of what cannot be known."""
+"""What is reported of a bundle before anything starts: each mistake by name, and nothing of what cannot be known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TARGETS = {
     "loss-is-nan": "targets:loss",
     **dict.fromkeys(("seir", "missing-target", "missing-target-module", "wrong-target-signature"), INCIDENCE),
 }
-TOLD = {
+REPORTED = {
     "needs-newer-python": "bundle 'needs-newer-python' requires Python >=3.13, but this cell's workers run 3.12.1; "
     "set requires-python to '>=3.12' in <bundle>/pyproject.toml, or drop the cell py3.12-dask2024.10.0.",
     "missing-target": f"bundle 'missing-target': target '{INCIDENCE}': targets.incidence has no 'incidence_target'; "
@@ -50,7 +50,7 @@ STORIES = sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
 Tell = Callable[..., str]
 
 
-def told_of(bundle: Bundle, python: str = "3.12.1") -> str:
+def reported_of(bundle: Bundle, python: str = "3.12.1") -> str:
     """What preflight says, with the bundle's folder as `<bundle>`; empty when it passes."""
     try:
         preflight(bundle, worker_python=Version(python), cell_id=CELL)
@@ -74,40 +74,40 @@ def tell(tmp_path: Path) -> Tell:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(content)
         bundle = Bundle(name="b", path=tmp_path, entrypoint=entrypoint, targets=targets, imports=imports)
-        return told_of(bundle, python).removeprefix("bundle 'b': ")
+        return reported_of(bundle, python).removeprefix("bundle 'b': ")
 
     return tell
 
 
 @pytest.fixture
 def tell_target(tell: Tell) -> Callable[[str], str]:
-    """What is told of `f` in a module with this text, without the place before it."""
+    """What is reported of `f` in a module with this text, without the place before it."""
 
     def tell_target(text: str, more: dict[str, str] | None = None) -> str:
-        told = tell({"t.py": text, **(more or {})}, "t:f")
-        assert told.startswith("target 't:f'") or not told
-        return told.partition(": ")[2]
+        reported = tell({"t.py": text, **(more or {})}, "t:f")
+        assert reported.startswith("target 't:f'") or not reported
+        return reported.partition(": ")[2]
 
     return tell_target
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_the_stories_that_files_tell_are_told_and_the_others_pass(name: str) -> None:
+def test_the_stories_that_files_tell_are_reported_and_the_others_pass(name: str) -> None:
     bundle = Bundle(
         name=name,
         path=BUNDLES / name,
         entrypoint=ENTRYPOINTS.get(name, "wire/run"),
         targets=(TARGETS[name],) if name in TARGETS else (),
     )
-    assert told_of(bundle) == TOLD.get(name, "")
+    assert reported_of(bundle) == REPORTED.get(name, "")
 
 
-def test_a_malformed_bundle_is_told_with_its_name(tmp_path: Path) -> None:
-    told = told_of(Bundle(name="b", path=tmp_path))
-    assert told.startswith("bundle 'b': <bundle> has no known format")
+def test_a_malformed_bundle_is_reported_with_its_name(tmp_path: Path) -> None:
+    reported = reported_of(Bundle(name="b", path=tmp_path))
+    assert reported.startswith("bundle 'b': <bundle> has no known format")
 
 
-def test_all_that_is_wrong_is_told_and_the_python_first(tell: Tell) -> None:
+def test_all_that_is_wrong_is_reported_and_the_python_first(tell: Tell) -> None:
     files = {
         "pyproject.toml": PROJECT + 'requires-python = ">=3.13"',
         "wire.py": "",
@@ -140,11 +140,11 @@ def test_all_that_is_wrong_is_told_and_the_python_first(tell: Tell) -> None:
         (">3.15", "3.15.0b1", ">=3.15"),
     ],
 )
-def test_a_python_that_is_not_admitted_is_told_with_the_change_that_admits_it(
+def test_a_python_that_is_not_admitted_is_reported_with_the_change_that_admits_it(
     tell: Tell, wanted: str, python: str, instead: str
 ) -> None:
-    told = tell({"pyproject.toml": f'{PROJECT}requires-python = "{wanted}"'}, python=python)
-    assert told == (
+    reported = tell({"pyproject.toml": f'{PROJECT}requires-python = "{wanted}"'}, python=python)
+    assert reported == (
         f"bundle 'b' requires Python {wanted}, but this cell's workers run {python}; "
         f"set requires-python to '{instead}' in <bundle>/pyproject.toml, or drop the cell {CELL}."
     )
@@ -199,7 +199,7 @@ def test_garbage_admits_no_python(tell: Tell) -> None:
 
 
 @pytest.mark.parametrize("entrypoint", ["seir.model/baseline", "sier.models/baseline", "seir.model:baseline"])
-def test_a_missing_module_is_told_with_those_near_it(tell: Tell, entrypoint: str) -> None:
+def test_a_missing_module_is_reported_with_those_near_it(tell: Tell, entrypoint: str) -> None:
     module = re.split("[/:]", entrypoint)[0]
     assert tell({"seir/models.py": ""}, entrypoint=entrypoint) == (
         f"entry point {entrypoint!r}: the bundle has no module {module!r}; it has 'seir.models'"
@@ -209,7 +209,7 @@ def test_a_missing_module_is_told_with_those_near_it(tell: Tell, entrypoint: str
 @pytest.mark.parametrize(
     "entrypoint", ["seir/models/baseline.py:x", "seir", "seir:", "seir..a/x", "/x", "a-b/x"]
 )
-def test_an_entry_point_in_another_form_is_told_the_valid_ones(tell: Tell, entrypoint: str) -> None:
+def test_an_entry_point_in_another_form_is_reported_the_valid_ones(tell: Tell, entrypoint: str) -> None:
     if entrypoint == "seir/models/baseline.py:x":  # a scenario may have any name
         assert tell({"seir.py": ""}, entrypoint=entrypoint) == ""
     else:
@@ -259,7 +259,9 @@ def test_extension_modules_and_stubs_are_believed(tell: Tell) -> None:
 OLD = "3.10.1"
 
 
-def test_invalid_python_in_a_module_that_is_named_or_in_its_package_is_told_with_its_line(tell: Tell) -> None:
+def test_invalid_python_in_a_module_that_is_named_or_in_its_package_is_reported_with_its_line(
+    tell: Tell,
+) -> None:
     files = {"pkg/__init__.py": "\n\ndef (\n", "pkg/t.py": "def f():\n  pass\n", "bad.py": "x = = 1\n"}
     assert tell(files, "pkg.t:f", entrypoint="bad/x", python=OLD).splitlines() == [
         "entry point 'bad/x': <bundle>/bad.py:1: invalid Python 3.10: invalid syntax",
@@ -267,7 +269,7 @@ def test_invalid_python_in_a_module_that_is_named_or_in_its_package_is_told_with
     ]
 
 
-def test_syntax_that_the_workers_do_not_know_yet_is_told(tell: Tell) -> None:
+def test_syntax_that_the_workers_do_not_know_yet_is_reported(tell: Tell) -> None:
     files = {"new.py": "match 1:\n  case 1: pass\n"}
     assert "new.py:2: invalid Python 3.9: Pattern matching is only" in tell(
         files, entrypoint="new/x", python="3.9.1"
@@ -308,7 +310,7 @@ def test_a_target_may_be_written_in_the_old_form(tell: Tell, target: str) -> Non
 
 
 @pytest.mark.parametrize("target", ["t", "t.f", ":f", "t:", "a/t.py:f", "t:f(x)"])
-def test_a_target_in_another_form_is_told_the_valid_one(tell: Tell, target: str) -> None:
+def test_a_target_in_another_form_is_reported_the_valid_one(tell: Tell, target: str) -> None:
     assert tell({"t.py": "def f(a, b): ...\n"}, target) == f"target {target!r} is not package.module:function"
 
 
@@ -407,7 +409,7 @@ def test_what_suits_or_cannot_be_known_is_believed(tell_target: Tell, text: str)
         ("from pkg import *\n", "a target takes (sim_returns, target_data), or nothing"),
     ],
 )
-def test_what_is_wrong_is_told(tell_target: Tell, text: str, said: str) -> None:
+def test_what_is_wrong_is_reported(tell_target: Tell, text: str, said: str) -> None:
     more = {
         "a.py": "",
         "one.py": "def f(a): ...\n",
@@ -418,7 +420,7 @@ def test_what_is_wrong_is_told(tell_target: Tell, text: str, said: str) -> None:
     assert tell_target(text, more).startswith(said)
 
 
-def test_a_wrong_name_is_told_where_it_was_imported_from(tell: Tell) -> None:
+def test_a_wrong_name_is_reported_where_it_was_imported_from(tell: Tell) -> None:
     files = {
         "t.py": "from pkg import f\n",
         "pkg/__init__.py": "from .sub import f\n",
@@ -429,9 +431,9 @@ def test_a_wrong_name_is_told_where_it_was_imported_from(tell: Tell) -> None:
 
 def test_modules_that_import_a_name_from_each_other_define_it_nowhere(tell: Tell) -> None:
     files = {"a.py": "from b import f\n", "b.py": "from a import f\n", "c.py": "from c import *\n"}
-    told = tell(files, "a:f", "c:f")
-    assert "a has no 'f'" in told
-    assert "c has no 'f'" in told
+    reported = tell(files, "a:f", "c:f")
+    assert "a has no 'f'" in reported
+    assert "c has no 'f'" in reported
 
 
 def test_a_package_may_hand_on_its_modules(tell: Tell) -> None:
@@ -475,8 +477,8 @@ def test_the_wire_function_must_take_what_a_runner_gives(tell: Tell, text: str, 
 def test_an_entry_point_needs_a_wire_function(tmp_path: Path) -> None:
     (tmp_path / "setup.py").touch()
     (tmp_path / "a.py").touch()
-    assert told_of(Bundle(name="b", path=tmp_path)) == ""
-    assert told_of(Bundle(name="b", path=tmp_path, entrypoint="a/x")) == (
+    assert reported_of(Bundle(name="b", path=tmp_path)) == ""
+    assert reported_of(Bundle(name="b", path=tmp_path, entrypoint="a/x")) == (
         "bundle 'b': it declares no wire function, which would run its entry point 'a/x'; "
         'name one in [project.entry-points."modelops.wire"], or add a wire.py with a function wire'
     )
@@ -484,7 +486,7 @@ def test_an_entry_point_needs_a_wire_function(tmp_path: Path) -> None:
 
 @given(text=st.text(max_size=40) | st.lists(st.sampled_from("ft:/.ab1é")).map("".join))
 def test_names_that_are_none_never_crash(text: str) -> None:
-    told = told_of(
+    reported = reported_of(
         Bundle(name="b", path=BUNDLES / "numbers", entrypoint=text, targets=(text,), imports=(text,))
     )
-    assert told.startswith("bundle 'b': ") or not told
+    assert reported.startswith("bundle 'b': ") or not reported

@@ -10,7 +10,7 @@ import pytest
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import execute
-from pytest_modelops.checks.bundle_job import Told
+from pytest_modelops.checks.bundle_job import Answer
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed
@@ -18,7 +18,7 @@ from pytest_modelops.errors import CheckFailed
 CRASHED = {"exited": "exited with code 1", "last": ["Killed by its licence server"]}
 
 
-def told(failure: Any = None, **outputs: bytes) -> dict[str, Any]:
+def reported(failure: Any = None, **outputs: bytes) -> dict[str, Any]:
     """The summary of a replicate."""
     artifacts = {
         name: {"size": len(content), "checksum": "0" * 64, "head": content}
@@ -40,23 +40,23 @@ def heads(replicate: dict[str, Any], *failed_when: str) -> list[str]:
 
 @pytest.mark.parametrize("failed_when", ["error", "outputs.empty"])
 def test_a_runner_that_crashed_returned_nothing(failed_when: str) -> None:
-    (head,) = heads(told(CRASHED), failed_when)
+    (head,) = heads(reported(CRASHED), failed_when)
     assert head.startswith("its runner exited with code 1")
 
 
 def test_each_condition_is_heeded_alone() -> None:
-    assert heads(told(CRASHED), "outputs.error") == []
-    assert heads(told(a=b""), "error", "outputs.error") == []
-    assert heads(told(a=b""), "outputs.empty") == ["it returned no artifact that holds anything"]
-    assert heads(told(error=b"no"), "error", "outputs.empty") == []
-    assert heads(told(error=b"no"), "outputs.error") == ["it returned an artifact named 'error': 'no'"]
+    assert heads(reported(CRASHED), "outputs.error") == []
+    assert heads(reported(a=b""), "error", "outputs.error") == []
+    assert heads(reported(a=b""), "outputs.empty") == ["it returned no artifact that holds anything"]
+    assert heads(reported(error=b"no"), "error", "outputs.empty") == []
+    assert heads(reported(error=b"no"), "outputs.error") == ["it returned an artifact named 'error': 'no'"]
 
 
-@pytest.mark.parametrize("replicate", [told(CRASHED), told(a=b""), told(error=b"no")])
+@pytest.mark.parametrize("replicate", [reported(CRASHED), reported(a=b""), reported(error=b"no")])
 def test_execute_is_red_whatever_an_aggregation_lets_pass(
     monkeypatch: pytest.MonkeyPatch, replicate: dict[str, Any]
 ) -> None:
-    job = Told(
+    job = Answer(
         replicates={"0-0": replicate},
         aggregates={},
         lost={},

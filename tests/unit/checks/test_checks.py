@@ -1,4 +1,4 @@
-"""What checks conclude from what they were told; no process runs."""
+"""What checks conclude from what they were reported; no process runs."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def judge(
     skew: bool = False,
 ) -> None:
     """The check `versions`, on a cell whose processes say these things."""
-    told = {
+    reported = {
         "client": client or facts(),
         "scheduler": facts(),
         "workers": {} if missing else {ADDRESS: worker or facts()},
     }
     cluster = SimpleNamespace(
-        facts=lambda _: told,
+        facts=lambda _: reported,
         addresses={ADDRESS: "worker-0"},
         settings=SimpleNamespace(threads=1, nanny=True, worker_variables=variables or {}),
     )
@@ -122,7 +122,7 @@ def test_a_declared_skew_passes_when_each_role_runs_its_own() -> None:
         ({"missing": True}, "it is not registered with the scheduler any more"),
     ],
 )
-def test_versions_that_are_not_as_asked_are_told_with_both(case: dict[str, Any], words: str) -> None:
+def test_versions_that_are_not_as_asked_are_reported_with_both(case: dict[str, Any], words: str) -> None:
     with pytest.raises(CheckFailed) as caught:
         judge(**case)
     assert words in str(caught.value)

@@ -17,8 +17,8 @@ ON_HOST = Path("/srv/deployed/worker.py")
 
 
 def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, str], str]:
-    told = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
-    came = judged(told, BUNDLE_S, PLACED, ON_HOST)
+    reported = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
+    came = judged(reported, BUNDLE_S, PLACED, ON_HOST)
     return dict(came.figures), " ".join(fault.head for fault in came.faults)
 
 
@@ -49,7 +49,7 @@ def test_the_bundle_s_answer_for_a_copy_is_a_fault_only_where_that_is_certain() 
     assert say(other, other, other)[0]["outcome"] == "not tried"
 
 
-def test_what_shadows_is_told_with_its_place_on_the_host() -> None:
+def test_what_shadows_is_reported_with_its_place_on_the_host() -> None:
     file = "/cell/runner/config.py"
     assert (
         "to its runner, 'config' is /srv/deployed/config.py" in say(*at(1, 2, 3), others={"config": file})[1]
@@ -88,7 +88,7 @@ def test_a_hint_goes_to_what_speaks_of_the_module(head: str, hinted: bool) -> No
         (["-m"], False),
     ],
 )
-def test_a_script_s_folder_comes_first_unless_python_is_told_otherwise(
+def test_a_script_s_folder_comes_first_unless_python_is_reported_otherwise(
     tmp_path: Path, options: list[str], found: bool
 ) -> None:
     for name in (
@@ -101,11 +101,11 @@ def test_a_script_s_folder_comes_first_unless_python_is_told_otherwise(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("" if "same" in name else name)
     script = str(tmp_path / "runner" / "worker.py")
-    told = fresh.beside(
+    reported = fresh.beside(
         ["/venv/bin/python", *options, script], ["config", "same", "pkg", "gone"], {"folder": str(tmp_path)}
     )
     expected = {"config": "config.py", "pkg": "pkg/__init__.py"}
-    assert told == ({n: str(tmp_path / "runner" / f) for n, f in expected.items()} if found else {})
+    assert reported == ({n: str(tmp_path / "runner" / f) for n, f in expected.items()} if found else {})
 
 
 def test_what_is_no_python_has_no_folder(tmp_path: Path) -> None:

@@ -36,13 +36,13 @@ def use(said: str = "A", *, version: str = "3.12", digest: str = "d", **other: A
 
 def broken(*last: str, **outcome: Any) -> dict[str, Any]:
     """A use without a handshake, and what its stderr said."""
-    told = outcome or {"exited": "exited with code 1"}
-    return use(ready={**QUIET, **told, "cause": last[-1] if last else None, "last": [*last]}, answer=None)
+    reported = outcome or {"exited": "exited with code 1"}
+    return use(ready={**QUIET, **reported, "cause": last[-1] if last else None, "last": [*last]}, answer=None)
 
 
-def heads(name: str, *uses: dict[str, Any], **told: Any) -> list[str]:
+def heads(name: str, *uses: dict[str, Any], **reported: Any) -> list[str]:
     facts = {"rewritten": [], "kept": False, "files": 7, "planted": False, "other": "3.13.0"}
-    facts |= {"first_seconds": 4.0, "install_seconds": 3.0, **told}
+    facts |= {"first_seconds": 4.0, "install_seconds": 3.0, **reported}
     return [fault.head for fault in faults(name, {"uses": list(uses), **facts}, PYTHON)]
 
 
@@ -54,7 +54,7 @@ def test_there_are_words_for_what_a_worker_tries() -> None:
 
 
 @pytest.mark.parametrize("name", CANARIES)
-def test_the_right_answer_is_right_and_the_other_one_is_told(name: str) -> None:
+def test_the_right_answer_is_right_and_the_other_one_is_reported(name: str) -> None:
     right = CANARIES[name].answer
     wrong = "B" if right == "A" else "A"
     assert heads(name, use(right)) == []
@@ -77,7 +77,7 @@ def test_the_words_for_old_code() -> None:
     ]
 
 
-def test_a_second_use_that_is_slower_than_an_install_is_told_with_both_figures() -> None:
+def test_a_second_use_that_is_slower_than_an_install_is_reported_with_both_figures() -> None:
     slow, slower = use(seconds=4.1), use(seconds=5.5)
     [head] = heads("second-use", slower, slow)
     assert (
@@ -156,7 +156,7 @@ def test_fresh_is_without_what_nobody_installed() -> None:
     ]
 
 
-def test_what_else_is_wrong_with_a_right_answer_is_told() -> None:
+def test_what_else_is_wrong_with_a_right_answer_is_reported() -> None:
     assert "answers for the digest 'e', and was started for 'd'" in heads("first-use", use(digest="e"))[0]
     left = use(end={"outside": "", "survived": ["12 sleep"], "left": []})
     assert "when its runner had ended, this was left of it" in heads("second-use", left)[0]
@@ -178,11 +178,11 @@ def test_what_was_not_tried_is_no_fault_and_what_was_not_reached_is() -> None:
 # --- variants ----------------------------------------------------------------------------------------------------
 
 WIRES = {
-    "wire.py": "def wire(entrypoint, params, seed):\n    return {'told': entrypoint.encode()}",
+    "wire.py": "def wire(entrypoint, params, seed):\n    return {'reported': entrypoint.encode()}",
     ".modelops/manifest.json": '{"wire": "app/wires.py:Holder.run"}',
     "app/wires.py": (
         "class Holder:\n    @staticmethod\n    def run(entrypoint, params, seed):\n"
-        "        return {'told': entrypoint.encode()}\n"
+        "        return {'reported': entrypoint.encode()}\n"
     ),
 }
 
@@ -215,7 +215,7 @@ def test_variants_tell_which_they_are_and_are_as_they_were_otherwise(
             text=True,
             check=True,
         )
-        assert ran.stdout == f"{{'canary': b'{variant.name}'}} {{'told': b'x'}}\n"
+        assert ran.stdout == f"{{'canary': b'{variant.name}'}} {{'reported': b'x'}}\n"
     assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
 
 

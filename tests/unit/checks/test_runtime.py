@@ -1,4 +1,4 @@
-"""What is concluded from what workers told of a plugin, and the telling itself; no process runs."""
+"""What is concluded from what workers reported of a plugin, and the telling itself; no process runs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def value(content: Any, kind: str = "builtins:str") -> dict[str, Any]:
     return {"class": kind, "repr": repr(content), "plain": plain.pack(content)}
 
 
-def told(**keys: Any) -> dict[str, Any]:
-    """What a worker told that is cold, or not."""
+def reported(**keys: Any) -> dict[str, Any]:
+    """What a worker reported that is cold, or not."""
     return {
         "pid": 1,
         "listed": True,
@@ -45,7 +45,7 @@ def heads(answer: dict[str, Any], plugin: PluginSettings = PLUGIN, **registered:
 
 
 def with_executor(content: Any, **keys: Any) -> dict[str, Any]:
-    answer = told(**keys)
+    answer = reported(**keys)
     return {**answer, "values": {**answer["values"], "runtime.executor_type": value(content)}}
 
 
@@ -54,7 +54,7 @@ def setup(*read: str, error: str | None = None, trace: str = "") -> dict[str, An
 
 
 def test_a_worker_that_is_as_asked_has_no_fault() -> None:
-    assert heads(told()) == []
+    assert heads(reported()) == []
 
 
 VARIABLE = {"MODELOPS_EXECUTOR_TYPE": "cold"}
@@ -105,7 +105,7 @@ NOT_READ = (
         ({"variables": {"OTHER_TYPES": "warm"}}, {}, ""),
     ],
 )
-def test_a_value_that_differs_is_told_with_where_it_may_come_from(
+def test_a_value_that_differs_is_reported_with_where_it_may_come_from(
     keys: dict[str, Any], registered: dict[str, Any], origin: str
 ) -> None:
     assert heads(with_executor("isolated_warm", **keys), **registered) == [f"{SAYS}{origin}"]
@@ -117,8 +117,8 @@ def test_an_argument_that_says_the_wrong_value_is_named() -> None:
     assert head == f"{SAYS}. The plugin's argument executor_type is 'isolated_warm'"
 
 
-def test_a_setup_that_raised_is_told_before_what_is_missing_after_it() -> None:
-    answer = told(
+def test_a_setup_that_raised_is_reported_before_what_is_missing_after_it() -> None:
+    answer = reported(
         setup=setup(error="ValueError: no"), values={"runtime": missing(), "runtime.executor_type": missing()}
     )
     assert heads(answer) == [
@@ -148,14 +148,14 @@ def missing(step: str = "runtime", of: str = "", kind: str = "distributed:Worker
         ),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is(values: dict[str, Any], words: str) -> None:
-    answer = told()
+def test_what_is_not_there_is_reported_with_what_is(values: dict[str, Any], words: str) -> None:
+    answer = reported()
     [head] = heads({**answer, "values": {**answer["values"], **values}})
     assert head.startswith(words)
 
 
 def test_a_plugin_that_a_worker_never_got() -> None:
-    assert heads(told(setup=None)) == ["it was never given the plugin 'acme:P'"]
+    assert heads(reported(setup=None)) == ["it was never given the plugin 'acme:P'"]
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ def test_an_object_is_compared_by_its_class() -> None:
 
 
 def test_a_worker_whose_runtime_is_of_another_class() -> None:
-    other = told()
+    other = reported()
     other["values"] = {**other["values"], "runtime": {"class": "acme:Old", "repr": "<Old>"}}
-    [(name, fault)] = runtime_messages.differences(PLUGIN, {"worker-0": told(), "worker-late": other})
+    [(name, fault)] = runtime_messages.differences(PLUGIN, {"worker-0": reported(), "worker-late": other})
     assert (name, fault.head) == ("worker-late", "its runtime is a acme:Old, that of worker-0 a acme:Runtime")
 
 
@@ -198,7 +198,7 @@ SystemExit: 3
 asyncio.exceptions.CancelledError"""
 
 
-def test_a_worker_that_did_not_survive_is_told_from_its_log() -> None:
+def test_a_worker_that_did_not_survive_is_reported_from_its_log() -> None:
     text = runtime_messages.not_set_up(PLUGIN, "worker-0", LOG.splitlines(), Path("/w.log"))
     lines = text.splitlines()
     assert lines[0] == "worker plugin acme:P, on worker-0: it ended the worker: SystemExit: 3"
@@ -207,15 +207,15 @@ def test_a_worker_that_did_not_survive_is_told_from_its_log() -> None:
 
 def test_files_of_a_traceback_are_called_as_in_their_package() -> None:
     trace = 'Traceback …\n  File "/e/lib/python3.12/site-packages/acme/a.py", line 1, in setup\n    x()\nValueError: no'
-    answer = told(setup=setup(error="ValueError: no", trace=trace))
+    answer = reported(setup=setup(error="ValueError: no", trace=trace))
     [fault] = runtime_messages.faults(PLUGIN, answer, REGISTERED)
     assert fault.details[1] == '  File "acme/a.py", line 1, in setup'
 
 
 def test_what_is_missing_has_no_class_to_differ_in() -> None:
-    lacks = told()
+    lacks = reported()
     lacks["values"] = {**lacks["values"], "runtime": missing()}
-    assert list(runtime_messages.differences(PLUGIN, {"worker-0": told(), "worker-1": lacks})) == []
+    assert list(runtime_messages.differences(PLUGIN, {"worker-0": reported(), "worker-1": lacks})) == []
     assert runtime_messages.figures(lacks)["values"] == {"runtime.executor_type": "'cold'"}
 
 
@@ -232,7 +232,7 @@ def test_a_missing_module_comes_with_what_to_do() -> None:
 
 
 def judge(kind: str, *returned: Any) -> list[str]:
-    answers = [{"told": one, "seconds": 0.1, "worker": 7, "start": None} for one in returned]
+    answers = [{"value": one, "seconds": 0.1, "worker": 7, "start": None} for one in returned]
     return [fault.head for fault in runtime_processes.judge(kind, "acme:run", answers)]
 
 
@@ -292,8 +292,8 @@ class Broken:
 
 
 def probe(root: Any, path: str) -> dict[str, Any]:
-    told: dict[str, Any] = plugins.probe(root, [path])[path]
-    return told
+    reported: dict[str, Any] = plugins.probe(root, [path])[path]
+    return reported
 
 
 def test_a_step_is_an_attribute_or_a_key() -> None:
@@ -379,8 +379,10 @@ def ask(worker: Any, *, add: bool = True) -> dict[str, Any]:
         plugins.serve(worker)
         if add:
             await worker.handlers["plugin-add"](plugin=b"", name="p")
-        told: dict[str, Any] = await worker.handlers["modelops_probe"]("p", ["runtime"], ["HOME_OF_NOBODY"])
-        return told
+        reported: dict[str, Any] = await worker.handlers["modelops_probe"](
+            "p", ["runtime"], ["HOME_OF_NOBODY"]
+        )
+        return reported
 
     return asyncio.run(asking())
 

@@ -153,7 +153,7 @@ def test_only_a_runner_that_installs_can_use_an_environment_again(read: Read) ->
     assert found[-1].needs == ("handshake[seir]",)
 
 
-def test_the_reference_runner_is_told_to_install_and_a_runner_of_the_user_s_tells_itself(
+def test_the_reference_runner_is_reported_to_install_and_a_runner_of_the_user_s_tells_itself(
     read: Read, tmp_path: Path
 ) -> None:
     (tmp_path / "run.py").touch()
@@ -165,8 +165,8 @@ def test_the_reference_runner_is_told_to_install_and_a_runner_of_the_user_s_tell
     assert reference.fresh_env == {"MODELOPS_FORCE_FRESH_VENV": "true"}
     of_user = read("[tool.modelops.runner]\ninstalls = true\npath = 'run.py'").runner
     assert (of_user.command, of_user.fresh_env) == (RunnerSettings.command, None)
-    told = read("[tool.modelops.runner]\ninstalls = true\npath = 'run.py'\nfresh-env = { FRESH = '1' }")
-    assert told.runner.fresh_env == {"FRESH": "1"}
+    reported = read("[tool.modelops.runner]\ninstalls = true\npath = 'run.py'\nfresh-env = { FRESH = '1' }")
+    assert reported.runner.fresh_env == {"FRESH": "1"}
     assert not read("").runner.installs
 
 

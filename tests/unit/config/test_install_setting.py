@@ -67,8 +67,8 @@ def answer(**more: Any) -> dict[str, Any]:
     }
 
 
-def heads(told: dict[str, Any], error: str = "") -> list[str]:
-    return [fault.head for fault in bundle_in_workers._faults(told, HOUSE, PYTHON, error)]
+def heads(reported: dict[str, Any], error: str = "") -> list[str]:
+    return [fault.head for fault in bundle_in_workers._faults(reported, HOUSE, PYTHON, error)]
 
 
 def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("reported", "words"),
     [
         (
             answer(setup=None),
@@ -116,18 +116,18 @@ def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
         (answer(packages={}), "lib 1.0 was installed, and is not there"),
     ],
 )
-def test_what_is_wrong_in_a_process_is_said(told: dict[str, Any], words: str) -> None:
-    [head] = heads(told, "Oh: no")
+def test_what_is_wrong_in_a_process_is_said(reported: dict[str, Any], words: str) -> None:
+    [head] = heads(reported, "Oh: no")
     assert words in head
 
 
 def judge(*wrong: str, setup: object = None) -> None:
-    told = {name: answer(setup=setup) for name in ("worker-0", "client", LATE)}
+    reported = {name: answer(setup=setup) for name in ("worker-0", "client", LATE)}
     found = {
         name: list(bundle_in_workers._faults(answer(missing=["x"]), HOUSE, PYTHON, "")) for name in wrong
     }
     placed = {"folders": {"worker-0": "/w/bundles/seir"}}
-    bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), placed, told, found)
+    bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), placed, reported, found)
 
 
 def test_all_processes_are_judged_together() -> None:

@@ -54,5 +54,5 @@ def test_one_that_was_too_slow_is_asked_again_and_one_that_is_none_is_not(
     with pytest.raises(Unavailable, match=f"There is no Python {SERIES} on this machine"):
         found.find(PythonVersion.parse(SERIES), deadline=Deadline(60), progress=silent)
     (tmp_path / "ready").touch()
-    told = found.find(PythonVersion.parse(SERIES), deadline=Deadline(60), progress=silent)
-    assert told.version == Version(platform.python_version())
+    reported = found.find(PythonVersion.parse(SERIES), deadline=Deadline(60), progress=silent)
+    assert reported.version == Version(platform.python_version())

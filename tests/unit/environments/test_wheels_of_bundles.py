@@ -34,7 +34,7 @@ def rewrite(path: Path, change: Callable[[dict[str, bytes]], Mapping[str, bytes]
             archive.writestr(name, content)
 
 
-def told(folder: Path, python: str = "3.12.1") -> str:
+def reported(folder: Path, python: str = "3.12.1") -> str:
     """What preflight says of a bundle with this name; empty when it passes."""
     try:
         preflight(Bundle(name="b", path=folder), worker_python=Version(python), cell_id=CELL)
@@ -74,27 +74,27 @@ def test_a_wheel_is_for_some_pythons(tmp_path: Path, tag: str, pythons: set[str]
 
 @on_linux
 @pytest.mark.parametrize("platform_tag", ["win_amd64", "macosx_11_0_arm64", "manylinux_2_17_s390x"])
-def test_a_wheel_for_another_machine_is_told(tmp_path: Path, platform_tag: str) -> None:
+def test_a_wheel_for_another_machine_is_reported(tmp_path: Path, platform_tag: str) -> None:
     name = f"one-1.0-py3-none-{platform_tag}.whl"
     write_wheel(tmp_path / name, FILES)
-    assert told(tmp_path) == (
+    assert reported(tmp_path) == (
         f"{name} is for {platform_tag}; this cell's workers run 3.12.1 on linux_{MACHINE}; "
         f"ship a wheel for Python 3.12, or its name in a requirements.txt instead, or drop the cell {CELL}."
     )
 
 
-def test_a_wheel_for_another_python_is_told(tmp_path: Path) -> None:
+def test_a_wheel_for_another_python_is_reported(tmp_path: Path) -> None:
     name = f"one-1.0-cp311-cp311-manylinux_2_17_{MACHINE}.whl"
     write_wheel(tmp_path / name, FILES)
-    assert told(tmp_path, "3.11.7") == ""
-    assert told(tmp_path).startswith(f"{name} is for CPython 3.11; this cell's workers run 3.12.1")
+    assert reported(tmp_path, "3.11.7") == ""
+    assert reported(tmp_path).startswith(f"{name} is for CPython 3.11; this cell's workers run 3.12.1")
 
 
 def test_the_requires_python_of_a_wheel_counts(tmp_path: Path) -> None:
     path = write_wheel(tmp_path / "one-1.0-py3-none-any.whl", {})
     metadata = "one-1.0.dist-info/METADATA"
     rewrite(path, lambda files: {**files, metadata: files[metadata] + b"Requires-Python: >=3.13\n"})
-    first = told(tmp_path).splitlines()[0]
+    first = reported(tmp_path).splitlines()[0]
     assert first.startswith(
         "one-1.0-py3-none-any.whl requires Python >=3.13, but this cell's workers run 3.12.1; ship a wheel for "
     )
@@ -103,8 +103,8 @@ def test_the_requires_python_of_a_wheel_counts(tmp_path: Path) -> None:
 def test_one_fitting_wheel_of_a_distribution_is_enough(tmp_path: Path) -> None:
     for tag in ("cp311-cp311", "cp312-cp312"):
         write_wheel(tmp_path / f"one-1.0-{tag}-linux_{MACHINE}.whl", FILES)
-    assert told(tmp_path) == ""
-    assert "is for CPython 3.1" in told(tmp_path, "3.13.0")
+    assert reported(tmp_path) == ""
+    assert "is for CPython 3.1" in reported(tmp_path, "3.13.0")
 
 
 # Whether they can be verified.
@@ -130,7 +130,7 @@ def test_a_record_without_hashes_is_one(wheel: Path) -> None:
         "(one-1.0.dist-info/METADATA, one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify "
         "what was installed of it; build it again, such as with `python -m build --wheel` or `pip wheel`"
     )
-    assert told(wheel.parent) == problem
+    assert reported(wheel.parent) == problem
 
 
 def test_a_weak_hash_is_none(wheel: Path) -> None:

@@ -97,17 +97,17 @@ def test_an_init_serves_and_ends_though_its_command_does_not_read(
 ) -> None:
     assert inited.stdin is not None
     pid = answer(inited)["started"]
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def ask() -> None:
         assert inited.stdin is not None
         view = memoryview(frame(b"D", b"x" * MUCH) + frame(b"C", b'{"op": "state", "id": 1, "pid": 0}'))
         while view:
             view = view[inited.stdin.write(view) :]
-        told.append(answer(inited))
+        reported.append(answer(inited))
 
     assert within(20, ask) is None
-    assert told == [{"id": 1, "state": "sleeping"}]
+    assert reported == [{"id": 1, "state": "sleeping"}]
     inited.stdin.close()
     assert inited.wait(20) == 1
     with pytest.raises(ProcessLookupError):

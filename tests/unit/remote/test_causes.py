@@ -140,7 +140,7 @@ def test_a_line_of_a_megabyte_hides_nothing(text: str) -> None:
     assert first_cause(f"{PROGRESS}\n{text}\n{PROGRESS}") == alone
 
 
-def test_a_line_of_a_megabyte_with_the_cause_at_its_end_is_told_from_near_it() -> None:
+def test_a_line_of_a_megabyte_with_the_cause_at_its_end_is_reported_from_near_it() -> None:
     cause = first_cause(PROGRESS + "\rfatal: it broke\n")
     assert cause is not None
     assert cause.endswith("fatal: it broke")
@@ -156,11 +156,11 @@ def test_a_line_of_a_megabyte_with_the_cause_at_its_end_is_told_from_near_it() -
         ("error: something general\n", PIP_MISSING, "ERROR: Could not find a version that satisfies"),
     ],
 )
-def test_of_several_causes_the_first_is_told(first: str, second: str, cause: str) -> None:
+def test_of_several_causes_the_first_is_reported(first: str, second: str, cause: str) -> None:
     assert (first_cause(first + second) or "").startswith(cause)
 
 
-# What this Python writes of modules that cannot be imported: module → its source, and what must be told.
+# What this Python writes of modules that cannot be imported: module → its source, and what must be reported.
 MODULES = {
     "missing": (
         "import scipy_that_is_not",
@@ -185,8 +185,10 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize(("name", "told"), [(name, told) for name, (_, told) in MODULES.items()], ids=MODULES)
-def test_the_cause_is_found_in_what_this_python_writes(tmp_path: Path, name: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reported"), [(name, reported) for name, (_, reported) in MODULES.items()], ids=MODULES
+)
+def test_the_cause_is_found_in_what_this_python_writes(tmp_path: Path, name: str, reported: str) -> None:
     module = tmp_path / f"{name}.py"
     module.write_text(MODULES[name][0])
     (tmp_path / "_native.so").write_text("no object")
@@ -196,7 +198,7 @@ def test_the_cause_is_found_in_what_this_python_writes(tmp_path: Path, name: str
     )
     assert ran.returncode != 0
     cause = first_cause(ran.stderr) or ""
-    assert cause.startswith(told.format(module, folder=tmp_path)), ran.stderr
+    assert cause.startswith(reported.format(module, folder=tmp_path)), ran.stderr
     if name in {"syntax", "indented"}:
         assert cause.endswith(f"({module}, line 2)")
 

@@ -1,4 +1,4 @@
-"""What a runner writes to stdout, taken apart: every message is found, and every other byte is told of."""
+"""What a runner writes to stdout, taken apart: every message is found, and every other byte is reported of."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_content_type_that_no_length_follows_is_outside() -> None:
     assert (messages, outside) == ([READY], b"Content-Type: text/html\n\n<p>\n")
 
 
-def test_an_echo_inside_a_body_breaks_it_and_what_follows_is_told() -> None:
+def test_an_echo_inside_a_body_breaks_it_and_what_follows_is_reported() -> None:
     body = json.dumps(READY).encode()
     data = b"Content-Length: %d\r\n\r\n" % len(body) + body[:10] + b"echo\n" + body[10:] + b"\n"
     messages, outside, splitter = split(data + frame(OTHER))
@@ -124,7 +124,7 @@ def test_an_echo_inside_a_body_breaks_it_and_what_follows_is_told() -> None:
         pytest.param(b'{"id": ' + b"1" * 10_000 + b"}", id="a number too long"),
     ],
 )
-def test_a_body_that_is_no_json_object_is_broken_and_told(body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_broken_and_reported(body: bytes) -> None:
     messages, outside, splitter = split(frame(body) + frame(OTHER))
     assert messages == [OTHER]
     assert splitter.broken == 1

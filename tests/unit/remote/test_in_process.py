@@ -23,7 +23,7 @@ def wire(entrypoint, params, seed):
     print("a print is in nobody's way")
     if seed == 0:
         raise ValueError("no seed")
-    return {"told.txt": f"{entrypoint} {seed} {brought_inside.VALUE}".encode()}
+    return {"reported.txt": f"{entrypoint} {seed} {brought_inside.VALUE}".encode()}
 """
 TARGETS = "def loss(returns, data):\n    return {'loss': len(returns) + data['more']}\n"
 
@@ -75,13 +75,18 @@ def test_it_is_brought_found_run_and_taken_away(placed: dict[str, Any]) -> None:
     before = list(sys.path)
     assert bundles.look_inside(placed, **ASKED) == {"pid": os.getpid(), "setup": None}
     assert bring(bundles, placed) == {"touched": [], "done": True}
-    told = bundles.look_inside(placed, **ASKED)
-    assert told["setup"] == {"touched": [], "done": True}
-    assert (told["missing"], told["imports"], told["hidden"], told["conflicts"]) == ([], {}, {}, [])
-    assert told["packages"] == {"brought-inside": "1.5"}
+    reported = bundles.look_inside(placed, **ASKED)
+    assert reported["setup"] == {"touched": [], "done": True}
+    assert (reported["missing"], reported["imports"], reported["hidden"], reported["conflicts"]) == (
+        [],
+        {},
+        {},
+        [],
+    )
+    assert reported["packages"] == {"brought-inside": "1.5"}
     given: dict[str, Any] = {"entrypoint": "a/b", "params": {}, "end": time.time() + 60}
     executed = bundles.execute(placed, "0-0", seed=7, **given)
-    assert executed["outputs"]["told.txt"]["size"] == len("a/b 7 one and a half")
+    assert executed["outputs"]["reported.txt"]["size"] == len("a/b 7 one and a half")
     assert (executed["error"], executed["outside"], executed["pid"]) == (None, "", os.getpid())
     failed = bundles.execute(placed, "0-1", seed=0, **given)
     assert failed["error"]["error"]["data"]["exc"] == "no seed"
@@ -107,13 +112,13 @@ def test_a_second_time_nothing_is_installed_unless_it_is_another(placed: dict[st
     assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
 
 
-def test_what_cannot_be_installed_is_told_and_nothing_is_put_on_the_path(placed: dict[str, Any]) -> None:
+def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(placed: dict[str, Any]) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
-    told = bring(bundles, placed, "brought-inside==9")
-    assert told["cause"].endswith("brought-inside==9 (from versions: 1.5)")
+    reported = bring(bundles, placed, "brought-inside==9")
+    assert reported["cause"].endswith("brought-inside==9 (from versions: 1.5)")
     assert sys.path == before
-    assert bundles.look_inside(placed, **ASKED)["setup"]["failed"] == told["failed"]
+    assert bundles.look_inside(placed, **ASKED)["setup"]["failed"] == reported["failed"]
     assert "failed" not in bring(bundles, placed), "what has failed is not taken for what is there"
 
 
@@ -128,7 +133,7 @@ def test_a_worker_that_nobody_knew_of_makes_do_with_where_it_is(
     bundles.take_away("seir")
 
 
-def test_a_change_of_the_environment_is_told(
+def test_a_change_of_the_environment_is_reported(
     placed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = iter([{"a": (1, 1), "b": (1, 1)}, {"a": (1, 2), "c": (1, 1)}])
@@ -179,7 +184,7 @@ def test_a_package_of_the_same_version_is_none(inside: Inside, tmp_path: Path) -
     assert inside.look([], {"inside-lib": "1.0"})["conflicts"] == []
 
 
-def test_a_module_that_another_one_hides_is_told_with_its_file(inside: Inside, tmp_path: Path) -> None:
+def test_a_module_that_another_one_hides_is_reported_with_its_file(inside: Inside, tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "inside_hidden.py").touch()
     __import__("inside_hidden")
     for name in ("inside_hidden.py", "inside_own.py", "sys.py"):
@@ -200,16 +205,16 @@ def test_modules_are_found_without_being_imported(inside: Inside, tmp_path: Path
     ]
 
 
-def test_an_import_that_fails_or_ends_the_process_is_told(inside: Inside, tmp_path: Path) -> None:
+def test_an_import_that_fails_or_ends_the_process_is_reported(inside: Inside, tmp_path: Path) -> None:
     (tmp_path / "bundle" / "inside_raises.py").write_text("import inside_nobody\n")
     (tmp_path / "bundle" / "inside_exits.py").write_text("import sys\nsys.exit(0)\n")
-    told = inside.import_all(["inside_raises", "inside_exits", "json"])
-    assert told.keys() == {"inside_raises", "inside_exits"}
-    assert told["inside_raises"].startswith("ModuleNotFoundError: No module named 'inside_nobody'")
-    assert told["inside_exits"].startswith("SystemExit: 0")
+    reported = inside.import_all(["inside_raises", "inside_exits", "json"])
+    assert reported.keys() == {"inside_raises", "inside_exits"}
+    assert reported["inside_raises"].startswith("ModuleNotFoundError: No module named 'inside_nobody'")
+    assert reported["inside_exits"].startswith("SystemExit: 0")
 
 
-def test_a_bundle_without_a_wire_function_is_told_as_a_runner_would(inside: Inside) -> None:
+def test_a_bundle_without_a_wire_function_is_reported_as_a_runner_would(inside: Inside) -> None:
     request = {"entrypoint": "a/b", "params": {}, "seed": 0}
     error = inside.answer("execute", request)["error"]
     assert error["code"] == -32000

@@ -86,20 +86,20 @@ def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own
 
 @pytest.mark.parametrize("seconds", [None, 7.0])
 @pytest.mark.parametrize(
-    ("check_name", "error", "told"),
+    ("check_name", "error", "reported"),
     [
         ("preflight", CheckFailed("no wire"), CheckFailed("preflight[seir] failed: no wire{}")),
         ("bundle-install", TimedOut("slow"), TimedOut("bundle-install[seir] timed-out: slow{}")),
         ("start", CheckFailed("no"), CellBroken("cell py3.12-dask2024.10.0: start failed: no", "start")),
     ],
 )
-def test_what_breaks_before_the_last_check_is_told_as_what_it_is(
-    run_check: MarkerRun, seconds: float | None, check_name: str, error: Exception, told: Exception
+def test_what_breaks_before_the_last_check_is_reported_as_what_it_is(
+    run_check: MarkerRun, seconds: float | None, check_name: str, error: Exception, reported: Exception
 ) -> None:
     run_check.breaks[check_name] = error
-    with pytest.raises(type(told)) as raised:
+    with pytest.raises(type(reported)) as raised:
         run_check.run(run_check.preflight, run_check.install, run_check.handshake, seconds=seconds)
-    assert str(raised.value) == str(told).format(f"\n\nreproduce: run {check_name}[seir]")
+    assert str(raised.value) == str(reported).format(f"\n\nreproduce: run {check_name}[seir]")
     assert "handshake" not in run_check.performed
 
 

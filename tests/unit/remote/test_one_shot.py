@@ -47,7 +47,7 @@ def start(tmp_path: Path) -> Start:
     return made
 
 
-def told_of(outcome: dict[str, Any], request: str = "execute") -> str:
+def reported_of(outcome: dict[str, Any], request: str = "execute") -> str:
     """What people read about an outcome that is no result."""
     return words.fault_of(outcome, request, seconds=5, python=Version("3.12.1")).head
 
@@ -65,7 +65,7 @@ def test_every_request_has_a_process_of_its_own(start: Start) -> None:
         assert not psutil.pid_exists(runner.pid or 0)
         pids.append(runner.pid)
     assert len(set(pids)) == 3
-    assert runner.call("execute", ASKED, SECONDS)["result"] == {"told.txt": "dG9sZA=="}
+    assert runner.call("execute", ASKED, SECONDS)["result"] == {"reported.txt": "dG9sZA=="}
     assert runner.close(seconds=1) == {"outside": "", "ended": None, "survived": [], "left": []}
     assert Path(runner.stdout).read_text().count('{"result"') == 4
 
@@ -75,20 +75,20 @@ def test_the_reference_runner_is_one_too(start: Start, tmp_path: Path) -> None:
         "import sys\n"
         "def wire(entrypoint, params, seed):\n"
         "    if seed == 0:\n        raise ValueError('no seed')\n"
-        "    return {'told.txt': f'{entrypoint} {seed} {len(params)}'.encode()}\n"
+        "    return {'reported.txt': f'{entrypoint} {seed} {len(params)}'.encode()}\n"
     )
     (tmp_path / "targets.py").write_text("def loss(returns, data):\n    return {'loss': len(returns)}\n")
     runner = start("")
     assert runner.call("ready", {}, SECONDS)["result"]["pid"] == runner.pid
     executed = runner.call("execute", ASKED, SECONDS)
     assert executed == {
-        "result": {"told.txt": "YS9iIDcgMQ=="},
+        "result": {"reported.txt": "YS9iIDcgMQ=="},
         "outside": "",
         "protocol": "one-shot",
     }
     failed = runner.call("execute", {**ASKED, "seed": 0}, SECONDS)
     assert (failed["error"]["code"], failed["error"]["data"]["exc"]) == (-32000, "no seed")
-    assert told_of(failed) == "`execute` raised ValueError: no seed"
+    assert reported_of(failed) == "`execute` raised ValueError: no seed"
     aggregate = {"target_entrypoint": "targets:loss", "sim_returns": [{}, {}], "target_data": {}}
     assert runner.call("aggregate", aggregate, SECONDS)["result"]["loss"] == 2
     assert runner.call("nonsense", {}, SECONDS)["error"]["code"] == -32601
@@ -128,12 +128,12 @@ def test_a_bundle_that_writes_much_to_stderr_is_in_nobodys_way(start: Start, tmp
     [
         ("one_shot_prints_before", "loading the model\n"),
         ("one_shot_prints_after", " done\n"),
-        ("one_shot_answers_twice", '\n{"result": {"told.txt": "dG9sZA=="}}\n'),
+        ("one_shot_answers_twice", '\n{"result": {"reported.txt": "dG9sZA=="}}\n'),
     ],
 )
-def test_what_is_besides_the_document_is_told(start: Start, server: str, outside: str) -> None:
+def test_what_is_besides_the_document_is_reported(start: Start, server: str, outside: str) -> None:
     outcome = start(server).call("execute", ASKED, SECONDS)
-    assert (outcome["result"], outcome["outside"]) == ({"told.txt": "dG9sZA=="}, outside)
+    assert (outcome["result"], outcome["outside"]) == ({"reported.txt": "dG9sZA=="}, outside)
     head = words.polluted(outcome["outside"], "execute", outcome["protocol"]).head
     assert head.startswith(
         f"stdout carried something else than the one JSON document that answers `execute`: {outside!r}."
@@ -141,12 +141,12 @@ def test_what_is_besides_the_document_is_told(start: Start, server: str, outside
 
 
 @pytest.mark.parametrize(
-    ("server", "kind", "told"),
+    ("server", "kind", "reported"),
     [
         (
             "one_shot_broken_json",
             "garbled",
-            ('answered `execute` with \'{"result": {"told.txt"', "no JSON document: Expecting"),
+            ('answered `execute` with \'{"result": {"reported.txt"', "no JSON document: Expecting"),
         ),
         (
             "one_shot_no_answer",
@@ -177,18 +177,18 @@ def test_what_is_besides_the_document_is_told(start: Start, server: str, outside
     ],
 )
 def test_each_way_not_to_answer_has_its_own_words(
-    start: Start, server: str, kind: str, told: tuple[str, ...]
+    start: Start, server: str, kind: str, reported: tuple[str, ...]
 ) -> None:
     runner = start(server)
     outcome = runner.call("execute", ASKED, SECONDS)
     assert kind in outcome
-    head, at = told_of(outcome), 0
-    for text in told:
+    head, at = reported_of(outcome), 0
+    for text in reported:
         assert (at := head.find(text, at)) >= 0, head
     assert runner.close(seconds=0)["left"] == []
 
 
-def test_one_that_answers_and_does_not_end_is_told_where_it_stands(start: Start) -> None:
+def test_one_that_answers_and_does_not_end_is_reported_where_it_stands(start: Start) -> None:
     runner = start("one_shot_does_not_end")
     outcome = runner.call("ready", {}, 5)
     assert outcome["silent"] == 5
@@ -202,24 +202,26 @@ def test_one_that_answers_and_does_not_end_is_told_where_it_stands(start: Start)
 
 def test_one_that_reads_nothing_is_silent(start: Start) -> None:
     outcome = start("slow_reader").call("execute", {"params": "x" * (1 << 20)}, 1.5)
-    assert told_of(outcome).endswith("having printed nothing to stdout.")
+    assert reported_of(outcome).endswith("having printed nothing to stdout.")
 
 
-def test_a_server_that_it_leaves_behind_is_told_and_ended(start: Start) -> None:
+def test_a_server_that_it_leaves_behind_is_reported_and_ended(start: Start) -> None:
     runner = start("one_shot_leaves_a_server")
-    assert runner.call("execute", ASKED, SECONDS)["result"] == {"told.txt": "dG9sZA=="}
+    assert runner.call("execute", ASKED, SECONDS)["result"] == {"reported.txt": "dG9sZA=="}
     closed = runner.close(seconds=1)
     [survivor] = closed["survived"]
     assert "time.sleep(600)" in survivor
     assert not psutil.pid_exists(int(survivor.split()[0]))
     assert closed["left"] == []
-    assert runner.close(seconds=1)["survived"] == [], "it was told"
+    assert runner.close(seconds=1)["survived"] == [], "it was reported"
 
 
-def test_one_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+def test_one_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
     runner = OneShot(["/no/such/python"], env={}, cwd=str(tmp_path), folder=str(tmp_path / "logs"))
     outcome = runner.call("ready", {}, SECONDS)
-    assert told_of(outcome, "ready").startswith("its runner could not be started: could not start /no/such")
+    assert reported_of(outcome, "ready").startswith(
+        "its runner could not be started: could not start /no/such"
+    )
     assert runner.close(seconds=0)["left"] == []
 
 

@@ -27,10 +27,10 @@ OLDEST = Path.home() / ".pyenv" / "versions" / "3.9.18" / "bin" / "python3.9"
 
 WIRE = """
 def wire(entrypoint, params, seed):
-    return {"told.txt": f"{entrypoint} {params['beta']} {seed}".encode()}
+    return {"reported.txt": f"{entrypoint} {params['beta']} {seed}".encode()}
 """
 ASKED = {"entrypoint": "seir/baseline", "params": {"beta": 0.3}, "seed": 7}
-TOLD = {"told.txt": base64.b64encode(b"seir/baseline 0.3 7").decode()}
+REPORTED = {"reported.txt": base64.b64encode(b"seir/baseline 0.3 7").decode()}
 
 Make = Callable[..., Path]
 
@@ -132,7 +132,9 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 # --- a bundle's life ---------------------------------------------------------------------------------------------
 
 
-def test_it_is_ready_executes_aggregates_and_ends_when_it_is_told_to(bundle: Make, start: Starter) -> None:
+def test_it_is_ready_executes_aggregates_and_ends_when_it_is_reported_to(
+    bundle: Make, start: Starter
+) -> None:
     target = (
         "def loss(sim_returns, data):\n    return {'loss': len(sim_returns) + data['more'], 'ignored': 1}\n"
     )
@@ -146,7 +148,7 @@ def test_it_is_ready_executes_aggregates_and_ends_when_it_is_told_to(bundle: Mak
         "pid": peer.process.pid,
         "venv": "/the/venv",
     }
-    assert peer.result("execute", ASKED) == TOLD
+    assert peer.result("execute", ASKED) == REPORTED
     returns = [{"task_id": "0-0", "outputs": {}}, {"task_id": "0-1", "outputs": {}}]
     request = {"target_entrypoint": "targets:loss", "sim_returns": returns, "target_data": {"more": 0.5}}
     assert peer.result("aggregate", request) == {
@@ -182,9 +184,9 @@ def test_it_starts_in_the_bundles_folder_and_finds_what_lies_there(bundle: Make,
     folder = bundle(
         {"wire.py": wire, "helping/__init__.py": "from .more import TEXT\n", "helping/more.py": "TEXT = b'x'"}
     )
-    told = start(folder).result("execute", {"entrypoint": "", "params": {}, "seed": 0})
-    assert base64.b64decode(told["cwd"]) == str(folder).encode()
-    assert base64.b64decode(told["h"]) == b"x"
+    reported = start(folder).result("execute", {"entrypoint": "", "params": {}, "seed": 0})
+    assert base64.b64decode(reported["cwd"]) == str(folder).encode()
+    assert base64.b64decode(reported["h"]) == b"x"
 
 
 @pytest.mark.parametrize("python", [sys.executable, str(OLDEST)], ids=["this Python", "Python 3.9"])
@@ -199,7 +201,7 @@ def test_it_works_on_every_python(bundle: Make, start: Starter, python: str) -> 
     }
     peer = start(bundle(files), python=python)
     assert peer.result("ready")["version"] in {"{}.{}".format(*sys.version_info[:2]), "3.9"}
-    assert peer.result("execute", ASKED) == TOLD
+    assert peer.result("execute", ASKED) == REPORTED
     assert (
         peer.result("aggregate", {"target_entrypoint": "app.targets:loss", "sim_returns": []})["loss"] == 1.5
     )
@@ -317,7 +319,7 @@ def test_a_bundle_that_cannot_be_imported_ends_it_with_1_and_a_traceback(
 
 
 @pytest.mark.parametrize(("argument", "code"), [("0", 0), ("3", 3), ("'enough'", 1), ("", 0)])
-def test_a_bundle_that_ends_its_runner_while_it_is_imported_is_told(
+def test_a_bundle_that_ends_its_runner_while_it_is_imported_is_reported(
     bundle: Make, start: Starter, argument: str, code: int
 ) -> None:
     peer = start(bundle({"wire.py": f"import sys\nsys.exit({argument})\n"}))
@@ -442,8 +444,8 @@ def test_the_forms_of_a_target(
 
 def test_a_loss_that_is_no_number_comes_as_it_is(bundle: Make, start: Starter) -> None:
     peer = start(bundle({"wire.py": WIRE, "targets.py": TARGETS}))
-    told = peer.result("aggregate", {"target_entrypoint": "targets:infinite", "sim_returns": []})
-    assert math.isnan(told["loss"])
+    reported = peer.result("aggregate", {"target_entrypoint": "targets:infinite", "sim_returns": []})
+    assert math.isnan(reported["loss"])
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
@@ -498,7 +500,7 @@ def wire(entrypoint, params, seed):
         ("key", "TypeError", "artifact 1 is bytes; a name is str, and an artifact bytes"),
     ],
 )
-def test_what_an_execution_raises_is_told_with_its_traceback(
+def test_what_an_execution_raises_is_reported_with_its_traceback(
     bundle: Make, start: Starter, entrypoint: str, kind: str, words: str
 ) -> None:
     peer = start(bundle({"wire.py": RAISING}))
@@ -528,7 +530,7 @@ def test_artifacts_may_be_none_and_any_kind_of_bytes(bundle: Make, start: Starte
         ("nowhere:loss", "ModuleNotFoundError", "No module named 'nowhere'"),
     ],
 )
-def test_what_an_aggregation_raises_is_told_with_its_traceback(
+def test_what_an_aggregation_raises_is_reported_with_its_traceback(
     bundle: Make, start: Starter, target: str, kind: str, words: str
 ) -> None:
     peer = start(bundle({"wire.py": WIRE, "targets.py": TARGETS}))
@@ -554,10 +556,10 @@ def test_what_cannot_be_sent_is_an_error_and_not_the_end(bundle: Make, start: St
 def test_large_artifacts_arrive_whole(bundle: Make, start: Starter) -> None:
     wire = "def wire(e, p, s):\n    return {'large': p['text'].encode() * 8}\n"
     text = "x" * (1 << 20)
-    told = start(bundle({"wire.py": wire})).result(
+    reported = start(bundle({"wire.py": wire})).result(
         "execute", {"entrypoint": "", "params": {"text": text}, "seed": 0}
     )
-    assert base64.b64decode(told["large"]) == text.encode() * 8
+    assert base64.b64decode(reported["large"]) == text.encode() * 8
 
 
 def test_requests_that_came_before_the_import_was_over_are_answered_in_order(
@@ -616,7 +618,7 @@ def test_the_end_of_stdin_ends_it_in_the_middle_of_a_task(bundle: Make, start: S
     assert peer.ended() == 0
 
 
-def test_what_is_no_request_on_stdin_ends_it_and_is_told(bundle: Make, start: Starter) -> None:
+def test_what_is_no_request_on_stdin_ends_it_and_is_reported(bundle: Make, start: Starter) -> None:
     peer = start(bundle())
     assert peer.result("ready")
     peer.stdin.write(b"hello\r\n\r\n")

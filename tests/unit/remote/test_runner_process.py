@@ -1,4 +1,4 @@
-"""A runner as its worker sees it, whatever it does: what came of each request is told, and nothing of it is left."""
+"""A runner as its worker sees it, whatever it does: what came of each request is reported, and nothing of it is left."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str)
     runner = start(server)
     assert ready(runner)["outside"] == ""
     for _ in range(3):
-        assert runner.call("execute", {}, SECONDS) == {"result": {"told.txt": "dG9sZA=="}, "outside": ""}
+        assert runner.call("execute", {}, SECONDS) == {"result": {"reported.txt": "dG9sZA=="}, "outside": ""}
     assert runner.close(seconds=SECONDS) == {
         "outside": "",
         "ended": "exited with code 0",
@@ -129,10 +129,10 @@ def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert got == {who: {"result": {"told": who}, "outside": ""} for who in ("first", "second")}
+    assert got == {who: {"result": {"reported": who}, "outside": ""} for who in ("first", "second")}
 
 
-def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_told(start: Starter) -> None:
+def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_reported(start: Starter) -> None:
     runner = start("wrong_id")
     outcome = runner.call("ready", {}, 3.0)
     assert outcome["silent"] == 3.0
@@ -154,7 +154,7 @@ def test_one_that_does_not_answer_is_silent_and_shows_where_it_stands(start: Sta
     assert runner.close(seconds=0)["left"] == []
 
 
-def test_one_that_ends_before_it_answers_has_exited_and_its_first_cause_is_told(start: Starter) -> None:
+def test_one_that_ends_before_it_answers_has_exited_and_its_first_cause_is_reported(start: Starter) -> None:
     runner = start("exits_early")
     outcome = runner.call("ready", {}, SECONDS)
     assert outcome["exited"] == "exited with code 3"
@@ -170,23 +170,23 @@ def test_one_that_is_killed_has_exited(start: Starter) -> None:
     assert runner.call("ready", {}, SECONDS)["exited"] == "was killed by SIGKILL"
 
 
-def test_one_that_closes_its_stdout_and_still_runs_is_told_so(start: Starter) -> None:
+def test_one_that_closes_its_stdout_and_still_runs_is_reported_so(start: Starter) -> None:
     outcome = start("closes_stdout").call("ready", {}, SECONDS)
     assert outcome["exited"] == "closed its stdout and still runs"
 
 
 @pytest.mark.parametrize(
-    ("server", "told"), [("garbled", "not: json"), ("wrong_count", '{"jsonrpc": "2.0", "id": 1')]
+    ("server", "reported"), [("garbled", "not: json"), ("wrong_count", '{"jsonrpc": "2.0", "id": 1')]
 )
-def test_a_frame_that_is_no_json_is_garbled_and_quoted(start: Starter, server: str, told: str) -> None:
+def test_a_frame_that_is_no_json_is_garbled_and_quoted(start: Starter, server: str, reported: str) -> None:
     runner = start(server)
     outcome = runner.call("ready", {}, SECONDS)
-    assert outcome["garbled"].startswith(told)
+    assert outcome["garbled"].startswith(reported)
     assert outcome["outside"] == outcome["garbled"]
     assert runner.close(seconds=0)["left"] == []
 
 
-def test_an_error_is_told_as_it_came(start: Starter) -> None:
+def test_an_error_is_reported_as_it_came(start: Starter) -> None:
     outcome = start("refuses").call("execute", {}, SECONDS)
     assert outcome == {
         "error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}},
@@ -201,7 +201,7 @@ def test_another_digest_comes_through_for_others_to_judge(start: Starter) -> Non
     assert start("wrong_digest").call("ready", {}, SECONDS)["result"]["bundle_digest"] == "0" * 64
 
 
-def test_what_is_printed_between_frames_is_told_once_and_with_its_request(start: Starter) -> None:
+def test_what_is_printed_between_frames_is_reported_once_and_with_its_request(start: Starter) -> None:
     runner = start("prints_between")
     assert ready(runner)["outside"] == "Loading: ready\n"
     assert runner.call("execute", {}, SECONDS)["outside"] == "Loading: execute\n"
@@ -230,7 +230,7 @@ def child_of(runner: Runner) -> psutil.Process:
     return psutil.Process(int(text[1]))
 
 
-def test_what_it_leaves_behind_is_told_and_ended(start: Starter) -> None:
+def test_what_it_leaves_behind_is_reported_and_ended(start: Starter) -> None:
     runner = start("leaves_a_child")
     ready(runner)
     child = child_of(runner)
@@ -321,14 +321,14 @@ def wire(entrypoint, params, seed):
         raise ValueError("no such scenario")
     if entrypoint == "app/dies":
         os._exit(7)
-    return {"told.txt": f"{VALUE} {params} {seed} {os.getcwd()}".encode()}
+    return {"reported.txt": f"{VALUE} {params} {seed} {os.getcwd()}".encode()}
 """
 TARGETS = """
 import base64
 
 def loss(sim_returns, target_data):
-    told = [one["outputs"]["told.txt"]["size"] for one in sim_returns]
-    return {"loss": float(sum(told)) * target_data["weight"]}
+    reported = [one["outputs"]["reported.txt"]["size"] for one in sim_returns]
+    return {"loss": float(sum(reported)) * target_data["weight"]}
 """
 
 
@@ -399,9 +399,9 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
 
 
 def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) -> None:
-    told = cell.install(modules=["wire", "targets", "lib"], imports=["wire", "lib"])
+    reported = cell.install(modules=["wire", "targets", "lib"], imports=["wire", "lib"])
     venv = str(cell.folder / "worker-0" / "bundles" / "seir" / "venv")
-    assert told == {
+    assert reported == {
         "python": f"{venv}/bin/python",
         "version": "{}.{}.{}".format(*sys.version_info[:3]),
         "packages": {"lib": "1.5"},
@@ -417,17 +417,17 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     folder = cell.folder / "worker-0" / "bundles" / "seir" / "bundle"
     content = f"one and a half {{'beta': 0.3}} 7 {folder}".encode()
     assert one["error"] is None
-    assert one["outputs"]["told.txt"]["size"] == len(content)
-    assert base64.b64decode(one["outputs"]["told.txt"]["inline"]) == content
+    assert one["outputs"]["reported.txt"]["size"] == len(content)
+    assert base64.b64decode(one["outputs"]["reported.txt"]["inline"]) == content
     assert cell.execute()["pid"] == one["pid"], "the runner stays for the next task"
-    told = cell.bundles.aggregate(
+    reported = cell.bundles.aggregate(
         cell.placed(),
         [one, one],
         target="targets:loss",
         target_data={"weight": 0.5},
         end=time.time() + SECONDS,
     )
-    assert told["result"]["loss"] == len(content)
+    assert reported["result"]["loss"] == len(content)
     closed = cell.bundles.close(cell.placed())
     assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
     assert list(cell.bundles.close(cell.placed())) == ["logs"]
@@ -436,13 +436,13 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
     cell.write("old.py", "")
     write_wheel(cell.folder / "wheels", "more", "1", {"more.py": ""})
-    told = cell.install(requirements=["lib==1.5", "more==1"], modules=["old", "wire"])
-    assert (told["missing"], told["packages"]) == ([], {"lib": "1.5", "more": "1"})
+    reported = cell.install(requirements=["lib==1.5", "more==1"], modules=["old", "wire"])
+    assert (reported["missing"], reported["packages"]) == ([], {"lib": "1.5", "more": "1"})
     (cell.folder / "source" / "old.py").unlink()
     write_wheel(cell.folder / "wheels", "lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
-    told = cell.install(requirements=["lib==1.6"], modules=["old", "wire"])
-    assert (told["missing"], told["packages"]) == (["old"], {"lib": "1.6"})
-    assert base64.b64decode(cell.execute()["outputs"]["told.txt"]["inline"]).startswith(b"newer ")
+    reported = cell.install(requirements=["lib==1.6"], modules=["old", "wire"])
+    assert (reported["missing"], reported["packages"]) == (["old"], {"lib": "1.6"})
+    assert base64.b64decode(cell.execute()["outputs"]["reported.txt"]["inline"]).startswith(b"newer ")
 
 
 def test_modules_that_are_not_there_are_named(cell: Cell) -> None:
@@ -453,31 +453,33 @@ def test_modules_that_are_not_there_are_named(cell: Cell) -> None:
     assert cell.install(modules=modules)["missing"] == ["package.gone", "gone", "gone.inner"]
 
 
-def test_imports_that_fail_are_told_with_their_cause(cell: Cell) -> None:
+def test_imports_that_fail_are_reported_with_their_cause(cell: Cell) -> None:
     cell.write("breaks.py", "import scipy_that_is_not")
     cell.write("leaves.py", "import sys; sys.exit(4)")
-    told = cell.install(imports=["wire", "breaks", "leaves", "gone"])
-    assert set(told["imports"]) == {"breaks", "leaves", "gone"}
-    assert told["imports"]["breaks"].startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
-    assert told["imports"]["leaves"] == "exited with code 4, and printed: "
-    assert "No module named 'gone'" in told["imports"]["gone"]
+    reported = cell.install(imports=["wire", "breaks", "leaves", "gone"])
+    assert set(reported["imports"]) == {"breaks", "leaves", "gone"}
+    assert reported["imports"]["breaks"].startswith(
+        "ModuleNotFoundError: No module named 'scipy_that_is_not' ("
+    )
+    assert reported["imports"]["leaves"] == "exited with code 4, and printed: "
+    assert "No module named 'gone'" in reported["imports"]["gone"]
 
 
 def test_an_import_that_hangs_is_timed_out_and_shows_where(cell: Cell) -> None:
     cell.write("hangs.py", "def inner():\n    import time\n    time.sleep(3600)\ninner()\n")
-    told = cell.install(imports=["hangs"], requirements=[], seconds=12.0)
-    assert told["timed_out"] is True
-    assert told["failed"] == "importing hangs: not within 12 s"
-    assert any("hangs.py" in line for line in told["last"])
+    reported = cell.install(imports=["hangs"], requirements=[], seconds=12.0)
+    assert reported["timed_out"] is True
+    assert reported["failed"] == "importing hangs: not within 12 s"
+    assert any("hangs.py" in line for line in reported["last"])
 
 
-def test_a_requirement_that_no_wheel_meets_is_told_with_its_cause(cell: Cell) -> None:
-    told = cell.install(requirements=["lib==2"])
-    assert (told["timed_out"], told["failed"]) == (
+def test_a_requirement_that_no_wheel_meets_is_reported_with_its_cause(cell: Cell) -> None:
+    reported = cell.install(requirements=["lib==2"])
+    assert (reported["timed_out"], reported["failed"]) == (
         False,
         "installing seir from its wheels: python exited with code 1",
     )
-    assert "Could not find a version that satisfies the requirement lib==2" in told["cause"]
+    assert "Could not find a version that satisfies the requirement lib==2" in reported["cause"]
 
 
 @pytest.mark.parametrize(
@@ -489,7 +491,7 @@ def test_a_requirement_that_no_wheel_meets_is_told_with_its_cause(cell: Cell) ->
         ("no.where:runner.py", COMMAND, "runner 'no.where:runner.py': No module named 'no'"),
     ],
 )
-def test_a_runner_that_cannot_be_started_is_told(
+def test_a_runner_that_cannot_be_started_is_reported(
     cell: Cell, runner: str, command: Sequence[str], words: str
 ) -> None:
     cell.install(requirements=[])
@@ -497,9 +499,9 @@ def test_a_runner_that_cannot_be_started_is_told(
     shaken = cell.bundles.handshake(placed, seconds=SECONDS)
     assert shaken["outcome"]["unstarted"].startswith(words)
     assert shaken["end"] == {}
-    told = cell.execute(placed=placed)
-    assert told["error"]["unstarted"].startswith(words)
-    assert (told["outputs"], told["pid"]) == ({}, None)
+    reported = cell.execute(placed=placed)
+    assert reported["error"]["unstarted"].startswith(words)
+    assert (reported["outputs"], reported["pid"]) == ({}, None)
 
 
 def test_a_runner_beside_a_module_of_the_workers_is_found(cell: Cell) -> None:
@@ -508,7 +510,7 @@ def test_a_runner_beside_a_module_of_the_workers_is_found(cell: Cell) -> None:
     assert "result" in cell.bundles.handshake(placed, seconds=SECONDS)["outcome"]
 
 
-def test_a_bundle_that_was_never_installed_is_told(cell: Cell) -> None:
+def test_a_bundle_that_was_never_installed_is_reported(cell: Cell) -> None:
     assert (
         "FileNotFoundError" in cell.bundles.handshake(cell.placed(), seconds=SECONDS)["outcome"]["unstarted"]
     )
@@ -531,7 +533,7 @@ def test_what_a_bundle_raises_is_in_what_the_task_returns_and_its_runner_stays(c
     assert cell.execute()["pid"] == pid
 
 
-def test_a_runner_that_died_is_told_and_the_next_task_gets_a_new_one(cell: Cell) -> None:
+def test_a_runner_that_died_is_reported_and_the_next_task_gets_a_new_one(cell: Cell) -> None:
     cell.install()
     pid = cell.execute()["pid"]
     dead = cell.execute("app/dies")
@@ -541,24 +543,24 @@ def test_a_runner_that_died_is_told_and_the_next_task_gets_a_new_one(cell: Cell)
     assert again["pid"] != pid
 
 
-def test_an_aggregate_that_fails_is_told(cell: Cell) -> None:
+def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
     cell.install()
-    told = cell.bundles.aggregate(
+    reported = cell.bundles.aggregate(
         cell.placed(), [], target="targets:gone", target_data={}, end=time.time() + SECONDS
     )
-    assert told["error"]["error"]["code"] == -32001
+    assert reported["error"]["error"]["code"] == -32001
 
 
 def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
     server = cell.folder / "server.py"
     text = (SERVERS / "notification_first.py").read_text()
     server.write_text(
-        text.replace('"execute": {"told.txt": "dG9sZA=="}', '"execute": {"told.txt": "no base64!"}')
+        text.replace('"execute": {"reported.txt": "dG9sZA=="}', '"execute": {"reported.txt": "no base64!"}')
     )
     cell.install(requirements=[])
-    told = cell.execute(placed=cell.placed(runner=str(server)))
-    assert told["error"]["garbled"] == "{'told.txt': 'no base64!'}"
-    assert told["outputs"] == {}
+    reported = cell.execute(placed=cell.placed(runner=str(server)))
+    assert reported["error"]["garbled"] == "{'reported.txt': 'no base64!'}"
+    assert reported["outputs"] == {}
 
 
 def test_long_logs_travel_with_both_their_ends(cell: Cell) -> None:

@@ -21,7 +21,7 @@ class Part:
         self._breaks = breaks
         self._left = left
         self.closed = 0
-        self.untold: list[str] = []
+        self.unreported: list[str] = []
 
     def close(self, timeout: float = 0) -> tuple[str, ...]:
         self.closed += 1
@@ -64,7 +64,7 @@ def test_a_cell_that_cannot_be_closed_keeps_no_other_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = {str(number): Part(breaks=number == 1) for number in range(3)}
-    cells["1"].untold.append("cell 1: something was left")
+    cells["1"].unreported.append("cell 1: something was left")
     run: Any = object.__new__(MatrixRun)
     run.cells, run.progress, run.backend = cells, Part(), Part()
     run._hosts, run.folder = True, tmp_path / "run"

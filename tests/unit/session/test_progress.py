@@ -29,10 +29,10 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def started(folder: Path, **config: Any) -> Progress:
-    told: Any = SimpleNamespace(
+    reported: Any = SimpleNamespace(
         getoption=lambda *_: 0, pluginmanager=SimpleNamespace(get_plugin=lambda _: None), **config
     )
-    return Progress(told, folder)
+    return Progress(reported, folder)
 
 
 @pytest.mark.usefixtures("shown")
@@ -57,7 +57,7 @@ def test_nothing_is_shown_after_the_end(tmp_path: Path, monkeypatch: pytest.Monk
     assert wrote == before
 
 
-def test_what_a_worker_did_is_not_told_when_it_is_gone(tmp_path: Path, shown: int) -> None:
+def test_what_a_worker_did_is_not_reported_when_it_is_gone(tmp_path: Path, shown: int) -> None:
     shows = started(tmp_path)
     workers = [started(tmp_path, workerinput={"workerid": f"gw{number}"}) for number in range(2)]
     for number, worker in enumerate(workers):

@@ -384,7 +384,7 @@ def test_functions_of_a_library_are_imported_there(project: Project) -> None:
     assert "from platform import node\n" in ship(module.get).source
 
 
-def test_a_library_is_told_by_where_it_lies_and_not_by_its_name(project: Project) -> None:
+def test_a_library_is_reported_by_where_it_lies_and_not_by_its_name(project: Project) -> None:
     """pytest names a project's modules after its folders, and folders are called anything."""
     module = project(functions="")
     text = "def local(x): return x + 1\n"
@@ -721,7 +721,7 @@ def test_lambdas_of_a_line_that_differ_in_nothing_but_defaults_may_be_too_alike(
     if sys.version_info >= (3, 11):
         assert [there(function, 1) for function in module.pair] == [2, 3]
     else:
-        assert "cannot be told from the other lambdas on its line" in refusal(module.pair[0])
+        assert "cannot be reported from the other lambdas on its line" in refusal(module.pair[0])
 
 
 # What a file says, and what runs.
