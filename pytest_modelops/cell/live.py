@@ -95,7 +95,7 @@ class LiveCell:
         self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: Mapping[str, Any] = {}
         self.unpacked = unpacked
-        self.placed: MutableMapping[Bundle, Mapping[str, Any]] = {}
+        self.locations: MutableMapping[Bundle, Mapping[str, Any]] = {}
         self._checks = {check.label: check for check in checks}
         self._cluster_settings = cluster_settings
         self._default_deadlines = {check.name: check.seconds for check in checks}
@@ -491,7 +491,7 @@ class LiveCell:
     def _stop(self) -> Sequence[str]:
         cluster, self._cluster = self._cluster, None
         sandbox, self._sandbox = self._sandbox, None
-        self.placed.clear()
+        self.locations.clear()
         if cluster is not None:
             self.progress("stopping")
             try:

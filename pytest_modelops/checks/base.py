@@ -28,7 +28,7 @@ class CheckedCell(Protocol):
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
         observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
         unpacked: the folder for what bundles that are archives hold; `None` for the default.
-        placed: where the bundles are that the workers have (see `remote/worker/bundles.py`); filled by `bundle-install`.
+        locations: where the bundles are that the workers have (see `remote/worker/bundles.py`); filled by `bundle-install`.
     """
 
     cell: Cell
@@ -40,7 +40,7 @@ class CheckedCell(Protocol):
     environments: MutableMapping[Versions, Environment]
     observed: Mapping[str, Any]
     unpacked: Path | None
-    placed: MutableMapping[Bundle, Mapping[str, Any]]
+    locations: MutableMapping[Bundle, Mapping[str, Any]]
 
     @property
     def cluster(self) -> Cluster:

@@ -35,7 +35,7 @@ _AWAY_SECONDS = 5.0
 
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Bring it into all of them, look at what each finds, then have one more worker join, and look there."""
-    cell.placed.pop(bundle, None)
+    cell.locations.pop(bundle, None)
     source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
     roles = cell.environments
     workers, client = roles[cell.cell.worker], roles[cell.cell.client]
@@ -43,13 +43,13 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     of_client = house
     if client.lock.python != workers.lock.python:
         of_client = bundle_isolated.wheels_of(bundle, source, client.lock, cell, deadline)
-    placed = _placed(bundle, source, house, of_client, cell)
+    location = _location(bundle, source, house, of_client, cell)
     modules = sorted(source.modules)
     try:
-        reply = _everywhere(bundle, placed, modules, (house, of_client), cell, deadline)
+        reply = _everywhere(bundle, location, modules, (house, of_client), cell, deadline)
     finally:
         take_away(cell)
-    cell.placed[bundle] = placed
+    cell.locations[bundle] = location
     shadowed = {
         f"{one['name']} {one['here']} by {one['wanted']}"
         for answer in reply.values()
@@ -69,7 +69,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
 
 def _everywhere(  # noqa: PLR0917
     bundle: Bundle,
-    placed: Answer,
+    location: Answer,
     modules: list[str],
     houses: tuple[Wheelhouse, Wheelhouse],
     cell: CheckedCell,
@@ -84,30 +84,30 @@ def _everywhere(  # noqa: PLR0917
     roles = cell.environments
     pythons = roles[cell.cell.worker].lock.python, roles[cell.cell.client].lock.python
     cell.progress(f"installing {bundle.name} into every worker and the client")
-    error = _bring(bundle, placed, cell, deadline)
-    asked = _asked(bundle, placed, modules, house)
+    error = _bring(bundle, location, cell, deadline)
+    asked = _asked(bundle, location, modules, house)
     reply = dict(cell.cluster.ask_workers("look_inside", asked, deadline))
     found = {name: list(_faults(answer, house, pythons[0], error)) for name, answer in reply.items()}
-    of_agent = _asked(bundle, placed, modules, of_client)
+    of_agent = _asked(bundle, location, modules, of_client)
     reply[CLIENT] = plain.unpack(cell.cluster.agent.call("look_inside", **of_agent, deadline=deadline))
     found[CLIENT] = list(_faults(reply[CLIENT], of_client, pythons[1], error))
-    _judge(bundle, placed, reply, found)
+    _judge(bundle, location, reply, found)
     cell.progress(f"looking for {bundle.name} on a worker that joins late")
     with cell.cluster.one_more(deadline) as (late, address):
         reply[late] = _await_late(bundle, asked, cell, address, deadline)
         found[late] = list(_faults(reply[late], house, pythons[0], error))
-        _judge(bundle, placed, reply, found)
+        _judge(bundle, location, reply, found)
     return reply
 
 
 def bring_again(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Bring a bundle that has passed its check into the workers and the client; returns where it is."""
-    if bundle not in cell.placed:
+    if bundle not in cell.locations:
         run(bundle, cell, deadline)
-    placed = cell.placed[bundle]
-    if error := _bring(bundle, placed, cell, deadline):
+    location = cell.locations[bundle]
+    if error := _bring(bundle, location, cell, deadline):
         raise CheckFailed(f"bundle {bundle.name!r} was not brought into the workers: {error}")
-    return placed
+    return location
 
 
 def take_away(cell: CheckedCell) -> None:
@@ -116,39 +116,39 @@ def take_away(cell: CheckedCell) -> None:
         cell.cluster.agent.call("take_away", seconds=_AWAY_SECONDS, deadline=Deadline(_AWAY_SECONDS))
 
 
-def _placed(
+def _location(
     bundle: Bundle, source: formats.Source, house: Wheelhouse, of_client: Wheelhouse, cell: CheckedCell
 ) -> Mapping[str, Any]:
-    placed = bundle_isolated.place(bundle, source, house, cell)
-    wheels = placed["wheels"]
+    location = bundle_isolated.place(bundle, source, house, cell)
+    wheels = location["wheels"]
     if of_client is not house:
         wheels = cell.cluster.sandbox.put(of_client.folder, f"bundles/{bundle.name}/wheels-of-client")
     return {
-        **placed,
+        **location,
         "requirements": list(house.requirements),
         "client": {"wheels": wheels, "requirements": list(of_client.requirements)},
     }
 
 
-def _bring(bundle: Bundle, placed: Answer, cell: CheckedCell, deadline: Deadline) -> str:
+def _bring(bundle: Bundle, location: Answer, cell: CheckedCell, deadline: Deadline) -> str:
     """Have the client register the plugin; why that failed, or empty. Each process is asked for itself afterwards."""
     cell.cluster.await_workers(deadline)
     seconds = max(0.1, deadline.remaining - bundle_isolated.MARGIN_SECONDS)
-    here = {**placed, "wheels": placed["client"]["wheels"]}
+    here = {**location, "wheels": location["client"]["wheels"]}
     reply: Answer = cell.cluster.agent.call(
         "bring",
         name=f"modelops-bundle-{bundle.name}",
-        arguments={"placed": placed, "requirements": placed["requirements"], "seconds": seconds},
-        here={"placed": here, "requirements": placed["client"]["requirements"], "seconds": seconds},
+        arguments={"location": location, "requirements": location["requirements"], "seconds": seconds},
+        here={"location": here, "requirements": location["client"]["requirements"], "seconds": seconds},
         seconds=seconds,
         deadline=deadline,
     )
     return str(reply.get("error", ""))
 
 
-def _asked(bundle: Bundle, placed: Answer, modules: list[str], house: Wheelhouse) -> dict[str, Any]:
+def _asked(bundle: Bundle, location: Answer, modules: list[str], house: Wheelhouse) -> dict[str, Any]:
     packages = {name: str(version) for name, version in house.packages.items()}
-    return {"placed": placed, "modules": modules, "packages": packages, "imports": list(bundle.imports)}
+    return {"location": location, "modules": modules, "packages": packages, "imports": list(bundle.imports)}
 
 
 def _await_late(
@@ -215,10 +215,10 @@ def _faults(answer: Answer, house: Wheelhouse, python: Version, error: str) -> I
 
 
 def _judge(
-    bundle: Bundle, placed: Answer, reply: Mapping[str, Answer], found: Mapping[str, list[Fault]]
+    bundle: Bundle, location: Answer, reply: Mapping[str, Answer], found: Mapping[str, list[Fault]]
 ) -> None:
     """Raise with everything that is wrong, if anything is."""
-    tidy = words.Tidy(folders=placed["folders"].values())
+    tidy = words.Tidy(folders=location["folders"].values())
     faults = {name: [tidy.fault(fault) for fault in some] for name, some in found.items() if some}
     if not faults:
         return

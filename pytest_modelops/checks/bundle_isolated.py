@@ -33,18 +33,18 @@ _MOST_LINES = 14
 
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make the wheels, bring them and the bundle into the cell, and have every worker install it."""
-    cell.placed.pop(bundle, None)
+    cell.locations.pop(bundle, None)
     source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
     workers = cell.environments[cell.cell.worker]
     house = wheels_of(bundle, source, workers.lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
-    placed = place(bundle, source, house, cell, builds)
-    of_client = _on_the_client(bundle, source, placed, cell, deadline)
+    location = place(bundle, source, house, cell, builds)
+    of_client = _on_the_client(bundle, source, location, cell, deadline)
     cell.progress(f"installing {bundle.name} on every worker")
     reply = cell.cluster.ask_workers(
         "install",
         {
-            "placed": placed,
+            "location": location,
             "requirements": list(house.requirements),
             "modules": sorted(source.modules),
             "imports": list(bundle.imports),
@@ -52,7 +52,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         },
         deadline,
     )
-    tidy = words.Tidy(folders=placed["folders"].values())
+    tidy = words.Tidy(folders=location["folders"].values())
     faults = {
         name: [tidy.fault(fault) for fault in found]
         for name, answer in reply.items()
@@ -66,7 +66,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(message)
         error.figures = {"modules": len(source.modules), "accounted": accounted}
         raise error
-    cell.placed[bundle] = placed
+    cell.locations[bundle] = location
     return {
         "format": source.format.value,
         "found": source.why,
@@ -89,14 +89,14 @@ def accounted_for(reply: Mapping[str, Mapping[str, Any]], source: formats.Source
 def _on_the_client(
     bundle: Bundle,
     source: formats.Source,
-    placed: Mapping[str, Any],
+    location: Mapping[str, Any],
     cell: CheckedCell,
     deadline: Deadline,
 ) -> Mapping[str, Any]:
     """What the client has of an isolated bundle, whose entry points it submits by name and never imports."""
     files = {name: str(file.relative_to(source.path)) for name, file in source.modules.items()}
     reply: Mapping[str, Any] = cell.cluster.agent.call(
-        "look_at_source", source=placed["source"], files=files, deadline=deadline
+        "look_at_source", source=location["source"], files=files, deadline=deadline
     )
     if reply["missing"]:
         lost = words.counted(len(reply["missing"]), files, "modules")
@@ -122,11 +122,11 @@ def wheels_of(
         raise CheckFailed(f"{what}:{words.advice_on_build(why, lock.python)} {why}") from error
 
 
-def placed_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Where the bundle is; it is installed again in a cluster that was started again."""
-    if bundle not in cell.placed:
+    if bundle not in cell.locations:
         run(bundle, cell, deadline)
-    return cell.placed[bundle]
+    return cell.locations[bundle]
 
 
 def place(

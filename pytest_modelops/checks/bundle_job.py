@@ -11,7 +11,7 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_in_workers, bundle_tasks
 from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks.base import CheckedCell
-from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, placed_in
+from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in
 from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.deadline import Deadline
@@ -95,7 +95,7 @@ def run_job(
     Args:
         sets: the replicates of each parameter set.
     """
-    placed = (bundle_in_workers.bring_again if bundle.in_workers else placed_in)(bundle, cell, deadline)
+    location = (bundle_in_workers.bring_again if bundle.in_workers else location_in)(bundle, cell, deadline)
     addresses = cell.cluster.await_workers(deadline)
     shipped = {
         function.__name__: ship(function)
@@ -105,7 +105,7 @@ def run_job(
     reply = cell.cluster.agent.call(
         "run_bundle",
         modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
-        placed=placed,
+        location=location,
         entrypoint=bundle.entrypoint,
         sets=[
             [
@@ -125,7 +125,7 @@ def run_job(
     if bundle.in_workers:
         bundle_in_workers.take_away(cell)
     else:
-        ends, logs = _end_runners(bundle, placed, cell)
+        ends, logs = _end_runners(bundle, location, cell)
     names = {address: name for name, address in addresses.items()}
     lost, values = {}, {}
     for kind in ("replicates", "aggregates"):
@@ -149,7 +149,7 @@ def run_job(
         lost={**others, **lost},
         late=late or pending,
         ends=ends,
-        tidy=words.Tidy(folders=placed["folders"].values()),
+        tidy=words.Tidy(folders=location["folders"].values()),
         logs=logs,
         seconds=reply["seconds"],
         in_process=bundle.in_workers,
@@ -184,12 +184,12 @@ def _silent(error: Any) -> bool:
 
 
 def _end_runners(
-    bundle: Bundle, placed: Mapping[str, Any], cell: CheckedCell
+    bundle: Bundle, location: Mapping[str, Any], cell: CheckedCell
 ) -> tuple[Mapping[str, Sequence[Fault]], str]:
     """End every worker's runner; what is wrong with that by worker, and where the logs are."""
     ends, logs = {}, []
     try:
-        reply = cell.cluster.ask_workers("close", {"placed": placed}, Deadline(_CLOSE_SECONDS))
+        reply = cell.cluster.ask_workers("close", {"location": location}, Deadline(_CLOSE_SECONDS))
     except ModelopsError as error:  # a worker that died of the bundle; what it died of is reported elsewhere
         return {"their runners": [Fault(head=f"could not all be ended: {error}")]}, ""
     for name, answer in reply.items():

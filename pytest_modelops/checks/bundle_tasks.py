@@ -7,17 +7,22 @@ from typing import Any
 
 
 def replicate(  # noqa: PLR0917 - as Dask passes them
-    placed: Mapping[str, Any], task_id: str, entrypoint: str, params: Mapping[str, Any], seed: int, end: float
+    location: Mapping[str, Any],
+    task_id: str,
+    entrypoint: str,
+    params: Mapping[str, Any],
+    seed: int,
+    end: float,
 ) -> Any:
     """One run of the entry point, by the worker's runner."""
     from distributed import get_worker
 
     bundles: Any = get_worker().modelops_bundles  # type: ignore[attr-defined]
-    return bundles.execute(placed, task_id, entrypoint=entrypoint, params=params, seed=seed, end=end)
+    return bundles.execute(location, task_id, entrypoint=entrypoint, params=params, seed=seed, end=end)
 
 
 def aggregate(
-    placed: Mapping[str, Any],
+    location: Mapping[str, Any],
     replicates: Sequence[Mapping[str, Any]],
     target: str,
     target_data: Mapping[str, Any],
@@ -27,7 +32,7 @@ def aggregate(
     from distributed import get_worker
 
     bundles: Any = get_worker().modelops_bundles  # type: ignore[attr-defined]
-    return bundles.aggregate(placed, replicates, target=target, target_data=target_data, end=end)
+    return bundles.aggregate(location, replicates, target=target, target_data=target_data, end=end)
 
 
 def summarize(returned: Mapping[str, Any]) -> dict[str, Any]:

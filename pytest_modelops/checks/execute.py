@@ -27,9 +27,9 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     by_worker = {
         name: answer.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in answer.replicates
     }
-    placed = cell.placed[bundle]
+    location = cell.locations[bundle]
     faults: dict[str, Sequence[Fault]] = {
-        name: freshness.with_hint(found, one.get("beside", {}), placed, cell.runner.path)
+        name: freshness.with_hint(found, one.get("beside", {}), location, cell.runner.path)
         for name, one in by_worker.items()
         if (found := words.faults_of_replicate(one, FAILED_WHEN, seconds=deadline.seconds))
     }
@@ -40,7 +40,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         differing = [Fault(head=head) for head in _differences(outputs)]
         unexpected = [Fault(head=head) for head in _unexpected(bundle, outputs[workers[0]])]
         copy = freshness.ask(
-            bundle, placed, workers[0], outputs[workers[0]], cell, deadline, took=answer.seconds
+            bundle, location, workers[0], outputs[workers[0]], cell, deadline, took=answer.seconds
         )
         faults = {workers[0]: copy.faults, "the workers": [*differing, *unexpected]}
     answer.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed}, {count}", faults)

@@ -44,7 +44,7 @@ class Freshness:
 
 def ask(  # noqa: PLR0917
     bundle: Bundle,
-    placed: Answer,
+    location: Answer,
     worker: str,
     outputs: Answer,
     cell: CheckedCell,
@@ -58,7 +58,7 @@ def ask(  # noqa: PLR0917
         outputs: the artifacts that the bundle returned there.
         took: seconds of that.
     """
-    if reason := _nothing_to_try(bundle, placed):
+    if reason := _nothing_to_try(bundle, location):
         return Freshness(untried=reason)
     soon = deadline.at_most(max(_LEAST_SECONDS, _TIMES * took))
     seconds = soon.remaining - MARGIN_SECONDS
@@ -66,10 +66,10 @@ def ask(  # noqa: PLR0917
         return Freshness(untried=_OUT_OF_TIME)
     cell.progress(f"executing a copy of {bundle.name} that tells when it was executed, on {worker}")
     asked = {
-        "placed": placed,
+        "location": location,
         "worker": worker,
-        "wire": placed["wire"],
-        "modules": placed["modules"],
+        "wire": location["wire"],
+        "modules": location["modules"],
         "request": {"entrypoint": bundle.entrypoint, "params": dict(bundle.params), "seed": bundle.seed},
         "seconds": seconds,
     }
@@ -79,19 +79,19 @@ def ask(  # noqa: PLR0917
         return Freshness(untried=str(error).partition("\n")[0])
     if "untried" in reply:
         return Freshness(untried=reply["untried"])
-    return judged(reply, {name: one["checksum"] for name, one in outputs.items()}, placed, cell.runner.path)
+    return judged(reply, {name: one["checksum"] for name, one in outputs.items()}, location, cell.runner.path)
 
 
-def _nothing_to_try(bundle: Bundle, placed: Answer) -> str:
+def _nothing_to_try(bundle: Bundle, location: Answer) -> str:
     if bundle.in_workers:
         return "no runner is between worker and bundle"
-    if placed["installs"]:
+    if location["installs"]:
         return "its runner installs by itself, of which venv-reuse tells"
-    return "" if placed["wire"] else "it declares no wire function"
+    return "" if location["wire"] else "it declares no wire function"
 
 
 def judged(
-    reply: Answer, checksums: Mapping[str, str], placed: Answer, runner: Path | str | None
+    reply: Answer, checksums: Mapping[str, str], location: Answer, runner: Path | str | None
 ) -> Freshness:
     """What `fresh.try_it` has reported, judged.
 
@@ -99,14 +99,14 @@ def judged(
         checksums: SHA-256 of the artifacts that the bundle itself returned, by name.
         runner: the runner's path, as configured.
     """
-    faults = [_shadowed(name, file, placed, runner) for name, file in reply["others"].items()]
+    faults = [_shadowed(name, file, location, runner) for name, file in reply["others"].items()]
     answers = reply["answers"]
     moments = [answer.get("moment") for answer in answers]
     if None in moments:
-        module = placed["wire"]["module"].partition(".")[0]
+        module = location["wire"]["module"].partition(".")[0]
         same = all(answer.get("checksums", checksums) == checksums for answer in answers)
         if same and module in reply["beside"]:
-            faults.append(_shadowed(module, reply["beside"][module], placed, runner))
+            faults.append(_shadowed(module, reply["beside"][module], location, runner))
         elif same and reply["certain"]:
             faults.append(Fault(head=_ANSWER_OF_THE_BUNDLE))
         elif not faults:
@@ -127,8 +127,8 @@ _ANSWER_OF_THE_BUNDLE = (
 )
 
 
-def _shadowed(name: str, file: str, placed: Answer, runner: Path | str | None) -> Fault:
-    shown = _on_the_host(file, placed, runner)
+def _shadowed(name: str, file: str, location: Answer, runner: Path | str | None) -> Fault:
+    shown = _on_the_host(file, location, runner)
     return Fault(
         head=f"its module {name!r} is shadowed: to its runner, {name!r} is {shown}, and the bundle's own is never "
         f"imported; {_TO_DO}"
@@ -142,7 +142,7 @@ _TO_DO = (
 
 
 def with_hint(
-    faults: Sequence[Fault], beside: Mapping[str, str], placed: Answer, runner: Path | str | None
+    faults: Sequence[Fault], beside: Mapping[str, str], location: Answer, runner: Path | str | None
 ) -> list[Fault]:
     """Faults, those that speak of a module that lies beside the runner too with the place of that."""
     hinted = []
@@ -150,7 +150,7 @@ def with_hint(
         said = "\n".join((fault.head, *fault.details))
         near = [
             f" Beside its runner lies another {name}, which Python finds first: "
-            f"{_on_the_host(file, placed, runner)}; {_TO_DO}."
+            f"{_on_the_host(file, location, runner)}; {_TO_DO}."
             for name, file in beside.items()
             if file in said or re.search(rf"(module|from|named) '{re.escape(name)}'", said)
         ]
@@ -158,10 +158,10 @@ def with_hint(
     return hinted
 
 
-def _on_the_host(file: str, placed: Answer, runner: Path | str | None) -> str:
+def _on_the_host(file: str, location: Answer, runner: Path | str | None) -> str:
     """A file that came with the runner, where it came from."""
     if isinstance(runner, Path):
-        brought = PurePosixPath(placed["runner"])
+        brought = PurePosixPath(location["runner"])
         here, there = (runner, brought) if runner.is_dir() else (runner.parent, brought.parent)
         if PurePosixPath(file).is_relative_to(there):
             return str(here / PurePosixPath(file).relative_to(there))

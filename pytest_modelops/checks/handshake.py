@@ -12,7 +12,7 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import freshness
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, placed_in
+from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in
 from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut
@@ -20,18 +20,18 @@ from pytest_modelops.errors import CheckFailed, RunnerTimedOut
 
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Start a runner on each worker, compare what it answers, end it, and prove that nothing of it is left."""
-    placed = placed_in(bundle, cell, deadline)
+    location = location_in(bundle, cell, deadline)
     cell.progress(f"shaking hands with the runner of {bundle.name}")
     seconds = max(0.1, deadline.remaining - MARGIN_SECONDS)
     reply = cell.cluster.ask_workers(
-        "handshake", {"placed": placed, "seconds": seconds}, Deadline(deadline.remaining + 1)
+        "handshake", {"location": location, "seconds": seconds}, Deadline(deadline.remaining + 1)
     )
-    tidy = words.Tidy(folders=placed["folders"].values())
+    tidy = words.Tidy(folders=location["folders"].values())
     faults, logs = {}, []
     for name, answer in reply.items():
         where = words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)
-        found = [tidy.fault(fault) for fault in _faults(answer, placed, deadline)]
-        if found := freshness.with_hint(found, answer["beside"], placed, cell.runner.path):
+        found = [tidy.fault(fault) for fault in _faults(answer, location, deadline)]
+        if found := freshness.with_hint(found, answer["beside"], location, cell.runner.path):
             faults[name] = found
             logs.append(where)
     if not faults:
@@ -42,14 +42,14 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     raise (RunnerTimedOut if late else CheckFailed)(message)
 
 
-def _faults(answer: Mapping[str, Any], placed: Mapping[str, Any], deadline: Deadline) -> Iterator[Fault]:
+def _faults(answer: Mapping[str, Any], location: Mapping[str, Any], deadline: Deadline) -> Iterator[Fault]:
     """What is wrong on a worker, the most telling first."""
     python = Version(answer["worker"]["version"])
     for outcome in filter(None, (answer["outcome"], answer["again"])):
         if "result" in outcome:
-            yield from map(_fault, _untrue(outcome["result"], answer, placed))
+            yield from map(_fault, _untrue(outcome["result"], answer, location))
         if outcome["outside"]:  # it may be the reason for all else
-            yield words.polluted(outcome["outside"], "ready", placed["protocol"])
+            yield words.polluted(outcome["outside"], "ready", location["protocol"])
         if "result" not in outcome:
             yield words.fault_of(outcome, "ready", seconds=deadline.seconds, python=python)
     yield from map(_fault, _warm(answer))
@@ -71,22 +71,22 @@ def _fault(head: str) -> Fault:
     return Fault(head=head)
 
 
-def _untrue(ready: Any, answer: Mapping[str, Any], placed: Mapping[str, Any]) -> Iterator[str]:
+def _untrue(ready: Any, answer: Mapping[str, Any], location: Mapping[str, Any]) -> Iterator[str]:
     """Where the answer is not that of the runner which was started."""
     if not isinstance(ready, Mapping) or ready.get("ready") is not True:
         yield f"its runner answered `ready` with {ready!r}, not with ready: true"
         return
-    if ready.get("bundle_digest") != placed["digest"]:
+    if ready.get("bundle_digest") != location["digest"]:
         yield (
             f"its runner answers for the bundle digest {ready.get('bundle_digest')!r}, and was started for "
-            f"{placed['digest']!r}: it runs another bundle, or another state of this one"
+            f"{location['digest']!r}: it runs another bundle, or another state of this one"
         )
     if not _same_python(str(ready.get("version")), answer["worker"]["version"]):
         yield (
             f"its runner says that it runs Python {ready.get('version')}, the worker runs "
             f"{answer['worker']['version']}"
         )
-    if "{venv}" in " ".join(placed["command"]) or "{python}" in placed["command"]:
+    if "{venv}" in " ".join(location["command"]) or "{python}" in location["command"]:
         python, venv = str(ready.get("python")), answer["venv"]
         if not PurePosixPath(python).is_relative_to(venv):
             yield f"its runner runs {python}, which is not the interpreter of its environment {venv}"

@@ -15,7 +15,7 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import canary, own_installs, reuse_messages
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, placed_in, wheels_of
+from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in, wheels_of
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
 
@@ -25,13 +25,13 @@ _END_SECONDS = 8.0
 
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     """Make two variants of the bundle that tell which of them runs, and have one worker use an environment for them."""
-    placed = placed_in(bundle, cell, deadline)
+    location = location_in(bundle, cell, deadline)
     source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
     variants = _put_variants(bundle, source, cell, deadline)
     worker = cell.cluster.workers[0].name
     cell.progress(f"using the environment of {bundle.name} again and again on {worker}")
     asked = {
-        "placed": placed,
+        "location": location,
         "worker": worker,
         "variants": variants,
         "forced": None if cell.runner.fresh_env is None else dict(cell.runner.fresh_env),
@@ -41,7 +41,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     where = words.keep_logs(answer["logs"], f"{worker}-{bundle.name}-reuse", cell.keep_log)
     python = Version(answer["worker"]["version"])
     tidy = words.Tidy(
-        folders=(f"{placed['folders'][worker]}/reuse/live", f"{placed['folders'][worker]}/reuse")
+        folders=(f"{location['folders'][worker]}/reuse/live", f"{location['folders'][worker]}/reuse")
     )
     faults = {
         name: [tidy.fault(fault) for fault in found]

@@ -54,17 +54,17 @@ HANDS_OUT_OTHERS = """
         bundles = worker.modelops_bundles
         execute, aggregate, kept = bundles.execute, bundles.aggregate, {}
 
-        def keeps_replicates(placed, task_id, **asked):
-            if placed["name"] == "crossed":
-                return execute(placed, task_id, **asked)
+        def keeps_replicates(location, task_id, **asked):
+            if location["name"] == "crossed":
+                return execute(location, task_id, **asked)
             if "replicate" not in kept:
-                kept["replicate"] = execute(placed, task_id, **asked)
+                kept["replicate"] = execute(location, task_id, **asked)
             return kept["replicate"]
 
-        def crosses_targets(placed, replicates, **asked):
+        def crosses_targets(location, replicates, **asked):
             of = tuple(one["task_id"] for one in replicates)
             if of not in kept:
-                kept[of] = aggregate(placed, replicates, **asked)
+                kept[of] = aggregate(location, replicates, **asked)
             return kept[of]
 
         bundles.execute, bundles.aggregate = keeps_replicates, crosses_targets

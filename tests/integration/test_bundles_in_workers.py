@@ -183,10 +183,10 @@ BREAKS = """
 
     def dask_setup(worker):
         real = worker.modelops_bundles.bring
-        def bring(placed, **given):
+        def bring(location, **given):
             if str(worker.name) in os.environ["BREAKS_ON"].split():
                 given["requirements"] = ["no-such-package==1"]
-            return real(placed, **given)
+            return real(location, **given)
         worker.modelops_bundles.bring = bring
 """
 

@@ -455,7 +455,7 @@ class Agent:
 
         self.take_away(seconds)
         reply: dict[str, Any] = {}
-        self._plugin, self._brought = name, here["placed"]["name"]
+        self._plugin, self._brought = name, here["location"]["name"]
         plugin = installer_plugin.BringBundle(name, arguments)
 
         def register() -> None:
@@ -499,7 +499,7 @@ class Agent:
         self,
         *,
         modules: dict[str, dict[str, str]],
-        placed: dict[str, Any],
+        location: dict[str, Any],
         entrypoint: str,
         sets: list[list[dict[str, Any]]],
         targets: list[str],
@@ -532,7 +532,7 @@ class Agent:
                 name, task_id = f"{number}-{index}", f"sim-{run}-{number}-{index}"
                 where: dict[str, Any] = {"workers": [one["worker"]]} if one["worker"] else {}
                 simulated[name] = submit(
-                    *(replicate, placed, task_id, entrypoint, one["params"], one["seed"], end),
+                    *(replicate, location, task_id, entrypoint, one["params"], one["seed"], end),
                     **{"key": task_id, "pure": False, **where},
                 )
                 if one["worker"]:
@@ -540,7 +540,7 @@ class Agent:
             of_set = [simulated[f"{number}-{index}"] for index in range(len(replicates))]
             for target in targets:
                 aggregated[f"{number}-{target}"] = submit(
-                    *(aggregate, placed, of_set, target, target_data, end),
+                    *(aggregate, location, of_set, target, target_data, end),
                     **{"key": f"agg-{run}-{number}-{target}", "pure": False, **extra},
                 )
         summaries = {name: submit(summarize, future, pure=False) for name, future in simulated.items()}

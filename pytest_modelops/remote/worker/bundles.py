@@ -21,7 +21,17 @@ from typing import Any
 
 from . import in_process
 from .environment import Commands, Failed, install_beside, look, make_bare, pip_install, try_import
-from .location import NOT_STARTED, AnyRunner, Placed, bundle_of, command_of, launch, logs_of, site_of, venv_of
+from .location import (
+    NOT_STARTED,
+    AnyRunner,
+    BundleLocation,
+    bundle_of,
+    command_of,
+    launch,
+    logs_of,
+    site_of,
+    venv_of,
+)
 from .one_shot import OneShot
 from .runner_process import Outcome
 
@@ -46,7 +56,7 @@ class Bundles:
 
     def install(
         self,
-        placed: Placed,
+        location: BundleLocation,
         *,
         requirements: Sequence[str],
         modules: Sequence[str],
@@ -59,14 +69,14 @@ class Bundles:
             `{"python", "version", "packages": {name: version}, "missing": [module], "imports": {module: failure}}`, or
             `{"failed", "timed_out", "cause", "last"}`.
         """
-        placed = self._here(placed)
-        folder = placed["folder"]
-        ours = {**placed, "venv": os.path.join(folder, "venv")}
+        location = self._here(location)
+        folder = location["folder"]
+        ours = {**location, "venv": os.path.join(folder, "venv")}
         try:
             with Commands(folder, seconds) as run:
-                shutil.rmtree(bundle_of(placed), ignore_errors=True)
+                shutil.rmtree(bundle_of(location), ignore_errors=True)
                 shutil.rmtree(venv_of(ours), ignore_errors=True)
-                shutil.copytree(placed["source"], bundle_of(placed))
+                shutil.copytree(location["source"], bundle_of(location))
                 run(
                     "making an environment",
                     [sys.executable, "-I", "-m", "venv", "--without-pip", venv_of(ours)],
@@ -75,23 +85,23 @@ class Bundles:
                     pip_install(run, ours, requirements)
                 looked = look(run, ours, modules)
                 failures = {module: try_import(run, ours, module) for module in imports}
-                if placed.get("installs"):
-                    shutil.rmtree(os.path.dirname(venv_of(placed)), ignore_errors=True)
-                    make_bare(run, placed)
+                if location.get("installs"):
+                    shutil.rmtree(os.path.dirname(venv_of(location)), ignore_errors=True)
+                    make_bare(run, location)
         except Failed as failure:
             return failure.to_plain()
         return {**looked, "imports": {module: text for module, text in failures.items() if text}}
 
-    def handshake(self, placed: Placed, *, seconds: float) -> dict[str, Any]:
+    def handshake(self, location: BundleLocation, *, seconds: float) -> dict[str, Any]:
         """Start a runner, ask whether it is ready, and end it. A one-shot runner is asked twice.
 
         Returns:
             `{"outcome": Outcome, "again": the second Outcome or None, "end": what Runner.close returned, "worker":
             {"python", "version"}, "venv", "beside": {module: file} (see `fresh.beside`), "logs"}`.
         """
-        placed = self._here(placed)
+        location = self._here(location)
         end = time.monotonic() + seconds
-        outcome, runner = self._start(placed, seconds)
+        outcome, runner = self._start(location, seconds)
         closed: dict[str, Any] = {}
         again = None
         if runner is not None:
@@ -106,39 +116,41 @@ class Bundles:
             "again": again,
             "end": closed,
             "worker": {"python": sys.executable, "version": ".".join(map(str, sys.version_info[:3]))},
-            "venv": venv_of(placed),
-            "beside": self._beside(placed),
-            "logs": logs_of(placed),
+            "venv": venv_of(location),
+            "beside": self._beside(location),
+            "logs": logs_of(location),
         }
 
-    def close(self, placed: Placed) -> dict[str, Any]:
+    def close(self, location: BundleLocation) -> dict[str, Any]:
         """End the bundle's runner, if one runs; returns what `Runner.close` does, and the logs."""
-        placed = self._here(placed)
+        location = self._here(location)
         with self._lock:
-            runner = self._runners.pop(placed["name"], None)
+            runner = self._runners.pop(location["name"], None)
         if runner is None:
-            return {"logs": logs_of(placed)}
+            return {"logs": logs_of(location)}
         idle = runner.lock.acquire(blocking=False)  # else a task waits for it
-        return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": logs_of(placed)}
+        return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": logs_of(location)}
 
-    def reuse(self, placed: Placed, *, worker: str, **asked: Any) -> dict[str, Any]:
+    def reuse(self, location: BundleLocation, *, worker: str, **asked: Any) -> dict[str, Any]:
         """On this one worker, use an environment again in all the ways that go wrong (see `reuse.py`)."""
         from . import reuse
 
-        return reuse.Reuse(self._here(placed), **asked).run() if worker == self._worker else {}
+        return reuse.Reuse(self._here(location), **asked).run() if worker == self._worker else {}
 
-    def fresh(self, placed: Placed, *, worker: str, **asked: Any) -> dict[str, Any]:
+    def fresh(self, location: BundleLocation, *, worker: str, **asked: Any) -> dict[str, Any]:
         """On this one worker, ask a copy of the bundle that tells when it was executed (see `fresh.py`)."""
         from . import fresh
 
         if worker != self._worker:
             return {}
-        here = self._here(placed)
+        here = self._here(location)
         return {**fresh.try_it(here, **asked), "beside": self._beside(here)}
 
     # Bundles in this very process: what `installer_plugin.py` calls, and what pytest asks then. ----------------------
 
-    def bring(self, placed: Placed, *, requirements: Sequence[str], seconds: float) -> dict[str, Any]:
+    def bring(
+        self, location: BundleLocation, *, requirements: Sequence[str], seconds: float
+    ) -> dict[str, Any]:
         """Install a bundle for this very process, in a folder of its own, and put that on the path.
 
         What is there already, of the same bundle, is not installed again.
@@ -146,19 +158,19 @@ class Bundles:
         Returns:
             `{"touched": [file of the environment that has changed]}`, or `{"failed", "timed_out", "cause", "last"}`.
         """
-        placed = self._here(placed)
-        self.take_away(placed["name"])
-        reply = self._brought[placed["name"]] = {"done": False}
+        location = self._here(location)
+        self.take_away(location["name"])
+        reply = self._brought[location["name"]] = {"done": False}
         before = in_process.listing(_ENVIRONMENT)
         try:
-            install_beside(placed, requirements, seconds)
-            self._inside[placed["name"]] = in_process.Inside(
-                bundle=bundle_of(placed), site=site_of(placed), digest=placed["digest"]
+            install_beside(location, requirements, seconds)
+            self._inside[location["name"]] = in_process.Inside(
+                bundle=bundle_of(location), site=site_of(location), digest=location["digest"]
             )
         except Failed as failure:
             reply.update(failure.to_plain())
         except OSError as error:
-            reply.update(Failed(f"installing {placed['name']}: {error}").to_plain())
+            reply.update(Failed(f"installing {location['name']}: {error}").to_plain())
         after = in_process.listing(_ENVIRONMENT)
         changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
         reply.update(touched=changed[:_MOST_CHANGED], done=True)
@@ -172,7 +184,12 @@ class Bundles:
             inside.take_away()
 
     def look_inside(
-        self, placed: Placed, *, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]
+        self,
+        location: BundleLocation,
+        *,
+        modules: Sequence[str],
+        packages: Mapping[str, str],
+        imports: Sequence[str],
     ) -> dict[str, Any]:
         """What came of `bring` in this process.
 
@@ -180,9 +197,9 @@ class Bundles:
             `{"pid", "setup": what `bring` reported, or `None` where it was not called}` and, where that has succeeded, what
             `Inside.look` tells, and `imports`: why it failed of each that does.
         """
-        reply = self._brought.get(placed["name"])
+        reply = self._brought.get(location["name"])
         found: dict[str, Any] = {"pid": os.getpid(), "setup": reply and dict(reply)}
-        inside = self._inside.get(placed["name"])
+        inside = self._inside.get(location["name"])
         if inside is not None:
             found.update(inside.look(modules, packages))
             found["imports"] = inside.import_all(imports)
@@ -192,7 +209,7 @@ class Bundles:
 
     def execute(
         self,
-        placed: Placed,
+        location: BundleLocation,
         task_id: str,
         *,
         entrypoint: str,
@@ -211,16 +228,16 @@ class Bundles:
             content as base64; with an error `beside`, see `handshake`.
         """
         request = {"entrypoint": entrypoint, "params": dict(params), "seed": seed}
-        outcome, pid = self._ask(placed, "execute", request, end)
+        outcome, pid = self._ask(location, "execute", request, end)
         reply = {
             "task_id": task_id,
             "outside": outcome["outside"],
-            "protocol": placed["protocol"],
+            "protocol": location["protocol"],
             "worker": self._worker,
             "pid": pid,
         }
         if "result" not in outcome:
-            return {**reply, "outputs": {}, "error": outcome, "beside": self._beside(self._here(placed))}
+            return {**reply, "outputs": {}, "error": outcome, "beside": self._beside(self._here(location))}
         try:
             return {**reply, "outputs": _artifacts(outcome["result"]), "error": None}
         except ValueError as error:
@@ -235,12 +252,12 @@ class Bundles:
             return {
                 **reply,
                 "outputs": {},
-                "error": {**malformed, "printed": answer, "protocol": placed["protocol"]},
+                "error": {**malformed, "printed": answer, "protocol": location["protocol"]},
             }
 
     def aggregate(
         self,
-        placed: Placed,
+        location: BundleLocation,
         replicates: Sequence[Mapping[str, Any]],
         *,
         target: str,
@@ -255,70 +272,74 @@ class Bundles:
         reply: dict[str, Any] = {"target": target, "of": [one["task_id"] for one in replicates]}
         sim_returns = [{"task_id": one["task_id"], "outputs": one["outputs"]} for one in replicates]
         request = {"target_entrypoint": target, "sim_returns": sim_returns, "target_data": dict(target_data)}
-        outcome, _ = self._ask(placed, "aggregate", request, end)
-        reply |= {"outside": outcome["outside"], "protocol": placed["protocol"]}
+        outcome, _ = self._ask(location, "aggregate", request, end)
+        reply |= {"outside": outcome["outside"], "protocol": location["protocol"]}
         if "result" not in outcome:
             return {"error": outcome, **reply}
         return {"result": outcome["result"], **reply}
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _here(self, placed: Placed) -> Placed:
-        # A worker that nobody knew of when the bundle was placed makes do with where it is.
-        folder = placed["folders"].get(self._worker) or os.path.join(os.getcwd(), "bundles", placed["name"])
-        venv = os.path.join(folder, "own", "venv") if placed.get("installs") else os.path.join(folder, "venv")
-        return {**placed, "folder": folder, "venv": venv}
+    def _here(self, location: BundleLocation) -> BundleLocation:
+        # A worker that nobody knew of when the bundle was copied in makes do with where it is.
+        folder = location["folders"].get(self._worker) or os.path.join(
+            os.getcwd(), "bundles", location["name"]
+        )
+        venv = (
+            os.path.join(folder, "own", "venv") if location.get("installs") else os.path.join(folder, "venv")
+        )
+        return {**location, "folder": folder, "venv": venv}
 
     def _ask(
-        self, placed: Placed, method: str, request: Mapping[str, Any], end: float
+        self, location: BundleLocation, method: str, request: Mapping[str, Any], end: float
     ) -> tuple[Outcome, int | None]:
         """Ask the bundle's runner, which is started when there is none, as it is by the first task of a job.
 
         Returns:
             What came of it, and the pid of the process that was asked.
         """
-        if placed["install"] == "workers":
-            inside = self._inside.get(placed["name"])
+        if location["install"] == "workers":
+            inside = self._inside.get(location["name"])
             if inside is None:
                 absent: Outcome = {"unstarted": f"{self._worker} does not have the bundle", "cause": None}
                 return {**absent, "last": [], "outside": ""}, os.getpid()
             return inside.answer(method, request), os.getpid()
-        placed = self._here(placed)
+        location = self._here(location)
         with self._lock:
-            runner = self._runners.get(placed["name"])
+            runner = self._runners.get(location["name"])
             if runner is None:
-                ready, runner = self._start(placed, end - time.time())
+                ready, runner = self._start(location, end - time.time())
                 if "result" not in ready or runner is None:
                     if runner is not None:
                         runner.close(seconds=0)
                     return ready, None
-                self._runners[placed["name"]] = runner
+                self._runners[location["name"]] = runner
         with runner.lock:
             outcome = runner.call(method, request, end - time.time())
             pid = runner.pid
         if "result" not in outcome and "error" not in outcome:
             with self._lock:  # the next task gets a new one
-                if self._runners.get(placed["name"]) is runner:
-                    del self._runners[placed["name"]]
+                if self._runners.get(location["name"]) is runner:
+                    del self._runners[location["name"]]
             outcome["left"] = runner.close(seconds=0)["left"]
         return outcome, pid
 
     @staticmethod
-    def _beside(placed: Placed) -> dict[str, str]:
+    def _beside(location: BundleLocation) -> dict[str, str]:
         from . import fresh
 
-        if placed["install"] == "workers":
+        if location["install"] == "workers":
             return {}
         try:
-            return fresh.beside(command_of(placed), placed.get("modules", ()), placed)
+            return fresh.beside(command_of(location), location.get("modules", ()), location)
         except LookupError:
             return {}
 
     @staticmethod
-    def _start(placed: Placed, seconds: float) -> tuple[Outcome, AnyRunner | None]:
+    def _start(location: BundleLocation, seconds: float) -> tuple[Outcome, AnyRunner | None]:
         end = time.monotonic() + seconds
         try:
-            runner = launch(placed)
+            runner = launch(location)
         except NOT_STARTED as error:
             return {"unstarted": str(error), "cause": None, "last": [], "outside": ""}, None
         return runner.call("ready", {}, end - time.monotonic()), runner

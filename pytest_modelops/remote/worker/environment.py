@@ -14,7 +14,7 @@ from typing import Any
 from ..runner.installing import ensured_pip, unpack_pip
 from ..shared import causes
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
-from .location import RUNNER, Placed, bundle_of, python_of, site_of, venv_of
+from .location import RUNNER, BundleLocation, bundle_of, python_of, site_of, venv_of
 
 
 class Failed(Exception):
@@ -79,46 +79,60 @@ class Commands:
         return output if check else ""
 
 
-def make_bare(run: Commands, placed: Placed, python: str = sys.executable) -> None:
+def make_bare(run: Commands, location: BundleLocation, python: str = sys.executable) -> None:
     """An environment with nothing but pip, for a runner that installs by itself."""
-    run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", venv_of(placed)])
-    unpack_pip(_ensured_pip(), venv_of(placed))
+    run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", venv_of(location)])
+    unpack_pip(_ensured_pip(), venv_of(location))
 
 
-def install_beside(placed: Placed, requirements: Sequence[str], seconds: float) -> None:
+def install_beside(location: BundleLocation, requirements: Sequence[str], seconds: float) -> None:
     """Install a bundle for this process's Python into a folder of its own, unless it is there."""
-    mark = os.path.join(placed["folder"], "inside.json")
-    made_of = {"digest": placed["digest"], "python": sys.version, "requirements": list(requirements)}
+    mark = os.path.join(location["folder"], "inside.json")
+    made_of = {"digest": location["digest"], "python": sys.version, "requirements": list(requirements)}
     with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
         if json.load(file) == made_of:
             return
-    with Commands(placed["folder"], seconds) as run:
-        for folder in (bundle_of(placed), site_of(placed)):
+    with Commands(location["folder"], seconds) as run:
+        for folder in (bundle_of(location), site_of(location)):
             shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(placed["source"], bundle_of(placed))
-        os.makedirs(site_of(placed))
+        shutil.copytree(location["source"], bundle_of(location))
+        os.makedirs(site_of(location))
         if requirements:
-            pip_install(run, placed, requirements, python=sys.executable, more=("--target", site_of(placed)))
+            pip_install(
+                run, location, requirements, python=sys.executable, more=("--target", site_of(location))
+            )
     with open(mark, "w", encoding="utf-8") as file:
         json.dump(made_of, file)
 
 
 def pip_install(
-    run: Commands, placed: Placed, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
+    run: Commands,
+    location: BundleLocation,
+    requirements: Sequence[str],
+    *,
+    python: str = "",
+    more: Sequence[str] = (),
 ) -> None:
     """Install from the wheels, by the pip that every Python brings along."""
-    lines = os.path.join(placed["folder"], "requirements.txt")
+    lines = os.path.join(location["folder"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in requirements))
     options = (
         "--no-index",
         "--find-links",
-        placed["wheels"],
+        location["wheels"],
         "--no-cache-dir",
         "--disable-pip-version-check",
     )
-    pip = [python or python_of(placed), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options, *more]
-    run(f"installing {placed['name']} from its wheels", [*pip, "-r", lines])
+    pip = [
+        python or python_of(location),
+        os.path.join(_ensured_pip(), "pip"),
+        "install",
+        "-q",
+        *options,
+        *more,
+    ]
+    run(f"installing {location['name']} from its wheels", [*pip, "-r", lines])
 
 
 def _ensured_pip() -> str:
@@ -128,18 +142,18 @@ def _ensured_pip() -> str:
         raise Failed(str(error)) from None
 
 
-def look(run: Commands, placed: Placed, modules: Sequence[str]) -> dict[str, Any]:
+def look(run: Commands, location: BundleLocation, modules: Sequence[str]) -> dict[str, Any]:
     """Have the environment's Python tell what it is and has, and which modules it does not find."""
-    question = os.path.join(placed["folder"], "modules.json")
+    question = os.path.join(location["folder"], "modules.json")
     with open(question, "w", encoding="utf-8") as file:
-        json.dump({"modules": list(modules), "first": bundle_of(placed)}, file)
-    argv = [python_of(placed), "-I", os.path.join(RUNNER, "inspection.py"), question]
+        json.dump({"modules": list(modules), "first": bundle_of(location)}, file)
+    argv = [python_of(location), "-I", os.path.join(RUNNER, "inspection.py"), question]
     answer: dict[str, Any] = json.loads(run("looking at what was installed", argv).splitlines()[-1])
     return answer
 
 
-def try_import(run: Commands, placed: Placed, module: str) -> str:
+def try_import(run: Commands, location: BundleLocation, module: str) -> str:
     """Import a module as the runner would; why it failed, in words, or empty."""
-    path = f"import sys; sys.path.insert(0, {bundle_of(placed)!r})"
+    path = f"import sys; sys.path.insert(0, {bundle_of(location)!r})"
     code = f"{path}; import importlib; importlib.import_module({module!r})"
-    return run(f"importing {module}", [python_of(placed), "-c", code], cwd=bundle_of(placed), check=False)
+    return run(f"importing {module}", [python_of(location), "-c", code], cwd=bundle_of(location), check=False)

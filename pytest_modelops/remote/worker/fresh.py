@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .location import NOT_STARTED, Placed, bundle_of, launch, venv_of
+from .location import NOT_STARTED, BundleLocation, bundle_of, launch, venv_of
 from .one_shot import OneShot
 
 ARTIFACT = "modelops-canary"
@@ -66,7 +66,7 @@ class NothingToTry(Exception):
 
 
 def try_it(
-    placed: Placed,
+    location: BundleLocation,
     *,
     wire: Mapping[str, str],
     modules: Sequence[str],
@@ -87,11 +87,11 @@ def try_it(
         function was imported, from the bundle's folder alone, so that another answer is not that of what was given.
         `others`: where a name of the bundle's is the name of another module, which was or would be imported.
     """
-    folder = os.path.join(placed["folder"], "fresh")
+    folder = os.path.join(location["folder"], "fresh")
     shutil.rmtree(folder, ignore_errors=True)
     try:
         os.makedirs(folder)
-        return _try(placed, folder, wire, modules, request, time.monotonic() + seconds)
+        return _try(location, folder, wire, modules, request, time.monotonic() + seconds)
     except NothingToTry as why:
         return {"untried": str(why)}
     except (OSError, shutil.Error) as error:
@@ -101,7 +101,7 @@ def try_it(
 
 
 def _try(  # noqa: PLR0917
-    placed: Placed,
+    location: BundleLocation,
     folder: str,
     wire: Mapping[str, str],
     modules: Sequence[str],
@@ -110,13 +110,13 @@ def _try(  # noqa: PLR0917
 ) -> dict[str, Any]:
     mark = os.path.join(folder, "imported")
     code = _CODE.format(modules=list(modules), artifact=ARTIFACT, function=wire["function"], mark=mark)
-    installed = _overlay(placed, folder, wire["module"], code)
-    _copy(bundle_of(placed), os.path.join(folder, "bundle"))
+    installed = _overlay(location, folder, wire["module"], code)
+    _copy(bundle_of(location), os.path.join(folder, "bundle"))
     loose = _append(os.path.join(folder, "bundle"), wire["module"], code)
     if not (installed or loose):
         raise NothingToTry(f"the source of its wire function's module {wire['module']!r} is not to be had")
-    copy = {**placed, "folder": folder, "logs": os.path.join(folder, "logs")}
-    copy["digest"] = hashlib.sha256(f"{placed['digest']} {code}".encode()).hexdigest()
+    copy = {**location, "folder": folder, "logs": os.path.join(folder, "logs")}
+    copy["digest"] = hashlib.sha256(f"{location['digest']} {code}".encode()).hexdigest()
     if installed:
         path = os.path.join(folder, "overlay"), os.environ.get("PYTHONPATH", "")
         copy["variables"] = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
@@ -124,8 +124,8 @@ def _try(  # noqa: PLR0917
     others: dict[str, str] = {}
     for answer in answers:
         places, file = answer.pop("places", {}), answer.pop("wire", "")
-        roots = [folder, venv_of(placed), _root_of(file, wire["module"])]
-        others.update(_others(places, roots, bundle_of(placed)))
+        roots = [folder, venv_of(location), _root_of(file, wire["module"])]
+        others.update(_others(places, roots, bundle_of(location)))
     return {
         "answers": answers,
         "certain": os.path.exists(mark) and not installed,
@@ -133,10 +133,10 @@ def _try(  # noqa: PLR0917
     }
 
 
-def _overlay(placed: Placed, folder: str, module: str, code: str) -> bool:
+def _overlay(location: BundleLocation, folder: str, module: str, code: str) -> bool:
     """Copy what is installed of a module, changed; `False` where it is not installed, as a source."""
     top = module.partition(".")[0]
-    for site in glob.glob(os.path.join(glob.escape(venv_of(placed)), "lib", "python3*", "site-packages")):
+    for site in glob.glob(os.path.join(glob.escape(venv_of(location)), "lib", "python3*", "site-packages")):
         source, target = os.path.join(site, top), os.path.join(folder, "overlay", top)
         if os.path.isdir(source):
             _copy(source, target)
@@ -171,14 +171,14 @@ def _append(root: str, module: str, code: str) -> bool:
     return False
 
 
-def _ask(placed: Placed, request: Mapping[str, Any], end: float) -> list[Any]:
+def _ask(location: BundleLocation, request: Mapping[str, Any], end: float) -> list[Any]:
     """Twice in one process and once in another; of a one-shot runner each is a process of its own."""
-    return [*_ask_one(placed, request, 2, end), *_ask_one(placed, request, 1, end)]
+    return [*_ask_one(location, request, 2, end), *_ask_one(location, request, 1, end)]
 
 
-def _ask_one(placed: Placed, request: Mapping[str, Any], times: int, end: float) -> list[Any]:
+def _ask_one(location: BundleLocation, request: Mapping[str, Any], times: int, end: float) -> list[Any]:
     try:
-        runner = launch(placed)
+        runner = launch(location)
     except NOT_STARTED as error:
         raise NothingToTry(f"its runner did not start on a copy of the bundle: {error}") from None
     reply: list[Any] = []
@@ -250,7 +250,7 @@ def _same(one: str, other: str) -> bool:
 # What can be reported without asking.
 
 
-def beside(argv: Sequence[str], modules: Sequence[str], placed: Placed) -> dict[str, str]:
+def beside(argv: Sequence[str], modules: Sequence[str], location: BundleLocation) -> dict[str, str]:
     """Modules beside a Python script that have the names of a bundle's, and come first unless the script sees to it.
 
     Args:
@@ -264,7 +264,7 @@ def beside(argv: Sequence[str], modules: Sequence[str], placed: Placed) -> dict[
     for name in modules:
         for file in (os.path.join(name, "__init__.py"), f"{name}.py"):
             here = os.path.join(folder, file)
-            if os.path.isfile(here) and not _same(here, os.path.join(bundle_of(placed), file)):
+            if os.path.isfile(here) and not _same(here, os.path.join(bundle_of(location), file)):
                 found[name] = here
     return found
 

@@ -34,4 +34,4 @@ class BringBundle(WorkerPlugin):
 
     def teardown(self, worker: Any) -> None:
         """Take it away."""
-        worker.modelops_bundles.take_away(self._arguments["placed"]["name"])
+        worker.modelops_bundles.take_away(self._arguments["location"]["name"])

@@ -13,7 +13,7 @@ from ..shared.supervised import CouldNot, SupervisorGone
 from .one_shot import OneShot
 from .runner_process import Runner
 
-Placed = Mapping[str, Any]
+BundleLocation = Mapping[str, Any]
 """Where a bundle is in the cell, and how its runner is started:
 
 - `name`, `digest`: of the bundle;
@@ -39,53 +39,53 @@ NOT_STARTED = (CouldNot, SupervisorGone, LookupError, OSError)
 """What keeps a runner from being started."""
 
 
-def launch(placed: Placed) -> AnyRunner:
+def launch(location: BundleLocation) -> AnyRunner:
     """Start a runner, and ask it nothing yet; raises one of `NOT_STARTED`."""
     env = {
         **os.environ,
         # Where a runner installs by itself, there is no way out to an index.
         "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": placed["wheels"],
+        "PIP_FIND_LINKS": location["wheels"],
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "UV_OFFLINE": "1",
-        "UV_FIND_LINKS": placed["wheels"],
+        "UV_FIND_LINKS": location["wheels"],
         "PYTHONUNBUFFERED": "1",
-        **placed.get("variables", {}),
+        **location.get("variables", {}),
     }
-    kind = OneShot if placed["protocol"] == "one-shot" else Runner
-    return kind(command_of(placed), env=env, cwd=bundle_of(placed), folder=logs_folder_of(placed))
+    kind = OneShot if location["protocol"] == "one-shot" else Runner
+    return kind(command_of(location), env=env, cwd=bundle_of(location), folder=logs_folder_of(location))
 
 
-def bundle_of(placed: Placed) -> str:
+def bundle_of(location: BundleLocation) -> str:
     """The bundle's files, a copy of this worker's own."""
-    return os.path.join(placed["folder"], "bundle")
+    return os.path.join(location["folder"], "bundle")
 
 
-def venv_of(placed: Placed) -> str:
+def venv_of(location: BundleLocation) -> str:
     """The bundle's environment."""
-    return str(placed["venv"])
+    return str(location["venv"])
 
 
-def site_of(placed: Placed) -> str:
+def site_of(location: BundleLocation) -> str:
     """What is installed for running processes, without an environment."""
-    return os.path.join(placed["folder"], "inside")
+    return os.path.join(location["folder"], "inside")
 
 
-def python_of(placed: Placed) -> str:
+def python_of(location: BundleLocation) -> str:
     """The environment's interpreter."""
-    return os.path.join(venv_of(placed), "bin", "python")
+    return os.path.join(venv_of(location), "bin", "python")
 
 
-def logs_folder_of(placed: Placed) -> str:
+def logs_folder_of(location: BundleLocation) -> str:
     """Where its runner's logs are."""
-    return str(placed.get("logs") or os.path.join(placed["folder"], "logs"))
+    return str(location.get("logs") or os.path.join(location["folder"], "logs"))
 
 
-def logs_of(placed: Placed) -> dict[str, bytes]:
+def logs_of(location: BundleLocation) -> dict[str, bytes]:
     """What the runner wrote to stderr and stdout so far, from each at most 1 MiB of the beginning and of the end."""
     found = {}
     for name in ("stderr", "stdout"):
-        with contextlib.suppress(OSError), open(os.path.join(logs_folder_of(placed), name), "rb") as file:
+        with contextlib.suppress(OSError), open(os.path.join(logs_folder_of(location), name), "rb") as file:
             head = file.read(_LOG_BYTES)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(len(head), size - _LOG_BYTES))
@@ -95,19 +95,19 @@ def logs_of(placed: Placed) -> dict[str, bytes]:
     return found
 
 
-def command_of(placed: Placed) -> list[str]:
+def command_of(location: BundleLocation) -> list[str]:
     """The runner's command line; raises `LookupError` where `module:file` names nothing."""
     values = {
-        "{python}": python_of(placed),
-        "{runner}": _runner(placed["runner"]),
-        "{bundle}": bundle_of(placed),
-        "{venv}": venv_of(placed),
-        "{digest}": placed["digest"],
-        "{wheels}": placed["wheels"],
-        "{version}": placed.get("version") or ".".join(map(str, sys.version_info[:3])),
+        "{python}": python_of(location),
+        "{runner}": _runner(location["runner"]),
+        "{bundle}": bundle_of(location),
+        "{venv}": venv_of(location),
+        "{digest}": location["digest"],
+        "{wheels}": location["wheels"],
+        "{version}": location.get("version") or ".".join(map(str, sys.version_info[:3])),
     }
     words = []
-    for word in placed["command"]:
+    for word in location["command"]:
         filled = word
         for name, value in values.items():
             filled = filled.replace(name, value)

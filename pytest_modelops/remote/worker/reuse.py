@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .environment import Commands, Failed, make_bare
-from .location import NOT_STARTED, Placed, bundle_of, launch, logs_of
+from .location import NOT_STARTED, BundleLocation, bundle_of, launch, logs_of
 from .states import States, another_python
 
 CANARY = "modelops.canary/which"
@@ -60,7 +60,7 @@ class Reuse:
     """All canaries, one after the other.
 
     Args:
-        placed: the bundle, on this worker.
+        location: the bundle, on this worker.
         variants: `A` and `B`: the `source`, `wheels` and `digest` of each.
         forced: variables that make the runner install whatever there is; `None` if it knows none.
         seconds: for all.
@@ -68,15 +68,15 @@ class Reuse:
 
     def __init__(
         self,
-        placed: Placed,
+        location: BundleLocation,
         *,
         variants: Mapping[str, Mapping[str, str]],
         forced: Mapping[str, str] | None,
         seconds: float,
     ) -> None:
-        self._folder = os.path.join(placed["folder"], "reuse")
+        self._folder = os.path.join(location["folder"], "reuse")
         self._states = States(self._folder)
-        self._placed: Placed = {**placed, "folder": self._folder, "venv": self._states.venv}
+        self._location: BundleLocation = {**location, "folder": self._folder, "venv": self._states.venv}
         self._variants = variants
         self._forced = forced
         self._seconds = seconds
@@ -120,12 +120,12 @@ class Reuse:
                     reply[name] = {"failed": failure.to_plain()}
             reply[name]["seconds"] = round(time.monotonic() - began, 3)
         self._states.forget()
-        shutil.rmtree(bundle_of(self._placed), ignore_errors=True)
+        shutil.rmtree(bundle_of(self._location), ignore_errors=True)
         version = ".".join(map(str, sys.version_info[:3]))
         return {
             "canaries": reply,
             "worker": {"python": sys.executable, "version": version},
-            "logs": logs_of(self._placed),
+            "logs": logs_of(self._location),
         }
 
     # The canaries ----------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Reuse:
     def _first_use(self) -> Answer:
         self._states.clear()
         with self._commands() as run:
-            make_bare(run, self._placed)
+            make_bare(run, self._location)
         self._states.save("bare")
         self._bare = frozenset(self._states.installed())
         self._first_began = time.time()
@@ -176,7 +176,7 @@ class Reuse:
                 return {"untried": "this worker has no other Python"}
             self._states.clear()
             try:
-                make_bare(run, self._placed, python)
+                make_bare(run, self._location, python)
             except Failed as failure:
                 return {"untried": f"Python {version} makes no environment: {failure}"}
         self._use("A", version=version)  # where workers run that one, this is a good use
@@ -190,10 +190,10 @@ class Reuse:
 
     def _dead_holder(self) -> Answer:
         self._states.restore("bare")
-        placed = self._place("A")
+        location = self._place("A")
         before = self._states.signs()
         try:
-            runner = launch(placed)
+            runner = launch(location)
         except NOT_STARTED as error:
             raise Failed(str(error)) from error
         # A first use has come to its end after this, unless the machine has become busy.
@@ -209,11 +209,11 @@ class Reuse:
     def _two_at_once(self) -> Answer:
         self._states.restore("bare")
         uses: list[Answer] = [{}, {}]
-        placed = self._place("A")
+        location = self._place("A")
 
         def use(number: int) -> None:
             logs = os.path.join(self._folder, "logs" if number == 0 else "logs-2")
-            uses[number] = self._use_placed({**placed, "logs": logs})
+            uses[number] = self._use_location({**location, "logs": logs})
 
         threads = [threading.Thread(target=use, args=(number,)) for number in range(2)]
         for thread in threads:
@@ -248,27 +248,27 @@ class Reuse:
         Args:
             version: of the Python that the worker pretends to run.
         """
-        placed = dict(self._place(variant))
-        placed["digest"] = digest or placed["digest"]
-        placed["variables"] = {**placed["variables"], **(variables or {})}
-        return self._use_placed({**placed, "version": version})
+        location = dict(self._place(variant))
+        location["digest"] = digest or location["digest"]
+        location["variables"] = {**location["variables"], **(variables or {})}
+        return self._use_location({**location, "version": version})
 
-    def _place(self, variant: str) -> Placed:
+    def _place(self, variant: str) -> BundleLocation:
         """Put a variant where the bundle is."""
-        shutil.rmtree(bundle_of(self._placed), ignore_errors=True)
-        shutil.copytree(self._variants[variant]["source"], bundle_of(self._placed))
-        return {**self._placed, **self._variants[variant], "variables": self._states.variables}
+        shutil.rmtree(bundle_of(self._location), ignore_errors=True)
+        shutil.copytree(self._variants[variant]["source"], bundle_of(self._location))
+        return {**self._location, **self._variants[variant], "variables": self._states.variables}
 
-    def _use_placed(self, placed: Placed) -> Answer:
+    def _use_location(self, location: BundleLocation) -> Answer:
         """Returns `{"ready": Outcome, "answer": Outcome or None, "end", "digest", "given", "seconds"}`.
 
         `given` is how many seconds it had, `seconds` how many it took until it had answered.
         """
         given = self._limit
         began = time.monotonic()
-        reply: Answer = {"answer": None, "end": {}, "digest": placed["digest"], "given": round(given, 1)}
+        reply: Answer = {"answer": None, "end": {}, "digest": location["digest"], "given": round(given, 1)}
         try:
-            runner = launch(placed)
+            runner = launch(location)
         except NOT_STARTED as error:
             unstarted: Answer = {"unstarted": str(error), "cause": None, "last": [], "outside": ""}
             return {**reply, "ready": unstarted, "seconds": 0.0}

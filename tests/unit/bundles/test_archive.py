@@ -141,7 +141,7 @@ def test_a_check_waits_no_longer_than_it_may_for_another_that_unpacks(place: Pla
     cell: Any = SimpleNamespace(
         cell=Cell.uniform(versions),
         unpacked=place.kept,
-        placed={},
+        location={},
         progress=lambda _: None,
         backend=SimpleNamespace(python=lambda *_, **__: Version("3.12.1")),
     )

@@ -74,7 +74,7 @@ def test_execute_is_red_whatever_an_aggregation_lets_pass(
             progress=lambda _: None,
             cluster=SimpleNamespace(workers=[SimpleNamespace(name="worker-0")]),
             aggregation=AggregationSettings(failed_when=(condition,)),
-            placed={bundle: {}},
+            location={bundle: {}},
             runner=SimpleNamespace(path=None),
         )
         with pytest.raises(CheckFailed, match=r"^bundle 'seir', `wire/run` with seed 0, 1 of 1 workers: it"):

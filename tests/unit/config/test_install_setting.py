@@ -126,8 +126,8 @@ def judge(*wrong: str, setup: object = None) -> None:
     found = {
         name: list(bundle_in_workers._faults(answer(missing=["x"]), HOUSE, PYTHON, "")) for name in wrong
     }
-    placed = {"folders": {"worker-0": "/w/bundles/seir"}}
-    bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), placed, reported, found)
+    location = {"folders": {"worker-0": "/w/bundles/seir"}}
+    bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), location, reported, found)
 
 
 def test_all_processes_are_judged_together() -> None:

@@ -39,7 +39,7 @@ def path_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def placed(tmp_path: Path) -> dict[str, Any]:
+def location(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "wire.py").write_text(WIRE)
     (tmp_path / "source" / "targets.py").write_text(TARGETS)
@@ -59,8 +59,8 @@ def placed(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def bring(bundles: Bundles, placed: dict[str, Any], *requirements: str) -> dict[str, Any]:
-    return bundles.bring(placed, requirements=requirements or ("brought-inside==1.5",), seconds=60)
+def bring(bundles: Bundles, location: dict[str, Any], *requirements: str) -> dict[str, Any]:
+    return bundles.bring(location, requirements=requirements or ("brought-inside==1.5",), seconds=60)
 
 
 ASKED: dict[str, Any] = {
@@ -70,12 +70,12 @@ ASKED: dict[str, Any] = {
 }
 
 
-def test_it_is_brought_found_run_and_taken_away(placed: dict[str, Any]) -> None:
+def test_it_is_brought_found_run_and_taken_away(location: dict[str, Any]) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
-    assert bundles.look_inside(placed, **ASKED) == {"pid": os.getpid(), "setup": None}
-    assert bring(bundles, placed) == {"touched": [], "done": True}
-    reported = bundles.look_inside(placed, **ASKED)
+    assert bundles.look_inside(location, **ASKED) == {"pid": os.getpid(), "setup": None}
+    assert bring(bundles, location) == {"touched": [], "done": True}
+    reported = bundles.look_inside(location, **ASKED)
     assert reported["setup"] == {"touched": [], "done": True}
     assert (reported["missing"], reported["imports"], reported["hidden"], reported["conflicts"]) == (
         [],
@@ -85,60 +85,64 @@ def test_it_is_brought_found_run_and_taken_away(placed: dict[str, Any]) -> None:
     )
     assert reported["packages"] == {"brought-inside": "1.5"}
     given: dict[str, Any] = {"entrypoint": "a/b", "params": {}, "end": time.time() + 60}
-    executed = bundles.execute(placed, "0-0", seed=7, **given)
+    executed = bundles.execute(location, "0-0", seed=7, **given)
     assert executed["outputs"]["reported.txt"]["size"] == len("a/b 7 one and a half")
     assert (executed["error"], executed["outside"], executed["pid"]) == (None, "", os.getpid())
-    failed = bundles.execute(placed, "0-1", seed=0, **given)
+    failed = bundles.execute(location, "0-1", seed=0, **given)
     assert failed["error"]["error"]["data"]["exc"] == "no seed"
     aggregate = bundles.aggregate(
-        placed, [executed], target="targets:loss", target_data={"more": 0.5}, end=time.time() + 60
+        location, [executed], target="targets:loss", target_data={"more": 0.5}, end=time.time() + 60
     )
     assert aggregate["result"]["loss"] == 1.5
     bundles.take_away("seir")
     assert sys.path == before
     assert not {"wire", "targets", "brought_inside"} & sys.modules.keys()
-    assert "does not have the bundle" in bundles.execute(placed, "0-2", seed=7, **given)["error"]["unstarted"]
+    assert (
+        "does not have the bundle" in bundles.execute(location, "0-2", seed=7, **given)["error"]["unstarted"]
+    )
 
 
-def test_a_second_time_nothing_is_installed_unless_it_is_another(placed: dict[str, Any]) -> None:
+def test_a_second_time_nothing_is_installed_unless_it_is_another(location: dict[str, Any]) -> None:
     bundles = Bundles("worker-0")
-    bring(bundles, placed)
-    installed = Path(placed["folders"]["worker-0"], "inside", "brought_inside", "__init__.py")
+    bring(bundles, location)
+    installed = Path(location["folders"]["worker-0"], "inside", "brought_inside", "__init__.py")
     stamp = installed.stat().st_ino
-    bring(bundles, placed)
+    bring(bundles, location)
     assert installed.stat().st_ino == stamp
     assert sys.path.count(str(installed.parents[1])) == 1
-    bring(bundles, {**placed, "digest": "abcd"})
+    bring(bundles, {**location, "digest": "abcd"})
     assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
 
 
-def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(placed: dict[str, Any]) -> None:
+def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(
+    location: dict[str, Any],
+) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
-    reported = bring(bundles, placed, "brought-inside==9")
+    reported = bring(bundles, location, "brought-inside==9")
     assert reported["cause"].endswith("brought-inside==9 (from versions: 1.5)")
     assert sys.path == before
-    assert bundles.look_inside(placed, **ASKED)["setup"]["failed"] == reported["failed"]
-    assert "failed" not in bring(bundles, placed), "what has failed is not taken for what is there"
+    assert bundles.look_inside(location, **ASKED)["setup"]["failed"] == reported["failed"]
+    assert "failed" not in bring(bundles, location), "what has failed is not taken for what is there"
 
 
 def test_a_worker_that_nobody_knew_of_makes_do_with_where_it_is(
-    placed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     bundles = Bundles("another")
-    bring(bundles, placed)
-    assert bundles.look_inside(placed, **ASKED)["missing"] == []
+    bring(bundles, location)
+    assert bundles.look_inside(location, **ASKED)["missing"] == []
     assert (tmp_path / "bundles" / "seir" / "inside").is_dir()
     bundles.take_away("seir")
 
 
 def test_a_change_of_the_environment_is_reported(
-    placed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = iter([{"a": (1, 1), "b": (1, 1)}, {"a": (1, 2), "c": (1, 1)}])
     monkeypatch.setattr(in_process, "listing", lambda folders: next(listings))
-    assert bring(Bundles("worker-0"), placed)["touched"] == ["a", "b", "c"]
+    assert bring(Bundles("worker-0"), location)["touched"] == ["a", "b", "c"]
 
 
 def test_every_file_of_an_environment_is_listed_but_bytecode(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def reuse(tmp_path: Path) -> Reuse:
     (tmp_path / "A").mkdir()
     (tmp_path / "A" / "wire.py").write_text(WIRE)
     (tmp_path / "wheels").mkdir()
-    placed = {
+    location = {
         "name": "b",
         "digest": "0" * 64,
         "folder": str(tmp_path / "worker-0"),
@@ -34,7 +34,7 @@ def reuse(tmp_path: Path) -> Reuse:
     }
     (tmp_path / "worker-0" / "reuse").mkdir(parents=True)
     variant = {"source": str(tmp_path / "A"), "wheels": str(tmp_path / "wheels"), "digest": "0" * 64}
-    return Reuse(placed, variants={"A": variant, "B": variant}, forced=None, seconds=120)
+    return Reuse(location, variants={"A": variant, "B": variant}, forced=None, seconds=120)
 
 
 def test_no_dead_holder_passes_of_whom_nothing_was_seen(reuse: Reuse) -> None:

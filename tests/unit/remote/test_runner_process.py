@@ -356,7 +356,7 @@ class Cell:
         (self.folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / "source" / name).write_text(textwrap.dedent(text))
 
-    def placed(
+    def location(
         self, *, runner: str = "", command: Sequence[str] = COMMAND, protocol: str = "json-rpc"
     ) -> dict[str, Any]:
         return {
@@ -373,11 +373,11 @@ class Cell:
 
     def install(self, *, seconds: float = SECONDS, **more: Any) -> dict[str, Any]:
         asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
-        return self.bundles.install(self.placed(), **asked, seconds=seconds)
+        return self.bundles.install(self.location(), **asked, seconds=seconds)
 
     def execute(self, entrypoint: str = "app/base", **more: Any) -> dict[str, Any]:
         return self.bundles.execute(
-            more.get("placed") or self.placed(),
+            more.get("location") or self.location(),
             "0-0",
             entrypoint=entrypoint,
             params={"beta": 0.3},
@@ -394,7 +394,7 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
     made.write("wire.py", WIRE)
     made.write("targets.py", TARGETS)
     yield made
-    made.bundles.close(made.placed())
+    made.bundles.close(made.location())
     assert of(tmp_path) == []
 
 
@@ -408,7 +408,7 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
         "missing": [],
         "imports": {},
     }
-    shaken = cell.bundles.handshake(cell.placed(), seconds=SECONDS)
+    shaken = cell.bundles.handshake(cell.location(), seconds=SECONDS)
     assert shaken["outcome"]["result"]["python"] == f"{venv}/bin/python"
     assert shaken["outcome"]["result"]["bundle_digest"] == DIGEST
     assert shaken["end"] == {"outside": "", "ended": "exited with code 0", "survived": [], "left": []}
@@ -421,16 +421,16 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     assert base64.b64decode(one["outputs"]["reported.txt"]["inline"]) == content
     assert cell.execute()["pid"] == one["pid"], "the runner stays for the next task"
     reported = cell.bundles.aggregate(
-        cell.placed(),
+        cell.location(),
         [one, one],
         target="targets:loss",
         target_data={"weight": 0.5},
         end=time.time() + SECONDS,
     )
     assert reported["result"]["loss"] == len(content)
-    closed = cell.bundles.close(cell.placed())
+    closed = cell.bundles.close(cell.location())
     assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
-    assert list(cell.bundles.close(cell.placed())) == ["logs"]
+    assert list(cell.bundles.close(cell.location())) == ["logs"]
 
 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
@@ -495,31 +495,32 @@ def test_a_runner_that_cannot_be_started_is_reported(
     cell: Cell, runner: str, command: Sequence[str], words: str
 ) -> None:
     cell.install(requirements=[])
-    placed = cell.placed(runner=runner, command=command)
-    shaken = cell.bundles.handshake(placed, seconds=SECONDS)
+    location = cell.location(runner=runner, command=command)
+    shaken = cell.bundles.handshake(location, seconds=SECONDS)
     assert shaken["outcome"]["unstarted"].startswith(words)
     assert shaken["end"] == {}
-    reported = cell.execute(placed=placed)
+    reported = cell.execute(location=location)
     assert reported["error"]["unstarted"].startswith(words)
     assert (reported["outputs"], reported["pid"]) == ({}, None)
 
 
 def test_a_runner_beside_a_module_of_the_workers_is_found(cell: Cell) -> None:
     cell.install()
-    placed = cell.placed(runner="pytest_modelops.remote.runner:runner.py")
-    assert "result" in cell.bundles.handshake(placed, seconds=SECONDS)["outcome"]
+    location = cell.location(runner="pytest_modelops.remote.runner:runner.py")
+    assert "result" in cell.bundles.handshake(location, seconds=SECONDS)["outcome"]
 
 
 def test_a_bundle_that_was_never_installed_is_reported(cell: Cell) -> None:
     assert (
-        "FileNotFoundError" in cell.bundles.handshake(cell.placed(), seconds=SECONDS)["outcome"]["unstarted"]
+        "FileNotFoundError"
+        in cell.bundles.handshake(cell.location(), seconds=SECONDS)["outcome"]["unstarted"]
     )
 
 
 def test_a_bundle_that_hangs_while_it_is_imported_is_silent_in_time(cell: Cell) -> None:
     cell.write("wire.py", "import time\ntime.sleep(3600)\n")
     cell.install(requirements=[])
-    shaken = cell.bundles.handshake(cell.placed(), seconds=8.0)
+    shaken = cell.bundles.handshake(cell.location(), seconds=8.0)
     assert "wire.py" in shaken["outcome"]["stacks"]
     assert shaken["end"]["left"] == []
 
@@ -546,7 +547,7 @@ def test_a_runner_that_died_is_reported_and_the_next_task_gets_a_new_one(cell: C
 def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
     cell.install()
     reported = cell.bundles.aggregate(
-        cell.placed(), [], target="targets:gone", target_data={}, end=time.time() + SECONDS
+        cell.location(), [], target="targets:gone", target_data={}, end=time.time() + SECONDS
     )
     assert reported["error"]["error"]["code"] == -32001
 
@@ -558,15 +559,15 @@ def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
         text.replace('"execute": {"reported.txt": "dG9sZA=="}', '"execute": {"reported.txt": "no base64!"}')
     )
     cell.install(requirements=[])
-    reported = cell.execute(placed=cell.placed(runner=str(server)))
+    reported = cell.execute(location=cell.location(runner=str(server)))
     assert reported["error"]["garbled"] == "{'reported.txt': 'no base64!'}"
     assert reported["outputs"] == {}
 
 
 def test_long_logs_travel_with_both_their_ends(cell: Cell) -> None:
     cell.install(requirements=[])
-    placed = cell.placed(runner=str(SERVERS / "noisy_stderr.py"))
-    logs = cell.bundles.handshake(placed, seconds=SECONDS)["logs"]
+    location = cell.location(runner=str(SERVERS / "noisy_stderr.py"))
+    logs = cell.bundles.handshake(location, seconds=SECONDS)["logs"]
     assert logs["stderr"].startswith(b"one more line of a log\n")
     assert logs["stderr"].endswith(b"one more line of a log\n")
     assert re.search(rb"\n\[\.\.\. \d+ bytes \.\.\.\]\n", logs["stderr"])
