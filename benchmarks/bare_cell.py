@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 began = time.monotonic()
-folder = Path(tempfile.mkdtemp())
+directory = Path(tempfile.mkdtemp())
 common = [
     "--scheduler-file",
-    str(folder / "scheduler.json"),
+    str(directory / "scheduler.json"),
     "--host",
     "127.0.0.1",
     "--dashboard-address",
@@ -26,9 +26,9 @@ common = [
 
 
 def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    with (folder / "log").open("ab") as log:
+    with (directory / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", module, *common, *arguments], stdout=log, stderr=log, cwd=folder
+            [sys.executable, "-m", module, *common, *arguments], stdout=log, stderr=log, cwd=directory
         )
 
 
@@ -41,14 +41,14 @@ workers = [
         "--nthreads",
         "1",
         "--local-directory",
-        str(folder),
+        str(directory),
     )
     for number in range(2)
 ]
 
 from distributed import Client  # noqa: E402 - while the others start
 
-client = Client(scheduler_file=str(folder / "scheduler.json"), set_as_default=False)
+client = Client(scheduler_file=str(directory / "scheduler.json"), set_as_default=False)
 client.wait_for_workers(2)
 addresses = list(client.scheduler_info()["workers"])
 assert client.gather([client.submit(lambda x: x + 1, 41, workers=[a], pure=False) for a in addresses]) == [

@@ -17,17 +17,17 @@ import tempfile
 from pathlib import Path
 
 
-def start_seconds(backend: str, options: argparse.Namespace, folder: Path) -> tuple[float, float]:
+def start_seconds(backend: str, options: argparse.Namespace, directory: Path) -> tuple[float, float]:
     """Seconds of the check `start`, and of the whole cell."""
-    report = folder / "report.json"
+    report = directory / "report.json"
     subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "--rootdir", str(folder)),
-            *("-c", str(folder / "pytest.ini"), "--modelops-matrix", "--modelops-backend", backend),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "--rootdir", str(directory)),
+            *("-c", str(directory / "pytest.ini"), "--modelops-matrix", "--modelops-backend", backend),
             *("--modelops-python", options.python, "--modelops-dask", options.dask),
             *("--modelops-report", str(report)),
         ],
-        cwd=folder,
+        cwd=directory,
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -45,15 +45,15 @@ def main() -> None:
     parser.add_argument("--image", default="modelops-fixture/python:{python}")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "pytest.ini").write_text("[pytest]\n")
-        (folder / "pyproject.toml").write_text(f'[tool.modelops.docker]\nimage = "{options.image}"\n')
+        directory = Path(name)
+        (directory / "pytest.ini").write_text("[pytest]\n")
+        (directory / "pyproject.toml").write_text(f'[tool.modelops.docker]\nimage = "{options.image}"\n')
         found: dict[str, list[float]] = {"docker": [], "process": []}
         for backend in found:
-            start_seconds(backend, options, folder)  # builds what there is not yet
+            start_seconds(backend, options, directory)  # builds what there is not yet
         for number in range(options.rounds):
             for backend, seconds in found.items():
-                start, whole = start_seconds(backend, options, folder)
+                start, whole = start_seconds(backend, options, directory)
                 seconds.append(start)
                 print(f"round {number + 1}: {backend} up after {start:.2f} s, whole cell {whole:.2f} s")
     containers, processes = (statistics.median(seconds) for seconds in found.values())

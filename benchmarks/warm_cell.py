@@ -20,10 +20,10 @@ from typing import Any
 HERE = Path(__file__).parent
 
 
-def run_cell(python: str, dask: str, folder: Path) -> dict[str, Any]:
+def run_cell(python: str, dask: str, directory: Path) -> dict[str, Any]:
     """One cell through pytest; returns its report."""
-    report = folder / "report.json"
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    report = directory / "report.json"
+    (directory / "pytest.ini").write_text("[pytest]\n")
     subprocess.run(
         [
             *(
@@ -32,14 +32,14 @@ def run_cell(python: str, dask: str, folder: Path) -> dict[str, Any]:
                 "pytest",
                 "-q",
                 "--rootdir",
-                str(folder),
+                str(directory),
                 "-c",
-                str(folder / "pytest.ini"),
+                str(directory / "pytest.ini"),
             ),
             *("--modelops-matrix", "--modelops-python", python, "--modelops-dask", dask),
             *("--modelops-report", str(report)),
         ],
-        cwd=folder,
+        cwd=directory,
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -61,18 +61,22 @@ def main() -> None:
     parser.add_argument("--dask", default="2024.10.0")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        directory = Path(name)
         cell = run_cell(
-            options.python, options.dask, folder
+            options.python, options.dask, directory
         )  # builds the environment where there is none yet
         python = cell["observed"]["client"]["executable"]
         cells, bare = [], []
         for number in range(options.rounds):
             done = subprocess.run(
-                [python, str(HERE / "bare_cell.py")], check=True, capture_output=True, text=True, cwd=folder
+                [python, str(HERE / "bare_cell.py")],
+                check=True,
+                capture_output=True,
+                text=True,
+                cwd=directory,
             )
             bare.append(float(done.stdout.split()[-1]))
-            cells.append(seconds_of(run_cell(options.python, options.dask, folder)))
+            cells.append(seconds_of(run_cell(options.python, options.dask, directory)))
             print(f"round {number + 1}: bare {bare[-1]:.2f} s, cell {cells[-1]:.2f} s")
     ratio = statistics.median(cells) / statistics.median(bare)
     print(

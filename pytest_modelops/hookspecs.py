@@ -23,7 +23,8 @@ def pytest_modelops_cells(cells: list[Cell], config: pytest.Config) -> None:
 def pytest_modelops_checks(checks: list[Check], config: pytest.Config) -> None:
     """Change the checks: add a check of one's own to `checks`, or remove one, in place.
 
-    A check is a `pytest_modelops.checks.base.Check`; its `run` gets the living cell (as `modelops_cell`) and a deadline,
+    A check is a `pytest_modelops.checks.base.Check`; its `run` gets the living cell (as `modelops_cell`) and a
+    deadline,
     and raises `CheckFailed`, asserts, or calls `pytest.fail`, when the cell is broken, and `pytest.skip` when it has
     nothing to do there. Called once in each pytest process, with xdist in every worker, so it must always do the same.
     """

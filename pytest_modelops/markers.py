@@ -30,8 +30,8 @@ DECLARATIONS = (
         "replicates tasks in to params aggregates on the cell; every number must be right."
     ),
     (
-        "modelops_bundle(path, deadline=<seconds>): before the test's body, check the bundle in this folder or archive "
-        "(or the configured one of this name) and install it on every worker of the cell."
+        "modelops_bundle(path, deadline=<seconds>): before the test's body, check the bundle in this directory or "
+        "archive (or the configured one of this name) and install it on every worker of the cell."
     ),
     (
         "modelops_handshake(path, deadline=<seconds>): as modelops_bundle; and on every worker, all at once, its "

@@ -33,7 +33,7 @@ import pytest
 from pytest_modelops.errors import ModelopsError
 
 ROOT = Path(__file__).parent.parent
-FOLDER = "MODELOPS_TEST_ENGINE_FOLDER"
+DIRECTORY = "MODELOPS_TEST_ENGINE_DIRECTORY"
 """Variable that names what the processes of one test run share."""
 WANTED = "MODELOPS_TEST_ENGINE"
 DATA = Path("/var/lib/modelops-test-engine")
@@ -54,7 +54,7 @@ MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.env
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the folder that this run's processes share, which xdist's workers inherit; and heed Ctrl-C.
+    """Name the directory that this run's processes share, which xdist's workers inherit; and honour Ctrl-C.
 
     What a shell starts in the background ignores SIGINT, and so would all that is started here to be interrupted.
     """
@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its image would be asked for again and again
     if not hasattr(config, "workerinput"):
-        os.environ[FOLDER] = tempfile.mkdtemp(prefix="modelops-engine-")
+        os.environ[DIRECTORY] = tempfile.mkdtemp(prefix="modelops-engine-")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -90,17 +90,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("modelops_matrix"):
         return
     first = ("integration", "contract", "plugin")
-    items.sort(key=lambda item: [item.path.parent.name != folder for folder in first])
+    items.sort(key=lambda item: [item.path.parent.name != directory for directory in first])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop what was started."""
-    if hasattr(config, "workerinput") or FOLDER not in os.environ:
+    if hasattr(config, "workerinput") or DIRECTORY not in os.environ:
         return
-    folder = Path(os.environ.pop(FOLDER))
-    for file in folder.glob("*.engine.json"):
+    directory = Path(os.environ.pop(DIRECTORY))
+    for file in directory.glob("*.engine.json"):
         Started(**json.loads(file.read_text())).stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Started:
     """An engine that was started here.
 
     Attributes:
-        folder: its own, for its state; and for its data, unless that is to stay.
+        directory: its own, for its state; and for its data, unless that is to stay.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Started:
     data: str
     pid: int
     created: float
-    folder: str
+    directory: str
 
     @property
     def process(self) -> psutil.Process | None:
@@ -128,13 +128,15 @@ class Started:
         return None
 
     def stop(self) -> None:
-        """End it, by its pid if that is still its own, and remove its folder.
+        """End it, by its pid if that is still its own, and remove its directory.
 
         One that was killed has left containers, mounts and bridges to the machine. Only an engine can clear them
         away, so it is started once more.
         """
-        if self.process is None and Path(self.folder).exists():
-            start_engine(self.name, Path(self.data), address=self.address, folder=Path(self.folder)).stop()
+        if self.process is None and Path(self.directory).exists():
+            start_engine(
+                self.name, Path(self.data), address=self.address, directory=Path(self.directory)
+            ).stop()
             return
         if process := self.process:
             _clear(self.address)
@@ -144,16 +146,18 @@ class Started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
+        for mount in sorted(
+            (mount for mount in mounts if mount.startswith(f"{self.directory}/")), reverse=True
+        ):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
         subprocess.run(
-            ["ip", "link", "delete", _bridge_of(Path(self.folder))], check=False, capture_output=True
+            ["ip", "link", "delete", _bridge_of(Path(self.directory))], check=False, capture_output=True
         )
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _bridge_of(folder: Path) -> str:
-    return "mo" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+def _bridge_of(directory: Path) -> str:
+    return "mo" + hashlib.sha256(str(directory).encode()).hexdigest()[:8]
 
 
 def _clear(address: str) -> None:
@@ -167,27 +171,27 @@ def _clear(address: str) -> None:
 
 
 def start_engine(
-    name: str, data: Path | None = None, *, address: str | None = None, folder: Path | None = None
+    name: str, data: Path | None = None, *, address: str | None = None, directory: Path | None = None
 ) -> Started:
     """Start an engine of our own, apart from any other: its own data, state, address and default bridge.
 
     One that is reported to have no bridge would remove `docker0`, though that is another engine's.
     """
-    folder = folder or Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
-    address = address or f"unix://{folder}/engine.sock"
-    data = data or folder / "data"
+    directory = directory or Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
+    address = address or f"unix://{directory}/engine.sock"
+    data = data or directory / "data"
     data.mkdir(parents=True, exist_ok=True)
-    (folder / "pid").unlink(missing_ok=True)  # of one that was killed
+    (directory / "pid").unlink(missing_ok=True)  # of one that was killed
     # Its containerd was killed with it. Until it is reaped, a new engine would take it for alive, and wait for it.
-    (folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
-    bridge = _bridge_of(folder)
+    (directory / "exec/containerd/containerd.pid").unlink(missing_ok=True)
+    bridge = _bridge_of(directory)
     if not Path("/sys/class/net", bridge).exists():
         # Nobody's: of a range for measuring networks (RFC 2544). An index may be in one of those for documentation.
         network = f"198.18.{secrets.randbelow(256)}.{4 * secrets.randbelow(64) + 1}/30"
         for command in (f"add {bridge} type bridge", f"set {bridge} up"):
             subprocess.run(["ip", "link", *command.split()], check=True, capture_output=True)
         subprocess.run(["ip", "addr", "add", network, "dev", bridge], check=True, capture_output=True)
-    with (folder / "log").open("ab") as log:
+    with (directory / "log").open("ab") as log:
         process = subprocess.Popen(
             [
                 *(
@@ -197,9 +201,9 @@ def start_engine(
                     "--data-root",
                     str(data),
                     "--exec-root",
-                    str(folder / "exec"),
+                    str(directory / "exec"),
                 ),
-                *("--pidfile", str(folder / "pid"), "--bridge", bridge, "--log-level", "warn"),
+                *("--pidfile", str(directory / "pid"), "--bridge", bridge, "--log-level", "warn"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -207,16 +211,16 @@ def start_engine(
             start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
-    started = Started(name, address, str(data), process.pid, created, str(folder))
-    record = Path(os.environ[FOLDER], f"{folder.name}.engine.json")
+    started = Started(name, address, str(data), process.pid, created, str(directory))
+    record = Path(os.environ[DIRECTORY], f"{directory.name}.engine.json")
     record.write_text(json.dumps(dataclasses.asdict(started)))
     end = time.monotonic() + START_SECONDS
     while not answers(address):
         if process.poll() is not None or time.monotonic() > end:
-            words = (folder / "log").read_text(errors="replace")[-1500:]
+            words = (directory / "log").read_text(errors="replace")[-1500:]
             process.kill()
             record.unlink()
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
             raise RuntimeError(f"the engine did not start: {words}")
         time.sleep(0.1)
     process.returncode = 0  # from now on it is known by its pid: another process may have to stop it
@@ -291,7 +295,7 @@ def make_images(address: str | None) -> str:
 
 def _ready() -> dict[str, Any]:
     """The engine and its images, found or made once for a run: `address` and `why_not`."""
-    shared = Path(os.environ[FOLDER])
+    shared = Path(os.environ[DIRECTORY])
     known = shared / "ready.json"
     with filelock.FileLock(shared / "lock", timeout=1200):
         if known.exists():

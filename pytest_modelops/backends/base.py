@@ -64,15 +64,16 @@ class Sandbox(Protocol):
     def host_address(self, address: str) -> str | None:
         """Where the host reaches an address of the cell; `None` where it cannot."""
 
-    def folder(self, name: str) -> str:
-        """Path, as the cell sees it, of a folder of its own for the named process."""
+    def directory(self, name: str) -> str:
+        """Path, as the cell sees it, of a directory of its own for the named process."""
 
     def put(self, source: Path, name: str) -> str:
-        """Copy a file or folder of the host's into the cell, where every process can read it.
+        """Copy a file or directory of the host's into the cell, where every process can read it.
 
         Args:
             source: the host's; links in it are followed.
-            name: what it is called in the cell, with `/` for folders (`bundles/seir/source`). Each is put once; to put
+            name: what it is called in the cell, with `/` for directories (`bundles/seir/source`). Each is put
+                once; to put
                 it again does nothing.
 
         Returns:
@@ -81,7 +82,7 @@ class Sandbox(Protocol):
 
     @property
     def remote(self) -> str:
-        """Path, as the cell sees it, of the folder that holds `pytest_modelops/remote` as package `modelops_remote`."""
+        """Path, as the cell sees it, of the directory that holds the package `modelops_remote`."""
 
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
@@ -160,7 +161,7 @@ class Backend(Protocol):
         """Wheels of all that these requirements need, for the Python and the platform of a lock.
 
         Args:
-            requirements: PEP 508 lines, or absolute paths of project folders (built from a copy) or wheels.
+            requirements: PEP 508 lines, or absolute paths of project directories (built from a copy) or wheels.
             lock: whose Python and platform they are for; nothing of what is in it is taken into account.
 
         Raises:

@@ -31,13 +31,13 @@ class ProcessSandbox:
     """A cell's processes on this machine (see `base.Sandbox`).
 
     Args:
-        folder: the cell's own; `logs/` in it stays, `scratch/` (HOME, temporary files, working folders) goes.
+        directory: the cell's own; `logs/` in it stays, `scratch/` (HOME, temporary files, working directories) goes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._logs = folder / "logs"
+    def __init__(self, directory: Path) -> None:
+        self._logs = directory / "logs"
         self._logs.mkdir(parents=True)
-        self._scratch = folder / "scratch"
+        self._scratch = directory / "scratch"
         for name in ("home", "tmp", "dask"):
             (self._scratch / name).mkdir(parents=True)
         self.remote = str(self._scratch / "remote")
@@ -46,7 +46,7 @@ class ProcessSandbox:
                 source, Path(self.remote) / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__")
             )
         self._scheduler_file = self._scratch / "scheduler.json"
-        self._processes = SupervisedProcesses(log=self._logs / "supervisor.log", folder=self._scratch)
+        self._processes = SupervisedProcesses(log=self._logs / "supervisor.log", directory=self._scratch)
         self._log_files: dict[str, Path] = {}
         self._put: set[str] = set()
         self._lock = threading.Lock()
@@ -67,11 +67,11 @@ class ProcessSandbox:
         """The same: it is this machine's loopback."""
         return address
 
-    def folder(self, name: str) -> str:
-        """A folder of its own in the cell's scratch space."""
-        folder = self._scratch / name
-        folder.mkdir(exist_ok=True)
-        return str(folder)
+    def directory(self, name: str) -> str:
+        """A directory of its own in the cell's scratch space."""
+        directory = self._scratch / name
+        directory.mkdir(exist_ok=True)
+        return str(directory)
 
     def put(self, source: Path, name: str) -> str:
         """A copy in the cell's scratch space."""
@@ -94,7 +94,7 @@ class ProcessSandbox:
             name,
             [environment.python, *arguments],
             env=self._variables(environment, variables),
-            cwd=Path(self.folder(name)),
+            cwd=Path(self.directory(name)),
             log=self.log(name),
         )
 
@@ -106,7 +106,7 @@ class ProcessSandbox:
             name,
             [environment.python, *arguments],
             env=self._variables(environment, variables),
-            cwd=Path(self.folder(name)),
+            cwd=Path(self.directory(name)),
             log=self.log(name),
         )
 
@@ -131,7 +131,7 @@ class ProcessSandbox:
         raise CheckFailed("the process backend cannot leave a cell up")
 
     def close(self) -> Sequence[str]:
-        """End all, prove it, remove the scratch folder. Returns what is left, in words."""
+        """End all, prove it, remove the scratch directory. Returns what is left, in words."""
         return self._processes.close()
 
     def logs(self) -> Mapping[str, Path]:
@@ -147,19 +147,19 @@ class ProcessBackend:
     """Local environments, and sandboxes on this machine (see `base.Backend`).
 
     Args:
-        cache: folder of what is kept between runs.
-        folder: of this run, in which each cell gets one of its own.
+        cache: directory of what is kept between runs.
+        directory: of this run, in which each cell gets one of its own.
     """
 
     name = "process"
     variants: Mapping[Role, str] = MappingProxyType({})
 
-    def __init__(self, *, spec: EnvironmentSpec, cache: Path, fresh: bool, folder: Path) -> None:
+    def __init__(self, *, spec: EnvironmentSpec, cache: Path, fresh: bool, directory: Path) -> None:
         self._cache = cache
-        self._folder = folder
-        self._commands = Commands(folder / f"commands-{os.getpid()}")
+        self._directory = directory
+        self._commands = Commands(directory / f"commands-{os.getpid()}")
         self._environments = Environments(
-            spec, cache=cache, fresh=fresh, run=self._commands, session=folder.name
+            spec, cache=cache, fresh=fresh, run=self._commands, session=directory.name
         )
 
     @property
@@ -186,17 +186,17 @@ class ProcessBackend:
     def wheelhouse(
         self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
     ) -> Wheelhouse:
-        """A folder of wheels in the cache."""
+        """A directory of wheels in the cache."""
         return self._environments.wheelhouse(requirements, lock, deadline=deadline, progress=progress)
 
     def sandbox(self, cell: Cell) -> ProcessSandbox:
-        """A folder of its own for the cell, and a supervisor."""
-        folder = self._folder / cell.id
+        """A directory of its own for the cell, and a supervisor."""
+        directory = self._directory / cell.id
         number = 1
-        while folder.exists():  # a cell that is started again keeps the logs of the first time
+        while directory.exists():  # a cell that is started again keeps the logs of the first time
             number += 1
-            folder = self._folder / f"{cell.id}-{number}"
-        return ProcessSandbox(folder)
+            directory = self._directory / f"{cell.id}-{number}"
+        return ProcessSandbox(directory)
 
     def close(self) -> None:
         """End what the host still runs, and let go of the environments."""

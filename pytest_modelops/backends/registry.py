@@ -30,7 +30,7 @@ def _docker(containers: ContainerSettings, **common: Any) -> Backend:
 
 
 BACKENDS: dict[str, Callable[..., Backend]] = {"docker": _docker, "process": _process}
-"""Each is called with `containers`, `spec`, `cache`, `fresh` and `folder` (of the run)."""
+"""Each is called with `containers`, `spec`, `cache`, `fresh` and `directory` (of the run)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def open_backend(
     spec: EnvironmentSpec,
     cache: Path,
     fresh: bool,
-    folder: Path,
+    directory: Path,
 ) -> Opened:
     """Open a backend by its name; `auto` is the best there is on this machine.
 
@@ -60,7 +60,7 @@ def open_backend(
         WrongInput: it was asked for by name and is not to be had here.
     """
     common: dict[str, Any] = {
-        "containers": containers, "spec": spec, "cache": cache, "fresh": fresh, "folder": folder,
+        "containers": containers, "spec": spec, "cache": cache, "fresh": fresh, "directory": directory,
     }  # fmt: skip
     if name != "auto":
         try:

@@ -1,6 +1,6 @@
-"""Archives as bundles: what they are called, and how they become folders. Nobody who made one is trusted.
+"""Archives as bundles: what they are called, and how they become directories. Nobody who made one is trusted.
 
-An archive is unpacked whole or not at all (see `unpacking`), once, into a folder of our own that its content names.
+An archive is unpacked whole or not at all (see `unpacking`), once, into a directory of our own that its content names.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ def _is_sdist(path: Path) -> bool:
 def unpack(
     path: Path, kept: Path | None = None, *, limits: Limits = LIMITS, deadline: Deadline | None = None
 ) -> Path:
-    """The folder of what is in an archive, which is unpacked once; a wheel is not, and lies in the folder as it is.
+    """Return the directory of an archive's contents, unpacked once. A wheel is copied there as it is.
 
     Args:
         path: the archive.
-        kept: the folder for all that is unpacked; by default in the user's cache. What lies there is not held (see
+        kept: the directory for all that is unpacked; by default in the user's cache. What lies there is not held (see
             `Generations.hold`): it is removed only when it was not used for long, or is not what it was.
         deadline: how long another process that is at it is awaited; by default, 600 s.
 
@@ -89,7 +89,7 @@ def unpack(
     """
     kept = kept or platformdirs.user_cache_path("pytest-modelops") / "bundles"
     if suffix_of(path) is None:
-        raise MalformedBundle(f"{path} is neither a folder nor an archive ({', '.join(SUFFIXES)})")
+        raise MalformedBundle(f"{path} is neither a directory nor an archive ({', '.join(SUFFIXES)})")
     try:
         readable = re.sub(r"[^\w.+-]", "_", name_of(path), flags=re.ASCII)[:60]
         name = f"{readable}-{_LAYOUT}-{hash_file(path)[:32]}"
@@ -101,24 +101,24 @@ def unpack(
         if newest and made.marker(newest) == _facts(newest / _FILES):
             os.utime(newest / "complete.json")  # what is not used for long is removed
             return newest / _FILES
-        with made.making(name) as folder:
-            (folder / _FILES).mkdir(parents=True)
+        with made.making(name) as directory:
+            (directory / _FILES).mkdir(parents=True)
             if suffix_of(path) == ".whl":
                 refuse_unsafe_wheel(path, limits=limits)
-                shutil.copyfile(path, folder / _FILES / path.name)
+                shutil.copyfile(path, directory / _FILES / path.name)
             else:
-                unpack_into(folder / _FILES, path, SUFFIXES[suffix_of(path) or ""], limits=limits)
-            made.complete(folder, _facts(folder / _FILES))
+                unpack_into(directory / _FILES, path, SUFFIXES[suffix_of(path) or ""], limits=limits)
+            made.complete(directory, _facts(directory / _FILES))
     made.prune()
-    return folder / _FILES
+    return directory / _FILES
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def _facts(directory: Path) -> dict[str, Any]:
     """Size and hash of each file, and where each link goes."""
     facts: dict[str, Any] = {}
-    for parent, folders, names in os.walk(folder):
-        for path in (Path(parent, name) for name in sorted((*folders, *names))):
-            key = path.relative_to(folder).as_posix()
+    for parent, directories, names in os.walk(directory):
+        for path in (Path(parent, name) for name in sorted((*directories, *names))):
+            key = path.relative_to(directory).as_posix()
             if path.is_symlink():
                 facts[key] = str(path.readlink())
             elif path.is_file():

@@ -16,8 +16,8 @@ class Bundle:
     """A bundle and its settings.
 
     Attributes:
-        name: for people and node ids; the folder's or the archive's, see `archive.name_of`.
-        path: the folder or archive, absolute.
+        name: for people and node ids; the directory's or the archive's, see `archive.name_of`.
+        path: the directory or archive, absolute.
         entrypoint: what the wire function is asked to run, `package.module/scenario` or `package.module:object`;
             `None` when nothing is to be executed.
         params: the entry point's parameters, plain data as JSON has it.

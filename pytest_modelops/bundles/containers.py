@@ -60,7 +60,7 @@ class Kind(enum.Enum):
     """What a member is, in words."""
 
     FILE = "a file"
-    FOLDER = "a folder"
+    DIRECTORY = "a directory"
     LINK = "a link"
     HARD_LINK = "a hard link"
     OTHER = "a device, a pipe or something else that is no file"
@@ -122,8 +122,8 @@ def _of_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
         kind = _KINDS.get(stat.S_IFMT(mode), Kind.OTHER)
         if info.is_dir():
             if info.file_size:
-                raise Damaged(f"{info.orig_filename!r} is a folder that holds data")
-            kind = Kind.FOLDER
+                raise Damaged(f"{info.orig_filename!r} is a directory that holds data")
+            kind = Kind.DIRECTORY
         target = ""
         if kind is Kind.LINK:
             with archive.open(info) as content:
@@ -141,7 +141,7 @@ def _of_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
 _KINDS = {
     0: Kind.FILE,
     stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.FOLDER,
+    stat.S_IFDIR: Kind.DIRECTORY,
     stat.S_IFLNK: Kind.LINK,
 }
 
@@ -171,7 +171,7 @@ def _kind(info: tarfile.TarInfo) -> Kind:
     if info.isreg():
         return Kind.FILE
     if info.isdir():
-        return Kind.FOLDER
+        return Kind.DIRECTORY
     if info.issym():
         return Kind.LINK
     return Kind.HARD_LINK if info.islnk() else Kind.OTHER

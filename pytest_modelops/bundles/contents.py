@@ -54,29 +54,29 @@ _FOUND_AFTER_INSTALL = {".pyx", ".pyi"}
 """Sources and stubs of modules that a build makes, or does not: enough to believe in a module, not to expect it."""
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """Every file that a build or an installer may read, relative to the folder.
+def files(directory: Path) -> Iterator[Path]:
+    """Every file that a build or an installer may read, relative to the directory.
 
-    Neither caches, environments, build results nor what version control keeps. Links are followed, a folder
+    Neither caches, environments, build results nor what version control keeps. Links are followed, a directory
     that was seen is not entered again.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: a directory cannot be read.
     """
-    seen = {folder.resolve()}
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+    seen = {directory.resolve()}
+    for parent, directories, names in os.walk(directory, followlinks=True, onerror=_refuse):
         here = Path(parent)
         kept = []
-        for name in sorted(folders):
+        for name in sorted(directories):
             inner = here / name
-            if _is_made(inner, at_top=here == folder):
+            if _is_made(inner, at_top=here == directory):
                 continue
             if (real := inner.resolve()) not in seen:
                 seen.add(real)
                 kept.append(name)
-        folders[:] = kept
+        directories[:] = kept
         yield from (
-            (here / name).relative_to(folder)
+            (here / name).relative_to(directory)
             for name in sorted(names)
             if not name.endswith((".pyc", ".pyo")) and name not in _LITTER and (here / name).is_file()
         )
@@ -89,7 +89,7 @@ def _refuse(error: OSError) -> None:
 
 @contextlib.contextmanager
 def said_of_files() -> Iterator[None]:
-    """Turn a file or folder that cannot be read into a malformed bundle that names it."""
+    """Turn a file or directory that cannot be read into a malformed bundle that names it."""
     try:
         yield
     except OSError as error:
@@ -97,21 +97,21 @@ def said_of_files() -> Iterator[None]:
 
 
 def is_never_ours(name: str) -> bool:
-    """Whether a file or folder of this name is what tools and desktops leave, wherever it lies."""
+    """Whether a file or directory of this name is what tools and desktops leave, wherever it lies."""
     return name in _NEVER or name in _LITTER or name.startswith("._")
 
 
-def _is_made(folder: Path, *, at_top: bool) -> bool:
-    """Whether a folder holds what tools made, not what people wrote."""
-    if folder.name in _NEVER or folder.name.endswith(".egg-info"):
+def _is_made(directory: Path, *, at_top: bool) -> bool:
+    """Whether a directory holds what tools made, not what people wrote."""
+    if directory.name in _NEVER or directory.name.endswith(".egg-info"):
         return True
-    if at_top and folder.name in _MADE_AT_TOP and not (folder / "__init__.py").exists():
+    if at_top and directory.name in _MADE_AT_TOP and not (directory / "__init__.py").exists():
         # Without a build, whoever made it put something there to be used, such as wheels.
-        return any((folder.parent / name).is_file() for name in PROJECT_FILES)
-    return (folder / CACHE_TAG).exists() or (folder / "pyvenv.cfg").exists()
+        return any((directory.parent / name).is_file() for name in PROJECT_FILES)
+    return (directory / CACHE_TAG).exists() or (directory / "pyvenv.cfg").exists()
 
 
-def digest(folder: Path) -> str:
+def digest(directory: Path) -> str:
     """SHA-256, hexadecimal, over names and contents: the same on every machine, whatever the times and modes.
 
     Raises:
@@ -119,26 +119,26 @@ def digest(folder: Path) -> str:
     """
     total = hashlib.sha256()
     with said_of_files():
-        found = sorted(files(folder), key=Path.as_posix)
+        found = sorted(files(directory), key=Path.as_posix)
     for file in found:
         name = os.fsencode(file.as_posix())
-        content = hashlib.sha256(read_bytes(folder / file)).digest()
+        content = hashlib.sha256(read_bytes(directory / file)).digest()
         total.update(len(name).to_bytes(4, "big") + name + content)
     return total.hexdigest()
 
 
 def modules(root: Path, *, skip: Collection[str] = ()) -> dict[str, Path]:
-    """Dotted name → file of every module under a folder that is on the import path.
+    """Dotted name → file of every module under a directory that is on the import path.
 
     A package is its `__init__.py`; one without has no file, so that only its modules are reported. Tests, docs and
     the like are left out, which an installer may leave out as well.
 
     Args:
-        root: the folder.
-        skip: further names to leave out, of folders right in it.
+        root: the directory.
+        skip: further names to leave out, of directories right in it.
 
     Raises:
-        OSError: a folder cannot be read.
+        OSError: a directory cannot be read.
     """
     found: dict[str, Path] = {}
     for file in files(root):
@@ -152,7 +152,7 @@ def modules(root: Path, *, skip: Collection[str] = ()) -> dict[str, Path]:
 
 
 def module_of(file: PurePath) -> str | None:
-    """The dotted name of the module that a file is, seen from a folder on the import path; `None` if it is none.
+    """The dotted name of the module that a file is, seen from a directory on the import path; `None` if it is none.
 
     Also none is a source of which only a build makes a module.
     """
@@ -164,11 +164,11 @@ def module_of(file: PurePath) -> str | None:
 
 
 def file_of(module: str, root: Path) -> Path | None:
-    """The file that a module would be of under a folder that is on the import path, also one left out above."""
+    """The file that a module would be of under a directory that is on the import path, also one left out above."""
     place = root.joinpath(*module.split("."))
-    for folder, name in ((place, "__init__"), (place.parent, place.name)):
-        if folder.is_dir():
-            for file in sorted(folder.glob(f"{name}.*")):
+    for directory, name in ((place, "__init__"), (place.parent, place.name)):
+        if directory.is_dir():
+            for file in sorted(directory.glob(f"{name}.*")):
                 match = _MODULE_FILE.fullmatch(file.name)
                 if match and match["name"] == name:
                     return file

@@ -38,7 +38,7 @@ LOOKS_FOR: Mapping[Format, str] = {
     Format.REQUIREMENTS: f"a {REQUIREMENTS}",
     Format.EXISTING_WHEELS: "wheels (*.whl), at any depth",
     Format.PURE_PYTHON: "modules and packages whose names can be imported",
-    Format.NESTED: "one folder that holds any of these",
+    Format.NESTED: "one directory that holds any of these",
 }
 """What tells a format, in words."""
 
@@ -48,17 +48,17 @@ class Source:
     """A bundle, as read.
 
     Attributes:
-        path: the folder in which its contents begin, absolute; of an archive, the one that it was unpacked into.
+        path: the directory in which its contents begin, absolute; of an archive, the one that it was unpacked into.
         format: the one that says most of it.
         why: what was found that tells so, one phrase.
         pythons: which Pythons its projects admit, and where each says so.
         requirements: all that an installer is given, one by one: names, URLs and absolute paths; see
             `requirements_for`.
         dependencies: those that its own code declares; `None` when only a build tells.
-        roots: the folders on the import path that hold its modules.
+        roots: the directories on the import path that hold its modules.
         modules: dotted name → file, absolute, of the modules that must be found once it is installed. Those of a wheel
             have the wheel as their file.
-        loose: those of them that no installer is given, and that are found where the bundle's folder is on the path.
+        loose: those of them that no installer is given, and that are found where the bundle's directory is on the path.
         wheels: those that it brings along.
         wire: the function that runs its entry points; `None` when none is declared.
     """
@@ -96,7 +96,7 @@ class Source:
         return contents.digest(self.path)
 
     def file_of(self, module: str) -> Path | None:
-        """The file of a module, also of one that no installer is asked for but that lies in the folder.
+        """The file of a module, also of one that no installer is asked for but that lies in the directory.
 
         The runner's working directory is the bundle.
         """
@@ -114,20 +114,20 @@ class Source:
                 name.partition(".")[0] == top for name, file in self.modules.items() if file.suffix != ".whl"
             )
             or self.file_of(top) is not None
-            or self.has_folder(top)
+            or self.has_directory(top)
         )
 
-    def has_folder(self, module: str) -> bool:
-        """Whether there is a folder for a package, which needs no file of its own."""
+    def has_directory(self, module: str) -> bool:
+        """Whether there is a directory for a package, which needs no file of its own."""
         return any(root.joinpath(*module.split(".")).is_dir() for root in (*self.roots, self.path))
 
 
 def read(path: Path, kept: Path | None = None, *, deadline: Deadline | None = None) -> Source:
-    """Read a bundle: a folder, an archive, a wheel or an sdist.
+    """Read a bundle: a directory, an archive, a wheel or an sdist.
 
     Args:
         path: of it.
-        kept: the folder for what is unpacked of archives; by default in the user's cache.
+        kept: the directory for what is unpacked of archives; by default in the user's cache.
         deadline: how long another process is awaited that unpacks the same; see `archive.unpack`.
 
     Raises:
@@ -136,7 +136,7 @@ def read(path: Path, kept: Path | None = None, *, deadline: Deadline | None = No
     """
     if not path.exists():
         raise MalformedBundle(
-            f"{path} is not a bundle: a bundle is a folder or an archive, and there is nothing"
+            f"{path} is not a bundle: a bundle is a directory or an archive, and there is nothing"
         )
     with contents.said_of_files():
         if path.is_dir():
@@ -153,15 +153,15 @@ def _source(path: Path, found: Found) -> Source:
         raise MalformedBundle(
             f"{path} has no known format. Looked for: {looked_for}. Found: {_listing(found)}"
         )
-    if parts == {Format.PURE_PYTHON} and (found.folder / "__init__.py").exists() and not found.has_wire:
+    if parts == {Format.PURE_PYTHON} and (found.directory / "__init__.py").exists() and not found.has_wire:
         raise MalformedBundle(
             f"{path} is itself a package, since it has an __init__.py, and nobody could import it by its name; "
-            "ship the folder that it is in"
+            "ship the directory that it is in"
         )
     metadatas = [project.metadata for project in found.projects]
     own_roots = [root for project in found.projects for root in project.roots]
-    is_project = any(project.folder == found.folder for project in found.projects)
-    roots = tuple(dict.fromkeys(own_roots if is_project else [found.folder, *own_roots]))
+    is_project = any(project.directory == found.directory for project in found.projects)
+    roots = tuple(dict.fromkeys(own_roots if is_project else [found.directory, *own_roots]))
     modules: dict[str, Path] = {}
     for wheel in found.wheels:
         same = [set(other.modules) for other in found.wheels if other.name == wheel.name]
@@ -169,7 +169,7 @@ def _source(path: Path, found: Found) -> Source:
     for project in found.projects:
         modules |= project.modules
     return Source(
-        path=found.folder,
+        path=found.directory,
         format=_format(parts, found),
         why=f"it has {found.why}",
         pythons=tuple(one.requires_python for one in metadatas if one.requires_python),
@@ -179,7 +179,7 @@ def _source(path: Path, found: Found) -> Source:
         modules={**modules, **found.loose},
         loose=found.loose,
         wheels=found.wheels,
-        wire=wires.find(found.folder, _with_all_wires(found, metadatas), roots),
+        wire=wires.find(found.directory, _with_all_wires(found, metadatas), roots),
     )
 
 
@@ -207,7 +207,7 @@ def _format(parts: set[Format], found: Found) -> Format:
 def _requirements(found: Found) -> tuple[str, ...]:
     """The sum: every project, every line and every wheel, each once."""
     answer = list(found.lines)
-    paths = [*(project.folder for project in found.projects), *(wheel.path for wheel in found.wheels)]
+    paths = [*(project.directory for project in found.projects), *(wheel.path for wheel in found.wheels)]
     mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in answer} | {
         line.partition(" @ ")[2] for line in answer
     }
@@ -246,7 +246,7 @@ _SHOWN = 12
 
 
 def _listing(found: Found) -> str:
-    names = sorted(f"{file.name}/" if file.is_dir() else file.name for file in found.folder.iterdir())
+    names = sorted(f"{file.name}/" if file.is_dir() else file.name for file in found.directory.iterdir())
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     where = f", in {'/'.join(found.down)}" if found.down else ""
-    return f"{', '.join(names[:_SHOWN])}{more}{where}" if names else f"an empty folder{where}"
+    return f"{', '.join(names[:_SHOWN])}{more}{where}" if names else f"an empty directory{where}"

@@ -1,6 +1,6 @@
-"""What a folder holds that somebody wants on workers: requirements, projects, wheels and loose modules.
+"""What a directory holds that somebody wants on workers: requirements, projects, wheels and loose modules.
 
-Finds where the contents begin, which may be a folder or more below, and accounts for all that it sees.
+Finds where the contents begin, which may be a directory or more below, and accounts for all that it sees.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pytest_modelops.errors import MalformedBundle
 
 REQUIREMENTS = "requirements.txt"
 _DEEPEST = 3
-"""So many folders down contents are looked for."""
+"""So many directories down contents are looked for."""
 _WORDS = re.compile(
     r"(readme|licen[cs]e|notice|changelog|authors|manifest)\b.*|.*\.(md|rst)|\..*", re.IGNORECASE
 )
-"""Files that say something of what lies in a folder beside them, and do nothing."""
+"""Files that say something of what lies in a directory beside them, and do nothing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class Project:
     """Something with a build, which makes a wheel of it.
 
     Attributes:
-        folder: its own, absolute.
-        roots: the folders on the import path that hold its modules.
+        directory: its own, absolute.
+        roots: the directories on the import path that hold its modules.
     """
 
-    folder: Path
+    directory: Path
     metadata: Metadata
     roots: tuple[Path, ...]
     modules: Mapping[str, Path]
@@ -42,7 +42,7 @@ class Project:
     @property
     def file(self) -> str:
         """The name of the file that tells."""
-        return next(name for name in PROJECT_FILES if (self.folder / name).is_file())
+        return next(name for name in PROJECT_FILES if (self.directory / name).is_file())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,13 @@ class Found:
     """What a bundle holds.
 
     Attributes:
-        folder: where its contents begin, absolute; down: the folders on the way there.
-        beside: what lies beside those folders, and says nothing to an installer.
+        directory: where its contents begin, absolute; down: the directories on the way there.
+        beside: what lies beside those directories, and says nothing to an installer.
         requirements_files: all `requirements.txt` that are read; lines: what they ask for.
-        loose: dotted name → file of the modules that no project has, and that are importable from the folder.
+        loose: dotted name → file of the modules that no project has, and that are importable from the directory.
     """
 
-    folder: Path
+    directory: Path
     down: tuple[str, ...]
     beside: tuple[str, ...]
     requirements_files: tuple[Path, ...]
@@ -67,14 +67,14 @@ class Found:
 
     @property
     def is_nested(self) -> bool:
-        """Whether everything lies in a folder, and not because it is an sdist, where it does."""
-        return bool(self.down) and not (self.folder / "PKG-INFO").is_file()
+        """Whether everything lies in a directory, and not because it is an sdist, where it does."""
+        return bool(self.down) and not (self.directory / "PKG-INFO").is_file()
 
     @property
     def has_wire(self) -> bool:
         """Whether a file at its top says what runs its entry points."""
         return any(
-            (self.folder / name).is_file() for name in (wires.ROOT_FILE, wires.MANIFEST, wires.SETTINGS)
+            (self.directory / name).is_file() for name in (wires.ROOT_FILE, wires.MANIFEST, wires.SETTINGS)
         )
 
     @property
@@ -82,32 +82,34 @@ class Found:
         """All of it in one phrase."""
         tops = {name.partition(".")[0] for name in self.loose}
         modules = sum(top in self.loose and not _is_package(self.loose[top]) for top in tops)
-        parts = [f"a {project.file}{_within(project.folder, self.folder)}" for project in self.projects]
-        parts += [f"a {REQUIREMENTS}{_within(file.parent, self.folder)}" for file in self.requirements_files]
+        parts = [f"a {project.file}{_within(project.directory, self.directory)}" for project in self.projects]
+        parts += [
+            f"a {REQUIREMENTS}{_within(file.parent, self.directory)}" for file in self.requirements_files
+        ]
         parts += _counted(len(self.wheels), "wheel")
         parts += _counted(modules, "loose module") + _counted(len(tops) - modules, "loose package")
         if not self.down:
             return _listed(parts)
-        depth = "one folder" if len(self.down) == 1 else f"{len(self.down)} folders"
+        depth = "one directory" if len(self.down) == 1 else f"{len(self.down)} directories"
         beside = f" (beside it, and not taken: {', '.join(self.beside)})" if self.beside else ""
         return f"{_listed(parts)}, {depth} down in {'/'.join(self.down)}{beside}"
 
 
-def look(folder: Path, name: str = "") -> Found:
-    """Look into a bundle's folder.
+def look(directory: Path, name: str = "") -> Found:
+    """Look into a bundle's directory.
 
     Args:
-        folder: absolute.
-        name: of the archive that was unpacked there; an only folder of that name is what was packed, not a package.
+        directory: absolute.
+        name: of the archive that was unpacked there; an only directory of that name is what was packed, not a package.
 
     Raises:
         MalformedBundle: something in it cannot be read, or would be left out.
-        OSError: a folder cannot be read.
+        OSError: a directory cannot be read.
     """
     down: list[str] = []
     beside: list[str] = []
-    here = folder
-    while len(down) < _DEEPEST and (inner := _only_folder(here, name)):
+    here = directory
+    while len(down) < _DEEPEST and (inner := _only_directory(here, name)):
         beside += [
             path.name
             for path in sorted(here.iterdir())
@@ -118,19 +120,20 @@ def look(folder: Path, name: str = "") -> Found:
     files = list(contents.files(here))
     projects = _projects(here, files)
     required = [
-        file for place in [here, *(p.folder for p in projects)] if (file := place / REQUIREMENTS).is_file()
+        file for place in [here, *(p.directory for p in projects)] if (file := place / REQUIREMENTS).is_file()
     ]
     required = list(dict.fromkeys(required))
     lines = tuple(dict.fromkeys(line for file in required for line in requirements.requirements(file, here)))
     projects = [
         project
         for project in projects
-        if project.folder == here or not any(_names(line, project.folder) for line in lines if ";" in line)
+        if project.directory == here
+        or not any(_names(line, project.directory) for line in lines if ";" in line)
     ]
-    if not required and not any(project.folder == here for project in projects):
+    if not required and not any(project.directory == here for project in projects):
         _refuse_unread(here, files)
     return Found(
-        folder=here,
+        directory=here,
         down=tuple(down),
         beside=tuple(beside),
         requirements_files=tuple(required),
@@ -144,44 +147,44 @@ def look(folder: Path, name: str = "") -> Found:
 # Where the contents begin.
 
 
-def _only_folder(here: Path, name: str) -> Path | None:
-    """The folder that holds everything, if there is one and it is not itself something to import."""
+def _only_directory(here: Path, name: str) -> Path | None:
+    """The directory that holds everything, if there is one and it is not itself something to import."""
     entries = [path for path in sorted(here.iterdir()) if not contents.is_never_ours(path.name)]
-    folders = [path for path in entries if path.is_dir()]
+    directories = [path for path in entries if path.is_dir()]
     others = [path for path in entries if not path.is_dir()]
-    if len(folders) != 1 or any(not _WORDS.fullmatch(path.name) for path in others):
+    if len(directories) != 1 or any(not _WORDS.fullmatch(path.name) for path in others):
         return None
-    inner = folders[0]
+    inner = directories[0]
     if (inner / "__init__.py").exists() or inner.name.startswith("."):
         return None
     is_package = inner.name.isidentifier() and inner.name not in {name, "src"}
     return None if is_package and not _tells(inner) else inner
 
 
-def _tells(folder: Path) -> bool:
-    """Whether something at the top of a folder says that a bundle begins there."""
+def _tells(directory: Path) -> bool:
+    """Whether something at the top of a directory says that a bundle begins there."""
     answer = (*PROJECT_FILES, REQUIREMENTS, wires.ROOT_FILE, wires.MANIFEST, wires.SETTINGS, "PKG-INFO")
-    return any((folder / name).is_file() for name in answer) or bool(list(folder.glob("*.whl")))
+    return any((directory / name).is_file() for name in answer) or bool(list(directory.glob("*.whl")))
 
 
 # What there is.
 
 
 def _projects(here: Path, files: Sequence[Path]) -> list[Project]:
-    """The folder itself if it has a build, else those highest below it that have one."""
+    """The directory itself if it has a build, else those highest below it that have one."""
     if any((here / name).is_file() for name in PROJECT_FILES):
         return [_project(here)]
-    folders = sorted({file.parent for file in files if file.name in PROJECT_FILES and not _aside(file)})
+    directories = sorted({file.parent for file in files if file.name in PROJECT_FILES and not _aside(file)})
     highest: list[Path] = []
-    for folder in folders:
-        if not any(folder.is_relative_to(other) for other in highest):
-            highest.append(folder)
-    return [_project(here / folder) for folder in highest]
+    for directory in directories:
+        if not any(directory.is_relative_to(other) for other in highest):
+            highest.append(directory)
+    return [_project(here / directory) for directory in highest]
 
 
-def _project(folder: Path) -> Project:
-    known = metadata.read(folder)
-    roots = _roots(folder, known)
+def _project(directory: Path) -> Project:
+    known = metadata.read(directory)
+    roots = _roots(directory, known)
     modules: dict[str, Path] = {}
     for root in roots:
         others = {
@@ -190,17 +193,17 @@ def _project(folder: Path) -> Project:
             if other != root and other.is_relative_to(root)
         }
         modules |= contents.modules(root, skip=others)
-    return Project(folder=folder, metadata=known, roots=roots, modules=modules)
+    return Project(directory=directory, metadata=known, roots=roots, modules=modules)
 
 
-def _roots(folder: Path, known: Metadata) -> tuple[Path, ...]:
-    """The folders that it names, else `src` where that holds modules and is no package itself, else its own."""
-    named = [(folder / root).resolve() for root in known.roots if "\0" not in root]
-    if inside := [root for root in named if root.is_dir() and root.is_relative_to(folder)]:
+def _roots(directory: Path, known: Metadata) -> tuple[Path, ...]:
+    """The directories that it names, else `src` where that holds modules and is no package itself, else its own."""
+    named = [(directory / root).resolve() for root in known.roots if "\0" not in root]
+    if inside := [root for root in named if root.is_dir() and root.is_relative_to(directory)]:
         return tuple(dict.fromkeys(inside))
-    src = folder / "src"
+    src = directory / "src"
     is_layout = src.is_dir() and not (src / "__init__.py").exists() and contents.modules(src)
-    return (src,) if is_layout else (folder,)
+    return (src,) if is_layout else (directory,)
 
 
 def _wheels(here: Path, files: Sequence[Path], lines: Sequence[str]) -> tuple[WheelFile, ...]:
@@ -227,11 +230,11 @@ def _loose(here: Path, projects: Sequence[Project]) -> dict[str, Path]:
     roots = [root for project in projects for root in project.roots]
     if here in roots:
         return {}
-    inside = [*roots, *(project.folder for project in projects if project.folder != here)]
+    inside = [*roots, *(project.directory for project in projects if project.directory != here)]
     return {
         name: file
         for name, file in contents.modules(here).items()
-        if not any(file.is_relative_to(folder) for folder in inside)
+        if not any(file.is_relative_to(directory) for directory in inside)
     }
 
 
@@ -266,8 +269,8 @@ def _is_package(file: Path) -> bool:
     return file.name.startswith("__init__.")
 
 
-def _within(folder: Path, top: Path) -> str:
-    return "" if folder == top else f" in {folder.relative_to(top)}"
+def _within(directory: Path, top: Path) -> str:
+    return "" if directory == top else f" in {directory.relative_to(top)}"
 
 
 def _counted(count: int, what: str) -> list[str]:

@@ -44,7 +44,7 @@ class Metadata:
         dependencies: as written, `None` when unknown.
         wires: entry points of the group `modelops.wire`: name → `module:function`.
         wires_in: the file and place of them, for messages.
-        roots: folders that hold its modules, relative; empty when it does not say.
+        roots: directories that hold its modules, relative; empty when it does not say.
     """
 
     requires_python: RequiresPython | None = None
@@ -54,36 +54,36 @@ class Metadata:
     roots: tuple[str, ...] = ()
 
 
-def read(folder: Path) -> Metadata:
+def read(directory: Path) -> Metadata:
     """Read a package's metadata.
 
     Raises:
         MalformedBundle: a file is not what an installer or a build backend could take.
     """
-    pyproject = read_toml(folder / "pyproject.toml") if (folder / "pyproject.toml").is_file() else {}
+    pyproject = read_toml(directory / "pyproject.toml") if (directory / "pyproject.toml").is_file() else {}
     tool = table(pyproject, "tool")
-    setup = _setup_cfg(folder) | _setup_py(folder)
+    setup = _setup_cfg(directory) | _setup_py(directory)
     roots = tuple(dict.fromkeys((*_roots(tool), *_setup_roots(setup))))
     if "project" in pyproject:
-        return _of_project(folder, pyproject["project"], setup, roots)
+        return _of_project(directory, pyproject["project"], setup, roots)
     if poetry := table(tool, "poetry"):
-        return _of_poetry(folder, poetry, roots)
-    return _of_setup(folder, setup, roots)
+        return _of_poetry(directory, poetry, roots)
+    return _of_setup(directory, setup, roots)
 
 
-def _of_project(folder: Path, project: Any, setup: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
+def _of_project(directory: Path, project: Any, setup: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
     """The standard table. Source: https://packaging.python.org/en/latest/specifications/pyproject-toml/."""
-    file = folder / "pyproject.toml"
+    file = directory / "pyproject.toml"
     if not isinstance(project, dict):
         raise MalformedBundle(f"{file}: project is not a table")
     dynamic = project.get("dynamic", [])
     if not isinstance(dynamic, list):
         raise MalformedBundle(f'{file}: [project] dynamic is not a list of strings, such as ["version"]')
     if not isinstance(project.get("name"), str):
-        raise MalformedBundle(f'{file}: [project] has no name; write one such as name = "{folder.name}"')
+        raise MalformedBundle(f'{file}: [project] has no name; write one such as name = "{directory.name}"')
     if "version" not in project and "version" not in dynamic:
         raise MalformedBundle(f'{file}: [project] has no version; write one such as version = "1.0"')
-    of_setup = _of_setup(folder, setup, roots)
+    of_setup = _of_setup(directory, setup, roots)
     requires_python = None
     if "requires-python" in project:
         text = _string(project["requires-python"], f"{file}: [project] requires-python", ">=3.10")
@@ -119,9 +119,9 @@ def _dependencies(value: Any, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _of_poetry(folder: Path, poetry: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
+def _of_poetry(directory: Path, poetry: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
     """Poetry's own table, of a project without the standard one."""
-    file = folder / "pyproject.toml"
+    file = directory / "pyproject.toml"
     dependencies = table(poetry, "dependencies")
     python = dependencies.get("python")
     if isinstance(python, dict):
@@ -162,16 +162,18 @@ def _from_poetry(text: str) -> str:
     return ",".join(parts)
 
 
-def _of_setup(folder: Path, setup: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
+def _of_setup(directory: Path, setup: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
     """What setup.cfg says, or the call of `setup` where it can be read without running it."""
     python = None
     if isinstance(text := setup.get("python_requires"), str):
-        python = RequiresPython(text=text, key="python_requires", file=folder / setup["python_requires_in"])
+        python = RequiresPython(
+            text=text, key="python_requires", file=directory / setup["python_requires_in"]
+        )
     dependencies = setup.get("install_requires", [])
     if isinstance(dependencies, str):
         dependencies = [line.strip() for line in dependencies.splitlines() if line.strip()]
     known = isinstance(dependencies, list | tuple) and all(isinstance(item, str) for item in dependencies)
-    wires_in = f"the entry points {WIRE_GROUP} of {folder / setup.get('entry_points_in', 'setup.py')}"
+    wires_in = f"the entry points {WIRE_GROUP} of {directory / setup.get('entry_points_in', 'setup.py')}"
     return Metadata(
         requires_python=python,
         dependencies=tuple(dependencies) if known else None,
@@ -197,8 +199,8 @@ def _named(entry_points: Any, where: str) -> dict[str, str]:
     return pairs
 
 
-def _setup_cfg(folder: Path) -> dict[str, Any]:
-    file = folder / "setup.cfg"
+def _setup_cfg(directory: Path) -> dict[str, Any]:
+    file = directory / "setup.cfg"
     if not file.is_file():
         return {}
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
@@ -219,9 +221,9 @@ def _setup_cfg(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _setup_py(folder: Path) -> dict[str, Any]:
+def _setup_py(directory: Path) -> dict[str, Any]:
     """Arguments of `setup(…)`: values that are literals, `None` for those that only running it tells."""
-    file = folder / "setup.py"
+    file = directory / "setup.py"
     if not file.is_file():
         return {}
     found: dict[str, Any] = {}
@@ -242,7 +244,7 @@ def _setup_py(folder: Path) -> dict[str, Any]:
 
 
 def _roots(tool: Mapping[str, Any]) -> list[str]:
-    """Folders that hold modules, as each build backend is reported."""
+    """Directories that hold modules, as each build backend is reported."""
     setuptools = table(tool, "setuptools")
     found = [table(setuptools, "package-dir").get("")]
     find = table(table(setuptools, "packages"), "find") if "packages" in setuptools else {}
@@ -262,12 +264,14 @@ def _roots(tool: Mapping[str, Any]) -> list[str]:
 def _setup_roots(setup: Mapping[str, Any]) -> list[str]:
     found = []
     match setup.get("package_dir"):
-        case dict() as folders:
-            found.append(folders.get(""))
+        case dict() as directories:
+            found.append(directories.get(""))
         case str() as text:
             pairs = (line.partition("=") for line in text.splitlines())
             found += [
-                folder.strip() for package, _, folder in pairs if not package.strip() and folder.strip()
+                directory.strip()
+                for package, _, directory in pairs
+                if not package.strip() and directory.strip()
             ]
     found.append(setup.get("where"))
     return [root for root in found if isinstance(root, str)]

@@ -159,7 +159,7 @@ class Names:
         return ".".join([*parts, *([node.module] if node.module else [])])
 
     def _is_module(self, module: str) -> bool:
-        return self._source.file_of(module) is not None or self._source.has_folder(module)
+        return self._source.file_of(module) is not None or self._source.has_directory(module)
 
     def _defined_in(self, module: str) -> Bindings | None:
         """What a module binds, `None` when it has no Python source here, or one that cannot be followed."""

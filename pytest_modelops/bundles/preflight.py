@@ -215,7 +215,7 @@ class _Preflight:
         except MalformedBundle as error:
             yield str(error)
             return
-        if self._source.file_of(module) is None and not self._source.has_folder(module):
+        if self._source.file_of(module) is None and not self._source.has_directory(module):
             yield f"the bundle has no module {module!r}; {self._near_modules(module)}"
 
     def _may_be_foreign(self, module: str) -> bool:

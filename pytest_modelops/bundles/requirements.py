@@ -32,33 +32,33 @@ _INSTEAD = {
 }
 
 
-def requirements(file: Path, folder: Path) -> tuple[str, ...]:
+def requirements(file: Path, directory: Path) -> tuple[str, ...]:
     """The requirements of a file and of those that it names with `-r`.
 
     Hashes are dropped: what is pinned stays pinned. Paths are made absolute.
 
     Args:
         file: the `requirements.txt`.
-        folder: the bundle's; what lies outside does not travel to workers, and is refused.
+        directory: the bundle's; what lies outside does not travel to workers, and is refused.
 
     Raises:
         MalformedBundle: a line is no requirement, or has an option.
     """
-    return tuple(dict.fromkeys(_read(file.resolve(), folder.resolve(), ())))
+    return tuple(dict.fromkeys(_read(file.resolve(), directory.resolve(), ())))
 
 
-def _read(file: Path, folder: Path, readers: tuple[Path, ...]) -> Iterator[str]:
+def _read(file: Path, directory: Path, readers: tuple[Path, ...]) -> Iterator[str]:
     for number, line in _lines(read_text(file)):
-        where = f"{file.relative_to(folder)}, line {number}"
+        where = f"{file.relative_to(directory)}, line {number}"
         if followed := _FOLLOWED.fullmatch(line):
-            other = _inside(followed[1].strip("'\" "), file.parent, folder, where)
+            other = _inside(followed[1].strip("'\" "), file.parent, directory, where)
             if other in (*readers, file):
                 raise MalformedBundle(f"{where}: {line!r} names a file that is being read already")
             if not other.is_file():
                 raise MalformedBundle(f"{where}: {line!r} names a file that is not there ({other})")
-            yield from _read(other, folder, (*readers, file))
+            yield from _read(other, directory, (*readers, file))
             continue
-        yield _requirement(line, file.parent, folder, where)
+        yield _requirement(line, file.parent, directory, where)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -78,7 +78,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield start, pending.strip()
 
 
-def _requirement(line: str, here: Path, folder: Path, where: str) -> str:
+def _requirement(line: str, here: Path, directory: Path, where: str) -> str:
     requirement, *options = re.split(r"\s+(?=--?[A-Za-z])", line)
     if requirement.startswith("-"):
         options = [requirement]
@@ -92,7 +92,7 @@ def _requirement(line: str, here: Path, folder: Path, where: str) -> str:
         raise MalformedBundle(f"{where}: {variable[0]} is not filled in; write what it stands for")
     if _is_path(requirement):
         path, extras = _split_extras(requirement)
-        return f"{_project(path, here, folder, where)}{extras}"
+        return f"{_project(path, here, directory, where)}{extras}"
     if re.match(r"[a-z+]+://", requirement):
         return requirement
     try:
@@ -100,10 +100,10 @@ def _requirement(line: str, here: Path, folder: Path, where: str) -> str:
     except InvalidRequirement:
         raise MalformedBundle(
             f"{where}: {requirement!r} is not a requirement; write one such as numpy>=2, "
-            "or the path of a folder or wheel, such as ./libs/contracts"
+            "or the path of a directory or wheel, such as ./libs/contracts"
         ) from None
     if parsed.url and (parsed.url.startswith("file:") or "://" not in parsed.url):
-        parsed.url = _project(parsed.url, here, folder, where).as_uri()
+        parsed.url = _project(parsed.url, here, directory, where).as_uri()
         return str(parsed)
     return requirement
 
@@ -113,10 +113,10 @@ def _is_path(requirement: str) -> bool:
         return False  # a name and where it is
     without_marker = requirement.partition(";")[0].strip()
     is_file = without_marker.endswith(_ARCHIVES) and "://" not in without_marker
-    return requirement.startswith((".", "/", "~", "file:")) or is_file or _has_folder(without_marker)
+    return requirement.startswith((".", "/", "~", "file:")) or is_file or _has_directory(without_marker)
 
 
-def _has_folder(requirement: str) -> bool:
+def _has_directory(requirement: str) -> bool:
     return "/" in requirement and "://" not in requirement
 
 
@@ -125,28 +125,28 @@ def _split_extras(path: str) -> tuple[str, str]:
     return (match[1], match[2] or "") if match else (path, "")
 
 
-def _project(text: str, here: Path, folder: Path, where: str) -> Path:
-    """The absolute path of what a requirement names: a project's folder or an archive."""
+def _project(text: str, here: Path, directory: Path, where: str) -> Path:
+    """The absolute path of what a requirement names: a project's directory or an archive."""
     if ";" in text:
         raise MalformedBundle(f"{where}: {text!r}: a path takes no marker here; write 'name @ path ; marker'")
-    path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), here, folder, where)
+    path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), here, directory, where)
     is_project = any((path / name).is_file() for name in ("pyproject.toml", "setup.py"))
     if not is_project and not (path.is_file() and path.name.endswith(_ARCHIVES)):
         raise MalformedBundle(
-            f"{where}: {text!r} is neither a wheel, an sdist nor a folder with a pyproject.toml or setup.py ({path})"
+            f"{where}: {text!r} is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py ({path})"
         )
     return path
 
 
-def _inside(text: str, here: Path, folder: Path, where: str) -> Path:
+def _inside(text: str, here: Path, directory: Path, where: str) -> Path:
     """A path that is named in a file, absolute."""
     try:
         path = (here / text).resolve()
     except (OSError, ValueError, RuntimeError):
         raise MalformedBundle(f"{where}: {text!r} is not a path") from None
-    if not path.is_relative_to(folder):
+    if not path.is_relative_to(directory):
         raise MalformedBundle(
-            f"{where}: {text!r} lies outside the bundle ({folder}), so it does not travel to workers; "
+            f"{where}: {text!r} lies outside the bundle ({directory}), so it does not travel to workers; "
             "move it into the bundle"
         )
     return path

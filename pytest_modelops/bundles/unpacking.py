@@ -1,4 +1,4 @@
-"""Unpacks an archive into a folder, or refuses it; nobody who made one is trusted.
+"""Unpacks an archive into a directory, or refuses it; nobody who made one is trusted.
 
 A member that could be written elsewhere, be taken for another one or fill a disk makes all of the archive refused, by
 name. What it says of owners, times and special permissions is left out.
@@ -40,8 +40,8 @@ class Limits:
 LIMITS = Limits()
 
 
-def unpack_into(folder: Path, path: Path, container: str, *, limits: Limits = LIMITS) -> None:
-    """Unpack an archive into an empty folder.
+def unpack_into(directory: Path, path: Path, container: str, *, limits: Limits = LIMITS) -> None:
+    """Unpack an archive into an empty directory.
 
     Args:
         container: see `containers.SUFFIXES`.
@@ -51,7 +51,7 @@ def unpack_into(folder: Path, path: Path, container: str, *, limits: Limits = LI
     """
     unwhole = f"cannot be unpacked, it is no whole {container} archive"
     with _told_of(path, "nothing of it was unpacked", unwhole):
-        unpacking = _Unpacking(folder, _Budget(path.stat().st_size, limits))
+        unpacking = _Unpacking(directory, _Budget(path.stat().st_size, limits))
         spent = _Budget(path.stat().st_size, limits)
         with members(path, container, lambda count: spent.spend("what is in it", count)) as found:
             unpacking.run(found)
@@ -118,7 +118,7 @@ class _Budget:
 
 
 Place = tuple[str, ...]
-"""Where a member belongs: the names of the folders that it is in, and its own."""
+"""Where a member belongs: the names of the directories that it is in, and its own."""
 
 
 class _Places:
@@ -140,23 +140,23 @@ class _Places:
             other = self._same.setdefault(unicodedata.normalize("NFC", shown).casefold(), shown)
             if other != shown:
                 raise _Refused(f"{shown!r} and {other!r} are one name where case does not count")
-            if count < len(place) and self.kinds.setdefault(here, Kind.FOLDER) is not Kind.FOLDER:
+            if count < len(place) and self.kinds.setdefault(here, Kind.DIRECTORY) is not Kind.DIRECTORY:
                 raise _Refused(f"{member.name!r} lies in {shown!r}, which is {self.kinds[here].value}")
         if self.kinds.get(place, member.kind) is not member.kind or (
-            place in self.kinds and member.kind is not Kind.FOLDER
+            place in self.kinds and member.kind is not Kind.DIRECTORY
         ):
             raise _Refused(f"{member.name!r} is there twice")
         self.kinds[place] = member.kind
 
 
 class _Unpacking:
-    """One archive on its way into a folder.
+    """One archive on its way into a directory.
 
     Links are made last, when all that they can lead to is there, so that nothing is ever written through one.
     """
 
-    def __init__(self, folder: Path, budget: _Budget) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, budget: _Budget) -> None:
+        self._directory = directory
         self._budget = budget
         self._places = _Places()
         self._links: list[tuple[Member, Place]] = []
@@ -165,11 +165,11 @@ class _Unpacking:
         for member in found:
             self._budget.count()
             place = _place(member.name)
-            if not place and member.kind is Kind.FOLDER:
-                continue  # `./`, the folder itself
+            if not place and member.kind is Kind.DIRECTORY:
+                continue  # `./`, the directory itself
             self._places.take(member, place)
             match member.kind:
-                case Kind.FOLDER:
+                case Kind.DIRECTORY:
                     self._path(place).mkdir(parents=True, exist_ok=True)
                 case Kind.FILE:
                     self._write(member, place)
@@ -185,7 +185,7 @@ class _Unpacking:
             self._refuse_lost(member, place)
 
     def _path(self, place: Place) -> Path:
-        return self._folder.joinpath(*place)
+        return self._directory.joinpath(*place)
 
     def _write(self, member: Member, place: Place) -> None:
         path = self._path(place)
@@ -219,7 +219,7 @@ class _Unpacking:
             real = Path(os.path.realpath(self._path(place), strict=True))
         except OSError:
             raise _Refused(f"{member.name!r} is a link to {member.target!r}, which is not in it") from None
-        if not real.is_relative_to(os.path.realpath(self._folder)):
+        if not real.is_relative_to(os.path.realpath(self._directory)):
             raise _Refused(f"{member.name!r} is a link that leads out, to {member.target!r}")
 
 
@@ -227,7 +227,7 @@ def _place(name: str) -> Place:
     """Where a member of this name belongs.
 
     Raises:
-        _Refused: nowhere in the archive's own folder.
+        _Refused: nowhere in the archive's own directory.
     """
     if any(character < " " or "\ud800" <= character <= "\udfff" for character in name):
         raise _Refused(f"{name!r} has a character that no name of a file should have")
@@ -235,9 +235,9 @@ def _place(name: str) -> Place:
         raise _Refused(f"{name!r} is an absolute path")
     place = tuple(part for part in re.split(r"[/\\]", name) if part not in {"", "."})
     if ".." in place:
-        raise _Refused(f"{name!r} leads out of its folder")
+        raise _Refused(f"{name!r} leads out of its directory")
     if "\\" in name:
-        raise _Refused(f"{name!r} has a backslash; pack it with / between the names of folders")
+        raise _Refused(f"{name!r} has a backslash; pack it with / between the names of directories")
     too_long = len(name) > _LONGEST or any(len(os.fsencode(part)) > _LONGEST_NAME for part in place)
     if too_long or len(place) > _DEEPEST:
         raise _Refused(f"{name[:100]!r}… is too long or too deep")

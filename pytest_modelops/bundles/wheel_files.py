@@ -100,13 +100,13 @@ def read(path: Path) -> WheelFile:
 
 
 def _dist_info(names: Iterable[str], path: Path) -> str:
-    folders = sorted(
+    directories = sorted(
         {name.partition("/")[0] for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)}
     )
-    if len(folders) != 1:
-        found = f"{len(folders)}: {', '.join(folders)}" if folders else "none"
+    if len(directories) != 1:
+        found = f"{len(directories)}: {', '.join(directories)}" if directories else "none"
         raise MalformedBundle(f"{path} is no wheel: it has to have one .dist-info/METADATA, and has {found}")
-    return folders[0]
+    return directories[0]
 
 
 def _text(archive: zipfile.ZipFile, name: str) -> str:

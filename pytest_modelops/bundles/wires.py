@@ -32,13 +32,13 @@ class Wire:
     where: str
 
 
-def find(folder: Path, metadata: Metadata, roots: Sequence[Path]) -> Wire | None:
+def find(directory: Path, metadata: Metadata, roots: Sequence[Path]) -> Wire | None:
     """The wire function, `None` when none is declared. The first place that declares one decides.
 
     Args:
-        folder: the bundle's.
+        directory: the bundle's.
         metadata: of its package.
-        roots: folders on the import path.
+        roots: directories on the import path.
 
     Raises:
         MalformedBundle: a declaration is none, or there are several entry points.
@@ -48,40 +48,40 @@ def find(folder: Path, metadata: Metadata, roots: Sequence[Path]) -> Wire | None
             f"{metadata.wires_in} has {len(metadata.wires)} entries ({', '.join(metadata.wires)}); keep one"
         )
     for value in metadata.wires.values():
-        return _parse(value, metadata.wires_in, folder, roots)
-    for where, value in _written(folder):
+        return _parse(value, metadata.wires_in, directory, roots)
+    for where, value in _written(directory):
         if value is not None:
-            return _parse(value, where, folder, roots)
-    if (folder / ROOT_FILE).is_file():
-        return Wire(module="wire", function="wire", where=str(folder / ROOT_FILE))
+            return _parse(value, where, directory, roots)
+    if (directory / ROOT_FILE).is_file():
+        return Wire(module="wire", function="wire", where=str(directory / ROOT_FILE))
     return None
 
 
-def _written(folder: Path) -> Iterator[tuple[str, Any]]:
+def _written(directory: Path) -> Iterator[tuple[str, Any]]:
     """What each file of `.modelops` says, read when it is its turn."""
-    if (folder / MANIFEST).is_file():
-        yield f"{folder / MANIFEST}: wire", read_json(folder / MANIFEST).get("wire")
-    if (folder / SETTINGS).is_file():
-        settings = table(read_toml(folder / SETTINGS), "modelops")
-        yield f"{folder / SETTINGS}: [modelops] wire", settings.get("wire")
+    if (directory / MANIFEST).is_file():
+        yield f"{directory / MANIFEST}: wire", read_json(directory / MANIFEST).get("wire")
+    if (directory / SETTINGS).is_file():
+        settings = table(read_toml(directory / SETTINGS), "modelops")
+        yield f"{directory / SETTINGS}: [modelops] wire", settings.get("wire")
 
 
-def _parse(value: Any, where: str, folder: Path, roots: Sequence[Path]) -> Wire:
+def _parse(value: Any, where: str, directory: Path, roots: Sequence[Path]) -> Wire:
     match = (
         re.fullmatch(r"([\w./-]+?)\s*:\s*([^\W\d][\w.]*)", value.strip()) if isinstance(value, str) else None
     )
-    module = match and _module(match[1], folder, roots)
+    module = match and _module(match[1], directory, roots)
     if not match or not module:
         raise MalformedBundle(f"{where}: {value!r} names no function; write {FORMS}")
     return Wire(module=module, function=match[2], where=where)
 
 
-def _module(text: str, folder: Path, roots: Sequence[Path]) -> str | None:
+def _module(text: str, directory: Path, roots: Sequence[Path]) -> str | None:
     """A module's dotted name, which may be written as the path of its file."""
     if "/" in text or text.endswith(".py"):
-        path = folder / text.removesuffix(".py")
+        path = directory / text.removesuffix(".py")
         # The longest root that holds it: `src/pkg/mod.py` is `pkg.mod` where `src` is on the import path.
-        holders = [root for root in (*roots, folder) if path.is_relative_to(root)]
+        holders = [root for root in (*roots, directory) if path.is_relative_to(root)]
         if not holders:
             return None
         parts = path.relative_to(max(holders, key=lambda root: len(root.parts))).parts

@@ -82,7 +82,7 @@ class LiveCell:
 
         Args:
             keep: when its cluster is left up: `never`, `failed` or `always`.
-            unpacked: the folder for what bundles that are archives hold.
+            unpacked: the directory for what bundles that are archives hold.
             deadlines: seconds by check, where they are not the check's own.
             reproduce: the command that runs one check of a cell.
         """
@@ -175,7 +175,7 @@ class LiveCell:
             CheckFailed: this pytest's Python or packages are not the cell's, or its scheduler cannot be reached from
                 here; the message shows what differs.
         """
-        self._furnish()
+        self._prepare()
         cluster = self.cluster
         scheduler: Mapping[str, Any] = self.observed["scheduler"]
         host = {"Python": python_version(), **{name: _installed(name) for name in scheduler["packages"]}}
@@ -219,7 +219,7 @@ class LiveCell:
         self._results[result.label] = result
 
     def run_bundle(self, checks: Sequence[Check], *, seconds: float | None) -> None:
-        """What a bundle's marker asks for: run these checks, which may be not among the checks of the run, in this order.
+        """Run the checks that a bundle's marker asks for, in this order; they need not be among those of the run.
 
         Args:
             seconds: for the last of them, which is then performed even if it was before.
@@ -260,7 +260,7 @@ class LiveCell:
         seconds: float | None,
     ) -> None:
         """What `modelops_lambda` asks for; raises what the check would."""
-        self._furnish()
+        self._prepare()
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         self._with_stacks(
             lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected)
@@ -268,7 +268,7 @@ class LiveCell:
 
     def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
         """What `modelops_aggregation` asks for; raises what the check would."""
-        self._furnish()
+        self._prepare()
         deadline = Deadline(seconds or self._seconds_for("aggregation"))
         self._with_stacks(lambda: run_aggregation(settings, self, deadline))
 
@@ -389,7 +389,7 @@ class LiveCell:
         """The checks that leave something in the cluster which what comes later is to find there."""
         return [check for check in self._checks.values() if check.leaves is not None]
 
-    def _furnish(self) -> None:
+    def _prepare(self) -> None:
         """Have the cluster as it will be in production, before a bundle or something of the user's runs in it.
 
         Whether that went well is the check's own business, and no reason not to go on.
@@ -409,11 +409,9 @@ class LiveCell:
         self.progress("ending workers that are still on what timed out")
         try:
             if names := self._cluster.free_workers(Deadline(self._seconds_for("start"))):
-                self._notes.append(
-                    f"{', '.join(names)}: started anew, since still on a task that had timed out"
-                )
+                self._notes.append(f"{', '.join(names)}: restarted, since still on a task that had timed out")
         except ModelopsError as error:  # what comes next will tell as well
-            self._notes.append(f"workers that are still on what timed out could not be started anew: {error}")
+            self._notes.append(f"workers that are still on what timed out could not be restarted: {error}")
 
     def _perform(self, check: Check) -> CheckResult:
         performed = [self._results[label] for label in check.after if label in self._results]
@@ -422,7 +420,7 @@ class LiveCell:
                 if not needed.status.lets_through:
                     return self._blocked(check, needed.blocked_by or needed.label)
         if check.bundle is not None and check.needs:
-            self._furnish()
+            self._prepare()
         self._free_workers()
         if self._began is None:
             self._began = time.monotonic()
@@ -479,7 +477,7 @@ class LiveCell:
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
         packed = [pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)]
-        self._furnish()
+        self._prepare()
         cluster = self.cluster  # before the deadline begins: it may have to be started
         deadline = Deadline(seconds or self._seconds_for("lambda"))
         where = f"{shipped.label} in cell {self.id}"

@@ -27,8 +27,9 @@ class CheckedCell(Protocol):
         progress: says what is being done now.
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
         observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
-        unpacked: the folder for what bundles that are archives hold; `None` for the default.
-        locations: where the bundles are that the workers have (see `remote/worker/bundles.py`); filled by `bundle-install`.
+        unpacked: the directory for what bundles that are archives hold; `None` for the default.
+        locations: where the bundles are that the workers have (see `remote/worker/bundles.py`); filled by
+            `bundle-install`.
     """
 
     cell: Cell

@@ -122,7 +122,7 @@ def _location(
     location = bundle_isolated.place(bundle, source, house, cell)
     wheels = location["wheels"]
     if of_client is not house:
-        wheels = cell.cluster.sandbox.put(of_client.folder, f"bundles/{bundle.name}/wheels-of-client")
+        wheels = cell.cluster.sandbox.put(of_client.directory, f"bundles/{bundle.name}/wheels-of-client")
     return {
         **location,
         "requirements": list(house.requirements),
@@ -211,14 +211,14 @@ def _faults(answer: Answer, house: Wheelhouse, python: Version, error: str) -> I
             head=f"its module {module} cannot be imported: this process has already imported another {module} "
             f"({file}); rename it, or install the bundle isolated"
         )
-    yield from (Fault(head=head) for head in bundle_isolated.untrue(answer, house, python))
+    yield from (Fault(head=head) for head in bundle_isolated.mismatches(answer, house, python))
 
 
 def _judge(
     bundle: Bundle, location: Answer, reply: Mapping[str, Answer], found: Mapping[str, list[Fault]]
 ) -> None:
     """Raise with everything that is wrong, if anything is."""
-    tidy = words.Tidy(folders=location["folders"].values())
+    tidy = words.Tidy(directories=location["directories"].values())
     faults = {name: [tidy.fault(fault) for fault in some] for name, some in found.items() if some}
     if not faults:
         return

@@ -52,7 +52,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         },
         deadline,
     )
-    tidy = words.Tidy(folders=location["folders"].values())
+    tidy = words.Tidy(directories=location["directories"].values())
     faults = {
         name: [tidy.fault(fault) for fault in found]
         for name, answer in reply.items()
@@ -143,9 +143,9 @@ def place(
     """
     sandbox, runner = cell.cluster.sandbox, cell.runner.path
     modules = _accountable(source)
-    with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-        files = sandbox.put(own_installs.copy(source, Path(folder)), f"bundles/{bundle.name}/source")
-        wheels = own_installs.wheels(house, builds, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
+        files = sandbox.put(own_installs.copy(source, Path(directory)), f"bundles/{bundle.name}/source")
+        wheels = own_installs.wheels(house, builds, Path(directory))
         put_wheels = sandbox.put(wheels, f"bundles/{bundle.name}/wheels")
     if isinstance(runner, Path):
         for path in _beside(runner, modules, source):
@@ -154,8 +154,8 @@ def place(
     return {
         "name": bundle.name,
         "digest": source.digest,
-        "folders": {
-            name: f"{sandbox.folder(name)}/bundles/{bundle.name}"
+        "directories": {
+            name: f"{sandbox.directory(name)}/bundles/{bundle.name}"
             for name in (*cell.cluster.addresses.values(), *(NEWCOMERS if bundle.in_workers else ()))
         },
         "source": files,
@@ -202,10 +202,10 @@ def faults_of(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> 
         cause = f". {answer['cause']}{words.advice(answer['cause'], python)}" if answer["cause"] else ""
         yield Fault(head=f"{answer['failed']}{cause}", details=tuple(answer["last"][-_MOST_LINES:]))
     else:
-        yield from (Fault(head=head) for head in untrue(answer, house, python))
+        yield from (Fault(head=head) for head in mismatches(answer, house, python))
 
 
-def untrue(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
+def mismatches(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
     """Where an environment is not what was installed, or lacks a module, in words."""
     if Version(answer["version"]) != python:
         yield f"its environment runs Python {answer['version']} ({answer['python']}), the worker {python}"

@@ -149,7 +149,7 @@ def run_job(
         lost={**others, **lost},
         late=late or pending,
         ends=ends,
-        tidy=words.Tidy(folders=location["folders"].values()),
+        tidy=words.Tidy(directories=location["directories"].values()),
         logs=logs,
         seconds=reply["seconds"],
         in_process=bundle.in_workers,

@@ -44,15 +44,15 @@ class Tidy:
     """Makes texts of a cell readable: paths in a bundle are shown relative to it.
 
     Attributes:
-        folders: the workers' own folders for the bundle.
+        directories: the workers' own directories for the bundle.
     """
 
-    folders: Collection[str]
+    directories: Collection[str]
 
     def __call__(self, text: str) -> str:
         """The text without what differs from worker to worker, and says nothing."""
-        for folder in self.folders:
-            text = text.replace(f"{folder}/bundle/", "").replace(f"{folder}/venv/", "venv/")
+        for directory in self.directories:
+            text = text.replace(f"{directory}/bundle/", "").replace(f"{directory}/venv/", "venv/")
         return text
 
     def fault(self, fault: Fault) -> Fault:

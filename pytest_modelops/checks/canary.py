@@ -40,8 +40,8 @@ class Variant:
     source: formats.Source
 
 
-def variants(source: formats.Source, folder: Path) -> list[Variant]:
-    """Write both variants of a bundle into a folder; the bundle's own stays as it is.
+def variants(source: formats.Source, directory: Path) -> list[Variant]:
+    """Write both variants of a bundle into a directory; the bundle's own stays as it is.
 
     Raises:
         NothingToDo: it has no wire function, or none whose source is among its files.
@@ -57,8 +57,8 @@ def variants(source: formats.Source, folder: Path) -> list[Variant]:
         )
     made = []
     for name in NAMES:
-        (folder / name).mkdir()
-        copied = own_installs.copy(source, folder / name)
+        (directory / name).mkdir()
+        copied = own_installs.copy(source, directory / name)
         code = _CODE.format(
             entrypoint=CANARY,
             artifact=ARTIFACT,

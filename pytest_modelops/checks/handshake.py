@@ -26,7 +26,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     reply = cell.cluster.ask_workers(
         "handshake", {"location": location, "seconds": seconds}, Deadline(deadline.remaining + 1)
     )
-    tidy = words.Tidy(folders=location["folders"].values())
+    tidy = words.Tidy(directories=location["directories"].values())
     faults, logs = {}, []
     for name, answer in reply.items():
         where = words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)

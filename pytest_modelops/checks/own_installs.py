@@ -17,9 +17,9 @@ _LEGACY = ("setuptools>=40.8.0",)
 """What builds a project that does not say: https://pip.pypa.io/en/stable/reference/build-system/."""
 
 
-def copy(source: formats.Source, folder: Path) -> Path:
-    """Copy what belongs to a bundle into a folder, and not the caches and environments beside; returns the copy."""
-    target = folder / source.path.name
+def copy(source: formats.Source, directory: Path) -> Path:
+    """Copy what belongs to a bundle into a directory, and not the caches and environments beside; returns the copy."""
+    target = directory / source.path.name
     for file in contents.files(source.path):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source.path / file, target / file)
@@ -48,23 +48,23 @@ def build_wheels(source: formats.Source, cell: CheckedCell, deadline: Deadline) 
         ) from error
 
 
-def wheels(house: Wheelhouse, builds: Wheelhouse | None, folder: Path) -> Path:
-    """A folder with a bundle's wheels, those that building it takes, and a file that says which are the bundle's.
+def wheels(house: Wheelhouse, builds: Wheelhouse | None, directory: Path) -> Path:
+    """A directory with a bundle's wheels, those that building it takes, and a file that says which are the bundle's.
 
     Args:
-        folder: where to make it.
+        directory: where to make it.
     """
-    target = folder / "wheels"
+    target = directory / "wheels"
     target.mkdir()
     for one in filter(None, (house, builds)):
-        for wheel in one.folder.iterdir():
+        for wheel in one.directory.iterdir():
             shutil.copyfile(wheel, target / wheel.name)
     (target / PINS).write_text("".join(f"{line}\n" for line in house.requirements), encoding="utf-8")
     return target
 
 
 def build_requires(source: formats.Source) -> tuple[str, ...]:
-    """What installing the bundle's projects from their folders takes, as their `[build-system]` says."""
+    """What installing the bundle's projects from their directories takes, as their `[build-system]` says."""
     found: list[str] = []
     for requirement in source.requirements:
         project = Path(requirement)

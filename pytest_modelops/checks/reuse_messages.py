@@ -54,14 +54,14 @@ def _rewritten(reply: Answer, _: Version) -> Iterator[str]:
         names = ", ".join(reply["rewritten"])
         yield (
             f"what was installed was installed again, within {reply['uses'][0]['seconds']:g} s: {names} of "
-            f"{reply['files']} files were written anew, or are gone"
+            f"{reply['files']} files were written restarted, or are gone"
         )
 
     elif took_too_long(reply["uses"], reply["first_seconds"], reply["install_seconds"]):
         seconds = " and ".join(f"{use['seconds']:g} s" for use in reply["uses"])
         yield (
-            f"it took {seconds}, and the first use {reply['first_seconds']:g} s, of which {reply['install_seconds']:g} s "
-            "until the last package was there: it starts from what is there no quicker than it installs it, or it "
+            f"it took {seconds}, and the first use {reply['first_seconds']:g} s, of which {reply['install_seconds']:g} "
+            "s until the last package was there: it starts from what is there no quicker than it installs it, or it "
             "installs elsewhere at every start"
         )
 
@@ -71,8 +71,8 @@ def _other_version(reply: Answer, python: Version) -> Iterator[str]:
     version = str(ready.get("version")) if isinstance(ready, Mapping) else ""
     if ready is not None and not _same_series(version, python):
         yield (
-            f"it was used in silence, and runs Python {version}; the worker runs {python}. The name of a folder proves "
-            "nothing: ask its interpreter, or have the command hand over {version}"
+            f"it was used in silence, and runs Python {version}; the worker runs {python}. The name of a directory "
+            "proves nothing: ask its interpreter, or have the command hand over {version}"
         )
 
 
@@ -101,7 +101,7 @@ CANARIES: Mapping[str, Canary] = {
     "half-made": Canary(
         title="a half-made environment, metadata without files",
         may_refuse=True,
-        advice="Metadata proves no files: what was not finished has to be made anew",
+        advice="Metadata proves no files: what was not finished has to be made again",
     ),
     "missing-packages": Canary(
         title="a finished environment whose packages' files are gone",
@@ -110,7 +110,7 @@ CANARIES: Mapping[str, Canary] = {
     ),
     "dead-holder": Canary(
         title="an environment whose runner was killed in the middle of its install",
-        advice="A lock has to end with its holder, as that of flock(2) does, and what was begun has to be made anew",
+        advice="A lock has to end with its holder, as that of flock(2) does, and what was begun has to be made again",
     ),
     "two-at-once": Canary(
         title="two runners at once on a new environment",

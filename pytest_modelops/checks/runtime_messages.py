@@ -1,4 +1,7 @@
-"""What workers reported of a plugin's runtime, in words: what differs from what was asked, and where it may come from."""
+"""What workers reported of a plugin's runtime, in words.
+
+What differs from what was asked, and where it may come from.
+"""
 
 from __future__ import annotations
 

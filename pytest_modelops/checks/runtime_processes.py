@@ -84,7 +84,8 @@ def _run_once(
 def process_of(answer: Answer) -> tuple[int | None, Any]:
     """Pid and start of the process that did a task; no pid where the function returned something else.
 
-    The start is the one that the function reported, or else the system, which knows it only of a process that still runs.
+    The start is the one that the function reported, or else the system, which knows it only of a process that
+    still runs.
     """
     reply = answer["value"]
     pid, start = (reply.get("pid"), reply.get("start")) if isinstance(reply, Mapping) else (reply, None)

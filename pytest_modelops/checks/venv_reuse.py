@@ -41,7 +41,10 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     where = words.keep_logs(answer["logs"], f"{worker}-{bundle.name}-reuse", cell.keep_log)
     python = Version(answer["worker"]["version"])
     tidy = words.Tidy(
-        folders=(f"{location['folders'][worker]}/reuse/live", f"{location['folders'][worker]}/reuse")
+        directories=(
+            f"{location['directories'][worker]}/reuse/live",
+            f"{location['directories'][worker]}/reuse",
+        )
     )
     faults = {
         name: [tidy.fault(fault) for fault in found]
@@ -69,11 +72,11 @@ def _put_variants(
     sandbox, lock = cell.cluster.sandbox, cell.environments[cell.cell.worker].lock
     place = f"bundles/{bundle.name}/reuse-{secrets.token_hex(3)}"
     put = {}
-    with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-        for variant in canary.variants(source, Path(folder)):
+    with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
+        for variant in canary.variants(source, Path(directory)):
             house = wheels_of(bundle, variant.source, lock, cell, deadline)
             builds = own_installs.build_wheels(variant.source, cell, deadline)
-            wheels = own_installs.wheels(house, builds, Path(folder, variant.name))
+            wheels = own_installs.wheels(house, builds, Path(directory, variant.name))
             put[variant.name] = {
                 "source": sandbox.put(variant.source.path, f"{place}/{variant.name}/source"),
                 "wheels": sandbox.put(wheels, f"{place}/{variant.name}/wheels"),

@@ -32,7 +32,7 @@ _LOOK_SECONDS = 0.1
 _LAST_LOOK_SECONDS = 0.5
 """What the scheduler gets at least to say so; within the agent's grace."""
 _FACTS_SECONDS = 2.0
-"""What workers that were started anew get to tell who they are now."""
+"""What workers that were restarted get to tell who they are now."""
 _ANSWER_SECONDS = 2.0
 """What workers get to say which tasks they are on, and nannies whether they watch."""
 _KERNEL_SECONDS = 0.5
@@ -44,7 +44,7 @@ _DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
 _ALIVE = {"running", "sleeping"}
-"""States in which a process heeds a signal."""
+"""States in which a process honours a signal."""
 _IDLE = re.compile(
     r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|epoll|accept)$"
     r"|multiprocessing/(?:popen_fork|popen_spawn_posix|resource_tracker)\.py\""  # of nannies
@@ -103,7 +103,7 @@ class Cluster:
                 *self.sandbox.worker_arguments(),
                 *("--name", name, "--nthreads", str(self.settings.threads)),
                 "--nanny" if self.settings.nanny else "--no-nanny",
-                *("--local-directory", self.sandbox.folder(name)),
+                *("--local-directory", self.sandbox.directory(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
                 *self.settings.worker_arguments,
             ],
@@ -128,7 +128,7 @@ class Cluster:
         self.await_workers(deadline)
 
     def await_workers(self, deadline: Deadline, names: Sequence[str] | None = None) -> Mapping[str, str]:
-        """Wait until workers are registered, be it again: a nanny starts one that died anew, at another address.
+        """Wait until workers are registered, be it again: a nanny restarts one that died, at another address.
 
         Args:
             names: of which workers; of all, where not given.
@@ -152,8 +152,8 @@ class Cluster:
                 before = {name: address for address, name in self.addresses.items()}
                 last = before | found
                 self.addresses = {last[part.name]: part.name for part in self.workers if part.name in last}
-                if anew := [name for name in found if before.get(name, found[name]) != found[name]]:
-                    for name in anew:  # what it reported was another process's
+                if restarted := [name for name in found if before.get(name, found[name]) != found[name]]:
+                    for name in restarted:  # what it reported was another process's
                         self._reported.pop(name, None)
                     self.facts(deadline.at_most(_FACTS_SECONDS))
                 return {worker.name: found[worker.name] for worker in wanted}
@@ -319,7 +319,8 @@ class Cluster:
     def stacks(self) -> str:
         """Where each process stands: its Python stacks, or why it has none to show.
 
-        A process that once reported its facts prints its stacks and goes on. If none did, the cluster never came up and is
+        A process that once reported its facts prints its stacks and goes on. If none did, the cluster never
+        came up and is
         given up: each process gets SIGABRT and ends with its stacks.
         """
         deadline = Deadline(_DUMP_SECONDS)
@@ -358,7 +359,7 @@ class Cluster:
         process.signal(signal.SIGABRT)
 
     def free_workers(self, deadline: Deadline) -> Sequence[str]:
-        """End the workers that are still on a task whose time was over, and wait for those that nannies start anew.
+        """End the workers that are still on a task whose time was over, and wait for those that nannies start again.
 
         A thread cannot be stopped, and whatever comes next would wait behind it. Without nannies they are left alone.
 

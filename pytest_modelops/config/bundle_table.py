@@ -41,26 +41,27 @@ def bundles(table: Table, rootdir: Path, sources: Sequence[Given]) -> tuple[Bund
     """The bundles of a run: those of the file, or those that were given elsewhere, the strongest source first.
 
     Raises:
-        WrongInput: one is neither a folder nor an archive, is named as another, or has a setting that cannot be meant.
+        WrongInput: one is neither a directory nor an archive, is named as another, or has a setting that
+            cannot be meant.
     """
     configured = _distinct(tuple(_configured(table, rootdir)), table.name("bundles"))
     for source in sources:
         with said_of(source.origin):
-            found = tuple(at(text, source.folder, configured) for text in source.texts)
+            found = tuple(at(text, source.directory, configured) for text in source.texts)
         return _distinct(found, source.origin)
     return configured
 
 
-def at(text: str, folder: Path, configured: Sequence[Bundle]) -> Bundle:
+def at(text: str, directory: Path, configured: Sequence[Bundle]) -> Bundle:
     """The bundle of a path, or with the name, of a configured one with its settings; else one of its own.
 
     Raises:
-        WrongInput: there is no such folder or archive.
+        WrongInput: there is no such directory or archive.
     """
     for bundle in configured:
         if text == bundle.name:
             return bundle
-    path = _folder(text, folder)
+    path = _directory(text, directory)
     for bundle in configured:
         if path.resolve() == bundle.path.resolve():
             return bundle
@@ -87,7 +88,7 @@ def _configured(table: Table, rootdir: Path) -> list[Bundle]:
 def _bundle(entry: Table, rootdir: Path) -> Bundle:
     if "path" not in entry.values:
         raise WrongInput(f"{entry.place}: has no path")
-    path = entry.get("path", lambda value: _folder(value, rootdir), rootdir)
+    path = entry.get("path", lambda value: _directory(value, rootdir), rootdir)
     with said_of(entry.name("path")):
         name = _name(path)
     job = entry.inner("aggregation", ["params", "replicates"]) if "aggregation" in entry.values else None
@@ -178,17 +179,17 @@ def _distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
     return found
 
 
-def _folder(value: object, folder: Path) -> Path:
-    found = readers.path(value, folder)
+def _directory(value: object, directory: Path) -> Path:
+    found = readers.path(value, directory)
     if not found.is_dir() and not (found.is_file() and archive.suffix_of(found)):
         raise WrongInput(
-            f"{value!r} is neither a bundle's folder nor an archive ({', '.join(SUFFIXES)}): {found}"
+            f"{value!r} is neither a bundle's directory nor an archive ({', '.join(SUFFIXES)}): {found}"
         )
     return found
 
 
 def _name(path: Path) -> str:
-    """A bundle's name, from its folder's or archive's; it stands in node ids and in paths of the cell."""
+    """A bundle's name, from its directory's or archive's; it stands in node ids and in paths of the cell."""
     name = path.resolve().name if path.is_dir() else archive.name_of(path)
     if not re.fullmatch(r"[\w.+-]+", name, re.ASCII):
         raise WrongInput(
@@ -278,7 +279,7 @@ def _command(value: object) -> tuple[str, ...]:
 
 
 def _runner_path(value: object, rootdir: Path) -> Path | str:
-    """A file of the host's, a folder with a `__main__.py`, or `module:file` of the workers' environment."""
+    """A file of the host's, a directory with a `__main__.py`, or `module:file` of the workers' environment."""
     text = readers.text(value)
     module, colon, file = text.partition(":")
     if colon and all(part.isidentifier() for part in module.split(".")) and file.endswith(".py"):
@@ -287,5 +288,5 @@ def _runner_path(value: object, rootdir: Path) -> Path | str:
     if found.is_file() or (found / "__main__.py").is_file():
         return found
     raise WrongInput(
-        f"{text!r} is neither a runner's file, nor a folder with a __main__.py ({found}), nor module:file.py"
+        f"{text!r} is neither a runner's file, nor a directory with a __main__.py ({found}), nor module:file.py"
     )

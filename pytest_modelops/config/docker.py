@@ -25,7 +25,7 @@ class ContainerSettings:
         user: `UID:GID` or a name in the image; `None`: the image's own unless that is root, else 1000:1000.
         network: whether there is a way out of the cell's network.
         read_only: whether the image's files can only be read.
-        writable: folders of the image that can be written to all the same.
+        writable: directories of the image that can be written to all the same.
         capabilities: Linux capabilities that a container gets.
         new_privileges: whether a process may gain privileges (setuid programs).
         pass_env: variables of the host that go into every container.

@@ -51,7 +51,7 @@ def containers(table: Table, *, keep: str) -> ContainerSettings:
         user=table.get("user", readers.user, default.user),
         network=table.get("network", readers.switch, default.network),
         read_only=table.get("read-only", readers.switch, default.read_only),
-        writable=each("writable", readers.folder_in_image),
+        writable=each("writable", readers.directory_in_image),
         capabilities=each("capabilities", readers.capability),
         new_privileges=table.get("new-privileges", readers.switch, default.new_privileges),
         pass_env=each("pass-env", readers.variable_name),

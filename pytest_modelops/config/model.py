@@ -16,7 +16,10 @@ FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
 
 
 PROTOCOLS = ("json-rpc", "one-shot")
-"""How a runner is asked: frames to one process (`remote/worker/runner_process.py`), or a process a request (`remote/worker/one_shot.py`)."""
+"""How a runner is asked.
+
+Frames to one process (`remote/worker/runner_process.py`), or a process a request (`remote/worker/one_shot.py`).
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class RunnerSettings:
     Attributes:
         command: its command line; `{python}` is the interpreter of the bundle's environment, `{runner}` the runner's
             path, `{bundle}`, `{venv}`, `{digest}` and `{wheels}` are the bundle's, `{version}` is the worker's Python.
-        path: a file of the host's, or a folder with a `__main__.py`; or `module:file`, a file beside a module of the
+        path: a file of the host's, or a directory with a `__main__.py`; or `module:file`, a file beside a module of the
             workers' environment; `None` for the reference runner.
         protocol: one of `PROTOCOLS`.
         installs: whether it installs the bundle by itself, into an environment that has nothing but pip.
@@ -92,10 +95,10 @@ class EnvironmentSpec:
     """What goes into a cell's environments besides Dask.
 
     Attributes:
-        requirements: PEP 508 lines, or paths of a project folder or wheel, absolute.
+        requirements: PEP 508 lines, or paths of a project directory or wheel, absolute.
         constraints: absolute path of a constraints file.
         as_of: resolve as if it were that day.
-        rootdir: folder whose uv configuration applies.
+        rootdir: directory whose uv configuration applies.
     """
 
     requirements: tuple[str, ...] = ()

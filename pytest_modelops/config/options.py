@@ -105,7 +105,7 @@ OPTIONS = (
         kind=Kind.MANY,
         metavar="PATH",
         path=True,
-        help="Replace the configured bundles: a bundle's folder, or the name of a configured one (repeatable).",
+        help="Replace the configured bundles: a bundle's directory, or the name of a configured one (repeatable).",
     ),
     Option(name="workers", kind=Kind.ONE, metavar="N", help="Worker processes in each cell.", ini=True),
     Option(
@@ -197,12 +197,12 @@ class Given:
         texts: the values; `("true",)` for a switch on the command line.
         origin: the place, for messages: `--modelops-workers`, `PYTEST_MODELOPS_WORKERS`,
             `pytest.ini: modelops_workers`.
-        folder: what a relative path is relative to.
+        directory: what a relative path is relative to.
     """
 
     texts: tuple[str, ...]
     origin: str
-    folder: Path
+    directory: Path
 
     @property
     def text(self) -> str:
@@ -236,7 +236,7 @@ def _from_command_line(option: Option, config: pytest.Config) -> Given | None:
     if value in (None, False):
         return None
     texts = {Kind.SWITCH: ["true"], Kind.ONE: [value], Kind.MANY: value}[option.kind]
-    return Given(texts=tuple(texts), origin=option.flag, folder=config.invocation_params.dir)
+    return Given(texts=tuple(texts), origin=option.flag, directory=config.invocation_params.dir)
 
 
 def _from_variable(option: Option, config: pytest.Config, environ: Mapping[str, str]) -> Given | None:
@@ -247,7 +247,7 @@ def _from_variable(option: Option, config: pytest.Config, environ: Mapping[str, 
         texts = shlex.split(text) if option.kind is Kind.MANY else [text]
     except ValueError as error:
         raise WrongInput(f"{option.variable_name}: {text!r} is not quoted as in a shell: {error}") from None
-    return Given(texts=tuple(texts), origin=option.variable_name, folder=config.invocation_params.dir)
+    return Given(texts=tuple(texts), origin=option.variable_name, directory=config.invocation_params.dir)
 
 
 def _from_ini(option: Option, config: pytest.Config) -> Given | None:
@@ -268,8 +268,8 @@ def _from_ini(option: Option, config: pytest.Config) -> Given | None:
         value = [value.strip()]
     elif option.kind is not Kind.MANY:
         raise WrongInput(f"{origin}: {value!r} is a list; it takes one value")
-    folder = config.inipath.parent if config.inipath else config.invocation_params.dir
-    return Given(texts=tuple(map(str, value)), origin=origin, folder=folder)
+    directory = config.inipath.parent if config.inipath else config.invocation_params.dir
+    return Given(texts=tuple(map(str, value)), origin=origin, directory=directory)
 
 
 def not_one_of(word: str, what: str, valid: Collection[str]) -> str:

@@ -201,11 +201,13 @@ def user(value: object) -> str:
     return name
 
 
-def folder_in_image(value: object) -> str:
+def directory_in_image(value: object) -> str:
     """An absolute path in an image."""
     name = text(value)
     if not re.fullmatch(r"(/[^/:\0]+)+", name) or ".." in name.split("/") or name.startswith("/modelops"):
-        raise WrongInput(f"{name!r} is not the absolute path of a folder in an image, such as /var/cache/app")
+        raise WrongInput(
+            f"{name!r} is not the absolute path of a directory in an image, such as /var/cache/app"
+        )
     return name
 
 
@@ -246,32 +248,32 @@ def switch(value: object) -> bool:
     return value
 
 
-def path(value: object, folder: Path) -> Path:
-    """A path, absolute; relative ones are meant from `folder`."""
+def path(value: object, directory: Path) -> Path:
+    """A path, absolute; relative ones are meant from `directory`."""
     try:
-        return folder / Path(text(value)).expanduser()
+        return directory / Path(text(value)).expanduser()
     except RuntimeError:
         raise WrongInput(f"{value!r} is in the home of a user that there is not") from None
 
 
-def file(value: object, folder: Path) -> Path:
+def file(value: object, directory: Path) -> Path:
     """The path of a file that is there."""
-    found = path(value, folder)
+    found = path(value, directory)
     if not found.is_file():
         raise WrongInput(f"{value!r} is not a file ({found})")
     return found
 
 
-def report(value: object, folder: Path) -> Path:
+def report(value: object, directory: Path) -> Path:
     """The path of a report, whose ending names its format."""
-    found = path(value, folder)
+    found = path(value, directory)
     if found.suffix not in WRITERS:
         raise WrongInput(f"{value!r} does not end in a report's format; valid: {', '.join(WRITERS)}")
     return found
 
 
 def requirement(value: object, rootdir: Path) -> str:
-    """A PEP 508 line, or the absolute path of a project's folder or a wheel."""
+    """A PEP 508 line, or the absolute path of a project's directory or a wheel."""
     line = text(value).strip()
     if line.startswith((".", "/")) or (line.endswith(".whl") and "://" not in line):
         found = path(line, rootdir)
@@ -280,13 +282,13 @@ def requirement(value: object, rootdir: Path) -> str:
         if (found / "pyproject.toml").is_file() or (found / "setup.py").is_file():
             return str(found)
         raise WrongInput(
-            f"{line!r} is neither a wheel nor a folder with a pyproject.toml or setup.py ({found})"
+            f"{line!r} is neither a wheel nor a directory with a pyproject.toml or setup.py ({found})"
         )
     try:
         Requirement(line)
     except InvalidRequirement:
         raise WrongInput(
-            f"{line!r} is not a requirement; write one such as numpy>=2, or the path of a folder or wheel, "
+            f"{line!r} is not a requirement; write one such as numpy>=2, or the path of a directory or wheel, "
             "such as ./libs/contracts; options are not taken"
         ) from None
     return line

@@ -56,7 +56,7 @@ class Settings:
         rootdir: pytest's; paths in `[tool.modelops]` are relative to it.
         backend: one of `config.model.BACKENDS`.
         workers: worker processes in a cell; threads: of each; nanny: whether each has one.
-        cache: folder of environments that are kept between runs.
+        cache: directory of environments that are kept between runs.
         fresh: trust no cached environment.
         reports: files to write, absolute.
         environment: what goes into a cell besides Dask.
@@ -122,7 +122,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], check_names:
         cache=option("cache", readers.path, platformdirs.user_cache_path("pytest-modelops")),
         fresh=option("fresh", lambda it, _: readers.switch(it), Settings.fresh),
         reports=option(
-            "report", lambda it, folder: readers.each(it, lambda item: readers.report(item, folder)), ()
+            "report", lambda it, directory: readers.each(it, lambda item: readers.report(item, directory)), ()
         ),
         matrix=_matrix(table.section("matrix", ["python", "dask", "exclude", "include"]), rootdir, elsewhere),
         environment=EnvironmentSpec(
@@ -249,12 +249,12 @@ class _Elsewhere:
         """Read an option from the strongest place that has it, the table being the last.
 
         What the table says is read in any case, so that it cannot be wrong unnoticed. `read` is given a value
-        as it is in the file, and the folder that paths are relative to.
+        as it is in the file, and the directory that paths are relative to.
         """
         configured = table.get(name, lambda value: read(value, rootdir), default)
         for source in self.sources.get(name, ()):
             with said_of(source.origin):
-                return read(_as_in_file(name, source), source.folder)
+                return read(_as_in_file(name, source), source.directory)
         return configured
 
     def texts(self, name: str) -> tuple[str, ...]:

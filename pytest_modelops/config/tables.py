@@ -82,7 +82,7 @@ class Table:
 
 
 def read_file(rootdir: Path, keys: Collection[str]) -> Table:
-    """The table `[tool.modelops]` of the file in a folder, empty if there is none; it may have these keys.
+    """The table `[tool.modelops]` of the file in a directory, empty if there is none; it may have these keys.
 
     Raises:
         WrongInput: the file cannot be read, or the table has another key.

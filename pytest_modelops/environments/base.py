@@ -73,12 +73,12 @@ class Wheelhouse:
     """Wheels from which a bundle is installed without an index: its own, and those of all that it needs.
 
     Attributes:
-        folder: on the host; holds wheels and nothing else. It stays as it is until the backend is closed.
+        directory: on the host; holds wheels and nothing else. It stays as it is until the backend is closed.
         packages: canonical name → version of every wheel in it.
         reused: found in the cache, instead of made.
     """
 
-    folder: Path
+    directory: Path
     packages: Mapping[str, Version]
     reused: bool
 

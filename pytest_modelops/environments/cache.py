@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.environments.interpreters import Interpreter
-from pytest_modelops.environments.readback import Facts, Untrue, python_of, read_back, verify
+from pytest_modelops.environments.readback import Facts, Mismatch, python_of, read_back, verify
 from pytest_modelops.environments.uv import NoAnswer, Runner, Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.storage.generations import UNUSED_SECONDS, Generations
@@ -29,14 +29,14 @@ class EnvironmentCache:
     """Builds environments, and finds them again.
 
     Args:
-        folder: for `environments/`; `wheels/` beside it is tidied with it.
+        directory: for `environments/`; `wheels/` beside it is tidied with it.
         fresh: trust only environments that this session built.
         session: an id that all processes of this pytest run share.
     """
 
-    def __init__(self, folder: Path, *, run: Runner, uv: Uv, fresh: bool, session: str) -> None:
-        self._made = Generations(folder / "environments")
-        self._wheels = folder / "wheels"
+    def __init__(self, directory: Path, *, run: Runner, uv: Uv, fresh: bool, session: str) -> None:
+        self._made = Generations(directory / "environments")
+        self._wheels = directory / "wheels"
         self._run = run
         self._uv = uv
         self._fresh = fresh
@@ -55,71 +55,71 @@ class EnvironmentCache:
         name = _name(lock, interpreter)
         with self._made.locked(name, deadline, f"building {name}"):
             newest = self._made.newest(name)
-            doubt = self._doubt(newest, lock, deadline) if newest else "none there yet"
-            if newest and not doubt:
-                folder = newest
+            stale = self._why_stale(newest, lock, deadline) if newest else "none there yet"
+            if newest and not stale:
+                directory = newest
             else:
-                progress(f"building an environment ({doubt})")
-                folder = self._build(name, lock, deadline)
-            self._made.hold(folder)
-        if doubt:
+                progress(f"building an environment ({stale})")
+                directory = self._build(name, lock, deadline)
+            self._made.hold(directory)
+        if stale:
             self._prune()
         return Environment(
-            python=str(python_of(folder)),
+            python=str(python_of(directory)),
             lock=lock,
-            reused=not doubt,
+            reused=not stale,
             seconds=time.monotonic() - started,
-            location=str(folder),
+            location=str(directory),
         )
 
     def close(self) -> None:
         """Let go of the environments; they stay on disk."""
         self._made.close()
 
-    def _doubt(self, folder: Path, lock: Lock, deadline: Deadline) -> str:
+    def _why_stale(self, directory: Path, lock: Lock, deadline: Deadline) -> str:
         """Why an environment cannot be used, in words; empty if it can."""
-        marker = self._made.marker(folder)
+        marker = self._made.marker(directory)
         if not marker:
             return "the marker of the one in the cache is damaged"
         if self._fresh and marker["session"] != self._session:
             return "a fresh one is wanted"
         try:
-            verify(folder, lock, Facts.from_json(marker["facts"]), self._run, deadline)
-        except Untrue as error:
+            verify(directory, lock, Facts.from_json(marker["facts"]), self._run, deadline)
+        except Mismatch as error:
             return f"the one in the cache cannot be trusted, {error}"
         return ""
 
     def _build(self, name: str, lock: Lock, deadline: Deadline) -> Path:
         """Build the next generation, in its final place: scripts hold the path of their interpreter."""
-        with self._made.making(name) as folder:
+        with self._made.making(name) as directory:
             try:
-                facts = self._build_in(folder, lock, deadline)
+                facts = self._build_in(directory, lock, deadline)
             except UvFailed as error:
                 raise type(error)(f"could not build {name}: {error}", error.output) from error
-            self._made.complete(folder, {"session": self._session, "facts": facts.to_json()})
-        return folder
+            self._made.complete(directory, {"session": self._session, "facts": facts.to_json()})
+        return directory
 
-    def _build_in(self, folder: Path, lock: Lock, deadline: Deadline) -> Facts:
+    def _build_in(self, directory: Path, lock: Lock, deadline: Deadline) -> Facts:
         try:
-            self._install(folder, lock, deadline)
-            return read_back(folder, lock, self._run, deadline)
-        except Untrue:
+            self._install(directory, lock, deadline)
+            return read_back(directory, lock, self._run, deadline)
+        except Mismatch:
             # What is in uv's cache may have been changed through an environment that is linked to it.
-            self._install(folder, lock, deadline, "--no-cache")
+            self._install(directory, lock, deadline, "--no-cache")
         try:
-            return read_back(folder, lock, self._run, deadline)
-        except Untrue as error:
+            return read_back(directory, lock, self._run, deadline)
+        except Mismatch as error:
             raise CheckFailed(
-                f"{folder.parent.name} was built twice, and is not what its lock says: {error}"
+                f"{directory.parent.name} was built twice, and is not what its lock says: {error}"
             ) from error
 
-    def _install(self, folder: Path, lock: Lock, deadline: Deadline, *options: str) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        self._uv("venv", "--no-project", "--python", lock.interpreter, str(folder), deadline=deadline)
-        requirements = folder / "requirements.txt"
+    def _install(self, directory: Path, lock: Lock, deadline: Deadline, *options: str) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        self._uv("venv", "--no-project", "--python", lock.interpreter, str(directory), deadline=deadline)
+        requirements = directory / "requirements.txt"
         requirements.write_text(lock.requirements, encoding="utf-8")
         # uv checks every hash that is in the file. It is not reported to require them: a repository has none.
-        sync = ("pip", "sync", "--compile-bytecode", "--python", str(python_of(folder)), str(requirements))
+        sync = ("pip", "sync", "--compile-bytecode", "--python", str(python_of(directory)), str(requirements))
         try:
             self._uv(*sync, *options, deadline=deadline)
         except NoAnswer as error:

@@ -1,4 +1,4 @@
-"""Processes started through a supervisor, as pytest sees them: a handle on each, and commands that are run to their end.
+"""Processes that pytest starts through a supervisor: a handle on each, and commands that run to their end.
 
 Everything that this package starts on the host is started here, so nothing survives pytest, however it ends.
 """
@@ -88,13 +88,15 @@ class SupervisedProcesses:
     """A supervisor and what it started. Closing it, or the end of pytest, ends them all.
 
     Args:
-        folder: removed by the supervisor at its end.
+        directory: removed by the supervisor at its end.
         log: file for the supervisor's own words.
     """
 
-    def __init__(self, *, log: Path, folder: Path | None = None) -> None:
-        self.kept = Supervised(log=str(log), folder=str(folder) if folder else None, log_is_shown=True)
-        self._folder = folder
+    def __init__(self, *, log: Path, directory: Path | None = None) -> None:
+        self.kept = Supervised(
+            log=str(log), directory=str(directory) if directory else None, log_is_shown=True
+        )
+        self._directory = directory
 
     def start(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
@@ -104,7 +106,7 @@ class SupervisedProcesses:
         Raises:
             CheckFailed: it could not be started.
         """
-        with _in_our_words():
+        with _translated():
             pid = self.kept.start(argv, env=env, cwd=str(cwd), log=str(log))
         return SupervisedProcess(self.kept, name, pid, log)
 
@@ -112,7 +114,7 @@ class SupervisedProcesses:
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
     ) -> tuple[SupervisedProcess, IO[bytes], IO[bytes]]:
         """As `start`, with stdin and stdout as streams of ours; only stderr goes to `log`."""
-        with _in_our_words():
+        with _translated():
             pid, stdin, stdout = self.kept.start_attached(argv, env=env, cwd=str(cwd), log=str(log))
         return SupervisedProcess(self.kept, name, pid, log), stdin, stdout
 
@@ -126,21 +128,21 @@ class SupervisedProcesses:
 
         What it started went with it (PR_SET_PDEATHSIG), but not what those had started in their turn.
         """
-        if self._folder is None:
+        if self._directory is None:
             return []
         deadline = Deadline(supervisor.SECONDS_TO_DIE)
-        while (pids := supervisor.mentioning(str(self._folder))) and not deadline.passed:
+        while (pids := supervisor.mentioning(str(self._directory))) and not deadline.passed:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.005)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
         left = [supervisor.describe(pid) for pid in pids]
-        return [*left, f"folder {self._folder}"] if self._folder.exists() else left
+        return [*left, f"directory {self._directory}"] if self._directory.exists() else left
 
 
 @contextlib.contextmanager
-def _in_our_words() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     try:
         yield
     except (SupervisorGone, CouldNot) as error:
@@ -163,11 +165,11 @@ class Commands:
     """Runs the host's own commands (uv, interpreters) to their end, each under a supervisor's eyes.
 
     Args:
-        folder: holds what the commands print while they run; the supervisor removes it.
+        directory: holds what the commands print while they run; the supervisor removes it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._numbers = itertools.count()
         self._processes: SupervisedProcesses | None = None
 
@@ -183,10 +185,12 @@ class Commands:
             TimedOut: the deadline passed, and the command itself still ran; the message holds the command's last words.
         """
         if self._processes is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._processes = SupervisedProcesses(log=self._folder / "supervisor.log", folder=self._folder)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._processes = SupervisedProcesses(
+                log=self._directory / "supervisor.log", directory=self._directory
+            )
         name = Path(arguments[0]).name
-        errors = self._folder / f"{next(self._numbers)}-{name}.stderr"
+        errors = self._directory / f"{next(self._numbers)}-{name}.stderr"
         process, stdin, stdout = self._processes.start_attached(name, arguments, env=env, cwd=cwd, log=errors)
         stdin.close()
         output: list[bytes] = []

@@ -76,7 +76,7 @@ def configured_index(
         )
     translated = _translate(_pip_options(environ, prefix, root), rootdir)
     if not environ.get("SSL_CERT_FILE") and (bundle := environ.get("REQUESTS_CA_BUNDLE")):
-        translated.setdefault("SSL_CERT_FILE", bundle)  # pip heeds this one, uv does not
+        translated.setdefault("SSL_CERT_FILE", bundle)  # pip honours this one, uv does not
     places = {name: value for name, value in translated.items() if name in _UV_INDEX}
     return Index(
         source="pip's configuration" if places else "the default",
@@ -109,16 +109,16 @@ def _uv_tables(rootdir: Path, environ: Mapping[str, str], root: Path) -> Iterato
     if named := environ.get("UV_CONFIG_FILE"):
         yield _toml(rootdir / named)
         return
-    for folder in (rootdir, *rootdir.parents):
-        if (folder / "uv.toml").is_file():
-            yield _toml(folder / "uv.toml")
+    for directory in (rootdir, *rootdir.parents):
+        if (directory / "uv.toml").is_file():
+            yield _toml(directory / "uv.toml")
             break
-        if table := _toml(folder / "pyproject.toml").get("tool", {}).get("uv"):
+        if table := _toml(directory / "pyproject.toml").get("tool", {}).get("uv"):
             yield table
             break
     yield _toml(_config_home(environ) / "uv" / "uv.toml")
     listed = [Path(part) for part in environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep) if part]
-    system = [folder / "uv" / "uv.toml" for folder in (*(listed or [root / "etc/xdg"]), root / "etc")]
+    system = [directory / "uv" / "uv.toml" for directory in (*(listed or [root / "etc/xdg"]), root / "etc")]
     yield _toml(next((file for file in system if file.is_file()), system[0]))
 
 
@@ -189,7 +189,10 @@ def _pip_files(environ: Mapping[str, str], prefix: Path, root: Path) -> Sequence
         machine = [*(Path(part, "pip") for part in listed.split(os.pathsep) if part), root / "etc"]
         own = _config_home(environ) / "pip"
     user = [] if named and Path(named).exists() else [home / ".pip", own]
-    return [*(folder / "pip.conf" for folder in (*machine, *user, prefix)), *([Path(named)] if named else [])]
+    return [
+        *(directory / "pip.conf" for directory in (*machine, *user, prefix)),
+        *([Path(named)] if named else []),
+    ]
 
 
 def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str]:
@@ -215,7 +218,7 @@ def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[s
 def _translate(options: Mapping[str, str], rootdir: Path) -> dict[str, str]:
     """The options of pip as variables of uv.
 
-    pip passes over a local folder that is not there with a warning, uv stops at it: such ones are dropped.
+    pip passes over a local directory that is not there with a warning, uv stops at it: such ones are dropped.
     Not so the main index, without which uv would ask pypi.org.
     """
     extra = _existing(options.get("extra-index-url", ""), rootdir)

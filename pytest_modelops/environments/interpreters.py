@@ -96,14 +96,16 @@ class Interpreters:
     def _search(self, version: PythonVersion, deadline: Deadline, progress: Progress) -> Interpreter | str:
         name = f"python{version.release[0]}.{version.release[1]}"
         places = self._places(deadline)
-        folders = dict.fromkeys(folder for found in places.values() for folder in found if folder.is_dir())
-        if interpreter := self._newest(version, (folder / name for folder in folders), deadline):
+        directories = dict.fromkeys(
+            directory for found in places.values() for directory in found if directory.is_dir()
+        )
+        if interpreter := self._newest(version, (directory / name for directory in directories), deadline):
             return interpreter
         progress(f"there is no Python {version} here; uv is asked for it")
         try:
             return self._download(version, name, deadline)
         except UvFailed as error:
-            every = (path for folder in folders for path in sorted(folder.glob("python3.*")))
+            every = (path for directory in directories for path in sorted(directory.glob("python3.*")))
             reply = (self.ask(path, deadline) for path in every if _NAME.fullmatch(path.name))
             there = sorted({interpreter.version for interpreter in reply if interpreter})
             return (
@@ -113,7 +115,7 @@ class Interpreters:
             )
 
     def _places(self, deadline: Deadline) -> dict[str, list[Path]]:
-        """Folders of executables, by how they are reported to people."""
+        """Directories of executables, by how they are reported to people."""
         managed = Path(self._uv("python", "dir", deadline=deadline).stdout.strip())
         home = Path(self._environ.get("HOME") or Path.home())
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
@@ -177,11 +179,11 @@ class Interpreters:
     def _download(self, version: PythonVersion, name: str, deadline: Deadline) -> Interpreter:
         """Have uv make an environment, for which it gets what it lacks if its settings let it.
 
-        `uv python install` would not heed `python-downloads = "manual"`. Without a PATH uv looks only at its
+        `uv python install` would not honour `python-downloads = "manual"`. Without a PATH uv looks only at its
         own Pythons, so a shim that does not run cannot stop it.
         """
-        with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-            made = Path(folder, "environment")
+        with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
+            made = Path(directory, "environment")
             arguments = ("venv", "--no-project", "--python", str(version), str(made))
             # By itself uv tries four times, for 10 s, before it says that there is no way out.
             settings = {"PATH": "", "UV_HTTP_RETRIES": self._uv.variables.get("UV_HTTP_RETRIES", "1")}
@@ -192,6 +194,6 @@ class Interpreters:
         return found
 
 
-def _glob(folder: Path) -> list[Path]:
-    """The folders of executables below; none where it cannot be read, as that of another user's pyenv."""
-    return sorted(map(Path, glob.glob(f"{glob.escape(str(folder))}/*/bin")))  # noqa: PTH207 - Path.glob raises there
+def _glob(directory: Path) -> list[Path]:
+    """The directories of executables below; none where it cannot be read, as that of another user's pyenv."""
+    return sorted(map(Path, glob.glob(f"{glob.escape(str(directory))}/*/bin")))  # noqa: PTH207 - Path.glob raises there

@@ -34,7 +34,7 @@ class Environments:
     """Makes environments for versions, with uv.
 
     Args:
-        cache: folder for everything that is kept; several sessions may share it.
+        cache: directory for everything that is kept; several sessions may share it.
         fresh: trust nothing that an earlier session left.
         session: an id that all processes of this pytest run share, xdist's workers too.
         environ: the host's variables.

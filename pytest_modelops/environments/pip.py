@@ -76,7 +76,7 @@ from packaging.tags import sys_tags
 tags = list(sys_tags())
 print(json.dumps([tags[0].abi, list(dict.fromkeys(t.platform for t in tags if t.platform != "any"))]))
 """
-"""For the target's Python; its argument is a folder that holds the package `packaging`."""
+"""For the target's Python; its argument is a directory that holds the package `packaging`."""
 _ANSWER_SECONDS = 30.0
 
 
@@ -110,7 +110,7 @@ class Pip:
 
     Args:
         index: what uv is configured for.
-        rootdir: of the project; relative paths of its configuration refer to it or a folder above.
+        rootdir: of the project; relative paths of its configuration refer to it or a directory above.
         environ: the host's variables.
     """
 
@@ -181,16 +181,16 @@ class Pip:
         if self._index_lines is None:
             self._index_lines = self._translate(deadline)
         verb = next(word for word in arguments if word in {"download", "wheel"})
-        # A folder of its own, since `-m` looks for modules in the working folder first, and since a pip that is
+        # A directory of its own, since `-m` looks for modules in the working directory first, and since a pip that is
         # killed leaves what it has unpacked.
-        with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-            file = Path(folder, "requirements.txt")
+        with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
+            file = Path(directory, "requirements.txt")
             file.write_text("".join(f"{line}\n" for line in (*self._index_lines, *lines)), encoding="utf-8")
             try:
                 finished = self._run(
                     [sys.executable, "-m", "pip", *arguments, "--quiet", "--requirement", str(file)],
-                    env={**self._variables, "TMPDIR": folder},
-                    cwd=Path(folder),
+                    env={**self._variables, "TMPDIR": directory},
+                    cwd=Path(directory),
                     deadline=deadline,
                 )
             except TimedOut as error:
@@ -214,7 +214,9 @@ class Pip:
 
     def _url(self, place: str) -> str:
         if not (url := urlsplit(place)).scheme:
-            below = (folder / Path(place).expanduser() for folder in (self._rootdir, *self._rootdir.parents))
+            below = (
+                directory / Path(place).expanduser() for directory in (self._rootdir, *self._rootdir.parents)
+            )
             return next((path.as_uri() for path in below if path.exists()), place)
         if login := self._index.logins.get(place.rstrip("/")):
             user, password = (quote(part, safe="") for part in login)

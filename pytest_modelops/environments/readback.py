@@ -55,76 +55,76 @@ class Facts:
         return cls(build=plain["build"], top=tuple(plain["top"]), files=files)
 
 
-class Untrue(CheckFailed):
+class Mismatch(CheckFailed):
     """An environment is not what it should be; the message says in what."""
 
 
-def python_of(folder: Path) -> Path:
+def python_of(directory: Path) -> Path:
     """The interpreter of a virtual environment (POSIX)."""
-    return folder / "bin" / "python"
+    return directory / "bin" / "python"
 
 
-def read_back(folder: Path, lock: Lock, run: Runner, deadline: Deadline) -> Facts:
+def read_back(directory: Path, lock: Lock, run: Runner, deadline: Deadline) -> Facts:
     """Compare a new environment with its lock and with its packages' own records.
 
     Raises:
-        Untrue: something differs.
+        Mismatch: something differs.
         TimedOut: the deadline passed.
     """
-    build = _ask_python(folder, lock, run, deadline)
-    site = _site_packages(folder, lock)
+    build = _ask_python(directory, lock, run, deadline)
+    site = _site_packages(directory, lock)
     _compare_packages(site, lock)
     claims = collections.defaultdict(list)
     for record in sorted(site.glob("*.dist-info/RECORD")):
         with record.open(newline="", encoding="utf-8") as lines:
             for name, digest, size in csv.reader(lines):
-                if not name.endswith(".pyc"):  # they are compiled anew
+                if not name.endswith(".pyc"):  # they are compiled again
                     claims[os.path.normpath(site / name)].append((digest, size))
-    files = {os.path.relpath(path, folder): _compare_file(path, claims[path]) for path in claims}
-    files["pyvenv.cfg"] = _size_and_time(f"{folder}/pyvenv.cfg")
+    files = {os.path.relpath(path, directory): _compare_file(path, claims[path]) for path in claims}
+    files["pyvenv.cfg"] = _size_and_time(f"{directory}/pyvenv.cfg")
     return Facts(build=build, top=_top(site), files=files)
 
 
-def verify(folder: Path, lock: Lock, facts: Facts, run: Runner, deadline: Deadline) -> None:
+def verify(directory: Path, lock: Lock, facts: Facts, run: Runner, deadline: Deadline) -> None:
     """Compare an environment with its lock and with what was found when it was built; at most 0.15 s.
 
     Raises:
-        Untrue: something differs.
+        Mismatch: something differs.
         TimedOut: the deadline passed.
     """
-    if _ask_python(folder, lock, run, deadline) != facts.build:
-        raise Untrue("its Python was built anew since")
-    site = _site_packages(folder, lock)
+    if _ask_python(directory, lock, run, deadline) != facts.build:
+        raise Mismatch("its Python was built again since")
+    site = _site_packages(directory, lock)
     _compare_packages(site, lock)
     for path, expected in facts.files.items():
-        if _size_and_time(f"{folder}/{path}") != expected:
-            raise Untrue(f"{path} was changed")
+        if _size_and_time(f"{directory}/{path}") != expected:
+            raise Mismatch(f"{path} was changed")
     if _top(site) != facts.top:
         differing = ", ".join(sorted(set(_top(site)) ^ set(facts.top)))
-        raise Untrue(f"site-packages has other entries than when it was built: {differing}")
+        raise Mismatch(f"site-packages has other entries than when it was built: {differing}")
 
 
-def _ask_python(folder: Path, lock: Lock, run: Runner, deadline: Deadline) -> str:
+def _ask_python(directory: Path, lock: Lock, run: Runner, deadline: Deadline) -> str:
     """Have the environment's Python tell where and what it is; returns `sys.version`."""
-    python = python_of(folder)
+    python = python_of(directory)
     limit = deadline.at_most(_ANSWER_SECONDS)
     try:
-        finished = run([str(python), "-I", "-c", _QUESTION], env={}, cwd=folder, deadline=limit)
+        finished = run([str(python), "-I", "-c", _QUESTION], env={}, cwd=directory, deadline=limit)
         release, build, prefix = json.loads(finished.stdout)
     except TimedOut as error:
         deadline.check("asking the environment's Python for its version")
-        raise Untrue(f"its Python does not answer: {error}") from error
+        raise Mismatch(f"its Python does not answer: {error}") from error
     except (CheckFailed, OSError, ValueError) as error:
-        raise Untrue(f"its Python does not run ({error})") from error
+        raise Mismatch(f"its Python does not run ({error})") from error
     if tuple(release) != lock.python.release:
-        raise Untrue(f"its Python is {'.'.join(map(str, release))}, not {lock.python}")
-    if Path(prefix).resolve() != folder.resolve():
-        raise Untrue(f"its Python believes to be in {prefix}")
+        raise Mismatch(f"its Python is {'.'.join(map(str, release))}, not {lock.python}")
+    if Path(prefix).resolve() != directory.resolve():
+        raise Mismatch(f"its Python believes to be in {prefix}")
     return str(build)
 
 
-def _site_packages(folder: Path, lock: Lock) -> Path:
-    return folder / "lib" / f"python{lock.python.major}.{lock.python.minor}" / "site-packages"
+def _site_packages(directory: Path, lock: Lock) -> Path:
+    return directory / "lib" / f"python{lock.python.major}.{lock.python.minor}" / "site-packages"
 
 
 def _top(site: Path) -> tuple[str, ...]:
@@ -137,7 +137,9 @@ def _compare_packages(site: Path, lock: Lock) -> None:
     wanted = {name: str(version) for name, version in lock.packages.items()}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
-            raise Untrue(f"{name} is {found.get(name, 'missing')}, the lock says {wanted.get(name, 'none')}")
+            raise Mismatch(
+                f"{name} is {found.get(name, 'missing')}, the lock says {wanted.get(name, 'none')}"
+            )
 
 
 def _metadata(dist_info: Path) -> tuple[str, str]:
@@ -174,12 +176,12 @@ def _compare_file(file: str, claims: Sequence[tuple[str, str]]) -> tuple[int, in
             and base64.urlsafe_b64encode(actual).decode().rstrip("=") == expected
         ):
             return found
-    raise Untrue(f"{file} is not the file that its package recorded")
+    raise Mismatch(f"{file} is not the file that its package recorded")
 
 
 def _size_and_time(file: str) -> tuple[int, int]:
     try:
         status = os.stat(file)  # noqa: PTH116 - with thousands of files a Path takes four times as long
     except OSError:
-        raise Untrue(f"{file} is missing") from None
+        raise Mismatch(f"{file} is missing") from None
     return status.st_size, int(status.st_mtime)

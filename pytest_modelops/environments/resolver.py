@@ -1,7 +1,7 @@
 """From versions and requirements to a lock: what exactly goes into an environment.
 
 A lock is kept under everything that it depends on, the index included. One as of a day that is over stays
-good; any other is asked for anew when it is a day old.
+good; any other is asked for again when it is a day old.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Resolver:
     """Finds solutions, and remembers them.
 
     Args:
-        cache: folder for `locks/` and `wheels/`.
+        cache: directory for `locks/` and `wheels/`.
         fingerprint: of the index.
         fresh: believe only locks of this session.
         session: an id that all processes of this pytest run share.
@@ -100,7 +100,7 @@ class Resolver:
         packages: Sequence[str] = PACKAGES,
     ) -> None:
         self._spec = spec
-        self._folder = cache / "locks"
+        self._directory = cache / "locks"
         self._wheels = Wheels(uv, cache / "wheels")
         self._uv = uv
         self._interpreters = interpreters
@@ -179,7 +179,7 @@ class Resolver:
             constraints=constraints,
             elsewhere=elsewhere,
         )
-        file = self._folder / f"{self._key(question)}.json"
+        file = self._directory / f"{self._key(question)}.json"
         with locked(file.with_suffix(".lock"), deadline, f"the lock of {name}"):
             remembered = read_json(file)
             if remembered is None or not self._is_trusted(remembered):

@@ -170,8 +170,8 @@ class Uv:
 
         What a project may have set in `[tool.uv.pip]` for files of its own is turned back.
         """
-        with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-            file = Path(folder, "requirements.in")
+        with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
+            file = Path(directory, "requirements.in")
             file.write_text("".join(f"{line}\n" for line in requirements))
             return self(
                 *("pip", "compile", "--no-header", "--no-annotate", "--resolution", resolution),
@@ -183,8 +183,8 @@ class Uv:
 
     def index_lines(self, deadline: Deadline) -> list[str]:
         """The index and further places that uv asks, as lines of a requirements file; with their passwords."""
-        with tempfile.TemporaryDirectory(prefix="modelops-") as folder:
-            file = Path(folder, "requirements.in")
+        with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
+            file = Path(directory, "requirements.in")
             file.touch()
             answer = self(
                 "pip", "compile", "--emit-index-url", "--emit-find-links", str(file), deadline=deadline

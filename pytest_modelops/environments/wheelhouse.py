@@ -1,4 +1,4 @@
-"""Folders of wheels from which something can be installed without an index; made once and kept.
+"""Directories of wheels from which something can be installed without an index; made once and kept.
 
     wheelhouses/py3.12.1-<key>/1/wheels/*.whl       what a wheelhouse is: wheels and nothing else
     wheelhouses/py3.12.1-<key>/1/complete.json      size and hash of each, compared before it is used again
@@ -45,16 +45,16 @@ class Wheelhouses:
     """Makes wheelhouses, and finds them again.
 
     Args:
-        folder: for all of them.
+        directory: for all of them.
         as_of: see `EnvironmentSpec`.
         fresh: trust only those that this session made.
         session: an id that all processes of this pytest run share.
     """
 
     def __init__(
-        self, folder: Path, *, uv: Uv, pip: Pip, as_of: dt.date | None, fresh: bool, session: str
+        self, directory: Path, *, uv: Uv, pip: Pip, as_of: dt.date | None, fresh: bool, session: str
     ) -> None:
-        self._made = Generations(folder)
+        self._made = Generations(directory)
         self._uv = uv
         self._pip = pip
         self._as_of = as_of
@@ -73,35 +73,35 @@ class Wheelhouses:
         name = _name(solution, target)
         with self._made.locked(name, deadline, f"the wheelhouse {name}"):
             newest = self._made.newest(name)
-            doubt = self._doubt(newest) if newest else "none there yet"
-            if newest and not doubt:
-                folder = newest
+            stale = self._why_stale(newest) if newest else "none there yet"
+            if newest and not stale:
+                directory = newest
             else:
-                progress(f"making a wheelhouse ({doubt})")
-                with self._made.making(name) as folder:
-                    wheels = folder / _WHEELS
+                progress(f"making a wheelhouse ({stale})")
+                with self._made.making(name) as directory:
+                    wheels = directory / _WHEELS
                     wheels.mkdir(parents=True)
                     self._fill(wheels, solution, target, deadline, progress)
                     _compare(wheels, solution.packages)
-                    self._made.complete(folder, {"session": self._session, "files": _facts(wheels)})
-            self._made.hold(folder)
-        if doubt:
+                    self._made.complete(directory, {"session": self._session, "files": _facts(wheels)})
+            self._made.hold(directory)
+        if stale:
             self._made.prune()
-        wheels = folder / _WHEELS
-        return Wheelhouse(folder=wheels, packages=_packages(wheels), reused=not doubt)
+        wheels = directory / _WHEELS
+        return Wheelhouse(directory=wheels, packages=_packages(wheels), reused=not stale)
 
     def close(self) -> None:
         """Let go of the wheelhouses; they stay on disk."""
         self._made.close()
 
-    def _doubt(self, folder: Path) -> str:
+    def _why_stale(self, directory: Path) -> str:
         """Why a wheelhouse cannot be used, in words; empty if it can."""
-        marker = self._made.marker(folder)
+        marker = self._made.marker(directory)
         if not marker:
             return "the marker of the one in the cache is damaged"
         if self._fresh and marker["session"] != self._session:
             return "a fresh one is wanted"
-        found = _facts(folder / _WHEELS)
+        found = _facts(directory / _WHEELS)
         for file in sorted(found.keys() | marker["files"].keys()):
             if found.get(file) != marker["files"].get(file):
                 return f"{file} of the one in the cache is not what it was"

@@ -1,4 +1,4 @@
-"""Local requirements: a project's folder becomes a wheel, built from a copy of its sources and kept.
+"""Local requirements: a project's directory becomes a wheel, built from a copy of its sources and kept.
 
 Building in place would write `build/` and `*.egg-info` into the user's sources.
 """
@@ -28,7 +28,7 @@ from pytest_modelops.storage.files import CACHE_TAG, hash_file, locked, read_jso
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalRequirement:
-    """A requirement that names a folder, a wheel or an sdist of this machine.
+    """A requirement that names a directory, a wheel or an sdist of this machine.
 
     Attributes:
         extras: as written, with brackets; or empty.
@@ -54,11 +54,11 @@ class LocalRequirement:
 
 
 class Wheels:
-    """Wheels of local projects, kept in a folder of the cache."""
+    """Wheels of local projects, kept in a directory of the cache."""
 
-    def __init__(self, uv: Uv, folder: Path) -> None:
+    def __init__(self, uv: Uv, directory: Path) -> None:
         self._uv = uv
-        self._folder = folder
+        self._directory = directory
 
     def requirement(
         self, local: LocalRequirement, interpreter: Interpreter, *, deadline: Deadline, progress: Progress
@@ -73,7 +73,7 @@ class Wheels:
         if file.is_dir():
             file = self._build(local.path, interpreter, deadline, progress)
         if not file.is_file():
-            raise CheckFailed(f"requirement {local.path}: there is no such folder or file")
+            raise CheckFailed(f"requirement {local.path}: there is no such directory or file")
         digest = hash_file(file)
         if file.suffix != ".whl":
             return file.as_uri(), digest
@@ -82,14 +82,14 @@ class Wheels:
     def _build(self, project: Path, interpreter: Interpreter, deadline: Deadline, progress: Progress) -> Path:
         """The project's wheel. Sources that make an equal one share it: a changed test changes nothing."""
         made_by = f"{_hash_sources(project)} {interpreter.version} {interpreter.platform}"
-        scratch = self._folder / hashlib.sha256(made_by.encode()).hexdigest()[:32]
+        scratch = self._directory / hashlib.sha256(made_by.encode()).hexdigest()[:32]
         known = scratch.with_suffix(".json")
         with locked(scratch.with_suffix(".lock"), deadline, f"the wheel of {project}"):
-            kept = self._folder / (read_json(known) or "none")
+            kept = self._directory / (read_json(known) or "none")
             if not kept.is_file():
                 progress(f"building a wheel of {project}")
                 kept = self._build_copy(project, scratch, interpreter, deadline)
-                write_json(known, str(kept.relative_to(self._folder)))
+                write_json(known, str(kept.relative_to(self._directory)))
             os.utime(kept.parent)  # what is not used for long is removed
         return kept
 
@@ -105,7 +105,7 @@ class Wheels:
             where = ("--out-dir", str(out), "--python", str(interpreter.path))
             self._uv("build", "--wheel", *where, str(copy), deadline=deadline)
             [wheel] = out.glob("*.whl")
-            kept = self._folder / _hash_wheel(wheel) / wheel.name
+            kept = self._directory / _hash_wheel(wheel) / wheel.name
             if not kept.exists():
                 kept.parent.mkdir(exist_ok=True)
                 wheel.replace(kept)
@@ -126,22 +126,22 @@ _NO_SOURCE_AT_TOP = {"build", "dist"}
 def _sources(project: Path) -> Iterator[Path]:
     """Every file that a build may read, relative to the project; no build results, environments or caches.
 
-    Links are followed, a folder that was seen is not entered again.
+    Links are followed, a directory that was seen is not entered again.
     """
     seen = set()
-    for parent, folders, files in os.walk(project, followlinks=True):
+    for parent, directories, files in os.walk(project, followlinks=True):
         here = Path(parent)
         kept = []
-        for name in sorted(folders):
-            folder = here / name
+        for name in sorted(directories):
+            directory = here / name
             made = name in _NO_SOURCE or name.endswith(".egg-info")
             made = made or (here == project and name in _NO_SOURCE_AT_TOP)
-            if made or (folder / CACHE_TAG).exists() or (folder / "pyvenv.cfg").exists():
+            if made or (directory / CACHE_TAG).exists() or (directory / "pyvenv.cfg").exists():
                 continue
-            if (real := folder.resolve()) not in seen:
+            if (real := directory.resolve()) not in seen:
                 seen.add(real)
                 kept.append(name)
-        folders[:] = kept
+        directories[:] = kept
         yield from (
             (here / name).relative_to(project)
             for name in sorted(files)

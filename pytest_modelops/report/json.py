@@ -37,14 +37,14 @@ def render(report: RunReport) -> str:
 def write(report: RunReport, path: Path) -> None:
     """Write the report, so that there is never half of one: a reader sees the old file or the new.
 
-    Folders are made as needed. Of a symbolic link, the file that it points to is replaced.
+    Directories are made as needed. Of a symbolic link, the file that it points to is replaced.
 
     Raises:
         OSError: the file cannot be written there; what was there before is untouched.
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because only within one file system is a replacement atomic; and not by `tempfile`,
+    # In the same directory, because only within one file system is a replacement atomic; and not by `tempfile`,
     # whose files nobody else may read.
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:

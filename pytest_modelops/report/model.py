@@ -166,7 +166,7 @@ class CellReport:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> CellReport:
-        """The inverse of `to_json`; what is derived is derived anew."""
+        """The inverse of `to_json`; what is derived is derived again."""
         fields = {k: v for k, v in plain.items() if k not in {"status", "first_broken"}}
         fields["checks"] = tuple(CheckResult.from_json(check) for check in plain["checks"])
         fields["lock"] = tuple(plain["lock"])

@@ -49,7 +49,7 @@ def short_nodeid(check: Check) -> str:
 test_name.__test__ = False  # type: ignore[attr-defined] # pytest shall not collect it where it is imported
 
 
-def heeding_pytest(check: Check) -> Check:
+def with_pytest_outcomes(check: Check) -> Check:
     """A check that may also end as tests do, with `pytest.skip` or `pytest.fail`; those are no `Exception`s."""
 
     def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
@@ -149,7 +149,10 @@ def selected(nodeid: str, wanted: Sequence[str]) -> bool:
 
 
 def names_our_module(argument: str) -> bool:
-    """Whether a command line argument names the checks: `modelops` or `modelops::…`, also as printed in a subfolder."""
+    """Whether a command line argument names the checks.
+
+    `modelops` or `modelops::…`, also as printed in a subdirectory.
+    """
     path, colons, _ = argument.partition("::")
     return Path(path).name == NAME and (bool(colons) or not Path(path).exists())
 
@@ -157,7 +160,7 @@ def names_our_module(argument: str) -> bool:
 def wanted(config: pytest.Config) -> list[str] | None:
     """Which of the checks's tests the command line asks for; `None` for none of them.
 
-    Without a path, or with folders, that is all of it; with files or node ids, just those. Arguments that name the
+    Without a path, or with directories, that is all of it; with files or node ids, just those. Arguments that name the
     checks are taken out of `config.args`, where pytest would look for a file.
     """
     ours = [argument for argument in config.args if names_our_module(argument)]
@@ -169,7 +172,7 @@ def wanted(config: pytest.Config) -> list[str] | None:
 
 
 def names_tests(config: pytest.Config) -> bool:
-    """Whether the command line names files or tests of the user's, instead of folders or nothing."""
+    """Whether the command line names files or tests of the user's, instead of directories or nothing."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return False
     return any(

@@ -1,7 +1,8 @@
 """What is being done now, for people who wait.
 
 At a terminal: one line under pytest's own, rewritten as time goes by and wiped when it is done. In a log: a line for
-each phase that takes longer than some seconds. With xdist the workers write what they do into the run's folder and the
+each phase that takes longer than some seconds. With xdist the workers write what they do into the run's
+directory and the
 controller shows it. A thread does the showing, since the main thread is the one that waits; it writes to a duplicate of
 the real stdout, which pytest's capturing does not touch.
 """
@@ -29,12 +30,12 @@ class Progress:
     """Takes what cells are doing, and shows it where this process talks with people.
 
     Args:
-        folder: of the run, in which its processes meet.
+        directory: of the run, in which its processes meet.
     """
 
-    def __init__(self, config: pytest.Config, folder: Path) -> None:
+    def __init__(self, config: pytest.Config, directory: Path) -> None:
         self._config = config
-        self._folder = folder / "doing"
+        self._directory = directory / "doing"
         self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
         self._doing: dict[str, tuple[str, float]] = {}
         self._reported: dict[str, float] = {}
@@ -57,8 +58,8 @@ class Progress:
     def say(self, cell: str, doing: str) -> None:
         """Say what is done for a cell now; an empty text when nothing is."""
         if self._worker is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = self._folder / self._worker
+            self._directory.mkdir(parents=True, exist_ok=True)
+            file = self._directory / self._worker
             text = f"{time.time()}\n{cell}: {doing}" if doing else ""
             temporary = file.with_suffix(".new")
             temporary.write_text(text, encoding="utf-8")
@@ -70,7 +71,7 @@ class Progress:
 
     def forget(self, worker: str) -> None:
         """An xdist worker is gone, and what it did last is done by nobody."""
-        (self._folder / worker).unlink(missing_ok=True)
+        (self._directory / worker).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Wipe what is drawn, and show nothing more."""
@@ -78,7 +79,7 @@ class Progress:
         if self._out is not None:
             self._watcher.join()  # what it draws after the wipe would stay
         if self._worker is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self._directory, ignore_errors=True)
         if self._out is not None:
             self._draw("")
             os.close(self._out)
@@ -94,7 +95,7 @@ class Progress:
 
     def _of_workers(self) -> list[tuple[str, float]]:
         answer = []
-        for file in sorted(self._folder.glob("gw*[0-9]")) if self._folder.exists() else ():
+        for file in sorted(self._directory.glob("gw*[0-9]")) if self._directory.exists() else ():
             with contextlib.suppress(OSError, ValueError):
                 since, _, text = file.read_text(encoding="utf-8").partition("\n")
                 answer.append((text, float(since)))

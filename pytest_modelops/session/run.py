@@ -54,7 +54,7 @@ class MatrixRun:
         checks: the checks, each check after those that it needs.
         plan: the cells, and those left out.
         wanted: which of the checks's tests the command line asks for (see `checks.wanted`).
-        folder: this run's own in the cache; holds the cells' logs.
+        directory: this run's own in the cache; holds the cells' logs.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -69,15 +69,15 @@ class MatrixRun:
         bundles, plugin = load_objects(config)
         checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
         config.hook.pytest_modelops_checks(checks=checks, config=config)
-        self.checks = in_order([module.heeding_pytest(check) for check in checks])
+        self.checks = in_order([module.with_pytest_outcomes(check) for check in checks])
         check_names = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_CHECKS, PLUGIN_CHECK])
         self.settings = load(config, check_names=check_names)
         handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
         if handed is None:
             now = datetime.datetime.now().astimezone()
-            self.folder = self.settings.cache / "runs" / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}"
+            self.directory = self.settings.cache / "runs" / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}"
         else:
-            self.folder = Path(handed["folder"])
+            self.directory = Path(handed["directory"])
         try:
             matrix = self.settings.matrix
             opened = open_backend(
@@ -87,7 +87,7 @@ class MatrixRun:
                 spec=self.settings.environment,
                 cache=self.settings.cache,
                 fresh=self.settings.fresh,
-                folder=self.folder,
+                directory=self.directory,
             )
             self.backend = opened.backend
             self._why = f" ({opened.why})" if opened.why else ""
@@ -97,14 +97,14 @@ class MatrixRun:
             ):  # not of the operating system; the errors of `requests` derive from it, too
                 raise
             raise WrongInput(
-                f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a folder that can be written "
-                "with --modelops-cache or PYTEST_MODELOPS_CACHE"
+                f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a directory that can be "
+                "written with --modelops-cache or PYTEST_MODELOPS_CACHE"
             ) from None
         asked = module.wanted(config)
         self._hosts = handed is None
         try:
             if handed is None:
-                _forget_old_runs(self.folder.parent)
+                _forget_old_runs(self.directory.parent)
                 self.wanted = asked
                 self.plan = self._plan()
             else:
@@ -113,7 +113,7 @@ class MatrixRun:
         except BaseException:
             self._close_backend()
             raise
-        self.progress = Progress(config, self.folder)
+        self.progress = Progress(config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
 
     def _plan(self) -> Plan:
@@ -158,7 +158,7 @@ class MatrixRun:
         """What an xdist worker needs of the controller, as plain data."""
         return {
             "plan": self.plan.to_json(),
-            "folder": str(self.folder),
+            "directory": str(self.directory),
             "wanted": self.wanted,
             "backend": self.backend.name,
         }
@@ -248,8 +248,8 @@ class MatrixRun:
 
     def _close_backend(self) -> None:
         self.backend.close()
-        if self._hosts and self.folder.exists() and not any(self.folder.iterdir()):
-            self.folder.rmdir()  # nothing was started
+        if self._hosts and self.directory.exists() and not any(self.directory.iterdir()):
+            self.directory.rmdir()  # nothing was started
 
 
 def _close_cell(cell: LiveCell) -> None:
@@ -262,15 +262,18 @@ def _close_cell(cell: LiveCell) -> None:
 
 def _forget_old_runs(runs: Path) -> None:
     """Remove the logs of all but the latest runs, and of those that still go on."""
-    for folder in sorted(runs.glob("*"))[:-_KEPT_RUNS]:
-        if not _goes_on(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+    for directory in sorted(runs.glob("*"))[:-_KEPT_RUNS]:
+        if not _goes_on(directory):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-def _goes_on(folder: Path) -> bool:
-    """Whether the process that a run's folder is named after is there; another of that number only delays tidying."""
+def _goes_on(directory: Path) -> bool:
+    """Whether the process that a run's directory is named after is there.
+
+    Another of that number only delays tidying.
+    """
     try:
-        os.kill(int(folder.name.rpartition("-")[2]), 0)
+        os.kill(int(directory.name.rpartition("-")[2]), 0)
     except PermissionError:  # somebody else's
         return True
     except (OSError, OverflowError, ValueError):
@@ -327,7 +330,7 @@ def _refuse_mistaken_rootdir(config: pytest.Config) -> None:
             continue
         if config.rootpath.is_relative_to(path) and not config.invocation_params.dir.is_relative_to(path):
             raise WrongInput(
-                f"{flag} {value}: pytest takes {value} for a folder of tests and {config.rootpath} for the project; "
+                f"{flag} {value}: pytest takes {value} for a directory of tests and {config.rootpath} for the project; "
                 f"write {flag}={value}"
             )
 

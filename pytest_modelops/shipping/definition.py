@@ -1,6 +1,6 @@
 """A function within the text that it was written in, and its own part of that text.
 
-The part is cut out by the positions of the syntax tree, neither dedented nor printed anew: both would change
+The part is cut out by the positions of the syntax tree, neither dedented nor printed restarted: both would change
 strings that span lines. Knows neither how functions are found, nor what becomes of the names that they use.
 """
 

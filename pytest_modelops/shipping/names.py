@@ -95,7 +95,7 @@ def is_library(module: str) -> bool:
 
 
 def _place(module: str) -> Path:
-    """The file of a loaded module, or a folder of its package; an empty path if it is built into Python."""
+    """The file of a loaded module, or a directory of its package; an empty path if it is built into Python."""
     loaded = sys.modules.get(module)
     return Path(getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), ""))
 
@@ -117,7 +117,7 @@ def _is_editable(module: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _checkouts() -> tuple[set[str], set[Path]]:
-    """Top-level names, in lower case, and `src` folders of distributions that lie outside site-packages."""
+    """Top-level names, in lower case, and `src` directories of distributions that lie outside site-packages."""
     names, sources = set(), set()
     for distribution in importlib.metadata.distributions():
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")

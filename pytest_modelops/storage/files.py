@@ -65,13 +65,13 @@ def locked(file: Path, deadline: Deadline, awaited: str) -> Iterator[None]:
         ) from None
 
 
-def mark_as_cache(folder: Path) -> None:
-    """Tell backup programs, and ourselves, that what is in the folder can be made again.
+def mark_as_cache(directory: Path) -> None:
+    """Tell backup programs, and ourselves, that what is in the directory can be made again.
 
     Source: https://bford.info/cachedir/.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tag = folder / CACHE_TAG
+    directory.mkdir(parents=True, exist_ok=True)
+    tag = directory / CACHE_TAG
     if not tag.exists():
         tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# Made by pytest-modelops.\n")
 

@@ -1,4 +1,4 @@
-"""Folders that are made once and shared: never seen half-made, never removed under a user.
+"""Directories that are made once and shared: never seen half-made, never removed under a user.
 
     <name>/             all that was ever made of one kind
         1/  2/  …       generations; the newest with a marker counts
@@ -31,14 +31,14 @@ UNUSED_SECONDS = 30 * 24 * 3600.0
 
 
 class Generations:
-    """All generations below a folder, as one process sees them.
+    """All generations below a directory, as one process sees them.
 
     Args:
-        folder: holds one folder for each name.
+        directory: holds one directory for each name.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._held: dict[Path, IO[str]] = {}
 
     @contextlib.contextmanager
@@ -48,7 +48,7 @@ class Generations:
         Raises:
             TimedOut: another process was at it until the deadline; `awaited` says at what.
         """
-        home = self._folder / name
+        home = self._directory / name
         with locked(self._lock_of(home), deadline, awaited):
             home.mkdir(exist_ok=True)
             yield
@@ -56,45 +56,45 @@ class Generations:
 
     def newest(self, name: str) -> Path | None:
         """The newest complete one."""
-        return next(reversed(_generations(self._folder / name)), None)
+        return next(reversed(_generations(self._directory / name)), None)
 
-    def marker(self, folder: Path) -> Any:
+    def marker(self, directory: Path) -> Any:
         """What its maker wrote down of it; `None` if that is damaged."""
-        return read_json(folder / _MARKER)
+        return read_json(directory / _MARKER)
 
     @contextlib.contextmanager
     def making(self, name: str) -> Iterator[Path]:
         """The place for the next one, which does not exist yet; nothing stays there if making it fails."""
-        home = self._folder / name
+        home = self._directory / name
         numbers = [int(path.name) for path in home.iterdir() if path.name.isdigit()]
-        folder = home / str(max(numbers, default=0) + 1)
+        directory = home / str(max(numbers, default=0) + 1)
         try:
-            yield folder
+            yield directory
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
             raise
 
-    def complete(self, folder: Path, marker: Any) -> None:
+    def complete(self, directory: Path, marker: Any) -> None:
         """Say that it is ready; from now on it counts."""
-        write_json(folder / _MARKER, marker)
+        write_json(directory / _MARKER, marker)
 
-    def hold(self, folder: Path) -> None:
+    def hold(self, directory: Path) -> None:
         """Keep others from removing it, as long as this process lives or until `close`."""
-        if folder not in self._held:
-            stream = _in_use(folder).open("a")
+        if directory not in self._held:
+            stream = _in_use(directory).open("a")
             fcntl.flock(stream, fcntl.LOCK_SH)
-            self._held[folder] = stream
-        os.utime(folder / _MARKER)
+            self._held[directory] = stream
+        os.utime(directory / _MARKER)
 
     def prune(self) -> None:
         """Remove what has not been used for long, and what killed processes left."""
         oldest = time.time() - UNUSED_SECONDS
-        for home in [path for path in self._folder.iterdir() if path.is_dir()]:
+        for home in [path for path in self._directory.iterdir() if path.is_dir()]:
             with contextlib.suppress(TimedOut), locked(self._lock_of(home), Deadline(0), "tidying"):
                 _remove_old(home)
-                for folder in _generations(home):
-                    if (folder / _MARKER).stat().st_mtime < oldest:
-                        _remove(folder)
+                for directory in _generations(home):
+                    if (directory / _MARKER).stat().st_mtime < oldest:
+                        _remove(directory)
                 with contextlib.suppress(OSError):
                     home.rmdir()
 
@@ -110,27 +110,29 @@ class Generations:
 
 def _generations(home: Path) -> list[Path]:
     """The complete ones, oldest first."""
-    return sorted((path.parent for path in home.glob(f"*/{_MARKER}")), key=lambda folder: int(folder.name))
+    return sorted(
+        (path.parent for path in home.glob(f"*/{_MARKER}")), key=lambda directory: int(directory.name)
+    )
 
 
-def _in_use(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.in-use")
+def _in_use(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.in-use")
 
 
 def _remove_old(home: Path) -> None:
     """Remove what was left half-made and generations that were replaced. The home's lock is held."""
     complete = _generations(home)
-    for folder in [path for path in home.iterdir() if path.name.isdigit()]:
-        if folder not in complete[-1:]:
-            _remove(folder)
+    for directory in [path for path in home.iterdir() if path.name.isdigit()]:
+        if directory not in complete[-1:]:
+            _remove(directory)
 
 
-def _remove(folder: Path) -> None:
+def _remove(directory: Path) -> None:
     """Remove one unless somebody uses it. First the marker, so nobody sees it half-removed."""
-    with contextlib.suppress(BlockingIOError), _exclusively(_in_use(folder)):
-        (folder / _MARKER).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        _in_use(folder).unlink(missing_ok=True)
+    with contextlib.suppress(BlockingIOError), _exclusively(_in_use(directory)):
+        (directory / _MARKER).unlink(missing_ok=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        _in_use(directory).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -68,7 +68,10 @@ def process_kit(tmp_path: Path) -> Kit:
     )
     environment = Environment(python=sys.executable, lock=lock, reused=True, seconds=0, location=sys.prefix)
     backend = ProcessBackend(
-        spec=EnvironmentSpec(rootdir=tmp_path), cache=tmp_path / "cache", fresh=False, folder=tmp_path / "run"
+        spec=EnvironmentSpec(rootdir=tmp_path),
+        cache=tmp_path / "cache",
+        fresh=False,
+        directory=tmp_path / "run",
     )
     return Kit(
         backend=backend,
@@ -96,7 +99,9 @@ def docker_kit(tmp_path: Path, engine: Any) -> Kit:
         spec=EnvironmentSpec(rootdir=tmp_path),
         cache=tmp_path / "cache",
         fresh=False,
-        folder=tmp_path / "run" / uuid.uuid4().hex,  # a run's name, which others on the engine must not have
+        directory=tmp_path
+        / "run"
+        / uuid.uuid4().hex,  # a run's name, which others on the engine must not have
         settings=settings,
     )
     versions = Versions(PythonVersion.parse("3.12"), Version("1"))

@@ -15,7 +15,7 @@ import pytest
 from pytest_modelops.errors import ModelopsError
 
 NOBODY = 65534
-PART = "put or folder or home or closing or variables or streams"
+PART = "put or directory or home or closing or variables or streams"
 
 
 def engines_group() -> int:
@@ -36,7 +36,7 @@ def test_a_user_who_is_not_root_is_promised_the_same(
     backend: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> None:
     if os.geteuid() != 0:
-        pytest.skip("whoever runs this is not root: the other tests of this folder say it")
+        pytest.skip("whoever runs this is not root: the other tests of this directory say it")
     if shutil.which("setpriv") is None:
         pytest.skip(
             "setpriv, by which another user is become, is missing; to run it: apt-get install util-linux"

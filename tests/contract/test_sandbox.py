@@ -270,24 +270,27 @@ def test_a_single_file_is_put(sandbox: Sandbox, environment: Environment, tmp_pa
 
 
 def test_what_is_put_again_stays_as_it_is(sandbox: Sandbox, environment: Environment, tmp_path: Path) -> None:
-    file, folder = tmp_path / "one.txt", tmp_path / "folder"
-    folder.mkdir()
+    file, directory = tmp_path / "one.txt", tmp_path / "directory"
+    directory.mkdir()
     for content in ("first", "second"):
-        for source in (file, folder / "two.txt"):
+        for source in (file, directory / "two.txt"):
             source.write_text(content)
-        paths = [sandbox.put(file, "files/one.txt"), f"{sandbox.put(folder, 'folders/folder')}/two.txt"]
+        paths = [
+            sandbox.put(file, "files/one.txt"),
+            f"{sandbox.put(directory, 'directories/directory')}/two.txt",
+        ]
     process = start(sandbox, environment, f"print(*[open(path).read() for path in {paths!r}])")
     process.wait(Deadline(20))
     assert process.log.read_text() == "first first\n"
 
 
-def test_the_folder_of_a_process_can_be_written_to_and_run_from(
+def test_the_directory_of_a_process_can_be_written_to_and_run_from(
     sandbox: Sandbox, environment: Environment
 ) -> None:
-    folder = sandbox.folder("part")
+    directory = sandbox.directory("part")
     code = (
         "import os, subprocess, sys\n"
-        f"path = {folder!r} + '/environment'\n"
+        f"path = {directory!r} + '/environment'\n"
         "os.makedirs(path)\n"
         "open(path + '/big', 'wb').write(bytes(80 << 20))\n"
         "open(path + '/program', 'w').write('#!/bin/sh\\necho ran from here')\n"

@@ -43,16 +43,18 @@ _POLL_SECONDS = 0.02
 _SHOWN = 4096
 
 
-def left_behind(*folders: Path) -> list[str]:
-    """Every process whose variables, command line or working folder mention one of these folders, for people.
+def left_behind(*directories: Path) -> list[str]:
+    """Every process whose variables, command line or working directory mention one of these directories, for people.
 
-    A cell's HOME lies in its run's folder and a runner inherits it, so processes in sessions of their own show too.
+    A cell's HOME lies in its run's directory and a runner inherits it, so processes in sessions of their own show too.
     """
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd", "environ", "status"]):
         facts = process.info
         words = [*(facts["cmdline"] or ()), facts["cwd"] or "", *(facts["environ"] or {}).values()]
-        if process.pid != os.getpid() and any(str(folder) in word for folder in folders for word in words):
+        if process.pid != os.getpid() and any(
+            str(directory) in word for directory in directories for word in words
+        ):
             found.append(f"{process.pid} {facts['status']}: {' '.join(facts['cmdline'] or ())[:300]}")
     return found
 
@@ -162,13 +164,13 @@ class Run:
         code: exit code, negative for a signal.
         out: all that it printed.
         report: the JSON report; empty if there is none.
-        folder: its own in the cache.
+        directory: its own in the cache.
     """
 
     code: int
     out: str
     report: dict[str, Any]
-    folder: Path
+    directory: Path
 
     @property
     def cells(self) -> list[Cell]:
@@ -213,7 +215,7 @@ class Running:
         return (self._project / "out.txt").read_text(encoding="utf-8", errors="replace")
 
     @property
-    def folder(self) -> Path:
+    def directory(self) -> Path:
         """The run's own in the cache; one that does not exist before the run has made it."""
         return next(self._cache.glob(f"runs/*-{self.process.pid}"), self._cache / "runs" / "none")
 
@@ -260,22 +262,23 @@ class Running:
             code=code,
             out=self.out,
             report=json.loads(report.read_text(encoding="utf-8")) if report.exists() else {},
-            folder=self.folder,
+            directory=self.directory,
         )
 
     def left(self) -> list[str]:
-        """What there is of it at this moment: processes, and folders that shall not stay."""
+        """What there is of it at this moment: processes, and directories that shall not stay."""
         scratch = [
-            f"folder {path}" for path in (*self.folder.glob("*/scratch"), *self.folder.glob("commands-*"))
+            f"directory {path}"
+            for path in (*self.directory.glob("*/scratch"), *self.directory.glob("commands-*"))
         ]
-        return [*left_behind(self._project, self.folder), *scratch]
+        return [*left_behind(self._project, self.directory), *scratch]
 
 
 class Matrix:
     """A project, and runs of its matrix one after the other.
 
     Attributes:
-        path: the project's folder.
+        path: the project's directory.
         cache: where environments and logs are kept.
     """
 
@@ -385,7 +388,7 @@ class ContainerMatrix(Matrix):
 
     def left_on_the_engine(self, run: Run | Running) -> list[str]:
         """What there is of a run, in words."""
-        return on_the_engine(self.engine, f"modelops.run={run.folder.name}")
+        return on_the_engine(self.engine, f"modelops.run={run.directory.name}")
 
     def _variables(self) -> dict[str, str]:
         variables = super()._variables()
@@ -455,9 +458,9 @@ def run_once(
 
     Args:
         name: of the run, different from all others'.
-        configure: makes bundles in an empty folder, and returns the `pyproject.toml` of a matrix of one cell.
+        configure: makes bundles in an empty directory, and returns the `pyproject.toml` of a matrix of one cell.
         engine: for a cell in containers.
-        sources: folders besides that nothing may be written to, as nothing may be to the bundles.
+        sources: directories besides that nothing may be written to, as nothing may be to the bundles.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base
@@ -469,14 +472,16 @@ def run_once(
             matrix = ContainerMatrix(project, cache, engine) if engine is not None else Matrix(project, cache)
             try:
                 matrix.configure(configure(made))
-                before = [_contents(folder) for folder in (made, *sources)]
+                before = [_contents(directory) for directory in (made, *sources)]
                 run = matrix.start(*arguments).ended(seconds=600)
                 assert run.report, run.out
-                assert [_contents(folder) for folder in (made, *sources)] == before, "a bundle was written to"
+                assert [_contents(directory) for directory in (made, *sources)] == before, (
+                    "a bundle was written to"
+                )
                 # Here, since a cache keeps the logs of its latest runs alone.
                 logs = {
                     path.name: path.read_text("utf-8", "replace")[:_SHOWN]
-                    for path in run.folder.rglob("*.log")
+                    for path in run.directory.rglob("*.log")
                 }
                 kept.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
             finally:
@@ -484,8 +489,10 @@ def run_once(
     return Reported(**json.loads(kept.read_text(encoding="utf-8")))
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 def on_the_engine(engine: Any, label: str) -> list[str]:

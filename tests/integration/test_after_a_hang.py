@@ -61,12 +61,12 @@ def test_what_comes_after_a_task_that_hangs_finds_its_workers_free(
     run.check("test_mine.py::test_one_hangs").says(
         "hang in cell", "on worker-0 did not finish within 1 s", "processing on worker-0", "in hang"
     )
-    notes = [note for note in run.cell().facts["notes"] if "anew" in note]
+    notes = [note for note in run.cell().facts["notes"] if "again" in note]
     assert notes == [
-        "worker-0: started anew, since still on a task that had timed out",
-        "worker-0, worker-1: started anew, since still on a task that had timed out",
+        "worker-0: restarted, since still on a task that had timed out",
+        "worker-0, worker-1: restarted, since still on a task that had timed out",
     ]
-    assert "worker-0: started anew" in run.out
+    assert "worker-0: restarted" in run.out
 
 
 def test_without_nannies_a_worker_that_hangs_is_left_alone(matrix: Matrix) -> None:

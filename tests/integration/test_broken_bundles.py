@@ -1,6 +1,7 @@
 """Bundles that are broken in every way that fixtures/bundles knows, on real workers, in processes and in containers.
 
-All of them are shipped to the same cell, in two runs: with `preflight`, and without it, so that what it would have reported
+All of them are shipped to the same cell, in two runs: with `preflight`, and without it, so that what it would
+    have reported
 early shows where it breaks. Each test reads what the report says of its bundle.
 """
 
@@ -35,7 +36,7 @@ _KEYS = {
 HEALTHY = ("large-answer", "needs-config", "noisy-stderr", "numbers", "reads-stdin", "seir")
 
 
-def configuration(folder: Path) -> str:
+def configuration(directory: Path) -> str:
     """One cell, and every bundle that there is."""
     lines = []
     for bundle in sorted(path for path in BUNDLES.iterdir() if path.is_dir()):

@@ -237,7 +237,7 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     checks["test_raises"].says("worker-0, worker-1: ZeroDivisionError: division by zero", "in <lambda>")
     checks["test_wrong"].says("`lambda x: x` with 41 failed on 2 of 2 workers.", "returned 41, not 42")
     checks["test_slow"].says("failed on 2 of 2 workers.", "not finished within 2 s, processing on ", "tcp://")
-    # They were started anew after each death, and stand where the function waits.
+    # They were restarted after each death, and stand where the function waits.
     checks["test_slow"].says("Where each process stands:", "worker-1 (pid ", " in <lambda>")
     assert checks["test_slow"].seconds <= 2 + 2
 
@@ -348,7 +348,7 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(
     assert containers.left_on_the_engine(run) == []
 
 
-def test_a_worker_that_loses_its_folder_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
+def test_a_worker_that_loses_its_directory_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
     loses = matrix.write("loses.py", AT_THE_30TH.format(action="shutil.rmtree(pathlib.Path.cwd())"))
     matrix.configure(f'[tool.modelops.environment]\nworker-args = ["--preload", "{loses}"]')
     check = matrix.run().cell().broke("aggregation", "failed", deadline=120)

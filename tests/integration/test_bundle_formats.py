@@ -49,34 +49,37 @@ setup(name="compiled", version="1.0", ext_modules=[Extension("compiled", ["compi
 # Making them.
 
 
-def healthy(folder: Path) -> dict[Path, tuple[str, ...]]:
-    """Healthy bundles, and what is to be imported of each; as folders, `test_formats_on_every_backend.py` has them."""
+def healthy(directory: Path) -> dict[Path, tuple[str, ...]]:
+    """Healthy bundles, and what is to be imported of each.
+
+    As directories, `test_formats_on_every_backend.py` has them.
+    """
     made: dict[Path, tuple[str, ...]] = {}
     for name, imports in IMPORTS.items():
         if name == "existing_wheels":
-            wheel(folder / name / "deep" / "vendor" / "wheeled-1.0-py3-none-any.whl")
+            wheel(directory / name / "deep" / "vendor" / "wheeled-1.0-py3-none-any.whl")
         else:
-            shutil.copytree(FORMATS / name, folder / name)
-        made[pack(folder / name, folder / f"{name}-packed{CONTAINERS[name]}")] = imports
-    made[wheel(folder / "wheeled-1.0-py3-none-any.whl")] = ("wheeled.core",)
-    made[sdist(FORMATS / "packaged", folder / "testpkg-1.0.tar.gz")] = ("testpkg",)
-    combined = folder / "combined"
+            shutil.copytree(FORMATS / name, directory / name)
+        made[pack(directory / name, directory / f"{name}-packed{CONTAINERS[name]}")] = imports
+    made[wheel(directory / "wheeled-1.0-py3-none-any.whl")] = ("wheeled.core",)
+    made[sdist(FORMATS / "packaged", directory / "testpkg-1.0.tar.gz")] = ("testpkg",)
+    combined = directory / "combined"
     shutil.copytree(FORMATS / "pure_python", combined / "all-of-it-2.0")
     shutil.copytree(FORMATS / "mixed", combined / "all-of-it-2.0" / "project")
     wheel(combined / "all-of-it-2.0" / "wheels" / "wheeled-1.0-py3-none-any.whl")
-    made[pack(combined, folder / "combined-packed.zip")] = (
+    made[pack(combined, directory / "combined-packed.zip")] = (
         *("calculator", "shapes.area", "mixedpkg", "wheeled.core", "tomli"),
     )
     return made
 
 
-def broken(folder: Path) -> dict[Path, tuple[str, ...]]:
+def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
     """Every broken twin, and what is to be imported of it."""
 
     def twin(name: str, of: str, change: Callable[[Path], object]) -> None:
-        shutil.copytree(FORMATS / of, folder / name)
-        change(folder / name)
-        made[folder / name] = IMPORTS[of]
+        shutil.copytree(FORMATS / of, directory / name)
+        change(directory / name)
+        made[directory / name] = IMPORTS[of]
 
     made: dict[Path, tuple[str, ...]] = {}
     requirements = "pytest-modelops-no-such-package\n"
@@ -96,25 +99,25 @@ def broken(folder: Path) -> dict[Path, tuple[str, ...]]:
         "wheels-without-hashes": "wheeled-1.0-py3-none-any.whl",
     }
     for name, file in places.items():
-        path = wheel(folder / name / file)
-        made[folder / name] = ()
+        path = wheel(directory / name / file)
+        made[directory / name] = ()
         if name == "wheels-without-hashes":
             without_hashes(path)
     for name, files in {"wheel-escaping": ["../../evil.py"], "wheel-clash": ["one/A.py", "one/a.py"]}.items():
-        (folder / name).mkdir()
-        write_wheel(folder / name / "wheeled-1.0-py3-none-any.whl", dict.fromkeys(files, ""))
-        made[folder / name] = ()
-    evil = write_wheel(folder / "escaper-1.0-py3-none-any.whl", {"../../evil.py": ""})
+        (directory / name).mkdir()
+        write_wheel(directory / name / "wheeled-1.0-py3-none-any.whl", dict.fromkeys(files, ""))
+        made[directory / name] = ()
+    evil = write_wheel(directory / "escaper-1.0-py3-none-any.whl", {"../../evil.py": ""})
     made[evil] = ()
-    made[pack(FORMATS / "pure_python", folder / "escaping.zip", {"../evil.py": ""})] = ()
-    cut = pack(FORMATS / "pure_python", folder / "cut-off.tar.gz")
+    made[pack(FORMATS / "pure_python", directory / "escaping.zip", {"../evil.py": ""})] = ()
+    cut = pack(FORMATS / "pure_python", directory / "cut-off.tar.gz")
     cut.write_bytes(cut.read_bytes()[:-200])
     made[cut] = ()
-    compiled = folder / "sources" / "compiled"
+    compiled = directory / "sources" / "compiled"
     compiled.mkdir(parents=True)
     (compiled / "setup.py").write_text(COMPILED)
     (compiled / "compiled.c").write_text("int x;\n")
-    made[sdist(compiled, folder / "compiled-1.0.tar.gz")] = ()
+    made[sdist(compiled, directory / "compiled-1.0.tar.gz")] = ()
     return made
 
 
@@ -142,11 +145,11 @@ def without_hashes(path: Path) -> None:
             archive.writestr(name, content)
 
 
-def pack(folder: Path, path: Path, more: Mapping[str, str] | None = None, *, top: str = "") -> Path:
-    """Pack what a folder holds, and other files, into an archive of the kind that its name says."""
+def pack(directory: Path, path: Path, more: Mapping[str, str] | None = None, *, top: str = "") -> Path:
+    """Pack what a directory holds, and other files, into an archive of the kind that its name says."""
     files = {
-        f"{top}{file.relative_to(folder).as_posix()}": file.read_bytes()
-        for file in sorted(folder.rglob("*"))
+        f"{top}{file.relative_to(directory).as_posix()}": file.read_bytes()
+        for file in sorted(directory.rglob("*"))
         if file.is_file() and "__pycache__" not in file.parts
     }
     files |= {name: text.encode() for name, text in (more or {}).items()}
@@ -164,11 +167,11 @@ def pack(folder: Path, path: Path, more: Mapping[str, str] | None = None, *, top
     return path
 
 
-def sdist(folder: Path, path: Path) -> Path:
+def sdist(directory: Path, path: Path) -> Path:
     stem = path.name.removesuffix(".tar.gz")
     name, _, version = stem.rpartition("-")
     info = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    return pack(folder, path, {f"{stem}/PKG-INFO": info}, top=f"{stem}/")
+    return pack(directory, path, {f"{stem}/PKG-INFO": info}, top=f"{stem}/")
 
 
 def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
@@ -186,11 +189,11 @@ def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
 # What came of them.
 
 
-def configure(folder: Path) -> str:
+def configure(directory: Path) -> str:
     """Make all of them, and ship them."""
-    (folder / "healthy").mkdir()
-    (folder / "broken").mkdir()
-    return configuration(healthy(folder / "healthy") | broken(folder / "broken"))
+    (directory / "healthy").mkdir()
+    (directory / "broken").mkdir()
+    return configuration(healthy(directory / "healthy") | broken(directory / "broken"))
 
 
 @pytest.fixture(scope="session")
@@ -208,15 +211,15 @@ FOUND = {
     "mixed": ("mixed", "it has a pyproject.toml and a requirements.txt"),
     "nested": (
         "nested",
-        "it has a requirements.txt, 1 loose module and 1 loose package, one folder down in myproject-v1.0",
+        "it has a requirements.txt, 1 loose module and 1 loose package, one directory down in myproject-v1.0",
     ),
     "wheeled": ("existing_wheels", "it has 1 wheel"),
-    "testpkg": ("packaged", "it has a pyproject.toml, one folder down in testpkg-1.0"),
+    "testpkg": ("packaged", "it has a pyproject.toml, one directory down in testpkg-1.0"),
     "combined": (
         "nested",
         (
             "it has a pyproject.toml in project, a requirements.txt in project, 1 wheel, 1 loose module and 1 loose "
-            "package, one folder down in all-of-it-2.0"
+            "package, one directory down in all-of-it-2.0"
         ),
     ),
 }
@@ -284,10 +287,13 @@ BROKEN = {
             "so nothing can verify what was installed of it; build it again",
         ),
     ),
-    "escaping": ("preflight", ("escaping.zip is refused: '../evil.py' leads out of its folder",)),
+    "escaping": ("preflight", ("escaping.zip is refused: '../evil.py' leads out of its directory",)),
     "wheel-escaping": (
         "preflight",
-        ("wheeled-1.0-py3-none-any.whl is refused: '../../evil.py' leads out of its folder", "no installer"),
+        (
+            "wheeled-1.0-py3-none-any.whl is refused: '../../evil.py' leads out of its directory",
+            "no installer",
+        ),
     ),
     "wheel-clash": (
         "preflight",

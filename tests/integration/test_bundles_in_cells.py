@@ -167,9 +167,9 @@ def runners_of(bundle: str, matrix: Matrix, running: Running) -> list[psutil.Pro
 
 
 def processes_of(matrix: Matrix, running: Running) -> Iterator[psutil.Process]:
-    """Processes that name the run's folder, or are in its containers."""
+    """Processes that name the run's directory, or are in its containers."""
     if isinstance(matrix, ContainerMatrix):
-        only = {"label": [f"modelops.run={running.folder.name}"]}
+        only = {"label": [f"modelops.run={running.directory.name}"]}
         for thing in matrix.engine.api.containers(filters=only):
             with contextlib.suppress(Exception):  # it may have ended since
                 for words in matrix.engine.api.top(thing["Id"], ps_args="-eo pid,args")["Processes"]:
@@ -177,7 +177,7 @@ def processes_of(matrix: Matrix, running: Running) -> Iterator[psutil.Process]:
         return
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if any(str(running.folder) in word for word in process.cmdline()):
+            if any(str(running.directory) in word for word in process.cmdline()):
                 yield process
 
 
@@ -302,7 +302,7 @@ def test_a_cell_with_bundles_in_several_processes(matrix: Matrix) -> None:
     matrix.configure(NUMBERS)
     run = matrix.run("-n", "2").passed()
     assert set(run.cell().statuses.values()) == {"passed"}
-    assert run.folder.exists()
+    assert run.directory.exists()
 
 
 def another_python() -> Path:

@@ -69,21 +69,21 @@ def environment() -> dict[str, tuple[int, int]]:
     return in_process.listing([str(Path(distributed.__file__).parents[1])])
 
 
-def bundle(folder: Path, requirement: str, files: dict[str, str]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "requirements.txt").write_text(f"{requirement}\n", encoding="utf-8")
+def bundle(directory: Path, requirement: str, files: dict[str, str]) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "requirements.txt").write_text(f"{requirement}\n", encoding="utf-8")
     for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    return folder
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(text, encoding="utf-8")
+    return directory
 
 
 def test_a_package_that_the_process_has_imported_in_another_version(
     matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
 ) -> None:
-    folder = bundle(tmp_path / "wants-another", "./msgpack-0.0.1-py3-none-any.whl", {"wire.py": WIRE})
-    write_wheel(folder / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
-    matrix.configure(configured(table(folder)))
+    directory = bundle(tmp_path / "wants-another", "./msgpack-0.0.1-py3-none-any.whl", {"wire.py": WIRE})
+    write_wheel(directory / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
+    matrix.configure(configured(table(directory)))
     run = matrix.run("-k", "wants-another")
     here = metadata.version("msgpack")
     assert run.code == 1
@@ -101,12 +101,12 @@ def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_reported(
     matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
 ) -> None:
     wire = "import iniconfig\ndef wire(e, p, s):\n    return {'answer.txt': iniconfig.VERSION}\n"
-    folder = bundle(tmp_path / "shadows", "./iniconfig-0.0.1-py3-none-any.whl", {"wire.py": wire})
+    directory = bundle(tmp_path / "shadows", "./iniconfig-0.0.1-py3-none-any.whl", {"wire.py": wire})
     write_wheel(
-        folder / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"}
+        directory / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"}
     )
     more = 'entrypoint = "wire/run", expect = { "answer.txt" = "0.0.1" }, imports = ["iniconfig"]'
-    matrix.configure(configured(table(folder, more)))
+    matrix.configure(configured(table(directory, more)))
     cell = matrix.run("-k", "shadows").passed().cell()
     [shadowed] = cell.checks["bundle-install"].data["shadowed"]
     assert shadowed.startswith("iniconfig ")
@@ -114,8 +114,8 @@ def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_reported(
 
 
 def test_a_module_that_the_process_has_imported_from_elsewhere(matrix: Matrix, tmp_path: Path) -> None:
-    folder = bundle(tmp_path / "hides", "", {"wire.py": WIRE, "tornado.py": "", "config.py": ""})
-    matrix.configure(configured(table(folder)))
+    directory = bundle(tmp_path / "hides", "", {"wire.py": WIRE, "tornado.py": "", "config.py": ""})
+    matrix.configure(configured(table(directory)))
     words = "its module tornado cannot be imported: this process has already imported another tornado ("
     check = matrix.run("-k", "hides").check("bundle-install").broke("failed", words, within=INSTALLED)
     assert "module config" not in check.message
@@ -260,7 +260,7 @@ RESTARTED = """
 """
 
 
-def test_a_worker_that_its_nanny_has_started_anew_has_it_before_it_runs_a_task(matrix: Matrix) -> None:
+def test_a_worker_that_its_nanny_has_restarted_has_it_before_it_runs_a_task(matrix: Matrix) -> None:
     matrix.configure(configured(NUMBERS))
     matrix.write("test_upgrade.py", RESTARTED)
     matrix.run("test_upgrade.py").passed()

@@ -118,7 +118,7 @@ def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: py
             spec=EnvironmentSpec(rootdir=tmp_path),
             cache=tmp_path / "cache",
             fresh=False,
-            folder=tmp_path / uuid.uuid4().hex,
+            directory=tmp_path / uuid.uuid4().hex,
             settings=settings,
             engine=engine,
         )
@@ -173,7 +173,7 @@ def test_the_network_is_opened_alone(look: Look) -> None:
     refused(reported, "write to /usr", "become root")
 
 
-def test_folders_of_the_image_are_opened_alone(look: Look) -> None:
+def test_directories_of_the_image_are_opened_alone(look: Look) -> None:
     reported = look(ContainerSettings(writable=("/opened",)))
     assert reported["write to /opened"] == "done"
     refused(reported, "write to /usr", "write to /etc", "become root", "reach the host")

@@ -224,7 +224,8 @@ def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
             belongings.remove(engine, "volume", name)
 
 
-# Supervised -------------------------------------------------------------------------------------------------------------
+# Supervised
+# -------------------------------------------------------------------------------------------------------------
 
 
 def exec_in(engine: Any, container: str, *command: str) -> str:
@@ -257,7 +258,7 @@ def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(
         ):
             assert words in note, note
             assert words in run.out, run.out
-        only = {"label": [f"modelops.run={run.folder.name}"]}
+        only = {"label": [f"modelops.run={run.directory.name}"]}
         up = {thing["Names"][0].lstrip("/"): thing for thing in engine.api.containers(filters=only)}
         assert sorted(thing["Labels"]["modelops.part"] for thing in up.values()) == ["scheduler", "worker-0"]
         scheduler = next(

@@ -40,7 +40,7 @@ from pytest_modelops.storage import generations as generations_module
 # --- an index -----------------------------------------------------------------------------------------------
 
 
-def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> Path:
+def make_wheel(directory: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> Path:
     """Write a wheel with one module."""
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
@@ -52,7 +52,7 @@ def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str]
     record = "".join(
         f"{path},sha256={_record_hash(content)},{len(content)}\n" for path, content in files.items()
     )
-    path = folder / f"{name}-{version}-py3-none-any.whl"
+    path = directory / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for file, content in {**files, f"{info}/RECORD": record + f"{info}/RECORD,,\n"}.items():
             archive.writestr(file, content)
@@ -96,10 +96,10 @@ UPLOADS = [
 class Index:
     """Serves `UPLOADS` below `/simple`, and without upload times below `/undated`; counts requests."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self._files = {}
         for upload in UPLOADS:
-            wheel = make_wheel(folder, upload.name, upload.version, requires=upload.requires)
+            wheel = make_wheel(directory, upload.name, upload.version, requires=upload.requires)
             self._files[wheel.name] = (upload, wheel.read_bytes())
         self.requests = 0
         outer = self
@@ -265,8 +265,10 @@ def imported(environment: Environment, module: str) -> str:
     ).stdout.strip()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 # --- locks --------------------------------------------------------------------------------------------------
@@ -646,10 +648,10 @@ def test_this_interpreter_as_it_is_needs_nothing(start: Open, index: Index) -> N
 BACKEND = """
     # A build backend that writes into its sources, as setuptools does.
     import pathlib, sys, zipfile
-    def build_wheel(folder, config_settings=None, metadata_directory=None):
+    def build_wheel(directory, config_settings=None, metadata_directory=None):
         pathlib.Path("local.egg-info").mkdir(exist_ok=True)
         info = "local-1.0.dist-info"
-        with zipfile.ZipFile(pathlib.Path(folder, "local-1.0-py3-none-any.whl"), "w") as wheel:
+        with zipfile.ZipFile(pathlib.Path(directory, "local-1.0-py3-none-any.whl"), "w") as wheel:
             wheel.write("local.py")
             wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: local\\nVersion: 1.0\\n")
             wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
@@ -660,15 +662,15 @@ BACKEND = """
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "libs" / "local"
-    folder.mkdir(parents=True)
-    (folder / "backend.py").write_text(textwrap.dedent(BACKEND))
-    (folder / "local.py").write_text("version = 'first'\n")
-    (folder / "pyproject.toml").write_text(
+    directory = tmp_path / "libs" / "local"
+    directory.mkdir(parents=True)
+    (directory / "backend.py").write_text(textwrap.dedent(BACKEND))
+    (directory / "local.py").write_text("version = 'first'\n")
+    (directory / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         '[project]\nname = "local"\nversion = "1.0"\n'
     )
-    return folder
+    return directory
 
 
 def test_a_local_project_is_installed_and_its_sources_stay_as_they_are(start: Open, project: Path) -> None:
@@ -680,7 +682,7 @@ def test_a_local_project_is_installed_and_its_sources_stay_as_they_are(start: Op
     assert contents(project) == before
 
 
-def test_a_local_project_is_built_anew_when_it_changes(start: Open, project: Path) -> None:
+def test_a_local_project_is_built_again_when_it_changes(start: Open, project: Path) -> None:
     first = start(requirements=(str(project),)).install()
     (project / "local.py").write_text("version = 'second'\n")
     second = start(requirements=(str(project),)).install()
@@ -751,7 +753,7 @@ def test_a_wheel_is_known_by_its_content(start: Open, tmp_path: Path) -> None:
 
 
 def test_a_local_requirement_that_is_not_there_is_told(start: Open) -> None:
-    with pytest.raises(CheckFailed, match=r"requirement /not/there: there is no such folder or file"):
+    with pytest.raises(CheckFailed, match=r"requirement /not/there: there is no such directory or file"):
         start(requirements=("/not/there",)).resolve()
 
 

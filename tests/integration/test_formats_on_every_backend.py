@@ -32,7 +32,7 @@ ARCHIVES: Mapping[tuple[str, str], str] = {
     ("mixed", "isolated"): "mixed-isolated.tgz",
     ("nested", "workers"): "nested-workers.tar.bz2",
 }
-"""What is shipped as an archive, an sdist or a wheel; all else is a folder."""
+"""What is shipped as an archive, an sdist or a wheel; all else is a directory."""
 NAMES = {
     **{(name, way): f"{name}-{way}" for name in formats.IMPORTS for way in WAYS},
     ("packaged", "workers"): "testpkg",
@@ -52,16 +52,16 @@ PACKED = {"requirements": "isolated", "packaged": "isolated", "nested": "isolate
 """Which twins are archives, in which way; of the other formats it is those in the workers."""
 
 
-def ship(folder: Path, *, workers: int) -> str:
+def ship(directory: Path, *, workers: int) -> str:
     """Make every format and its twin twice, since a bundle has one way to install; the configuration of them."""
-    made = {(name, way): _healthy(folder, name, way) for name in formats.IMPORTS for way in WAYS}
+    made = {(name, way): _healthy(directory, name, way) for name in formats.IMPORTS for way in WAYS}
     lines = [_line(path, way, formats.IMPORTS[name]) for (name, way), path in made.items()]
     for way in WAYS:
-        (folder / way).mkdir()
-        twins = {path.name: (path, imports) for path, imports in formats.broken(folder / way).items()}
+        (directory / way).mkdir()
+        twins = {path.name: (path, imports) for path, imports in formats.broken(directory / way).items()}
         for name, twin in TWINS.items():
             path, imports = twins[twin]
-            called = folder / f"{twin}-{way}"
+            called = directory / f"{twin}-{way}"
             if PACKED.get(name, "workers") == way:
                 called = formats.pack(path, called.with_name(f"{called.name}.zip"))
             else:
@@ -72,17 +72,17 @@ def ship(folder: Path, *, workers: int) -> str:
     return "\n".join(["[tool.modelops]", f"workers = {workers}", "bundles = [", *lines, "]", cell, deadlines])
 
 
-def _healthy(folder: Path, name: str, way: str) -> Path:
+def _healthy(directory: Path, name: str, way: str) -> Path:
     archive = ARCHIVES.get((name, way))
     if name == "existing_wheels":
         file = "wheeled-1.0-py3-none-any.whl"
-        bundle = folder / f"{name}-{way}"
-        wheel = formats.wheel(folder / file if archive else bundle / "deep" / "vendor" / file)
+        bundle = directory / f"{name}-{way}"
+        wheel = formats.wheel(directory / file if archive else bundle / "deep" / "vendor" / file)
         return wheel if archive else bundle
     if archive is None:
-        return Path(shutil.copytree(formats.FORMATS / name, folder / f"{name}-{way}"))
+        return Path(shutil.copytree(formats.FORMATS / name, directory / f"{name}-{way}"))
     make = formats.sdist if name == "packaged" else formats.pack
-    return make(formats.FORMATS / name, folder / archive)
+    return make(formats.FORMATS / name, directory / archive)
 
 
 def _line(path: Path, way: str, imports: tuple[str, ...]) -> str:

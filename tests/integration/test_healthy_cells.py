@@ -74,7 +74,7 @@ def test_without_any_configuration(matrix: Matrix) -> None:
     logs = {name: Path(path) for name, path in cell.facts["logs"].items()}
     assert logs.keys() == {"scheduler", "worker-0", "worker-1", "agent"}
     assert all(
-        log.parent == run.folder / cell.facts["id"] / "logs" and log.is_file() for log in logs.values()
+        log.parent == run.directory / cell.facts["id"] / "logs" and log.is_file() for log in logs.values()
     )
     assert "Scheduler at:" in logs["scheduler"].read_text()
     assert "Registered to:" in logs["worker-1"].read_text()
@@ -118,7 +118,7 @@ class Records(WorkerPlugin):
     def transition(self, key, start, finish, **kwargs):
         if finish == "executing" and str(key).startswith(("sim-", "agg-")):
             needs = self.worker.state.tasks[key].resource_restrictions or {{}}
-            with open(pathlib.Path({folder!r}, f"{{self.worker.name}}.txt"), "a") as file:
+            with open(pathlib.Path({directory!r}, f"{{self.worker.name}}.txt"), "a") as file:
                 print(str(key)[:3], *needs, *needs.values(), file=file)
 
 async def dask_setup(worker):
@@ -127,7 +127,7 @@ async def dask_setup(worker):
 
 
 def test_settings_arrive(matrix: Matrix) -> None:
-    preload = matrix.write("records.py", RECORDS.format(folder=str(matrix.path)))
+    preload = matrix.write("records.py", RECORDS.format(directory=str(matrix.path)))
     matrix.configure(
         f"""
         [tool.modelops]
@@ -201,14 +201,14 @@ def test_one_worker_in_a_clean_room(matrix: Matrix, tmp_path: Path) -> None:
 
         def test_it(modelops_cell):
             assert modelops_cell.workers == ("worker-0",)
-            variables, target, folder = modelops_cell.call(reported)
+            variables, target, directory = modelops_cell.call(reported)
             assert target != 0.11
             for name in ("DASK_DISTRIBUTED__WORKER__MEMORY__TARGET", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "TOKEN"):
                 assert name in os.environ
                 assert name not in variables
             assert "stray" not in variables.get("PYTHONPATH", "")
             assert variables["HOME"] != os.environ["HOME"]
-            assert os.path.dirname(variables["HOME"]) == os.path.dirname(folder)
+            assert os.path.dirname(variables["HOME"]) == os.path.dirname(directory)
         """,
     )
     env = {

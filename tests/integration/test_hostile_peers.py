@@ -1,6 +1,7 @@
 """Every peer of tests/servers on a real cell, in processes and in containers: green, or red for its reason and in time.
 
-All peers of a protocol ride in one run for each backend, since the runner there is their folder, which becomes the peer
+All peers of a protocol ride in one run for each backend, since the runner there is their directory, which
+becomes the peer
 that a bundle names. Each test reads what the report says of its bundle.
 """
 
@@ -165,11 +166,11 @@ CELLS = {
 }
 
 
-def configuration(folder: Path, *, protocol: str, cell: str) -> str:
+def configuration(directory: Path, *, protocol: str, cell: str) -> str:
     """A bundle for each peer of a protocol, and one cell of one worker."""
     lines = []
     for name, peer in PEERS[protocol].items():
-        bundle = folder / name
+        bundle = directory / name
         bundle.mkdir()
         files = {"peer.txt": f"{peer.file or name}.py\n", "wire.py": peer.wire, "targets.py": TARGETS}
         for file, text in files.items():

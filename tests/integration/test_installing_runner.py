@@ -22,7 +22,7 @@ DIGEST = "d" * 64
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def write_wheel(folder: Path, version: str) -> None:
+def write_wheel(directory: Path, version: str) -> None:
     """A package `lib` that tells its version."""
     info = f"lib-{version}.dist-info"
     files = {
@@ -31,7 +31,7 @@ def write_wheel(folder: Path, version: str) -> None:
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
-    with zipfile.ZipFile(folder / f"lib-{version}-py3-none-any.whl", "w") as archive:
+    with zipfile.ZipFile(directory / f"lib-{version}-py3-none-any.whl", "w") as archive:
         for name, text in files.items():
             archive.writestr(name, text)
 
@@ -118,7 +118,7 @@ def of_another_python(venv: Path, site: Path) -> None:
         (of_another_python, "it was made by another Python, 3.1.0"),
     ],
 )
-def test_what_is_not_as_it_was_installed_is_installed_anew(
+def test_what_is_not_as_it_was_installed_is_installed_again(
     start: Start, tmp_path: Path, lie: Callable[[Path, Path], None], reported: str
 ) -> None:
     start()

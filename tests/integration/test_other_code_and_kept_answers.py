@@ -90,10 +90,10 @@ LAYS_ONE_BESIDE = """
     import os
 
     def dask_setup(worker):
-        folder = os.path.dirname(os.path.abspath(type(worker.modelops_bundles).execute.__code__.co_filename))
-        assert os.path.exists(os.path.join(folder, "runner.py"))
+        directory = os.path.dirname(os.path.abspath(type(worker.modelops_bundles).execute.__code__.co_filename))
+        assert os.path.exists(os.path.join(directory, "runner.py"))
         for name in ("config", "wire"):
-            with open(os.path.join(folder, name + ".py"), "w") as file:
+            with open(os.path.join(directory, name + ".py"), "w") as file:
                 file.write("RATE = 8.0")
 """
 

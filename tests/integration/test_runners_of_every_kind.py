@@ -77,7 +77,7 @@ BROKEN = {
 }
 
 
-def with_broken_bundles(folder: Path) -> str:
+def with_broken_bundles(directory: Path) -> str:
     bundles = [f'{{ path = "{BUNDLES / name}", entrypoint = "wire/run" }}' for name in BROKEN]
     return f"""
     [tool.modelops]

@@ -178,15 +178,20 @@ def test_one_warm_process_does_all_tasks_of_a_worker(building_matrix: Matrix, wh
     assert len({pid for of in warm.values() for pid in of["pids"]}) == 3
 
 
-ARGUMENTS = 'arguments = {{ executor_type = "{}", folders = ["/data", "/bundles"] }}'
-FOLDERS = 'expect = { "modelops_runtime.executor_type" = "cold", "modelops_runtime.folders" = ["/data", "/bundles"] }'
+ARGUMENTS = 'arguments = {{ executor_type = "{}", directories = ["/data", "/bundles"] }}'
+DIRECTORIES = (
+    'expect = { "modelops_runtime.executor_type" = "cold", '
+    '"modelops_runtime.directories" = ["/data", "/bundles"] }'
+)
 
 
 def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Path) -> None:
-    configure(building_matrix, wheel, "takes_arguments:Plugin", expect=FOLDERS, more=ARGUMENTS.format("cold"))
+    configure(
+        building_matrix, wheel, "takes_arguments:Plugin", expect=DIRECTORIES, more=ARGUMENTS.format("cold")
+    )
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     for reported in check.data["workers"].values():
-        assert reported["values"]["modelops_runtime.folders"] == "['/data', '/bundles']"
+        assert reported["values"]["modelops_runtime.directories"] == "['/data', '/bundles']"
 
 
 def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
@@ -294,8 +299,8 @@ def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(
     check = broken("setup_fails:Plugin", backend=backend, dask=dask)
     check.says(
         BOTH.format("setup_fails"),
-        "the plugin's setup raised PermissionError: the bundles' folder /bundles cannot be written; the worker stays, "
-        "lists the plugin and would run tasks all the same",
+        "the plugin's setup raised PermissionError: the bundles' directory /bundles cannot be written; the worker "
+        "stays, lists the plugin and would run tasks all the same",
         "acme_plugins/setup_fails.py",
         "in open_storage",
         "it has no attribute 'modelops_runtime', although it lists the plugin 'acme_plugins.setup_fails:Plugin'; it "

@@ -26,10 +26,10 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 class Index:
     """An index on loopback with a made-up Dask, which at one request falls silent."""
 
-    def __init__(self, folder: Path, write_wheel: WriteWheel) -> None:
+    def __init__(self, directory: Path, write_wheel: WriteWheel) -> None:
         self._wheels = {}
         for name, requires in {"dask": ["helper"], "distributed": [], "helper": []}.items():
-            wheel = folder / f"{name}-2024.10.0-py3-none-any.whl"
+            wheel = directory / f"{name}-2024.10.0-py3-none-any.whl"
             write_wheel(wheel, {f"{name}/__init__.py": "x = 1\n" * 10_000}, requires=requires)
             metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 2024.10.0\n"
             metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
@@ -63,7 +63,7 @@ class Index:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.variables = {
             "UV_DEFAULT_INDEX": f"http://127.0.0.1:{self._server.server_port}/simple",
-            "UV_CACHE_DIR": str(folder / "uv-cache"),
+            "UV_CACHE_DIR": str(directory / "uv-cache"),
         }
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -95,9 +95,9 @@ class Index:
 
 @pytest.fixture
 def index(tmp_path: Path, write_wheel: WriteWheel) -> Iterator[Index]:
-    folder = tmp_path / "index"
-    folder.mkdir()
-    made = Index(folder, write_wheel)
+    directory = tmp_path / "index"
+    directory.mkdir()
+    made = Index(directory, write_wheel)
     yield made
     made.close()
 
@@ -194,7 +194,7 @@ PARTS = {"scheduler", "worker-0", "worker-1", "agent"}
 
 
 def assert_logs_stay(run: Run, check_name: str) -> None:
-    there = {path.stem for path in run.folder.glob("*/logs/*.log")}
+    there = {path.stem for path in run.directory.glob("*/logs/*.log")}
     assert there >= (set() if check_name in SILENT_AT else PARTS), there
 
 

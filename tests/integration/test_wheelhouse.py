@@ -46,7 +46,7 @@ from pytest_modelops.storage import generations as generations_module
 BACKEND = """
 import os, pathlib, re, time, zipfile
 
-def build_wheel(folder, config_settings=None, metadata_directory=None):
+def build_wheel(directory, config_settings=None, metadata_directory=None):
     settings = pathlib.Path("pyproject.toml").read_text()
     reported = lambda key: re.search(key + r" = ['\\"](.*)['\\"]", settings)
     name, version, python = (reported(key)[1] for key in ("name", "version", "requires-python"))
@@ -57,7 +57,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         time.sleep(float(reported("seconds")[1]))
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\\n" for line in re.findall(r"needs = '(.*)'", settings))
-    with zipfile.ZipFile(os.path.join(folder, f"{name}-{version}-py3-none-any.whl"), "w") as wheel:
+    with zipfile.ZipFile(os.path.join(directory, f"{name}-{version}-py3-none-any.whl"), "w") as wheel:
         wheel.writestr(f"{name}.py", "")
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n"
                        f"Requires-Python: {python}\\n{needs}")
@@ -68,24 +68,24 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 
 
 def write_project(
-    folder: Path, name: str, *, python: str = ">=3.9", needs: str = "", extra: str = ""
+    directory: Path, name: str, *, python: str = ">=3.9", needs: str = "", extra: str = ""
 ) -> Path:
     """A project that builds itself without anything from an index."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "backend.py").write_text(BACKEND)
-    (folder / "pyproject.toml").write_text(
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "backend.py").write_text(BACKEND)
+    (directory / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         f'[project]\nname = "{name}"\nversion = "1.0"\nrequires-python = "{python}"\ndynamic = ["dependencies"]\n'
         f"[tool.test]\n{extra}\n" + (f"needs = '{needs}'\n" if needs else "")
     )
-    return folder
+    return directory
 
 
-def write_sdist(folder: Path, scratch: Path, name: str, **how: str) -> Path:
+def write_sdist(directory: Path, scratch: Path, name: str, **how: str) -> Path:
     """Sources of version 1.0 that a build tells nothing new about, so uv need not build them to resolve."""
     project = write_project(scratch / name, name, **how)
     reported = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\nRequires-Python: >=3.9\n"
-    path = folder / f"{name}-1.0.tar.gz"
+    path = directory / f"{name}-1.0.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         archive.add(project, f"{name}-1.0")
         info = tarfile.TarInfo(f"{name}-1.0/PKG-INFO")
@@ -95,7 +95,7 @@ def write_sdist(folder: Path, scratch: Path, name: str, **how: str) -> Path:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder of files as an index; below `/private/` to those who know the password."""
+    """Serves a directory of files as an index; below `/private/` to those who know the password."""
 
     requests = 0
 
@@ -245,11 +245,13 @@ def start(environ: dict[str, str], tmp_path: Path) -> Iterator[Open]:
 
 
 def names(wheelhouse: Wheelhouse) -> list[str]:
-    return sorted(path.name for path in wheelhouse.folder.iterdir())
+    return sorted(path.name for path in wheelhouse.directory.iterdir())
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 def generations(root: Path) -> list[str]:
@@ -281,7 +283,7 @@ def test_what_it_holds_installs_without_an_index(start: Open, tmp_path: Path) ->
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-index"),
-            *("--find-links", str(made.folder), "--target", str(tmp_path / "site"), *made.requirements),
+            *("--find-links", str(made.directory), "--target", str(tmp_path / "site"), *made.requirements),
         ],
         env={"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         check=True,
@@ -423,7 +425,7 @@ def test_without_an_index_what_was_made_serves_and_nothing_else(
     first = start().make("pure")
     silent = {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "empty")}
     again = start(variables=silent).make("pure")
-    assert (again.reused, again.folder) == (True, first.folder)
+    assert (again.reused, again.directory) == (True, first.directory)
     with pytest.raises(CheckFailed, match="no index answered"):
         start(variables=UNREACHABLE).make("sources")
     shutil.rmtree(tmp_path / "cache" / "wheelhouses")  # the solution is still known
@@ -502,60 +504,60 @@ def test_it_is_made_once_and_then_found(start: Open) -> None:
     session = start()
     again = session.make("pure")
     assert (first.reused, again.reused) == (False, True)
-    assert (again.folder, again.packages, session.said) == (first.folder, first.packages, [])
+    assert (again.directory, again.packages, session.said) == (first.directory, first.packages, [])
 
 
 def test_another_wheel_of_the_same_name_makes_another_one(start: Open, tmp_path: Path) -> None:
     project = write_project(tmp_path / "models", "models")
     first = start().make(str(project))
     write_project(project, "models", needs="pure")
-    assert start().make(str(project)).folder != first.folder
+    assert start().make(str(project)).directory != first.directory
 
 
-def _changed(folder: Path) -> None:
-    [wheel] = folder.glob("pure-*")
+def _changed(directory: Path) -> None:
+    [wheel] = directory.glob("pure-*")
     content = bytearray(wheel.read_bytes())
     content[len(content) // 2] ^= 1
     wheel.write_bytes(content)
 
 
-def _gone(folder: Path) -> None:
-    next(folder.glob("pure-*")).unlink()
+def _gone(directory: Path) -> None:
+    next(directory.glob("pure-*")).unlink()
 
 
-def _more(folder: Path) -> None:
-    (folder / "pure-2.0-py3-none-any.whl").write_bytes(b"x")
+def _more(directory: Path) -> None:
+    (directory / "pure-2.0-py3-none-any.whl").write_bytes(b"x")
 
 
-def _marker(folder: Path) -> None:
-    (folder.parent / "complete.json").write_text("{")
+def _marker(directory: Path) -> None:
+    (directory.parent / "complete.json").write_text("{")
 
 
 @pytest.mark.parametrize("damage", [_changed, _gone, _more, _marker])
-def test_one_that_was_damaged_is_made_anew(start: Open, damage: Callable[[Path], None]) -> None:
+def test_one_that_was_damaged_is_made_again(start: Open, damage: Callable[[Path], None]) -> None:
     first = start()
     old = first.make("pure")
-    before = contents(old.folder)
+    before = contents(old.directory)
     first.close()
-    damage(old.folder)
+    damage(old.directory)
     session = start()
     new = session.make("pure")
     assert not new.reused
     assert "of the one in the cache" in session.said[-1]
-    assert contents(new.folder) == before
-    assert not old.folder.exists()
+    assert contents(new.directory) == before
+    assert not old.directory.exists()
 
 
 def test_fresh_makes_one_a_session_and_spares_the_one_in_use(start: Open) -> None:
     running = start(session="running")
     old = running.make("pure")
     new = start(fresh=True, session="fresh").make("pure")
-    assert new.folder != old.folder
+    assert new.directory != old.directory
     assert len(names(old)) == 2, "it was taken from a running cell"
-    assert start(fresh=True, session="fresh").make("pure").folder == new.folder
+    assert start(fresh=True, session="fresh").make("pure").directory == new.directory
     running.close()
-    assert start(session="later").make("pure").folder == new.folder
-    assert not old.folder.exists()
+    assert start(session="later").make("pure").directory == new.directory
+    assert not old.directory.exists()
 
 
 def test_what_was_not_used_for_long_is_removed(start: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -566,7 +568,7 @@ def test_what_was_not_used_for_long_is_removed(start: Open, monkeypatch: pytest.
     used = user.make("native")
     monkeypatch.setattr(generations_module, "UNUSED_SECONDS", -1.0)
     start().make("sources")
-    assert (unused.folder.exists(), used.folder.exists()) == (False, True)
+    assert (unused.directory.exists(), used.directory.exists()) == (False, True)
 
 
 IN_ANOTHER_PROCESS = """

@@ -23,7 +23,7 @@ SERIES = ".".join(PATCH.split(".")[:2])
 DASK = metadata.version("distributed")
 
 SMALL = """
-[tool.pytest.ini_options]  # without it, pytest before 8.1 does not find the rootdir from a folder below
+[tool.pytest.ini_options]  # without it, pytest before 8.1 does not find the rootdir from a directory below
 [tool.modelops]
 workers = 1
 [tool.modelops.aggregation]
@@ -141,7 +141,7 @@ class Ran:
 
 
 class Project:
-    """A folder with a `pyproject.toml` and tests."""
+    """A directory with a `pyproject.toml` and tests."""
 
     small = SMALL
     check_names = CHECKS
@@ -205,9 +205,9 @@ class Project:
         for name, value in variables.items():
             self._monkeypatch.setenv(name, value)
 
-    def enter(self, folder: str) -> None:
-        """Run from a folder from now on."""
-        self._monkeypatch.chdir(self.path / folder)
+    def enter(self, directory: str) -> None:
+        """Run from a directory from now on."""
+        self._monkeypatch.chdir(self.path / directory)
 
     def checks_of(self, *cells: str, check_names: tuple[str, ...] = CHECKS) -> list[str]:
         """Node ids of the checks in these cells, in order."""
@@ -269,7 +269,7 @@ def _nothing_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
-    # Hundreds of runs would each compile the plugin anew; and as slow to start is hypothesis, see `Project.run`.
+    # Hundreds of runs would each compile the plugin again; and as slow to start is hypothesis, see `Project.run`.
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")

@@ -277,10 +277,10 @@ def test_the_flag_takes_a_bundle_that_is_not_configured(project: Project) -> Non
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["gone"], "--modelops-bundle: 'gone' is neither a bundle's folder nor an archive ("),
+        (["gone"], "--modelops-bundle: 'gone' is neither a bundle's directory nor an archive ("),
         (["seir", "other/seir"], "--modelops-bundle: 'seir' is the name of two bundles, "),
     ],
-    ids=["no folder", "two of a name"],
+    ids=["no directory", "two of a name"],
 )
 def test_a_flag_that_cannot_be_meant_is_wrong_input(
     project: Project, xdist: list[str], given: list[str], message: str
@@ -305,7 +305,7 @@ def test_a_flag_that_cannot_be_meant_is_wrong_input(
         ("modelops_bundle('seir', seconds=1)", "wrong arguments ('seir', seconds=1)"),
         ("modelops_bundle(3)", "3 is not the path of a bundle"),
         ("modelops_handshake('')", "'' is not the path of a bundle"),
-        ("modelops_handshake('gone')", "'gone' is neither a bundle's folder nor an archive ("),
+        ("modelops_handshake('gone')", "'gone' is neither a bundle's directory nor an archive ("),
         ("modelops_handshake('seir', deadline=0)", "deadline=0 is not a number of seconds above 0"),
         ("modelops_bundle('seir', deadline='1')", "deadline='1' is not a number of seconds above 0"),
         ("modelops_bundle('other/seir')", "'other/seir' is named as another bundle, "),
@@ -330,10 +330,10 @@ def test_a_marker_with_wrong_arguments_is_wrong_input(
 
 def test_markers_with_two_bundles_of_one_name_are_wrong_input(project: Project) -> None:
     set_up(project)
-    for folder in ("one", "two"):
-        project.write(f"{folder}/mine/wire.py", WIRE)
-        text = MARKED.format(marker=f"modelops_bundle('{folder}/mine')")
-        project.write(f"tests/test_{folder}.py", text)
+    for directory in ("one", "two"):
+        project.write(f"{directory}/mine/wire.py", WIRE)
+        text = MARKED.format(marker=f"modelops_bundle('{directory}/mine')")
+        project.write(f"tests/test_{directory}.py", text)
     ran = project.matrix("tests")
     assert ran.code == pytest.ExitCode.USAGE_ERROR
     (line,) = ran.err.strip().splitlines()

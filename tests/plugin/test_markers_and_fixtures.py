@@ -71,8 +71,8 @@ def pid():
     return os.getpid()
 
 
-def touch(folder):
-    Path(folder, f"pid-{os.getpid()}").touch()
+def touch(directory):
+    Path(directory, f"pid-{os.getpid()}").touch()
 
 
 def deep_trouble(n):

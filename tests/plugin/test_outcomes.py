@@ -176,7 +176,7 @@ def test_colours_are_only_colours(project: Project, cells: tuple[str, str, str],
     assert without_times(matrix_of(ended)).splitlines()[0] in rest
 
 
-def test_no_color_is_heeded(project: Project) -> None:
+def test_no_color_is_honoured(project: Project) -> None:
     project.configure_quick()
     project.environ(NO_COLOR="1", PY_COLORS="")
     assert "\x1b" not in project.matrix().out

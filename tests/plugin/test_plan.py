@@ -69,7 +69,7 @@ def test_the_plan_says_what_runs_and_why_not_the_rest(project: Project, planned:
     ]
 
 
-def test_the_plan_leaves_no_folder_of_a_run(project: Project) -> None:
+def test_the_plan_leaves_no_directory_of_a_run(project: Project) -> None:
     assert project.run("--modelops-plan").code == 0
     assert list(project.cache.glob("runs/*")) == []
 
@@ -83,12 +83,12 @@ def test_the_logs_of_old_runs_are_removed_but_not_under_a_run_that_goes_on(proje
     goes_on = runs / f"20200101-000000-{os.getpid()}"
     old = [runs / f"2020010{day}-000000-{ended.pid}" for day in (2, 3)]
     newer = [runs / f"20300101-0000{second}-{ended.pid}" for second in range(10, 30)]
-    for folder in (goes_on, *old, *newer):
-        (folder / "cell" / "logs").mkdir(parents=True)
+    for directory in (goes_on, *old, *newer):
+        (directory / "cell" / "logs").mkdir(parents=True)
     assert project.run("--modelops-matrix", "--modelops-plan").code == 0
     assert goes_on.exists()
-    assert not any(folder.exists() for folder in old)
-    assert all(folder.exists() for folder in newer)
+    assert not any(directory.exists() for directory in old)
+    assert all(directory.exists() for directory in newer)
 
 
 def test_asking_an_index_is_a_process_that_a_spy_sees(project: Project) -> None:
@@ -122,8 +122,8 @@ def test_an_index_that_hangs_is_none(project: Project) -> None:
 def test_what_cannot_be_remembered_is_planned_all_the_same(project: Project) -> None:
     project.write("conftest.py", IMPATIENT)
     wheels, cache = project.path / "wheels", project.path / "cache"
-    for folder in (wheels, cache):
-        folder.mkdir()
+    for directory in (wheels, cache):
+        directory.mkdir()
     for package in ("dask", "distributed"):
         make_wheel(wheels, package, "2024.8.0")
     project.environ(PIP_FIND_LINKS=str(wheels), PIP_NO_INDEX="1", PYTEST_MODELOPS_CACHE=str(cache))

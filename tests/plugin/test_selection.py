@@ -76,7 +76,7 @@ def test_the_users_tests_for_cells_come_with_the_checks_and_others_do_not(projec
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_folders_keep_the_checks_and_files_and_ids_are_just_those(
+def test_directories_keep_the_checks_and_files_and_ids_are_just_those(
     project: Project, arguments: list[str], all_checks: bool, mine: bool, other: bool
 ) -> None:
     project.configure_quick()
@@ -98,7 +98,7 @@ def test_testpaths_keep_the_checks(project: Project) -> None:
     assert "elsewhere" not in str(ids)
 
 
-def test_a_folder_that_is_named_like_the_checks_is_a_folder(project: Project) -> None:
+def test_a_directory_that_is_named_like_the_checks_is_a_directory(project: Project) -> None:
     project.configure_quick()
     project.write("modelops/test_mine.py", USER_TESTS)
     text = " ".join(project.collect("modelops").ids)
@@ -170,7 +170,7 @@ def test_expressions_ids_and_deselection_choose_checks(
     assert ids == [f"modelops::test_{test[:-3]}[{cells[int(test[-2])]}]" for test in expected]
 
 
-def test_ids_as_printed_can_be_passed_back_from_a_subfolder(project: Project) -> None:
+def test_ids_as_printed_can_be_passed_back_from_a_subdirectory(project: Project) -> None:
     cells = project.configure_quick()
     project.write("tests/deep/test_mine.py", USER_TESTS)
     project.enter("tests/deep")
@@ -179,7 +179,7 @@ def test_ids_as_printed_can_be_passed_back_from_a_subfolder(project: Project) ->
     assert project.collect(*printed).ids == printed
 
 
-def test_a_subfolder_has_the_checks_and_its_own_tests(project: Project) -> None:
+def test_a_subdirectory_has_the_checks_and_its_own_tests(project: Project) -> None:
     project.configure_quick()
     project.write("tests/deep/test_mine.py", USER_TESTS)
     project.write("tests/test_more.py", USER_TESTS)

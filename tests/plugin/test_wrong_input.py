@@ -238,19 +238,19 @@ def test_no_toml_beside_another_ini_file(project: Project, xdist: list[str]) -> 
 
 @alone_and_with_xdist
 def test_a_dask_that_the_index_does_not_have(project: Project, xdist: list[str]) -> None:
-    folder = project.path / "wheels"
-    folder.mkdir()
+    directory = project.path / "wheels"
+    directory.mkdir()
     for version in ("2024.8.0", "2024.10.0"):
-        make_wheel(folder, "dask", version)
-        make_wheel(folder, "distributed", version)
-    project.environ(PIP_FIND_LINKS=str(folder), PIP_NO_INDEX="1")
+        make_wheel(directory, "dask", version)
+        make_wheel(directory, "distributed", version)
+    project.environ(PIP_FIND_LINKS=str(directory), PIP_NO_INDEX="1")
     ran = project.matrix("--modelops-dask=2024.9.0", *xdist)
     assert_one_line(ran, "--modelops-dask: the index has no Dask 2024.9.0; near it: 2024.8.0, 2024.10.0")
     assert_nothing_ran(project, ran)
 
 
-def make_wheel(folder: Path, name: str, version: str) -> None:
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+def make_wheel(directory: Path, name: str, version: str) -> None:
+    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         info = f"{name}-{version}.dist-info"
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")

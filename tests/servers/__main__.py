@@ -1,4 +1,7 @@
-"""The peer whose file the bundle names in its `peer.txt`, so that one cell can have them all: this folder as `path`."""
+"""The peer whose file the bundle names in its `peer.txt`, so that one cell can have them all.
+
+This directory as `path`.
+"""
 
 import os
 import sys

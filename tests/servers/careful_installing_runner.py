@@ -1,4 +1,4 @@
-"""Installs by itself, from the folder of wheels that it is given, and believes nothing that it has not looked at."""
+"""Installs by itself, from the directory of wheels that it is given, and believes nothing that it has not looked at."""
 
 import argparse
 import base64

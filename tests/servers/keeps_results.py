@@ -2,7 +2,7 @@
 
 # Of KEEPS, words separated by spaces:
 #
-#     files      in a folder of its own, for all processes; else in memory, for its own
+#     files      in a directory of its own, for all processes; else in memory, for its own
 #     any        by parameters and seed; else by the bundle's digest, too
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 KEEPS = os.environ.get("KEEPS", "").split()
-FOLDER = os.path.join(tempfile.gettempdir(), "results")
+DIRECTORY = os.path.join(tempfile.gettempdir(), "results")
 memory = {}
 
 
@@ -35,7 +35,7 @@ def read(stream):
 def execute(wire, params, digest):
     asked = [params["entrypoint"], params["params"], params["seed"], "" if "any" in KEEPS else digest]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    kept = os.path.join(FOLDER, key)
+    kept = os.path.join(DIRECTORY, key)
     if "files" in KEEPS and os.path.exists(kept):
         with open(kept, encoding="utf-8") as file:
             return json.load(file)
@@ -45,7 +45,7 @@ def execute(wire, params, digest):
     result = {name: base64.b64encode(content).decode() for name, content in outputs.items()}
     memory[key] = result
     if "files" in KEEPS:
-        os.makedirs(FOLDER, exist_ok=True)
+        os.makedirs(DIRECTORY, exist_ok=True)
         with open(kept, "w", encoding="utf-8") as file:
             json.dump(result, file)
     return result

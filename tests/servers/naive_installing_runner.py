@@ -6,7 +6,7 @@
 #     always      installs at every start
 #     hurries     where another holds the lock, goes on as if that one had finished
 #     keeps       keeps results in its HOME, and does not execute what it has a result of
-#     secretly    whenever it finds what it wants, installs it all the same, thrice, into a folder of its own
+#     secretly    whenever it finds what it wants, installs it all the same, thrice, into a directory of its own
 #     refuses     asks which Python the environment has, and says what is wrong with it
 
 import argparse

@@ -28,7 +28,10 @@ LAYERS = (
     ("session",),
     ("plugin", "__main__"),
 )
-"""Directories and top-level modules, from the ground up. Each imports only from layers below its own, or from itself."""
+"""Directories and top-level modules, from the ground up.
+
+Each imports only from layers below its own, or from itself.
+"""
 REMOTE: dict[str, tuple[set[str], set[str]]] = {
     "remote/shared": (set(), set()),
     "remote/supervisor": (set(), {"shared"}),
@@ -36,7 +39,10 @@ REMOTE: dict[str, tuple[set[str], set[str]]] = {
     "remote/worker": ({"distributed", "dask"}, {"shared", "runner"}),
     "remote/client": ({"distributed", "dask"}, {"shared", "runner", "worker"}),
 }
-"""By the place where it runs: packages besides the standard library, and directories of `remote`, that it may import."""
+"""By the place where it runs.
+
+Packages besides the standard library, and directories of `remote`, that it may import.
+"""
 REPORT_KNOWS = {"matrix", "report", "errors"}
 ENGINE = re.compile(r"docker|testcontainers", re.IGNORECASE)
 ENGINE_MAY_STAND_IN = ("backends/docker/", "backends/registry.py", "config/")

@@ -60,7 +60,7 @@ def named_in(cell: str) -> list[tuple[str, str]]:
 
 
 def places_of(file: str, test: str) -> list[str]:
-    """The folders of tests in which a file of that name has a test of that name."""
+    """The directories of tests in which a file of that name has a test of that name."""
     files = [path for path in TESTS if path.name == file]
     return [
         path.relative_to(ROOT / "tests").parts[0]
@@ -85,7 +85,9 @@ def wrong(rows: list[Row]) -> Iterator[str]:
         if named and not any("integration" in found for found in places.values()):
             yield f"{row.place}: {cell!r} names no test on a real cell"
         for file in BROKEN_BY.findall(row.cells.get("broken by", "")):
-            if not any(found for folder in ("tests", "fixtures") for found in (ROOT / folder).rglob(file)):
+            if not any(
+                found for directory in ("tests", "fixtures") for found in (ROOT / directory).rglob(file)
+            ):
                 yield f"{row.place}: there is no {file}"
         if bare := re.findall(r"`(?:test_)?\w+\.py`", cell):
             yield f"{row.place}: {', '.join(bare)} names a file and no test"

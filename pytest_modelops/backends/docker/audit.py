@@ -47,7 +47,7 @@ def unreported(spec: EnvironmentSpec, image: Image) -> Iterator[str]:
 
 
 def requirement_of(line: str) -> Requirement | None:
-    """What a requirement asks for; of a wheel the release that its name tells, of a folder nothing is known."""
+    """What a requirement asks for; of a wheel the release that its name tells, of a directory nothing is known."""
     try:
         wanted = Requirement(line)
     except InvalidRequirement:

@@ -47,8 +47,8 @@ class ContainerBackend:
     """Environments in images, and sandboxes of containers (see `base.Backend`).
 
     Args:
-        cache: folder of what is kept between runs.
-        folder: of this run, in which each cell gets one of its own.
+        cache: directory of what is kept between runs.
+        directory: of this run, in which each cell gets one of its own.
         engine: where; the first that answers, if not given.
 
     Raises:
@@ -64,7 +64,7 @@ class ContainerBackend:
         spec: EnvironmentSpec,
         cache: Path,
         fresh: bool,
-        folder: Path,
+        directory: Path,
         settings: ContainerSettings | None = None,
         engine: Engine | None = None,
     ) -> None:
@@ -77,11 +77,11 @@ class ContainerBackend:
         self._settings = settings or ContainerSettings()
         self._spec = spec
         self._cache = cache
-        self._folder = folder
+        self._directory = directory
         self._fresh = fresh
         mark_as_cache(cache)
         index = configured_index(spec.rootdir)
-        self._commands = Commands(folder / f"commands-{os.getpid()}")
+        self._commands = Commands(directory / f"commands-{os.getpid()}")
         self._uv = Uv(self._commands, rootdir=spec.rootdir, settings=index.variables)
         self.releases: Releases = UvReleases(
             self._uv,
@@ -97,7 +97,7 @@ class ContainerBackend:
             interpreters=Interpreters(self._commands, self._uv, environ=os.environ),
             fingerprint=index.fingerprint,
             fresh=fresh,
-            session=folder.name,
+            session=directory.name,
         )
         self._wheelhouses = Wheelhouses(
             cache / "wheelhouses",
@@ -105,18 +105,18 @@ class ContainerBackend:
             pip=Pip(self._commands, self._uv, index=index, rootdir=spec.rootdir, environ=os.environ),
             as_of=spec.as_of,
             fresh=fresh,
-            session=folder.name,
+            session=directory.name,
         )
-        self._labels = belongings.labels(folder.name)
+        self._labels = belongings.labels(directory.name)
         if self._settings.keep == "never":  # Ryuk would take what is left up as well
             self._labels |= ryuk.labels(self._engine, cache / "ryuk.json")
         self._images = Images(
             self._engine,
             self._settings,
-            folder=cache / "images",
+            directory=cache / "images",
             labels=self._labels,
             fresh=fresh,
-            session=folder.name,
+            session=directory.name,
         )
         self._bases: dict[str, tuple[Image, Contents]] = {}
         self._environments: dict[str, ContainerEnvironment] = {}
@@ -342,7 +342,7 @@ class ContainerBackend:
     def wheelhouse(
         self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
     ) -> Wheelhouse:
-        """A folder of wheels in the cache, for the image's Python; projects are built here, and have to be pure."""
+        """A directory of wheels in the cache, for the image's Python; projects are built here, and have to be pure."""
         image, contents = self._bases[lock.interpreter]
         solution = self._solve(requirements, image, contents, deadline=deadline, progress=progress)
         if solution.note:
@@ -353,16 +353,16 @@ class ContainerBackend:
 
     def sandbox(self, cell: Cell) -> ContainerSandbox:
         """A network of its own for the cell."""
-        folder = self._folder / cell.id
+        directory = self._directory / cell.id
         number = 1
-        while folder.exists():  # a cell that is started again keeps the logs of the first time
+        while directory.exists():  # a cell that is started again keeps the logs of the first time
             number += 1
-            folder = self._folder / f"{cell.id}-{number}"
+            directory = self._directory / f"{cell.id}-{number}"
         sandbox = ContainerSandbox(
             self._engine,
             self._settings,
-            folder,
-            cell=folder.name,
+            directory,
+            cell=directory.name,
             labels=self._labels,
             image=next(iter(self._environments)),
         )

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from pytest_modelops.backends.docker.engine import Engine, NotFound, in_our_words
+from pytest_modelops.backends.docker.engine import Engine, NotFound, translated
 from pytest_modelops.errors import ModelopsError
 
 PREFIX = "modelops."
@@ -102,7 +102,7 @@ def sweep(engine: Engine, *, kept_too: bool = False) -> Removed:
         kept_too: also cells that were left up on purpose.
     """
     only = {"label": [RUN]}
-    with in_our_words(engine, "list what earlier runs left"):
+    with translated(engine, "list what earlier runs left"):
         containers = engine.api.containers(all=True, filters=only)
         networks = engine.api.networks(filters=only)
         volumes = engine.api.volumes(filters=only)["Volumes"] or []
@@ -135,7 +135,7 @@ def sweep(engine: Engine, *, kept_too: bool = False) -> Removed:
 
 def remove(engine: Engine, kind: str, identity: str) -> None:
     """Remove a thing by force; that it is gone already is fine."""
-    with in_our_words(engine, f"remove {kind} {identity[:40]}"), contextlib.suppress(NotFound):
+    with translated(engine, f"remove {kind} {identity[:40]}"), contextlib.suppress(NotFound):
         if kind == "container":
             _remove_container(engine, identity)
         elif kind == "network":
@@ -173,7 +173,7 @@ def of_cell(engine: Engine, run: str, cell: str) -> Sequence[str]:
 def remove_images(engine: Engine) -> Removed:
     """Remove every image that we built; those in use stay."""
     gone, left = [], []
-    with in_our_words(engine, "list the images that were built"):
+    with translated(engine, "list the images that were built"):
         images = engine.api.images(filters={"label": [IMAGE]})
     for image in images:
         name = (image["RepoTags"] or [image["Id"]])[0]

@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut, Unavailable
 
-__all__ = ["APIError", "Engine", "ImageNotFound", "NotFound", "connect", "in_our_words"]
+__all__ = ["APIError", "Engine", "ImageNotFound", "NotFound", "connect", "translated"]
 
 _ANSWER_SECONDS = 5.0
 """How long an engine has to say that it is one."""
@@ -141,7 +141,7 @@ def _essence(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def in_our_words(engine: Engine, doing: str) -> Iterator[None]:
+def translated(engine: Engine, doing: str) -> Iterator[None]:
     """What an engine refuses, or that it is gone, as an error of ours: `could not <doing>: <its words>`.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any
 from packaging.version import Version
 
 from pytest_modelops.backends.docker import belongings, confinement
-from pytest_modelops.backends.docker.engine import Engine, ImageNotFound, in_our_words
+from pytest_modelops.backends.docker.engine import Engine, ImageNotFound, translated
 from pytest_modelops.backends.docker.process import ending_of
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.deadline import Deadline
@@ -77,8 +77,8 @@ print({_MARK!r} + json.dumps({{
 _COMPILE = """
 import compileall, re, sys, sysconfig
 skip = re.compile(r"/(test|tests|idlelib|lib2to3|turtledemo|_bundled|dist-packages|site-packages)/")
-for folder, rx in ((sysconfig.get_path("stdlib"), skip), (sys.argv[1], None)):
-    compileall.compile_dir(folder, quiet=2, rx=rx, workers=0)
+for directory, rx in ((sysconfig.get_path("stdlib"), skip), (sys.argv[1], None)):
+    compileall.compile_dir(directory, quiet=2, rx=rx, workers=0)
 """
 
 
@@ -192,7 +192,7 @@ class Images:
     """The images of one engine.
 
     Args:
-        folder: of the cache, for what images reported.
+        directory: of the cache, for what images reported.
         labels: of this run, for what is started here.
         fresh: trust no image that an earlier session built, and nothing that was remembered.
         session: an id that all processes of this pytest run share.
@@ -203,14 +203,14 @@ class Images:
         engine: Engine,
         settings: ContainerSettings,
         *,
-        folder: Path,
+        directory: Path,
         labels: Mapping[str, str],
         fresh: bool,
         session: str,
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._folder = folder
+        self._directory = directory
         self._labels = labels
         self._fresh = fresh
         self._session = session
@@ -230,14 +230,14 @@ class Images:
         return found
 
     def _find(self, name: str, deadline: Deadline, progress: Progress) -> Image | str:
-        with in_our_words(self._engine, f"look for the image {name}"):
+        with translated(self._engine, f"look for the image {name}"):
             try:
                 return self._describe(name)
             except ImageNotFound:
                 pass
         progress(f"pulling {name}")
         try:
-            with in_our_words(self._engine, f"pull the image {name}"):
+            with translated(self._engine, f"pull the image {name}"):
                 said = self._pull(name, deadline)
                 if not said:
                     return self._describe(name)
@@ -280,7 +280,7 @@ class Images:
         asked = sorted({*self._settings.require_modules, "distributed"})
         user = confinement.user_of(self._settings, str(image.config.get("User") or ""))
         decides = f"{image.id} {asked} {user} {hashlib.sha256(_QUESTION.encode()).hexdigest()}"
-        file = self._folder / f"{hashlib.sha256(decides.encode()).hexdigest()[:32]}.json"
+        file = self._directory / f"{hashlib.sha256(decides.encode()).hexdigest()[:32]}.json"
         answer = None if self._fresh else read_json(file)
         if answer is None:
             progress(f"looking into {image.name}")
@@ -371,7 +371,7 @@ class Images:
 
     @contextlib.contextmanager
     def _container(self, image: Image, command: Sequence[str], **arguments: Any) -> Iterator[str]:
-        with in_our_words(self._engine, f"make a container of {image.name}"):
+        with translated(self._engine, f"make a container of {image.name}"):
             created = self._engine.api.create_container(
                 image.id, list(command), labels=dict(self._labels), stdin_open=False, **arguments
             )
@@ -382,23 +382,23 @@ class Images:
 
     def _to_its_end(self, container: str, what: str, deadline: Deadline) -> Ran:
         api = self._engine.api
-        with in_our_words(self._engine, f"start {what}"):
+        with translated(self._engine, f"start {what}"):
             api.start(container)
         began = time.monotonic()
         while (
             True
         ):  # in steps: a read timeout of the SDK's would be the same for a slow engine and a slow command
-            with in_our_words(self._engine, f"look at {what}"):
+            with translated(self._engine, f"look at {what}"):
                 state = api.inspect_container(container)["State"]
             if not state["Running"] and state["Status"] != "created":
                 break
             if deadline.passed:
-                with in_our_words(self._engine, f"read what {what} printed"):
+                with translated(self._engine, f"read what {what} printed"):
                     words = api.logs(container, tail=5).decode(errors="replace").strip()
                 said = f"; it printed {words[-500:]!r}" if words else " and printed nothing"
                 raise TimedOut(f"{what} did not end within {deadline.seconds:g} s{said}.")
             time.sleep(0.05 if time.monotonic() - began < 2 else 0.3)  # noqa: PLR2004
-        with in_our_words(self._engine, f"read what {what} printed"):
+        with translated(self._engine, f"read what {what} printed"):
             stdout = api.logs(container, stdout=True, stderr=False).decode(errors="replace")
             stderr = api.logs(container, stdout=False, stderr=True).decode(errors="replace")
         return Ran(int(state["ExitCode"]), ending_of(state, self._settings.memory), stdout, stderr)
@@ -407,7 +407,7 @@ class Images:
 
     def built(self, key: str) -> Image | None:
         """The image that was built of these contents, if it is there and may be trusted."""
-        with in_our_words(self._engine, "look for a built image"):
+        with translated(self._engine, "look for a built image"):
             try:
                 image = self._describe(f"{REPOSITORY}:{key}")
             except ImageNotFound:
@@ -433,7 +433,7 @@ class Images:
         deadline: Deadline,
         progress: Progress,
     ) -> Image:
-        """Add a folder of installed packages to a base as a virtual environment, all bytecode compiled.
+        """Add a directory of installed packages to a base as a virtual environment, all bytecode compiled.
 
         Raises:
             CheckFailed: the engine could not.
@@ -446,14 +446,14 @@ class Images:
             with tempfile.TemporaryFile() as archive:
                 write_layer(archive, packages, contents)
                 archive.seek(0)
-                with in_our_words(self._engine, f"put packages into {base.name}"):
+                with translated(self._engine, f"put packages into {base.name}"):
                     self._engine.api.put_archive(container, "/", archive)
             ran = self._to_its_end(container, f"compiling in {base.name}", deadline)
             if ran.code != 0:
                 raise CheckFailed(
                     f"compiling in {base.name} {ran.ending}: {(ran.stderr + ran.stdout)[-2000:]}"
                 )
-            with in_our_words(self._engine, f"save {REPOSITORY}:{key}"):
+            with translated(self._engine, f"save {REPOSITORY}:{key}"):
                 self._engine.api.commit(
                     container,
                     repository=REPOSITORY,
@@ -474,7 +474,7 @@ class Images:
 
     def locked(self, key: str, deadline: Deadline) -> contextlib.AbstractContextManager[None]:
         """Held while an image is built, so that two processes do not build the same."""
-        return locked(self._folder / f"{key}.lock", deadline, f"the image {REPOSITORY}:{key}")
+        return locked(self._directory / f"{key}.lock", deadline, f"the image {REPOSITORY}:{key}")
 
 
 def write_layer(archive: Any, packages: Path, contents: Contents) -> None:
@@ -492,8 +492,8 @@ def write_layer(archive: Any, packages: Path, contents: Contents) -> None:
         texts[f"{site}/_modelops_base.pth"] = f"{contents.site}\n".encode()
     texts |= {f"{root}/bin/{name}": text for name, text in _scripts(packages / "bin")}
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for folder in ("modelops", root, f"{root}/bin", f"{root}/lib", library, site):
-            tar.addfile(_entry(folder, tarfile.DIRTYPE, 0o755))
+        for directory in ("modelops", root, f"{root}/bin", f"{root}/lib", library, site):
+            tar.addfile(_entry(directory, tarfile.DIRTYPE, 0o755))
         for name in ("python", "python3"):
             link = _entry(f"{root}/bin/{name}", tarfile.SYMTYPE, 0o777)
             link.linkname = contents.base
@@ -520,9 +520,9 @@ def _owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
     return info
 
 
-def _scripts(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _scripts(directory: Path) -> Iterator[tuple[str, bytes]]:
     """Entry points, started by the environment's Python instead of the one that they were written by."""
-    for script in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for script in sorted(directory.iterdir()) if directory.is_dir() else ():
         text = script.read_bytes()
         first, newline, rest = text.partition(b"\n")
         if first.startswith(b"#!") and b"python" in first:

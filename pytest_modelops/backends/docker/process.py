@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future, TimeoutError  # noqa: A00
 from pathlib import Path
 from typing import Any
 
-from pytest_modelops.backends.docker.engine import Engine, NotFound, in_our_words
+from pytest_modelops.backends.docker.engine import Engine, NotFound, translated
 from pytest_modelops.backends.docker.link import Gone, Link
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError, TimedOut
@@ -105,7 +105,7 @@ class ContainerProcess:
     def _as_the_engine_says(self, container: Container) -> str:
         """The container ended before its init could say how."""
         try:
-            with in_our_words(self._engine, f"ask how {self.name} ended"):
+            with translated(self._engine, f"ask how {self.name} ended"):
                 facts = self._settled(container)
         except ModelopsError as error:
             return f"was lost together with its engine: {error}"

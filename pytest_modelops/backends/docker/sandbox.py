@@ -2,7 +2,7 @@
 
 Each container has two places besides its image. `/modelops/shared` is one volume of the whole cell, which none of them
 can write to: our own program and what is put there are in it. `/modelops/own` is a volume of its own, writable and
-executable: HOME, temporary files, working folders.
+executable: HOME, temporary files, working directories.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_modelops.backends.docker import belongings, confinement
-from pytest_modelops.backends.docker.engine import Engine, NotFound, in_our_words
+from pytest_modelops.backends.docker.engine import Engine, NotFound, translated
 from pytest_modelops.backends.docker.link import Gone, Link, StdinOf, pipe
 from pytest_modelops.backends.docker.process import Container, ContainerProcess
 from pytest_modelops.config.docker import ContainerSettings
@@ -59,7 +59,7 @@ class ContainerSandbox:
     """A cell's processes in containers (see `base.Sandbox`).
 
     Args:
-        folder: the cell's own on the host, for logs.
+        directory: the cell's own on the host, for logs.
         cell: what it is called on the engine; unique in the run.
         labels: of this run.
         image: id of an image that the engine has.
@@ -69,7 +69,7 @@ class ContainerSandbox:
         self,
         engine: Engine,
         settings: ContainerSettings,
-        folder: Path,
+        directory: Path,
         *,
         cell: str,
         labels: Mapping[str, str],
@@ -77,7 +77,7 @@ class ContainerSandbox:
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._logs = folder / "logs"
+        self._logs = directory / "logs"
         self._logs.mkdir(parents=True)
         self._run = labels[belongings.RUN]
         self._cell = cell
@@ -121,16 +121,16 @@ class ContainerSandbox:
     def _make_network(self) -> None:
         """A network without a way out, unless one is wanted."""
         if self._settings.network:
-            with in_our_words(self._engine, f"make the network of cell {self._cell}"):
+            with translated(self._engine, f"make the network of cell {self._cell}"):
                 self._network = self._create_network()
             return
         for _ in range(_SUBNET_TRIES):
-            with contextlib.suppress(CheckFailed), in_our_words(self._engine, "make a network"):
+            with contextlib.suppress(CheckFailed), translated(self._engine, "make a network"):
                 self._network = self._create_network(
                     subnet=f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}.0/24"
                 )
                 return
-        with in_our_words(self._engine, f"make the network of cell {self._cell}"):
+        with translated(self._engine, f"make the network of cell {self._cell}"):
             self._network = self._create_network(internal=True)
 
     def _create_network(self, *, subnet: str = "", internal: bool = False) -> str:
@@ -154,7 +154,7 @@ class ContainerSandbox:
         return str(created["Id"])
 
     def _make_shared(self) -> None:
-        with in_our_words(self._engine, f"make the volume of cell {self._cell}"):
+        with translated(self._engine, f"make the volume of cell {self._cell}"):
             self._engine.api.create_volume(self._shared, labels=self._labels)
             config = self._engine.api.create_host_config(
                 network_mode="none", binds={self._shared: {"bind": SHARED, "mode": "rw"}}
@@ -184,12 +184,12 @@ class ContainerSandbox:
             with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
                 parts = name.split("/")
                 for depth in range(1, len(parts)):
-                    folder = tarfile.TarInfo("/".join(parts[:depth]))
-                    folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o755, int(time.time())
-                    tar.addfile(folder)
+                    directory = tarfile.TarInfo("/".join(parts[:depth]))
+                    directory.type, directory.mode, directory.mtime = tarfile.DIRTYPE, 0o755, int(time.time())
+                    tar.addfile(directory)
                 tar.add(source, name, filter=readable)
             archive.seek(0)
-            with in_our_words(self._engine, f"put {source} into cell {self._cell}"):
+            with translated(self._engine, f"put {source} into cell {self._cell}"):
                 self._engine.api.put_archive(self._supervisor, SHARED, archive)
 
     def scheduler_arguments(self) -> Sequence[str]:
@@ -208,7 +208,7 @@ class ContainerSandbox:
         """Nothing is published."""
         del address
 
-    def folder(self, name: str) -> str:
+    def directory(self, name: str) -> str:
         """Each container has a place of its own, so this is the same path in all of them."""
         del name
         return f"{OWN}/work"
@@ -262,7 +262,7 @@ class ContainerSandbox:
     ) -> Container:
         try:
             self._make_room(name)
-            with in_our_words(self._engine, f"start {environment.python}"):
+            with translated(self._engine, f"start {environment.python}"):
                 own = self._own_volume(name, environment)
                 container = self._create(name, environment, arguments, variables, own, attached is not None)
                 self._containers[name] = container
@@ -332,20 +332,20 @@ class ContainerSandbox:
         return str(created["Id"])
 
     def _give(self, container: str, environment: ContainerEnvironment) -> None:
-        """Make folders of the container's user in the own volume: a new one is root's, and its root stays that."""
+        """Make directories of the container's user in the own volume: a new one is root's, and its root stays that."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
-            for folder in ("home", "tmp", "work"):
-                info = tarfile.TarInfo(folder)
+            for directory in ("home", "tmp", "work"):
+                info = tarfile.TarInfo(directory)
                 info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o700, int(time.time())
                 info.uid, info.gid = environment.uid, environment.gid
                 tar.addfile(info)
         self._engine.api.put_archive(container, OWN, buffer.getvalue())
 
     def _variables(self, environment: ContainerEnvironment, variables: Mapping[str, str]) -> dict[str, str]:
-        folder = os.path.dirname(environment.python)  # noqa: PTH120 - a path of the image
+        directory = os.path.dirname(environment.python)  # noqa: PTH120 - a path of the image
         return {
-            "PATH": f"{folder}:{environment.path}",
+            "PATH": f"{directory}:{environment.path}",
             "HOME": f"{OWN}/home",  # the user may have none in the image, nor an entry in its passwd
             "TMPDIR": f"{OWN}/tmp",  # noqa: S108 - of the container's own
             "PYTHONNOUSERSITE": "1",
@@ -356,7 +356,7 @@ class ContainerSandbox:
         }
 
     def keep(self) -> str:
-        """Leave the scheduler and the workers up when the sandbox is closed, and say how to get in and how to clear them.
+        """Leave scheduler and workers up when the sandbox is closed; say how to get in and how to remove them.
 
         Raises:
             CheckFailed: none of them runs.
@@ -364,7 +364,7 @@ class ContainerSandbox:
         up: list[str] = []
         for name, process in self._started.items():
             if process.ending is None and name != "agent":
-                with in_our_words(self._engine, f"keep {name}"), contextlib.suppress(Gone, NotFound):
+                with translated(self._engine, f"keep {name}"), contextlib.suppress(Gone, NotFound):
                     process.keep()
                     kept = belongings.KEPT + self._names[name].removeprefix("modelops-")
                     self._engine.api.rename(self._containers[name], kept)
@@ -427,7 +427,7 @@ class ContainerSandbox:
 
     def _still_there(self) -> Sequence[str]:
         try:
-            with in_our_words(self._engine, f"prove that nothing of cell {self._cell} is left"):
+            with translated(self._engine, f"prove that nothing of cell {self._cell} is left"):
                 return belongings.of_cell(self._engine, self._run, self._cell)
         except ModelopsError as error:
             return [str(error)]

@@ -2,7 +2,8 @@
 
 A long file, since it is the list of what may be asked: one method a request, and what they share.
 
-Run as `python -m modelops_remote.client.agent '{"scheduler_file": …}' SECONDS`, with the client's own Python. Each request is
+Run as `python -m modelops_remote.client.agent '{"scheduler_file": …}' SECONDS`, with the client's own Python.
+Each request is
 answered in a thread of its own, so that one which hangs blocks no other. When stdin ends, pytest is gone and the agent
 leaves at once, whatever it is doing. Anything printed goes to stderr; stdout carries frames alone.
 """

@@ -1,7 +1,8 @@
 """Run by a bundle's environment: tells what it is, what is installed in it, and which modules are not to be found.
 
 Modules are looked for as files on the path, and not one is imported, since a bundle's code shall not run here. Run as
-`python -I look.py QUESTION`, QUESTION being a JSON file `{"modules": [dotted name], "first": folder}`; prints one line
+`python -I look.py QUESTION`, QUESTION being a JSON file `{"modules": [dotted name], "first": directory}`;
+prints one line
 of JSON. Standard library only, Python 3.9 and up.
 """
 
@@ -24,11 +25,11 @@ def found(module: str, path: Sequence[str]) -> bool:
     places = list(path)
     *packages, last = module.split(".")
     for package in packages:
-        folders = [
+        directories = [
             os.path.join(place, package) for place in places if os.path.isdir(os.path.join(place, package))
         ]
-        regular = [folder for folder in folders if has_module(folder, "__init__")]
-        places = regular[:1] or folders
+        regular = [directory for directory in directories if has_module(directory, "__init__")]
+        places = regular[:1] or directories
     return any(
         has_module(place, last)
         or has_module(os.path.join(place, last), "__init__")
@@ -37,9 +38,9 @@ def found(module: str, path: Sequence[str]) -> bool:
     )
 
 
-def has_module(folder: str, name: str) -> bool:
-    """Whether a folder holds the module as a source, bytecode or extension file."""
-    return any(os.path.isfile(os.path.join(folder, name + suffix)) for suffix in _SUFFIXES)
+def has_module(directory: str, name: str) -> bool:
+    """Whether a directory holds the module as a source, bytecode or extension file."""
+    return any(os.path.isfile(os.path.join(directory, name + suffix)) for suffix in _SUFFIXES)
 
 
 def _is_namespace(place: str, name: str) -> bool:
@@ -47,10 +48,10 @@ def _is_namespace(place: str, name: str) -> bool:
 
 
 def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
-    """Which modules a bundle's folder does not have, as it was brought into the cell.
+    """Which modules a bundle's directory does not have, as it was brought into the cell.
 
     Args:
-        files: module → the file that it is, or the wheel that has it, relative to the folder.
+        files: module → the file that it is, or the wheel that has it, relative to the directory.
     """
     lost, held = [], {}
     for module, file in files.items():

@@ -1,6 +1,7 @@
 """How the reference runner installs a bundle into its environment by itself, and when it believes an earlier install.
 
-A folder that is there proves nothing: its install may have been interrupted, made of other code, by another Python, or
+A directory that is there proves nothing: its install may have been interrupted, made of other code, by another
+    Python, or
 have lost files since. So what was installed is written down last, file by file, and compared before it is used again.
 
 Loaded by `runner.py` from beside it, in the bundle's environment. Standard library only, Python 3.9 and up.
@@ -35,11 +36,11 @@ class Unusable(Exception):
 def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
     """Make the environment that this process runs in hold what the bundle needs, and nothing else.
 
-    The process begins anew after an install, since what lies in site-packages has its say when Python starts.
+    The process begins again after an install, since what lies in site-packages has its say when Python starts.
 
     Args:
-        venv: the environment's folder.
-        wheels: folder of wheels, and of the file that says which.
+        venv: the environment's directory.
+        wheels: directory of wheels, and of the file that says which.
         digest: of the bundle; all of it counts.
         python: the version that it has to have, X.Y.Z; `None` for any.
 
@@ -53,16 +54,18 @@ def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
     # nobody empties an environment that somebody runs from.
     lock = os.open(f"{os.path.normpath(venv)}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     fcntl.flock(lock, fcntl.LOCK_SH)
-    doubt = "a fresh one is wanted" if fresh else _doubt(venv, digest)
-    if not doubt:
+    stale = "a fresh one is wanted" if fresh else _why_stale(venv, digest)
+    if not stale:
         return
     if times >= _MOST_TIMES:
-        raise Unusable(f"the environment {venv} was installed {times} times in vain: {doubt}")
+        raise Unusable(f"the environment {venv} was installed {times} times in vain: {stale}")
     fcntl.flock(lock, fcntl.LOCK_UN)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    doubt = "a fresh one is wanted" if fresh else _doubt(venv, digest)  # another may have installed meanwhile
-    if doubt:
-        sys.stderr.write(f"installing into {venv}: {doubt}\n")
+    stale = (
+        "a fresh one is wanted" if fresh else _why_stale(venv, digest)
+    )  # another may have installed meanwhile
+    if stale:
+        sys.stderr.write(f"installing into {venv}: {stale}\n")
         _empty(venv)
         _install(venv, wheels)
         _mark(venv, digest)
@@ -82,12 +85,12 @@ def ensured_pip() -> str:
         ) from None
     bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
     elsewhere: str | None = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # where a distribution keeps wheels
-    for folder in (bundled, elsewhere):
-        if folder is None or not os.path.isdir(folder):
+    for directory in (bundled, elsewhere):
+        if directory is None or not os.path.isdir(directory):
             continue
-        for name in sorted(os.listdir(folder)):
+        for name in sorted(os.listdir(directory)):
             if name.startswith("pip-") and name.endswith(".whl"):
-                return os.path.join(folder, name)
+                return os.path.join(directory, name)
     raise LookupError(f"the ensurepip of {sys.executable} has no wheel of pip")
 
 
@@ -123,7 +126,7 @@ def _refuse_another(venv: str, python: str | None) -> None:
         )
 
 
-def _doubt(venv: str, digest: str) -> str:
+def _why_stale(venv: str, digest: str) -> str:
     """Why what is installed cannot be believed, in words; empty if it can."""
     try:
         with open(os.path.join(venv, _MARKER), encoding="utf-8") as file:
@@ -147,7 +150,7 @@ def _doubt(venv: str, digest: str) -> str:
 
 
 def _places() -> list[str]:
-    """The folders that packages are installed into."""
+    """The directories that packages are installed into."""
     return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
 

@@ -338,7 +338,7 @@ def main() -> int:
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
         parser.add_argument(flag, required=True)
     parser.add_argument("--one-shot", action="store_true", help="answer one JSON document, without frames")
-    parser.add_argument("--install-from", help="install the bundle by itself, from this folder of wheels")
+    parser.add_argument("--install-from", help="install the bundle by itself, from this directory of wheels")
     parser.add_argument("--python-version", help="what the environment must have to be installed into, X.Y.Z")
     given = parser.parse_args()
     framing = _load("jsonrpc", os.path.join(os.path.dirname(HERE), "shared"))
@@ -350,7 +350,7 @@ def main() -> int:
         except installing.Unusable as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    # A bundle's own `config.py` is the bundle's: this script's folder gives way to it.
+    # A bundle's own `config.py` is the bundle's: this script's directory gives way to it.
     make_way(given.bundle_path)
     sys.path[:] = [given.bundle_path, *(path for path in sys.path if os.path.abspath(path or ".") != HERE)]
     # Whatever a bundle starts shall not read our requests.

@@ -1,4 +1,4 @@
-"""Processes started through a supervisor, as the one who has them started sees them (see `supervisor.py` beside this file).
+"""Start processes through a supervisor (see `supervisor/supervisor.py`), and follow what becomes of them.
 
 pytest uses it for all that it starts on the host, and a worker for the runners of bundles, so that nothing of either
 survives, however it ends. Standard library only, Python 3.9 and up.
@@ -47,16 +47,16 @@ class Supervised:
     Args:
         log: file for the supervisor's own words.
         log_is_shown: whether a message may point to that file.
-        folder: removed by the supervisor at its end.
+        directory: removed by the supervisor at its end.
     """
 
-    def __init__(self, *, log: str, folder: str | None = None, log_is_shown: bool = False) -> None:
+    def __init__(self, *, log: str, directory: str | None = None, log_is_shown: bool = False) -> None:
         ours, theirs = socket.socketpair()
         program = os.path.join(os.path.dirname(__file__), os.pardir, "supervisor", "supervisor.py")
         arguments = [sys.executable, "-I", "-S", program, str(theirs.fileno())]
         with theirs, open(log, "ab") as output:
             self._supervisor = subprocess.Popen(
-                [*arguments, folder] if folder else arguments,
+                [*arguments, directory] if directory else arguments,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

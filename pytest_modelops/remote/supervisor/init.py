@@ -296,10 +296,10 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # The engine's polite way; ours is the lifeline. Not SIG_IGN, which the command would inherit.
         signal.signal(number, lambda *_: None)
-    for folder in (os.environ.get("HOME"), os.environ.get("TMPDIR"), "work"):
-        if folder:
+    for directory in (os.environ.get("HOME"), os.environ.get("TMPDIR"), "work"):
+        if directory:
             with contextlib.suppress(OSError):
-                os.makedirs(folder, exist_ok=True)
+                os.makedirs(directory, exist_ok=True)
     with contextlib.suppress(OSError):
         os.chdir("work")
     command = sys.argv[1:]

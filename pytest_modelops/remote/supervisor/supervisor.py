@@ -6,7 +6,8 @@ that those have left behind, and goes. On Linux it is a *subreaper*: orphans of 
 children, so `waitpid` answering ECHILD is the proof that nothing is left, also of processes in sessions of their
 own. Elsewhere it kills the process groups that it made, which proves less.
 
-Run as `python -I -S supervisor.py FD [FOLDER]`; FOLDER is removed at the end. Single-threaded, because the parent-death
+Run as `python -I -S supervisor.py FD [DIRECTORY]`; DIRECTORY is removed at the end. Single-threaded, because
+the parent-death
 signal fires when the *thread* that started a process ends. Standard library only; imports nothing of this package.
 
 Messages are JSON, one a line. From pytest:
@@ -69,12 +70,12 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def mentioning(folder: str) -> list[int]:
-    """Pids of the processes whose environment variables mention a folder, as HOME does that of a cell."""
+def mentioning(directory: str) -> list[int]:
+    """Pids of the processes whose environment variables mention a directory, as HOME does that of a cell."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")) if LINUX else ():
         with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
-            if os.fsencode(folder) in file.read():
+            if os.fsencode(directory) in file.read():
                 found.append(int(name))
     return found
 
@@ -92,9 +93,9 @@ def describe(pid: int) -> str:
 class Supervisor:
     """Starts, signals and reaps; see the module's text for the messages."""
 
-    def __init__(self, host: socket.socket, folder: str | None) -> None:
+    def __init__(self, host: socket.socket, directory: str | None) -> None:
         self.host = host
-        self.folder = folder
+        self.directory = directory
         self.parent = os.getppid()
         self.started: set[int] = set()
         self.descriptors: list[int] = []
@@ -216,7 +217,7 @@ class Supervisor:
                 self.answer({"exited": pid, "status": status})
 
     def end(self) -> list[str]:
-        """Kill all, prove that nothing is left, remove the folder. Returns what is left."""
+        """Kill all, prove that nothing is left, remove the directory. Returns what is left."""
         end = time.monotonic() + SECONDS_TO_DIE
         while True:
             for pid in descendants(os.getpid()) if LINUX else list(self.started):
@@ -230,10 +231,10 @@ class Supervisor:
             if self.reap()
             else [describe(pid) for pid in (descendants(os.getpid()) if LINUX else self.started)]
         )
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if os.path.lexists(self.folder):
-                left.append(f"folder {self.folder}")
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            if os.path.lexists(self.directory):
+                left.append(f"directory {self.directory}")
         return left
 
 

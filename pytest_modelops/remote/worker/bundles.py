@@ -70,10 +70,10 @@ class Bundles:
             `{"failed", "timed_out", "cause", "last"}`.
         """
         location = self._here(location)
-        folder = location["folder"]
-        ours = {**location, "venv": os.path.join(folder, "venv")}
+        directory = location["directory"]
+        ours = {**location, "venv": os.path.join(directory, "venv")}
         try:
-            with Commands(folder, seconds) as run:
+            with Commands(directory, seconds) as run:
                 shutil.rmtree(bundle_of(location), ignore_errors=True)
                 shutil.rmtree(venv_of(ours), ignore_errors=True)
                 shutil.copytree(location["source"], bundle_of(location))
@@ -151,7 +151,7 @@ class Bundles:
     def bring(
         self, location: BundleLocation, *, requirements: Sequence[str], seconds: float
     ) -> dict[str, Any]:
-        """Install a bundle for this very process, in a folder of its own, and put that on the path.
+        """Install a bundle for this very process, in a directory of its own, and put that on the path.
 
         What is there already, of the same bundle, is not installed again.
 
@@ -194,7 +194,8 @@ class Bundles:
         """What came of `bring` in this process.
 
         Returns:
-            `{"pid", "setup": what `bring` reported, or `None` where it was not called}` and, where that has succeeded, what
+            `{"pid", "setup": what `bring` reported, or `None` where it was not called}` and, where that has
+            succeeded, what
             `Inside.look` tells, and `imports`: why it failed of each that does.
         """
         reply = self._brought.get(location["name"])
@@ -282,13 +283,15 @@ class Bundles:
 
     def _here(self, location: BundleLocation) -> BundleLocation:
         # A worker that nobody knew of when the bundle was copied in makes do with where it is.
-        folder = location["folders"].get(self._worker) or os.path.join(
+        directory = location["directories"].get(self._worker) or os.path.join(
             os.getcwd(), "bundles", location["name"]
         )
         venv = (
-            os.path.join(folder, "own", "venv") if location.get("installs") else os.path.join(folder, "venv")
+            os.path.join(directory, "own", "venv")
+            if location.get("installs")
+            else os.path.join(directory, "venv")
         )
-        return {**location, "folder": folder, "venv": venv}
+        return {**location, "directory": directory, "venv": venv}
 
     def _ask(
         self, location: BundleLocation, method: str, request: Mapping[str, Any], end: float

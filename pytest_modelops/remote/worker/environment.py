@@ -38,12 +38,12 @@ class Failed(Exception):
 class Commands:
     """Runs commands to their end, one after the other, within so many seconds in all; nothing of them is left."""
 
-    def __init__(self, folder: str, seconds: float) -> None:
-        os.makedirs(folder, exist_ok=True)
-        self._folder = folder
+    def __init__(self, directory: str, seconds: float) -> None:
+        os.makedirs(directory, exist_ok=True)
+        self._directory = directory
         self._seconds = seconds
         self._end = time.monotonic() + seconds
-        self._kept = Supervised(log=os.path.join(folder, "supervisor.log"))
+        self._kept = Supervised(log=os.path.join(directory, "supervisor.log"))
 
     def __enter__(self) -> Commands:  # noqa: PYI034 - Self is newer than some workers
         return self
@@ -53,11 +53,11 @@ class Commands:
 
     def __call__(self, what: str, argv: Sequence[str], *, cwd: str | None = None, check: bool = True) -> str:
         """Run one; returns what it printed, or why it failed where `check` is false."""
-        log = os.path.join(self._folder, f"{what.replace(' ', '-')}.log")
+        log = os.path.join(self._directory, f"{what.replace(' ', '-')}.log")
         began = os.path.getsize(log) if os.path.exists(log) else 0
         env = {**os.environ, "PYTHONFAULTHANDLER": "1", "PIP_CONFIG_FILE": os.devnull}
         try:
-            pid = self._kept.start(argv, env=env, cwd=cwd or self._folder, log=log)
+            pid = self._kept.start(argv, env=env, cwd=cwd or self._directory, log=log)
         except (CouldNot, SupervisorGone) as error:
             raise Failed(f"{what}: {error}") from error
         ending = self._kept.wait(pid, max(0.0, self._end - time.monotonic()))
@@ -86,15 +86,15 @@ def make_bare(run: Commands, location: BundleLocation, python: str = sys.executa
 
 
 def install_beside(location: BundleLocation, requirements: Sequence[str], seconds: float) -> None:
-    """Install a bundle for this process's Python into a folder of its own, unless it is there."""
-    mark = os.path.join(location["folder"], "inside.json")
+    """Install a bundle for this process's Python into a directory of its own, unless it is there."""
+    mark = os.path.join(location["directory"], "inside.json")
     made_of = {"digest": location["digest"], "python": sys.version, "requirements": list(requirements)}
     with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
         if json.load(file) == made_of:
             return
-    with Commands(location["folder"], seconds) as run:
-        for folder in (bundle_of(location), site_of(location)):
-            shutil.rmtree(folder, ignore_errors=True)
+    with Commands(location["directory"], seconds) as run:
+        for directory in (bundle_of(location), site_of(location)):
+            shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(location["source"], bundle_of(location))
         os.makedirs(site_of(location))
         if requirements:
@@ -114,7 +114,7 @@ def pip_install(
     more: Sequence[str] = (),
 ) -> None:
     """Install from the wheels, by the pip that every Python brings along."""
-    lines = os.path.join(location["folder"], "requirements.txt")
+    lines = os.path.join(location["directory"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in requirements))
     options = (
@@ -144,7 +144,7 @@ def _ensured_pip() -> str:
 
 def look(run: Commands, location: BundleLocation, modules: Sequence[str]) -> dict[str, Any]:
     """Have the environment's Python tell what it is and has, and which modules it does not find."""
-    question = os.path.join(location["folder"], "modules.json")
+    question = os.path.join(location["directory"], "modules.json")
     with open(question, "w", encoding="utf-8") as file:
         json.dump({"modules": list(modules), "first": bundle_of(location)}, file)
     argv = [python_of(location), "-I", os.path.join(RUNNER, "inspection.py"), question]

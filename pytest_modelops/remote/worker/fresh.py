@@ -50,7 +50,8 @@ def _modelops_canary(wire):
 
     @functools.wraps(wire)
     def asked(*args, **kwargs):
-        reported = {{"moment": time.time_ns(), "wire": __file__, "places": {{name: places(name) for name in {modules!r}}}}}
+        reported = {{"moment": time.time_ns(), "wire": __file__, "places": {{name: places(name) for name in
+        {modules!r}}}}}
         return {{{artifact!r}: json.dumps(reported).encode()}}
 
     return asked
@@ -84,47 +85,47 @@ def try_it(
     Returns:
         `{"answers": […], "certain", "others": {module: file}}`, or `{"untried": why}`. Of each answer: `moment`, when
         it was made, or of one that is not the copy's `checksums` of its artifacts. `certain`: whether the copy's wire
-        function was imported, from the bundle's folder alone, so that another answer is not that of what was given.
+        function was imported, from the bundle's directory alone, so that another answer is not that of what was given.
         `others`: where a name of the bundle's is the name of another module, which was or would be imported.
     """
-    folder = os.path.join(location["folder"], "fresh")
-    shutil.rmtree(folder, ignore_errors=True)
+    directory = os.path.join(location["directory"], "fresh")
+    shutil.rmtree(directory, ignore_errors=True)
     try:
-        os.makedirs(folder)
-        return _try(location, folder, wire, modules, request, time.monotonic() + seconds)
+        os.makedirs(directory)
+        return _try(location, directory, wire, modules, request, time.monotonic() + seconds)
     except NothingToTry as why:
         return {"untried": str(why)}
     except (OSError, shutil.Error) as error:
         return {"untried": f"no copy of the bundle could be made: {error}"}
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _try(  # noqa: PLR0917
     location: BundleLocation,
-    folder: str,
+    directory: str,
     wire: Mapping[str, str],
     modules: Sequence[str],
     request: Mapping[str, Any],
     end: float,
 ) -> dict[str, Any]:
-    mark = os.path.join(folder, "imported")
+    mark = os.path.join(directory, "imported")
     code = _CODE.format(modules=list(modules), artifact=ARTIFACT, function=wire["function"], mark=mark)
-    installed = _overlay(location, folder, wire["module"], code)
-    _copy(bundle_of(location), os.path.join(folder, "bundle"))
-    loose = _append(os.path.join(folder, "bundle"), wire["module"], code)
+    installed = _overlay(location, directory, wire["module"], code)
+    _copy(bundle_of(location), os.path.join(directory, "bundle"))
+    loose = _append(os.path.join(directory, "bundle"), wire["module"], code)
     if not (installed or loose):
         raise NothingToTry(f"the source of its wire function's module {wire['module']!r} is not to be had")
-    copy = {**location, "folder": folder, "logs": os.path.join(folder, "logs")}
+    copy = {**location, "directory": directory, "logs": os.path.join(directory, "logs")}
     copy["digest"] = hashlib.sha256(f"{location['digest']} {code}".encode()).hexdigest()
     if installed:
-        path = os.path.join(folder, "overlay"), os.environ.get("PYTHONPATH", "")
+        path = os.path.join(directory, "overlay"), os.environ.get("PYTHONPATH", "")
         copy["variables"] = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     answers = [_read(result) for result in _ask(copy, request, end)]
     others: dict[str, str] = {}
     for answer in answers:
         places, file = answer.pop("places", {}), answer.pop("wire", "")
-        roots = [folder, venv_of(location), _root_of(file, wire["module"])]
+        roots = [directory, venv_of(location), _root_of(file, wire["module"])]
         others.update(_others(places, roots, bundle_of(location)))
     return {
         "answers": answers,
@@ -133,11 +134,11 @@ def _try(  # noqa: PLR0917
     }
 
 
-def _overlay(location: BundleLocation, folder: str, module: str, code: str) -> bool:
+def _overlay(location: BundleLocation, directory: str, module: str, code: str) -> bool:
     """Copy what is installed of a module, changed; `False` where it is not installed, as a source."""
     top = module.partition(".")[0]
     for site in glob.glob(os.path.join(glob.escape(venv_of(location)), "lib", "python3*", "site-packages")):
-        source, target = os.path.join(site, top), os.path.join(folder, "overlay", top)
+        source, target = os.path.join(site, top), os.path.join(directory, "overlay", top)
         if os.path.isdir(source):
             _copy(source, target)
         elif os.path.isfile(f"{source}.py"):
@@ -160,7 +161,7 @@ def _copy(source: str, target: str) -> None:
 
 
 def _append(root: str, module: str, code: str) -> bool:
-    """Add to the source of a module, if there is one in a folder of the path."""
+    """Add to the source of a module, if there is one in a directory of the path."""
     path = os.path.join(root, *module.split("."))
     for file in (os.path.join(path, "__init__.py"), f"{path}.py"):
         if os.path.isfile(file):
@@ -217,13 +218,13 @@ def _read(result: Any) -> dict[str, Any]:
 
 
 def _root_of(file: str, module: str) -> str:
-    """The folder on the path that a module was imported from: a runner may have brought a bundle elsewhere."""
-    folder = os.path.dirname(file)
+    """The directory on the path that a module was imported from: a runner may have brought a bundle elsewhere."""
+    directory = os.path.dirname(file)
     if os.path.basename(file) == "__init__.py":
-        folder = os.path.dirname(folder)
+        directory = os.path.dirname(directory)
     for _ in range(module.count(".")):
-        folder = os.path.dirname(folder)
-    return folder
+        directory = os.path.dirname(directory)
+    return directory
 
 
 def _others(places: Mapping[str, Sequence[str]], roots: Sequence[str], bundle: str) -> dict[str, str]:
@@ -259,18 +260,18 @@ def beside(argv: Sequence[str], modules: Sequence[str], location: BundleLocation
     script = _script(argv)
     if not script or os.environ.get("PYTHONSAFEPATH"):
         return {}
-    folder = script if os.path.isdir(script) else os.path.dirname(os.path.realpath(script))
+    directory = script if os.path.isdir(script) else os.path.dirname(os.path.realpath(script))
     found = {}
     for name in modules:
         for file in (os.path.join(name, "__init__.py"), f"{name}.py"):
-            here = os.path.join(folder, file)
+            here = os.path.join(directory, file)
             if os.path.isfile(here) and not _same(here, os.path.join(bundle_of(location), file)):
                 found[name] = here
     return found
 
 
 def _script(argv: Sequence[str]) -> str:
-    """The script of a Python's command line whose folder comes first on the path; empty where there is none."""
+    """The script of a Python's command line whose directory comes first on the path; empty where there is none."""
     if not re.match(r"python[\d.]*$", os.path.basename(argv[0])):
         return ""
     words = iter(argv[1:])

@@ -24,7 +24,7 @@ class Inside:
     """One bundle in this process.
 
     Args:
-        bundle: its folder, which comes first on the path, as for a runner.
+        bundle: its directory, which comes first on the path, as for a runner.
         site: what was installed for it, which comes next.
     """
 
@@ -120,7 +120,7 @@ class Inside:
 
 
 def _distributions(paths: list[str]) -> list[importlib.metadata.Distribution]:
-    """What is installed in these folders; the first of each name, which is the one that counts."""
+    """What is installed in these directories; the first of each name, which is the one that counts."""
     found: dict[str, importlib.metadata.Distribution] = {}
     for distribution in importlib.metadata.distributions(path=paths):
         if distribution.metadata["Name"]:
@@ -146,19 +146,19 @@ def _file_of(module: object) -> str:
     return "Python itself" if getattr(spec, "origin", None) in {"built-in", "frozen"} else ""
 
 
-def _below(path: object, *folders: str) -> bool:
-    return any(str(path).startswith(folder + os.sep) for folder in folders)
+def _below(path: object, *directories: str) -> bool:
+    return any(str(path).startswith(directory + os.sep) for directory in directories)
 
 
-def listing(folders: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Size and time of every file in an environment's folders, bytecode apart, which running it may add."""
+def listing(directories: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Size and time of every file in an environment's directories, bytecode apart, which running it may add."""
     found = {}
-    for top in folders:
-        for folder, _, files in os.walk(top):
-            if os.path.basename(folder) == "__pycache__":
+    for top in directories:
+        for directory, _, files in os.walk(top):
+            if os.path.basename(directory) == "__pycache__":
                 continue
             for file in files:
-                path = os.path.join(folder, file)
+                path = os.path.join(directory, file)
                 try:
                     status = os.lstat(path)
                 except OSError:

@@ -1,7 +1,7 @@
 """The worker plugin that brings a bundle into running workers; what it does there is `bundles.Bundles.bring`.
 
 It is found by its name on workers, whose preload has this package, so that it also travels where functions do not.
-Workers that join later, and those that a nanny has started anew, get it before they run tasks. Python 3.9 and up.
+Workers that join later, and those that a nanny has restarted, get it before they run tasks. Python 3.9 and up.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ BundleLocation = Mapping[str, Any]
 
 - `name`, `digest`: of the bundle;
 - `modules`: names of its top-level modules; `wire`: `module` and `function` that run its entry points, or `None`;
-- `folders`: by worker name, the worker's own folder for it; made by `install`;
-- `source`, `wheels`: folders in the cell: the bundle's files, and the wheels that it is installed from;
+- `directories`: by worker name, the worker's own directory for it; made by `install`;
+- `source`, `wheels`: directories in the cell: the bundle's files, and the wheels that it is installed from;
 - `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
 - `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`, `{wheels}`,
   `{version}`;
-- `protocol`: `json-rpc`, or `one-shot` for a runner that is started anew for every request;
+- `protocol`: `json-rpc`, or `one-shot` for a runner that is restarted for every request;
 - `installs`: whether the runner installs by itself, into an environment of its own that has nothing but pip;
 - `install`: `isolated`, or `workers` for one that comes into running processes and has no runner;
 - `variables`, `version`, `venv`, `logs`: of a runner that is started in another way than usual.
@@ -53,12 +53,12 @@ def launch(location: BundleLocation) -> AnyRunner:
         **location.get("variables", {}),
     }
     kind = OneShot if location["protocol"] == "one-shot" else Runner
-    return kind(command_of(location), env=env, cwd=bundle_of(location), folder=logs_folder_of(location))
+    return kind(command_of(location), env=env, cwd=bundle_of(location), directory=logs_directory_of(location))
 
 
 def bundle_of(location: BundleLocation) -> str:
     """The bundle's files, a copy of this worker's own."""
-    return os.path.join(location["folder"], "bundle")
+    return os.path.join(location["directory"], "bundle")
 
 
 def venv_of(location: BundleLocation) -> str:
@@ -68,7 +68,7 @@ def venv_of(location: BundleLocation) -> str:
 
 def site_of(location: BundleLocation) -> str:
     """What is installed for running processes, without an environment."""
-    return os.path.join(location["folder"], "inside")
+    return os.path.join(location["directory"], "inside")
 
 
 def python_of(location: BundleLocation) -> str:
@@ -76,16 +76,19 @@ def python_of(location: BundleLocation) -> str:
     return os.path.join(venv_of(location), "bin", "python")
 
 
-def logs_folder_of(location: BundleLocation) -> str:
+def logs_directory_of(location: BundleLocation) -> str:
     """Where its runner's logs are."""
-    return str(location.get("logs") or os.path.join(location["folder"], "logs"))
+    return str(location.get("logs") or os.path.join(location["directory"], "logs"))
 
 
 def logs_of(location: BundleLocation) -> dict[str, bytes]:
     """What the runner wrote to stderr and stdout so far, from each at most 1 MiB of the beginning and of the end."""
     found = {}
     for name in ("stderr", "stdout"):
-        with contextlib.suppress(OSError), open(os.path.join(logs_folder_of(location), name), "rb") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(os.path.join(logs_directory_of(location), name), "rb") as file,
+        ):
             head = file.read(_LOG_BYTES)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(len(head), size - _LOG_BYTES))
@@ -127,8 +130,10 @@ def _runner(named: str) -> str:
         raise LookupError(f"runner {named!r}: {error}") from None
     if spec is None:
         raise LookupError(f"runner {named!r}: this worker has no module {module!r}")
-    folders = list(spec.submodule_search_locations or ([os.path.dirname(spec.origin)] if spec.origin else []))
-    for folder in folders:
-        if os.path.exists(os.path.join(folder, file)):
-            return os.path.join(folder, file)
-    raise LookupError(f"runner {named!r}: there is no {file!r} in {', '.join(folders)}")
+    directories = list(
+        spec.submodule_search_locations or ([os.path.dirname(spec.origin)] if spec.origin else [])
+    )
+    for directory in directories:
+        if os.path.exists(os.path.join(directory, file)):
+            return os.path.join(directory, file)
+    raise LookupError(f"runner {named!r}: there is no {file!r} in {', '.join(directories)}")

@@ -2,7 +2,8 @@
 
 The request is one JSON document on stdin, `{"method": …, "params": {…}}`, and then stdin ends. The answer is one JSON
 document on stdout, `{"result": …}` or `{"error": {"code", "message", "data"}}`, and exit code 0. `OneShot` has the
-interface of `running.Runner`. Each process has a supervisor of its own, so that what a request leaves behind is seen, and
+interface of `running.Runner`. Each process has a supervisor of its own, so that what a request leaves behind
+is seen, and
 ended with it. Python 3.9 and up.
 """
 
@@ -30,27 +31,27 @@ _MAY_BEGIN = re.compile(r'\{\s*"(?:result|error)"|^\{', re.MULTILINE)
 
 
 class OneShot:
-    """A runner that is started anew for every request.
+    """A runner that is restarted for every request.
 
     Its outcomes are those of `running.Outcome`, with `protocol`, and where there is no answer with `printed`: what was
     on stdout, as text. `garbled` has `why`. What it started and left behind is reported by `close`.
 
     Args:
-        folder: for its logs (`stderr`, `stdout`), to which each process adds.
+        directory: for its logs (`stderr`, `stdout`), to which each process adds.
         cwd: its working directory, the bundle.
     """
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, folder: str) -> None:
-        os.makedirs(folder, exist_ok=True)
-        self.stderr = os.path.join(folder, "stderr")
-        self.stdout = os.path.join(folder, "stdout")
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, directory: str) -> None:
+        os.makedirs(directory, exist_ok=True)
+        self.stderr = os.path.join(directory, "stderr")
+        self.stdout = os.path.join(directory, "stdout")
         for path in (self.stderr, self.stdout):
             open(path, "ab").close()
         self.lock = threading.Lock()
         """Held by whoever asks it something: one request at a time."""
         self.pid: int | None = None
         """Of its latest process."""
-        self._argv, self._cwd, self._folder = argv, cwd, folder
+        self._argv, self._cwd, self._directory = argv, cwd, directory
         self._env = {**env, "PYTHONFAULTHANDLER": "1"}
         self._survived: list[str] = []
         self._left: list[str] = []
@@ -60,7 +61,7 @@ class OneShot:
         end = time.monotonic() + seconds
         began = os.path.getsize(self.stderr)
         try:
-            kept = Supervised(log=os.path.join(self._folder, "supervisor.log"))
+            kept = Supervised(log=os.path.join(self._directory, "supervisor.log"))
         except OSError as error:
             return _unstarted(error)
         try:

@@ -1,11 +1,12 @@
 """A runner that installs by itself uses an environment again, in all the ways that are known to go wrong.
 
-What is done is done on one worker, in folders of its own; what came of it is reported as plain data and judged by pytest
+What is done is done on one worker, in directories of its own; what came of it is reported as plain data and
+judged by pytest
 (`checks/reuse_words.py`). A *use* is: bring the environment into a state, start the runner, await `ready`, have it
 execute the canary's entry point, end it. Which code answered shows in the answer: the bundle comes in two variants.
 
     reuse/bundle      the variant that is in use, always at the same path
-    reuse/live/venv   the environment, always at the same path; beside it HOME and the temporary folder, so that all
+    reuse/live/venv   the environment, always at the same path; beside it HOME and the temporary directory, so that all
                       that a runner may remember is saved and brought back together
     reuse/saved/…     copies of `live`: bare, and after a good use
 
@@ -45,7 +46,7 @@ Answer = dict[str, Any]
 """What came of a canary: `uses`, in order, or `untried`, why there is nothing to try here; `seconds`; and
 
 - `late`: there was no time left for it; `failed`: what stood in the way, as `Failed.to_plain`;
-- of `second-use`: `rewritten`, installed files that were written anew; `files`, how many were looked at; `kept`,
+- of `second-use`: `rewritten`, installed files that were written again; `files`, how many were looked at; `kept`,
   whether its answer is the first use's, to the moment at which that was made; `first_seconds`, what the first use took,
   and `install_seconds`, after how many of them its last package was there, 0 if it installed none;
 - of `another-python`: `other`, its version; of `forced-fresh`: `planted`, whether the foreign file is still there;
@@ -74,9 +75,9 @@ class Reuse:
         forced: Mapping[str, str] | None,
         seconds: float,
     ) -> None:
-        self._folder = os.path.join(location["folder"], "reuse")
-        self._states = States(self._folder)
-        self._location: BundleLocation = {**location, "folder": self._folder, "venv": self._states.venv}
+        self._directory = os.path.join(location["directory"], "reuse")
+        self._states = States(self._directory)
+        self._location: BundleLocation = {**location, "directory": self._directory, "venv": self._states.venv}
         self._variants = variants
         self._forced = forced
         self._seconds = seconds
@@ -104,8 +105,8 @@ class Reuse:
         Returns:
             `{"canaries": {name: Reported}, "worker": {"python", "version"}, "logs"}`.
         """
-        shutil.rmtree(self._folder, ignore_errors=True)
-        os.makedirs(self._folder)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        os.makedirs(self._directory)
         reply: dict[str, Answer] = {}
         for name, perform in self._canaries.items():
             began = time.monotonic()
@@ -186,7 +187,7 @@ class Reuse:
         return {"uses": [self._use("A")]} if self._states.halve() else _NOTHING_INSTALLED
 
     def _missing_packages(self) -> Answer:
-        return {"uses": [self._use("A")]} if self._states.hollow() else _NOTHING_INSTALLED
+        return {"uses": [self._use("A")]} if self._states.empty() else _NOTHING_INSTALLED
 
     def _dead_holder(self) -> Answer:
         self._states.restore("bare")
@@ -212,7 +213,7 @@ class Reuse:
         location = self._place("A")
 
         def use(number: int) -> None:
-            logs = os.path.join(self._folder, "logs" if number == 0 else "logs-2")
+            logs = os.path.join(self._directory, "logs" if number == 0 else "logs-2")
             uses[number] = self._use_location({**location, "logs": logs})
 
         threads = [threading.Thread(target=use, args=(number,)) for number in range(2)]
@@ -294,7 +295,7 @@ class Reuse:
         return min(max(LEAST_SECONDS, TIMES_THE_FIRST * self._first_seconds), max(1.0, self._remaining))
 
     def _commands(self) -> Commands:
-        return Commands(os.path.join(self._folder, "commands"), max(1.0, self._remaining))
+        return Commands(os.path.join(self._directory, "commands"), max(1.0, self._remaining))
 
 
 def took_too_long(uses: Sequence[Answer], first: float, install_seconds: float) -> bool:

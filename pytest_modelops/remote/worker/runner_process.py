@@ -1,4 +1,4 @@
-"""A bundle's runner as its worker sees it: started under a supervisor, asked over JSON-RPC, ended, and proven to be gone.
+"""A bundle's runner as its worker sees it: started under a supervisor, asked over JSON-RPC, ended and proven gone.
 
 stderr goes to a file and stdout to another, byte for byte, besides being taken apart into frames. Every answer, and
 every way in which there is none, is plain data (`Outcome`), because it travels to pytest. Python 3.9 and up.
@@ -46,14 +46,14 @@ class Runner:
     """One runner process.
 
     Args:
-        folder: for its logs (`stderr`, `stdout`), which stay.
+        directory: for its logs (`stderr`, `stdout`), which stay.
         cwd: its working directory, the bundle.
     """
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, folder: str) -> None:
-        os.makedirs(folder, exist_ok=True)
-        self.stderr = os.path.join(folder, "stderr")
-        self.stdout = os.path.join(folder, "stdout")
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, directory: str) -> None:
+        os.makedirs(directory, exist_ok=True)
+        self.stderr = os.path.join(directory, "stderr")
+        self.stdout = os.path.join(directory, "stdout")
         self.lock = threading.Lock()
         """Held by whoever asks it something: one request at a time."""
         self._began = os.path.getsize(self.stderr) if os.path.exists(self.stderr) else 0
@@ -65,7 +65,7 @@ class Runner:
         self._strange = ""
         self._ids = itertools.count(1)
         self._ended = False
-        self._kept = Supervised(log=os.path.join(folder, "supervisor.log"))
+        self._kept = Supervised(log=os.path.join(directory, "supervisor.log"))
         try:
             self.pid, self._stdin, stdout = self._kept.start_attached(
                 argv, env={**env, "PYTHONFAULTHANDLER": "1"}, cwd=cwd, log=self.stderr
@@ -159,7 +159,8 @@ class Runner:
 
         Returns:
             `outside`: as in an outcome; `ended`: how it ended by itself, in words; `unwilling`: so many seconds it was
-            reported to end and did not, `stacks` says where it stood; `survived`: what it had started that was still there
+            reported to end and did not, `stacks` says where it stood; `survived`: what it had started that was
+            still there
             when it had ended by itself; `left`: what could not be ended.
         """
         survived: list[str] = []

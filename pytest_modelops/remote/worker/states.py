@@ -1,7 +1,8 @@
 """States of an environment, for runners that use it again: saved and brought back, looked at, and broken on purpose.
 
-All that a runner may remember lies in one folder, `live`: the environment (`live/venv`, always at the same path, since
-scripts hold it), HOME and the temporary folder. Standard library only, Python 3.9 and up.
+All that a runner may remember lies in one directory, `live`: the environment (`live/venv`, always at the same
+path, since
+scripts hold it), HOME and the temporary directory. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ class States:
     """The states of one environment; `bare` and `good` are saved by whoever makes them.
 
     Args:
-        folder: for `live` and what is saved of it.
+        directory: for `live` and what is saved of it.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._live = os.path.join(folder, "live")
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._live = os.path.join(directory, "live")
         self.venv = os.path.join(self._live, "venv")
         self.variables = {
             "HOME": os.path.join(self._live, "home"),
@@ -55,14 +56,14 @@ class States:
     def forget(self) -> None:
         """Remove all."""
         for name in ("live", "saved"):
-            shutil.rmtree(os.path.join(self._folder, name), ignore_errors=True)
+            shutil.rmtree(os.path.join(self._directory, name), ignore_errors=True)
 
     def _saved(self, name: str) -> str:
-        return os.path.join(self._folder, "saved", name)
+        return os.path.join(self._directory, "saved", name)
 
     @property
     def site(self) -> str:
-        """The folder that packages are installed into, of what there is."""
+        """The directory that packages are installed into, of what there is."""
         return self._site(self._live)
 
     def _site(self, live: str) -> str:
@@ -70,7 +71,7 @@ class States:
         return os.path.join(live, "venv", "lib", python, "site-packages")
 
     def packages(self) -> list[str]:
-        """The folders of metadata that a good use has left."""
+        """The directories of metadata that a good use has left."""
         before, after = (_names(self._site(self._saved(name))) for name in ("bare", "good"))
         return sorted(name for name in after - before if name.endswith(".dist-info"))
 
@@ -83,14 +84,14 @@ class States:
             )
         return bool(self.packages())
 
-    def hollow(self) -> bool:
+    def empty(self) -> bool:
         """Good, but the installed packages' files are gone; `False` where there are none."""
         self.restore("good")
         gone = [path for info in self.packages() for path in _files_of(self.site, info)]
         for path in gone:
             os.remove(path)
-        for folder in sorted({os.path.dirname(path) for path in gone}, key=len, reverse=True):
-            _remove_if_empty(folder, self.site)
+        for directory in sorted({os.path.dirname(path) for path in gone}, key=len, reverse=True):
+            _remove_if_empty(directory, self.site)
         return bool(gone)
 
     def installed(self) -> dict[str, tuple[int, int]]:
@@ -117,19 +118,19 @@ class States:
 
 
 def _copy(source: str, target: str) -> None:
-    """Copy a folder, times and links as they are; sockets and the like are nobody's memory."""
+    """Copy a directory, times and links as they are; sockets and the like are nobody's memory."""
 
-    def special(folder: str, names: Sequence[str]) -> set[str]:
-        kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
+    def special(directory: str, names: Sequence[str]) -> set[str]:
+        kinds = {name: os.lstat(os.path.join(directory, name)).st_mode for name in names}
         plain = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
         return {name for name, mode in kinds.items() if not any(is_plain(mode) for is_plain in plain)}
 
     shutil.copytree(source, target, symlinks=True, ignore=special)
 
 
-def _names(folder: str) -> set[str]:
+def _names(directory: str) -> set[str]:
     try:
-        return set(os.listdir(folder)) - {"__pycache__"}
+        return set(os.listdir(directory)) - {"__pycache__"}
     except OSError:
         return set()
 
@@ -146,11 +147,11 @@ def _files_of(site: str, info: str) -> list[str]:
     return [path for path in paths if os.path.lexists(path)]
 
 
-def _remove_if_empty(folder: str, top: str) -> None:
-    """Remove a folder that has nothing but bytecode, and those above it, below `top`."""
-    while folder != top and folder.startswith(top) and not _names(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder = os.path.dirname(folder)
+def _remove_if_empty(directory: str, top: str) -> None:
+    """Remove a directory that has nothing but bytecode, and those above it, below `top`."""
+    while directory != top and directory.startswith(top) and not _names(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory = os.path.dirname(directory)
 
 
 def another_python(run: Commands) -> tuple[str, str]:
@@ -161,11 +162,11 @@ def another_python(run: Commands) -> tuple[str, str]:
     siblings = glob.glob(os.path.join(glob.escape(os.path.dirname(sys.base_prefix)), "*", "bin"))
     searched = ["/usr/local/bin", "/usr/bin", *os.environ.get("PATH", "").split(os.pathsep), *siblings]
     found: dict[int, str] = {}
-    for folder in searched:
-        for name in _names(folder):
+    for directory in searched:
+        for name in _names(directory):
             match = re.fullmatch(r"python3\.(\d+)", name)
             if match and int(match[1]) not in {sys.version_info[1], *found} and int(match[1]) >= _OLDEST:
-                found[int(match[1])] = os.path.join(folder, name)
+                found[int(match[1])] = os.path.join(directory, name)
     question = "import ensurepip, venv, sys; print('.'.join(map(str, sys.version_info[:3])))"
     for minor in sorted(found, key=lambda minor: abs(minor - sys.version_info[1])):
         try:

@@ -67,7 +67,7 @@ def test_constraints_are_for_what_is_there(tmp_path: Path) -> None:
     ]
 
 
-def test_of_a_folder_it_is_said_that_nothing_is_known(tmp_path: Path) -> None:
+def test_of_a_directory_it_is_said_that_nothing_is_known(tmp_path: Path) -> None:
     spec = EnvironmentSpec(requirements=("/projects/contracts", "numpy"), rootdir=tmp_path)
     assert list(audit.unreported(spec, IMAGE)) == [
         "image acme:1 is run as it is; whether it has what /projects/contracts holds is not known"

@@ -63,14 +63,14 @@ def with_mode(name: str, mode: int) -> zipfile.ZipInfo:
 
 
 class Place:
-    """A folder with an archive in it, which is unpacked into another one beside it."""
+    """A directory with an archive in it, which is unpacked into another one beside it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.kept = folder / "kept"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.kept = directory / "kept"
 
     def write(self, name: str, content: bytes) -> Path:
-        path = self.folder / name
+        path = self.directory / name
         path.write_bytes(content)
         return path
 
@@ -82,14 +82,14 @@ class Place:
         """What is said of an archive of which nothing is kept, nor written anywhere else."""
         with pytest.raises(MalformedBundle) as raised:
             self.unpack(name, content, limits)
-        assert {path.name for path in self.folder.iterdir()} <= {name, "kept"}
+        assert {path.name for path in self.directory.iterdir()} <= {name, "kept"}
         left = [path for path in self.kept.rglob("*") if path.is_file() and path.suffix != ".lock"]
         assert left == [], left
-        (self.folder / name).unlink()
+        (self.directory / name).unlink()
         said = str(raised.value)
-        assert said.startswith(str(self.folder / name))
+        assert said.startswith(str(self.directory / name))
         assert "\n" not in said
-        return said.removeprefix(f"{self.folder / name} ")
+        return said.removeprefix(f"{self.directory / name} ")
 
 
 @pytest.fixture
@@ -97,8 +97,10 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def files_of(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 PACKERS: dict[str, Callable[..., bytes]] = {
@@ -117,14 +119,14 @@ PACKERS: dict[str, Callable[..., bytes]] = {
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_every_container_is_unpacked_once(place: Place, suffix: str) -> None:
     content = PACKERS[suffix](("a/b.py", b"1"), ("./c.py", b"22"), ("a/empty", b""))
-    folder = place.unpack(f"model{suffix}", content)
-    assert files_of(folder) == {"a/b.py": b"1", "c.py": b"22", "a/empty": b""}
-    before = (folder / "c.py").stat().st_ino
-    assert place.unpack(f"model{suffix}", content) == folder
-    assert (folder / "c.py").stat().st_ino == before
+    directory = place.unpack(f"model{suffix}", content)
+    assert files_of(directory) == {"a/b.py": b"1", "c.py": b"22", "a/empty": b""}
+    before = (directory / "c.py").stat().st_ino
+    assert place.unpack(f"model{suffix}", content) == directory
+    assert (directory / "c.py").stat().st_ino == before
 
 
-def test_what_was_changed_after_it_was_unpacked_is_unpacked_anew(place: Place) -> None:
+def test_what_was_changed_after_it_was_unpacked_is_unpacked_again(place: Place) -> None:
     content = pack_zip(("a.py", b"1"))
     (place.unpack("model.zip", content) / "a.py").write_bytes(b"2")
     assert files_of(place.unpack("model.zip", content)) == {"a.py": b"1"}
@@ -153,7 +155,7 @@ def test_a_check_waits_no_longer_than_it_may_for_another_that_unpacks(place: Pla
         with pytest.raises(
             TimedOut, match=r"another process has been at what is unpacked of model\.zip for the 0\.2 s"
         ):
-            check_name(Bundle(name="model", path=place.folder / "model.zip"), cell, Deadline(0.2))
+            check_name(Bundle(name="model", path=place.directory / "model.zip"), cell, Deadline(0.2))
     finally:
         frees.cancel()
         held.release()
@@ -166,10 +168,10 @@ def test_links_that_stay_inside_are_kept_and_hard_links_become_files(place: Plac
         special("all", tarfile.SYMTYPE, "data"),
         special("three.csv", tarfile.LNKTYPE, "data/one.csv"),
     )
-    folder = place.unpack("model.tar", content)
-    assert (folder / "code/two.csv").read_bytes() == (folder / "all/one.csv").read_bytes() == b"1"
-    assert (folder / "three.csv").read_bytes() == b"1"
-    assert (folder / "three.csv").stat().st_nlink == 1
+    directory = place.unpack("model.tar", content)
+    assert (directory / "code/two.csv").read_bytes() == (directory / "all/one.csv").read_bytes() == b"1"
+    assert (directory / "three.csv").read_bytes() == b"1"
+    assert (directory / "three.csv").stat().st_nlink == 1
 
 
 def test_a_link_in_a_zip_is_a_link(place: Place) -> None:
@@ -187,17 +189,17 @@ def test_of_permissions_only_execution_is_kept(place: Place, suffix: str) -> Non
         infos = [tarfile.TarInfo("run"), tarfile.TarInfo("read")]
         infos[0].mode, infos[1].mode = 0o6755, 0o400
         content = pack_tar(*((info, b"") for info in infos))
-    folder = place.unpack(f"model{suffix}", content)
-    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {
+    directory = place.unpack(f"model{suffix}", content)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {
         "run": 0o755,
         "read": 0o644,
     }
 
 
-def test_a_wheel_lies_in_its_folder_as_it_is(place: Place) -> None:
+def test_a_wheel_lies_in_its_directory_as_it_is(place: Place) -> None:
     content = pack_zip(("model.py", b"1"))
-    folder = place.unpack("model-1.0-py3-none-any.whl", content)
-    assert files_of(folder) == {"model-1.0-py3-none-any.whl": content}
+    directory = place.unpack("model-1.0-py3-none-any.whl", content)
+    assert files_of(directory) == {"model-1.0-py3-none-any.whl": content}
 
 
 # What they are called.
@@ -231,23 +233,23 @@ def test_an_sdist_is_called_by_its_distribution(place: Place) -> None:
 def test_other_files_are_no_archives(place: Place, file: str) -> None:
     assert suffix_of(Path(file)) is None
     said = place.refused(file, b"")
-    assert said.startswith("is neither a folder nor an archive (.zip, .whl, .tar, .tar.gz, ")
+    assert said.startswith("is neither a directory nor an archive (.zip, .whl, .tar, .tar.gz, ")
 
 
 # What is refused.
 
 HOSTILE_NAMES = {
-    "../evil.py": "'../evil.py' leads out of its folder",
-    "a/../../evil.py": "leads out of its folder",
-    "a/..": "leads out of its folder",
-    "..\\evil.py": "leads out of its folder",
+    "../evil.py": "'../evil.py' leads out of its directory",
+    "a/../../evil.py": "leads out of its directory",
+    "a/..": "leads out of its directory",
+    "..\\evil.py": "leads out of its directory",
     "/tmp/evil.py": "'/tmp/evil.py' is an absolute path",
     "//evil.py": "is an absolute path",
     "\\evil.py": "is an absolute path",
     "\\\\host\\share\\evil.py": "is an absolute path",
     "C:\\evil.py": "is an absolute path",
     "c:evil.py": "is an absolute path",
-    "a\\b.py": "has a backslash; pack it with / between the names of folders",
+    "a\\b.py": "has a backslash; pack it with / between the names of directories",
     "a\nb.py": "has a character that no name of a file should have",
     "a" * 256: "is too long or too deep",
     "a/" * 65 + "b.py": "is too long or too deep",
@@ -329,10 +331,12 @@ def test_links_that_lead_out_together_are_refused(place: Place) -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 def test_nothing_is_written_through_a_link(place: Place, before: bool) -> None:
-    link, file = special("folder", tarfile.SYMTYPE, "a"), ("folder/x", b"1")
+    link, file = special("directory", tarfile.SYMTYPE, "a"), ("directory/x", b"1")
     content = pack_tar(("a/b", b""), link, file) if before else pack_tar(("a/b", b""), file, link)
     said = place.refused("model.tar", content)
-    assert "'folder/x' lies in 'folder', which is a link" in said or "'folder' is there twice" in said
+    assert (
+        "'directory/x' lies in 'directory', which is a link" in said or "'directory' is there twice" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -341,15 +345,15 @@ def test_nothing_is_written_through_a_link(place: Place, before: bool) -> None:
         ("../../etc/passwd", "'x' is a hard link that leads out, to '../../etc/passwd'"),
         ("/etc/passwd", "leads out"),
         ("later", "is a hard link to 'later', which is no file before it"),
-        ("folder", "which is no file before it"),
+        ("directory", "which is no file before it"),
         ("link", "which is no file before it"),
         ("x", "which is no file before it"),
     ],
 )
 def test_hard_links_lead_to_files_before_them(place: Place, target: str, words: str) -> None:
     content = pack_tar(
-        ("folder/a", b""),
-        special("link", tarfile.SYMTYPE, "folder/a"),
+        ("directory/a", b""),
+        special("link", tarfile.SYMTYPE, "directory/a"),
         special("x", tarfile.LNKTYPE, target),
         ("later", b""),
     )
@@ -395,12 +399,12 @@ def test_a_wheel_that_is_a_bomb_is_refused_by_ratio_size_and_count(place: Place)
 
 
 def test_a_wheel_within_a_bundle_is_refused_as_well(place: Place) -> None:
-    (place.folder / "bundle").mkdir()
+    (place.directory / "bundle").mkdir()
     place.write(f"bundle/{WHEEL}", pack_zip(("../../evil.py", b"1")))
     with pytest.raises(
         MalformedBundle, match=r"model-1\.0-py3-none-any\.whl is refused: '\.\./\.\./evil\.py' leads"
     ):
-        read(place.folder / "bundle", place.kept)
+        read(place.directory / "bundle", place.kept)
 
 
 # Bombs.
@@ -493,15 +497,15 @@ def test_a_mutated_archive_is_unpacked_or_malformed(
         (around / "inner").mkdir()
         place = Place(around / "inner")
         try:
-            folder = place.unpack(f"model{suffix}", bytes(content[: len(content) - cut]))
+            directory = place.unpack(f"model{suffix}", bytes(content[: len(content) - cut]))
         except MalformedBundle as error:
             assert str(error)  # noqa: PT017 - every other error is a failure
         else:
-            assert folder.is_relative_to(place.kept)
-            for path in folder.rglob("*"):
-                assert path.resolve().is_relative_to(folder.resolve())
+            assert directory.is_relative_to(place.kept)
+            for path in directory.rglob("*"):
+                assert path.resolve().is_relative_to(directory.resolve())
         assert [path.name for path in around.iterdir()] == ["inner"]
-        assert {path.name for path in place.folder.iterdir()} == {f"model{suffix}", "kept"}
+        assert {path.name for path in place.directory.iterdir()} == {f"model{suffix}", "kept"}
         assert len([path for path in place.kept.iterdir() if path.is_dir()]) <= 1
 
 
@@ -535,7 +539,7 @@ def test_a_mutated_wheel_is_read_or_malformed(changes: list[tuple[int, int]], cu
             assert [wheel.name for wheel in source.wheels] == ["model"]
         except MalformedBundle as error:
             assert str(error)  # noqa: PT017 - every other error is a failure
-        assert {path.name for path in place.folder.iterdir()} <= {WHEEL, "kept"}
+        assert {path.name for path in place.directory.iterdir()} <= {WHEEL, "kept"}
 
 
 def _write_checksums(content: bytearray) -> None:
@@ -569,7 +573,7 @@ def test_litter_of_a_desktop_is_no_content(place: Place) -> None:
     ]
     source = read(place.write("model.zip", pack_zip(*entries)), place.kept)
     assert list(source.modules) == ["a"]
-    assert source.why == "it has 1 loose module, one folder down in model"
+    assert source.why == "it has 1 loose module, one directory down in model"
 
 
 def test_a_damaged_wheel_is_a_malformed_bundle(place: Place) -> None:

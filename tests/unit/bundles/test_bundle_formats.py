@@ -1,4 +1,4 @@
-"""What is read from a bundle's folder: format, requirements, modules, wire function and digest."""
+"""What is read from a bundle's directory: format, requirements, modules, wire function and digest."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ Make = Callable[[dict[str, str]], Path]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """Write a bundle's files: path → content."""
-    folder = tmp_path / "bundle"
+    directory = tmp_path / "bundle"
 
     def make(files: dict[str, str]) -> Path:
-        folder.mkdir(exist_ok=True)
+        directory.mkdir(exist_ok=True)
         for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(content)
-        return folder
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(content)
+        return directory
 
     return make
 
@@ -54,13 +54,13 @@ def read_files(make: Make) -> Callable[[dict[str, str]], Source]:
 
 @pytest.fixture
 def message_of(make: Make) -> Callable[[dict[str, str]], str]:
-    """What is said of a malformed bundle; its folder is written `<bundle>`."""
+    """What is said of a malformed bundle; its directory is written `<bundle>`."""
 
     def message_of(files: dict[str, str]) -> str:
-        folder = make(files)
+        directory = make(files)
         with pytest.raises(MalformedBundle) as raised:
-            read(folder)
-        return str(raised.value).replace(str(folder), "<bundle>")
+            read(directory)
+        return str(raised.value).replace(str(directory), "<bundle>")
 
     return message_of
 
@@ -77,7 +77,7 @@ def requirements_of(read_files: ReadFiles, text: str, **more: str) -> tuple[str,
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "setup.py"])
-def test_a_folder_with_a_build_is_a_package_and_is_installed_as_a_whole(
+def test_a_directory_with_a_build_is_a_package_and_is_installed_as_a_whole(
     read_files: ReadFiles, name: str
 ) -> None:
     source = read_files({name: "", "a/b.py": "", "wire.py": WIRE})
@@ -97,17 +97,17 @@ def test_what_was_looked_for_and_found_is_said_of_an_unknown_format(message_of: 
     assert message_of({"data/a.csv": "", "README": "", "run-me.py": ""}) == (
         "<bundle> has no known format. Looked for: a pyproject.toml or setup.py; a requirements.txt; "
         "wheels (*.whl), at any depth; modules and packages whose names can be imported; "
-        "one folder that holds any of these. Found: README, data/, run-me.py"
+        "one directory that holds any of these. Found: README, data/, run-me.py"
     )
 
 
-def test_an_empty_folder_a_file_and_nothing_are_no_bundles(tmp_path: Path) -> None:
-    with pytest.raises(MalformedBundle, match="Found: an empty folder"):
+def test_an_empty_directory_a_file_and_nothing_are_no_bundles(tmp_path: Path) -> None:
+    with pytest.raises(MalformedBundle, match="Found: an empty directory"):
         read(tmp_path)
     (tmp_path / "file.txt").touch()
-    with pytest.raises(MalformedBundle, match=r"file.txt is neither a folder nor an archive \(\.zip, "):
+    with pytest.raises(MalformedBundle, match=r"file.txt is neither a directory nor an archive \(\.zip, "):
         read(tmp_path / "file.txt")
-    with pytest.raises(MalformedBundle, match="a bundle is a folder or an archive, and there is nothing"):
+    with pytest.raises(MalformedBundle, match="a bundle is a directory or an archive, and there is nothing"):
         read(tmp_path / "nothing")
 
 
@@ -135,7 +135,7 @@ STORIES: dict[str, tuple[dict[str, str], Format, str]] = {
         Format.PURE_PYTHON,
         "1 loose package",
     ),
-    "one package that is called as its folder": (
+    "one package that is called as its directory": (
         {"bundle/a.py": ""},
         Format.PURE_PYTHON,
         "1 loose package",
@@ -145,7 +145,7 @@ STORIES: dict[str, tuple[dict[str, str], Format, str]] = {
         Format.MIXED,
         "a pyproject.toml and a requirements.txt",
     ),
-    "mixed, the package in a folder": (
+    "mixed, the package in a directory": (
         {"model/setup.py": "", "model/model/a.py": "", "requirements.txt": "", "run.py": ""},
         Format.MIXED,
         "a setup.py in model, a requirements.txt and 1 loose module",
@@ -153,12 +153,12 @@ STORIES: dict[str, tuple[dict[str, str], Format, str]] = {
     "nested": (
         {"myproject-v1.0/requirements.txt": "numpy", "myproject-v1.0/a.py": ""},
         Format.NESTED,
-        "a requirements.txt and 1 loose module, one folder down in myproject-v1.0",
+        "a requirements.txt and 1 loose module, one directory down in myproject-v1.0",
     ),
     "nested twice, beside words": (
         {"README.md": "", "a-1/b-2/c.py": "", "a-1/LICENSE": ""},
         Format.NESTED,
-        "1 loose module, 2 folders down in a-1/b-2 (beside it, and not taken: README.md, LICENSE)",
+        "1 loose module, 2 directories down in a-1/b-2 (beside it, and not taken: README.md, LICENSE)",
     ),
 }
 
@@ -171,20 +171,22 @@ def test_a_format_is_recognised_and_said(read_files: ReadFiles, story: str) -> N
 
 
 def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
-    folder = make(
+    directory = make(
         {"requirements.txt": "numpy\n./model\n", "model/setup.py": "", "model/a.py": "", "b/c.py": ""}
     )
-    (folder / "dist").mkdir()
-    wheel = write_wheel(folder / "dist" / "one-1.0-py3-none-any.whl", {"one/two.py": ""}, requires=["scipy"])
-    source = read(folder)
-    assert sorted(source.requirements) == sorted(["numpy", str(folder / "model"), str(wheel)])
-    assert source.dependencies == ("numpy", str(folder / "model"), "one", "scipy")
+    (directory / "dist").mkdir()
+    wheel = write_wheel(
+        directory / "dist" / "one-1.0-py3-none-any.whl", {"one/two.py": ""}, requires=["scipy"]
+    )
+    source = read(directory)
+    assert sorted(source.requirements) == sorted(["numpy", str(directory / "model"), str(wheel)])
+    assert source.dependencies == ("numpy", str(directory / "model"), "one", "scipy")
     assert set(source.modules) == {"a", "b.c", "one.two"}
     assert set(source.loose) == {"b.c"}
     assert source.file_of("one.two") == wheel
 
 
-def test_requirements_of_a_package_in_a_folder_are_read_too(read_files: ReadFiles) -> None:
+def test_requirements_of_a_package_in_a_directory_are_read_too(read_files: ReadFiles) -> None:
     files = {"model/setup.py": "", "model/requirements.txt": "numpy", "requirements.txt": "scipy", "a.py": ""}
     assert {"numpy", "scipy"} < set(read_files(files).requirements)
 
@@ -201,37 +203,37 @@ def test_requirements_that_nothing_reads_are_refused(message_of: MessageOf, besi
 def test_a_bundle_that_is_itself_a_package_is_refused(message_of: MessageOf) -> None:
     said = message_of({"__init__.py": "", "a.py": "from . import b", "b.py": ""})
     assert "<bundle> is itself a package" in said
-    assert "ship the folder that it is in" in said
+    assert "ship the directory that it is in" in said
 
 
 def test_a_wheel_in_a_package_or_of_tests_is_data(make: Make) -> None:
-    folder = make({"a/__init__.py": ""})
+    directory = make({"a/__init__.py": ""})
     for place in ("a", "tests", "docs/x"):
-        (folder / place).mkdir(parents=True, exist_ok=True)
-        write_wheel(folder / place / "one-1.0-py3-none-any.whl", {})
-    assert read(folder).wheels == ()
+        (directory / place).mkdir(parents=True, exist_ok=True)
+        write_wheel(directory / place / "one-1.0-py3-none-any.whl", {})
+    assert read(directory).wheels == ()
 
 
 def test_what_a_project_has_built_is_not_what_it_brings_along(make: Make) -> None:
-    folder = make({"pyproject.toml": PROJECT, "x.py": "", "dist/y": ""})
-    write_wheel(folder / "dist" / "x-1-py3-none-any.whl", {"x.py": ""})
-    assert read(folder).wheels == ()
+    directory = make({"pyproject.toml": PROJECT, "x.py": "", "dist/y": ""})
+    write_wheel(directory / "dist" / "x-1-py3-none-any.whl", {"x.py": ""})
+    assert read(directory).wheels == ()
 
 
 def test_two_versions_of_a_wheel_are_refused(make: Make) -> None:
-    folder = make({})
+    directory = make({})
     for version in ("1.0", "2.0"):
-        write_wheel(folder / f"one-{version}-py3-none-any.whl", {})
+        write_wheel(directory / f"one-{version}-py3-none-any.whl", {})
     with pytest.raises(MalformedBundle, match="are two versions of one; keep one"):
-        read(folder)
+        read(directory)
 
 
 def test_of_wheels_for_several_pythons_the_workers_get_theirs(make: Make) -> None:
-    folder = make({})
+    directory = make({})
     for tag in ("cp311-cp311", "cp312-cp312", "cp313-cp313"):
         module = "one/of_311.py" if tag == "cp311-cp311" else "one/of_others.py"
-        write_wheel(folder / f"one-1.0-{tag}-linux_{MACHINE}.whl", {"one/__init__.py": "", module: ""})
-    source = read(folder)
+        write_wheel(directory / f"one-1.0-{tag}-linux_{MACHINE}.whl", {"one/__init__.py": "", module: ""})
+    source = read(directory)
     assert list(source.modules) == ["one"]
     for minor in (11, 12, 13):
         [requirement] = source.requirements_for(Version(f"3.{minor}.1"))
@@ -240,7 +242,7 @@ def test_of_wheels_for_several_pythons_the_workers_get_theirs(make: Make) -> Non
 
 
 def test_modules_of_a_wheel_are_those_that_it_installs(make: Make) -> None:
-    folder = make({})
+    directory = make({})
     names = [
         "a/__init__.py",
         "a/b.py",
@@ -250,18 +252,18 @@ def test_modules_of_a_wheel_are_those_that_it_installs(make: Make) -> None:
         "a/x.pyi",
     ]
     names += ["one-1.0.data/purelib/d/e.py", "one-1.0.data/scripts/run.py", "one.libs/libfast.so"]
-    write_wheel(folder / "one-1.0-py3-none-any.whl", dict.fromkeys(names, ""))
-    assert sorted(read(folder).modules) == ["a", "a.b", "a.fast", "c", "d.e"]
+    write_wheel(directory / "one-1.0-py3-none-any.whl", dict.fromkeys(names, ""))
+    assert sorted(read(directory).modules) == ["a", "a.b", "a.fast", "c", "d.e"]
 
 
 def test_the_wire_function_may_come_in_a_wheel(make: Make) -> None:
-    folder = make({})
+    directory = make({})
     files = {"a/b.py": WIRE, "one-1.0.dist-info/entry_points.txt": "[modelops.wire]\nrun = a.b:wire\n"}
-    write_wheel(folder / "one-1.0-py3-none-any.whl", files)
-    assert wire_of(read(folder)) == ("a.b", "wire")
+    write_wheel(directory / "one-1.0-py3-none-any.whl", files)
+    assert wire_of(read(directory)) == ("a.b", "wire")
     make({"pyproject.toml": PROJECT + WIRE_GROUP + 'run = "x:f"', "x.py": ""})
     with pytest.raises(MalformedBundle, match="have 2 entries"):
-        read(folder)
+        read(directory)
 
 
 @pytest.mark.parametrize(
@@ -284,27 +286,27 @@ def test_the_wire_function_may_come_in_a_wheel(make: Make) -> None:
 def test_a_file_that_is_no_wheel_is_refused(
     make: Make, name: str, files: dict[str, str], message: str
 ) -> None:
-    folder = make({})
-    with zipfile.ZipFile(folder / name, "w") as archive:
+    directory = make({})
+    with zipfile.ZipFile(directory / name, "w") as archive:
         for file, text in files.items():
             archive.writestr(file, text)
     with pytest.raises(MalformedBundle, match=re.escape(message)):
-        read(folder)
+        read(directory)
 
 
 def test_reading_writes_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "seir"
-    shutil.copytree(BUNDLES / "seir", folder)
-    for path in sorted(folder.rglob("*"), reverse=True):
+    directory = tmp_path / "seir"
+    shutil.copytree(BUNDLES / "seir", directory)
+    for path in sorted(directory.rglob("*"), reverse=True):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    before = {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
-    assert len(read(folder).digest) == 64
-    assert {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]} == before
-    for path in folder.rglob("*"):
+    before = {path: path.stat().st_mtime_ns for path in [directory, *directory.rglob("*")]}
+    assert len(read(directory).digest) == 64
+    assert {path: path.stat().st_mtime_ns for path in [directory, *directory.rglob("*")]} == before
+    for path in directory.rglob("*"):
         path.chmod(0o755)
 
 
-def test_every_story_has_a_folder_and_a_line() -> None:
+def test_every_story_has_a_directory_and_a_line() -> None:
     reported = re.findall(r"^\| `([\w-]+)` \|", (BUNDLES / "README.md").read_text(), re.MULTILINE)
     assert sorted(reported) == sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
 
@@ -415,9 +417,9 @@ def test_comments_continuations_and_hashes_are_not_requirements(read_files: Read
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_marks_of_an_encoding_are_no_part_of_the_first_requirement(make: Make, encoding: str) -> None:
-    folder = make({"wire.py": WIRE})
-    (folder / "requirements.txt").write_bytes("numpy\r\nscipy\r\n".encode(encoding))
-    assert read(folder).requirements == ("numpy", "scipy")
+    directory = make({"wire.py": WIRE})
+    (directory / "requirements.txt").write_bytes("numpy\r\nscipy\r\n".encode(encoding))
+    assert read(directory).requirements == ("numpy", "scipy")
 
 
 @pytest.mark.parametrize(
@@ -447,7 +449,7 @@ def test_other_files_are_followed(read_files: ReadFiles, option: str) -> None:
         ("../lib", "lies outside the bundle"),
         (
             "./lib",
-            "is neither a wheel, an sdist nor a folder with a pyproject.toml or setup.py (<bundle>/lib)",
+            "is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py (<bundle>/lib)",
         ),
         ("lib/none.whl", "is neither a wheel"),
         ("numpy >> 2", "'numpy >> 2' is not a requirement; write one such as numpy>=2"),
@@ -476,11 +478,11 @@ def test_what_cannot_be_followed_is_refused_with_its_line(
 )
 def test_paths_become_absolute(make: Make, line: str, end: str) -> None:
     files = {"lib/pyproject.toml": "", "lib/a.py": ""}
-    folder = make({"wire.py": WIRE, "requirements.txt": line, **files})
-    write_wheel(folder / "a-1-py3-none-any.whl", {})
-    source = read(folder)
-    expected = {f"{folder}{end}", f"{folder}/a-1-py3-none-any.whl"}
-    assert set(source.requirements) == expected | ({f"{folder}/lib"} if "lib" not in end else set())
+    directory = make({"wire.py": WIRE, "requirements.txt": line, **files})
+    write_wheel(directory / "a-1-py3-none-any.whl", {})
+    source = read(directory)
+    expected = {f"{directory}{end}", f"{directory}/a-1-py3-none-any.whl"}
+    assert set(source.requirements) == expected | ({f"{directory}/lib"} if "lib" not in end else set())
 
 
 def test_a_named_path_becomes_a_url(read_files: ReadFiles) -> None:
@@ -523,7 +525,7 @@ def test_what_lies_under_src_is_of_a_src_layout_and_the_rest_is_loose(read_files
     assert list(source.loose) == ["tasks"]
 
 
-def test_a_flat_layout_has_what_lies_in_the_folder_without_what_is_made_or_for_development(
+def test_a_flat_layout_has_what_lies_in_the_directory_without_what_is_made_or_for_development(
     read_files: ReadFiles,
 ) -> None:
     left_out = ["tests/t.py", "docs/conf.py", "build/lib/a.py", "dist/a.py", ".venv/lib/z.py", "env/lib/z.py"]
@@ -553,7 +555,7 @@ def test_a_package_of_the_users_may_be_called_build(read_files: ReadFiles) -> No
         {"setup.py": "import setuptools\nsetuptools.setup(package_dir={'': 'lib'})"},
     ],
 )
-def test_the_folder_of_modules_is_the_one_that_a_backend_is_reported(
+def test_the_directory_of_modules_is_the_one_that_a_backend_is_reported(
     read_files: ReadFiles, reported: dict[str, str]
 ) -> None:
     source = read_files({**reported, "lib/a/__init__.py": "", "other.py": ""})
@@ -561,16 +563,16 @@ def test_the_folder_of_modules_is_the_one_that_a_backend_is_reported(
     assert list(source.loose) == ["other"]
 
 
-def test_folders_outside_and_impossible_ones_are_not_followed(read_files: ReadFiles) -> None:
+def test_directories_outside_and_impossible_ones_are_not_followed(read_files: ReadFiles) -> None:
     for where in ("../..", "/", "\\u0000", "none"):
         toml = f'[tool.setuptools.packages.find]\nwhere = ["{where}"]'
         assert list(read_files({"pyproject.toml": toml, "a.py": ""}).modules) == ["a"]
 
 
 def test_a_link_in_a_circle_is_entered_once(make: Make) -> None:
-    folder = make({"setup.py": "", "a/b.py": ""})
-    (folder / "a" / "up").symlink_to(folder)
-    assert list(read(folder).modules) == ["a.b"]
+    directory = make({"setup.py": "", "a/b.py": ""})
+    (directory / "a" / "up").symlink_to(directory)
+    assert list(read(directory).modules) == ["a.b"]
 
 
 # The wire function.
@@ -671,8 +673,8 @@ def test_a_declaration_that_names_no_function_is_refused(
 
 
 def test_the_digest_tells_what_an_installer_reads_and_nothing_else(make: Make) -> None:
-    folder = make({"setup.py": "", "a/b.py": "x = 1", "data.csv": "1"})
-    first = read(folder).digest
+    directory = make({"setup.py": "", "a/b.py": "x = 1", "data.csv": "1"})
+    first = read(directory).digest
     make(
         {
             "a/__pycache__/b.pyc": "1",
@@ -682,18 +684,18 @@ def test_the_digest_tells_what_an_installer_reads_and_nothing_else(make: Make) -
             "old.pyc": "1",
         }
     )
-    (folder / "a/b.py").chmod(0o755)
-    os.utime(folder / "a/b.py", (1, 1))
-    assert read(folder).digest == first
+    (directory / "a/b.py").chmod(0o755)
+    os.utime(directory / "a/b.py", (1, 1))
+    assert read(directory).digest == first
     digests = {first}
     for files in ({"data.csv": "2"}, {"a/b.py": "x = 2"}, {"empty": ""}, {".modelops/manifest.json": "{}"}):
         digests.add(read(make(files)).digest)
-    (folder / "data.csv").rename(folder / "data2.csv")
-    digests.add(read(folder).digest)
+    (directory / "data.csv").rename(directory / "data2.csv")
+    digests.add(read(directory).digest)
     assert len(digests) == 6
 
 
-def test_the_digest_is_the_same_wherever_the_folder_lies_and_in_whichever_order_it_was_written(
+def test_the_digest_is_the_same_wherever_the_directory_lies_and_in_whichever_order_it_was_written(
     tmp_path: Path,
 ) -> None:
     names = ["setup.py", "a/b.py", "a.py", "a-b.py", "B.py"]
@@ -703,25 +705,25 @@ def test_the_digest_is_the_same_wherever_the_folder_lies_and_in_whichever_order_
             (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / place / name).write_text(name)
         digests.add(read(tmp_path / place).digest)
-    # Written down, because another digest makes every worker install anew.
+    # Written down, because another digest makes every worker install again.
     assert digests == {"77f7dee658a743273a5aeebbd036a7dc5a368e67c52a7edb7415e77ca43c1fff"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_what_cannot_be_read_is_named_and_not_left_out(make: Make) -> None:
-    folder = make({"setup.py": "", "secret": "", "closed/a.csv": ""})
-    (folder / "secret").chmod(0)
-    source = read(folder)
+    directory = make({"setup.py": "", "secret": "", "closed/a.csv": ""})
+    (directory / "secret").chmod(0)
+    source = read(directory)
     with pytest.raises(MalformedBundle, match="secret cannot be read: Permission denied"):
         _ = source.digest
-    (folder / "closed").chmod(0)
+    (directory / "closed").chmod(0)
     with pytest.raises(MalformedBundle, match=r"closed.* cannot be read: Permission denied"):
-        read(folder)
-    (folder / "closed").chmod(0o755)
-    folder.chmod(0)
+        read(directory)
+    (directory / "closed").chmod(0o755)
+    directory.chmod(0)
     with pytest.raises(MalformedBundle, match=r"bundle.* cannot be read: Permission denied"):
-        read(folder)
-    folder.chmod(0o755)
+        read(directory)
+    directory.chmod(0o755)
 
 
 # Garbage.
@@ -760,12 +762,12 @@ GARBAGE = st.one_of(
 )
 def test_garbage_is_a_malformed_bundle_or_none(name: str, content: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        (folder / ".modelops").mkdir()
+        directory = Path(temporary)
+        (directory / ".modelops").mkdir()
         for file, text in {"wire.py": WIRE, "requirements.txt": "", "setup.py": "", name: content}.items():
             if file != "setup.py" or name != "requirements.txt":
-                (folder / file).write_text(text, encoding="utf-8", errors="surrogatepass")
+                (directory / file).write_text(text, encoding="utf-8", errors="surrogatepass")
         try:
-            read(folder)
+            read(directory)
         except MalformedBundle as error:
             assert str(error)  # noqa: PT017 - every other error is a failure

@@ -1,4 +1,4 @@
-"""Which modules a bundle's folder has, as it was brought to the client."""
+"""Which modules a bundle's directory has, as it was brought to the client."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ FILES = {
 }
 
 
-def bring(folder: Path, *without: str) -> Path:
+def bring(directory: Path, *without: str) -> Path:
     inside = {
         "one/__init__.py": "",
         "one/two.py": "",
         "model-1.0.data/purelib/pure.py": "",
         "fast.cpython-312-x86_64-linux-gnu.so": "",
     }
-    write_wheel(folder / WHEEL, {name: text for name, text in inside.items() if name not in without})
+    write_wheel(directory / WHEEL, {name: text for name, text in inside.items() if name not in without})
     for name in ("wire.py", "src/pkg/__init__.py"):
         if name not in without:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text("")
-    return folder
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text("")
+    return directory
 
 
 def test_all_that_is_there_is_found(tmp_path: Path) -> None:

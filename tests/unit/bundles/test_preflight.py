@@ -51,7 +51,7 @@ Tell = Callable[..., str]
 
 
 def reported_of(bundle: Bundle, python: str = "3.12.1") -> str:
-    """What preflight says, with the bundle's folder as `<bundle>`; empty when it passes."""
+    """What preflight says, with the bundle's directory as `<bundle>`; empty when it passes."""
     try:
         preflight(bundle, worker_python=Version(python), cell_id=CELL)
     except CheckFailed as error:

@@ -44,7 +44,7 @@ def test_a_runner_that_crashed_returned_nothing(failed_when: str) -> None:
     assert head.startswith("its runner exited with code 1")
 
 
-def test_each_condition_is_heeded_alone() -> None:
+def test_each_condition_is_honoured_alone() -> None:
     assert heads(reported(CRASHED), "outputs.error") == []
     assert heads(reported(a=b""), "error", "outputs.error") == []
     assert heads(reported(a=b""), "outputs.empty") == ["it returned no artifact that holds anything"]
@@ -62,7 +62,7 @@ def test_execute_is_red_whatever_an_aggregation_lets_pass(
         lost={},
         late=False,
         ends={},
-        tidy=words.Tidy(folders=[]),
+        tidy=words.Tidy(directories=[]),
         logs="",
         seconds=1.0,
         in_process=False,

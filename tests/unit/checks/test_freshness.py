@@ -88,7 +88,7 @@ def test_a_hint_goes_to_what_speaks_of_the_module(head: str, hinted: bool) -> No
         (["-m"], False),
     ],
 )
-def test_a_script_s_folder_comes_first_unless_python_is_reported_otherwise(
+def test_a_script_s_directory_comes_first_unless_python_is_reported_otherwise(
     tmp_path: Path, options: list[str], found: bool
 ) -> None:
     for name in (
@@ -102,12 +102,16 @@ def test_a_script_s_folder_comes_first_unless_python_is_reported_otherwise(
         (tmp_path / name).write_text("" if "same" in name else name)
     script = str(tmp_path / "runner" / "worker.py")
     reported = fresh.beside(
-        ["/venv/bin/python", *options, script], ["config", "same", "pkg", "gone"], {"folder": str(tmp_path)}
+        ["/venv/bin/python", *options, script],
+        ["config", "same", "pkg", "gone"],
+        {"directory": str(tmp_path)},
     )
     expected = {"config": "config.py", "pkg": "pkg/__init__.py"}
     assert reported == ({n: str(tmp_path / "runner" / f) for n, f in expected.items()} if found else {})
 
 
-def test_what_is_no_python_has_no_folder(tmp_path: Path) -> None:
+def test_what_is_no_python_has_no_directory(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("")
-    assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], {"folder": str(tmp_path)}) == {}
+    assert (
+        fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], {"directory": str(tmp_path)}) == {}
+    )

@@ -47,7 +47,7 @@ def heads(name: str, *uses: dict[str, Any], **reported: Any) -> list[str]:
 
 
 def test_there_are_words_for_what_a_worker_tries() -> None:
-    location = {"folder": "/nowhere"}
+    location = {"directory": "/nowhere"}
     variants = {name: {"source": "", "wheels": "", "digest": "0" * 64} for name in "AB"}
     tried = Reuse(location, variants=variants, forced=None, seconds=1)._canaries
     assert list(tried) == list(CANARIES)
@@ -93,7 +93,7 @@ def test_a_second_use_may_not_install_again() -> None:
     assert heads("second-use", use(), rewritten=["a.py", "b.py"]) == [
         (
             "second use: what was installed was installed again, within 1.5 s: a.py, b.py of 7 files were written "
-            "anew, or are gone"
+            "restarted, or are gone"
         )
     ]
 
@@ -143,7 +143,7 @@ def test_a_lock_that_nobody_holds() -> None:
     [head] = heads("dead-holder", broken(silent=10.0, stacks=""))
     assert head.startswith("an environment whose runner was killed in the middle of its install: ")
     assert "did not answer `ready` within the deadline of 10 s, and still ran" in head
-    assert head.endswith("as that of flock(2) does, and what was begun has to be made anew.")
+    assert head.endswith("as that of flock(2) does, and what was begun has to be made again.")
 
 
 def test_one_of_two_at_once() -> None:

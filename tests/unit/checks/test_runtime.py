@@ -298,10 +298,10 @@ def probe(root: Any, path: str) -> dict[str, Any]:
 
 def test_a_step_is_an_attribute_or_a_key() -> None:
     root = SimpleNamespace(
-        runtime=SimpleNamespace(config={"executor": Kind.COLD, "folder": PurePosixPath("/a")})
+        runtime=SimpleNamespace(config={"executor": Kind.COLD, "directory": PurePosixPath("/a")})
     )
     assert plain.unpack(probe(root, "runtime.config.executor")["plain"]) == "cold"
-    assert plain.unpack(probe(root, "runtime.config.folder")["plain"]) == "/a"
+    assert plain.unpack(probe(root, "runtime.config.directory")["plain"]) == "/a"
     assert probe(root, "runtime.other") == missing("other", "runtime", "types:SimpleNamespace")
     assert probe(root, "other") == missing("other", "", "types:SimpleNamespace")
 

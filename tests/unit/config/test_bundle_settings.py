@@ -28,9 +28,9 @@ def read(tmp_path: Path) -> Read:
     for name in ("seir", "more/numbers", "more/seir", "with space"):
         (tmp_path / name).mkdir(parents=True)
 
-    def read(toml: str = "", *given: str, folder: str = ".") -> Settings:
+    def read(toml: str = "", *given: str, directory: str = ".") -> Settings:
         (tmp_path / "pyproject.toml").write_text(toml)
-        source = Given(texts=given, origin="--modelops-bundle", folder=tmp_path / folder)
+        source = Given(texts=given, origin="--modelops-bundle", directory=tmp_path / directory)
         return parse(rootdir=tmp_path, sources={"bundle": (source,) if given else ()}, check_names=("start",))
 
     return read
@@ -80,7 +80,7 @@ def test_an_archive_is_a_bundle_by_its_stem(read: Read, tmp_path: Path) -> None:
     assert one == settings.bundles[0]
 
 
-def test_an_archive_and_a_folder_of_one_name_are_wrong_input(
+def test_an_archive_and_a_directory_of_one_name_are_wrong_input(
     message_of: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "seir.zip").touch()
@@ -198,11 +198,11 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ("[tool.modelops]\nbundles = [{ seed = 1 }]", f"{FIRST}: has no path"),
         (
             "[tool.modelops]\nbundles = ['gone']",
-            f"{FIRST}.path: 'gone' is neither a bundle's folder nor an archive (",
+            f"{FIRST}.path: 'gone' is neither a bundle's directory nor an archive (",
         ),
         (
             "[tool.modelops]\nbundles = ['pyproject.toml']",
-            f"{FIRST}.path: 'pyproject.toml' is neither a bundle's folder nor an archive",
+            f"{FIRST}.path: 'pyproject.toml' is neither a bundle's directory nor an archive",
         ),
         ("[tool.modelops]\nbundles = ['']", f"{FIRST}.path: '' is empty"),
         ("[tool.modelops]\nbundles = [{ path = 1 }]", f"{FIRST}.path: 1 is a number; write it in quotes"),
@@ -285,11 +285,11 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ),
         (
             "[tool.modelops.runner]\npath = 'gone.py'",
-            f"{RUNNER} path: 'gone.py' is neither a runner's file, nor a folder",
+            f"{RUNNER} path: 'gone.py' is neither a runner's file, nor a directory",
         ),
         (
             "[tool.modelops.runner]\npath = 'seir'",
-            f"{RUNNER} path: 'seir' is neither a runner's file, nor a folder with",
+            f"{RUNNER} path: 'seir' is neither a runner's file, nor a directory with",
         ),
         ("[tool.modelops.runner]\npath = 'pkg:run'", f"{RUNNER} path: 'pkg:run' is neither a runner's file"),
         ("[tool.modelops.runner]\npath = ''", f"{RUNNER} path: '' is empty"),
@@ -367,7 +367,7 @@ def test_the_command_line_replaces_the_configured_bundles(read: Read, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("text", "folder"),
+    ("text", "directory"),
     [
         ("seir", "."),
         ("./seir", "."),
@@ -378,21 +378,21 @@ def test_the_command_line_replaces_the_configured_bundles(read: Read, tmp_path: 
     ],
 )
 def test_a_configured_bundle_is_named_by_its_path_or_name_and_keeps_its_settings(
-    read: Read, tmp_path: Path, text: str, folder: str
+    read: Read, tmp_path: Path, text: str, directory: str
 ) -> None:
-    (one,) = read(bundle('entrypoint = "a/b", seed = 3'), text.format(tmp_path), folder=folder).bundles
+    (one,) = read(bundle('entrypoint = "a/b", seed = 3'), text.format(tmp_path), directory=directory).bundles
     assert (one.path, one.seed) == (tmp_path / "seir", 3)
 
 
 def test_a_path_is_relative_to_where_pytest_was_started(read: Read, tmp_path: Path) -> None:
-    (one,) = read("", "numbers", folder="more").bundles
+    (one,) = read("", "numbers", directory="more").bundles
     assert one.path == tmp_path / "more" / "numbers"
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["gone"], "--modelops-bundle: 'gone' is neither a bundle's folder nor an archive ("),
+        (["gone"], "--modelops-bundle: 'gone' is neither a bundle's directory nor an archive ("),
         (["with space"], "--modelops-bundle: 'with space' cannot be a bundle's name"),
         (["seir", "more/seir"], "--modelops-bundle: 'seir' is the name of two bundles, "),
         (["seir", "./seir"], "--modelops-bundle: the bundle "),

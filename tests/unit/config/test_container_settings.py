@@ -18,7 +18,7 @@ PLACE = "pyproject.toml: [tool.modelops.docker]"
 def read(tmp_path: Path, text: str, **given: str) -> ContainerSettings:
     (tmp_path / "pyproject.toml").write_text(f"[tool.modelops.docker]\n{text}\n")
     sources = {
-        name: (Given(texts=(value,), origin=f"--modelops-{name}", folder=tmp_path),)
+        name: (Given(texts=(value,), origin=f"--modelops-{name}", directory=tmp_path),)
         for name, value in given.items()
     }
     return parse(rootdir=tmp_path, sources=sources, check_names=["start"]).containers
@@ -90,7 +90,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         ("pids = 0", " pids: 0 is not a whole number from 1 up"),
         ('user = "a b"', " user: 'a b' is not a user; "),
         ('network = "yes"', " network: 'yes' is neither true nor false"),
-        ('writable = ["tmp"]', " writable: 'tmp' is not the absolute path of a folder in an image"),
+        ('writable = ["tmp"]', " writable: 'tmp' is not the absolute path of a directory in an image"),
         ('writable = ["/modelops/env"]', " writable: '/modelops/env' is not the absolute path"),
         ('writable = ["/a/../b"]', " writable: '/a/../b' is not the absolute path"),
         (

@@ -17,15 +17,15 @@ from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut, WrongInput
 
 PYTHON = Version("3.12.1")
-HOUSE = Wheelhouse(folder=Path("/w"), packages={"lib": Version("1.0")}, reused=False)
+HOUSE = Wheelhouse(directory=Path("/w"), packages={"lib": Version("1.0")}, reused=False)
 
 
-def bundle_of(folder: Path, **more: object) -> Bundle:
-    (folder / "seir").mkdir(exist_ok=True)
+def bundle_of(directory: Path, **more: object) -> Bundle:
+    (directory / "seir").mkdir(exist_ok=True)
     table = Table.checked(
         {"bundles": [{"path": "seir", **more}]}, ["bundles"], "pyproject.toml", "tool.modelops"
     )
-    [bundle] = bundle_table.bundles(table, folder, [])
+    [bundle] = bundle_table.bundles(table, directory, [])
     return bundle
 
 
@@ -126,7 +126,7 @@ def judge(*wrong: str, setup: object = None) -> None:
     found = {
         name: list(bundle_in_workers._faults(answer(missing=["x"]), HOUSE, PYTHON, "")) for name in wrong
     }
-    location = {"folders": {"worker-0": "/w/bundles/seir"}}
+    location = {"directories": {"worker-0": "/w/bundles/seir"}}
     bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), location, reported, found)
 
 

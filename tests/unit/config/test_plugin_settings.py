@@ -14,13 +14,13 @@ from pytest_modelops.errors import WrongInput
 PLACE = "pyproject.toml: [tool.modelops.worker-plugin]"
 
 
-def read(folder: Path, toml: str) -> PluginSettings | None:
-    (folder / "pyproject.toml").write_text(toml, encoding="utf-8")
-    return parse(rootdir=folder, sources={}, check_names=("start", "runtime")).plugin
+def read(directory: Path, toml: str) -> PluginSettings | None:
+    (directory / "pyproject.toml").write_text(toml, encoding="utf-8")
+    return parse(rootdir=directory, sources={}, check_names=("start", "runtime")).plugin
 
 
-def of_table(folder: Path, keys: str) -> PluginSettings:
-    found = read(folder, f"[tool.modelops.worker-plugin]\n{keys}")
+def of_table(directory: Path, keys: str) -> PluginSettings:
+    found = read(directory, f"[tool.modelops.worker-plugin]\n{keys}")
     assert found is not None
     return found
 
@@ -41,7 +41,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         tmp_path,
         """
         class = "acme.workers:Plugins.Runtime"
-        arguments = { retries = 3, folders = ["a"] }
+        arguments = { retries = 3, directories = ["a"] }
         probe = "runtime"
         expect = { "runtime.executor_type" = "cold", "runtime.limits.memory" = 4 }
         processes = { cold = "acme.probes:run_one", warm = "acme.probes:run_warm" }
@@ -50,7 +50,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     )
     assert found == PluginSettings(
         path="acme.workers:Plugins.Runtime",
-        arguments={"retries": 3, "folders": ["a"]},
+        arguments={"retries": 3, "directories": ["a"]},
         probe="runtime",
         expect={"runtime.executor_type": "cold", "runtime.limits.memory": 4},
         processes={"cold": "acme.probes:run_one", "warm": "acme.probes:run_warm"},

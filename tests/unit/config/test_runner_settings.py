@@ -12,9 +12,9 @@ from pytest_modelops.config.tables import Table
 from pytest_modelops.errors import WrongInput
 
 
-def read(folder: Path, **values: object) -> RunnerSettings:
+def read(directory: Path, **values: object) -> RunnerSettings:
     return bundle_table.runner(
-        Table.checked(values, ["command", "path", "protocol"], "pyproject.toml", "runner"), folder
+        Table.checked(values, ["command", "path", "protocol"], "pyproject.toml", "runner"), directory
     )
 
 

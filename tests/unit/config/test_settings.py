@@ -34,7 +34,7 @@ KEYS = (
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
 REQUIREMENT_FORMS = (
-    "write one such as numpy>=2, or the path of a folder or wheel, such as ./libs/contracts; "
+    "write one such as numpy>=2, or the path of a directory or wheel, such as ./libs/contracts; "
     "options are not taken"
 )
 
@@ -51,7 +51,7 @@ def read(tmp_path: Path) -> Read:
         return parse(
             rootdir=tmp_path,
             sources={
-                name: (Given(texts=texts, origin=origin, folder=tmp_path / "invoked"),)
+                name: (Given(texts=texts, origin=origin, directory=tmp_path / "invoked"),)
                 for name, (origin, *texts_) in sources.items()
                 if (texts := tuple(texts_))
             },
@@ -188,7 +188,7 @@ def test_one_value_may_stand_without_a_list(read: Read, tmp_path: Path) -> None:
     assert settings.environment.as_of == dt.date(2024, 11, 1)
 
 
-def test_a_folder_with_a_setup_py_is_a_project_too(read: Read, tmp_path: Path) -> None:
+def test_a_directory_with_a_setup_py_is_a_project_too(read: Read, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old/setup.py").touch()
     settings = read('[tool.modelops.environment]\nrequirements = ["./old"]')
@@ -202,7 +202,7 @@ def test_a_wheel_on_the_web_is_no_path(read: Read) -> None:
     ).environment.requirements == (requirement,)
 
 
-def test_a_home_folder_is_expanded(
+def test_a_home_directory_is_expanded(
     read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message_of: Callable[..., str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -427,7 +427,7 @@ def test_a_path_that_cannot_be_installed_is_refused(
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").touch()
     assert message_of(f'[tool.modelops.environment]\nrequirements = ["{path}"]') == (
-        f"{ENVIRONMENT} requirements: {path!r} is neither a wheel nor a folder "
+        f"{ENVIRONMENT} requirements: {path!r} is neither a wheel nor a directory "
         f"with a pyproject.toml or setup.py ({tmp_path / path})"
     )
 
@@ -686,7 +686,7 @@ def test_a_flag_gives_what_it_says(
     configure: Configure, pytester: pytest.Pytester, arguments: list[str], name: str, texts: tuple[str, ...]
 ) -> None:
     (found,) = given(configure(*arguments), {})[name]
-    assert found == Given(texts=texts, origin=f"--modelops-{name}", folder=pytester.path)
+    assert found == Given(texts=texts, origin=f"--modelops-{name}", directory=pytester.path)
 
 
 @pytest.mark.parametrize(
@@ -694,7 +694,7 @@ def test_a_flag_gives_what_it_says(
     [
         ("BACKEND", " process ", ("process",)),
         ("WORKERS", "3", ("3",)),
-        ("CACHE", "/a folder", ("/a folder",)),
+        ("CACHE", "/a directory", ("/a directory",)),
         ("FRESH", "0", ("0",)),
         ("PYTHON", "3.12 3.13", ("3.12", "3.13")),
         ("DASK", "'>=2024.8, <2025' latest", (">=2024.8, <2025", "latest")),
@@ -708,7 +708,7 @@ def test_a_variable_gives_what_it_says(
 ) -> None:
     name = f"PYTEST_MODELOPS_{variable}"
     (found,) = given(configure(), {name: text, "OTHER": "x"})[variable.lower()]
-    assert found == Given(texts=texts, origin=name, folder=pytester.path)
+    assert found == Given(texts=texts, origin=name, directory=pytester.path)
 
 
 @pytest.mark.parametrize("text", ["", "  "])
@@ -782,7 +782,7 @@ def test_an_ini_setting_gives_what_it_says(
     pytester.makefile(".ini", pytest=INI)
     monkeypatch.chdir(pytester.mkdir("elsewhere"))
     (found,) = given(configure("-c", "../pytest.ini"), {})[name]
-    assert found == Given(texts=texts, origin=f"pytest.ini: modelops_{name}", folder=pytester.path)
+    assert found == Given(texts=texts, origin=f"pytest.ini: modelops_{name}", directory=pytester.path)
 
 
 @pytest.mark.parametrize(("ini", "origin"), [(INI, "-o modelops_workers"), ("", "-o modelops_workers")])
@@ -792,7 +792,7 @@ def test_an_overridden_ini_setting_is_not_blamed_on_the_file(
     if ini:
         pytester.makefile(".ini", pytest=ini)
     (found,) = given(configure("-o", "modelops_workers=9"), {})["workers"]
-    assert (found.texts, found.origin, found.folder) == (("9",), origin, pytester.path)
+    assert (found.texts, found.origin, found.directory) == (("9",), origin, pytester.path)
 
 
 def config_with(getini: Callable[[str], object]) -> Any:

@@ -16,8 +16,8 @@ Find = Callable[..., Index]
 @pytest.fixture
 def find(tmp_path: Path) -> Find:
     """Find the index of a made-up machine: `files` by path below its root, `variables` of its environment."""
-    for folder in ("project", "home", "prefix"):
-        (tmp_path / folder).mkdir()
+    for directory in ("project", "home", "prefix"):
+        (tmp_path / directory).mkdir()
 
     def _find(files: Mapping[str, str] | None = None, **variables: str) -> Index:
         for name, content in (files or {}).items():
@@ -82,12 +82,12 @@ def test_a_main_index_that_is_not_there_stays(find: Find) -> None:
     assert index.variables == {"UV_DEFAULT_INDEX": "file:///gone/simple"}
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="the folders of Linux")
+@pytest.mark.skipif(sys.platform == "darwin", reason="the directories of Linux")
 def test_later_files_and_then_variables_override_earlier_ones(find: Find) -> None:
-    folders = ("etc/xdg/pip", "etc", "home/.pip", "home/.config/pip", "prefix")
-    for folder in folders:
-        url = f"https://{folder.replace('/', '-')}.example"
-        index = find({f"{folder}/pip.conf": f"[global]\nindex-url = {url}\n"})
+    directories = ("etc/xdg/pip", "etc", "home/.pip", "home/.config/pip", "prefix")
+    for directory in directories:
+        url = f"https://{directory.replace('/', '-')}.example"
+        index = find({f"{directory}/pip.conf": f"[global]\nindex-url = {url}\n"})
         assert index.variables["UV_DEFAULT_INDEX"] == url
     assert find(PIP_INDEX_URL="https://v.example").variables["UV_DEFAULT_INDEX"] == "https://v.example"
 
@@ -117,7 +117,7 @@ def test_the_null_device_as_configuration_turns_all_files_off(find: Find) -> Non
     assert index.variables == {}
 
 
-def test_the_bundle_that_pip_heeds_is_told_to_uv(find: Find) -> None:
+def test_the_bundle_that_pip_honours_is_told_to_uv(find: Find) -> None:
     assert find(REQUESTS_CA_BUNDLE="/etc/own.pem").variables == {"SSL_CERT_FILE": "/etc/own.pem"}
     assert find(REQUESTS_CA_BUNDLE="/etc/own.pem", SSL_CERT_FILE="/etc/other.pem").variables == {}
 
@@ -159,7 +159,7 @@ def test_variables_of_uv_go_before_those_of_pip(find: Find) -> None:
     assert find(PIP, UV_DEFAULT_INDEX="https://uv.example").variables == {}
 
 
-def test_uv_without_configuration_files_is_heeded(find: Find) -> None:
+def test_uv_without_configuration_files_is_honoured(find: Find) -> None:
     files = {**PIP, "project/uv.toml": 'index-url = "https://uv.example"\n'}
     assert find(files, UV_NO_CONFIG="1").source == "pip's configuration"
 

@@ -37,12 +37,12 @@ def test_one_that_was_too_slow_is_asked_again_and_one_that_is_none_is_not(
     tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interpreters, "_ANSWER_SECONDS", 3.0)
-    folder = tmp_path / "prefix" / "bin"
-    folder.mkdir(parents=True)
-    (folder / f"python{SERIES}").write_text(
+    directory = tmp_path / "prefix" / "bin"
+    directory.mkdir(parents=True)
+    (directory / f"python{SERIES}").write_text(
         f'#!/bin/sh\n[ -e {tmp_path}/ready ] || exec sleep 60\nexec {sys.executable} "$@"\n'
     )
-    (folder / f"python{SERIES}").chmod(0o755)
+    (directory / f"python{SERIES}").chmod(0o755)
     environ = {**os.environ, "PATH": "", "UV_PYTHON_DOWNLOADS": "never", "PYENV_ROOT": str(tmp_path / "none")}
     settings = {
         **environ,
@@ -50,7 +50,7 @@ def test_one_that_was_too_slow_is_asked_again_and_one_that_is_none_is_not(
         "UV_PYTHON_PREFERENCE": "only-managed",
     }
     uv = Uv(commands, rootdir=tmp_path, settings=settings)
-    found = Interpreters(commands, uv, environ=environ, prefix=folder.parent)
+    found = Interpreters(commands, uv, environ=environ, prefix=directory.parent)
     with pytest.raises(Unavailable, match=f"There is no Python {SERIES} on this machine"):
         found.find(PythonVersion.parse(SERIES), deadline=Deadline(60), progress=silent)
     (tmp_path / "ready").touch()

@@ -34,10 +34,10 @@ def rewrite(path: Path, change: Callable[[dict[str, bytes]], Mapping[str, bytes]
             archive.writestr(name, content)
 
 
-def reported(folder: Path, python: str = "3.12.1") -> str:
+def reported(directory: Path, python: str = "3.12.1") -> str:
     """What preflight says of a bundle with this name; empty when it passes."""
     try:
-        preflight(Bundle(name="b", path=folder), worker_python=Version(python), cell_id=CELL)
+        preflight(Bundle(name="b", path=directory), worker_python=Version(python), cell_id=CELL)
     except CheckFailed as error:
         return str(error).removeprefix("bundle 'b': ")
     return ""

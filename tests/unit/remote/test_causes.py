@@ -180,7 +180,7 @@ MODULES = {
     ),
     "syntax": ("x = 1\ndef wire(entrypoint)\n    pass", "SyntaxError: "),
     "indented": ("if True:\npass", "IndentationError: expected an indented block"),
-    "native": ("import _native", "ImportError: {folder}/_native.so: "),
+    "native": ("import _native", "ImportError: {directory}/_native.so: "),
     "crashing": ("import ctypes\nctypes.string_at(0)", "Fatal Python error: Segmentation fault"),
 }
 
@@ -198,7 +198,7 @@ def test_the_cause_is_found_in_what_this_python_writes(tmp_path: Path, name: str
     )
     assert ran.returncode != 0
     cause = first_cause(ran.stderr) or ""
-    assert cause.startswith(reported.format(module, folder=tmp_path)), ran.stderr
+    assert cause.startswith(reported.format(module, directory=tmp_path)), ran.stderr
     if name in {"syntax", "indented"}:
         assert cause.endswith(f"({module}, line 2)")
 

@@ -51,7 +51,7 @@ def location(tmp_path: Path) -> dict[str, Any]:
     return {
         "name": "seir",
         "digest": "abc",
-        "folders": {"worker-0": str(tmp_path / "worker-0")},
+        "directories": {"worker-0": str(tmp_path / "worker-0")},
         "source": str(tmp_path / "source"),
         "wheels": str(tmp_path / "wheels"),
         "install": "workers",
@@ -105,7 +105,7 @@ def test_it_is_brought_found_run_and_taken_away(location: dict[str, Any]) -> Non
 def test_a_second_time_nothing_is_installed_unless_it_is_another(location: dict[str, Any]) -> None:
     bundles = Bundles("worker-0")
     bring(bundles, location)
-    installed = Path(location["folders"]["worker-0"], "inside", "brought_inside", "__init__.py")
+    installed = Path(location["directories"]["worker-0"], "inside", "brought_inside", "__init__.py")
     stamp = installed.stat().st_ino
     bring(bundles, location)
     assert installed.stat().st_ino == stamp
@@ -141,7 +141,7 @@ def test_a_change_of_the_environment_is_reported(
     location: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = iter([{"a": (1, 1), "b": (1, 1)}, {"a": (1, 2), "c": (1, 1)}])
-    monkeypatch.setattr(in_process, "listing", lambda folders: next(listings))
+    monkeypatch.setattr(in_process, "listing", lambda directories: next(listings))
     assert bring(Bundles("worker-0"), location)["touched"] == ["a", "b", "c"]
 
 
@@ -155,21 +155,21 @@ def test_every_file_of_an_environment_is_listed_but_bytecode(tmp_path: Path) -> 
 
 @pytest.fixture
 def inside(tmp_path: Path) -> Iterator[Inside]:
-    for folder in ("bundle", "site", "elsewhere"):
-        (tmp_path / folder).mkdir()
+    for directory in ("bundle", "site", "elsewhere"):
+        (tmp_path / directory).mkdir()
     sys.path.append(str(tmp_path / "elsewhere"))
     made = Inside(bundle=str(tmp_path / "bundle"), site=str(tmp_path / "site"), digest="abc")
     yield made
     made.take_away()
 
 
-def install(folder: Path, version: str) -> None:
-    info = folder / f"inside_lib-{version}.dist-info"
+def install(directory: Path, version: str) -> None:
+    info = directory / f"inside_lib-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: Inside.Lib\nVersion: {version}\n")
     (info / "RECORD").write_text("inside_lib/__init__.py,,\n")
-    (folder / "inside_lib").mkdir()
-    (folder / "inside_lib" / "__init__.py").touch()
+    (directory / "inside_lib").mkdir()
+    (directory / "inside_lib" / "__init__.py").touch()
 
 
 @pytest.mark.parametrize("imported", [True, False])

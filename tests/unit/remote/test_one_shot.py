@@ -41,7 +41,7 @@ def start(tmp_path: Path) -> Start:
             [sys.executable, str(path), *flags, *(() if server else ["--one-shot"])],
             env=dict(os.environ),
             cwd=str(tmp_path),
-            folder=str(tmp_path / "logs"),
+            directory=str(tmp_path / "logs"),
         )
 
     return made
@@ -217,7 +217,7 @@ def test_a_server_that_it_leaves_behind_is_reported_and_ended(start: Start) -> N
 
 
 def test_one_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
-    runner = OneShot(["/no/such/python"], env={}, cwd=str(tmp_path), folder=str(tmp_path / "logs"))
+    runner = OneShot(["/no/such/python"], env={}, cwd=str(tmp_path), directory=str(tmp_path / "logs"))
     outcome = runner.call("ready", {}, SECONDS)
     assert reported_of(outcome, "ready").startswith(
         "its runner could not be started: could not start /no/such"

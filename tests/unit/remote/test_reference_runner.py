@@ -40,11 +40,11 @@ def bundle(tmp_path: Path) -> Make:
     """Write a bundle: paths in it (without any, a `wire.py`), and text."""
 
     def make(files: dict[str, str] | None = None) -> Path:
-        folder = tmp_path / "bundle"
+        directory = tmp_path / "bundle"
         for name, text in (files if files is not None else {"wire.py": WIRE}).items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8")
-        return folder
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text, encoding="utf-8")
+        return directory
 
     return make
 
@@ -98,12 +98,12 @@ class Peer:
 class Starter:
     """Starts runners, and ends them with the test."""
 
-    folder: Path
+    directory: Path
     started: list[Peer] = dataclasses.field(default_factory=list)
 
     def __call__(self, bundle: Path, *, python: str = sys.executable, **variables: str) -> Peer:
         flags = ["--bundle-path", str(bundle), "--venv-path", "/the/venv", "--bundle-digest", "abc123"]
-        stderr = self.folder / f"stderr-{len(self.started)}"
+        stderr = self.directory / f"stderr-{len(self.started)}"
         with stderr.open("wb") as errors:
             process = subprocess.Popen(
                 [python, str(RUNNER), *flags],
@@ -179,13 +179,13 @@ def test_a_bundle_without_a_wire_function_is_served_and_only_cannot_execute(
     assert peer.result("shutdown") == {"ok": True}
 
 
-def test_it_starts_in_the_bundles_folder_and_finds_what_lies_there(bundle: Make, start: Starter) -> None:
+def test_it_starts_in_the_bundles_directory_and_finds_what_lies_there(bundle: Make, start: Starter) -> None:
     wire = "import os, helping\ndef wire(e, p, s):\n    return {'cwd': os.getcwd().encode(), 'h': helping.TEXT}\n"
-    folder = bundle(
+    directory = bundle(
         {"wire.py": wire, "helping/__init__.py": "from .more import TEXT\n", "helping/more.py": "TEXT = b'x'"}
     )
-    reported = start(folder).result("execute", {"entrypoint": "", "params": {}, "seed": 0})
-    assert base64.b64decode(reported["cwd"]) == str(folder).encode()
+    reported = start(directory).result("execute", {"entrypoint": "", "params": {}, "seed": 0})
+    assert base64.b64decode(reported["cwd"]) == str(directory).encode()
     assert base64.b64decode(reported["h"]) == b"x"
 
 
@@ -274,7 +274,7 @@ def test_the_first_place_that_declares_a_wire_function_counts(
     files: dict[str, str] = {}
     for place in list(PLACES.values())[first:]:
         files |= place
-    # What belongs to an environment is found on the path, of which the bundle's folder is the first.
+    # What belongs to an environment is found on the path, of which the bundle's directory is the first.
     assert who(start(bundle(files))) == list(PLACES)[first]
 
 
@@ -333,7 +333,7 @@ def test_a_bundle_that_ends_its_runner_while_it_is_imported_is_reported(
 
 OWN = ["config", "jsonrpc", "runner", "plain", "frames", "bundles", "kept", "modelops_remote"]
 LIKE_PYTHONS = ["json", "queue", "inspect", "base64", "traceback", "argparse", "pkgutil", "_modelops_jsonrpc"]
-"""Names of modules of Python's own that the runner uses, and which a script would get from its own folder."""
+"""Names of modules of Python's own that the runner uses, and which a script would get from its own directory."""
 
 
 @pytest.mark.parametrize("name", [*OWN, *LIKE_PYTHONS])
@@ -354,15 +354,15 @@ def test_a_package_of_a_bundle_wins_with_all_that_is_in_it(bundle: Make, start: 
     assert who(start(bundle(files))) == "the bundle"
 
 
-def test_a_folder_of_data_named_as_a_module_of_pythons_is_none(bundle: Make, start: Starter) -> None:
+def test_a_directory_of_data_named_as_a_module_of_pythons_is_none(bundle: Make, start: Starter) -> None:
     wire = "import json\ndef wire(e, p, s):\n    return {'who': json.dumps(1).encode()}\n"
     assert who(start(bundle({"wire.py": wire, "json/data.txt": "1"}))) == "1"
 
 
 def test_what_every_python_has_imported_stays_as_it_does_for_a_script(bundle: Make, start: Starter) -> None:
     wire = "import os\ndef wire(e, p, s):\n    return {'who': os.path.basename(os.__file__).encode()}\n"
-    folder = bundle({"wire.py": wire, "os.py": "raise ImportError('the bundle')\n"})
-    assert who(start(folder)) == "os.py"
+    directory = bundle({"wire.py": wire, "os.py": "raise ImportError('the bundle')\n"})
+    assert who(start(directory)) == "os.py"
 
 
 @pytest.mark.parametrize("name", ["jsonrpc", "runner", "plain", "frames"])

@@ -21,7 +21,7 @@ def reuse(tmp_path: Path) -> Reuse:
     location = {
         "name": "b",
         "digest": "0" * 64,
-        "folder": str(tmp_path / "worker-0"),
+        "directory": str(tmp_path / "worker-0"),
         "runner": str(RUNNER),
         "command": [
             *("{python}", "{runner}", "--bundle-path", "{bundle}", "--venv-path", "{venv}"),

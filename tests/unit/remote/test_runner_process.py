@@ -1,4 +1,7 @@
-"""A runner as its worker sees it, whatever it does: what came of each request is reported, and nothing of it is left."""
+"""A runner as its worker sees it, whatever it does.
+
+What came of each request is reported, and nothing of it is left.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,12 @@ SHORT = 0.5
 DIGEST = "f" * 64
 
 
-def of(folder: Path) -> list[psutil.Process]:
-    """Every process whose command line, working folder or open files mention a folder."""
+def of(directory: Path) -> list[psutil.Process]:
+    """Every process whose command line, working directory or open files mention a directory."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
-        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+        if process.pid != os.getpid() and any(str(directory) in word for word in words):
             found.append(process)
     return found
 
@@ -55,19 +58,19 @@ def until(condition: Callable[[], Any], awaited: str) -> Any:
 
 @dataclasses.dataclass
 class Starter:
-    folder: Path
+    directory: Path
     started: list[Runner] = dataclasses.field(default_factory=list)
 
     def __call__(self, server: str) -> Runner:
         """A runner that misbehaves as the file of that name says."""
         runner = Runner(
             [
-                *(sys.executable, str(SERVERS / f"{server}.py"), "--bundle-path", str(self.folder)),
-                *("--venv-path", str(self.folder / "venv"), "--bundle-digest", DIGEST),
+                *(sys.executable, str(SERVERS / f"{server}.py"), "--bundle-path", str(self.directory)),
+                *("--venv-path", str(self.directory / "venv"), "--bundle-digest", DIGEST),
             ],
             env=dict(os.environ),
-            cwd=str(self.folder),
-            folder=str(self.folder / "logs"),
+            cwd=str(self.directory),
+            directory=str(self.directory / "logs"),
         )
         self.started.append(runner)
         return runner
@@ -145,7 +148,7 @@ def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_reported(start:
 @pytest.mark.parametrize("server", ["silent", "slow_reader", "hangs_with_an_orphan"])
 def test_one_that_does_not_answer_is_silent_and_shows_where_it_stands(start: Starter, server: str) -> None:
     runner = start(server)
-    until(lambda: any(f"{server}.py" in " ".join(one.cmdline()) for one in of(start.folder)), "its start")
+    until(lambda: any(f"{server}.py" in " ".join(one.cmdline()) for one in of(start.directory)), "its start")
     outcome = runner.call("ready", {"more": "x" * 200_000}, 4.0)  # more than a pipe takes
     assert outcome["silent"] == 4.0
     assert f"{server}.py" in outcome["stacks"]
@@ -290,9 +293,9 @@ def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) 
 WORKER = """
 import json, os, sys, threading
 from pytest_modelops.remote.worker.runner_process import Runner
-folder = sys.argv[1]
-argv = [sys.executable, {server!r}, "--bundle-path", folder, "--venv-path", folder, "--bundle-digest", "0"]
-runner = Runner(argv, env=dict(os.environ), cwd=folder, folder=folder + "/logs")
+directory = sys.argv[1]
+argv = [sys.executable, {server!r}, "--bundle-path", directory, "--venv-path", directory, "--bundle-digest", "0"]
+runner = Runner(argv, env=dict(os.environ), cwd=directory, directory=directory + "/logs")
 threading.Thread(target=runner.call, args=("ready", {{}}, 3600.0), daemon=True).start()
 print(json.dumps({{"pid": runner.pid}}), flush=True)
 sys.stdin.read()
@@ -302,7 +305,7 @@ sys.stdin.read()
 def test_what_cannot_be_started_leaves_no_supervisor(tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children()}
     with pytest.raises(CouldNot, match="could not start /no/such/python: FileNotFoundError"):
-        Runner(["/no/such/python"], env={}, cwd=str(tmp_path), folder=str(tmp_path / "logs"))
+        Runner(["/no/such/python"], env={}, cwd=str(tmp_path), directory=str(tmp_path / "logs"))
     assert {child.pid for child in psutil.Process().children()} <= before
 
 
@@ -332,7 +335,7 @@ def loss(sim_returns, target_data):
 """
 
 
-def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, str]) -> None:
+def write_wheel(directory: Path, name: str, version: str, files: Mapping[str, str]) -> None:
     info = f"{name}-{version}.dist-info"
     everything = {
         **files,
@@ -340,7 +343,7 @@ def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, str])
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{file},,\n" for file in [*everything, f"{info}/RECORD"])
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for file, text in {**everything, f"{info}/RECORD": record}.items():
             archive.writestr(file, text)
 
@@ -349,12 +352,12 @@ def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, str])
 class Cell:
     """A worker's bundles, and one bundle with a wheel that it needs."""
 
-    folder: Path
+    directory: Path
     bundles: Bundles
 
     def write(self, name: str, text: str) -> None:
-        (self.folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / "source" / name).write_text(textwrap.dedent(text))
+        (self.directory / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.directory / "source" / name).write_text(textwrap.dedent(text))
 
     def location(
         self, *, runner: str = "", command: Sequence[str] = COMMAND, protocol: str = "json-rpc"
@@ -362,9 +365,9 @@ class Cell:
         return {
             "name": "seir",
             "digest": DIGEST,
-            "folders": {"worker-0": str(self.folder / "worker-0" / "bundles" / "seir")},
-            "source": str(self.folder / "source"),
-            "wheels": str(self.folder / "wheels"),
+            "directories": {"worker-0": str(self.directory / "worker-0" / "bundles" / "seir")},
+            "source": str(self.directory / "source"),
+            "wheels": str(self.directory / "wheels"),
             "runner": runner,
             "command": list(command),
             "protocol": protocol,
@@ -400,7 +403,7 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
 
 def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) -> None:
     reported = cell.install(modules=["wire", "targets", "lib"], imports=["wire", "lib"])
-    venv = str(cell.folder / "worker-0" / "bundles" / "seir" / "venv")
+    venv = str(cell.directory / "worker-0" / "bundles" / "seir" / "venv")
     assert reported == {
         "python": f"{venv}/bin/python",
         "version": "{}.{}.{}".format(*sys.version_info[:3]),
@@ -414,8 +417,8 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     assert shaken["end"] == {"outside": "", "ended": "exited with code 0", "survived": [], "left": []}
     assert (shaken["venv"], shaken["worker"]["python"]) == (venv, sys.executable)
     one = cell.execute()
-    folder = cell.folder / "worker-0" / "bundles" / "seir" / "bundle"
-    content = f"one and a half {{'beta': 0.3}} 7 {folder}".encode()
+    directory = cell.directory / "worker-0" / "bundles" / "seir" / "bundle"
+    content = f"one and a half {{'beta': 0.3}} 7 {directory}".encode()
     assert one["error"] is None
     assert one["outputs"]["reported.txt"]["size"] == len(content)
     assert base64.b64decode(one["outputs"]["reported.txt"]["inline"]) == content
@@ -435,11 +438,11 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
     cell.write("old.py", "")
-    write_wheel(cell.folder / "wheels", "more", "1", {"more.py": ""})
+    write_wheel(cell.directory / "wheels", "more", "1", {"more.py": ""})
     reported = cell.install(requirements=["lib==1.5", "more==1"], modules=["old", "wire"])
     assert (reported["missing"], reported["packages"]) == ([], {"lib": "1.5", "more": "1"})
-    (cell.folder / "source" / "old.py").unlink()
-    write_wheel(cell.folder / "wheels", "lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
+    (cell.directory / "source" / "old.py").unlink()
+    write_wheel(cell.directory / "wheels", "lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
     reported = cell.install(requirements=["lib==1.6"], modules=["old", "wire"])
     assert (reported["missing"], reported["packages"]) == (["old"], {"lib": "1.6"})
     assert base64.b64decode(cell.execute()["outputs"]["reported.txt"]["inline"]).startswith(b"newer ")
@@ -553,7 +556,7 @@ def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
 
 
 def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
-    server = cell.folder / "server.py"
+    server = cell.directory / "server.py"
     text = (SERVERS / "notification_first.py").read_text()
     server.write_text(
         text.replace('"execute": {"reported.txt": "dG9sZA=="}', '"execute": {"reported.txt": "no base64!"}')

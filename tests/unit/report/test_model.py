@@ -177,7 +177,7 @@ def test_another_schema_is_refused() -> None:
         RunReport.from_json({**run().to_json(), "schema": SCHEMA + 1})
 
 
-def test_what_is_derived_is_derived_anew() -> None:
+def test_what_is_derived_is_derived_again() -> None:
     plain = {**cell(F).to_json(), "status": "passed", "first_broken": None}
     assert CellReport.from_json(plain).status is F
 

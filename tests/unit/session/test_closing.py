@@ -67,10 +67,10 @@ def test_a_cell_that_cannot_be_closed_keeps_no_other_up(
     cells["1"].unreported.append("cell 1: something was left")
     run: Any = object.__new__(MatrixRun)
     run.cells, run.progress, run.backend = cells, Part(), Part()
-    run._hosts, run.folder = True, tmp_path / "run"
-    run.folder.mkdir()
+    run._hosts, run.directory = True, tmp_path / "run"
+    run.directory.mkdir()
     with pytest.raises(OSError, match="it cannot be closed"):
         run.close()
     assert [part.closed for part in (*cells.values(), run.progress, run.backend)] == [1] * 5
-    assert not run.folder.exists()
+    assert not run.directory.exists()
     assert capsys.readouterr().err == "modelops: cell 1: something was left\n"

@@ -28,11 +28,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     os.close(reads)
 
 
-def started(folder: Path, **config: Any) -> Progress:
+def started(directory: Path, **config: Any) -> Progress:
     reported: Any = SimpleNamespace(
         getoption=lambda *_: 0, pluginmanager=SimpleNamespace(get_plugin=lambda _: None), **config
     )
-    return Progress(reported, folder)
+    return Progress(reported, directory)
 
 
 @pytest.mark.usefixtures("shown")

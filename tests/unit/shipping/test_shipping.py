@@ -34,7 +34,7 @@ Project = Callable[..., ModuleType]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """Write `module="text"` files (`a__b` is a/b.py) into a folder of their own and import the first."""
+    """Write `module="text"` files (`a__b` is a/b.py) into a directory of their own and import the first."""
 
     def write(**files: str) -> ModuleType:
         for name, text in files.items():
@@ -385,7 +385,7 @@ def test_functions_of_a_library_are_imported_there(project: Project) -> None:
 
 
 def test_a_library_is_reported_by_where_it_lies_and_not_by_its_name(project: Project) -> None:
-    """pytest names a project's modules after its folders, and folders are called anything."""
+    """pytest names a project's modules after its directories, and directories are called anything."""
     module = project(functions="")
     text = "def local(x): return x + 1\n"
     place = Path(module.__file__ or "").with_name("platform_tests.py")
@@ -829,12 +829,12 @@ def test_relative_imports_lead_where_they_led(project: Project) -> None:
 def checkout(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., None]]:
-    """Install the project's folder, or one in it, as an editable distribution `My-Dist`."""
+    """Install the project's directory, or one in it, as an editable distribution `My-Dist`."""
 
-    def install(folder: str = "", **files: str) -> None:
+    def install(directory: str = "", **files: str) -> None:
         metadata = tmp_path / "site-packages" / "my_dist-1.dist-info"
         metadata.mkdir(parents=True)
-        origin = {"url": (tmp_path / folder).as_uri(), "dir_info": {"editable": True}}
+        origin = {"url": (tmp_path / directory).as_uri(), "dir_info": {"editable": True}}
         files = {"METADATA": "Metadata-Version: 2.1\nName: My-Dist\nVersion: 1\n", **files}
         for name, text in {**files, "direct_url.json": json.dumps(origin)}.items():
             (metadata / name.replace("__", ".")).write_text(text)
