@@ -62,9 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        cell = run_cell(
-            options.python, options.dask, directory
-        )  # builds the environment where there is none yet
+        cell = run_cell(options.python, options.dask, directory)  # builds the environment where there is none yet
         python = cell["observed"]["client"]["executable"]
         cells, bare = [], []
         for number in range(options.rounds):
@@ -79,9 +77,7 @@ def main() -> None:
             cells.append(seconds_of(run_cell(options.python, options.dask, directory)))
             print(f"round {number + 1}: bare {bare[-1]:.2f} s, cell {cells[-1]:.2f} s")
     ratio = statistics.median(cells) / statistics.median(bare)
-    print(
-        f"median: bare {statistics.median(bare):.2f} s, cell {statistics.median(cells):.2f} s, ratio {ratio:.2f}"
-    )
+    print(f"median: bare {statistics.median(bare):.2f} s, cell {statistics.median(cells):.2f} s, ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

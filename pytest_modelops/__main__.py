@@ -10,9 +10,7 @@ from pytest_modelops.errors import ModelopsError
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pytest_modelops", description="Care for what runs leave."
-    )
+    parser = argparse.ArgumentParser(prog="python -m pytest_modelops", description="Care for what runs leave.")
     commands = parser.add_subparsers(dest="command", required=True)
     prune = commands.add_parser(
         "prune",

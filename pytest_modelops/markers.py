@@ -114,14 +114,8 @@ def demands(
             found.append(Demand(parse(*mark.args, **mark.kwargs, context=context)))
         except (TypeError, WrongInput) as error:
             usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
-            reason = (
-                str(error)
-                if isinstance(error, NotShippable | WrongInput)
-                else f"wrong arguments {_shown(mark)}"
-            )
-            raise WrongInput(
-                f"{item.nodeid}: marker {mark.name}: {reason}; use {usage.partition(': ')[0]}"
-            ) from None
+            reason = str(error) if isinstance(error, NotShippable | WrongInput) else f"wrong arguments {_shown(mark)}"
+            raise WrongInput(f"{item.nodeid}: marker {mark.name}: {reason}; use {usage.partition(': ')[0]}") from None
     return found
 
 
@@ -148,9 +142,7 @@ def _lambda(
     for number, arg in enumerate(args, start=1):
         pack(arg, f"argument {number}")
     if expect is _NOTHING:
-        return lambda cell: cell.run_lambda(
-            shipped, args, expect=lambda _: True, expected="anything", seconds=seconds
-        )
+        return lambda cell: cell.run_lambda(shipped, args, expect=lambda _: True, expected="anything", seconds=seconds)
     return lambda cell: cell.run_lambda(
         shipped, args, expect=lambda value: bool(value == expect), expected=repr(expect), seconds=seconds
     )

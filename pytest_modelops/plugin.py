@@ -42,9 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("modelops_matrix"):
         typed = [arg for arg in config.invocation_params.args if str(arg).startswith("--modelops-")]
         if typed and not hasattr(config, "workerinput"):
-            raise pytest.UsageError(
-                f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it"
-            )
+            raise pytest.UsageError(f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it")
         return
     from pytest_modelops.session.collection import Collecting
     from pytest_modelops.session.execution import Running

@@ -134,9 +134,7 @@ class Started:
         away, so it is started once more.
         """
         if self.process is None and Path(self.directory).exists():
-            start_engine(
-                self.name, Path(self.data), address=self.address, directory=Path(self.directory)
-            ).stop()
+            start_engine(self.name, Path(self.data), address=self.address, directory=Path(self.directory)).stop()
             return
         if process := self.process:
             _clear(self.address)
@@ -146,13 +144,9 @@ class Started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted(
-            (mount for mount in mounts if mount.startswith(f"{self.directory}/")), reverse=True
-        ):
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.directory}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
-        subprocess.run(
-            ["ip", "link", "delete", _bridge_of(Path(self.directory))], check=False, capture_output=True
-        )
+        subprocess.run(["ip", "link", "delete", _bridge_of(Path(self.directory))], check=False, capture_output=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -261,9 +255,7 @@ def install() -> None:
         ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing],
     )
     for command in commands:
-        subprocess.run(
-            command, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environ, timeout=600
-        )
+        subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environ, timeout=600)
 
 
 def _address_of_engine() -> tuple[str | None, str]:

@@ -42,9 +42,7 @@ class ProcessSandbox:
             (self._scratch / name).mkdir(parents=True)
         self.remote = str(self._scratch / "remote")
         with resources.as_file(resources.files("pytest_modelops") / "remote") as source:
-            shutil.copytree(
-                source, Path(self.remote) / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__")
-            )
+            shutil.copytree(source, Path(self.remote) / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__"))
         self._scheduler_file = self._scratch / "scheduler.json"
         self._processes = SupervisedProcesses(log=self._logs / "supervisor.log", directory=self._scratch)
         self._log_files: dict[str, Path] = {}
@@ -116,9 +114,7 @@ class ProcessSandbox:
             "PATH": f"{Path(environment.python).parent}:{_SYSTEM_PATH}",
             "HOME": str(self._scratch / "home"),
             "TMPDIR": str(self._scratch / "tmp"),
-            "DASK_CONFIG": str(
-                self._scratch / "dask"
-            ),  # empty: neither ~/.config/dask nor /etc/dask of the host
+            "DASK_CONFIG": str(self._scratch / "dask"),  # empty: neither ~/.config/dask nor /etc/dask of the host
             "DASK_ROOT_CONFIG": str(self._scratch / "dask"),
             "PYTHONNOUSERSITE": "1",
             "PYTHONUNBUFFERED": "1",  # the last words before a crash reach the log
@@ -158,9 +154,7 @@ class ProcessBackend:
         self._cache = cache
         self._directory = directory
         self._commands = Commands(directory / f"commands-{os.getpid()}")
-        self._environments = Environments(
-            spec, cache=cache, fresh=fresh, run=self._commands, session=directory.name
-        )
+        self._environments = Environments(spec, cache=cache, fresh=fresh, run=self._commands, session=directory.name)
 
     @property
     def releases(self) -> Releases:

@@ -71,9 +71,7 @@ def _is_sdist(path: Path) -> bool:
     return False
 
 
-def unpack(
-    path: Path, kept: Path | None = None, *, limits: Limits = LIMITS, deadline: Deadline | None = None
-) -> Path:
+def unpack(path: Path, kept: Path | None = None, *, limits: Limits = LIMITS, deadline: Deadline | None = None) -> Path:
     """Return the directory of an archive's contents, unpacked once. A wheel is copied there as it is.
 
     Args:

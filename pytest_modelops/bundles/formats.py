@@ -110,9 +110,7 @@ class Source:
         top = module.partition(".")[0]
         return (
             module in self.modules
-            or any(
-                name.partition(".")[0] == top for name, file in self.modules.items() if file.suffix != ".whl"
-            )
+            or any(name.partition(".")[0] == top for name, file in self.modules.items() if file.suffix != ".whl")
             or self.file_of(top) is not None
             or self.has_directory(top)
         )
@@ -135,9 +133,7 @@ def read(path: Path, kept: Path | None = None, *, deadline: Deadline | None = No
         TimedOut: another process was unpacking it until the deadline.
     """
     if not path.exists():
-        raise MalformedBundle(
-            f"{path} is not a bundle: a bundle is a directory or an archive, and there is nothing"
-        )
+        raise MalformedBundle(f"{path} is not a bundle: a bundle is a directory or an archive, and there is nothing")
     with contents.said_of_files():
         if path.is_dir():
             found = look(path.resolve())
@@ -150,9 +146,7 @@ def _source(path: Path, found: Found) -> Source:
     parts = _parts(found)
     if not parts:
         looked_for = "; ".join(LOOKS_FOR.values())
-        raise MalformedBundle(
-            f"{path} has no known format. Looked for: {looked_for}. Found: {_listing(found)}"
-        )
+        raise MalformedBundle(f"{path} has no known format. Looked for: {looked_for}. Found: {_listing(found)}")
     if parts == {Format.PURE_PYTHON} and (found.directory / "__init__.py").exists() and not found.has_wire:
         raise MalformedBundle(
             f"{path} is itself a package, since it has an __init__.py, and nobody could import it by its name; "
@@ -208,9 +202,7 @@ def _requirements(found: Found) -> tuple[str, ...]:
     """The sum: every project, every line and every wheel, each once."""
     answer = list(found.lines)
     paths = [*(project.directory for project in found.projects), *(wheel.path for wheel in found.wheels)]
-    mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in answer} | {
-        line.partition(" @ ")[2] for line in answer
-    }
+    mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in answer} | {line.partition(" @ ")[2] for line in answer}
     own = [str(path) for path in paths if not {str(path), path.as_uri()} & mentioned]
     return tuple(dict.fromkeys([*own, *answer]))
 
@@ -234,12 +226,8 @@ def _with_all_wires(found: Found, metadatas: Sequence[Metadata]) -> Metadata:
     places = list(dict.fromkeys(where for _, where in declared.values()))
     names = [name for name, _ in declared.values()]
     if len(set(names)) < len(names):
-        raise MalformedBundle(
-            f"{' and '.join(places)} have {len(names)} entries ({', '.join(names)}); keep one"
-        )
-    return Metadata(
-        wires={name: value for value, (name, _) in declared.items()}, wires_in=" and ".join(places)
-    )
+        raise MalformedBundle(f"{' and '.join(places)} have {len(names)} entries ({', '.join(names)}); keep one")
+    return Metadata(wires={name: value for value, (name, _) in declared.items()}, wires_in=" and ".join(places))
 
 
 _SHOWN = 12

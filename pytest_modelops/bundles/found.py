@@ -19,9 +19,7 @@ from pytest_modelops.errors import MalformedBundle
 REQUIREMENTS = "requirements.txt"
 _DEEPEST = 3
 """So many directories down contents are looked for."""
-_WORDS = re.compile(
-    r"(readme|licen[cs]e|notice|changelog|authors|manifest)\b.*|.*\.(md|rst)|\..*", re.IGNORECASE
-)
+_WORDS = re.compile(r"(readme|licen[cs]e|notice|changelog|authors|manifest)\b.*|.*\.(md|rst)|\..*", re.IGNORECASE)
 """Files that say something of what lies in a directory beside them, and do nothing."""
 
 
@@ -73,9 +71,7 @@ class Found:
     @property
     def has_wire(self) -> bool:
         """Whether a file at its top says what runs its entry points."""
-        return any(
-            (self.directory / name).is_file() for name in (wires.ROOT_FILE, wires.MANIFEST, wires.SETTINGS)
-        )
+        return any((self.directory / name).is_file() for name in (wires.ROOT_FILE, wires.MANIFEST, wires.SETTINGS))
 
     @property
     def why(self) -> str:
@@ -83,9 +79,7 @@ class Found:
         tops = {name.partition(".")[0] for name in self.loose}
         modules = sum(top in self.loose and not _is_package(self.loose[top]) for top in tops)
         parts = [f"a {project.file}{_within(project.directory, self.directory)}" for project in self.projects]
-        parts += [
-            f"a {REQUIREMENTS}{_within(file.parent, self.directory)}" for file in self.requirements_files
-        ]
+        parts += [f"a {REQUIREMENTS}{_within(file.parent, self.directory)}" for file in self.requirements_files]
         parts += _counted(len(self.wheels), "wheel")
         parts += _counted(modules, "loose module") + _counted(len(tops) - modules, "loose package")
         if not self.down:
@@ -111,24 +105,19 @@ def look(directory: Path, name: str = "") -> Found:
     here = directory
     while len(down) < _DEEPEST and (inner := _only_directory(here, name)):
         beside += [
-            path.name
-            for path in sorted(here.iterdir())
-            if path != inner and not contents.is_never_ours(path.name)
+            path.name for path in sorted(here.iterdir()) if path != inner and not contents.is_never_ours(path.name)
         ]
         down.append(inner.name)
         here = inner
     files = list(contents.files(here))
     projects = _projects(here, files)
-    required = [
-        file for place in [here, *(p.directory for p in projects)] if (file := place / REQUIREMENTS).is_file()
-    ]
+    required = [file for place in [here, *(p.directory for p in projects)] if (file := place / REQUIREMENTS).is_file()]
     required = list(dict.fromkeys(required))
     lines = tuple(dict.fromkeys(line for file in required for line in requirements.requirements(file, here)))
     projects = [
         project
         for project in projects
-        if project.directory == here
-        or not any(_names(line, project.directory) for line in lines if ";" in line)
+        if project.directory == here or not any(_names(line, project.directory) for line in lines if ";" in line)
     ]
     if not required and not any(project.directory == here for project in projects):
         _refuse_unread(here, files)
@@ -187,11 +176,7 @@ def _project(directory: Path) -> Project:
     roots = _roots(directory, known)
     modules: dict[str, Path] = {}
     for root in roots:
-        others = {
-            other.relative_to(root).parts[0]
-            for other in roots
-            if other != root and other.is_relative_to(root)
-        }
+        others = {other.relative_to(root).parts[0] for other in roots if other != root and other.is_relative_to(root)}
         modules |= contents.modules(root, skip=others)
     return Project(directory=directory, metadata=known, roots=roots, modules=modules)
 

@@ -113,9 +113,7 @@ def _dependencies(value: Any, where: str) -> tuple[str, ...]:
         try:
             Requirement(_string(item, where, "numpy>=2"))
         except InvalidRequirement:
-            raise MalformedBundle(
-                f"{where}: {item!r} is not a requirement; write one such as numpy>=2"
-            ) from None
+            raise MalformedBundle(f"{where}: {item!r} is not a requirement; write one such as numpy>=2") from None
     return tuple(value)
 
 
@@ -166,9 +164,7 @@ def _of_setup(directory: Path, setup: Mapping[str, Any], roots: tuple[str, ...])
     """What setup.cfg says, or the call of `setup` where it can be read without running it."""
     python = None
     if isinstance(text := setup.get("python_requires"), str):
-        python = RequiresPython(
-            text=text, key="python_requires", file=directory / setup["python_requires_in"]
-        )
+        python = RequiresPython(text=text, key="python_requires", file=directory / setup["python_requires_in"])
     dependencies = setup.get("install_requires", [])
     if isinstance(dependencies, str):
         dependencies = [line.strip() for line in dependencies.splitlines() if line.strip()]
@@ -268,11 +264,7 @@ def _setup_roots(setup: Mapping[str, Any]) -> list[str]:
             found.append(directories.get(""))
         case str() as text:
             pairs = (line.partition("=") for line in text.splitlines())
-            found += [
-                directory.strip()
-                for package, _, directory in pairs
-                if not package.strip() and directory.strip()
-            ]
+            found += [directory.strip() for package, _, directory in pairs if not package.strip() and directory.strip()]
     found.append(setup.get("where"))
     return [root for root in found if isinstance(root, str)]
 

@@ -118,16 +118,12 @@ class Names:
     def _starred(self, module: str, name: str, asked: frozenset[tuple[str, str]]) -> Iterator[Symbol]:
         bindings = self.defined_in(module) if self._source.owns(module) else None
         if bindings is not None:
-            exported = (
-                name in bindings.exported if bindings.exported is not None else not name.startswith("_")
-            )
+            exported = name in bindings.exported if bindings.exported is not None else not name.startswith("_")
             if not exported and not bindings.dynamic:
                 return
         yield from self._find(module, name, asked)
 
-    def _meanings(
-        self, module: str, name: str, node: ast.AST, asked: frozenset[tuple[str, str]]
-    ) -> Iterator[Symbol]:
+    def _meanings(self, module: str, name: str, node: ast.AST, asked: frozenset[tuple[str, str]]) -> Iterator[Symbol]:
         """What the statement that binds a name makes of it."""
         file = self._source.file_of(module)
         match node:
@@ -222,9 +218,7 @@ def _class(node: ast.ClassDef) -> Symbol:
     alone = all(isinstance(base, ast.Name) and base.id == "object" for base in node.bases)
     if node.decorator_list or node.keywords or not alone:
         return unknown
-    arguments = ast.arguments(
-        posonlyargs=[], args=[ast.arg(arg="self")], kwonlyargs=[], kw_defaults=[], defaults=[]
-    )
+    arguments = ast.arguments(posonlyargs=[], args=[ast.arg(arg="self")], kwonlyargs=[], kw_defaults=[], defaults=[])
     bindings = Bindings()
     bind(node.body, bindings, certain=True)
     if "__new__" in bindings.names:

@@ -106,9 +106,7 @@ def _widened(wanted: SpecifierSet, worker: Version) -> str:
     """The range with those parts changed that do not admit the worker's Python."""
     kept = []
     for specifier in sorted(wanted, key=str, reverse=True):
-        text = (
-            str(specifier) if specifier.contains(worker, prereleases=True) else _admitting(specifier, worker)
-        )
+        text = str(specifier) if specifier.contains(worker, prereleases=True) else _admitting(specifier, worker)
         kept.append(text)
     return ",".join(dict.fromkeys(filter(None, kept))) or f">={_minor(worker)}"
 
@@ -178,9 +176,7 @@ class _Preflight:
         else:
             yield from self._callable(f"target {text!r}", match[1], match[2], wrong_as_target)
 
-    def _callable(
-        self, said: str, module: str, name: str, wrong_as: Callable[[Symbol], str]
-    ) -> Iterator[str]:
+    def _callable(self, said: str, module: str, name: str, wrong_as: Callable[[Symbol], str]) -> Iterator[str]:
         """Problems of one function, which is `name` in `module`."""
         found = list(self._module(module))
         if found or not self._source.owns(module):
@@ -199,9 +195,7 @@ class _Preflight:
         wrong = [] if dot else [wrong_as(symbol) for symbol in symbols]
         if wrong and all(wrong):
             symbol = symbols[-1]
-            where = (
-                f" ({self._shown(symbol.file)}, line {symbol.line})" if symbol.file and symbol.line else ""
-            )
+            where = f" ({self._shown(symbol.file)}, line {symbol.line})" if symbol.file and symbol.line else ""
             yield f"{said}{where}: {wrong[-1]}"
 
     def _module(self, module: str) -> Iterator[str]:

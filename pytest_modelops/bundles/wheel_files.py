@@ -80,9 +80,7 @@ def read(path: Path) -> WheelFile:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
             info = _dist_info(names, path)
             answer = email.parser.Parser().parsestr(_text(archive, f"{info}/METADATA"))
-            entry_points = (
-                _text(archive, f"{info}/entry_points.txt") if f"{info}/entry_points.txt" in names else ""
-            )
+            entry_points = _text(archive, f"{info}/entry_points.txt") if f"{info}/entry_points.txt" in names else ""
     except DAMAGE as error:
         raise MalformedBundle(f"{path} is no whole wheel: {error}") from None
     _compare(path, name, version, answer.get("Name"), answer.get("Version"))
@@ -100,9 +98,7 @@ def read(path: Path) -> WheelFile:
 
 
 def _dist_info(names: Iterable[str], path: Path) -> str:
-    directories = sorted(
-        {name.partition("/")[0] for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)}
-    )
+    directories = sorted({name.partition("/")[0] for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)})
     if len(directories) != 1:
         found = f"{len(directories)}: {', '.join(directories)}" if directories else "none"
         raise MalformedBundle(f"{path} is no wheel: it has to have one .dist-info/METADATA, and has {found}")
@@ -116,9 +112,7 @@ def _text(archive: zipfile.ZipFile, name: str) -> str:
     return archive.read(info).decode()
 
 
-def _compare(
-    path: Path, name: str, version: Version, answer: str | None, reported_version: str | None
-) -> None:
+def _compare(path: Path, name: str, version: Version, answer: str | None, reported_version: str | None) -> None:
     try:
         same = canonicalize_name(answer or "") == name and Version(reported_version or "") == version
     except InvalidVersion:
@@ -145,9 +139,7 @@ def _wires(entry_points: str, path: Path) -> dict[str, str]:
     try:
         parser.read_string(entry_points)
     except configparser.Error as error:
-        raise MalformedBundle(
-            f"{path}: its entry_points.txt cannot be read: {str(error).splitlines()[0]}"
-        ) from None
+        raise MalformedBundle(f"{path}: its entry_points.txt cannot be read: {str(error).splitlines()[0]}") from None
     return dict(parser.items(WIRE_GROUP)) if parser.has_section(WIRE_GROUP) else {}
 
 
@@ -177,9 +169,7 @@ def problems_of_record(wheel: WheelFile) -> Iterator[str]:
             if f"{info}/RECORD" not in infos:
                 yield f"{wheel.path.name} has no RECORD; {_REBUILD}"
                 return
-            rows = {
-                row[0]: row[1] for row in csv.reader(_text(archive, f"{info}/RECORD").splitlines()) if row[1:]
-            }
+            rows = {row[0]: row[1] for row in csv.reader(_text(archive, f"{info}/RECORD").splitlines()) if row[1:]}
             yield from _differences(wheel, archive, infos, rows, info)
     except (*DAMAGE, csv.Error) as error:
         yield f"{wheel.path.name} is no whole wheel: {error}"

@@ -67,9 +67,7 @@ def _written(directory: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parse(value: Any, where: str, directory: Path, roots: Sequence[Path]) -> Wire:
-    match = (
-        re.fullmatch(r"([\w./-]+?)\s*:\s*([^\W\d][\w.]*)", value.strip()) if isinstance(value, str) else None
-    )
+    match = re.fullmatch(r"([\w./-]+?)\s*:\s*([^\W\d][\w.]*)", value.strip()) if isinstance(value, str) else None
     module = match and _module(match[1], directory, roots)
     if not match or not module:
         raise MalformedBundle(f"{where}: {value!r} names no function; write {FORMS}")

@@ -163,9 +163,7 @@ class LiveCell:
         self, function: Callable[..., Any] | str, *args: Any, deadline: float | None = None
     ) -> dict[str, Any]:
         """Run a function on every worker, all at once; returns what it returned by worker name. See `call`."""
-        return {
-            str(name): value for name, value in self._call(function, args, self.workers, deadline).items()
-        }
+        return {str(name): value for name, value in self._call(function, args, self.workers, deadline).items()}
 
     @_without_our_frames
     def client(self) -> Client:
@@ -189,9 +187,7 @@ class LiveCell:
         answer = cluster.agent.call("connect", seconds=1, deadline=Deadline(5))
         address = cluster.sandbox.host_address(answer["scheduler"])
         if address is None:
-            raise CheckFailed(
-                f"the scheduler of cell {self.id} ({answer['scheduler']}) cannot be reached from here."
-            )
+            raise CheckFailed(f"the scheduler of cell {self.id} ({answer['scheduler']}) cannot be reached from here.")
         from distributed import Client
 
         client = Client(address, set_as_default=False, timeout=self._seconds_for("lambda"))
@@ -262,9 +258,7 @@ class LiveCell:
         """What `modelops_lambda` asks for; raises what the check would."""
         self._prepare()
         deadline = Deadline(seconds or self._seconds_for("lambda"))
-        self._with_stacks(
-            lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected)
-        )
+        self._with_stacks(lambda: run_on_each(self, deadline, function, args, expect=expect, expected=expected))
 
     def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
         """What `modelops_aggregation` asks for; raises what the check would."""
@@ -280,8 +274,7 @@ class LiveCell:
             python=str(self.cell.base.python),
             dask=self.cell.base.dask_text,
             roles={
-                role.value: {"python": str(self.cell[role].python), "dask": self.cell[role].dask_text}
-                for role in Role
+                role.value: {"python": str(self.cell[role].python), "dask": self.cell[role].dask_text} for role in Role
             },
             seconds=self._seconds + (time.monotonic() - self._began if self._began is not None else 0.0),
             checks=tuple(self._results.values()),
@@ -302,11 +295,7 @@ class LiveCell:
             notes=tuple(
                 dict.fromkeys(
                     [
-                        *(
-                            note
-                            for environment in self.environments.values()
-                            for note in environment.warnings
-                        ),
+                        *(note for environment in self.environments.values() for note in environment.warnings),
                         *self._notes,
                     ]
                 )

@@ -36,9 +36,7 @@ BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-
 """The names of the checks that each bundle may have, in order."""
 
 
-def all_checks(
-    bundles: Sequence[Bundle], plugin: PluginSettings | None = None, *, reuse: bool = False
-) -> list[Check]:
+def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, *, reuse: bool = False) -> list[Check]:
     """The checks of a run, in order; without those that have no object, as `execute` without an entry point.
 
     Args:
@@ -65,16 +63,12 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
         _refuse_if_none(check)
     by_name = {check.label: check for check in checks}
     if len(by_name) < len(checks):
-        raise WrongInput(
-            f"pytest_modelops_checks: a name is used twice among {', '.join(c.label for c in checks)}"
-        )
+        raise WrongInput(f"pytest_modelops_checks: a name is used twice among {', '.join(c.label for c in checks)}")
     ordered: dict[str, Check] = {}
 
     def add(check: Check, path: tuple[str, ...]) -> None:
         if check.label in path:
-            raise WrongInput(
-                f"pytest_modelops_checks: needs go in a circle: {' → '.join((*path, check.label))}"
-            )
+            raise WrongInput(f"pytest_modelops_checks: needs go in a circle: {' → '.join((*path, check.label))}")
         for need in check.needs:
             if need not in by_name:
                 raise WrongInput(

@@ -70,9 +70,7 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     try:
         reply = cell.cluster.agent.call(
             "aggregate",
-            modules={
-                name: {"source": function.source, "name": function.name} for name, function in shipped.items()
-            },
+            modules={name: {"source": function.source, "name": function.name} for name, function in shipped.items()},
             params=settings.params,
             replicates=settings.replicates,
             run=secrets.token_hex(4),
@@ -82,9 +80,7 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     except TimedOut as error:
         raise TimedOut(f"{late} {error}") from None
     outcomes: Mapping[str, Mapping[str, Any]] = reply["results"]
-    results = {
-        name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome
-    }
+    results = {name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome}
     failed = {name: outcome for name, outcome in outcomes.items() if "error" in outcome or "gone" in outcome}
     progress = (
         f"{len(results)} of {settings.params} aggregates were complete, "
@@ -113,8 +109,7 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
         f"parameter set {param}: got sum {result['sum']} of {result['replicates']} replicates, must be {expected}"
         for param in range(settings.params)
         if (result := results[str(param)])
-        and (result["sum"], result["replicates"])
-        != ((expected := expected_sum(param, settings)), settings.replicates)
+        and (result["sum"], result["replicates"]) != ((expected := expected_sum(param, settings)), settings.replicates)
     ]
     if wrong:
         raise CheckFailed("\n".join([f"aggregating {size}: {len(wrong)} aggregates are wrong.", *wrong[:5]]))

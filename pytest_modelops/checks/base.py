@@ -102,18 +102,12 @@ def role_differences(cell: CheckedCell) -> str:
     locks = {role: cell.environments[cell.cell[role]].lock for role in Role}
     parts = []
     for name in ("Python", "dask", "distributed", "cloudpickle", "msgpack", "tornado"):
-        of_role = {
-            role: lock.python if name == "Python" else lock.packages.get(name) for role, lock in locks.items()
-        }
+        of_role = {role: lock.python if name == "Python" else lock.packages.get(name) for role, lock in locks.items()}
         if len(set(of_role.values())) > 1:
-            parts.append(
-                f"{name}: " + ", ".join(f"{role.value} {version}" for role, version in of_role.items())
-            )
+            parts.append(f"{name}: " + ", ".join(f"{role.value} {version}" for role, version in of_role.items()))
     if not parts:
         return ""
     hint = (
-        " Dask sends functions as bytecode, which only the same Python runs."
-        if parts[0].startswith("Python")
-        else ""
+        " Dask sends functions as bytecode, which only the same Python runs." if parts[0].startswith("Python") else ""
     )
     return f"The roles differ in {'; '.join(parts)}.{hint}"

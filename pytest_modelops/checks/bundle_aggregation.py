@@ -31,9 +31,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     for number, replicates in enumerate(sets):
         for index, asked in enumerate(replicates):
             one = reply.replicates.get(f"{number}-{index}")
-            if one and (
-                found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=seconds)
-            ):
+            if one and (found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=seconds)):
                 faults[f"replicate {index} of set {number} (seed {asked.seed})"] = found
                 failed += 1
         for target in bundle.targets:

@@ -51,9 +51,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         take_away(cell)
     cell.locations[bundle] = location
     shadowed = {
-        f"{one['name']} {one['here']} by {one['wanted']}"
-        for answer in reply.values()
-        for one in answer["conflicts"]
+        f"{one['name']} {one['here']} by {one['wanted']}" for answer in reply.values() for one in answer["conflicts"]
     }
     return {
         "format": source.format.value,
@@ -214,9 +212,7 @@ def _faults(answer: Answer, house: Wheelhouse, python: Version, error: str) -> I
     yield from (Fault(head=head) for head in bundle_isolated.mismatches(answer, house, python))
 
 
-def _judge(
-    bundle: Bundle, location: Answer, reply: Mapping[str, Answer], found: Mapping[str, list[Fault]]
-) -> None:
+def _judge(bundle: Bundle, location: Answer, reply: Mapping[str, Answer], found: Mapping[str, list[Fault]]) -> None:
     """Raise with everything that is wrong, if anything is."""
     tidy = words.Tidy(directories=location["directories"].values())
     faults = {name: [tidy.fault(fault) for fault in some] for name, some in found.items() if some}

@@ -79,11 +79,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
 
 def accounted_for(reply: Mapping[str, Mapping[str, Any]], source: formats.Source) -> Mapping[str, int]:
     """How many of the bundle's modules each process finds, of those that could be asked."""
-    return {
-        name: len(source.modules) - len(answer["missing"])
-        for name, answer in reply.items()
-        if "missing" in answer
-    }
+    return {name: len(source.modules) - len(answer["missing"]) for name, answer in reply.items() if "missing" in answer}
 
 
 def _on_the_client(
@@ -107,9 +103,7 @@ def _on_the_client(
     return reply
 
 
-def wheels_of(
-    bundle: Bundle, source: formats.Source, lock: Lock, cell: CheckedCell, deadline: Deadline
-) -> Wheelhouse:
+def wheels_of(bundle: Bundle, source: formats.Source, lock: Lock, cell: CheckedCell, deadline: Deadline) -> Wheelhouse:
     """The wheels of a bundle and of all that it needs, for the Python of a lock."""
     cell.progress(f"making the wheels of {bundle.name}")
     try:
@@ -174,9 +168,7 @@ def _accountable(source: formats.Source) -> list[str]:
     """Top-level names that have to be the bundle's own; a wheel's may be one for Pythons that lack it in their own."""
     own = {name.partition(".")[0] for name, file in source.modules.items() if file.suffix != ".whl"}
     return [
-        name
-        for name in source.top_level
-        if name != "__main__" and (name in own or name not in sys.stdlib_module_names)
+        name for name in source.top_level if name != "__main__" and (name in own or name not in sys.stdlib_module_names)
     ]
 
 

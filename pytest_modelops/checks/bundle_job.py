@@ -140,9 +140,7 @@ def run_job(
                 lost[f"{kind[:-1]} {name}"] = Fault(head=in_words(cell.cluster, worker, outcome))
     others = dict(_answers_of_others(values, run, sets, targets))
     late = any(_silent(value.get("error")) for value in values.values())
-    pending = any(
-        "pending" in outcome for kind in ("replicates", "aggregates") for outcome in reply[kind].values()
-    )
+    pending = any("pending" in outcome for kind in ("replicates", "aggregates") for outcome in reply[kind].values())
     return Answer(
         replicates={name: value for (kind, name), value in values.items() if kind == "replicates"},
         aggregates={name: value for (kind, name), value in values.items() if kind == "aggregates"},

@@ -16,9 +16,7 @@ Outcome = Mapping[str, Any]
 
 _TRACE_LINES = 14
 _MOST_NAMES = 6
-_NOT_THE_BUNDLE_S = re.compile(
-    r"<frozen importlib|/importlib/__init__\.py|/modelops_remote/runner/runner\.py"
-)
+_NOT_THE_BUNDLE_S = re.compile(r"<frozen importlib|/importlib/__init__\.py|/modelops_remote/runner/runner\.py")
 """Files whose frames say nothing of a bundle: the import machinery, and the reference runner."""
 _WANTS_ANOTHER_PYTHON = re.compile(
     r"requires a different Python: \S+ not in '([^']*)'|does not satisfy Python([<>=!~][^\s,]*)"
@@ -60,9 +58,7 @@ class Tidy:
         return Fault(head=self(fault.head), details=tuple(map(self, fault.details)))
 
 
-def message(
-    intro: str, faults: Mapping[str, Sequence[Fault]], after: str = "", *, named: bool = False
-) -> str:
+def message(intro: str, faults: Mapping[str, Sequence[Fault]], after: str = "", *, named: bool = False) -> str:
     """Everything that is wrong, as one text: its first line says the first of it.
 
     Args:
@@ -223,9 +219,7 @@ def faults_of_end(end: Mapping[str, Any]) -> list[Fault]:
         head = f"its runner did not end within {seconds:g} s after `shutdown`: something keeps it running"
         wrong.append(Fault(head=head, details=tuple(stack or ["it printed no stack"])))
     if end.get("survived"):
-        wrong.append(
-            Fault(head="when its runner had ended, this was left of it", details=tuple(end["survived"]))
-        )
+        wrong.append(Fault(head="when its runner had ended, this was left of it", details=tuple(end["survived"])))
     if end.get("left"):
         wrong.append(Fault(head="this of its runner could not be ended", details=tuple(end["left"])))
     return wrong
@@ -237,9 +231,7 @@ def keep_logs(logs: Mapping[str, bytes], prefix: str, keep: Callable[[str, bytes
     return f"Full log: {kept['stderr']}; raw stdout: {kept['stdout']}" if len(kept) > 1 else ""
 
 
-def faults_of_replicate(
-    reply: Mapping[str, Any], failed_when: Collection[str], *, seconds: float
-) -> list[Fault]:
+def faults_of_replicate(reply: Mapping[str, Any], failed_when: Collection[str], *, seconds: float) -> list[Fault]:
     """Why a replicate is a failed one although Dask calls it finished; empty if it is not.
 
     Args:

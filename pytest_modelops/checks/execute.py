@@ -24,9 +24,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     workers = [worker.name for worker in cell.cluster.workers]
     replicates = [Replicate(params=bundle.params, seed=bundle.seed, worker=name) for name in workers]
     answer = run_job(bundle, cell, deadline, [replicates])
-    by_worker = {
-        name: answer.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in answer.replicates
-    }
+    by_worker = {name: answer.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in answer.replicates}
     location = cell.locations[bundle]
     faults: dict[str, Sequence[Fault]] = {
         name: freshness.with_hint(found, one.get("beside", {}), location, cell.runner.path)
@@ -39,9 +37,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         outputs = {name: one["outputs"] for name, one in by_worker.items()}
         differing = [Fault(head=head) for head in _differences(outputs)]
         unexpected = [Fault(head=head) for head in _unexpected(bundle, outputs[workers[0]])]
-        copy = freshness.ask(
-            bundle, location, workers[0], outputs[workers[0]], cell, deadline, took=answer.seconds
-        )
+        copy = freshness.ask(bundle, location, workers[0], outputs[workers[0]], cell, deadline, took=answer.seconds)
         faults = {workers[0]: copy.faults, "the workers": [*differing, *unexpected]}
     answer.judge(f"bundle {bundle.name!r}, `{bundle.entrypoint}` with seed {bundle.seed}, {count}", faults)
     sizes = {name: artifact["size"] for name, artifact in by_worker[workers[0]]["outputs"].items()}

@@ -90,9 +90,7 @@ def _nothing_to_try(bundle: Bundle, location: Answer) -> str:
     return "" if location["wire"] else "it declares no wire function"
 
 
-def judged(
-    reply: Answer, checksums: Mapping[str, str], location: Answer, runner: Path | str | None
-) -> Freshness:
+def judged(reply: Answer, checksums: Mapping[str, str], location: Answer, runner: Path | str | None) -> Freshness:
     """What `fresh.try_it` has reported, judged.
 
     Args:

@@ -83,8 +83,7 @@ def _untrue(ready: Any, answer: Mapping[str, Any], location: Mapping[str, Any]) 
         )
     if not _same_python(str(ready.get("version")), answer["worker"]["version"]):
         yield (
-            f"its runner says that it runs Python {ready.get('version')}, the worker runs "
-            f"{answer['worker']['version']}"
+            f"its runner says that it runs Python {ready.get('version')}, the worker runs {answer['worker']['version']}"
         )
     if "{venv}" in " ".join(location["command"]) or "{python}" in location["command"]:
         python, venv = str(ready.get("python")), answer["venv"]

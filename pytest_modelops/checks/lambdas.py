@@ -15,9 +15,7 @@ from pytest_modelops.shipping import Shipped, ship
 
 def run(cell: CheckedCell, deadline: Deadline) -> None:
     """`lambda x: x + 1` returns 42 for 41 on every worker."""
-    run_on_each(
-        cell, deadline, ship("lambda x: x + 1"), (41,), expect=lambda value: value == 42, expected="42"
-    )
+    run_on_each(cell, deadline, ship("lambda x: x + 1"), (41,), expect=lambda value: value == 42, expected="42")
 
 
 def run_on_each(
@@ -85,9 +83,7 @@ def in_words(cluster: Cluster, worker: str | None, outcome: Mapping[str, Any]) -
 def whereabouts(cluster: Cluster, outcome: Mapping[str, Any]) -> str:
     """Where a task is that did not finish. Where no worker has it, the client may have tripped over its answer."""
     words = cluster.with_names(outcome["pending"])
-    return (
-        f"{words}\nThe client: {cluster.last_words('agent')}" if words.startswith("not assigned") else words
-    )
+    return f"{words}\nThe client: {cluster.last_words('agent')}" if words.startswith("not assigned") else words
 
 
 def end_of(trace: str) -> list[str]:

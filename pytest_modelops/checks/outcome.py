@@ -55,7 +55,5 @@ def _figures(returned: object) -> dict[str, Any]:
     except (TypeError, ValueError):
         figures = None
     if not isinstance(figures, dict):
-        raise CheckFailed(
-            f"the check returned {returned!r}; it may return a dict of figures as JSON has them, or None"
-        )
+        raise CheckFailed(f"the check returned {returned!r}; it may return a dict of figures as JSON has them, or None")
     return figures

@@ -36,11 +36,7 @@ def build_wheels(source: formats.Source, cell: CheckedCell, deadline: Deadline) 
     needed = build_requires(source)
     lock = cell.environments[cell.cell.worker].lock
     try:
-        return (
-            cell.backend.wheelhouse(needed, lock, deadline=deadline, progress=cell.progress)
-            if needed
-            else None
-        )
+        return cell.backend.wheelhouse(needed, lock, deadline=deadline, progress=cell.progress) if needed else None
     except CheckFailed as error:
         raise CheckFailed(
             f"what building {source.path.name!r} takes ({', '.join(needed)}) cannot be had, so that no runner can "

@@ -164,9 +164,7 @@ def _await_setup(
     )
 
 
-def _judge(
-    plugin: PluginSettings, cell: CheckedCell, registered: Answer, reply: Mapping[str, Answer]
-) -> None:
+def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Answer, reply: Mapping[str, Answer]) -> None:
     """Raise `CheckFailed` with everything that is wrong with what the workers reported."""
     faults: dict[str, list[Fault]] = {}
     for name, answer in reply.items():

@@ -35,9 +35,7 @@ def unmade(plugin: PluginSettings, registered: Answer) -> str:
             "[tool.modelops.environment] requirements"
         )
     elif plugin.arguments and registered["unmade"].startswith("TypeError"):
-        text += (
-            f". Its arguments are {', '.join(f'{name} = {it!r}' for name, it in plugin.arguments.items())}"
-        )
+        text += f". Its arguments are {', '.join(f'{name} = {it!r}' for name, it in plugin.arguments.items())}"
     return text
 
 
@@ -92,9 +90,7 @@ def _probe(path: str, reply: Answer, registered: Answer) -> Iterator[Fault]:
     if "missing" in found:
         although = f", although it lists the plugin {registered['name']!r}" if reply["listed"] else ""
         what = f"no attribute {path!r}" if not found["of"] else f"no {path!r}: {_absent(path, found)}"
-        yield Fault(
-            head=f"it has {what}{although}; it registered, runs lambdas, and would run tasks without a runtime"
-        )
+        yield Fault(head=f"it has {what}{although}; it registered, runs lambdas, and would run tasks without a runtime")
     elif "raised" in found:
         yield Fault(head=f"its {path!r} cannot be had: {_absent(path, found)}")
     elif found["class"] == "builtins:NoneType":
@@ -105,11 +101,7 @@ def _absent(path: str, found: Answer) -> str:
     if "raised" in found:
         return f"{found['step']!r} raised {found['raised']}"
     where = f"{found['of']} (a {found['class']})" if found["of"] else "the worker"
-    return (
-        f"{where} has no {found['missing']!r}"
-        if path != found["missing"]
-        else "the worker has no such attribute"
-    )
+    return f"{where} has no {found['missing']!r}" if path != found["missing"] else "the worker has no such attribute"
 
 
 def is_same(asked: Any, found: Answer) -> bool:
@@ -135,9 +127,7 @@ def _shown(asked: Any, found: Answer) -> str:
     return f"{found['repr']}{kind}"
 
 
-def origins(
-    plugin: PluginSettings, path: str, asked: Any, reply: Answer, registered: Answer
-) -> Iterator[str]:
+def origins(plugin: PluginSettings, path: str, asked: Any, reply: Answer, registered: Answer) -> Iterator[str]:
     """Where a value that nobody asked for may come from, in sentences without their full stops."""
     setup = reply["setup"] or {"read": [], "settings": {}}
     for name in sorted({*reply["variables"], *setup["read"], *registered["read"]}):
@@ -160,9 +150,7 @@ def _of_variable(name: str, says: str, asked: Any, setup: Answer, registered: An
     begin = f"The variable {name} of this worker says {says!r}"
     if name in setup["read"]:
         if right:
-            return (
-                f"{begin} and was looked up during the plugin's setup: the value fell back, or was overridden"
-            )
+            return f"{begin} and was looked up during the plugin's setup: the value fell back, or was overridden"
         return f"{begin} and was looked up during the plugin's setup: a value that it does not know may fall back"
     text = f"{begin}, and was not looked up during the plugin's setup, so its value was not read there"
     if name in registered["read"]:

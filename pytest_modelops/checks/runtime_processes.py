@@ -126,9 +126,7 @@ def judge(kind: str, path: str, answers: Sequence[Answer]) -> Iterator[Fault]:
             details=(f"pids, in order: {pids}",),
         )
     elif kind == WARM and processes[0][0] == own:
-        yield Fault(
-            head=f"{wanted}, a process beside the worker; the worker itself (pid {own}) did the tasks"
-        )
+        yield Fault(head=f"{wanted}, a process beside the worker; the worker itself (pid {own}) did the tasks")
     elif kind == DIRECT and {pid for pid, _ in processes} != {own}:
         yield Fault(
             head=f"{wanted}, the worker's own process (pid {own}); others did the tasks",

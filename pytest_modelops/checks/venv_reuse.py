@@ -85,9 +85,7 @@ def _put_variants(
     return put
 
 
-def _figures(
-    canaries: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Any], worker: str
-) -> Mapping[str, Any]:
+def _figures(canaries: Mapping[str, Mapping[str, Any]], faults: Mapping[str, Any], worker: str) -> Mapping[str, Any]:
     """How each canary ended, and how long the uses took."""
     outcomes = {}
     for name, answer in canaries.items():

@@ -28,9 +28,7 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
         raise CheckFailed("asked for their versions, these answered with an error:\n" + "\n".join(wrong))
     differences = []
     for name, (role, facts) in reply.items():
-        differences += [
-            f"{name}: {text}" for text in against_lock(facts, cell.environments[cell.cell[role]].lock)
-        ]
+        differences += [f"{name}: {text}" for text in against_lock(facts, cell.environments[cell.cell[role]].lock)]
         if role is Role.WORKER:
             differences += [f"{name}: {text}" for text in against_settings(facts, cell)]
         differences += [f"{name}: {text}" for text in against_request(facts, cell.cell[role])]
@@ -48,16 +46,12 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
     return {"images": identities} if identities else None
 
 
-def processes(
-    observed: Mapping[str, Any], names: Mapping[str, str]
-) -> Iterator[tuple[str, tuple[Role, Facts]]]:
+def processes(observed: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, tuple[Role, Facts]]]:
     """Every process by name, with its role and what it said; a worker that is not there said nothing."""
     yield "client", (Role.CLIENT, observed["client"])
     yield "scheduler", (Role.SCHEDULER, observed["scheduler"])
     for address, name in names.items():
-        facts = observed["workers"].get(
-            address, {"error": "it is not registered with the scheduler any more"}
-        )
+        facts = observed["workers"].get(address, {"error": "it is not registered with the scheduler any more"})
         yield f"{name} ({address})", (Role.WORKER, facts)
 
 
@@ -112,11 +106,7 @@ def between_roles(reply: Mapping[str, Facts]) -> Iterator[str]:
         },
     }.items():
         if len(set(of_process.values())) > 1:
-            yield f"{label} differs: " + ", ".join(
-                f"{name} {version}" for name, version in of_process.items()
-            )
+            yield f"{label} differs: " + ", ".join(f"{name} {version}" for name, version in of_process.items())
 
 
-CHECK = Check(
-    name="versions", run=run, needs=("start",), seconds=30, summary="every process runs what was asked for"
-)
+CHECK = Check(name="versions", run=run, needs=("start",), seconds=30, summary="every process runs what was asked for")

@@ -146,9 +146,7 @@ class Cluster:
             registered = self.agent.call("workers", seconds=seconds, deadline=deadline)
             found = {worker["name"]: address for address, worker in registered.items()}
             missing = [worker for worker in wanted if worker.name not in found]
-            if not missing and self._nannies_watch(
-                {worker.name: found[worker.name] for worker in wanted}, deadline
-            ):
+            if not missing and self._nannies_watch({worker.name: found[worker.name] for worker in wanted}, deadline):
                 before = {name: address for address, name in self.addresses.items()}
                 last = before | found
                 self.addresses = {last[part.name]: part.name for part in self.workers if part.name in last}
@@ -175,18 +173,16 @@ class Cluster:
         if not self.settings.nanny or not asked:
             return True
         seconds = max(min(_ANSWER_SECONDS, deadline.remaining), _LAST_LOOK_SECONDS)
-        watch: bool = self.agent.call(
-            "nannies_watch", workers=list(asked.values()), seconds=seconds, deadline=deadline
-        )
+        watch: bool = self.agent.call("nannies_watch", workers=list(asked.values()), seconds=seconds, deadline=deadline)
         if watch:
             self._watched |= asked.keys()
         return watch
 
     def _await_client(self, deadline: Deadline) -> None:
         # In short steps, so that a part which exits is noticed while the client still tries to reach it.
-        while not self.agent.call(
-            "connect", seconds=min(_LOOK_SECONDS * 2, deadline.remaining), deadline=deadline
-        )["connected"]:
+        while not self.agent.call("connect", seconds=min(_LOOK_SECONDS * 2, deadline.remaining), deadline=deadline)[
+            "connected"
+        ]:
             self._raise_if_exited(self.processes)
             if deadline.passed:
                 raise TimedOut(
@@ -199,16 +195,11 @@ class Cluster:
         """Raise `ProcessExited` for the first that has ended; the scheduler comes first, since others follow it."""
         for process in processes:
             if process.ending is not None:
-                raise ProcessExited(
-                    f"{process.name} {process.ending}{last_line(process.log)}.{tail(process.log)}"
-                )
+                raise ProcessExited(f"{process.name} {process.ending}{last_line(process.log)}.{tail(process.log)}")
 
     @staticmethod
     def _last_seen(processes: Iterable[Process]) -> list[str]:
-        return [
-            f"{process.name} (pid {process.pid}) is {process.state()}.{tail(process.log)}"
-            for process in processes
-        ]
+        return [f"{process.name} (pid {process.pid}) is {process.state()}.{tail(process.log)}" for process in processes]
 
     def facts(self, deadline: Deadline) -> Mapping[str, Any]:
         """What every process says of itself: `{"client": …, "scheduler": …, "workers": {address: …}}`.
@@ -332,9 +323,7 @@ class Cluster:
             size = process.log.stat().st_size
             if facts:
                 process.signal(facts["stacks_signal"], pid=pid)
-            elif (
-                not self._reported or process is self.late
-            ):  # which has reported nothing, and is to go anyway
+            elif not self._reported or process is self.late:  # which has reported nothing, and is to go anyway
                 self._abort(process, deadline)
             asked.append((process, pid, state, size))
         for process, _, state, size in asked:

@@ -147,9 +147,7 @@ def runner(table: Table, rootdir: Path) -> RunnerSettings:
         path=path,
         protocol=protocol,
         installs=installs,
-        fresh_env=table.get(
-            "fresh-env", readers.variables, _FRESH_ENV if installs and path is None else None
-        ),
+        fresh_env=table.get("fresh-env", readers.variables, _FRESH_ENV if installs and path is None else None),
     )
 
 
@@ -182,9 +180,7 @@ def _distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
 def _directory(value: object, directory: Path) -> Path:
     found = readers.path(value, directory)
     if not found.is_dir() and not (found.is_file() and archive.suffix_of(found)):
-        raise WrongInput(
-            f"{value!r} is neither a bundle's directory nor an archive ({', '.join(SUFFIXES)}): {found}"
-        )
+        raise WrongInput(f"{value!r} is neither a bundle's directory nor an archive ({', '.join(SUFFIXES)}): {found}")
     return found
 
 
@@ -192,18 +188,14 @@ def _name(path: Path) -> str:
     """A bundle's name, from its directory's or archive's; it stands in node ids and in paths of the cell."""
     name = path.resolve().name if path.is_dir() else archive.name_of(path)
     if not re.fullmatch(r"[\w.+-]+", name, re.ASCII):
-        raise WrongInput(
-            f"{name!r} cannot be a bundle's name: letters, digits, and any of . + - _ are; rename {path}"
-        )
+        raise WrongInput(f"{name!r} cannot be a bundle's name: letters, digits, and any of . + - _ are; rename {path}")
     return name
 
 
 def _entrypoint(value: object) -> str:
     text = readers.text(value)
     if not re.fullmatch(r"[\w.]+[:/][\w.-]+", text):
-        raise WrongInput(
-            f"{text!r} is not an entry point; write package.module/scenario or package.module:object"
-        )
+        raise WrongInput(f"{text!r} is not an entry point; write package.module/scenario or package.module:object")
     return text
 
 
@@ -267,9 +259,7 @@ def _protocol(value: object) -> str:
 
 def _command(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise WrongInput(
-            f'{readers.shown(value)} is not a command line, such as ["{{python}}", "{{runner}}"]'
-        )
+        raise WrongInput(f'{readers.shown(value)} is not a command line, such as ["{{python}}", "{{runner}}"]')
     words = readers.each(value, readers.string)
     for word in words:
         for named in re.findall(r"\{\w*\}", word):

@@ -91,8 +91,7 @@ OPTIONS = (
         name="dask",
         kind=Kind.MANY,
         metavar="V",
-        help="Replace the Dask axis: a release, latest, installed or a range (repeatable). "
-        "Included cells fall away.",
+        help="Replace the Dask axis: a release, latest, installed or a range (repeatable). Included cells fall away.",
     ),
     Option(
         name="cell",

@@ -99,9 +99,7 @@ def python(value: object) -> PythonVersion:
     if isinstance(value, float):
         # 3.10 has become 3.1 by now.
         example = "3.10" if value == 3.1 else value  # noqa: PLR2004
-        raise WrongInput(
-            f'{value} is a number, of which TOML drops a last zero; write it in quotes: "{example}"'
-        )
+        raise WrongInput(f'{value} is a number, of which TOML drops a last zero; write it in quotes: "{example}"')
     asked = string(value)
     try:
         return PythonVersion.parse(asked)
@@ -166,9 +164,7 @@ def image(value: object) -> str:
     return name
 
 
-_IMAGE = re.compile(
-    r"[a-z0-9][\w.-]*(:\d+)?(/[a-z0-9][a-z0-9._-]*)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
-)
+_IMAGE = re.compile(r"[a-z0-9][\w.-]*(:\d+)?(/[a-z0-9][a-z0-9._-]*)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?")
 
 
 def images(value: object) -> dict[Role, str]:
@@ -205,9 +201,7 @@ def directory_in_image(value: object) -> str:
     """An absolute path in an image."""
     name = text(value)
     if not re.fullmatch(r"(/[^/:\0]+)+", name) or ".." in name.split("/") or name.startswith("/modelops"):
-        raise WrongInput(
-            f"{name!r} is not the absolute path of a directory in an image, such as /var/cache/app"
-        )
+        raise WrongInput(f"{name!r} is not the absolute path of a directory in an image, such as /var/cache/app")
     return name
 
 
@@ -281,9 +275,7 @@ def requirement(value: object, rootdir: Path) -> str:
             return str(found)
         if (found / "pyproject.toml").is_file() or (found / "setup.py").is_file():
             return str(found)
-        raise WrongInput(
-            f"{line!r} is neither a wheel nor a directory with a pyproject.toml or setup.py ({found})"
-        )
+        raise WrongInput(f"{line!r} is neither a wheel nor a directory with a pyproject.toml or setup.py ({found})")
     try:
         Requirement(line)
     except InvalidRequirement:
@@ -325,9 +317,7 @@ def worker_args(value: object) -> tuple[str, ...]:
     for argument in arguments:
         option = argument.partition("=")[0]
         if option in _DASK_WORKER_OPTIONS:
-            raise WrongInput(
-                f"{option!r} has a key of its own: {_DASK_WORKER_OPTIONS[option]} in [tool.modelops]"
-            )
+            raise WrongInput(f"{option!r} has a key of its own: {_DASK_WORKER_OPTIONS[option]} in [tool.modelops]")
         if option in _HARNESS_WORKER_OPTIONS:
             raise WrongInput(f"{option!r} is set for each worker by the harness; remove it")
     return arguments

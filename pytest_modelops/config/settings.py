@@ -143,9 +143,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], check_names:
             failed_when=aggregation.get("failed-when", bundle_table.failed_when, FAILED_WHEN),
         ),
         deadlines={
-            **{
-                check_name: deadlines.get(check_name, readers.seconds, 0.0) for check_name in deadlines.values
-            },
+            **{check_name: deadlines.get(check_name, readers.seconds, 0.0) for check_name in deadlines.values},
             **elsewhere.deadlines(check_names),
         },
         bundles=bundles,
@@ -189,9 +187,7 @@ def load_runner(config: pytest.Config) -> RunnerSettings:
 
 def _matrix(table: Table, rootdir: Path, elsewhere: _Elsewhere) -> MatrixSettings:
     exclude = tuple(map(_exclusion, table.entries("exclude", ["python", "dask"])))
-    include = tuple(
-        map(_inclusion, table.entries("include", ["python", "dask", *(role.value for role in Role)]))
-    )
+    include = tuple(map(_inclusion, table.entries("include", ["python", "dask", *(role.value for role in Role)])))
     axis_given = elsewhere.origin("python") or elsewhere.origin("dask")
     return MatrixSettings(
         python=elsewhere.over(table, rootdir, "python", lambda it, _: readers.axis(it, readers.python), ()),
@@ -220,20 +216,14 @@ def _inclusion(entry: Table) -> Inclusion:
     python, dask = entry.get("python", readers.python, None), entry.get("dask", readers.dask, None)
     if python is None or dask is None:
         raise WrongInput(f"{entry.place}: {readers.as_toml(entry.values)} does not have both python and dask")
-    roles = {
-        role: _role(entry.inner(role.value, ["python", "dask"]))
-        for role in Role
-        if role.value in entry.values
-    }
+    roles = {role: _role(entry.inner(role.value, ["python", "dask"])) for role in Role if role.value in entry.values}
     return Inclusion(python=python, dask=dask, roles=roles, origin=entry.place)
 
 
 def _role(table: Table) -> RoleRequest:
     if not table.values:
         raise WrongInput(f"{table.place}: says nothing; write python, dask or both")
-    return RoleRequest(
-        python=table.get("python", readers.python, None), dask=table.get("dask", readers.dask, None)
-    )
+    return RoleRequest(python=table.get("python", readers.python, None), dask=table.get("dask", readers.dask, None))
 
 
 # Where values stand, and what is said of wrong ones.

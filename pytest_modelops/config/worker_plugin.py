@@ -28,9 +28,7 @@ def plugin(table: Table) -> PluginSettings | None:
         return None
     section = table.section(_SECTION, _KEYS)
     if "class" not in section.values:
-        raise WrongInput(
-            f'{section.place}: has no class; write one such as class = "acme.workers:RuntimePlugin"'
-        )
+        raise WrongInput(f'{section.place}: has no class; write one such as class = "acme.workers:RuntimePlugin"')
     found = PluginSettings(
         path=section.get("class", lambda value: _imported(value, "Class"), ""),
         arguments=section.get("arguments", _arguments, {}),
@@ -73,9 +71,7 @@ def _is_dotted(text: str) -> bool:
 
 def _arguments(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise WrongInput(
-            f"{readers.shown(value)} is not a table of keyword arguments, such as {{ retries = 3 }}"
-        )
+        raise WrongInput(f"{readers.shown(value)} is not a table of keyword arguments, such as {{ retries = 3 }}")
     for name, content in value.items():
         if not name.isidentifier():
             raise WrongInput(f"{name!r} is not the name of an argument")
@@ -87,8 +83,7 @@ def _arguments(value: object) -> Mapping[str, Any]:
 def _expect(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict) or not value:
         raise WrongInput(
-            f"{readers.shown(value)} is not a table of attributes, such as "
-            '{ "runtime.executor_type" = "cold" }'
+            f'{readers.shown(value)} is not a table of attributes, such as {{ "runtime.executor_type" = "cold" }}'
         )
     return dict(_leaves(value))
 

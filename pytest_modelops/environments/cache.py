@@ -42,9 +42,7 @@ class EnvironmentCache:
         self._fresh = fresh
         self._session = session
 
-    def install(
-        self, lock: Lock, interpreter: Interpreter, *, deadline: Deadline, progress: Progress
-    ) -> Environment:
+    def install(self, lock: Lock, interpreter: Interpreter, *, deadline: Deadline, progress: Progress) -> Environment:
         """Find the lock's environment and verify it, else build it. It stays until `close`.
 
         Raises:
@@ -138,8 +136,6 @@ class EnvironmentCache:
 
 
 def _name(lock: Lock, interpreter: Interpreter) -> str:
-    decides = (
-        f"{_LAYOUT}\n{interpreter.path}\n{interpreter.build}\n{interpreter.platform}\n{lock.requirements}"
-    )
+    decides = f"{_LAYOUT}\n{interpreter.path}\n{interpreter.build}\n{interpreter.platform}\n{lock.requirements}"
     key = hashlib.sha256(decides.encode()).hexdigest()[:16]
     return f"py{lock.python}-dask{lock.versions.dask_text}-{key}"

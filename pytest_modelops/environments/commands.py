@@ -93,9 +93,7 @@ class SupervisedProcesses:
     """
 
     def __init__(self, *, log: Path, directory: Path | None = None) -> None:
-        self.kept = Supervised(
-            log=str(log), directory=str(directory) if directory else None, log_is_shown=True
-        )
+        self.kept = Supervised(log=str(log), directory=str(directory) if directory else None, log_is_shown=True)
         self._directory = directory
 
     def start(
@@ -173,9 +171,7 @@ class Commands:
         self._numbers = itertools.count()
         self._processes: SupervisedProcesses | None = None
 
-    def __call__(
-        self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
-    ) -> Finished:
+    def __call__(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline) -> Finished:
         """Run a command; when this returns or raises, nothing of it runs any more.
 
         A child that it leaves behind, and that holds its stdout, has until the deadline and is ended then; what both
@@ -186,9 +182,7 @@ class Commands:
         """
         if self._processes is None:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._processes = SupervisedProcesses(
-                log=self._directory / "supervisor.log", directory=self._directory
-            )
+            self._processes = SupervisedProcesses(log=self._directory / "supervisor.log", directory=self._directory)
         name = Path(arguments[0]).name
         errors = self._directory / f"{next(self._numbers)}-{name}.stderr"
         process, stdin, stdout = self._processes.start_attached(name, arguments, env=env, cwd=cwd, log=errors)

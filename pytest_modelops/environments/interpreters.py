@@ -96,9 +96,7 @@ class Interpreters:
     def _search(self, version: PythonVersion, deadline: Deadline, progress: Progress) -> Interpreter | str:
         name = f"python{version.release[0]}.{version.release[1]}"
         places = self._places(deadline)
-        directories = dict.fromkeys(
-            directory for found in places.values() for directory in found if directory.is_dir()
-        )
+        directories = dict.fromkeys(directory for found in places.values() for directory in found if directory.is_dir())
         if interpreter := self._newest(version, (directory / name for directory in directories), deadline):
             return interpreter
         progress(f"there is no Python {version} here; uv is asked for it")
@@ -126,9 +124,7 @@ class Interpreters:
             "PATH": [Path(part) for part in self._environ.get("PATH", "").split(":") if part],
         }
 
-    def _newest(
-        self, version: PythonVersion, candidates: Iterable[Path], deadline: Deadline
-    ) -> Interpreter | None:
+    def _newest(self, version: PythonVersion, candidates: Iterable[Path], deadline: Deadline) -> Interpreter | None:
         reply = [self.ask(path, deadline) for path in candidates if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises where it may not look
         fit = [interpreter for interpreter in reply if interpreter and version.admits(interpreter.version)]
         return max(fit, key=lambda interpreter: interpreter.version, default=None)  # the first of equal ones

@@ -160,9 +160,7 @@ def installed_here(versions: Versions) -> Lock:
         try:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
-            raise CheckFailed(
-                f"{parent} needs {requirement}, which is not installed beside {sys.executable}"
-            ) from None
+            raise CheckFailed(f"{parent} needs {requirement}, which is not installed beside {sys.executable}") from None
         packages[name] = Version(found.version)
         for line in found.requires or ():
             needed = Requirement(line)

@@ -114,9 +114,7 @@ class Pip:
         environ: the host's variables.
     """
 
-    def __init__(
-        self, run: Runner, uv: Uv, *, index: Index, rootdir: Path, environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, run: Runner, uv: Uv, *, index: Index, rootdir: Path, environ: Mapping[str, str]) -> None:
         self._run = run
         self._uv = uv
         self._rootdir = rootdir
@@ -129,9 +127,7 @@ class Pip:
             "PIP_PROXY": said_to_uv.get("ALL_PROXY"),
             **{name: environ.get(name) for name in ("PIP_CACHE_DIR", "PIP_NO_CACHE_DIR")},
         }
-        listed = {
-            name: value for name, value in listed_variables(environ).items() if not name.startswith("UV_")
-        }
+        listed = {name: value for name, value in listed_variables(environ).items() if not name.startswith("UV_")}
         self._variables = {
             **listed,
             **{name: value for name, value in given.items() if value},
@@ -158,9 +154,7 @@ class Pip:
             *("--python-version", target.python.base_version, "--implementation", "cp", "--abi", target.abi),
             *(f"--platform={platform}" for platform in target.platforms),
         )
-        self._pip(
-            [*("download", "--no-deps", "--only-binary=:all:"), *fit, "--dest", str(into)], lines, deadline
-        )
+        self._pip([*("download", "--no-deps", "--only-binary=:all:"), *fit, "--dest", str(into)], lines, deadline)
 
     def build(self, line: str, interpreter: Path, into: Path, deadline: Deadline) -> None:
         """Build the wheel of one pin by an interpreter.
@@ -214,9 +208,7 @@ class Pip:
 
     def _url(self, place: str) -> str:
         if not (url := urlsplit(place)).scheme:
-            below = (
-                directory / Path(place).expanduser() for directory in (self._rootdir, *self._rootdir.parents)
-            )
+            below = (directory / Path(place).expanduser() for directory in (self._rootdir, *self._rootdir.parents))
             return next((path.as_uri() for path in below if path.exists()), place)
         if login := self._index.logins.get(place.rstrip("/")):
             user, password = (quote(part, safe="") for part in login)
@@ -243,9 +235,7 @@ def _words(finished: Finished) -> str:
     answer: list[str] = []
     for line in output.splitlines():
         words = _FRAME.sub("", line.rstrip())
-        repeated = (
-            not words.startswith(" ") and words in answer
-        )  # pip says some things within and after the frame
+        repeated = not words.startswith(" ") and words in answer  # pip says some things within and after the frame
         if words and not _NOISE.search(line) and not repeated:
             answer.append(words)
     text = "\n".join(answer[-_REPORTED_LINES:]) or f"pip exited with code {finished.returncode}"

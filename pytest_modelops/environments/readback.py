@@ -137,9 +137,7 @@ def _compare_packages(site: Path, lock: Lock) -> None:
     wanted = {name: str(version) for name, version in lock.packages.items()}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
-            raise Mismatch(
-                f"{name} is {found.get(name, 'missing')}, the lock says {wanted.get(name, 'none')}"
-            )
+            raise Mismatch(f"{name} is {found.get(name, 'missing')}, the lock says {wanted.get(name, 'none')}")
 
 
 def _metadata(dist_info: Path) -> tuple[str, str]:
@@ -171,10 +169,7 @@ def _compare_file(file: str, claims: Sequence[tuple[str, str]]) -> tuple[int, in
     for digest, size in claims:
         algorithm, _, expected = digest.partition("=")
         actual = hashlib.new(algorithm, content).digest() if expected else b""
-        if (
-            size in {"", str(len(content))}
-            and base64.urlsafe_b64encode(actual).decode().rstrip("=") == expected
-        ):
+        if size in {"", str(len(content))} and base64.urlsafe_b64encode(actual).decode().rstrip("=") == expected:
             return found
     raise Mismatch(f"{file} is not the file that its package recorded")
 

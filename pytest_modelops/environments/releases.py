@@ -136,9 +136,7 @@ class UvReleases:
         while len(below) < count and (found := self._final(f"<{below[-1] if below else version}")):
             below.append(found)
         above: list[Version] = []
-        while len(above) < count and (
-            found := self._final(f">{above[-1] if above else version}", lowest=True)
-        ):
+        while len(above) < count and (found := self._final(f">{above[-1] if above else version}", lowest=True)):
             above.append(found)
         return [*reversed(below), *above]
 
@@ -202,9 +200,7 @@ class UvReleases:
             raise NoIndex(f"no index answered: {error}") from error
         if files := undated_files(solution.stderr):
             self._undated.update(dict.fromkeys(files))
-            self._notes[f"files without an upload time are left out, such as {next(iter(self._undated))}"] = (
-                None
-            )
+            self._notes[f"files without an upload time are left out, such as {next(iter(self._undated))}"] = None
         pins = [Requirement(line) for line in solution.stdout.splitlines() if "==" in line]
         return {Version(spec.version) for pin in pins for spec in pin.specifier}
 
@@ -225,9 +221,7 @@ class UvReleases:
     def _remember(self, answers: dict[str, Any], seen: Sequence[Version]) -> None:
         lock = self._memory.with_suffix(".lock")
         with (
-            contextlib.suppress(
-                TimedOut
-            ),  # another process is at it; what is not remembered is asked for again
+            contextlib.suppress(TimedOut),  # another process is at it; what is not remembered is asked for again
             locked(lock, Deadline(_SECONDS), "the remembered releases"),
         ):
             everything = read_json(self._memory) or {}

@@ -201,9 +201,7 @@ class Resolver:
         contents = []
         for requirement in requirements:
             if local := LocalRequirement.parse(requirement):
-                line, digest = self._wheels.requirement(
-                    local, interpreter, deadline=deadline, progress=progress
-                )
+                line, digest = self._wheels.requirement(local, interpreter, deadline=deadline, progress=progress)
                 contents.append(digest)
             else:
                 line = requirement

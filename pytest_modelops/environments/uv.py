@@ -37,9 +37,7 @@ class Finished(Protocol):
 class Runner(Protocol):
     """Runs a command to its end; nothing of it outlives the call, the deadline, Ctrl-C or pytest."""
 
-    def __call__(
-        self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
-    ) -> Finished:
+    def __call__(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline) -> Finished:
         """Run it, without stdin. Raises `TimedOut`, or `CheckFailed` if it cannot be started."""
 
 
@@ -186,9 +184,7 @@ class Uv:
         with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
             file = Path(directory, "requirements.in")
             file.touch()
-            answer = self(
-                "pip", "compile", "--emit-index-url", "--emit-find-links", str(file), deadline=deadline
-            )
+            answer = self("pip", "compile", "--emit-index-url", "--emit-find-links", str(file), deadline=deadline)
         return [line for line in answer.stdout.splitlines() if line.startswith("--")]
 
 

@@ -51,9 +51,7 @@ class Wheelhouses:
         session: an id that all processes of this pytest run share.
     """
 
-    def __init__(
-        self, directory: Path, *, uv: Uv, pip: Pip, as_of: dt.date | None, fresh: bool, session: str
-    ) -> None:
+    def __init__(self, directory: Path, *, uv: Uv, pip: Pip, as_of: dt.date | None, fresh: bool, session: str) -> None:
         self._made = Generations(directory)
         self._uv = uv
         self._pip = pip
@@ -61,9 +59,7 @@ class Wheelhouses:
         self._fresh = fresh
         self._session = session
 
-    def make(
-        self, solution: Solution, target: Target, *, deadline: Deadline, progress: Progress
-    ) -> Wheelhouse:
+    def make(self, solution: Solution, target: Target, *, deadline: Deadline, progress: Progress) -> Wheelhouse:
         """Find the wheelhouse of a solution and verify it, else make it. It stays until `close`.
 
         Raises:
@@ -107,9 +103,7 @@ class Wheelhouses:
                 return f"{file} of the one in the cache is not what it was"
         return ""
 
-    def _fill(
-        self, wheels: Path, solution: Solution, target: Target, deadline: Deadline, progress: Progress
-    ) -> None:
+    def _fill(self, wheels: Path, solution: Solution, target: Target, deadline: Deadline, progress: Progress) -> None:
         got, built = [], []
         for pin in pins(solution.requirements):
             if pin.is_wheel and pin.local:
@@ -138,8 +132,7 @@ class Wheelhouses:
                 sources_only = self._sources_only(wanted, target, deadline)
             except NoAnswer as silent:
                 raise NoAnswer(
-                    f"no index answered, and the wheels for Python {target.python} are not in the cache: "
-                    f"{silent}",
+                    f"no index answered, and the wheels for Python {target.python} are not in the cache: {silent}",
                     silent.output,
                 ) from error
             if not sources_only:

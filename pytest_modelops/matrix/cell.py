@@ -128,9 +128,7 @@ class Cell:
 
     def with_variants(self, variants: Mapping[Role, str]) -> Cell:
         """The same cell for a backend whose roles have environments of their own (see `Versions.variant`)."""
-        changed = {
-            role.value: dataclasses.replace(self[role], variant=variant) for role, variant in variants.items()
-        }
+        changed = {role.value: dataclasses.replace(self[role], variant=variant) for role, variant in variants.items()}
         return dataclasses.replace(self, **changed)
 
     def __getitem__(self, role: Role) -> Versions:

@@ -148,9 +148,7 @@ def _describe_versions(versions: Versions) -> str:
         notes.append("as it is")
     if versions.dask is None:
         notes.append("no index to ask")
-    return f"Python {versions.python}, Dask {versions.dask_text}" + (
-        f" ({', '.join(notes)})" if notes else ""
-    )
+    return f"Python {versions.python}, Dask {versions.dask_text}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def make_plan(
@@ -190,9 +188,7 @@ def make_plan(
         left_out[cell] = f"not selected by {matrix.select_origin} {' '.join(matrix.select)}"
     return Plan(
         cells=tuple(sorted(selected)),
-        left_out=tuple(
-            LeftOut(id=cell.id, reason=left_out[cell]) for cell in sorted(left_out) if cell not in selected
-        ),
+        left_out=tuple(LeftOut(id=cell.id, reason=left_out[cell]) for cell in sorted(left_out) if cell not in selected),
     )
 
 
@@ -214,9 +210,7 @@ class _Ground:
 
     def versions(self, python: PythonVersion, request: DaskRequest, release: Version | None) -> Versions:
         as_is = (
-            self.as_is_allowed
-            and request.wanted is Keyword.INSTALLED
-            and python.admits(Version(str(self.this_python)))
+            self.as_is_allowed and request.wanted is Keyword.INSTALLED and python.admits(Version(str(self.this_python)))
         )
         return Versions(python, release, request.text, as_is)
 
@@ -259,9 +253,7 @@ def _included(entry: Inclusion, ground: _Ground) -> Cell:
     roles = {role.value: versions(entry.roles.get(role, RoleRequest())) for role in Role}
     cell = Cell(versions(RoleRequest()), **roles)
     if not cell.skew and cell.client != cell.base:
-        raise WrongInput(
-            "client, scheduler and worker are all the same; write their versions once, for the entry"
-        )
+        raise WrongInput("client, scheduler and worker are all the same; write their versions once, for the entry")
     return cell
 
 
@@ -284,14 +276,10 @@ def _matches(entry: Exclusion, versions: Versions) -> bool:
 def _selected(matrix: MatrixSettings, cells: Iterable[Cell]) -> set[Cell]:
     if not matrix.select:
         return set(cells)
-    selected = {
-        cell for cell in cells if any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in matrix.select)
-    }
+    selected = {cell for cell in cells if any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in matrix.select)}
     if not selected:
         patterns = " or ".join(map(repr, matrix.select))
-        raise WrongInput(
-            f"{matrix.select_origin}: no cell's id matches {patterns}; there are {_listed(cells)}"
-        )
+        raise WrongInput(f"{matrix.select_origin}: no cell's id matches {patterns}; there are {_listed(cells)}")
     return selected
 
 

@@ -76,9 +76,7 @@ class DaskRequest:
         text = "".join(text.split())
         if text in {keyword.value for keyword in Keyword}:
             return cls(text, Keyword(text))
-        wanted = _parse(
-            text, f"a release such as 2024.10.0, latest, installed, or a range such as {_A_RANGE}"
-        )
+        wanted = _parse(text, f"a release such as 2024.10.0, latest, installed, or a range such as {_A_RANGE}")
         return cls(str(wanted) if isinstance(wanted, Version) else text, wanted)
 
     @property
@@ -186,9 +184,7 @@ class MatrixSettings:
     select_origin: str = "--modelops-cell"
 
 
-def expand(
-    request: DaskRequest, *, releases: Releases, installed: Version | None
-) -> tuple[Version | None, ...]:
+def expand(request: DaskRequest, *, releases: Releases, installed: Version | None) -> tuple[Version | None, ...]:
     """Find the releases that a request means, oldest first.
 
     Without an index an exact release is believed, and any other is one unknown release, `None`: the cell

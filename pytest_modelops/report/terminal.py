@@ -36,9 +36,7 @@ def matrix(report: RunReport, *, width: int, unicode: bool) -> list[Line]:
     """
     paper = Paper(max(width, _NARROWEST), unicode)
     rest = [*_not_run(report.cells, paper), *_left_out(report.left_out, paper), *_sums(report, paper)]
-    return apart(
-        [Table(report.cells, paper).lines(), _broken(report.cells, paper), _notes(report.cells, paper), rest]
-    )
+    return apart([Table(report.cells, paper).lines(), _broken(report.cells, paper), _notes(report.cells, paper), rest])
 
 
 def _notes(cells: Sequence[CellReport], paper: Paper) -> list[Line]:

@@ -109,9 +109,7 @@ class Collecting:
                 raise WrongInput(f"{patterns} leaves none of the cells {', '.join(planned)}")
         ids = markers.narrow(list(self.run.cells), narrowing)
         cells: list[Any] = [self.run.cells[cell_id] for cell_id in ids]
-        if (
-            not cells
-        ):  # without any, it would be for the ini setting `empty_parameter_set_mark` to say what happens
+        if not cells:  # without any, it would be for the ini setting `empty_parameter_set_mark` to say what happens
             skip = pytest.mark.skip(reason="none of the cells that it is narrowed to is in this run")
             cells, ids = [pytest.param(None, marks=skip)], ["no-cell"]
         metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")

@@ -72,9 +72,7 @@ class ChecksModule(pytest.Module):
     @classmethod
     def make(cls, session: pytest.Session, checks: Sequence[Check], wanted: Sequence[str]) -> ChecksModule:
         """The virtual module of a session."""
-        found: ChecksModule = cls.from_parent(
-            session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME
-        )
+        found: ChecksModule = cls.from_parent(session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME)
         found.checks = checks
         found.wanted = wanted
         module = ModuleType(NAME, "Checks that every cell goes through.")
@@ -133,9 +131,7 @@ def bundles_of(function: object) -> list[str]:
 
 def check_of(item: pytest.Item) -> Check | None:
     """The check that a test is, or `None` for a test of the user's."""
-    by_bundle: Mapping[str | None, Check] | None = getattr(
-        getattr(item, "obj", None), "modelops_checks", None
-    )
+    by_bundle: Mapping[str | None, Check] | None = getattr(getattr(item, "obj", None), "modelops_checks", None)
     if by_bundle is None:
         return None
     callspec = getattr(item, "callspec", None)
@@ -176,7 +172,5 @@ def names_tests(config: pytest.Config) -> bool:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return False
     return any(
-        "::" in argument or Path(argument).is_file()
-        for argument in config.args
-        if not names_our_module(argument)
+        "::" in argument or Path(argument).is_file() for argument in config.args if not names_our_module(argument)
     )

@@ -98,9 +98,7 @@ class Reporting:
         return _WORDS.get((getattr(report, "modelops_status", None) or "", report.outcome))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_sessionfinish(
-        self, session: pytest.Session, exitstatus: int
-    ) -> Generator[None, object, object]:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
         """Write the reports, when what an interrupt left running has been ended and before they are shown."""
         try:
             return (yield)
@@ -131,9 +129,7 @@ class Reporting:
         terminalreporter.write_sep("=", "modelops matrix")
         writer = terminalreporter._tw  # noqa: SLF001 - the only way to its width
         encoding = getattr(writer._file, "encoding", None) or "ascii"  # noqa: SLF001
-        for line in terminal.matrix(
-            self._finished, width=writer.fullwidth, unicode=encoding.lower().startswith("utf")
-        ):
+        for line in terminal.matrix(self._finished, width=writer.fullwidth, unicode=encoding.lower().startswith("utf")):
             for segment in line:
                 terminalreporter.write(segment.text, **segment.style.markup)
             terminalreporter.write("\n")
@@ -168,9 +164,7 @@ class Reporting:
             id=cell_id,
             python=str(cell.base.python),
             dask=cell.base.dask_text,
-            roles={
-                role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role
-            },
+            roles={role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role},
         )
         # A crash has the last word: what the test's check came to in another worker does not undo it.
         by_name = {check.label: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}

@@ -92,9 +92,7 @@ class MatrixRun:
             self.backend = opened.backend
             self._why = f" ({opened.why})" if opened.why else ""
         except OSError as error:
-            if (
-                error.strerror is None
-            ):  # not of the operating system; the errors of `requests` derive from it, too
+            if error.strerror is None:  # not of the operating system; the errors of `requests` derive from it, too
                 raise
             raise WrongInput(
                 f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a directory that can be "
@@ -304,9 +302,7 @@ def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
         raise WrongInput(f"pytest_modelops_cells: {twice} is there twice")
     left_out = [left for left in plan.left_out if left.id not in ids]
     left_out += [
-        LeftOut(id=cell.id, reason="removed by pytest_modelops_cells")
-        for cell in plan.cells
-        if cell.id not in ids
+        LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in ids
     ]
     return Plan(cells=tuple(cells), left_out=tuple(left_out))
 

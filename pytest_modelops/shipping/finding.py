@@ -41,9 +41,7 @@ def parse(text: str) -> Definition:
     if isinstance(node, ast.Expr):
         node = node.value
     if not isinstance(node, Node):
-        raise NotShippable(
-            f"{what} is no function: give one lambda expression, or one def with its imports inside"
-        )
+        raise NotShippable(f"{what} is no function: give one lambda expression, or one def with its imports inside")
     return Definition(what, lines, tree, node, node, None)
 
 
@@ -51,9 +49,7 @@ def find(function: Any, user: str = "") -> Definition:
     """Find where a function is written; `user` says in messages who uses it."""
     what = f"{getattr(function, '__qualname__', type(function).__qualname__)!r}{user}"
     if isinstance(function, types.MethodType):
-        raise NotShippable(
-            f"{what} is a bound method: pass a function of a module, with what it needs as arguments"
-        )
+        raise NotShippable(f"{what} is a bound method: pass a function of a module, with what it needs as arguments")
     if isinstance(function, type):
         raise NotShippable(f"{what} is a class: pass a function")
     if not is_function(function):
@@ -132,9 +128,7 @@ def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Mo
             f"{what} is not what its file says: the file changed since its import, or a hook changed its code"
         )
     if len({ast.dump(node) for node in found}) > 1:
-        raise NotShippable(
-            f"{what} cannot be reported from the other lambdas on its line: give it a line of its own"
-        )
+        raise NotShippable(f"{what} cannot be reported from the other lambdas on its line: give it a line of its own")
     return tree, found[0]
 
 
@@ -163,9 +157,7 @@ def _move(node: Node, lines: int) -> None:
 
 
 def _moved(code: types.CodeType, lines: int) -> types.CodeType:
-    consts = (
-        _moved(const, lines) if isinstance(const, types.CodeType) else const for const in code.co_consts
-    )
+    consts = (_moved(const, lines) if isinstance(const, types.CodeType) else const for const in code.co_consts)
     return code.replace(co_firstlineno=code.co_firstlineno + lines, co_consts=tuple(consts))
 
 
@@ -176,9 +168,7 @@ def _becomes_rewritten(node: Node, tree: ast.Module, code: types.CodeType) -> bo
     rest = _codes(_WithoutAsserts().visit(copy.deepcopy(tree)))
     place = code.co_name, code.co_firstlineno
     return any(
-        _ingredients(made) <= _ingredients(code)
-        for made in rest
-        if (made.co_name, made.co_firstlineno) == place
+        _ingredients(made) <= _ingredients(code) for made in rest if (made.co_name, made.co_firstlineno) == place
     )
 
 

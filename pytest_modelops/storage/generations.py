@@ -110,9 +110,7 @@ class Generations:
 
 def _generations(home: Path) -> list[Path]:
     """The complete ones, oldest first."""
-    return sorted(
-        (path.parent for path in home.glob(f"*/{_MARKER}")), key=lambda directory: int(directory.name)
-    )
+    return sorted((path.parent for path in home.glob(f"*/{_MARKER}")), key=lambda directory: int(directory.name))
 
 
 def _in_use(directory: Path) -> Path:

@@ -99,9 +99,7 @@ def docker_kit(tmp_path: Path, engine: Any) -> Kit:
         spec=EnvironmentSpec(rootdir=tmp_path),
         cache=tmp_path / "cache",
         fresh=False,
-        directory=tmp_path
-        / "run"
-        / uuid.uuid4().hex,  # a run's name, which others on the engine must not have
+        directory=tmp_path / "run" / uuid.uuid4().hex,  # a run's name, which others on the engine must not have
         settings=settings,
     )
     versions = Versions(PythonVersion.parse("3.12"), Version("1"))

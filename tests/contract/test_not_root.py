@@ -38,14 +38,10 @@ def test_a_user_who_is_not_root_is_promised_the_same(
     if os.geteuid() != 0:
         pytest.skip("whoever runs this is not root: the other tests of this directory say it")
     if shutil.which("setpriv") is None:
-        pytest.skip(
-            "setpriv, by which another user is become, is missing; to run it: apt-get install util-linux"
-        )
+        pytest.skip("setpriv, by which another user is become, is missing; to run it: apt-get install util-linux")
     if backend == "docker":
         request.getfixturevalue("engine")
-    home = Path(
-        tempfile.gettempdir(), f"modelops-not-root-{os.getpid()}-{backend}"
-    )  # that of pytest is root's alone
+    home = Path(tempfile.gettempdir(), f"modelops-not-root-{os.getpid()}-{backend}")  # that of pytest is root's alone
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)
     try:

@@ -51,9 +51,7 @@ def test_output_is_in_the_log_from_the_first_byte(sandbox: Sandbox, environment:
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
     ],
 )
-def test_an_ending_is_reported_in_words(
-    sandbox: Sandbox, environment: Environment, code: str, words: str
-) -> None:
+def test_an_ending_is_reported_in_words(sandbox: Sandbox, environment: Environment, code: str, words: str) -> None:
     process = start(sandbox, environment, code)
     assert process.wait(Deadline(20)) == words
     assert process.ending == words
@@ -67,9 +65,7 @@ def test_a_slow_process_is_not_an_ended_one(sandbox: Sandbox, environment: Envir
     assert process.ending is None
 
 
-def test_a_name_can_be_used_again_when_its_process_has_ended(
-    sandbox: Sandbox, environment: Environment
-) -> None:
+def test_a_name_can_be_used_again_when_its_process_has_ended(sandbox: Sandbox, environment: Environment) -> None:
     for number in range(2):
         process = start(sandbox, environment, f"print('turn', {number})")
         assert process.wait(Deadline(20)) == "exited with code 0"
@@ -153,9 +149,7 @@ def test_what_cannot_be_started_is_reported(sandbox: Sandbox, environment: Envir
     assert re.search(r"(?i)could not start /no/such/python: .*no such file", words)
 
 
-def test_nothing_is_left_of_what_could_not_be_made(
-    kit: Kit, sandbox: Sandbox, environment: Environment
-) -> None:
+def test_nothing_is_left_of_what_could_not_be_made(kit: Kit, sandbox: Sandbox, environment: Environment) -> None:
     import dataclasses
 
     broken: dict[str, Any] = {"python": "/no/such/python"}
@@ -208,9 +202,7 @@ def test_only_what_runs_is_said_to_be_left_up(
         with pytest.raises(CheckFailed, match="the process backend cannot leave a cell up"):
             sandbox.keep()
         return
-    processes = {
-        name: sandbox.start(name, environment, ["-c", FOREVER], variables={}) for name in ("gone", "stays")
-    }
+    processes = {name: sandbox.start(name, environment, ["-c", FOREVER], variables={}) for name in ("gone", "stays")}
     for process in processes.values():
         await_words(process, "up")
     monkeypatch.setattr(processes["gone"], "keep", gone)
@@ -284,9 +276,7 @@ def test_what_is_put_again_stays_as_it_is(sandbox: Sandbox, environment: Environ
     assert process.log.read_text() == "first first\n"
 
 
-def test_the_directory_of_a_process_can_be_written_to_and_run_from(
-    sandbox: Sandbox, environment: Environment
-) -> None:
+def test_the_directory_of_a_process_can_be_written_to_and_run_from(sandbox: Sandbox, environment: Environment) -> None:
     directory = sandbox.directory("part")
     code = (
         "import os, subprocess, sys\n"
@@ -330,9 +320,7 @@ def test_sixteen_mebibytes_go_each_way_whole_beside_noise(sandbox: Sandbox, envi
 
 
 def test_an_attached_process_that_dies_ends_its_streams(sandbox: Sandbox, environment: Environment) -> None:
-    process, stdin, stdout = sandbox.start_attached(
-        "part", environment, ["-c", "raise SystemExit(4)"], variables={}
-    )
+    process, stdin, stdout = sandbox.start_attached("part", environment, ["-c", "raise SystemExit(4)"], variables={})
     with stdout:
         assert stdout.read() == b""
     assert process.wait(Deadline(20)) == "exited with code 4"

@@ -52,9 +52,7 @@ def left_behind(*directories: Path) -> list[str]:
     for process in psutil.process_iter(["pid", "cmdline", "cwd", "environ", "status"]):
         facts = process.info
         words = [*(facts["cmdline"] or ()), facts["cwd"] or "", *(facts["environ"] or {}).values()]
-        if process.pid != os.getpid() and any(
-            str(directory) in word for directory in directories for word in words
-        ):
+        if process.pid != os.getpid() and any(str(directory) in word for directory in directories for word in words):
             found.append(f"{process.pid} {facts['status']}: {' '.join(facts['cmdline'] or ())[:300]}")
     return found
 
@@ -268,8 +266,7 @@ class Running:
     def left(self) -> list[str]:
         """What there is of it at this moment: processes, and directories that shall not stay."""
         scratch = [
-            f"directory {path}"
-            for path in (*self.directory.glob("*/scratch"), *self.directory.glob("commands-*"))
+            f"directory {path}" for path in (*self.directory.glob("*/scratch"), *self.directory.glob("commands-*"))
         ]
         return [*left_behind(self._project, self.directory), *scratch]
 
@@ -347,11 +344,7 @@ class Matrix:
 def _host_variables() -> dict[str, str]:
     """Without those of the pytest that runs this one, and those by which pytest notices a CI."""
     ours = {"CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR", "TERM"}
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ours and not name.startswith("PYTEST_")
-    }
+    return {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("PYTEST_")}
 
 
 @pytest.fixture
@@ -411,9 +404,7 @@ class Reported:
         if facts["status"] == "unavailable":
             pytest.skip(self.cell.checks["resolve"].message.partition("\n")[0])
         self.logs = logs
-        self.checks = {
-            (check["bundle"], check["name"]): Check(**check) for check in facts["checks"] if check["bundle"]
-        }
+        self.checks = {(check["bundle"], check["name"]): Check(**check) for check in facts["checks"] if check["bundle"]}
 
     def statuses(self, bundle: str) -> dict[str, str]:
         """Status by check."""
@@ -424,9 +415,7 @@ class Reported:
         messages = [check.message for (of, _), check in self.checks.items() if of == bundle]
         assert self.statuses(bundle) == dict.fromkeys(check_names, "passed"), messages
 
-    def broke(
-        self, bundle: str, check_name: str, status: str = "failed", *, within: float = AT_ONCE
-    ) -> Check:
+    def broke(self, bundle: str, check_name: str, status: str = "failed", *, within: float = AT_ONCE) -> Check:
         """Assert that it broke there, in this way and in time; that all before was green, or deselected; and that
         exactly what needs it was blocked by it.
         """
@@ -440,9 +429,7 @@ class Reported:
             assert self.statuses(bundle).get(name, "not-run") in {"passed", "not-run"}, reported
         for name in BUNDLE_CHECKS[at + 1 :]:
             if (follower := self.checks.get((bundle, name))) is not None:
-                assert (follower.status, follower.blocked_by) == ("blocked", f"{check_name}[{bundle}]"), (
-                    reported
-                )
+                assert (follower.status, follower.blocked_by) == ("blocked", f"{check_name}[{bundle}]"), reported
         return check.broke(status, within=within)
 
 
@@ -475,14 +462,9 @@ def run_once(
                 before = [_contents(directory) for directory in (made, *sources)]
                 run = matrix.start(*arguments).ended(seconds=600)
                 assert run.report, run.out
-                assert [_contents(directory) for directory in (made, *sources)] == before, (
-                    "a bundle was written to"
-                )
+                assert [_contents(directory) for directory in (made, *sources)] == before, "a bundle was written to"
                 # Here, since a cache keeps the logs of its latest runs alone.
-                logs = {
-                    path.name: path.read_text("utf-8", "replace")[:_SHOWN]
-                    for path in run.directory.rglob("*.log")
-                }
+                logs = {path.name: path.read_text("utf-8", "replace")[:_SHOWN] for path in run.directory.rglob("*.log")}
                 kept.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
             finally:
                 matrix.close()
@@ -490,9 +472,7 @@ def run_once(
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def on_the_engine(engine: Any, label: str) -> list[str]:
@@ -507,9 +487,7 @@ def on_the_engine(engine: Any, label: str) -> list[str]:
 
 
 @pytest.fixture
-def containers(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any
-) -> Iterator[ContainerMatrix]:
+def containers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[ContainerMatrix]:
     """A project whose cells run in containers, with a cache that the test session shares."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base

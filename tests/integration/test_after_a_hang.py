@@ -51,9 +51,7 @@ def test_what_comes_after_a_task_that_hangs_finds_its_workers_free(
     backend: str, request: pytest.FixtureRequest
 ) -> None:
     matrix: Matrix = request.getfixturevalue(backend)
-    matrix.configure(
-        '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n' * (backend == "containers")
-    )
+    matrix.configure('[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n' * (backend == "containers"))
     matrix.write("test_mine.py", TESTS)
     run = matrix.run("test_mine.py")
     statuses = {name: run.check(f"test_mine.py::{name}").status for name in CALLS}

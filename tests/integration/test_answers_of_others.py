@@ -139,6 +139,4 @@ def test_an_artifact_that_is_none_is_reported_by_its_name(matrix: Matrix) -> Non
     reported = {one["bundle"]: one for one in run.cell().facts["checks"] if one["name"] == "execute"}
     for name, (_, words) in ANSWERS.items():
         assert reported[name]["status"] == "failed"
-        assert f"its runner answered `execute` {words}" in reported[name]["message"], reported[name][
-            "message"
-        ]
+        assert f"its runner answered `execute` {words}" in reported[name]["message"], reported[name]["message"]

@@ -81,9 +81,7 @@ def test_a_healthy_bundle_passes_all_checks_beside_broken_ones(reported: Reporte
 
 
 def test_the_cell_itself_is_not_blamed(reported: Reported) -> None:
-    cell_s_own = {
-        check["name"]: check["status"] for check in reported.cell.facts["checks"] if not check["bundle"]
-    }
+    cell_s_own = {check["name"]: check["status"] for check in reported.cell.facts["checks"] if not check["bundle"]}
     assert set(cell_s_own.values()) == {"passed"}, cell_s_own
 
 
@@ -94,30 +92,22 @@ def test_a_newer_python_is_reported_before_anything_starts(reported: Reported) -
 
 def test_without_preflight_the_installer_s_first_cause_is_reported(reported_late: Reported) -> None:
     check = reported_late.broke("needs-newer-python", "bundle-install", within=INSTALLED)
-    check.says(
-        "requires Python >=3.13; this cell's workers run 3.12.1.", "(3.12.1) does not satisfy Python>=3.13"
-    )
+    check.says("requires Python >=3.13; this cell's workers run 3.12.1.", "(3.12.1) does not satisfy Python>=3.13")
     assert "Stream closed" not in check.message
 
 
 def test_targets_are_reported_before_anything_starts(reported: Reported) -> None:
     reported.broke("missing-target", "preflight").says("'incidence_target'", "'incidence_targets'")
     reported.broke("missing-target-module", "preflight").says("targets.incidence")
-    reported.broke("wrong-target-signature", "preflight").says(
-        "incidence_target", "sim_returns", "target_data"
-    )
+    reported.broke("wrong-target-signature", "preflight").says("incidence_target", "sim_returns", "target_data")
 
 
 def test_without_preflight_targets_break_where_they_are_used(reported_late: Reported) -> None:
     check = reported_late.broke("missing-target", "bundle-aggregation")
-    check.says(
-        "`aggregate` raised AttributeError: module 'targets.incidence' has no attribute 'incidence_target'"
-    )
+    check.says("`aggregate` raised AttributeError: module 'targets.incidence' has no attribute 'incidence_target'")
     check = reported_late.broke("missing-target-module", "bundle-aggregation")
     check.says("`aggregate` raised ModuleNotFoundError: No module named 'targets'")
-    reported_late.broke("wrong-target-signature", "bundle-aggregation").says(
-        "`aggregate` raised TypeError", "argument"
-    )
+    reported_late.broke("wrong-target-signature", "bundle-aggregation").says("`aggregate` raised TypeError", "argument")
 
 
 INSTALLING: Mapping[str, tuple[str, ...]] = {
@@ -143,9 +133,7 @@ STARTING: Mapping[str, tuple[str, ...]] = {
     "leaves-a-child": ("when its runner had ended, this was left of it", "sleep 600"),
 }
 EXECUTING: Mapping[str, tuple[str, ...]] = {
-    "writes-to-stdout": (
-        "stdout carried something else than JSON-RPC frames before the answer to `execute`",
-    ),
+    "writes-to-stdout": ("stdout carried something else than JSON-RPC frames before the answer to `execute`",),
     "child-echoes": ("stdout carried something else than JSON-RPC frames before the answer to `execute`",),
     "dies-in-task": ("its runner was killed by SIGKILL during `execute`.",),
     "wire-raises": ("`execute` raised ValueError: beta must be positive", 'File "wire.py", line', "in wire"),
@@ -172,12 +160,8 @@ BY_CHECK = {
     ("check_name", "bundle"),
     [(check_name, bundle) for check_name, bundles in BY_CHECK.items() for bundle in bundles],
 )
-def test_it_breaks_at_the_right_check_in_the_right_words(
-    reported: Reported, check_name: str, bundle: str
-) -> None:
-    check = reported.broke(
-        bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE
-    )
+def test_it_breaks_at_the_right_check_in_the_right_words(reported: Reported, check_name: str, bundle: str) -> None:
+    check = reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE)
     for words in BY_CHECK[check_name][bundle]:
         check.says(words)
 
@@ -192,9 +176,7 @@ def test_the_modules_that_each_process_has_are_counted(reported: Reported) -> No
 def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(reported: Reported) -> None:
     check = reported.broke("import-hangs", "handshake", "timed-out", within=LATE)
     line = _line_of("import-hangs", "sleep(")
-    check.says(
-        "did not answer `ready` within the deadline of 8 s", f'File "wire.py", line {line} in <module>'
-    )
+    check.says("did not answer `ready` within the deadline of 8 s", f'File "wire.py", line {line} in <module>')
 
 
 def test_a_task_that_never_ends_is_ended_and_its_line_is_shown(reported: Reported) -> None:

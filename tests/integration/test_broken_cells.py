@@ -175,9 +175,7 @@ def test_a_worker_that_does_not_tell_its_versions(matrix: Matrix) -> None:
     check = cell.checks["versions"]
     assert check.status == "timed-out"
     assert check.seconds <= 3 + 2
-    check.says(
-        "asked for their versions, these did not answer:", "worker-1 (tcp://", "): no answer within 3 s"
-    )
+    check.says("asked for their versions, these did not answer:", "worker-1 (tcp://", "): no answer within 3 s")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]
     check.says("Where each process stands:", "worker-1 (pid ", " is stopped (SIGSTOP)")
     assert cell.checks["test_it.py::test_it"].status == "passed", cell.checks["test_it.py::test_it"].message
@@ -227,12 +225,8 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     checks["test_dies"].says(f"exits in cell {cell.facts['id']} on worker-0: the worker left the cluster")
     checks["test_dies"].says("while the task was on it; its process exited with status 7")
     checks["test_marked_dies"].says("`exits` with 8 failed on 2 of 2 workers.")
-    checks["test_marked_dies"].says(
-        "worker-0, worker-1: the worker left the cluster while the task was on it;"
-    )
-    checks["test_marked_dies"].says(
-        "its process exited with status 8", "worker-0: Its last words:", "worker-0.log"
-    )
+    checks["test_marked_dies"].says("worker-0, worker-1: the worker left the cluster while the task was on it;")
+    checks["test_marked_dies"].says("its process exited with status 8", "worker-0: Its last words:", "worker-0.log")
     checks["test_raises"].says("`lambda x: 1 / x` with 0 failed on 2 of 2 workers.")
     checks["test_raises"].says("worker-0, worker-1: ZeroDivisionError: division by zero", "in <lambda>")
     checks["test_wrong"].says("`lambda x: x` with 41 failed on 2 of 2 workers.", "returned 41, not 42")
@@ -419,9 +413,7 @@ def test_a_job_that_is_not_even_submitted_in_time(matrix: Matrix) -> None:
         """
     )
     check = matrix.run().cell().broke("aggregation", "timed-out", deadline=2)
-    check.says(
-        "aggregating 2000 × 50 tasks: not complete within 2 s; ", " of 102000 tasks were submitted until then"
-    )
+    check.says("aggregating 2000 × 50 tasks: not complete within 2 s; ", " of 102000 tasks were submitted until then")
 
 
 # --- the parts that are not Dask's workers ------------------------------------------------------------------
@@ -462,9 +454,7 @@ def test_it(modelops_cell):
         assert check.seconds <= deadline + 2
         check.says("Where each process stands:", "scheduler (pid ", " is stopped (SIGSTOP)")
     cell.checks["versions"].says("the scheduler did not answer 'identity' within 3 s")
-    cell.checks["aggregation"].says(
-        "not complete within 6 s; ", " replicates.", "The scheduler does not answer."
-    )
+    cell.checks["aggregation"].says("not complete within 6 s; ", " replicates.", "The scheduler does not answer.")
 
 
 @pytest.mark.parametrize(

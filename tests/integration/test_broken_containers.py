@@ -67,9 +67,7 @@ BROKEN = {
         (":3.13 has no Python that runs: python was not found; python3 was not found",),
     ),
     "of another machine": Broken(
-        lambda images: images.imported(
-            "3.13", {"usr/local/bin/python": ELF_OF_ANOTHER_MACHINE}, architecture="arm64"
-        ),
+        lambda images: images.imported("3.13", {"usr/local/bin/python": ELF_OF_ANOTHER_MACHINE}, architecture="arm64"),
         "unavailable",
         (":3.13 is for arm64", "without emulating it", "Name an image for"),
     ),
@@ -82,9 +80,7 @@ BROKEN = {
         ),
     ),
     "whose entry point never ends": Broken(
-        lambda images: images.derived(
-            "3.13", changes=['ENTRYPOINT ["/bin/sh", "-c", "echo serving; sleep 600"]']
-        ),
+        lambda images: images.derived("3.13", changes=['ENTRYPOINT ["/bin/sh", "-c", "echo serving; sleep 600"]']),
         "timed-out",
         ("did not end within", "serving", 'such as `exec "$@"`'),
         resolve_seconds=6,
@@ -110,9 +106,7 @@ def test_an_image(containers: ContainerMatrix, images: Images, name: str) -> Non
     )
     run = containers.run()
     assert run.code == 1, run.out
-    check = run.cell("py3.13-dask2024.10.0").broke(
-        "resolve", broken.status, deadline=broken.resolve_seconds + 60
-    )
+    check = run.cell("py3.13-dask2024.10.0").broke("resolve", broken.status, deadline=broken.resolve_seconds + 60)
     check.says(*broken.words)
     assert run.cell("py3.12-dask2024.10.0").facts["status"] == "passed"
     assert containers.left_on_the_engine(run) == []
@@ -137,9 +131,7 @@ def test_a_worker_over_its_memory_limit(containers: ContainerMatrix) -> None:
     assert run.code == 1
     [check] = [check for check in run.cell().checks.values() if check.status == "failed"]
     check.says("was killed by the kernel for memory at 300 MiB")
-    assert (
-        "killed by the kernel for memory at 300 MiB" in Path(run.cell().facts["logs"]["worker-0"]).read_text()
-    )
+    assert "killed by the kernel for memory at 300 MiB" in Path(run.cell().facts["logs"]["worker-0"]).read_text()
 
 
 def test_a_scheduler_without_a_nanny_over_its_memory_limit_ends_in_words(containers: ContainerMatrix) -> None:
@@ -177,15 +169,11 @@ def test_a_full_disk_of_a_cell(containers: ContainerMatrix) -> None:
 
 def test_modules_that_an_image_must_have(containers: ContainerMatrix) -> None:
     containers.configure(
-        settings(
-            'image = "modelops-fixture/python:{python}"\nrequire-modules = ["json.decoder", "modelops.worker"]'
-        )
+        settings('image = "modelops-fixture/python:{python}"\nrequire-modules = ["json.decoder", "modelops.worker"]')
     )
     run = containers.run()
     check = run.cell().broke("versions", "failed", deadline=60)
-    check.says(
-        "image modelops-fixture/python:3.12 has no module modelops.worker, which require-modules asks for"
-    )
+    check.says("image modelops-fixture/python:3.12 has no module modelops.worker, which require-modules asks for")
     assert "json.decoder" not in check.message
 
 
@@ -248,9 +236,7 @@ def test_a_prebuilt_image_is_run_as_it_is(containers: ContainerMatrix, images: I
     )
 
 
-def test_roles_whose_images_disagree_unless_that_is_declared(
-    containers: ContainerMatrix, images: Images
-) -> None:
+def test_roles_whose_images_disagree_unless_that_is_declared(containers: ContainerMatrix, images: Images) -> None:
     old, new = (
         prebuilt(containers, images, "old", "2024.10.0"),
         prebuilt(containers, images, "new", "2026.8.0"),
@@ -264,9 +250,7 @@ def test_roles_whose_images_disagree_unless_that_is_declared(
         cell.checks["versions"].says("planned with Dask 2024.10.0, runs 2026.8.0")
         cell.checks["versions"].says("distributed differs: ")
     else:  # versions so far apart may not even find each other; then that is what is said
-        cell.checks["start"].says(
-            "The roles differ in dask: client 2024.10.0, scheduler 2024.10.0, worker 2026.8.0"
-        )
+        cell.checks["start"].says("The roles differ in dask: client 2024.10.0, scheduler 2024.10.0, worker 2026.8.0")
 
 
 def test_a_prebuilt_image_without_dask(containers: ContainerMatrix) -> None:

@@ -175,9 +175,7 @@ def sdist(directory: Path, path: Path) -> Path:
 
 
 def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
-    lines = [
-        f'  {{ path = "{path}", imports = {json.dumps(imports)} }},' for path, imports in bundles.items()
-    ]
+    lines = [f'  {{ path = "{path}", imports = {json.dumps(imports)} }},' for path, imports in bundles.items()]
     return "\n".join(
         [
             *("[tool.modelops]", 'backend = "process"', "workers = 1", "bundles = [", *lines, "]"),
@@ -237,9 +235,7 @@ MODULES = {
 """How many modules each bundle must have brought to every worker."""
 
 
-@pytest.mark.parametrize(
-    "bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"]
-)
+@pytest.mark.parametrize("bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"])
 def test_a_healthy_bundle_installs_answers_and_loses_no_module(reported: Reported, bundle: str) -> None:
     reported.passed(bundle, "preflight", "bundle-install", "handshake")
     name = bundle.removesuffix("-packed")
@@ -315,9 +311,7 @@ BROKEN = {
 @pytest.mark.parametrize("bundle", BROKEN)
 def test_a_broken_twin_is_red_for_its_reason(reported: Reported, bundle: str) -> None:
     check_name, words = BROKEN[bundle]
-    reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(
-        *words
-    )
+    reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(*words)
 
 
 def test_every_format_of_the_fixtures_has_its_test() -> None:

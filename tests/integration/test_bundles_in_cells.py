@@ -87,9 +87,7 @@ def test_a_runner_of_the_user_s_inside_the_cell(
 
 
 def test_a_runner_that_the_cell_does_not_have(matrix: Matrix) -> None:
-    matrix.configure(
-        f'{NUMBERS}\n    [tool.modelops.runner]\n    path = "no_such_deployment.worker:run.py"\n'
-    )
+    matrix.configure(f'{NUMBERS}\n    [tool.modelops.runner]\n    path = "no_such_deployment.worker:run.py"\n')
     run = matrix.run("-k", "handshake")
     check = run.check("handshake")
     assert (run.code, check.status) == (1, "failed")
@@ -130,9 +128,7 @@ def test_markers(matrix: Matrix) -> None:
     matrix.configure(NUMBERS)
     matrix.write("test_upgrade.py", TESTS)
     run = matrix.run("test_upgrade.py")
-    statuses = {
-        name.partition("::")[2]: check.status for name, check in run.cell().checks.items() if "::" in name
-    }
+    statuses = {name.partition("::")[2]: check.status for name, check in run.cell().checks.items() if "::" in name}
     assert statuses == {
         "test_healthy": "passed",
         "test_installed_again": "passed",
@@ -148,9 +144,7 @@ def test_markers(matrix: Matrix) -> None:
         "bundle-install[missing-dependency] failed", "pytest-modelops-no-such-package"
     )
     check_name = next(
-        check
-        for check in run.cell().facts["checks"]
-        if check["bundle"] == "missing-dependency" and check["reproduce"]
+        check for check in run.cell().facts["checks"] if check["bundle"] == "missing-dependency" and check["reproduce"]
     )
     assert f"--modelops-bundle={BUNDLES / 'missing-dependency'}" in check_name["reproduce"]
 
@@ -250,9 +244,7 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
     assert has_ended(other)
     if isinstance(matrix, ContainerMatrix):
         assert matrix.left_on_the_engine(run) == []
-    killed = (
-        f"its process was killed by signal {number}" if nanny == "true" else f"it was killed by {number.name}"
-    )
+    killed = f"its process was killed by signal {number}" if nanny == "true" else f"it was killed by {number.name}"
     said = {
         "handshake": ("failed", "was asked to handshake the bundle: ", killed),
         "execute": (
@@ -269,9 +261,7 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
 def test_two_runs_at_once_on_the_same_bundles(matrix: Matrix, tmp_path: Path) -> None:
     matrix.configure(NUMBERS)
     first = matrix.start()
-    second = matrix.start(
-        "-c", str(matrix.path / "pyproject.toml"), f"--modelops-report={tmp_path}/second.json"
-    )
+    second = matrix.start("-c", str(matrix.path / "pyproject.toml"), f"--modelops-report={tmp_path}/second.json")
     first.process.wait(150)
     second.process.wait(150)  # what is left of either is looked for when both have ended
     assert (first.ended().code, second.ended().code) == (0, 0), first.out
@@ -291,9 +281,7 @@ def test_what_does_not_send_functions_works_between_pythons(building_matrix: Mat
     run = building_matrix.run("-k", "lambda or handshake or execute").unavailable_is_no_failure()
     cell = run.cell()
     assert cell.facts["first_broken"] == "lambda"
-    assert cell.checks["handshake"].status == "passed", (
-        "the runner has the worker's Python, the client's is not asked"
-    )
+    assert cell.checks["handshake"].status == "passed", "the runner has the worker's Python, the client's is not asked"
     assert cell.checks["execute"].status == "failed"
     cell.checks["execute"].says("worker")
 
@@ -336,9 +324,7 @@ def test_an_environment_of_another_python_than_the_worker_s(matrix: Matrix) -> N
     run = matrix.run("-k", "bundle_install")
     cell = run.cell()
     check = cell.checks["bundle-install"]
-    assert (run.code, cell.facts["first_broken"], check.status) == (1, "bundle-install[numbers]", "failed"), (
-        run.out
-    )
+    assert (run.code, cell.facts["first_broken"], check.status) == (1, "bundle-install[numbers]", "failed"), run.out
     worker_s = ".".join(map(str, sys.version_info[:3]))
     check.says("was not installed on 1 of 2 workers", f"its environment runs Python {other.name[6:]}.")
     check.says(f", the worker {worker_s}")

@@ -31,13 +31,10 @@ def table(path: Path, more: str = 'entrypoint = "wire/run"') -> str:
     return f'{{ path = "{path}", install = "workers", {more} }}'
 
 
-NUMBERS = table(
-    BUNDLES / "numbers", 'entrypoint = "wire/run", target = "targets:mean", target-data = { mean = 500 }'
-)
+NUMBERS = table(BUNDLES / "numbers", 'entrypoint = "wire/run", target = "targets:mean", target-data = { mean = 500 }')
 SEIR = table(
     BUNDLES / "seir",
-    'entrypoint = "seir.models/baseline", seed = 7, target = "targets.incidence:incidence_target", '
-    'imports = ["seir"]',
+    'entrypoint = "seir.models/baseline", seed = 7, target = "targets.incidence:incidence_target", imports = ["seir"]',
 )
 
 
@@ -46,9 +43,7 @@ def test_two_bundles_run_their_checks_and_do_not_meet(matrix: Matrix) -> None:
     before = environment()
     matrix.configure(configured(NUMBERS, SEIR))
     run = matrix.run("-k", "numbers or seir").passed()
-    checks = {
-        (check["bundle"], check["name"]): check for check in run.cell().facts["checks"] if check["bundle"]
-    }
+    checks = {(check["bundle"], check["name"]): check for check in run.cell().facts["checks"] if check["bundle"]}
     names = ("preflight", "bundle-install", "execute", "bundle-aggregation")
     assert set(checks) == {(bundle, name) for bundle in ("numbers", "seir") for name in names}, (
         "there is no runner to shake hands with"
@@ -102,9 +97,7 @@ def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_reported(
 ) -> None:
     wire = "import iniconfig\ndef wire(e, p, s):\n    return {'answer.txt': iniconfig.VERSION}\n"
     directory = bundle(tmp_path / "shadows", "./iniconfig-0.0.1-py3-none-any.whl", {"wire.py": wire})
-    write_wheel(
-        directory / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"}
-    )
+    write_wheel(directory / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"})
     more = 'entrypoint = "wire/run", expect = { "answer.txt" = "0.0.1" }, imports = ["iniconfig"]'
     matrix.configure(configured(table(directory, more)))
     cell = matrix.run("-k", "shadows").passed().cell()
@@ -127,9 +120,7 @@ def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> N
     matrix.configure(configured(left_out, fails))
     run = matrix.run("-k", "undeclared-module or import-fails")
     checks = {
-        check["bundle"]: Check(**check)
-        for check in run.cell().facts["checks"]
-        if check["name"] == "bundle-install"
+        check["bundle"]: Check(**check) for check in run.cell().facts["checks"] if check["name"] == "bundle-install"
     }
     left_out_s, fails_s = checks["undeclared-module"], checks["import-fails"]
     left_out_s.broke("failed", "2 modules of it are not found after the install", within=INSTALLED)

@@ -132,9 +132,7 @@ def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: py
         backend._environments[found.id] = environment
         sandbox = backend.sandbox(Cell.uniform(versions))
         try:
-            process = sandbox.start(
-                "worker-0", environment, ["-c", LOOK, json.dumps(listening)], variables={}
-            )
+            process = sandbox.start("worker-0", environment, ["-c", LOOK, json.dumps(listening)], variables={})
             assert process.wait(Deadline(60)) == "exited with code 0", process.log.read_text()
             return dict(json.loads(process.log.read_text().splitlines()[-1]))
         finally:
@@ -152,9 +150,7 @@ def refused(reported: dict[str, Any], *names: str) -> None:
 def test_by_default_nothing_is_open(look: Look) -> None:
     reported = look(OPEN)
     assert reported["uid"] == 1000
-    refused(
-        reported, "write to /usr", "write to /etc", "write to the shared volume", "write beside our program"
-    )
+    refused(reported, "write to /usr", "write to /etc", "write to the shared volume", "write beside our program")
     refused(reported, "write to /opened", "become root")
     assert reported["capabilities"] == 0
     assert reported["no new privileges"] == "1"
@@ -203,9 +199,7 @@ def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
     assert reported["secret"] == "a password"
 
 
-def test_code_on_a_real_worker_fails_to_get_out(
-    containers: ContainerMatrix, listening: dict[str, Any]
-) -> None:
+def test_code_on_a_real_worker_fails_to_get_out(containers: ContainerMatrix, listening: dict[str, Any]) -> None:
     containers.configure("""
 [tool.pytest.ini_options]
 [tool.modelops]

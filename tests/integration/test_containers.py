@@ -164,9 +164,7 @@ def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, momen
     assert poll(lambda: not left_behind(containers.path), seconds=20)
 
 
-def test_the_next_start_sweeps_what_a_dead_run_left_and_says_so(
-    containers: ContainerMatrix, engine: Any
-) -> None:
+def test_the_next_start_sweeps_what_a_dead_run_left_and_says_so(containers: ContainerMatrix, engine: Any) -> None:
     # As on a machine of its own: else the next run that starts may be another test's, on the same engine.
     of_its_own = "import socket\nsocket.gethostname = lambda: 'a-machine-of-its-own'\n"
     code = (
@@ -234,9 +232,7 @@ def exec_in(engine: Any, container: str, *command: str) -> str:
     return str(engine.api.exec_start(made["Id"]).decode())
 
 
-def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(
-    containers: ContainerMatrix, engine: Any
-) -> None:
+def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(containers: ContainerMatrix, engine: Any) -> None:
     containers.configure(ONE_CELL)
     test = containers.write(
         "test_own.py",
@@ -261,9 +257,7 @@ def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(
         only = {"label": [f"modelops.run={run.directory.name}"]}
         up = {thing["Names"][0].lstrip("/"): thing for thing in engine.api.containers(filters=only)}
         assert sorted(thing["Labels"]["modelops.part"] for thing in up.values()) == ["scheduler", "worker-0"]
-        scheduler = next(
-            name for name, thing in up.items() if thing["Labels"]["modelops.part"] == "scheduler"
-        )
+        scheduler = next(name for name, thing in up.items() if thing["Labels"]["modelops.part"] == "scheduler")
         code = (
             "from distributed import Client; client = Client('tcp://scheduler:8786', timeout=20); "
             "print(client.submit(lambda x: x + 1, 41).result())"
@@ -301,10 +295,7 @@ def test_without_an_engine_it_is_said_what_was_tried_and_how_to_start_one(
     containers.configure(ONE_CELL)
     run = containers.run(env={"DOCKER_HOST": "tcp://127.0.0.1:1"})
     assert run.code == 4
-    assert (
-        "--modelops-backend docker: no container engine answers. Tried DOCKER_HOST=tcp://127.0.0.1:1"
-        in run.out
-    )
+    assert "--modelops-backend docker: no container engine answers. Tried DOCKER_HOST=tcp://127.0.0.1:1" in run.out
     assert "Connection refused" in run.out
     assert "systemctl start docker" in run.out
     assert "INTERNALERROR" not in containers.run("-n", "2", env={"DOCKER_HOST": "tcp://127.0.0.1:1"}).out
@@ -315,13 +306,9 @@ def test_auto_takes_the_engine_that_answers_and_says_why(containers: ContainerMa
     with_engine = containers.run("--modelops-backend", "auto", "-k", "resolve")
     assert "docker backend (" in with_engine.out
     assert "(auto: an engine answers)" in with_engine.out
-    without = containers.run(
-        "--modelops-plan", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"}
-    )
+    without = containers.run("--modelops-plan", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"})
     assert without.code == 0
-    nothing = containers.run(
-        "-k", "resolve", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"}
-    )
+    nothing = containers.run("-k", "resolve", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"})
     assert "process backend" in nothing.out
     assert "(auto: no container engine answers)" in nothing.out
 
@@ -339,9 +326,7 @@ def test_a_source_distribution_is_reported_at_resolve_and_serves_if_it_is_pure_p
     )
     run = containers.run(test.name).passed()
     [note] = run.cell().checks["resolve"].data["notes"]
-    assert note.startswith(
-        "only a source distribution exists of docopt 0.6.2 for image modelops-fixture/python:3.12"
-    )
+    assert note.startswith("only a source distribution exists of docopt 0.6.2 for image modelops-fixture/python:3.12")
 
 
 RYUK = b"""

@@ -49,9 +49,7 @@ def make_wheel(directory: Path, name: str, version: str, *, requires: Sequence[s
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(
-        f"{path},sha256={_record_hash(content)},{len(content)}\n" for path, content in files.items()
-    )
+    record = "".join(f"{path},sha256={_record_hash(content)},{len(content)}\n" for path, content in files.items())
     path = directory / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for file, content in {**files, f"{info}/RECORD": record + f"{info}/RECORD,,\n"}.items():
@@ -181,9 +179,7 @@ class Session:
         environ = {**environ, **options.pop("variables", {})}
         (root / "project").mkdir(exist_ok=True)
         self.said: list[str] = []
-        self.made = Environments(
-            EnvironmentSpec(rootdir=root / "project", **spec), run=run, environ=environ, **options
-        )
+        self.made = Environments(EnvironmentSpec(rootdir=root / "project", **spec), run=run, environ=environ, **options)
 
     def resolve(self, dask: str = "2024.10.0", python: str = "") -> Lock:
         versions = Versions(PythonVersion.parse(python or HERE), Version(dask))
@@ -266,9 +262,7 @@ def imported(environment: Environment, module: str) -> str:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 # --- locks --------------------------------------------------------------------------------------------------
@@ -388,9 +382,7 @@ def test_a_python_that_is_missing_is_unavailable_with_the_command_that_gets_it(s
     with pytest.raises(Unavailable) as caught:
         session.resolve(python="3.99")
     message = str(caught.value)
-    assert message.startswith(
-        "There is no Python 3.99 on this machine. Get it with: uv python install 3.99\n"
-    )
+    assert message.startswith("There is no Python 3.99 on this machine. Get it with: uv python install 3.99\n")
     assert "PATH; there is 3." in message
     assert "uv did not get it: No interpreter found for Python 3.99" in message
     said = len(session.said)
@@ -471,9 +463,7 @@ def change_file(environment: Environment) -> None:
 
 def change_settings(environment: Environment) -> None:
     settings = Path(environment.location, "pyvenv.cfg")
-    settings.write_text(
-        settings.read_text().replace("system-site-packages = false", "system-site-packages = true")
-    )
+    settings.write_text(settings.read_text().replace("system-site-packages = false", "system-site-packages = true"))
 
 
 def remove_python(environment: Environment) -> None:
@@ -497,9 +487,7 @@ def damage_marker(environment: Environment) -> None:
         (damage_marker, "marker of the one in the cache is damaged"),
     ],
 )
-def test_an_environment_that_lies_is_replaced(
-    start: Open, damage: Callable[[Environment], None], reason: str
-) -> None:
+def test_an_environment_that_lies_is_replaced(start: Open, damage: Callable[[Environment], None], reason: str) -> None:
     first = start()
     built = first.install()
     first.made.close()
@@ -546,9 +534,7 @@ def test_what_a_killed_build_left_is_never_used(start: Open) -> None:
 def test_a_build_that_fails_leaves_nothing(start: Open, tmp_path: Path) -> None:
     session = start()
     lock = session.resolve()
-    wrong = dataclasses.replace(
-        lock, requirements=lock.requirements.replace("--hash=sha256:", "--hash=sha256:0")
-    )
+    wrong = dataclasses.replace(lock, requirements=lock.requirements.replace("--hash=sha256:", "--hash=sha256:0"))
     with pytest.raises(CheckFailed, match=r"could not build py.*-dask2024.10.0"):
         session.install(wrong)
     assert not list((tmp_path / "cache" / "environments").glob("*/1"))
@@ -605,12 +591,8 @@ print(session.install().reused)
 
 
 def test_two_processes_at_once_build_once(environ: dict[str, str], tmp_path: Path) -> None:
-    code = IN_ANOTHER_PROCESS.format(
-        tests=str(Path(__file__).parent), root=str(tmp_path), environ=json.dumps(environ)
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    code = IN_ANOTHER_PROCESS.format(tests=str(Path(__file__).parent), root=str(tmp_path), environ=json.dumps(environ))
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     answers = [process.communicate(timeout=60)[0].strip() for process in processes]
     assert sorted(answers) == ["False", "True", "True"]
 
@@ -696,9 +678,7 @@ def test_a_change_that_is_not_in_the_wheel_changes_no_environment(start: Open, p
     assert start(requirements=(str(project),)).install().location == first.location
 
 
-@pytest.mark.parametrize(
-    "noise", [".git/index", "build/lib/x", "local.egg-info/PKG-INFO", "a/__pycache__/x.pyc"]
-)
+@pytest.mark.parametrize("noise", [".git/index", "build/lib/x", "local.egg-info/PKG-INFO", "a/__pycache__/x.pyc"])
 def test_what_is_no_source_builds_nothing(start: Open, project: Path, noise: str) -> None:
     start(requirements=(str(project),)).resolve()
     (project / noise).parent.mkdir(parents=True)
@@ -709,12 +689,8 @@ def test_what_is_no_source_builds_nothing(start: Open, project: Path, noise: str
 
 
 def test_a_local_project_that_cannot_be_built_is_told(start: Open, project: Path) -> None:
-    (project / "backend.py").write_text(
-        "def build_wheel(*_, **__): raise RuntimeError('broken on purpose')\n"
-    )
-    with pytest.raises(
-        CheckFailed, match=r"(?s)could not build a wheel of .*libs/local:\n.*broken on purpose"
-    ):
+    (project / "backend.py").write_text("def build_wheel(*_, **__): raise RuntimeError('broken on purpose')\n")
+    with pytest.raises(CheckFailed, match=r"(?s)could not build a wheel of .*libs/local:\n.*broken on purpose"):
         start(requirements=(str(project),)).resolve()
 
 

@@ -95,9 +95,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def reported(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, backend: str
-) -> Reported:
+def reported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, backend: str) -> Reported:
     """What one run with all of them said, on each backend."""
     return run_once(
         tmp_path_factory,

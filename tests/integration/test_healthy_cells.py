@@ -55,13 +55,9 @@ def test_without_any_configuration(matrix: Matrix) -> None:
     assert all(address.startswith("tcp://127.0.0.1:") for address in workers)
     reported = {facts["settings"]["name"]: facts["settings"] for facts in workers.values()}
     assert reported == {
-        name: {"name": name, "threads": 1, "nanny": True, "resources": {}}
-        for name in ("worker-0", "worker-1")
+        name: {"name": name, "threads": 1, "nanny": True, "resources": {}} for name in ("worker-0", "worker-1")
     }
-    assert (
-        len({observed["client"]["pid"], observed["scheduler"]["pid"], *(f["pid"] for f in workers.values())})
-        == 4
-    )
+    assert len({observed["client"]["pid"], observed["scheduler"]["pid"], *(f["pid"] for f in workers.values())}) == 4
 
     assert f"dask=={dask}" in cell.facts["lock"]
     assert cell.facts["lock"] == sorted(cell.facts["lock"])
@@ -73,9 +69,7 @@ def test_without_any_configuration(matrix: Matrix) -> None:
     )
     logs = {name: Path(path) for name, path in cell.facts["logs"].items()}
     assert logs.keys() == {"scheduler", "worker-0", "worker-1", "agent"}
-    assert all(
-        log.parent == run.directory / cell.facts["id"] / "logs" and log.is_file() for log in logs.values()
-    )
+    assert all(log.parent == run.directory / cell.facts["id"] / "logs" and log.is_file() for log in logs.values())
     assert "Scheduler at:" in logs["scheduler"].read_text()
     assert "Registered to:" in logs["worker-1"].read_text()
 
@@ -186,9 +180,7 @@ def test_one_worker_in_a_clean_room(matrix: Matrix, tmp_path: Path) -> None:
     """Nothing of the host's that would change what is measured, or that is secret, is in a cell."""
     matrix.configure("[tool.modelops]\nworkers = 1")
     (tmp_path / "home" / ".config" / "dask").mkdir(parents=True)
-    (tmp_path / "home" / ".config" / "dask" / "mine.yaml").write_text(
-        "distributed: {worker: {memory: {target: 0.11}}}"
-    )
+    (tmp_path / "home" / ".config" / "dask" / "mine.yaml").write_text("distributed: {worker: {memory: {target: 0.11}}}")
     matrix.write(
         "test_it.py",
         """

@@ -22,9 +22,7 @@ DEADLINE = 4
 """Of `handshake` and `execute`, in seconds."""
 READS_STDIN = (REPOSITORY / "fixtures" / "bundles" / "reads-stdin" / "wire.py").read_text("utf-8")
 WIRE = "def wire(entrypoint, params, seed):\n    return {'reported.txt': b'reported'}\n"
-READS_IN_TASK = READS_STDIN.replace(
-    'subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout', "b''", 1
-)
+READS_IN_TASK = READS_STDIN.replace('subprocess.run(["cat"], stdout=subprocess.PIPE, check=True).stdout', "b''", 1)
 TAKES_A_BIT = READS_STDIN.replace('["cat"]', '["head", "-c", "5"]', 1)
 TARGETS = "def loss(sim_returns, target_data):\n    return {'loss': 1.0}\n"
 TEXT = 200_000 * "é"
@@ -78,9 +76,7 @@ JSON_RPC: Mapping[str, Peer] = {
         (f"{OUTSIDE}'not: json'", "answered `ready` with what is no JSON-RPC message: 'not: json'"),
     ),
     "hangs_with_an_orphan": Peer("handshake", (SILENT, "hangs_with_an_orphan.py"), hangs=True),
-    "ignores_shutdown": Peer(
-        "handshake", ("its runner did not end within ", "s after `shutdown`", "in read")
-    ),
+    "ignores_shutdown": Peer("handshake", ("its runner did not end within ", "s after `shutdown`", "in read")),
     "leaves_a_child": Peer("handshake", ("when its runner had ended, this was left of it", "time.sleep(60)")),
     "loses_replicates": Peer(
         "bundle-aggregation", ("it says that it aggregated 1 replicates; it was given 3",), replicates=3
@@ -89,9 +85,7 @@ JSON_RPC: Mapping[str, Peer] = {
     "notification_first": GREEN,
     "odd_frames": GREEN,
     "prints_between": Peer("handshake", (rf"{OUTSIDE}'Loading: ready\n'",)),
-    "refuses": Peer(
-        "handshake", ("`ready` was answered with error -32603: not today", "data: {'why': 'it refuses'}")
-    ),
+    "refuses": Peer("handshake", ("`ready` was answered with error -32603: not today", "data: {'why': 'it refuses'}")),
     "silent": Peer("handshake", (SILENT, "silent.py"), hangs=True),
     "slow_reader": Peer("handshake", (SILENT, "slow_reader.py"), hangs=True),
     "users_runner": GREEN,
@@ -109,19 +103,13 @@ JSON_RPC: Mapping[str, Peer] = {
         "handshake", (SILENT, 'users_runner.py", line', "in read"), True, "users_runner", TAKES_A_BIT
     ),
     "wrong_count": Peer("handshake", (OUTSIDE, "answered `ready` with what is no JSON-RPC message: ")),
-    "wrong_digest": Peer(
-        "handshake", ("its runner answers for the bundle digest '0000", "and was started for ")
-    ),
-    "wrong_id": Peer(
-        "handshake", (SILENT, "It sent an answer to nothing that was asked: ", '"id": 1001'), hangs=True
-    ),
+    "wrong_digest": Peer("handshake", ("its runner answers for the bundle digest '0000", "and was started for ")),
+    "wrong_id": Peer("handshake", (SILENT, "It sent an answer to nothing that was asked: ", '"id": 1001'), hangs=True),
 }
 ONE_SHOT: Mapping[str, Peer] = {
     "one_shot": Peer(replicates=3),
     "one_shot_answers_twice": Peer("handshake", (BESIDES, r"""'\n{"result": {"ready": true""")),
-    "one_shot_broken_json": Peer(
-        "handshake", ("its runner answered `ready` with '{", "no JSON document: Expecting")
-    ),
+    "one_shot_broken_json": Peer("handshake", ("its runner answered `ready` with '{", "no JSON document: Expecting")),
     "one_shot_does_not_end": Peer(
         "handshake",
         (
@@ -155,9 +143,7 @@ ONE_SHOT: Mapping[str, Peer] = {
     "one_shot_says_nothing": Peer(
         "handshake", ("its runner exited with code 0 during `ready`, having printed nothing to stdout.",)
     ),
-    "users_runner": Peer(
-        "handshake", ("its runner exited with code 0 during `ready`, having printed nothing",)
-    ),
+    "users_runner": Peer("handshake", ("its runner exited with code 0 during `ready`, having printed nothing",)),
 }
 PEERS = {"json-rpc": JSON_RPC, "one-shot": ONE_SHOT}
 CELLS = {
@@ -189,9 +175,7 @@ def configuration(directory: Path, *, protocol: str, cell: str) -> str:
 
 
 @pytest.fixture(scope="session", params=CELLS)
-def reported(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Callable[[str], Reported]:
+def reported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], Reported]:
     """What the run with a protocol's peers said, on each backend."""
     engine = request.getfixturevalue("engine") if request.param == "docker" else None
 

@@ -41,9 +41,7 @@ def runner(path: Path) -> str:
     return f'[tool.modelops.runner]\n        path = "{path}"'
 
 
-SHADOWED = (
-    "its module 'config' is shadowed: to its runner, 'config' is {}, and the bundle's own is never imported"
-)
+SHADOWED = "its module 'config' is shadowed: to its runner, 'config' is {}, and the bundle's own is never imported"
 
 
 def test_a_module_beside_a_runner_is_not_the_bundle_s(matrix: Matrix) -> None:
@@ -65,9 +63,7 @@ def test_a_module_beside_a_runner_that_lacks_what_the_bundle_s_has(matrix: Matri
 
 
 def test_the_bundle_s_wire_function_itself_is_shadowed(matrix: Matrix) -> None:
-    beside = matrix.write(
-        "deployed/wire.py", "def wire(entrypoint, params, seed):\n    return {'answer.txt': b'41'}\n"
-    )
+    beside = matrix.write("deployed/wire.py", "def wire(entrypoint, params, seed):\n    return {'answer.txt': b'41'}\n")
     shutil.copy(SERVERS / "shadows" / "__main__.py", matrix.path / "deployed" / "__main__.py")
     check = execute(matrix, BUNDLES / "needs-config", runner(matrix.path / "deployed"))
     assert check.status == "failed"

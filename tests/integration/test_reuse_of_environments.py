@@ -94,11 +94,7 @@ def test_the_reference_runner_may_be_trusted_with_an_environment(matrix: Matrix)
     before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
     run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
     assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
-    reported = {
-        check["bundle"]: check["data"]
-        for check in run.cell().facts["checks"]
-        if check["name"] == "venv-reuse"
-    }
+    reported = {check["bundle"]: check["data"] for check in run.cell().facts["checks"] if check["name"] == "venv-reuse"}
     passed = dict.fromkeys(CANARIES, "passed")
     found = outcomes(reported["reused"])
     assert found == {**passed, "another-python": found["another-python"]}
@@ -118,14 +114,10 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) ->
         "a digest that begins as that of the environment: it answered with the other bundle's output ('A')",
     )
     if found["another-python"] != "not tried":
-        check.says(
-            "an environment of another Python under the right key: it was used in silence, and runs Python"
-        )
+        check.says("an environment of another Python under the right key: it was used in silence, and runs Python")
     check.says("metadata without files: its runner exited with code 1", "No module named 'iniconfig'")
     check.says("packages' files are gone: its runner exited with code 1", "No module named 'reused'")
-    check.says(
-        "killed in the middle of its install: its runner did not answer `ready`", "flock(2)", "in install"
-    )
+    check.says("killed in the middle of its install: its runner did not answer `ready`", "flock(2)", "in install")
     assert found["forced-fresh"] == "not tried"
 
 

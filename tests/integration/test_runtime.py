@@ -153,9 +153,7 @@ def test_a_whole_cell_runs_with_the_plugin_and_without_the_late_worker(
         expect='expect = { modelops_runtime.executor_type = "direct" }',
     )
     text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
-    (building_matrix.path / "pyproject.toml").write_text(
-        f"[tool.modelops]\nnanny = {nanny}\n{text}", encoding="utf-8"
-    )
+    (building_matrix.path / "pyproject.toml").write_text(f"[tool.modelops]\nnanny = {nanny}\n{text}", encoding="utf-8")
     cell = building_matrix.run("test_it.py").unavailable_is_no_failure().passed().cell()
     # A test of the user's alone: the plugin is there all the same, and its check is reported.
     assert cell.checks["runtime"].status == "passed"
@@ -180,15 +178,12 @@ def test_one_warm_process_does_all_tasks_of_a_worker(building_matrix: Matrix, wh
 
 ARGUMENTS = 'arguments = {{ executor_type = "{}", directories = ["/data", "/bundles"] }}'
 DIRECTORIES = (
-    'expect = { "modelops_runtime.executor_type" = "cold", '
-    '"modelops_runtime.directories" = ["/data", "/bundles"] }'
+    'expect = { "modelops_runtime.executor_type" = "cold", "modelops_runtime.directories" = ["/data", "/bundles"] }'
 )
 
 
 def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Path) -> None:
-    configure(
-        building_matrix, wheel, "takes_arguments:Plugin", expect=DIRECTORIES, more=ARGUMENTS.format("cold")
-    )
+    configure(building_matrix, wheel, "takes_arguments:Plugin", expect=DIRECTORIES, more=ARGUMENTS.format("cold"))
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     for reported in check.data["workers"].values():
         assert reported["values"]["modelops_runtime.directories"] == "['/data', '/bundles']"
@@ -197,9 +192,7 @@ def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Pat
 def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
     configure(building_matrix, wheel, "reads_settings:Plugin")
     text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
-    building_matrix.write(
-        "pyproject.toml", text.replace("MODELOPS_EXECUTOR_TYPE", "DASK_ACME__EXECUTOR_TYPE")
-    )
+    building_matrix.write("pyproject.toml", text.replace("MODELOPS_EXECUTOR_TYPE", "DASK_ACME__EXECUTOR_TYPE"))
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for reported in check.data["workers"].values():
@@ -271,17 +264,13 @@ def test_a_process_that_is_reused_is_not_cold(broken: Any, backend: str) -> None
         expect="",
         more='processes = { cold = "acme_plugins.tasks:by_runtime" }',
     )
-    check.says(
-        BOTH.format("wrong_class"), "asked for cold, a new process for every task; 4 tasks had 1 (pid "
-    )
+    check.says(BOTH.format("wrong_class"), "asked for cold, a new process for every task; 4 tasks had 1 (pid ")
     check.says("pids, in order: ")
 
 
 def test_a_new_process_for_every_task_is_not_warm(broken: Any) -> None:
     check = broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:by_runtime" }')
-    check.says(
-        BOTH.format("healthy"), "asked for warm, one process for all tasks of a worker; 4 tasks had 4", "pids"
-    )
+    check.says(BOTH.format("healthy"), "asked for warm, one process for all tasks of a worker; 4 tasks had 4", "pids")
 
 
 def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
@@ -293,9 +282,7 @@ def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
 
 
 @CELLS
-def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(
-    broken: Any, backend: str, dask: str
-) -> None:
+def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(broken: Any, backend: str, dask: str) -> None:
     check = broken("setup_fails:Plugin", backend=backend, dask=dask)
     check.says(
         BOTH.format("setup_fails"),
@@ -415,16 +402,12 @@ def test_arguments_that_the_class_does_not_take(broken: Any) -> None:
 
 def test_a_class_that_is_no_plugin(broken: Any) -> None:
     check = broken("runtime:Cold")
-    check.says(
-        "TypeError: acme_plugins.runtime:Cold is a acme_plugins.runtime:Cold, which is no distributed.Worker"
-    )
+    check.says("TypeError: acme_plugins.runtime:Cold is a acme_plugins.runtime:Cold, which is no distributed.Worker")
 
 
 def test_every_story_has_its_test() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     stories = {file.stem for file in (PLUGINS / "acme_plugins").glob("*.py")} - {"__init__"}
-    reported = set(
-        re.findall(r"^\| `(\w+)`", (PLUGINS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    reported = set(re.findall(r"^\| `(\w+)`", (PLUGINS / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert stories == reported
     assert all(f"{story}:" in text or f".{story}:" in text for story in stories)

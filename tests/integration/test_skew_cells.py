@@ -44,9 +44,7 @@ def test_clients_and_workers_of_different_pythons(building_matrix: Matrix) -> No
         check = cell.broke("lambda", "failed", deadline=30)
         client, scheduler, worker = pythons(cell)
         differ = f"The roles differ in Python: client {client}, scheduler {scheduler}, worker {worker}."
-        check.says(
-            f"`lambda x: x + 1` with 41 failed on 2 of 2 workers. {differ}", "worker-0", "worker-0.log"
-        )
+        check.says(f"`lambda x: x + 1` with 41 failed on 2 of 2 workers. {differ}", "worker-0", "worker-0.log")
         assert differ in " ".join(run.out.split()), "the terminal's matrix has it, too"
     assert [python[:4] for python in pythons(newer)] == ["3.12", "3.12", "3.13"]
     assert [python[:4] for python in pythons(older)] == ["3.13", "3.13", "3.12"]

@@ -161,9 +161,7 @@ async def dask_setup(worker):
 
 def in_the_middle_of_a_cluster(check_name: str, matrix: Matrix, *arguments: str) -> Midway:
     there = matrix.path / "there"
-    preload = matrix.write(
-        "preload.py", {"start": HANGS, "aggregation": COUNTS}[check_name].format(there=str(there))
-    )
+    preload = matrix.write("preload.py", {"start": HANGS, "aggregation": COUNTS}[check_name].format(there=str(there)))
     matrix.configure(
         f"""
         [tool.modelops.environment]
@@ -264,16 +262,12 @@ def test_an_xdist_worker_that_crashes(matrix: Matrix) -> None:
     assert run.out.count("node down") == 1, "a test that crashes is not tried again and again"
     cell = run.cell()
     assert (cell.facts["status"], cell.facts["first_broken"]) == ("failed", "test_it.py::test_crash")
-    cell.checks["test_it.py::test_crash"].says(
-        "worker 'gw", "' crashed while running 'test_it.py::test_crash["
-    )
+    cell.checks["test_it.py::test_crash"].says("worker 'gw", "' crashed while running 'test_it.py::test_crash[")
     assert cell.checks["test_it.py::test_after"].status == "passed"
     assert_logs_stay(run, "start")
 
 
-@pytest.mark.parametrize(
-    "end", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"], ids=["normal end", "SIGKILL"]
-)
+@pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"], ids=["normal end", "SIGKILL"])
 def test_tasks_that_never_end(matrix: Matrix, end: str) -> None:
     matrix.write(
         "test_it.py",

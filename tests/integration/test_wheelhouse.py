@@ -67,9 +67,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 """
 
 
-def write_project(
-    directory: Path, name: str, *, python: str = ">=3.9", needs: str = "", extra: str = ""
-) -> Path:
+def write_project(directory: Path, name: str, *, python: str = ">=3.9", needs: str = "", extra: str = "") -> Path:
     """A project that builds itself without anything from an index."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "backend.py").write_text(BACKEND)
@@ -114,9 +112,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         name = self.path.split("/")[2]
         files = sorted(path for path in Path(self.directory).iterdir() if path.name.startswith(f"{name}-"))
         links = ((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files)
-        page = "".join(
-            f'<a href="../../{file}#sha256={digest}">{file}</a>\n' for file, digest in links
-        ).encode()
+        page = "".join(f'<a href="../../{file}#sha256={digest}">{file}</a>\n' for file, digest in links).encode()
         self.send_response(200 if files else 404)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(page)))
@@ -143,9 +139,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         write_sdist(files, tmp_path_factory.mktemp("sdist"), name)
     write_sdist(files, tmp_path_factory.mktemp("sdist"), "broken", extra="broken = 'no compiler for you'")
     write_sdist(files, tmp_path_factory.mktemp("sdist"), "slow", extra="seconds = '60'")
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(files))
-    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(files)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -153,14 +147,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def write_wheel(path: Path, *, requires: list[str] | None = None) -> Path:
-    project = write_project(
-        path.parent / "wheel-project", path.name.split("-")[0], needs=(requires or [""])[0]
-    )
+    project = write_project(path.parent / "wheel-project", path.name.split("-")[0], needs=(requires or [""])[0])
     code = f"import backend; print(backend.build_wheel({str(path.parent)!r}))"
     env = {"PYTHONPATH": str(project)}
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env=env, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=project, env=env, capture_output=True, text=True, check=True)
     (path.parent / run.stdout.strip()).replace(path)
     shutil.rmtree(project)
     return path
@@ -199,9 +189,7 @@ class Session:
             resolved=dt.datetime.now(dt.timezone.utc),
         )
 
-    def make(
-        self, *requirements: str, python: str = "", lock: Lock | None = None, seconds: float = 60
-    ) -> Wheelhouse:
+    def make(self, *requirements: str, python: str = "", lock: Lock | None = None, seconds: float = 60) -> Wheelhouse:
         lock = lock or self.lock(python or HERE)
         self.said.clear()
         return self.made.wheelhouse(requirements, lock, deadline=Deadline(seconds), progress=self.said.append)
@@ -249,9 +237,7 @@ def names(wheelhouse: Wheelhouse) -> list[str]:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def generations(root: Path) -> list[str]:
@@ -357,9 +343,7 @@ def test_a_target_need_not_be_of_this_machine(start: Open) -> None:
         "native-1.0-cp312-cp312-win_amd64.whl",
         "pure-1.0-py3-none-any.whl",
     ]
-    with pytest.raises(
-        CheckFailed, match=r"^there is no wheel of sources==1.0 for Python 3.12.0 on win_amd64"
-    ):
+    with pytest.raises(CheckFailed, match=r"^there is no wheel of sources==1.0 for Python 3.12.0 on win_amd64"):
         make("sources")
 
 
@@ -379,15 +363,11 @@ def test_a_python_that_does_not_fit_is_reported_with_both_versions(start: Open, 
 
 def test_a_dependency_that_does_not_exist_is_named(start: Open, tmp_path: Path) -> None:
     project = write_project(tmp_path / "models", "models", needs="nowhere-to-be-found")
-    with pytest.raises(
-        CheckFailed, match=r"(?s)^no solution for Python .* nowhere-to-be-found was not found"
-    ):
+    with pytest.raises(CheckFailed, match=r"(?s)^no solution for Python .* nowhere-to-be-found was not found"):
         start().make(str(project))
 
 
-def test_a_build_that_fails_is_reported_in_the_builders_words_and_leaves_nothing(
-    start: Open, tmp_path: Path
-) -> None:
+def test_a_build_that_fails_is_reported_in_the_builders_words_and_leaves_nothing(start: Open, tmp_path: Path) -> None:
     with pytest.raises(CheckFailed) as caught:
         start().make("pure", "broken")
     lines = str(caught.value).splitlines()
@@ -429,9 +409,7 @@ def test_without_an_index_what_was_made_serves_and_nothing_else(
     with pytest.raises(CheckFailed, match="no index answered"):
         start(variables=UNREACHABLE).make("sources")
     shutil.rmtree(tmp_path / "cache" / "wheelhouses")  # the solution is still known
-    with pytest.raises(
-        CheckFailed, match=r"^no index answered, and the wheels for Python .* not in the cache"
-    ):
+    with pytest.raises(CheckFailed, match=r"^no index answered, and the wheels for Python .* not in the cache"):
         start(variables=silent).make("pure")
 
 
@@ -583,12 +561,8 @@ session.close()
 
 
 def test_two_processes_at_once_make_one(environ: dict[str, str], tmp_path: Path) -> None:
-    code = IN_ANOTHER_PROCESS.format(
-        tests=str(Path(__file__).parent), root=str(tmp_path), environ=json.dumps(environ)
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    code = IN_ANOTHER_PROCESS.format(tests=str(Path(__file__).parent), root=str(tmp_path), environ=json.dumps(environ))
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     answers = [process.communicate(timeout=60)[0].strip() for process in processes]
     assert sorted(answers) == ["False", "True", "True"]
     assert len(generations(tmp_path)) == 1

@@ -240,9 +240,7 @@ class Project:
 
     def matrix(self, *arguments: str, order: str = "no:randomly") -> Ran:
         """Run the matrix, verbosely and with a report."""
-        return self.run(
-            "--modelops-matrix", "-v", f"--modelops-report={self.path / _REPORT}", *arguments, order=order
-        )
+        return self.run("--modelops-matrix", "-v", f"--modelops-report={self.path / _REPORT}", *arguments, order=order)
 
     def collect(self, *arguments: str) -> Ran:
         """Collect for the matrix, run nothing."""
@@ -282,9 +280,7 @@ def _home() -> str:
 
 
 @pytest.fixture
-def project(
-    _home: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Project:
+def project(_home: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Project:
     """A project with one small cell, and a cache of its own."""
     return Project(pytester, monkeypatch, plugins=tmp_path / "plugins", cache=tmp_path / "cache")
 

@@ -157,9 +157,7 @@ def test_the_plan_is_the_same_with_bundles_and_starts_nothing(project: Project) 
     ],
     ids=["name", "name and bundle", "bundle", "check", "id", "ids"],
 )
-def test_bundles_checks_are_chosen_as_any_test(
-    project: Project, arguments: list[str], chosen: list[str]
-) -> None:
+def test_bundles_checks_are_chosen_as_any_test(project: Project, arguments: list[str], chosen: list[str]) -> None:
     (cell,) = set_up(project)
     ids = project.collect(*(argument.format(cell) for argument in arguments)).ids
     assert ids == [f"modelops::test_{check_name.format(cell)}" for check_name in chosen]
@@ -174,9 +172,7 @@ def test_an_id_of_a_check_that_a_bundle_does_not_have_is_wrong_input(
     ran = project.matrix(*xdist, f"modelops::{test.format(cell)}")
     assert ran.code == pytest.ExitCode.USAGE_ERROR
     (line,) = ran.err.strip().splitlines()
-    assert line.startswith(
-        f"ERROR: modelops::{test.format(cell)}: there is no such test; checks are test_preflight, "
-    )
+    assert line.startswith(f"ERROR: modelops::{test.format(cell)}: there is no such test; checks are test_preflight, ")
 
 
 def test_what_a_chosen_check_needs_is_performed_and_a_preflight_that_is_not_chosen_is_not(
@@ -210,9 +206,7 @@ def test_a_failed_preflight_blocks_the_other_checks_of_its_bundle_and_nothing_el
     assert len(reported) == len(check_names(cell)) - 5
     for label in of_seir:
         assert checks(ran, cell)[label]["blocked_by"] == "preflight[seir]"
-        assert checks(ran, cell)[label]["message"].startswith(
-            "blocked by preflight[seir]: bundle 'seir' requires"
-        )
+        assert checks(ran, cell)[label]["message"].startswith("blocked by preflight[seir]: bundle 'seir' requires")
     assert ran.cell(cell)["first_broken"].startswith("preflight")
     assert "preflight[seir] failed: bundle 'seir' requires Python >=3.99" in ran.out
     assert f"'modelops::test_preflight[{cell}-seir]'" in ran.out
@@ -253,9 +247,7 @@ def test_the_command_that_reproduces_a_bundles_check_does(project: Project) -> N
 
 
 @pytest.mark.parametrize("given", ["seir", "bundles/seir"])
-def test_the_flag_replaces_the_configured_bundles_and_keeps_the_settings_of_one(
-    project: Project, given: str
-) -> None:
+def test_the_flag_replaces_the_configured_bundles_and_keeps_the_settings_of_one(project: Project, given: str) -> None:
     (cell,) = set_up(project)
     ids = project.collect(f"--modelops-bundle={given}").ids
     assert ids == [test for test in check_names(cell) if "plain" not in test and "runs" not in test]
@@ -267,8 +259,7 @@ def test_the_flag_takes_a_bundle_that_is_not_configured(project: Project) -> Non
     project.write("other/mine/requirements.txt", "")
     ran = project.matrix("--modelops-bundle=other/mine", "-k", "mine")
     assert list(ran.results) == [
-        f"modelops::test_{check_name}[{cell}-mine]"
-        for check_name in ("preflight", "bundle_install", "handshake")
+        f"modelops::test_{check_name}[{cell}-mine]" for check_name in ("preflight", "bundle_install", "handshake")
     ]
     assert ran.code == 0
 
@@ -340,9 +331,7 @@ def test_markers_with_two_bundles_of_one_name_are_wrong_input(project: Project) 
     assert f"'two/mine' is named as another bundle, {project.path}/one/mine; rename one of them" in line
 
 
-@pytest.mark.parametrize(
-    "path", ["seir", "bundles/seir", "./bundles/plain/../seir", "{absolute}/bundles/seir"]
-)
+@pytest.mark.parametrize("path", ["seir", "bundles/seir", "./bundles/plain/../seir", "{absolute}/bundles/seir"])
 def test_a_marker_that_names_a_configured_bundle_shares_its_checks(project: Project, path: str) -> None:
     (cell,) = set_up(project)
     marker = f"modelops_handshake('{path.format(absolute=project.path)}')"
@@ -367,17 +356,13 @@ def test_a_marker_whose_checks_pass_lets_the_body_run(project: Project, marker: 
     if "handshake" in marker:
         expected.add("handshake[seir]")
     reported = statuses(ran, cell)
-    assert {
-        label for label, status in reported.items() if status == "passed" and "test_" not in label
-    } == expected
+    assert {label for label, status in reported.items() if status == "passed" and "test_" not in label} == expected
 
 
 def test_a_bundle_that_only_a_marker_names_is_reproduced_with_the_flag(project: Project) -> None:
     (cell,) = set_up(project, "preflight")
     project.write("other/mine/wire.py", WIRE)
-    project.write(
-        "other/mine/pyproject.toml", '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.99"\n'
-    )
+    project.write("other/mine/pyproject.toml", '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.99"\n')
     project.write("tests/test_marked.py", MARKED.format(marker="modelops_handshake('other/mine')"))
     ran = project.matrix("tests/test_marked.py")
     assert ran.results == {f"tests/test_marked.py::test_marked[{cell}]": "FAILED"}

@@ -280,9 +280,7 @@ def ran(project: Project, once: Once) -> Ran:
         project.write("conftest.py", CONFTEST)
         project.write("test_mine.py", TESTS)
         project.write("test_module.py", MODULE)
-        check_names = [
-            f"modelops::test_{name}" for name in ("lambda", "twice", "wrong", "after_wrong", "returns")
-        ]
+        check_names = [f"modelops::test_{name}" for name in ("lambda", "twice", "wrong", "after_wrong", "returns")]
         ran = project.matrix("--modelops-workers=2", *check_names, "test_mine.py", "test_module.py", "-rA")
         for name in ("finalised.txt", "cluster.txt", "clients.json", "body-ran"):
             path = project.path / name
@@ -368,9 +366,7 @@ def test_a_test_is_narrowed_to_cells(project: Project, marks: str, expected: lis
 
 
 @pytest.mark.parametrize("setting", ["skip", "xfail", "fail_at_collect"])
-def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(
-    project: Project, setting: str
-) -> None:
+def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(project: Project, setting: str) -> None:
     cells = project.configure_quick()
     project.write("pytest.ini", f"[pytest]\nempty_parameter_set_mark = {setting}\n")
     project.write(

@@ -21,9 +21,7 @@ def matrix_of(ran: Ran) -> str:
     """What the terminal shows of the matrix."""
     _, found, rest = ran.out.partition(" modelops matrix ")
     assert found
-    return "\n".join(line for line in rest.splitlines()[1:] if not line.startswith("report: ")).partition(
-        "\n==="
-    )[0]
+    return "\n".join(line for line in rest.splitlines()[1:] if not line.startswith("report: ")).partition("\n===")[0]
 
 
 # --- every end that a check can have --------------------------------------------------------------------------------
@@ -89,9 +87,7 @@ def test_the_report_has_every_end(ended: Ran, cells: tuple[str, str, str]) -> No
     assert list(ended.checks(cells[2]).values()) == ["skipped", "passed", "passed", "failed"]
 
 
-def test_a_blocked_check_names_what_blocked_it_and_is_not_a_failure(
-    ended: Ran, cells: tuple[str, str, str]
-) -> None:
+def test_a_blocked_check_names_what_blocked_it_and_is_not_a_failure(ended: Ran, cells: tuple[str, str, str]) -> None:
     (third,) = (check for check in ended.cell(cells[1])["checks"] if check["name"] == "third")
     assert third["blocked_by"] == "first"
     assert third["message"] == "blocked by first: first is unavailable on purpose"
@@ -104,19 +100,14 @@ def test_the_terminal_says_what_the_report_says(ended: Ran) -> None:
         look = " ".join(filter(None, [SYMBOLS[cell["status"]], cell["first_broken"]]))
         assert re.search(rf"^{re.escape(cell['python'])} +{re.escape(look)}$", shown, re.MULTILINE)
         (broken,) = (check for check in cell["checks"] if check["name"] == cell["first_broken"])
-        assert (
-            f"{cell['id']}: {broken['name']} {broken['status'].replace('-', ' ')}: {broken['message']}"
-            in shown
-        )
+        assert f"{cell['id']}: {broken['name']} {broken['status'].replace('-', ' ')}: {broken['message']}" in shown
         assert f"\n    {broken['reproduce']}\n" in shown
         assert broken["reproduce"] in ended.out.partition("modelops matrix")[0]
     assert "3 cells in " in shown
     assert "1 failed, 1 timed out, 1 unavailable" in shown
 
 
-def test_the_command_that_reproduces_a_check_does(
-    project: Project, cells: tuple[str, str, str], ended: Ran
-) -> None:
+def test_the_command_that_reproduces_a_check_does(project: Project, cells: tuple[str, str, str], ended: Ran) -> None:
     (broken,) = (check for check in ended.cell(cells[0])["checks"] if check["name"] == "second")
     _, flag, *rest = broken["reproduce"].replace("'", "").split()
     again = project.run(flag, *rest, "-v")
@@ -198,10 +189,7 @@ def test_a_check_may_end_as_tests_do(project: Project) -> None:
     cell, *_ = project.configure_quick()
     project.end(**{f"first[{cell}]": "pytest-skipped", f"second[{cell}]": "pytest-failed"})
     ran = project.matrix("--modelops-cell", cell)
-    ends = {
-        check["name"]: (check["status"], check["message"].partition("\n")[0])
-        for check in ran.cell(cell)["checks"]
-    }
+    ends = {check["name"]: (check["status"], check["message"].partition("\n")[0]) for check in ran.cell(cell)["checks"]}
     assert ends == {
         "first": ("skipped", "first is pytest-skipped on purpose"),
         "second": ("failed", "second is pytest-failed on purpose"),
@@ -317,9 +305,7 @@ def mine(project: Project, once: Once) -> Ran:
     ("number", "test", "words"),
     [(0, "test_red", "another one"), (1, "test_setup", "no setup"), (2, "test_teardown", "no teardown")],
 )
-def test_a_test_of_the_users_that_breaks_makes_its_cell_red(
-    mine: Ran, number: int, test: str, words: str
-) -> None:
+def test_a_test_of_the_users_that_breaks_makes_its_cell_red(mine: Ran, number: int, test: str, words: str) -> None:
     cell = mine.report["cells"][number]
     assert cell["status"] == "failed"
     assert cell["first_broken"] == f"test_mine.py::{test}"
@@ -434,9 +420,7 @@ def test_tests_that_are_selected_alone_on_a_broken_cell_fail_with_its_cause_and_
     failures, _, _ = ran.out.partition("modelops matrix")
     assert failures.count(f"cell {project.cell}: start failed: ") == 4
     assert failures.count("worker-0 exited with code 1") == 4
-    assert (
-        failures.count(f"\nreproduce: pytest --modelops-matrix 'modelops::test_start[{project.cell}]'") == 4
-    )
+    assert failures.count(f"\nreproduce: pytest --modelops-matrix 'modelops::test_start[{project.cell}]'") == 4
     assert "CellBroken" not in failures
     assert "pytest_modelops/" not in failures
     assert f"pytest --modelops-matrix 'modelops::test_start[{project.cell}]'" in matrix_of(ran)
@@ -531,9 +515,7 @@ def test_a_relative_path_of_a_report_is_relative_to_where_it_was_written(project
     ran = project.run("--modelops-matrix", "..")
     assert ran.code == 0
     assert f"report: {project.path / 'by' / 'ini.json'}" in ran.out
-    ran = project.run(
-        "--modelops-matrix", "..", "--modelops-report=flag.json", "--modelops-report=../two.json"
-    )
+    ran = project.run("--modelops-matrix", "..", "--modelops-report=flag.json", "--modelops-report=../two.json")
     assert ran.code == 0
     reports = [project.path / "by/ini.json", project.path / "deep/flag.json", project.path / "two.json"]
     assert all(report.is_file() for report in reports)

@@ -110,9 +110,7 @@ def test_an_index_that_hangs_is_none(project: Project) -> None:
     project.write("conftest.py", IMPATIENT)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
-        project.environ(
-            PIP_INDEX_URL=index, PYTEST_MODELOPS_CACHE=str(project.path / "cache"), UV_HTTP_TIMEOUT="30"
-        )
+        project.environ(PIP_INDEX_URL=index, PYTEST_MODELOPS_CACHE=str(project.path / "cache"), UV_HTTP_TIMEOUT="30")
         ran = project.run("--modelops-matrix", "--modelops-plan", "--modelops-dask=latest")
     assert ran.code == 0, ran.err
     assert f"py{project.patch}-dasklatest" in ran.out
@@ -170,9 +168,7 @@ def broken_engine(project: Project) -> Iterator[type[BrokenEngine]]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        project.environ(
-            DOCKER_HOST=f"tcp://127.0.0.1:{server.server_port}", TESTCONTAINERS_RYUK_DISABLED="false"
-        )
+        project.environ(DOCKER_HOST=f"tcp://127.0.0.1:{server.server_port}", TESTCONTAINERS_RYUK_DISABLED="false")
         yield Engine
         server.shutdown()
 
@@ -242,9 +238,7 @@ def test_a_hook_adds_and_removes_cells_and_what_it_removed_is_reported(project: 
         ("cells.append('py3.12')", "'py3.12' is not a pytest_modelops.matrix.cell.Cell"),
     ],
 )
-def test_what_a_hook_may_not_make_of_the_cells_is_wrong_input(
-    project: Project, body: str, message: str
-) -> None:
+def test_what_a_hook_may_not_make_of_the_cells_is_wrong_input(project: Project, body: str, message: str) -> None:
     project.write("conftest.py", HOOK.format(body=body))
     ran = project.run("--modelops-plan")
     assert ran.code == pytest.ExitCode.USAGE_ERROR

@@ -153,10 +153,7 @@ def test_functions_of_a_test_module_travel_however_it_was_imported(project: Proj
             ["lambda[0]", "start[1]", "lambda[1]"],
         ),
         (
-            [
-                f"--deselect=modelops::test_{check_name}"
-                for check_name in ("resolve", "install", "start", "versions")
-            ],
+            [f"--deselect=modelops::test_{check_name}" for check_name in ("resolve", "install", "start", "versions")],
             ["lambda[0]", "aggregation[0]", "lambda[1]", "aggregation[1]"],
         ),
     ],
@@ -229,9 +226,7 @@ def failed(project: Project) -> tuple[str, str, str]:
     project.end(**{f"second[{cells[1]}]": "failed"})
     ran = project.matrix()
     assert ran.code == 1
-    assert [test for test, word in ran.results.items() if word == "FAILED"] == of(
-        "modelops::test_second", cells[1]
-    )
+    assert [test for test, word in ran.results.items() if word == "FAILED"] == of("modelops::test_second", cells[1])
     return cells
 
 
@@ -299,9 +294,7 @@ def test_in_random_order_cells_stay_together(project: Project, seed: str) -> Non
 def test_in_random_order_each_cluster_starts_once(project: Project) -> None:
     pytest.importorskip("pytest_randomly")
     cells = project.configure_two()
-    project.write(
-        "test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n"
-    )
+    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n")
     ran = project.matrix("--randomly-seed=3", order="randomly")
     assert ran.code == 0
     assert set(ran.results) == {*project.checks_of(*cells), *of("test_mine.py::test_mine", *cells)}
@@ -378,9 +371,7 @@ def test_with_xdist_the_controller_prints_the_matrix_once(in_parallel: tuple[Ran
     assert ran.out.count("✗ test_red") == 2
 
 
-def test_with_xdist_the_report_is_complete(
-    project: Project, in_parallel: tuple[Ran, tuple[str, str]]
-) -> None:
+def test_with_xdist_the_report_is_complete(project: Project, in_parallel: tuple[Ran, tuple[str, str]]) -> None:
     ran, cells = in_parallel
     for cell in cells:
         assert ran.checks(cell) == {
@@ -406,11 +397,7 @@ def test_junit_xml_holds_the_checks_and_what_became_of_it(project: Project) -> N
     assert list(cases) == project.checks_of(*cells, check_names=project.quick_checks)
     assert suite.get("failures") == "2"
     assert suite.get("skipped") == "1"
-    ends = {
-        test: [(end.tag, end.get("message") or "") for end in case]
-        for test, case in cases.items()
-        if len(case)
-    }
+    ends = {test: [(end.tag, end.get("message") or "") for end in case] for test, case in cases.items() if len(case)}
     assert list(ends) == [
         f"modelops::test_second[{cells[1]}]",
         f"modelops::test_third[{cells[1]}]",

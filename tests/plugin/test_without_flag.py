@@ -90,9 +90,7 @@ def test_the_reason_names_the_flag(skipped: Ran) -> None:
 
 def test_the_header_is_silent(skipped: Ran) -> None:
     header = skipped.out.partition("collecting")[0]
-    assert not [
-        line for line in header.splitlines() if "modelops" in line and not line.startswith("plugins:")
-    ]
+    assert not [line for line in header.splitlines() if "modelops" in line and not line.startswith("plugins:")]
 
 
 def test_no_matrix_is_printed_and_nothing_written(project: Project, skipped: Ran) -> None:

@@ -39,19 +39,14 @@ def test_alone_it_runs_with_what_it_needs(project: Project) -> None:
 def test_a_red_one_blocks_nothing_and_the_user_s_tests_come_after_it(project: Project) -> None:
     """The late worker is named otherwise, so it differs from what is asked."""
     project.configure(HEALTHY)
-    project.write(
-        "test_it.py", "def test_it(modelops_cell):\n    assert modelops_cell.call('lambda: 1') == 1\n"
-    )
+    project.write("test_it.py", "def test_it(modelops_cell):\n    assert modelops_cell.call('lambda: 1') == 1\n")
     ran = project.matrix("test_it.py")
     assert ran.code == 1
     assert ran.results == {"test_it.py::test_it" + f"[{project.cell}]": "PASSED"}
     cell = ran.cell(project.cell)
     assert (cell["status"], cell["first_broken"]) == ("failed", "runtime")
     [message] = [check["message"] for check in cell["checks"] if check["name"] == "runtime"]
-    assert (
-        "on worker-late, which joined after the registration (worker-0 is as asked): asked for name"
-        in message
-    )
+    assert "on worker-late, which joined after the registration (worker-0 is as asked): asked for name" in message
     assert ran.left == []
 
 

@@ -271,9 +271,7 @@ def test_the_plan_refuses_what_a_run_refuses(project: Project) -> None:
 
 @alone_and_with_xdist
 @pytest.mark.parametrize(("test", "message"), IDS.values(), ids=IDS)
-def test_an_id_of_the_checks_that_there_is_not(
-    project: Project, xdist: list[str], test: str, message: str
-) -> None:
+def test_an_id_of_the_checks_that_there_is_not(project: Project, xdist: list[str], test: str, message: str) -> None:
     ran = project.matrix(*xdist, test)
     assert_one_line(ran, message.format(cell=project.cell))
     assert_nothing_ran(project, ran)
@@ -290,9 +288,7 @@ def test_a_marker_with_wrong_arguments(project: Project, marker: str, message: s
     assert started == ""
 
 
-@pytest.mark.parametrize(
-    "marker", ["modelops_lambda(3)", "modelops_aggregation(params=0)", "modelops_cells()"]
-)
+@pytest.mark.parametrize("marker", ["modelops_lambda(3)", "modelops_aggregation(params=0)", "modelops_cells()"])
 def test_a_marker_with_wrong_arguments_is_told_by_the_controller_too(project: Project, marker: str) -> None:
     project.write("tests/test_marked.py", MARKED.format(marker=marker))
     ran = project.matrix("-n", "2")
@@ -334,9 +330,7 @@ def pytest_modelops_checks(checks, config):
     ],
     ids=["unknown need", "circle", "twice"],
 )
-def test_a_check_of_the_users_that_cannot_be(
-    project: Project, xdist: list[str], check: str, message: str
-) -> None:
+def test_a_check_of_the_users_that_cannot_be(project: Project, xdist: list[str], check: str, message: str) -> None:
     project.write("conftest.py", CHECK.format(check=check))
     ran = project.matrix(*xdist)
     assert_one_line(ran, "pytest_modelops_checks: ")

@@ -1,7 +1,4 @@
-"""The peer whose file the bundle names in its `peer.txt`, so that one cell can have them all.
-
-This directory as `path`.
-"""
+"""The peer whose file the bundle names in its `peer.txt`, so that one cell can have them all."""
 
 import os
 import sys

@@ -53,8 +53,6 @@ while True:
         while waiting:
             request = waiting.pop()
             reported = {"reported": request["params"].get("who", request["method"])}
-            send(
-                {"id": request["id"], "result": result("ready") if request["method"] == "ready" else reported}
-            )
+            send({"id": request["id"], "result": result("ready") if request["method"] == "ready" else reported})
         if request["method"] == "shutdown":
             break

@@ -44,9 +44,7 @@ def is_whole():
 def prepare(given):
     version = "%d.%d.%d" % sys.version_info[:3]
     if version != given.python:
-        sys.exit(
-            "the environment at %s is of Python %s, not of %s" % (given.venv_path, version, given.python)
-        )
+        sys.exit("the environment at %s is of Python %s, not of %s" % (given.venv_path, version, given.python))
     marker, key = os.path.join(given.venv_path, "made-for.txt"), given.bundle_digest
     fresh = os.environ.get("CAREFUL_FRESH") == "yes"
     with open(given.venv_path + ".lock", "a") as lock:

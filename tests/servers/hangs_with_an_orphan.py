@@ -18,9 +18,7 @@ child = subprocess.Popen(
 )
 print(child.pid)
 """
-reported = subprocess.run(
-    [sys.executable, "-c", start], env={}, stdout=subprocess.PIPE, text=True, check=True
-)
+reported = subprocess.run([sys.executable, "-c", start], env={}, stdout=subprocess.PIPE, text=True, check=True)
 sys.stderr.write(f"left {reported.stdout}")
 sys.stderr.flush()
 while True:

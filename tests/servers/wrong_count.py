@@ -19,8 +19,6 @@ def read() -> dict[str, Any]:
 
 while True:
     request = read()
-    body = json.dumps(
-        {"jsonrpc": "2.0", "id": request["id"], "result": {"größe": "zwölf"}}, ensure_ascii=False
-    )
+    body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": {"größe": "zwölf"}}, ensure_ascii=False)
     sys.stdout.buffer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body.encode())
     sys.stdout.buffer.flush()

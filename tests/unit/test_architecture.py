@@ -126,9 +126,7 @@ def cycles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
 def test_imports_run_downwards(file: str) -> None:
     mine = module_of(file)
     upwards = {
-        name
-        for name in ours(file)
-        if part_of(name) != part_of(mine) and layer(name) >= layer(mine) and layer(name) > 0
+        name for name in ours(file) if part_of(name) != part_of(mine) and layer(name) >= layer(mine) and layer(name) > 0
     }
     assert not upwards, f"{file} imports {sorted(upwards)}, which do not stand below it"
 

@@ -44,9 +44,7 @@ def rows_of(name: str, text: str) -> Iterator[Row]:
             titles = cells
         elif set("".join(cells)) != {"-"}:
             place = f"{name}:{number}"
-            assert len(cells) == len(titles), (
-                f"{place}: {len(cells)} cells in a table of {len(titles)} columns"
-            )
+            assert len(cells) == len(titles), f"{place}: {len(cells)} cells in a table of {len(titles)} columns"
             yield Row(place, dict(zip(titles, cells, strict=True)))
 
 
@@ -85,9 +83,7 @@ def wrong(rows: list[Row]) -> Iterator[str]:
         if named and not any("integration" in found for found in places.values()):
             yield f"{row.place}: {cell!r} names no test on a real cell"
         for file in BROKEN_BY.findall(row.cells.get("broken by", "")):
-            if not any(
-                found for directory in ("tests", "fixtures") for found in (ROOT / directory).rglob(file)
-            ):
+            if not any(found for directory in ("tests", "fixtures") for found in (ROOT / directory).rglob(file)):
                 yield f"{row.place}: there is no {file}"
         if bare := re.findall(r"`(?:test_)?\w+\.py`", cell):
             yield f"{row.place}: {', '.join(bare)} names a file and no test"

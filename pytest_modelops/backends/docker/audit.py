@@ -14,9 +14,7 @@ from pytest_modelops.backends.docker.images import Contents, Image
 from pytest_modelops.config.model import EnvironmentSpec
 
 
-def unmet(
-    spec: EnvironmentSpec, image: Image, contents: Contents, packages: Mapping[str, Version]
-) -> Iterator[str]:
+def unmet(spec: EnvironmentSpec, image: Image, contents: Contents, packages: Mapping[str, Version]) -> Iterator[str]:
     """Requirements and constraints that the packages of an image do not meet, in words.
 
     Args:

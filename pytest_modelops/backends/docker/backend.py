@@ -137,9 +137,7 @@ class ContainerBackend:
         return "; ".join(parts)
 
     def _image_of(self, versions: Versions) -> tuple[str, bool]:
-        template, prebuilt = self._settings.image_of(
-            Role(versions.variant) if versions.variant else Role.CLIENT
-        )
+        template, prebuilt = self._settings.image_of(Role(versions.variant) if versions.variant else Role.CLIENT)
         name = template.replace("{python}", str(versions.python)).replace("{dask}", versions.dask_text)
         return name, prebuilt
 
@@ -150,9 +148,7 @@ class ContainerBackend:
             return _lock_of(versions, image, contents)
         if not versions.python.admits(contents.python):
             # `versions` says the same of what runs; here it saves building what nobody asked for.
-            raise CheckFailed(
-                f"image {image.name} has Python {contents.python}, and {versions.python} was asked for"
-            )
+            raise CheckFailed(f"image {image.name} has Python {contents.python}, and {versions.python} was asked for")
         if versions.dask is None:
             raise CheckFailed(
                 f"no index answered when it was asked which Dask {versions.dask_request!r} is; "
@@ -177,9 +173,7 @@ class ContainerBackend:
             note=solution.note,
         )
 
-    def _look(
-        self, versions: Versions, deadline: Deadline, progress: Progress
-    ) -> tuple[Image, Contents, bool]:
+    def _look(self, versions: Versions, deadline: Deadline, progress: Progress) -> tuple[Image, Contents, bool]:
         """The image for these versions, what is in it, and whether it is a prebuilt one."""
         name, prebuilt = self._image_of(versions)
         image = self._images.find(name, deadline=deadline, progress=progress)
@@ -274,15 +268,10 @@ class ContainerBackend:
             location=f"image {image.name}" + ("" if prebuilt else f" ({base.name} and packages)"),
             identity=image.digest,
             warnings=tuple(
-                filter(
-                    None, [base.warning, confinement.lowered_cpus(self._settings, self._engine), *unreported]
-                )
+                filter(None, [base.warning, confinement.lowered_cpus(self._settings, self._engine), *unreported])
             ),
             faults=(
-                *(
-                    f"image {base.name} has no module {name}, which require-modules asks for"
-                    for name in missing
-                ),
+                *(f"image {base.name} has no module {name}, which require-modules asks for" for name in missing),
                 *unmet,
             ),
             image=image.id,
@@ -305,9 +294,7 @@ class ContainerBackend:
             with tempfile.TemporaryDirectory(dir=self._cache, prefix="layer-") as name:
                 packages = Path(name, "packages")
                 self._fetch(packages, base, contents, lock, deadline, progress)
-                built = self._images.build(
-                    base, contents, packages, key=key, deadline=deadline, progress=progress
-                )
+                built = self._images.build(base, contents, packages, key=key, deadline=deadline, progress=progress)
                 shutil.rmtree(packages, ignore_errors=True)
             return built, False
 
@@ -347,9 +334,7 @@ class ContainerBackend:
         solution = self._solve(requirements, image, contents, deadline=deadline, progress=progress)
         if solution.note:
             progress(solution.note)
-        return self._wheelhouses.make(
-            solution, target_of(image, contents), deadline=deadline, progress=progress
-        )
+        return self._wheelhouses.make(solution, target_of(image, contents), deadline=deadline, progress=progress)
 
     def sandbox(self, cell: Cell) -> ContainerSandbox:
         """A network of its own for the cell."""

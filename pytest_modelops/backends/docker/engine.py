@@ -105,9 +105,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> Engine:
             continue
         try:
             ssh = {"use_ssh_client": True} if url.startswith("ssh://") else {}
-            client = docker.DockerClient(
-                **arguments, **ssh, version="auto", timeout=_ANSWER_SECONDS, max_pool_size=32
-            )
+            client = docker.DockerClient(**arguments, **ssh, version="auto", timeout=_ANSWER_SECONDS, max_pool_size=32)
             facts = {**client.api.version(), **client.api.info()}
         except (DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
             tried.append(f"{label}: {_essence(error)}")
@@ -174,7 +172,5 @@ def words_of(error: Exception) -> str:
             "`docker system df`, `docker system prune`"
         )
     if "address pool" in text or "available network" in text:
-        return (
-            f"the engine has no subnet left for a network ({text}); remove some with `docker network prune`"
-        )
+        return f"the engine has no subnet left for a network ({text}); remove some with `docker network prune`"
     return text

@@ -361,12 +361,8 @@ class Images:
             CheckFailed: it could not be started.
             TimedOut: the deadline passed.
         """
-        config = confinement.host_config(
-            self._engine, self._settings, network="none", mounts={}, log="json-file"
-        )
-        with self._container(
-            image, command, user=user, host_config=config, environment=environment
-        ) as container:
+        config = confinement.host_config(self._engine, self._settings, network="none", mounts={}, log="json-file")
+        with self._container(image, command, user=user, host_config=config, environment=environment) as container:
             return self._to_its_end(container, f"{image.name}: {command[0]}", deadline)
 
     @contextlib.contextmanager
@@ -385,9 +381,7 @@ class Images:
         with translated(self._engine, f"start {what}"):
             api.start(container)
         began = time.monotonic()
-        while (
-            True
-        ):  # in steps: a read timeout of the SDK's would be the same for a slow engine and a slow command
+        while True:  # in steps: a read timeout of the SDK's would be the same for a slow engine and a slow command
             with translated(self._engine, f"look at {what}"):
                 state = api.inspect_container(container)["State"]
             if not state["Running"] and state["Status"] != "created":
@@ -450,9 +444,7 @@ class Images:
                     self._engine.api.put_archive(container, "/", archive)
             ran = self._to_its_end(container, f"compiling in {base.name}", deadline)
             if ran.code != 0:
-                raise CheckFailed(
-                    f"compiling in {base.name} {ran.ending}: {(ran.stderr + ran.stdout)[-2000:]}"
-                )
+                raise CheckFailed(f"compiling in {base.name} {ran.ending}: {(ran.stderr + ran.stdout)[-2000:]}")
             with translated(self._engine, f"save {REPOSITORY}:{key}"):
                 self._engine.api.commit(
                     container,

@@ -37,12 +37,8 @@ class Link:
         attached: where the command's stdout goes, if it is attached.
     """
 
-    def __init__(
-        self, engine: Engine, container: str, *, log: Path, attached: IO[bytes] | None = None
-    ) -> None:
-        stream = engine.api.attach_socket(
-            container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        )
+    def __init__(self, engine: Engine, container: str, *, log: Path, attached: IO[bytes] | None = None) -> None:
+        stream = engine.api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         self._stream = stream  # holds the connection
         self._socket: Any = getattr(stream, "_sock", stream)
         with contextlib.suppress(AttributeError):

@@ -132,9 +132,7 @@ class ContainerProcess:
         container = self._container(deadline.remaining)
         if container is not None:
             link = container.link
-            link.wait(
-                lambda: link.ended or bool({"exited", "failed"} & link.events.keys()), deadline.remaining
-            )
+            link.wait(lambda: link.ended or bool({"exited", "failed"} & link.events.keys()), deadline.remaining)
         ending = self.ending
         if ending is None:
             pid = container.link.events.get("started") if container is not None else None

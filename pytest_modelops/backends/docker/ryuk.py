@@ -27,9 +27,7 @@ def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
     """
     from testcontainers.core.config import testcontainers_config
 
-    if testcontainers_config.ryuk_disabled or not _has_image(
-        engine, testcontainers_config.ryuk_image, memory
-    ):
+    if testcontainers_config.ryuk_disabled or not _has_image(engine, testcontainers_config.ryuk_image, memory):
         return {}
     import docker
     from testcontainers.core.container import Reaper

@@ -38,9 +38,7 @@ def target_of(image: Image, contents: Contents) -> Target:
     else:
         known = max((minor for minor in _GLIBC if (2, minor) <= contents.glibc), default=None)
         if known is None:
-            raise Unavailable(
-                f"image {image.name} has {contents.platform}; packages need glibc 2.17 or newer"
-            )
+            raise Unavailable(f"image {image.name} has {contents.platform}; packages need glibc 2.17 or newer")
         name = f"{machine}-manylinux_2_{known}"
         platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(contents.glibc[1], 4, -1)]
         platforms += [f"{old}_{machine}" for old in ("manylinux2014", "manylinux2010", "manylinux1")]
@@ -61,9 +59,7 @@ def target_of(image: Image, contents: Contents) -> Target:
 
 def fits(package: Mapping[str, Any], target: Target) -> bool:
     """Whether a package of uv's pylock.toml has a wheel for the target."""
-    places = [
-        wheel.get("name") or wheel.get("url") or wheel.get("path", "") for wheel in package.get("wheels", ())
-    ]
+    places = [wheel.get("name") or wheel.get("url") or wheel.get("path", "") for wheel in package.get("wheels", ())]
     if archive := package.get("archive"):
         places.append(archive.get("url") or archive.get("path", ""))
     for place in places:

@@ -93,9 +93,7 @@ class Agent:
     def client(self) -> Any:
         """The connected client."""
         if self._client is None:
-            raise Failure(
-                "the client is not connected" + (f": {in_words(self._error)}" if self._error else "")
-            )
+            raise Failure("the client is not connected" + (f": {in_words(self._error)}" if self._error else ""))
         return self._client
 
     def _scheduler(self, operation: str, *, seconds: float = 10.0, **arguments: Any) -> Any:
@@ -107,13 +105,9 @@ class Agent:
         try:
             return self.client.sync(ask, callback_timeout=seconds)
         except asyncio.TimeoutError as error:  # another class than TimeoutError before Python 3.11
-            raise TimeoutError(
-                f"the scheduler did not answer {operation!r} within {seconds:.0f} s"
-            ) from error
+            raise TimeoutError(f"the scheduler did not answer {operation!r} within {seconds:.0f} s") from error
 
-    def _broadcast(
-        self, message: Mapping[str, Any], workers: list[str], *, seconds: float, nanny: bool = False
-    ) -> Any:
+    def _broadcast(self, message: Mapping[str, Any], workers: list[str], *, seconds: float, nanny: bool = False) -> Any:
         """Ask workers, or their nannies, through the scheduler; answers by worker, of which one may be an exception."""
         return self._scheduler(
             "broadcast", seconds=seconds, msg=message, workers=workers, nanny=nanny, on_error="return"
@@ -218,11 +212,7 @@ class Agent:
                 with contextlib.suppress(TimeoutError):  # the scheduler may be busy; it has until the end
                     present = self.workers(max(0.0, end - time.monotonic()))
                     gone.update(
-                        {
-                            n: a
-                            for n, a in pinned.items()
-                            if a not in present and futures[n].status == "pending"
-                        }
+                        {n: a for n, a in pinned.items() if a not in present and futures[n].status == "pending"}
                     )
                 look_around = time.monotonic() + _LOOK_AROUND_SECONDS
             time.sleep(_POLL_SECONDS)
@@ -266,11 +256,7 @@ class Agent:
         late, self._late = self._late, {}
         present = [address for address in self.workers(seconds) if address in late.values()]
         answers = self._ask_each(present, {"op": "modelops_running"}, seconds)
-        return [
-            address
-            for address, answer in answers.items()
-            if late.keys() & set(answer.get("value", late.keys()))
-        ]
+        return [address for address, answer in answers.items() if late.keys() & set(answer.get("value", late.keys()))]
 
     def _processing(self) -> Mapping[str, Any] | None:
         """Keys of the tasks that each worker has, as the scheduler says; `None` if it is silent."""
@@ -293,12 +279,8 @@ class Agent:
         done, `failed` has the first few that were not, `processing` is `None` when the scheduler did not answer.
         """
         end = time.monotonic() + seconds
-        simulate, aggregate, read_back = (
-            define(modules[name]) for name in ("simulate", "aggregate", "read_back")
-        )
-        has_resource = any(
-            worker["resources"].get("aggregation") for worker in self.workers(seconds).values()
-        )
+        simulate, aggregate, read_back = (define(modules[name]) for name in ("simulate", "aggregate", "read_back"))
+        has_resource = any(worker["resources"].get("aggregation") for worker in self.workers(seconds).values())
         extra = {"resources": {"aggregation": 1}} if has_resource else {}
         tasks = params * replicates + params
         numbers = itertools.count()
@@ -320,9 +302,7 @@ class Agent:
         }
         outcomes, processing = self._settle(aggregates, pinned={}, seconds=end - time.monotonic())
         took = time.monotonic() - began
-        done = {
-            param: plain.unpack(outcome["value"]) for param, outcome in outcomes.items() if "value" in outcome
-        }
+        done = {param: plain.unpack(outcome["value"]) for param, outcome in outcomes.items() if "value" in outcome}
         if len(done) == params:
             reading = {
                 param: self.client.submit(read_back, reply["path"], pure=False, workers=[reply["worker"]])
@@ -363,9 +343,7 @@ class Agent:
         def ask(address: str) -> None:
             try:
                 reply = self._broadcast(message, [address], seconds=seconds)[address]
-                answers[address] = (
-                    {"error": in_words(reply)} if isinstance(reply, BaseException) else {"value": reply}
-                )
+                answers[address] = {"error": in_words(reply)} if isinstance(reply, BaseException) else {"value": reply}
             except TimeoutError:
                 answers[address] = {"silent": f"no answer within {seconds:.0f} s"}
             except Exception as error:  # noqa: BLE001 - it is the answer
@@ -439,9 +417,7 @@ class Agent:
         message = {"op": "modelops_probe", "plugin": plugin, "paths": paths, "variables": variables}
         return self._ask_each(workers, message, seconds)
 
-    def bring(
-        self, name: str, arguments: dict[str, Any], here: dict[str, Any], seconds: float
-    ) -> dict[str, Any]:
+    def bring(self, name: str, arguments: dict[str, Any], here: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Bring a bundle into every worker, by a plugin of Dask's, and into this process. Any other is taken away.
 
         Args:
@@ -518,9 +494,7 @@ class Agent:
         Returns: `{"replicates": {"0-1": outcome}, "aggregates": {"0-<target>": outcome}, "seconds": s}`, outcomes as in
         `call_each`; the value of a replicate's is its summary.
         """
-        replicate, aggregate, summarize = (
-            define(modules[n]) for n in ("replicate", "aggregate", "summarize")
-        )
+        replicate, aggregate, summarize = (define(modules[n]) for n in ("replicate", "aggregate", "summarize"))
         end = time.time() + seconds
         until = time.monotonic() + seconds + _RUNNER_GRACE_SECONDS
         present = self.workers(seconds)

@@ -25,15 +25,11 @@ def found(module: str, path: Sequence[str]) -> bool:
     places = list(path)
     *packages, last = module.split(".")
     for package in packages:
-        directories = [
-            os.path.join(place, package) for place in places if os.path.isdir(os.path.join(place, package))
-        ]
+        directories = [os.path.join(place, package) for place in places if os.path.isdir(os.path.join(place, package))]
         regular = [directory for directory in directories if has_module(directory, "__init__")]
         places = regular[:1] or directories
     return any(
-        has_module(place, last)
-        or has_module(os.path.join(place, last), "__init__")
-        or _is_namespace(place, last)
+        has_module(place, last) or has_module(os.path.join(place, last), "__init__") or _is_namespace(place, last)
         for place in places
     )
 
@@ -61,9 +57,7 @@ def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
         elif file.endswith(".whl"):
             if path not in held:
                 with zipfile.ZipFile(path) as archive:
-                    held[path] = [
-                        re.sub(r"^[^/]+\.data/(?:pure|plat)lib/", "", name) for name in archive.namelist()
-                    ]
+                    held[path] = [re.sub(r"^[^/]+\.data/(?:pure|plat)lib/", "", name) for name in archive.namelist()]
             begins = module.replace(".", "/")
             if not any(name.startswith((f"{begins}.", f"{begins}/__init__.")) for name in held[path]):
                 lost.append(module)

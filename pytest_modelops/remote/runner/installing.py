@@ -61,9 +61,7 @@ def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
         raise Unusable(f"the environment {venv} was installed {times} times in vain: {stale}")
     fcntl.flock(lock, fcntl.LOCK_UN)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    stale = (
-        "a fresh one is wanted" if fresh else _why_stale(venv, digest)
-    )  # another may have installed meanwhile
+    stale = "a fresh one is wanted" if fresh else _why_stale(venv, digest)  # another may have installed meanwhile
     if stale:
         sys.stderr.write(f"installing into {venv}: {stale}\n")
         _empty(venv)
@@ -107,17 +105,13 @@ def unpack_pip(wheel: str, venv: str) -> None:
     for name in ("pip", "pip3"):
         script = os.path.join(venv, "bin", name)
         with open(script, "w", encoding="utf-8") as file:
-            file.write(
-                f"#!{python}\nimport sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n"
-            )
+            file.write(f"#!{python}\nimport sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n")
         os.chmod(script, 0o755)  # noqa: S103 - as every script of an environment
 
 
 def _refuse_another(venv: str, python: str | None) -> None:
     if os.path.realpath(sys.prefix) != os.path.realpath(venv):
-        raise Unusable(
-            f"this runner is to install into the environment {venv}, and runs in another, {sys.prefix}"
-        )
+        raise Unusable(f"this runner is to install into the environment {venv}, and runs in another, {sys.prefix}")
     actual = ".".join(map(str, sys.version_info[:3]))
     if python is not None and actual != python:
         raise Unusable(

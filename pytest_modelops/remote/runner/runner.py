@@ -88,9 +88,7 @@ def find_wire(bundle: str) -> Wire | None:
 def _declared(bundle: str) -> tuple[str, str] | None:
     entries = _entry_points()
     if len(entries) > 1:
-        raise LookupError(
-            f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}"
-        )
+        raise LookupError(f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}")
     if entries:
         return _module_and_name(entries.pop())
     manifest = os.path.join(bundle, ".modelops", "manifest.json")
@@ -109,9 +107,7 @@ def _declared(bundle: str) -> tuple[str, str] | None:
 
 def _entry_points() -> set[str]:
     found: Any = importlib.metadata.entry_points()
-    of_group = (
-        found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
-    )
+    of_group = found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
     return {entry.value for entry in of_group}
 
 
@@ -198,9 +194,7 @@ def _refuse_if_no_artifacts(outputs: Any) -> None:
         raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
     for name, content in outputs.items():
         if not isinstance(name, str) or not isinstance(content, (bytes, bytearray, memoryview)):
-            raise TypeError(
-                f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes"
-            )
+            raise TypeError(f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes")
 
 
 def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -332,9 +326,7 @@ def make_way(bundle: str) -> None:
 
 def main() -> int:
     """Import the bundle, then serve."""
-    parser = argparse.ArgumentParser(
-        description="Run a bundle for a worker, over JSON-RPC on stdin and stdout."
-    )
+    parser = argparse.ArgumentParser(description="Run a bundle for a worker, over JSON-RPC on stdin and stdout.")
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
         parser.add_argument(flag, required=True)
     parser.add_argument("--one-shot", action="store_true", help="answer one JSON document, without frames")

@@ -25,9 +25,7 @@ _CRASH = re.compile(r"Fatal Python error: [^\n]*")
 _TRACEBACK = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t][^\n]*\n|\n)*(?P<error>[^\s][^\n]*)", re.MULTILINE
 )
-_LAST_FRAME = re.compile(
-    r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+)(?:, in (?P<name>[^\n]*))?$", re.MULTILINE
-)
+_LAST_FRAME = re.compile(r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+)(?:, in (?P<name>[^\n]*))?$", re.MULTILINE)
 _SAID = re.compile(r"\b(?:error|fatal|cannot|failed)\b[^\n]*", re.IGNORECASE)
 _LONGEST = 600
 _BEFORE = 200

@@ -112,9 +112,7 @@ class Supervised:
 
     def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str) -> int:
         """Start a process with no stdin, its output going to `log`; returns its pid."""
-        pid: int = self.ask(op="start", argv=list(argv), env=dict(env), cwd=cwd, log=log, attached=False)[
-            "pid"
-        ]
+        pid: int = self.ask(op="start", argv=list(argv), env=dict(env), cwd=cwd, log=log, attached=False)["pid"]
         return pid
 
     def start_attached(
@@ -168,9 +166,7 @@ class Supervised:
         with self._changed:
             if pid in self._statuses:
                 return ending_in_words(self._statuses[pid])
-            return (
-                f"was lost together with its supervisor, which was killed{self._see}" if self._gone else None
-            )
+            return f"was lost together with its supervisor, which was killed{self._see}" if self._gone else None
 
     def wait(self, pid: int, seconds: float) -> str | None:
         """Wait for the end of a process and return it in words; `None` when it still runs after these seconds."""

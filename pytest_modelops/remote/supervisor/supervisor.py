@@ -151,9 +151,7 @@ class Supervisor:
         with contextlib.suppress(OSError):
             self.host.sendall(json.dumps(message).encode() + b"\n")
 
-    def do_start(
-        self, argv: list[str], env: dict[str, str], cwd: str, log: str, attached: bool
-    ) -> dict[str, Any]:
+    def do_start(self, argv: list[str], env: dict[str, str], cwd: str, log: str, attached: bool) -> dict[str, Any]:
         """Start a process in a session of its own, which dies with this one."""
         streams = [self.descriptors.pop(0) for _ in range(2)] if attached else []
         supervisor = os.getpid()
@@ -226,11 +224,7 @@ class Supervisor:
             if self.reap() or time.monotonic() > end:
                 break
             time.sleep(0.005)  # a killed process needs a moment; there is no event for grandchildren
-        left = (
-            []
-            if self.reap()
-            else [describe(pid) for pid in (descendants(os.getpid()) if LINUX else self.started)]
-        )
+        left = [] if self.reap() else [describe(pid) for pid in (descendants(os.getpid()) if LINUX else self.started)]
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
             if os.path.lexists(self.directory):

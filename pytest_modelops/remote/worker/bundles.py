@@ -108,9 +108,7 @@ class Bundles:
             idle = "result" in outcome
             if idle and isinstance(runner, OneShot):
                 again = runner.call("ready", {}, end - time.monotonic())
-            closed = runner.close(
-                seconds=min(_SHUTDOWN_SECONDS, max(0.5, end - time.monotonic())) if idle else 0
-            )
+            closed = runner.close(seconds=min(_SHUTDOWN_SECONDS, max(0.5, end - time.monotonic())) if idle else 0)
         return {
             "outcome": outcome,
             "again": again,
@@ -148,9 +146,7 @@ class Bundles:
 
     # Bundles in this very process: what `installer_plugin.py` calls, and what pytest asks then. ----------------------
 
-    def bring(
-        self, location: BundleLocation, *, requirements: Sequence[str], seconds: float
-    ) -> dict[str, Any]:
+    def bring(self, location: BundleLocation, *, requirements: Sequence[str], seconds: float) -> dict[str, Any]:
         """Install a bundle for this very process, in a directory of its own, and put that on the path.
 
         What is there already, of the same bundle, is not installed again.
@@ -283,14 +279,8 @@ class Bundles:
 
     def _here(self, location: BundleLocation) -> BundleLocation:
         # A worker that nobody knew of when the bundle was copied in makes do with where it is.
-        directory = location["directories"].get(self._worker) or os.path.join(
-            os.getcwd(), "bundles", location["name"]
-        )
-        venv = (
-            os.path.join(directory, "own", "venv")
-            if location.get("installs")
-            else os.path.join(directory, "venv")
-        )
+        directory = location["directories"].get(self._worker) or os.path.join(os.getcwd(), "bundles", location["name"])
+        venv = os.path.join(directory, "own", "venv") if location.get("installs") else os.path.join(directory, "venv")
         return {**location, "directory": directory, "venv": venv}
 
     def _ask(

@@ -72,10 +72,7 @@ class Commands:
         if ending != "exited with code 0":
             if check:
                 raise Failed(f"{what}: {os.path.basename(argv[0])} {ending}", output)
-            return (
-                causes.first_cause(output)
-                or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
-            )
+            return causes.first_cause(output) or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
         return output if check else ""
 
 
@@ -98,9 +95,7 @@ def install_beside(location: BundleLocation, requirements: Sequence[str], second
         shutil.copytree(location["source"], bundle_of(location))
         os.makedirs(site_of(location))
         if requirements:
-            pip_install(
-                run, location, requirements, python=sys.executable, more=("--target", site_of(location))
-            )
+            pip_install(run, location, requirements, python=sys.executable, more=("--target", site_of(location)))
     with open(mark, "w", encoding="utf-8") as file:
         json.dump(made_of, file)
 

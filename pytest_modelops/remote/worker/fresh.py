@@ -209,9 +209,7 @@ def _read(result: Any) -> dict[str, Any]:
             reply: dict[str, Any] = json.loads(base64.b64decode(result[ARTIFACT]))
             return reply
         return {
-            "checksums": {
-                name: hashlib.sha256(base64.b64decode(inline)).hexdigest() for name, inline in result.items()
-            }
+            "checksums": {name: hashlib.sha256(base64.b64decode(inline)).hexdigest() for name, inline in result.items()}
         }
     except (AttributeError, TypeError, ValueError):
         raise NothingToTry(f"a copy of the bundle answered {str(result)[:_SHOWN]}") from None

@@ -60,9 +60,7 @@ class Inside:
             "version": ".".join(map(str, sys.version_info[:3])),
             "packages": {_name(found): found.version for found in _distributions([self.site])},
             "missing": [module for module in modules if not inspection.found(module, sys.path)],
-            "hidden": {
-                name: file for name, file in hidden.items() if file and not self._is_ours(sys.modules[name])
-            },
+            "hidden": {name: file for name, file in hidden.items() if file and not self._is_ours(sys.modules[name])},
             "conflicts": list(self._conflicts(packages)),
         }
 
@@ -84,9 +82,7 @@ class Inside:
             wanted = packages.get(_name(found))
             if wanted is not None and wanted != found.version:
                 imported = [
-                    name
-                    for name in _modules_of(found)
-                    if name in sys.modules and not self._is_ours(sys.modules[name])
+                    name for name in _modules_of(found) if name in sys.modules and not self._is_ours(sys.modules[name])
                 ]
                 yield {
                     "name": _name(found),

@@ -130,9 +130,7 @@ def _runner(named: str) -> str:
         raise LookupError(f"runner {named!r}: {error}") from None
     if spec is None:
         raise LookupError(f"runner {named!r}: this worker has no module {module!r}")
-    directories = list(
-        spec.submodule_search_locations or ([os.path.dirname(spec.origin)] if spec.origin else [])
-    )
+    directories = list(spec.submodule_search_locations or ([os.path.dirname(spec.origin)] if spec.origin else []))
     for directory in directories:
         if os.path.exists(os.path.join(directory, file)):
             return os.path.join(directory, file)

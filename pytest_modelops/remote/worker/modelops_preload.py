@@ -72,9 +72,7 @@ def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
         "implementation": platform.python_implementation(),
         "executable": sys.executable,
         "platform": platform.platform(),
-        "packages": {
-            name: _version_of(name) for name in ("dask", "distributed", "cloudpickle", "msgpack", "tornado")
-        },
+        "packages": {name: _version_of(name) for name in ("dask", "distributed", "cloudpickle", "msgpack", "tornado")},
         "variables": {name: os.environ.get(name) for name in variables},
         "config": _configured([name for name in variables if name.startswith("DASK_")]),
         "stacks_signal": STACKS_SIGNAL,
@@ -137,10 +135,7 @@ def dask_setup(server: Any) -> None:
         return answer
 
     def modelops_running(**_: Any) -> list[str]:
-        return [
-            str(getattr(task, "key", task))
-            for task in getattr(getattr(server, "state", server), "executing", ())
-        ]
+        return [str(getattr(task, "key", task)) for task in getattr(getattr(server, "state", server), "executing", ())]
 
     server.handlers["modelops_facts"] = modelops_facts
     if hasattr(server, "nanny"):

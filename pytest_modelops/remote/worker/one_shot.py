@@ -65,9 +65,7 @@ class OneShot:
         except OSError as error:
             return _unstarted(error)
         try:
-            self.pid, stdin, stdout = kept.start_attached(
-                self._argv, env=self._env, cwd=self._cwd, log=self.stderr
-            )
+            self.pid, stdin, stdout = kept.start_attached(self._argv, env=self._env, cwd=self._cwd, log=self.stderr)
         except (CouldNot, SupervisorGone) as error:
             kept.close()
             return _unstarted(error)

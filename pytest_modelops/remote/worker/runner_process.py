@@ -127,9 +127,7 @@ class Runner:
         if self._splitter.broken > before:
             outside = self.outside()
             return {**self._without_answer({"garbled": outside}), "outside": outside}
-        return self._without_answer(
-            {"silent": seconds, "stacks": stacks_of(self._kept, self.pid, self.stderr)}
-        )
+        return self._without_answer({"silent": seconds, "stacks": stacks_of(self._kept, self.pid, self.stderr)})
 
     def _send(self, body: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):  # it is gone: its end tells more

@@ -79,9 +79,7 @@ class States:
         """Bare, but with the metadata of what a good use installs; `False` where that is nothing."""
         self.restore("bare")
         for info in self.packages():
-            shutil.copytree(
-                os.path.join(self._site(self._saved("good")), info), os.path.join(self.site, info)
-            )
+            shutil.copytree(os.path.join(self._site(self._saved("good")), info), os.path.join(self.site, info))
         return bool(self.packages())
 
     def empty(self) -> bool:

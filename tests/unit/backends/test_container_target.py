@@ -60,9 +60,7 @@ def takes(target: Target, tags: str) -> bool:
         ),
     ],
 )
-def test_wheels_are_for_the_image_s_libc_and_machine(
-    libc: str, taken: list[str], not_taken: list[str]
-) -> None:
+def test_wheels_are_for_the_image_s_libc_and_machine(libc: str, taken: list[str], not_taken: list[str]) -> None:
     here = target(libc)
     assert [platform for platform in taken if not takes(here, f"cp312-cp312-{platform}")] == []
     assert [platform for platform in not_taken if takes(here, f"cp312-cp312-{platform}")] == []

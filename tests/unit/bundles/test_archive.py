@@ -98,9 +98,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def files_of(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 PACKERS: dict[str, Callable[..., bytes]] = {
@@ -143,7 +141,7 @@ def test_a_check_waits_no_longer_than_it_may_for_another_that_unpacks(place: Pla
     cell: Any = SimpleNamespace(
         cell=Cell.uniform(versions),
         unpacked=place.kept,
-        location={},
+        locations={},
         progress=lambda _: None,
         backend=SimpleNamespace(python=lambda *_, **__: Version("3.12.1")),
     )
@@ -217,9 +215,7 @@ def test_a_wheel_lies_in_its_directory_as_it_is(place: Place) -> None:
         ("a.txz", "a"),
     ],
 )
-def test_an_archive_is_called_by_its_stem_and_a_wheel_by_its_distribution(
-    place: Place, file: str, name: str
-) -> None:
+def test_an_archive_is_called_by_its_stem_and_a_wheel_by_its_distribution(place: Place, file: str, name: str) -> None:
     assert name_of(place.write(file, b"")) == name
 
 
@@ -334,9 +330,7 @@ def test_nothing_is_written_through_a_link(place: Place, before: bool) -> None:
     link, file = special("directory", tarfile.SYMTYPE, "a"), ("directory/x", b"1")
     content = pack_tar(("a/b", b""), link, file) if before else pack_tar(("a/b", b""), file, link)
     said = place.refused("model.tar", content)
-    assert (
-        "'directory/x' lies in 'directory', which is a link" in said or "'directory' is there twice" in said
-    )
+    assert "'directory/x' lies in 'directory', which is a link" in said or "'directory' is there twice" in said
 
 
 @pytest.mark.parametrize(
@@ -401,9 +395,7 @@ def test_a_wheel_that_is_a_bomb_is_refused_by_ratio_size_and_count(place: Place)
 def test_a_wheel_within_a_bundle_is_refused_as_well(place: Place) -> None:
     (place.directory / "bundle").mkdir()
     place.write(f"bundle/{WHEEL}", pack_zip(("../../evil.py", b"1")))
-    with pytest.raises(
-        MalformedBundle, match=r"model-1\.0-py3-none-any\.whl is refused: '\.\./\.\./evil\.py' leads"
-    ):
+    with pytest.raises(MalformedBundle, match=r"model-1\.0-py3-none-any\.whl is refused: '\.\./\.\./evil\.py' leads"):
         read(place.directory / "bundle", place.kept)
 
 
@@ -517,9 +509,7 @@ WHEEL_FILES = {
     "model-1.0.dist-info/RECORD": b"model/__init__.py,,\n",
 }
 STORED = io.BytesIO()
-with zipfile.ZipFile(
-    STORED, "w"
-) as _archive:  # not compressed, so that mutations are also of what the files say
+with zipfile.ZipFile(STORED, "w") as _archive:  # not compressed, so that mutations are also of what the files say
     for _name, _content in WHEEL_FILES.items():
         _archive.writestr(_name, _content)
 
@@ -555,9 +545,7 @@ def _write_checksums(content: bytearray) -> None:
 
 
 def test_an_archive_is_a_bundle(place: Place) -> None:
-    path = place.write(
-        "model.zip", pack_zip(("model-1.0/requirements.txt", b"numpy"), ("model-1.0/a.py", b""))
-    )
+    path = place.write("model.zip", pack_zip(("model-1.0/requirements.txt", b"numpy"), ("model-1.0/a.py", b"")))
     source = read(path, place.kept)
     assert (source.format, source.requirements, list(source.modules)) == (Format.NESTED, ("numpy",), ["a"])
     assert source.path.is_relative_to(place.kept)
@@ -584,8 +572,5 @@ def test_a_damaged_wheel_is_a_malformed_bundle(place: Place) -> None:
 
 def test_the_digest_of_an_archive_is_that_of_its_content(place: Place) -> None:
     files = [("a.py", b"1"), ("b/c.py", b"2")]
-    digests = {
-        read(place.write(f"model{suffix}", pack(*files)), place.kept).digest
-        for suffix, pack in PACKERS.items()
-    }
+    digests = {read(place.write(f"model{suffix}", pack(*files)), place.kept).digest for suffix, pack in PACKERS.items()}
     assert len(digests) == 1

@@ -77,9 +77,7 @@ def requirements_of(read_files: ReadFiles, text: str, **more: str) -> tuple[str,
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "setup.py"])
-def test_a_directory_with_a_build_is_a_package_and_is_installed_as_a_whole(
-    read_files: ReadFiles, name: str
-) -> None:
+def test_a_directory_with_a_build_is_a_package_and_is_installed_as_a_whole(read_files: ReadFiles, name: str) -> None:
     source = read_files({name: "", "a/b.py": "", "wire.py": WIRE})
     assert source.format is Format.PACKAGED
     assert source.why == f"it has a {name}"
@@ -171,13 +169,9 @@ def test_a_format_is_recognised_and_said(read_files: ReadFiles, story: str) -> N
 
 
 def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
-    directory = make(
-        {"requirements.txt": "numpy\n./model\n", "model/setup.py": "", "model/a.py": "", "b/c.py": ""}
-    )
+    directory = make({"requirements.txt": "numpy\n./model\n", "model/setup.py": "", "model/a.py": "", "b/c.py": ""})
     (directory / "dist").mkdir()
-    wheel = write_wheel(
-        directory / "dist" / "one-1.0-py3-none-any.whl", {"one/two.py": ""}, requires=["scipy"]
-    )
+    wheel = write_wheel(directory / "dist" / "one-1.0-py3-none-any.whl", {"one/two.py": ""}, requires=["scipy"])
     source = read(directory)
     assert sorted(source.requirements) == sorted(["numpy", str(directory / "model"), str(wheel)])
     assert source.dependencies == ("numpy", str(directory / "model"), "one", "scipy")
@@ -283,9 +277,7 @@ def test_the_wire_function_may_come_in_a_wheel(make: Make) -> None:
         ("one-1.0-py3-none-any.whl", {"one.py": ""}, "it has to have one .dist-info/METADATA, and has none"),
     ],
 )
-def test_a_file_that_is_no_wheel_is_refused(
-    make: Make, name: str, files: dict[str, str], message: str
-) -> None:
+def test_a_file_that_is_no_wheel_is_refused(make: Make, name: str, files: dict[str, str], message: str) -> None:
     directory = make({})
     with zipfile.ZipFile(directory / name, "w") as archive:
         for file, text in files.items():
@@ -368,9 +360,7 @@ def test_requires_python_is_read_where_a_backend_reads_it(
         {"pyproject.toml": '[tool.poetry.dependencies]\npython = "^2.7 || ^3.6"'},
     ],
 )
-def test_what_no_backend_reads_or_only_a_build_tells_is_not_known(
-    read_files: ReadFiles, files: dict[str, str]
-) -> None:
+def test_what_no_backend_reads_or_only_a_build_tells_is_not_known(read_files: ReadFiles, files: dict[str, str]) -> None:
     assert read_files(files).pythons == ()
 
 
@@ -457,9 +447,7 @@ def test_other_files_are_followed(read_files: ReadFiles, option: str) -> None:
         ("./here ; python_version < '3'", "a path takes no marker here"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_with_its_line(
-    message_of: MessageOf, line: str, message: str
-) -> None:
+def test_what_cannot_be_followed_is_refused_with_its_line(message_of: MessageOf, line: str, message: str) -> None:
     said = message_of({"wire.py": WIRE, "requirements.txt": f"numpy\n{line}\n"})
     assert said.startswith("requirements.txt, line 2: ")
     assert message in said
@@ -531,9 +519,7 @@ def test_a_flat_layout_has_what_lies_in_the_directory_without_what_is_made_or_fo
     left_out = ["tests/t.py", "docs/conf.py", "build/lib/a.py", "dist/a.py", ".venv/lib/z.py", "env/lib/z.py"]
     left_out += [".hidden/h.py", "a.egg-info/e.py", "a/__pycache__/c.py", "a/tests/t.py"]
     left_out += ["setup.py", "noxfile.py", "conftest.py", "a/conftest.py"]
-    files = dict.fromkeys(
-        [*left_out, "a/__init__.py", "b.py", "env/pyvenv.cfg", "src/__init__.py", "src/m.py"], ""
-    )
+    files = dict.fromkeys([*left_out, "a/__init__.py", "b.py", "env/pyvenv.cfg", "src/__init__.py", "src/m.py"], "")
     assert list(modules_of(read_files(files))) == ["b", "a", "src", "src.m"]
 
 
@@ -747,17 +733,13 @@ packages = ["a"]
 OTHERS = "setup(|a=b)|[options]|-r |-|--hash|./|file:|x @ |x @ file://[|[x]|;|$|~root|\0|https://[|{|}|]|wire|:|\\|\n"
 GARBAGE = st.one_of(
     st.text(max_size=60),
-    st.tuples(*[st.booleans()] * len(PYPROJECT)).map(
-        lambda kept: "".join(itertools.compress(PYPROJECT, kept))
-    ),
+    st.tuples(*[st.booleans()] * len(PYPROJECT)).map(lambda kept: "".join(itertools.compress(PYPROJECT, kept))),
     st.lists(st.sampled_from(OTHERS.split("|")), max_size=6).map("".join),
 )
 
 
 @given(
-    name=st.sampled_from(
-        ["pyproject.toml", "setup.cfg", "setup.py", "requirements.txt", ".modelops/manifest.json"]
-    ),
+    name=st.sampled_from(["pyproject.toml", "setup.cfg", "setup.py", "requirements.txt", ".modelops/manifest.json"]),
     content=GARBAGE,
 )
 def test_garbage_is_a_malformed_bundle_or_none(name: str, content: str) -> None:

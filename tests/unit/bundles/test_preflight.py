@@ -113,9 +113,7 @@ def test_all_that_is_wrong_is_reported_and_the_python_first(tell: Tell) -> None:
         "wire.py": "",
         "a.py": "def f():\n  pass\n",
     }
-    first, wire, entrypoint, target, module = tell(
-        files, "a:g", entrypoint="b.c/run", imports=("a.x",)
-    ).splitlines()
+    first, wire, entrypoint, target, module = tell(files, "a:g", entrypoint="b.c/run", imports=("a.x",)).splitlines()
     assert first.startswith("bundle 'b' requires Python >=3.13")
     assert wire.startswith("the wire function wire:wire (<bundle>/wire.py): wire has no 'wire'")
     assert entrypoint.startswith("entry point 'b.c/run': the bundle has no module 'b.c'")
@@ -152,18 +150,14 @@ def test_a_python_that_is_not_admitted_is_reported_with_the_change_that_admits_i
 
 @given(
     parts=st.lists(
-        st.tuples(
-            st.sampled_from([">=", ">", "<", "<=", "!=", "==", "~="]), st.integers(6, 16), st.integers(0, 3)
-        ),
+        st.tuples(st.sampled_from([">=", ">", "<", "<=", "!=", "==", "~="]), st.integers(6, 16), st.integers(0, 3)),
         min_size=1,
         max_size=3,
     ),
     minor=st.integers(8, 15),
     patch=st.integers(0, 12),
 )
-def test_what_is_proposed_admits_the_workers(
-    parts: list[tuple[str, int, int]], minor: int, patch: int
-) -> None:
+def test_what_is_proposed_admits_the_workers(parts: list[tuple[str, int, int]], minor: int, patch: int) -> None:
     from pytest_modelops.bundles.preflight import _widened
 
     wanted = SpecifierSet(",".join(f"{operator}3.{number}.{last}" for operator, number, last in parts))
@@ -206,9 +200,7 @@ def test_a_missing_module_is_reported_with_those_near_it(tell: Tell, entrypoint:
     )
 
 
-@pytest.mark.parametrize(
-    "entrypoint", ["seir/models/baseline.py:x", "seir", "seir:", "seir..a/x", "/x", "a-b/x"]
-)
+@pytest.mark.parametrize("entrypoint", ["seir/models/baseline.py:x", "seir", "seir:", "seir..a/x", "/x", "a-b/x"])
 def test_an_entry_point_in_another_form_is_reported_the_valid_ones(tell: Tell, entrypoint: str) -> None:
     if entrypoint == "seir/models/baseline.py:x":  # a scenario may have any name
         assert tell({"seir.py": ""}, entrypoint=entrypoint) == ""
@@ -271,9 +263,7 @@ def test_invalid_python_in_a_module_that_is_named_or_in_its_package_is_reported_
 
 def test_syntax_that_the_workers_do_not_know_yet_is_reported(tell: Tell) -> None:
     files = {"new.py": "match 1:\n  case 1: pass\n"}
-    assert "new.py:2: invalid Python 3.9: Pattern matching is only" in tell(
-        files, entrypoint="new/x", python="3.9.1"
-    )
+    assert "new.py:2: invalid Python 3.9: Pattern matching is only" in tell(files, entrypoint="new/x", python="3.9.1")
     assert tell(files, entrypoint="new/x", python="3.10.1") == ""
 
 
@@ -342,9 +332,7 @@ def test_signatures_that_a_runner_can_call(tell_target: Tell, arguments: str) ->
     "arguments", ["(sim_returns)", "(a, b, c)", "(a, b, *, c)", "(a, *, b)", "(*, a)", "(a, *, data_paths)"]
 )
 def test_signatures_that_no_runner_can_call(tell_target: Tell, arguments: str) -> None:
-    wrong = (
-        "a target takes (sim_returns, target_data), or nothing or only data_paths to return an object with "
-    )
+    wrong = "a target takes (sim_returns, target_data), or nothing or only data_paths to return an object with "
     wrong += f"evaluate; this takes {arguments}"
     assert tell_target(f"def f{arguments}: ...\n") == wrong
     assert tell_target(f"f = lambda {arguments[1:-1]}: None\n") == wrong

@@ -21,8 +21,7 @@ CRASHED = {"exited": "exited with code 1", "last": ["Killed by its licence serve
 def reported(failure: Any = None, **outputs: bytes) -> dict[str, Any]:
     """The summary of a replicate."""
     artifacts = {
-        name: {"size": len(content), "checksum": "0" * 64, "head": content}
-        for name, content in outputs.items()
+        name: {"size": len(content), "checksum": "0" * 64, "head": content} for name, content in outputs.items()
     }
     return {
         "worker": "worker-0",
@@ -74,7 +73,7 @@ def test_execute_is_red_whatever_an_aggregation_lets_pass(
             progress=lambda _: None,
             cluster=SimpleNamespace(workers=[SimpleNamespace(name="worker-0")]),
             aggregation=AggregationSettings(failed_when=(condition,)),
-            location={bundle: {}},
+            locations={bundle: {}},
             runner=SimpleNamespace(path=None),
         )
         with pytest.raises(CheckFailed, match=r"^bundle 'seir', `wire/run` with seed 0, 1 of 1 workers: it"):

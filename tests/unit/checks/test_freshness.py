@@ -51,9 +51,7 @@ def test_the_bundle_s_answer_for_a_copy_is_a_fault_only_where_that_is_certain() 
 
 def test_what_shadows_is_reported_with_its_place_on_the_host() -> None:
     file = "/cell/runner/config.py"
-    assert (
-        "to its runner, 'config' is /srv/deployed/config.py" in say(*at(1, 2, 3), others={"config": file})[1]
-    )
+    assert "to its runner, 'config' is /srv/deployed/config.py" in say(*at(1, 2, 3), others={"config": file})[1]
     kept = {"checksums": BUNDLE_S}
     said = say(kept, kept, kept, certain=False, beside={"wire": "/cell/runner/wire.py"})[1]
     assert "its module 'wire' is shadowed: to its runner, 'wire' is /srv/deployed/wire.py" in said
@@ -71,9 +69,7 @@ def test_what_shadows_is_reported_with_its_place_on_the_host() -> None:
 )
 def test_a_hint_goes_to_what_speaks_of_the_module(head: str, hinted: bool) -> None:
     [fault] = with_hint([Fault(head=head)], {"config": "/cell/runner/config.py"}, PLACED, ON_HOST)
-    assert ("another config, which Python finds first: /srv/deployed/config.py" in fault.head) is hinted, (
-        fault.head
-    )
+    assert ("another config, which Python finds first: /srv/deployed/config.py" in fault.head) is hinted, fault.head
 
 
 @pytest.mark.parametrize(
@@ -112,6 +108,4 @@ def test_a_script_s_directory_comes_first_unless_python_is_reported_otherwise(
 
 def test_what_is_no_python_has_no_directory(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("")
-    assert (
-        fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], {"directory": str(tmp_path)}) == {}
-    )
+    assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], {"directory": str(tmp_path)}) == {}

@@ -80,10 +80,7 @@ def test_the_words_for_old_code() -> None:
 def test_a_second_use_that_is_slower_than_an_install_is_reported_with_both_figures() -> None:
     slow, slower = use(seconds=4.1), use(seconds=5.5)
     [head] = heads("second-use", slower, slow)
-    assert (
-        "it took 5.5 s and 4.1 s, and the first use 4 s, of which 3 s until the last package was there"
-        in head
-    )
+    assert "it took 5.5 s and 4.1 s, and the first use 4 s, of which 3 s until the last package was there" in head
     assert heads("second-use", slower, use(seconds=3.9)) == [], "a machine may be busy once"
     assert heads("second-use", slower, slow, install_seconds=0.0) == [], "nothing was installed"
     assert heads("second-use", slower, slow, install_seconds=1.9) == [], "most of it was no install"
@@ -188,9 +185,7 @@ WIRES = {
 
 
 @pytest.mark.parametrize("names", [("wire.py",), (".modelops/manifest.json", "app/wires.py")])
-def test_variants_tell_which_they_are_and_are_as_they_were_otherwise(
-    tmp_path: Path, names: tuple[str, ...]
-) -> None:
+def test_variants_tell_which_they_are_and_are_as_they_were_otherwise(tmp_path: Path, names: tuple[str, ...]) -> None:
     bundle = tmp_path / "bundle"
     for name in (*names, "requirements.txt"):
         (bundle / name).parent.mkdir(parents=True, exist_ok=True)

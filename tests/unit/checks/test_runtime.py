@@ -220,12 +220,8 @@ def test_what_is_missing_has_no_class_to_differ_in() -> None:
 
 
 def test_a_missing_module_comes_with_what_to_do() -> None:
-    text = runtime_messages.unmade(
-        PLUGIN, {"unmade": "ModuleNotFoundError: No module named 'a.b'", "module": "a.b"}
-    )
-    assert text.endswith(
-        "has a module 'a': add the one that does to [tool.modelops.environment] requirements"
-    )
+    text = runtime_messages.unmade(PLUGIN, {"unmade": "ModuleNotFoundError: No module named 'a.b'", "module": "a.b"})
+    assert text.endswith("has a module 'a': add the one that does to [tool.modelops.environment] requirements")
 
 
 # Which processes do tasks. -----------------------------------------------------------------------------------
@@ -297,9 +293,7 @@ def probe(root: Any, path: str) -> dict[str, Any]:
 
 
 def test_a_step_is_an_attribute_or_a_key() -> None:
-    root = SimpleNamespace(
-        runtime=SimpleNamespace(config={"executor": Kind.COLD, "directory": PurePosixPath("/a")})
-    )
+    root = SimpleNamespace(runtime=SimpleNamespace(config={"executor": Kind.COLD, "directory": PurePosixPath("/a")}))
     assert plain.unpack(probe(root, "runtime.config.executor")["plain"]) == "cold"
     assert plain.unpack(probe(root, "runtime.config.directory")["plain"]) == "/a"
     assert probe(root, "runtime.other") == missing("other", "runtime", "types:SimpleNamespace")
@@ -379,9 +373,7 @@ def ask(worker: Any, *, add: bool = True) -> dict[str, Any]:
         plugins.serve(worker)
         if add:
             await worker.handlers["plugin-add"](plugin=b"", name="p")
-        reported: dict[str, Any] = await worker.handlers["modelops_probe"](
-            "p", ["runtime"], ["HOME_OF_NOBODY"]
-        )
+        reported: dict[str, Any] = await worker.handlers["modelops_probe"]("p", ["runtime"], ["HOME_OF_NOBODY"])
         return reported
 
     return asyncio.run(asking())

@@ -80,14 +80,10 @@ def test_an_archive_is_a_bundle_by_its_stem(read: Read, tmp_path: Path) -> None:
     assert one == settings.bundles[0]
 
 
-def test_an_archive_and_a_directory_of_one_name_are_wrong_input(
-    message_of: Callable[..., str], tmp_path: Path
-) -> None:
+def test_an_archive_and_a_directory_of_one_name_are_wrong_input(message_of: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "seir.zip").touch()
     message = message_of('[tool.modelops]\nbundles = ["seir", "seir.zip"]')
-    assert message.endswith(
-        f"'seir' is the name of two bundles, {tmp_path}/seir and {tmp_path}/seir.zip; rename one"
-    )
+    assert message.endswith(f"'seir' is the name of two bundles, {tmp_path}/seir and {tmp_path}/seir.zip; rename one")
 
 
 def test_without_bundles_there_are_none_and_the_runner_is_the_reference_runner(read: Read) -> None:

@@ -18,8 +18,7 @@ PLACE = "pyproject.toml: [tool.modelops.docker]"
 def read(tmp_path: Path, text: str, **given: str) -> ContainerSettings:
     (tmp_path / "pyproject.toml").write_text(f"[tool.modelops.docker]\n{text}\n")
     sources = {
-        name: (Given(texts=(value,), origin=f"--modelops-{name}", directory=tmp_path),)
-        for name, value in given.items()
+        name: (Given(texts=(value,), origin=f"--modelops-{name}", directory=tmp_path),) for name, value in given.items()
     }
     return parse(rootdir=tmp_path, sources=sources, check_names=["start"]).containers
 
@@ -72,7 +71,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     [
         (
             'imag = "x"',
-            ": 'imag' is not a key; did you mean 'image'? Valid: capabilities, cpus, disk, prebuilt, ",
+            ": 'imag' is not a key; did you mean 'image'? Valid: capabilities, cpus, disk, image, ",
         ),
         ('image = "a b"', " image: 'a b' is not an image's name; write one such as python:{python}-slim or "),
         ('image = "x:{version}"', " image: 'x:{version}' is not an image's name; "),

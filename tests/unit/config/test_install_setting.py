@@ -22,9 +22,7 @@ HOUSE = Wheelhouse(directory=Path("/w"), packages={"lib": Version("1.0")}, reuse
 
 def bundle_of(directory: Path, **more: object) -> Bundle:
     (directory / "seir").mkdir(exist_ok=True)
-    table = Table.checked(
-        {"bundles": [{"path": "seir", **more}]}, ["bundles"], "pyproject.toml", "tool.modelops"
-    )
+    table = Table.checked({"bundles": [{"path": "seir", **more}]}, ["bundles"], "pyproject.toml", "tool.modelops")
     [bundle] = bundle_table.bundles(table, directory, [])
     return bundle
 
@@ -123,9 +121,7 @@ def test_what_is_wrong_in_a_process_is_said(reported: dict[str, Any], words: str
 
 def judge(*wrong: str, setup: object = None) -> None:
     reported = {name: answer(setup=setup) for name in ("worker-0", "client", LATE)}
-    found = {
-        name: list(bundle_in_workers._faults(answer(missing=["x"]), HOUSE, PYTHON, "")) for name in wrong
-    }
+    found = {name: list(bundle_in_workers._faults(answer(missing=["x"]), HOUSE, PYTHON, "")) for name in wrong}
     location = {"directories": {"worker-0": "/w/bundles/seir"}}
     bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), location, reported, found)
 
@@ -134,9 +130,7 @@ def test_all_processes_are_judged_together() -> None:
     judge()
     with pytest.raises(CheckFailed, match=r"'seir' was not installed into 2 of 3 processes: 1 module"):
         judge("worker-0", "client")
-    with pytest.raises(
-        CheckFailed, match=r"into worker-late, which joined after the others, where all is well"
-    ):
+    with pytest.raises(CheckFailed, match=r"into worker-late, which joined after the others, where all is well"):
         judge(LATE)
     with pytest.raises(RunnerTimedOut):
         judge("client", setup={"timed_out": True})

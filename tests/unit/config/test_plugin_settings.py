@@ -59,9 +59,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
 
 
 def test_an_attribute_without_quotes_is_the_same(tmp_path: Path) -> None:
-    found = of_table(
-        tmp_path, 'class = "a:B"\nexpect = { runtime.executor_type = "cold", runtime.retries = 3 }'
-    )
+    found = of_table(tmp_path, 'class = "a:B"\nexpect = { runtime.executor_type = "cold", runtime.retries = 3 }')
     assert found.expect == {"runtime.executor_type": "cold", "runtime.retries": 3}
     assert (found.probe, found.processes, found.tasks) == ("", {}, 4)
 

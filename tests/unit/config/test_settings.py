@@ -34,8 +34,7 @@ KEYS = (
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
 REQUIREMENT_FORMS = (
-    "write one such as numpy>=2, or the path of a directory or wheel, such as ./libs/contracts; "
-    "options are not taken"
+    "write one such as numpy>=2, or the path of a directory or wheel, such as ./libs/contracts; options are not taken"
 )
 
 Read = Callable[..., Settings]
@@ -197,9 +196,9 @@ def test_a_directory_with_a_setup_py_is_a_project_too(read: Read, tmp_path: Path
 
 def test_a_wheel_on_the_web_is_no_path(read: Read) -> None:
     requirement = "numbers @ https://example.org/numbers-1-py3-none-any.whl"
-    assert read(
-        f'[tool.modelops.environment]\nrequirements = ["{requirement}"]'
-    ).environment.requirements == (requirement,)
+    assert read(f'[tool.modelops.environment]\nrequirements = ["{requirement}"]').environment.requirements == (
+        requirement,
+    )
 
 
 def test_a_home_directory_is_expanded(
@@ -254,9 +253,7 @@ def test_a_home_directory_is_expanded(
         ),
     ],
 )
-def test_a_wrong_value_is_named_with_file_and_key(
-    message_of: Callable[..., str], line: str, message: str
-) -> None:
+def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str], line: str, message: str) -> None:
     place = "pyproject.toml: " if message.startswith("[") else "pyproject.toml: [tool.modelops] "
     assert message_of(f"[tool.modelops]\n{line}") == place + message
 
@@ -338,9 +335,7 @@ def test_a_wrong_value_is_named_with_file_and_key(
         ),
     ],
 )
-def test_a_wrong_matrix_is_named_with_file_and_key(
-    message_of: Callable[..., str], line: str, message: str
-) -> None:
+def test_a_wrong_matrix_is_named_with_file_and_key(message_of: Callable[..., str], line: str, message: str) -> None:
     assert message_of(f"[tool.modelops.matrix]\n{line}") == MATRIX + message
 
 
@@ -373,10 +368,7 @@ def test_a_wrong_matrix_is_named_with_file_and_key(
         ('env = { "1A" = "1" }', "env: '1A' is not a variable's name; it has letters, digits and _ only"),
         (
             'worker-args = "--resources a=1"',
-            (
-                "worker-args: '--resources a=1' is not a list of strings, such as "
-                '["--resources", "aggregation=1"]'
-            ),
+            ('worker-args: \'--resources a=1\' is not a list of strings, such as ["--resources", "aggregation=1"]'),
         ),
         ('worker-args = ["--lifetime", 5]', 'worker-args: 5 is a number; write it in quotes: "5"'),
         (
@@ -404,10 +396,7 @@ def test_a_wrong_matrix_is_named_with_file_and_key(
 def test_a_wrong_environment_is_named_with_file_and_key(
     message_of: Callable[..., str], tmp_path: Path, line: str, message: str
 ) -> None:
-    assert (
-        message_of(f"[tool.modelops.environment]\n{line}")
-        == f"{ENVIRONMENT} {message.format_map(Root(tmp_path))}"
-    )
+    assert message_of(f"[tool.modelops.environment]\n{line}") == f"{ENVIRONMENT} {message.format_map(Root(tmp_path))}"
 
 
 class Root(dict[str, Any]):
@@ -421,9 +410,7 @@ class Root(dict[str, Any]):
 
 
 @pytest.mark.parametrize("path", ["./empty", "/nowhere", "../x", "gone-1-py3-none-any.whl", "./file.txt"])
-def test_a_path_that_cannot_be_installed_is_refused(
-    message_of: Callable[..., str], tmp_path: Path, path: str
-) -> None:
+def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., str], tmp_path: Path, path: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").touch()
     assert message_of(f'[tool.modelops.environment]\nrequirements = ["{path}"]') == (
@@ -485,9 +472,7 @@ def test_a_path_that_cannot_be_installed_is_refused(
         ),
     ],
 )
-def test_an_unknown_key_is_refused_with_the_valid_ones(
-    message_of: Callable[..., str], toml: str, message: str
-) -> None:
+def test_an_unknown_key_is_refused_with_the_valid_ones(message_of: Callable[..., str], toml: str, message: str) -> None:
     assert message_of(toml) == f"pyproject.toml: {message}"
 
 
@@ -609,9 +594,7 @@ include = [{ python = "3.13", dask = "latest" }]
     ("name", "text", "python", "dask"),
     [("python", "3.11", "3.11", "latest"), ("dask", "installed", "3.12", "installed")],
 )
-def test_an_axis_is_replaced_and_include_falls_away(
-    read: Read, name: str, text: str, python: str, dask: str
-) -> None:
+def test_an_axis_is_replaced_and_include_falls_away(read: Read, name: str, text: str, python: str, dask: str) -> None:
     matrix = read(AXES, **{name: (f"--modelops-{name}", text)}).matrix
     assert matrix.python == (PythonVersion.parse(python),)
     assert matrix.dask == (DaskRequest.parse(dask),)
@@ -724,9 +707,7 @@ def test_an_empty_variable_is_as_good_as_none(configure: Configure, text: str) -
         ("PYTEST_MODELOPS_", ""),
     ],
 )
-def test_an_unknown_variable_is_refused_with_the_valid_ones(
-    configure: Configure, name: str, hint: str
-) -> None:
+def test_an_unknown_variable_is_refused_with_the_valid_ones(configure: Configure, name: str, hint: str) -> None:
     with pytest.raises(WrongInput) as raised:
         given(configure(), {name: ""})
     message = str(raised.value)
@@ -809,9 +790,7 @@ def test_a_list_where_one_value_is_due_is_refused() -> None:
     config = config_with(lambda name: ["auto", "process"] if name == "modelops_backend" else "")
     with pytest.raises(WrongInput) as raised:
         given(config, {})
-    assert str(raised.value) == (
-        "pytest.toml: modelops_backend: ['auto', 'process'] is a list; it takes one value"
-    )
+    assert str(raised.value) == ("pytest.toml: modelops_backend: ['auto', 'process'] is a list; it takes one value")
 
 
 @pytest.mark.parametrize("error", [TypeError, ValueError, pytest.UsageError])
@@ -826,9 +805,7 @@ def test_what_pytest_says_of_an_ini_setting_is_wrong_input(error: type[Exception
 def test_the_command_line_is_stronger_than_a_variable_and_that_than_ini_and_that_than_the_table(
     configure: Configure, pytester: pytest.Pytester
 ) -> None:
-    pytester.makepyprojecttoml(
-        "[tool.modelops]\nworkers = 2\ndeadlines = { start = 2, lambda = 2, install = 2 }"
-    )
+    pytester.makepyprojecttoml("[tool.modelops]\nworkers = 2\ndeadlines = { start = 2, lambda = 2, install = 2 }")
     variables = {"PYTEST_MODELOPS_WORKERS": "4", "PYTEST_MODELOPS_DEADLINE": "start=4 lambda=4"}
     ini = ["-o", "modelops_workers=3", "-o", "modelops_deadline=start=3\nlambda=3\nresolve=3"]
     flags = ["--modelops-workers=5", "--modelops-deadline=start=5"]
@@ -910,9 +887,7 @@ print("difflib" in sys.modules and "difflib" not in before)
 """
     # From where the package is found also if it is not installed.
     root = Path(settings_module.__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, cwd=root
-    )
+    result = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, cwd=root)
     assert set(eval(result.stdout.splitlines()[0])) == {"pytest_modelops"}
     assert result.stdout.splitlines()[1] == "False"
 

@@ -187,7 +187,5 @@ def test_the_fingerprint_sees_uvs_files(find: Find) -> None:
 
 def test_a_new_password_and_how_the_index_is_reached_leave_the_fingerprint_alone(find: Find) -> None:
     old = find(PIP_INDEX_URL="https://me:old@a.example/simple").fingerprint
-    new = find(
-        PIP_INDEX_URL="https://me:new@a.example/simple", PIP_TIMEOUT="90", PIP_CERT="/x.pem"
-    ).fingerprint
+    new = find(PIP_INDEX_URL="https://me:new@a.example/simple", PIP_TIMEOUT="90", PIP_CERT="/x.pem").fingerprint
     assert old == new

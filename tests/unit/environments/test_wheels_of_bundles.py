@@ -150,9 +150,7 @@ def test_what_was_changed_added_or_taken_away_is_named(wheel: Path) -> None:
     assert "was changed after it was built: one/two.py is not what its RECORD says" in problems(wheel)[0]
     rewrite(wheel, lambda files: {**files, "one/two.py": b"x = 2\n", "more.py": b""})
     assert "holds files that its RECORD does not list (more.py)" in problems(wheel)[0]
-    rewrite(
-        wheel, lambda files: {name: files[name] for name in files if name not in {"more.py", "one/two.py"}}
-    )
+    rewrite(wheel, lambda files: {name: files[name] for name in files if name not in {"more.py", "one/two.py"}})
     assert "lists files that are not in it (one/two.py)" in problems(wheel)[0]
 
 

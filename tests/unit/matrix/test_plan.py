@@ -269,9 +269,7 @@ def test_exclude_reaches_pre_releases() -> None:
 
 
 def test_the_first_entry_that_matches_is_the_reason() -> None:
-    plan = plan_of(
-        matrix(["3.12", "3.13"], ["latest"], exclude=[("3.11", None), ("3.13", None), ("3.13", ">2024")])
-    )
+    plan = plan_of(matrix(["3.12", "3.13"], ["latest"], exclude=[("3.11", None), ("3.13", None), ("3.13", ">2024")]))
     assert reasons(plan) == {"py3.13-dask2026.8.0": "excluded by entry 1"}
 
 
@@ -281,9 +279,7 @@ def test_a_dask_that_no_index_could_tell_is_not_excluded_by_a_range() -> None:
 
 
 def test_an_excluded_python_may_be_too_old_to_run() -> None:
-    assert ids(plan_of(matrix(["3.8", "3.12"], ["latest"], exclude=[("3.8", None)]))) == [
-        "py3.12-dask2026.8.0"
-    ]
+    assert ids(plan_of(matrix(["3.8", "3.12"], ["latest"], exclude=[("3.8", None)]))) == ["py3.12-dask2026.8.0"]
 
 
 def test_excluding_everything_is_wrong_input() -> None:
@@ -305,9 +301,7 @@ def test_excluding_everything_is_wrong_input() -> None:
             "py3.13-dask2024.10.0",
         ),
         (
-            inclusion(
-                "3.12", "latest", worker={"python": "3.13", "dask": "2024.8.0"}, client={"dask": "2024.10.0"}
-            ),
+            inclusion("3.12", "latest", worker={"python": "3.13", "dask": "2024.8.0"}, client={"dask": "2024.10.0"}),
             "py3.12-dask2026.8.0+client-dask2024.10.0+worker-py3.13-dask2024.8.0",
             "py3.13-dask2024.8.0",
         ),
@@ -389,9 +383,7 @@ def test_both_of_two_merged_requests_are_duplicates_when_included(dask: str) -> 
     assert message_of(settings).endswith("is in the matrix already; remove the entry")
 
 
-@pytest.mark.parametrize(
-    ("dask", "expected"), [(["installed", "latest"], True), (["latest", "installed"], False)]
-)
+@pytest.mark.parametrize(("dask", "expected"), [(["installed", "latest"], True), (["latest", "installed"], False)])
 def test_merged_cells_are_as_the_first_request_made_them(dask: list[str], expected: bool) -> None:
     (cell,) = plan_of(matrix(["3.12"], dask)).cells
     assert cell.worker.as_is is expected
@@ -427,9 +419,7 @@ def test_a_cell_that_is_excluded_stays_excluded_when_it_is_selected() -> None:
 
 def test_what_is_left_out_is_in_the_order_of_the_cells() -> None:
     plan = plan_of(
-        matrix(
-            ["3.10", "3.9", "3.12"], ["2024.10.0", "2024.8.0"], exclude=[("3.9", None)], select=["py3.12-*"]
-        )
+        matrix(["3.10", "3.9", "3.12"], ["2024.10.0", "2024.8.0"], exclude=[("3.9", None)], select=["py3.12-*"])
     )
     assert [left.id for left in plan.left_out] == [
         "py3.9-dask2024.8.0",

@@ -79,9 +79,7 @@ def test_only_a_range_is_a_range() -> None:
     assert not any(DaskRequest.parse(text).is_range for text in ("2024.10.0", "latest", "installed"))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "newest", "Latest", "2024.10.x", ">=", "v2024.10.0", "2024.8.0,2024.10.0"]
-)
+@pytest.mark.parametrize("text", ["", "newest", "Latest", "2024.10.x", ">=", "v2024.10.0", "2024.8.0,2024.10.0"])
 def test_what_is_no_request_is_refused_with_the_valid_forms(text: str) -> None:
     with pytest.raises(ValueError, match="not a Dask version") as raised:
         DaskRequest.parse(text)
@@ -91,9 +89,7 @@ def test_what_is_no_request_is_refused_with_the_valid_forms(text: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "family"), [("2024.10", "2024.10"), ("2024", "2024"), ("2024.10rc1", "2024.10")]
-)
+@pytest.mark.parametrize(("text", "family"), [("2024.10", "2024.10"), ("2024", "2024"), ("2024.10rc1", "2024.10")])
 def test_half_a_release_is_refused_because_it_reads_as_any_of_its_month(text: str, family: str) -> None:
     with pytest.raises(ValueError, match="whole release") as raised:
         DaskRequest.parse(text)
@@ -117,8 +113,7 @@ def test_a_specifier_is_nothing_else_and_no_keyword_is_offered(text: str) -> Non
     with pytest.raises(ValueError, match="not a Dask version") as raised:
         parse_specifier(text)
     assert str(raised.value) == (
-        f"{text!r} is not a Dask version; write a release such as 2024.10.0, or a range such as "
-        ">=2024.8,<2025"
+        f"{text!r} is not a Dask version; write a release such as 2024.10.0, or a range such as >=2024.8,<2025"
     )
 
 
@@ -141,12 +136,8 @@ def test_what_is_installed_needs_no_index() -> None:
     assert releases_of("installed", Index(reachable=False), Version("2023.1.0")) == ["2023.1.0"]
 
 
-@pytest.mark.parametrize(
-    ("text", "releases"), [("2024.99.0", ["2024.99.0"]), ("latest", [None]), (">=2024.8", [None])]
-)
-def test_without_an_index_a_release_is_believed_and_the_rest_is_unknown(
-    text: str, releases: list[str | None]
-) -> None:
+@pytest.mark.parametrize(("text", "releases"), [("2024.99.0", ["2024.99.0"]), ("latest", [None]), (">=2024.8", [None])])
+def test_without_an_index_a_release_is_believed_and_the_rest_is_unknown(text: str, releases: list[str | None]) -> None:
     assert releases_of(text, Index(reachable=False)) == releases
 
 
@@ -159,18 +150,14 @@ def test_without_an_index_a_release_is_believed_and_the_rest_is_unknown(
         (">=2030", "no final release of Dask is in >=2030; the newest is 2025.1.0"),
     ],
 )
-def test_a_release_that_the_index_does_not_have_is_wrong_input_naming_near_ones(
-    text: str, message: str
-) -> None:
+def test_a_release_that_the_index_does_not_have_is_wrong_input_naming_near_ones(text: str, message: str) -> None:
     with pytest.raises(WrongInput) as raised:
         releases_of(text)
     assert str(raised.value) == message
 
 
 def test_the_message_says_what_limits_the_index() -> None:
-    with pytest.raises(
-        WrongInput, match=r"^the index has no Dask 2024.10.0 \(as of 2024-09-01\); near it: 2024.8.0$"
-    ):
+    with pytest.raises(WrongInput, match=r"^the index has no Dask 2024.10.0 \(as of 2024-09-01\); near it: 2024.8.0$"):
         releases_of("2024.10.0", Index("2024.8.0", note="as of 2024-09-01"))
 
 

@@ -97,9 +97,7 @@ def test_it_is_brought_found_run_and_taken_away(location: dict[str, Any]) -> Non
     bundles.take_away("seir")
     assert sys.path == before
     assert not {"wire", "targets", "brought_inside"} & sys.modules.keys()
-    assert (
-        "does not have the bundle" in bundles.execute(location, "0-2", seed=7, **given)["error"]["unstarted"]
-    )
+    assert "does not have the bundle" in bundles.execute(location, "0-2", seed=7, **given)["error"]["unstarted"]
 
 
 def test_a_second_time_nothing_is_installed_unless_it_is_another(location: dict[str, Any]) -> None:

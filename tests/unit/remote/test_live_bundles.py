@@ -78,9 +78,7 @@ def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own
     run_check.run(run_check.preflight, run_check.install)
     assert run_check.run(run_check.preflight, run_check.install, run_check.handshake) == ["handshake"]
     assert run_check.run(run_check.preflight, run_check.install, run_check.handshake) == []
-    assert run_check.run(run_check.preflight, run_check.install, run_check.handshake, seconds=5) == [
-        "handshake"
-    ]
+    assert run_check.run(run_check.preflight, run_check.install, run_check.handshake, seconds=5) == ["handshake"]
     assert run_check.deadlines["handshake"] == 5
 
 

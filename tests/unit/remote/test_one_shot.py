@@ -219,16 +219,12 @@ def test_a_server_that_it_leaves_behind_is_reported_and_ended(start: Start) -> N
 def test_one_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
     runner = OneShot(["/no/such/python"], env={}, cwd=str(tmp_path), directory=str(tmp_path / "logs"))
     outcome = runner.call("ready", {}, SECONDS)
-    assert reported_of(outcome, "ready").startswith(
-        "its runner could not be started: could not start /no/such"
-    )
+    assert reported_of(outcome, "ready").startswith("its runner could not be started: could not start /no/such")
     assert runner.close(seconds=0)["left"] == []
 
 
 @pytest.mark.parametrize(("first", "again", "warm"), [(1, 1, True), (1, 2, False), (None, None, False)])
-def test_one_process_that_answers_twice_is_no_one_shot_runner(
-    first: int | None, again: int | None, warm: bool
-) -> None:
+def test_one_process_that_answers_twice_is_no_one_shot_runner(first: int | None, again: int | None, warm: bool) -> None:
     answer = {"outcome": {"result": {"pid": first}}, "again": {"result": {"pid": again}}}
     assert bool(list(handshake._warm(answer))) is warm
     assert list(handshake._warm({"outcome": {"result": {"pid": 1}}, "again": None})) == []

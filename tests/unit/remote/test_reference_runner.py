@@ -132,12 +132,8 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 # --- a bundle's life ---------------------------------------------------------------------------------------------
 
 
-def test_it_is_ready_executes_aggregates_and_ends_when_it_is_reported_to(
-    bundle: Make, start: Starter
-) -> None:
-    target = (
-        "def loss(sim_returns, data):\n    return {'loss': len(sim_returns) + data['more'], 'ignored': 1}\n"
-    )
+def test_it_is_ready_executes_aggregates_and_ends_when_it_is_reported_to(bundle: Make, start: Starter) -> None:
+    target = "def loss(sim_returns, data):\n    return {'loss': len(sim_returns) + data['more'], 'ignored': 1}\n"
     peer = start(bundle({"wire.py": WIRE, "targets.py": target}))
     ready = peer.result("ready")
     assert ready == {
@@ -163,9 +159,7 @@ def test_it_is_ready_executes_aggregates_and_ends_when_it_is_reported_to(
     assert peer.stderr == ""
 
 
-def test_a_bundle_without_a_wire_function_is_served_and_only_cannot_execute(
-    bundle: Make, start: Starter
-) -> None:
+def test_a_bundle_without_a_wire_function_is_served_and_only_cannot_execute(bundle: Make, start: Starter) -> None:
     peer = start(bundle({"targets.py": "def loss(sim_returns, data):\n    return {'loss': 1.5}\n"}))
     assert peer.result("ready")["ready"] is True
     error = peer.error("execute", ASKED)
@@ -202,9 +196,7 @@ def test_it_works_on_every_python(bundle: Make, start: Starter, python: str) -> 
     peer = start(bundle(files), python=python)
     assert peer.result("ready")["version"] in {"{}.{}".format(*sys.version_info[:2]), "3.9"}
     assert peer.result("execute", ASKED) == REPORTED
-    assert (
-        peer.result("aggregate", {"target_entrypoint": "app.targets:loss", "sim_returns": []})["loss"] == 1.5
-    )
+    assert peer.result("aggregate", {"target_entrypoint": "app.targets:loss", "sim_returns": []})["loss"] == 1.5
     assert peer.error("execute", {"entrypoint": "x", "params": {}, "seed": 1})["code"] == -32000
     assert peer.error("nonsense")["code"] == -32601
     assert peer.result("shutdown") == {"ok": True}
@@ -225,13 +217,10 @@ def test_what_workers_and_runners_use_imports_on_python_3_9() -> None:
     names = [
         "remote." + ".".join(file.relative_to(REMOTE).with_suffix("").parts)
         for file in RUNS_ON_WORKERS
-        if file.stem not in {"__init__", "modelops_preload"}
-        and "distributed" not in file.read_text(encoding="utf-8")
+        if file.stem not in {"__init__", "modelops_preload"} and "distributed" not in file.read_text(encoding="utf-8")
     ]
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)"
-    ran = subprocess.run(
-        [str(OLDEST), "-c", code], cwd=REMOTE.parent, capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([str(OLDEST), "-c", code], cwd=REMOTE.parent, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
@@ -262,15 +251,11 @@ PLACES = {
 
 
 def who(peer: Peer) -> str:
-    return base64.b64decode(
-        peer.result("execute", {"entrypoint": "", "params": {}, "seed": 0})["who"]
-    ).decode()
+    return base64.b64decode(peer.result("execute", {"entrypoint": "", "params": {}, "seed": 0})["who"]).decode()
 
 
 @pytest.mark.parametrize("first", range(len(PLACES)), ids=list(PLACES))
-def test_the_first_place_that_declares_a_wire_function_counts(
-    bundle: Make, start: Starter, first: int
-) -> None:
+def test_the_first_place_that_declares_a_wire_function_counts(bundle: Make, start: Starter, first: int) -> None:
     files: dict[str, str] = {}
     for place in list(PLACES.values())[first:]:
         files |= place
@@ -337,9 +322,7 @@ LIKE_PYTHONS = ["json", "queue", "inspect", "base64", "traceback", "argparse", "
 
 
 @pytest.mark.parametrize("name", [*OWN, *LIKE_PYTHONS])
-def test_a_bundles_own_module_wins_over_one_beside_the_runner(
-    bundle: Make, start: Starter, name: str
-) -> None:
+def test_a_bundles_own_module_wins_over_one_beside_the_runner(bundle: Make, start: Starter, name: str) -> None:
     wire = f"import {name}\ndef wire(e, p, s):\n    return {{'who': {name}.WHO}}\n"
     assert who(start(bundle({"wire.py": wire, f"{name}.py": "WHO = b'the bundle'\n"}))) == "the bundle"
 
@@ -426,9 +409,7 @@ def infinite(sim_returns, target_data):
         ("targets.inner:Target", None),
     ],
 )
-def test_the_forms_of_a_target(
-    bundle: Make, start: Starter, target: str, result: dict[str, Any] | None
-) -> None:
+def test_the_forms_of_a_target(bundle: Make, start: Starter, target: str, result: dict[str, Any] | None) -> None:
     peer = start(bundle({"wire.py": WIRE, "targets/inner.py": TARGETS}))
     request = {
         "target_entrypoint": target,
@@ -562,9 +543,7 @@ def test_large_artifacts_arrive_whole(bundle: Make, start: Starter) -> None:
     assert base64.b64decode(reported["large"]) == text.encode() * 8
 
 
-def test_requests_that_came_before_the_import_was_over_are_answered_in_order(
-    bundle: Make, start: Starter
-) -> None:
+def test_requests_that_came_before_the_import_was_over_are_answered_in_order(bundle: Make, start: Starter) -> None:
     peer = start(bundle())
     for number in (5, 6):
         peer.send({"id": number, "method": "execute", "params": {**ASKED, "seed": number}})
@@ -595,9 +574,7 @@ def test_what_a_bundle_starts_reads_nothing_of_our_requests(bundle: Make, start:
 @pytest.mark.parametrize(
     "way", ["print('12%')", "import os; os.system('echo 12%')", "import os; os.write(1, b'12%\\n')"]
 )
-def test_what_a_bundle_prints_is_in_the_way_as_in_other_runners(
-    bundle: Make, start: Starter, way: str
-) -> None:
+def test_what_a_bundle_prints_is_in_the_way_as_in_other_runners(bundle: Make, start: Starter, way: str) -> None:
     wire = f"def wire(e, p, s):\n    {way}\n    return {{'a': b'1'}}\n"
     peer = start(bundle({"wire.py": wire}), PYTHONUNBUFFERED="")
     peer.send({"id": 1, "method": "execute", "params": ASKED})

@@ -94,9 +94,7 @@ def ready(runner: Runner) -> dict[str, Any]:
 # --- peers that misbehave ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"]
-)
+@pytest.mark.parametrize("server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"])
 def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str) -> None:
     runner = start(server)
     assert ready(runner)["outside"] == ""
@@ -461,9 +459,7 @@ def test_imports_that_fail_are_reported_with_their_cause(cell: Cell) -> None:
     cell.write("leaves.py", "import sys; sys.exit(4)")
     reported = cell.install(imports=["wire", "breaks", "leaves", "gone"])
     assert set(reported["imports"]) == {"breaks", "leaves", "gone"}
-    assert reported["imports"]["breaks"].startswith(
-        "ModuleNotFoundError: No module named 'scipy_that_is_not' ("
-    )
+    assert reported["imports"]["breaks"].startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
     assert reported["imports"]["leaves"] == "exited with code 4, and printed: "
     assert "No module named 'gone'" in reported["imports"]["gone"]
 
@@ -514,10 +510,7 @@ def test_a_runner_beside_a_module_of_the_workers_is_found(cell: Cell) -> None:
 
 
 def test_a_bundle_that_was_never_installed_is_reported(cell: Cell) -> None:
-    assert (
-        "FileNotFoundError"
-        in cell.bundles.handshake(cell.location(), seconds=SECONDS)["outcome"]["unstarted"]
-    )
+    assert "FileNotFoundError" in cell.bundles.handshake(cell.location(), seconds=SECONDS)["outcome"]["unstarted"]
 
 
 def test_a_bundle_that_hangs_while_it_is_imported_is_silent_in_time(cell: Cell) -> None:

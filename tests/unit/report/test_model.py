@@ -15,9 +15,7 @@ from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, RunRep
 P, F, T, B, U, S, N = Status  # passed, failed, timed-out, blocked, unavailable, skipped, not-run
 
 
-def check(
-    status: Status, name: str = "lambda", *, message: str = "", bundle: str | None = None
-) -> CheckResult:
+def check(status: Status, name: str = "lambda", *, message: str = "", bundle: str | None = None) -> CheckResult:
     return CheckResult(name=name, status=status, message=message, bundle=bundle)
 
 
@@ -33,9 +31,7 @@ def cell(*checks: CheckResult | Status, selected: bool = True) -> CellReport:
 
 
 def run(*cells: CellReport) -> RunReport:
-    return RunReport(
-        started="2026-11-20T10:00:00+00:00", seconds=1.0, host={}, backend="process", cells=cells
-    )
+    return RunReport(started="2026-11-20T10:00:00+00:00", seconds=1.0, host={}, backend="process", cells=cells)
 
 
 # Status of a check

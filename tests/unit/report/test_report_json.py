@@ -37,19 +37,14 @@ def a_report(**data: Any) -> RunReport:
                 id="py3.12-dask2024.10.0",
                 python="3.12",
                 dask="2024.10.0",
-                roles={
-                    role: {"python": "3.12", "dask": "2024.10.0"}
-                    for role in ("client", "scheduler", "worker")
-                },
+                roles={role: {"python": "3.12", "dask": "2024.10.0"} for role in ("client", "scheduler", "worker")},
                 seconds=7.5,
                 observed={
                     "workers": {"tcp://127.0.0.1:2": {"python": "3.12.1"}, "tcp://127.0.0.1:1": {}},
                     "client": {"python": "3.12.1"},
                 },
                 lock=("dask==2024.10.0",),
-                environments=(
-                    {"python": "3.12.1", "dask": "2024.10.0", "reused": True, "location": "/cache/e1"},
-                ),
+                environments=({"python": "3.12.1", "dask": "2024.10.0", "reused": True, "location": "/cache/e1"},),
                 logs={"worker-0": "/logs/worker-0.log", "agent": "/logs/agent.log"},
                 checks=(CheckResult(name="lambda", status=Status.PASSED, seconds=0.25, data=data),),
             ),
@@ -65,9 +60,7 @@ def a_report(**data: Any) -> RunReport:
                         message="no answer\nin 10 s",
                         reproduce="pytest --modelops-matrix",
                     ),
-                    CheckResult(
-                        name="execute", bundle="seir", status=Status.BLOCKED, blocked_by="handshake[seir]"
-                    ),
+                    CheckResult(name="execute", bundle="seir", status=Status.BLOCKED, blocked_by="handshake[seir]"),
                 ),
             ),
         ),
@@ -314,9 +307,7 @@ def test_others_may_read_it_as_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "report.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_failure_leaves_the_old_report_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failure_leaves_the_old_report_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.json"
     path.write_text("old", encoding="utf-8")
 

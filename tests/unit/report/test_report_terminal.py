@@ -399,9 +399,7 @@ def test_message_does_not_repeat_its_cell() -> None:
 
 
 def test_long_message_is_cut_and_the_command_is_not() -> None:
-    check = CheckResult(
-        name="lambda", status=Status.FAILED, message="word " * 200, reproduce="pytest " + "x" * 200
-    )
+    check = CheckResult(name="lambda", status=Status.FAILED, message="word " * 200, reproduce="pytest " + "x" * 200)
     lines = drawn(a_run(a_cell("3.12", "2024.8.0", check, checks=[check]))).splitlines()
     message = lines[3:-3]
     assert len(message) == 4
@@ -495,9 +493,7 @@ def test_columns_are_those_of_a_terminal(shown: str, wide: int) -> None:
 bundles = st.one_of(st.none(), st.sampled_from(["seir", "needs-newer-python", "模型", "ü" * 60]))
 a_check = st.builds(
     CheckResult,
-    name=st.sampled_from(
-        [*CELL_CHECKS, "bundle-install", "an-own-check-with-a-name-that-no-table-has-room-for"]
-    ),
+    name=st.sampled_from([*CELL_CHECKS, "bundle-install", "an-own-check-with-a-name-that-no-table-has-room-for"]),
     status=st.sampled_from(Status),
     message=st.one_of(st.just(""), st.just(KILLED * 5), st.text(), st.text("模 a", min_size=60)),
     bundle=bundles,
@@ -509,9 +505,7 @@ a_check = st.builds(
 @st.composite
 def reports(draw: st.DrawFn) -> RunReport:
     pythons = draw(st.lists(st.sampled_from(["3.9", "3.10", "3.12", "3.12.1", "3.13.0rc1"]), unique=True))
-    dasks = draw(
-        st.lists(st.sampled_from([f"20{n}.{n % 12}.0" for n in range(20, 30)] + ["latest"]), unique=True)
-    )
+    dasks = draw(st.lists(st.sampled_from([f"20{n}.{n % 12}.0" for n in range(20, 30)] + ["latest"]), unique=True))
     workers = draw(st.lists(st.sampled_from([None, None, "3.14"]), min_size=1, max_size=2, unique=True))
     cells = [
         a_cell(
@@ -536,9 +530,7 @@ def commands(report: RunReport) -> set[str]:
 
 @settings(deadline=None)
 @given(reports(), st.integers(1, 200), st.booleans())
-def test_nothing_but_commands_is_wider_than_the_terminal(
-    report: RunReport, width: int, unicode: bool
-) -> None:
+def test_nothing_but_commands_is_wider_than_the_terminal(report: RunReport, width: int, unicode: bool) -> None:
     # A narrower terminal than 40 columns is taken as one of 40; and an id is not cut.
     ids = {cell.id for cell in report.cells}
     for line in drawn(report, width=width, unicode=unicode).splitlines():

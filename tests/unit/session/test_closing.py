@@ -60,9 +60,7 @@ def test_a_client_that_cannot_be_closed_keeps_nothing_else_up() -> None:
     assert [part.closed for part in (*clients, cluster)] == [1, 1, 1, 1]
 
 
-def test_a_cell_that_cannot_be_closed_keeps_no_other_up(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cell_that_cannot_be_closed_keeps_no_other_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = {str(number): Part(breaks=number == 1) for number in range(3)}
     cells["1"].unreported.append("cell 1: something was left")
     run: Any = object.__new__(MatrixRun)

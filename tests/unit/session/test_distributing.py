@@ -29,9 +29,7 @@ class Worker:
 
 
 def test_a_worker_that_takes_over_the_last_test_of_a_cell_is_not_left_waiting() -> None:
-    config: Any = SimpleNamespace(
-        getvalue=lambda _: ["popen", "popen"], option=SimpleNamespace(loadscopereorder=False)
-    )
+    config: Any = SimpleNamespace(getvalue=lambda _: ["popen", "popen"], option=SimpleNamespace(loadscopereorder=False))
     run: Any = SimpleNamespace(cell_of=lambda test: test.partition("[")[2][0])
     scheduler = Distributing(run).pytest_xdist_make_scheduler(config, None)
     other, crashes, new = map(Worker, ("gw0", "gw1", "gw2"))
@@ -42,9 +40,7 @@ def test_a_worker_that_takes_over_the_last_test_of_a_cell_is_not_left_waiting() 
     assert (other.sent, crashes.sent) == (TESTS[:4], TESTS[4:8])
     for index in (4, 5):
         scheduler.mark_test_complete(crashes, index)
-    crashes.gone = (
-        True  # in `three`; the word of `two` comes after that, so that it is given the last cell as well
-    )
+    crashes.gone = True  # in `three`; the word of `two` comes after that, so that it is given the last cell as well
     assert [*scheduler.assigned_work[crashes]] == ["b", "c"]
     for index in range(3):
         scheduler.mark_test_complete(other, index)

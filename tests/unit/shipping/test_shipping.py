@@ -223,9 +223,7 @@ TRAVELLERS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("expression", "argument", "result"), TRAVELLERS, ids=[case[0] for case in TRAVELLERS]
-)
+@pytest.mark.parametrize(("expression", "argument", "result"), TRAVELLERS, ids=[case[0] for case in TRAVELLERS])
 def test_a_function_does_there_what_it_does_here(
     project: Project, expression: str, argument: object, result: object
 ) -> None:
@@ -540,9 +538,8 @@ def test_f_strings_that_every_python_reads_are_not_taken_for_newer_ones(text: st
 
 def test_newer_syntax_is_refused_in_the_functions_that_are_used(project: Project) -> None:
     module = project(functions="def used(x): return (y := x)\ndef f(x): return used(x)")
-    assert (
-        "'used' (functions.py:1), which 'f' (functions.py:2) uses, uses syntax newer than Python 3.7"
-        in refusal(module.f, (3, 7))
+    assert "'used' (functions.py:1), which 'f' (functions.py:2) uses, uses syntax newer than Python 3.7" in refusal(
+        module.f, (3, 7)
     )
 
 
@@ -773,15 +770,11 @@ def edit(module: ModuleType, old: str, new: str) -> None:
         ("def f", "def f("),
     ],
 )
-def test_a_function_whose_file_changed_since_is_refused(
-    project: Project, statement: str, old: str, new: str
-) -> None:
+def test_a_function_whose_file_changed_since_is_refused(project: Project, statement: str, old: str, new: str) -> None:
     module = project(rewritten=f"SCALE = 3\ndef f(x):\n    {statement}\n    return x * 1000\n")
     assert there(module.f, 2) == 2000
     edit(module, old, new)
-    assert "'f' (rewritten.py:2) is not what its file says: the file changed since its import" in refusal(
-        module.f
-    )
+    assert "'f' (rewritten.py:2) is not what its file says: the file changed since its import" in refusal(module.f)
 
 
 def test_changes_below_a_function_do_not_matter(project: Project) -> None:
@@ -802,9 +795,7 @@ def test_what_was_typed_travels_if_its_text_is_known(monkeypatch: pytest.MonkeyP
     namespace: dict[str, Any] = {}
     exec(compile(text, "<typed>", "exec", dont_inherit=True), namespace)
     assert "has no source file" in refusal(namespace["f"])
-    monkeypatch.setitem(
-        linecache.cache, "<typed>", (len(text), None, text.splitlines(keepends=True), "<typed>")
-    )
+    monkeypatch.setitem(linecache.cache, "<typed>", (len(text), None, text.splitlines(keepends=True), "<typed>"))
     assert there(namespace["f"], 1) == 2
 
 
@@ -826,9 +817,7 @@ def test_relative_imports_lead_where_they_led(project: Project) -> None:
 
 
 @pytest.fixture
-def checkout(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., None]]:
+def checkout(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Install the project's directory, or one in it, as an editable distribution `My-Dist`."""
 
     def install(directory: str = "", **files: str) -> None:
@@ -862,9 +851,7 @@ def test_the_packages_of_an_editable_distribution_are_imported(
     assert f"from {name} import f\n" in ship(module.part).source
 
 
-def test_what_an_editable_package_defines_for_itself_travels(
-    project: Project, checkout: Callable[..., None]
-) -> None:
+def test_what_an_editable_package_defines_for_itself_travels(project: Project, checkout: Callable[..., None]) -> None:
     """Its tests may lie in it, and no cell can import those."""
     module = project(my_dist="def helper(x): return x\ndef f(x): return helper(x)")
     checkout()
@@ -880,9 +867,7 @@ def test_all_that_lies_in_the_src_of_an_editable_distribution_is_imported(
     assert "import other\n" in ship(module.whole).source
 
 
-def test_the_tests_beside_an_editable_distribution_are_not(
-    project: Project, checkout: Callable[..., None]
-) -> None:
+def test_the_tests_beside_an_editable_distribution_are_not(project: Project, checkout: Callable[..., None]) -> None:
     module = project(functions=USES_A_MODULE.format("helpers"), helpers="def f(x): return x")
     checkout()
     assert "uses the module 'helpers'" in refusal(module.whole)
@@ -907,9 +892,7 @@ def test_checks_of_the_plugin_itself_travel_wherever_it_is_installed(
     monkeypatch.syspath_prepend(tmp_path / "site-packages")
     monkeypatch.setattr(names, "_NEVER_IN_CELLS", frozenset({"plugin_of_mine"}))
     (tmp_path / "site-packages").mkdir()
-    (tmp_path / "site-packages" / "plugin_of_mine.py").write_text(
-        "def g(x): return x\ndef f(x): return g(x) + 1"
-    )
+    (tmp_path / "site-packages" / "plugin_of_mine.py").write_text("def g(x): return x\ndef f(x): return g(x) + 1")
     module = project(functions="import plugin_of_mine")
     assert there(module.plugin_of_mine.f, 1) == 2
 
