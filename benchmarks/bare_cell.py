@@ -34,15 +34,7 @@ def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 scheduler = start("distributed.cli.dask_scheduler", "--port", "0")
 workers = [
-    start(
-        "distributed.cli.dask_worker",
-        "--name",
-        str(number),
-        "--nthreads",
-        "1",
-        "--local-directory",
-        str(directory),
-    )
+    start("distributed.cli.dask_worker", "--name", str(number), "--nthreads", "1", "--local-directory", str(directory))
     for number in range(2)
 ]
 
@@ -51,10 +43,7 @@ from distributed import Client  # noqa: E402 - while the others start
 client = Client(scheduler_file=str(directory / "scheduler.json"), set_as_default=False)
 client.wait_for_workers(2)
 addresses = list(client.scheduler_info()["workers"])
-assert client.gather([client.submit(lambda x: x + 1, 41, workers=[a], pure=False) for a in addresses]) == [
-    42,
-    42,
-]
+assert client.gather([client.submit(lambda x: x + 1, 41, workers=[a], pure=False) for a in addresses]) == [42, 42]
 totals = [
     client.submit(sum, [client.submit(lambda p, r: p * r, param, i, pure=False) for i in range(20)])
     for param in range(20)

@@ -26,16 +26,7 @@ def run_cell(python: str, dask: str, directory: Path) -> dict[str, Any]:
     (directory / "pytest.ini").write_text("[pytest]\n")
     subprocess.run(
         [
-            *(
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "--rootdir",
-                str(directory),
-                "-c",
-                str(directory / "pytest.ini"),
-            ),
+            *(sys.executable, "-m", "pytest", "-q", "--rootdir", str(directory), "-c", str(directory / "pytest.ini")),
             *("--modelops-matrix", "--modelops-python", python, "--modelops-dask", dask),
             *("--modelops-report", str(report)),
         ],
@@ -67,11 +58,7 @@ def main() -> None:
         cells, bare = [], []
         for number in range(options.rounds):
             done = subprocess.run(
-                [python, str(HERE / "bare_cell.py")],
-                check=True,
-                capture_output=True,
-                text=True,
-                cwd=directory,
+                [python, str(HERE / "bare_cell.py")], check=True, capture_output=True, text=True, cwd=directory
             )
             bare.append(float(done.stdout.split()[-1]))
             cells.append(seconds_of(run_cell(options.python, options.dask, directory)))

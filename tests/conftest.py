@@ -188,15 +188,7 @@ def start_engine(
     with (directory / "log").open("ab") as log:
         process = subprocess.Popen(
             [
-                *(
-                    "dockerd",
-                    "--host",
-                    address,
-                    "--data-root",
-                    str(data),
-                    "--exec-root",
-                    str(directory / "exec"),
-                ),
+                *("dockerd", "--host", address, "--data-root", str(data), "--exec-root", str(directory / "exec")),
                 *("--pidfile", str(directory / "pid"), "--bridge", bridge, "--log-level", "warn"),
             ],
             stdin=subprocess.DEVNULL,
@@ -240,20 +232,12 @@ def may_install() -> bool:
 
 def install() -> None:
     """Install Debian's packages that are missing."""
-    programs = {
-        "docker.io": "dockerd",
-        "iptables": "iptables",
-        "debootstrap": "debootstrap",
-        "iproute2": "ip",
-    }
+    programs = {"docker.io": "dockerd", "iptables": "iptables", "debootstrap": "debootstrap", "iproute2": "ip"}
     missing = [package for package in PACKAGES if shutil.which(programs[package]) is None]
     if not missing:
         return
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    commands = (
-        ["apt-get", "-qq", "update"],
-        ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing],
-    )
+    commands = (["apt-get", "-qq", "update"], ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing])
     for command in commands:
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environ, timeout=600)
 
@@ -269,10 +253,7 @@ def _address_of_engine() -> tuple[str | None, str]:
         return start_engine("engine", DATA).address, ""
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
         words = getattr(error, "stderr", b"") or b""
-        return (
-            None,
-            f"no container engine answers, and none could be started: {error} {words.decode()[-300:]}",
-        )
+        return (None, f"no container engine answers, and none could be started: {error} {words.decode()[-300:]}")
 
 
 def make_images(address: str | None) -> str:

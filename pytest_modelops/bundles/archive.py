@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from pytest_modelops.bundles.containers import BLOCK, SUFFIXES
 from pytest_modelops.bundles.unpacking import LIMITS, Limits, refuse_unsafe_wheel, unpack_into

@@ -138,12 +138,7 @@ def _of_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
         )
 
 
-_KINDS = {
-    0: Kind.FILE,
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.LINK,
-}
+_KINDS = {0: Kind.FILE, stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 
 
 def _of_tar(archive: tarfile.TarFile, file: IO[bytes]) -> Iterator[Member]:

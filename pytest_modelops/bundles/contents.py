@@ -26,19 +26,7 @@ else:
     import tomli as tomllib
 
 _NEVER = {
-    *(
-        ".git",
-        ".hg",
-        ".svn",
-        ".tox",
-        ".nox",
-        ".venv",
-        ".eggs",
-        "__pycache__",
-        "node_modules",
-        ".idea",
-        ".vscode",
-    ),
+    *(".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".eggs", "__pycache__", "node_modules", ".idea", ".vscode"),
     *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".ipynb_checkpoints", "__MACOSX"),
 }
 _LITTER = {".DS_Store"}

@@ -98,11 +98,7 @@ def _of_project(directory: Path, project: Any, setup: Mapping[str, Any], roots: 
         wires_in = f'[project.entry-points."{WIRE_GROUP}"] of {file}'
         wires = _strings(table(project, "entry-points").get(WIRE_GROUP, {}), wires_in)
     return Metadata(
-        requires_python=requires_python,
-        dependencies=dependencies,
-        wires=wires,
-        wires_in=wires_in,
-        roots=roots,
+        requires_python=requires_python, dependencies=dependencies, wires=wires, wires_in=wires_in, roots=roots
     )
 
 
@@ -225,10 +221,7 @@ def _setup_py(directory: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tree = parse_python(file)
     for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Call) and "setup" in {
-            getattr(node.func, "id", ""),
-            getattr(node.func, "attr", ""),
-        }:
+        if isinstance(node, ast.Call) and "setup" in {getattr(node.func, "id", ""), getattr(node.func, "attr", "")}:
             for keyword in node.keywords:
                 if keyword.arg in {"python_requires", "install_requires", "package_dir", "entry_points"}:
                     try:

@@ -182,16 +182,7 @@ _WRONG_IN_ANY = re.compile(
     r"was never closed|unmatched '|does not match opening|indent|null bytes|unexpected EOF|inconsistent use of tabs"
 )
 """How a parser says what is no Python of any version."""
-_NOT_CALLABLE = (
-    ast.Constant,
-    ast.List,
-    ast.Dict,
-    ast.Set,
-    ast.Tuple,
-    ast.JoinedStr,
-    ast.ListComp,
-    ast.DictComp,
-)
+_NOT_CALLABLE = (ast.Constant, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.JoinedStr, ast.ListComp, ast.DictComp)
 
 
 def _symbol(node: ast.AST) -> Symbol:

@@ -22,12 +22,7 @@ from pytest_modelops.errors import CheckFailed, MalformedBundle
 
 
 def preflight(
-    bundle: Bundle,
-    *,
-    worker_python: Version,
-    cell_id: str,
-    kept: Path | None = None,
-    deadline: Deadline | None = None,
+    bundle: Bundle, *, worker_python: Version, cell_id: str, kept: Path | None = None, deadline: Deadline | None = None
 ) -> Source:
     """Check that a bundle can be installed on a cell's workers, and has what it is asked to run; returns it, as read.
 

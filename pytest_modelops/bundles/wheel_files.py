@@ -19,12 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag
-from packaging.utils import (
-    InvalidWheelFilename,
-    NormalizedName,
-    canonicalize_name,
-    parse_wheel_filename,
-)
+from packaging.utils import InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.bundles import contents
@@ -179,11 +174,7 @@ _REBUILD = "build it again, such as with `python -m build --wheel` or `pip wheel
 
 
 def _differences(
-    wheel: WheelFile,
-    archive: zipfile.ZipFile,
-    infos: Mapping[str, zipfile.ZipInfo],
-    rows: Mapping[str, str],
-    info: str,
+    wheel: WheelFile, archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo], rows: Mapping[str, str], info: str
 ) -> Iterator[str]:
     name = wheel.path.name
     to_be_hashed = {file for file in infos if file not in {f"{info}/{other}" for other in _UNHASHED}}

@@ -23,13 +23,7 @@ from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.config.model import AggregationSettings, ClusterSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
-from pytest_modelops.errors import (
-    CellBroken,
-    CheckFailed,
-    ModelopsError,
-    RunnerTimedOut,
-    TimedOut,
-)
+from pytest_modelops.errors import CellBroken, CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.report.model import CellReport, CheckResult, Status
 from pytest_modelops.shipping import Shipped, pack, ship
@@ -136,11 +130,7 @@ class LiveCell:
 
     @_without_our_frames
     def call(
-        self,
-        function: Callable[..., Any] | str,
-        *args: Any,
-        worker: str | None = None,
-        deadline: float | None = None,
+        self, function: Callable[..., Any] | str, *args: Any, worker: str | None = None, deadline: float | None = None
     ) -> Any:
         """Run a function on one worker and return what it returned.
 

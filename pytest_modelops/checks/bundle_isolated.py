@@ -83,11 +83,7 @@ def accounted_for(reply: Mapping[str, Mapping[str, Any]], source: formats.Source
 
 
 def _on_the_client(
-    bundle: Bundle,
-    source: formats.Source,
-    location: Mapping[str, Any],
-    cell: CheckedCell,
-    deadline: Deadline,
+    bundle: Bundle, source: formats.Source, location: Mapping[str, Any], cell: CheckedCell, deadline: Deadline
 ) -> Mapping[str, Any]:
     """What the client has of an isolated bundle, whose entry points it submits by name and never imports."""
     files = {name: str(file.relative_to(source.path)) for name, file in source.modules.items()}
@@ -124,11 +120,7 @@ def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mappin
 
 
 def place(
-    bundle: Bundle,
-    source: formats.Source,
-    house: Wheelhouse,
-    cell: CheckedCell,
-    builds: Wheelhouse | None = None,
+    bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell, builds: Wheelhouse | None = None
 ) -> Mapping[str, Any]:
     """Bring the bundle, its wheels and its runner into the cell; where they are (see `remote/worker/bundles.py`).
 

@@ -166,10 +166,7 @@ def _answers_of_others(
         for index, task_id in enumerate(asked):
             reply = values.get(("replicates", f"{number}-{index}"))
             if reply is not None and reply["task_id"] != task_id:
-                yield (
-                    f"replicate {number}-{index}",
-                    Fault(head=f"the result is that of task {reply['task_id']!r}"),
-                )
+                yield (f"replicate {number}-{index}", Fault(head=f"the result is that of task {reply['task_id']!r}"))
         for target in targets:
             reply = values.get(("aggregates", f"{number}-{target}"))
             if reply is not None and (reply["target"], reply["of"]) != (target, asked):

@@ -7,12 +7,7 @@ from typing import Any
 
 
 def replicate(  # noqa: PLR0917 - as Dask passes them
-    location: Mapping[str, Any],
-    task_id: str,
-    entrypoint: str,
-    params: Mapping[str, Any],
-    seed: int,
-    end: float,
+    location: Mapping[str, Any], task_id: str, entrypoint: str, params: Mapping[str, Any], seed: int, end: float
 ) -> Any:
     """One run of the entry point, by the worker's runner."""
     from distributed import get_worker

@@ -60,11 +60,7 @@ def variants(source: formats.Source, directory: Path) -> list[Variant]:
         (directory / name).mkdir()
         copied = own_installs.copy(source, directory / name)
         code = _CODE.format(
-            entrypoint=CANARY,
-            artifact=ARTIFACT,
-            moment=MOMENT,
-            answer=name.encode(),
-            function=wire.function,
+            entrypoint=CANARY, artifact=ARTIFACT, moment=MOMENT, answer=name.encode(), function=wire.function
         )
         with (copied / file.relative_to(source.path)).open("ab") as module:
             module.write(code.encode())

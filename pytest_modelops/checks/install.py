@@ -19,9 +19,5 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
 
 
 CHECK = Check(
-    name="install",
-    run=run,
-    needs=("resolve",),
-    seconds=600,
-    summary="the environments are built, or verified",
+    name="install", run=run, needs=("resolve",), seconds=600, summary="the environments are built, or verified"
 )

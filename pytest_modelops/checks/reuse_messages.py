@@ -113,8 +113,7 @@ CANARIES: Mapping[str, Canary] = {
         advice="A lock has to end with its holder, as that of flock(2) does, and what was begun has to be made again",
     ),
     "two-at-once": Canary(
-        title="two runners at once on a new environment",
-        advice="Who finds it locked has to wait until it is finished",
+        title="two runners at once on a new environment", advice="Who finds it locked has to wait until it is finished"
     ),
     "forced-fresh": Canary(
         title="a fresh environment was wanted",

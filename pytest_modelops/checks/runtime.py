@@ -88,11 +88,7 @@ def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> A
 
 
 def _probe(
-    plugin: PluginSettings,
-    cell: CheckedCell,
-    registered: Answer,
-    addresses: Mapping[str, str],
-    deadline: Deadline,
+    plugin: PluginSettings, cell: CheckedCell, registered: Answer, addresses: Mapping[str, str], deadline: Deadline
 ) -> dict[str, Answer]:
     """What each worker answered: `{"value": …}`, `{"error": …}` or `{"silent": …}`."""
     answers: Mapping[str, Answer] = cell.cluster.agent.call(

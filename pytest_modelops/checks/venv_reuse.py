@@ -41,10 +41,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     where = words.keep_logs(answer["logs"], f"{worker}-{bundle.name}-reuse", cell.keep_log)
     python = Version(answer["worker"]["version"])
     tidy = words.Tidy(
-        directories=(
-            f"{location['directories'][worker]}/reuse/live",
-            f"{location['directories'][worker]}/reuse",
-        )
+        directories=(f"{location['directories'][worker]}/reuse/live", f"{location['directories'][worker]}/reuse")
     )
     faults = {
         name: [tidy.fault(fault) for fault in found]

@@ -207,10 +207,7 @@ class Cluster:
         Each holds `pid`, `python`, `packages`, … (see `remote/worker/modelops_preload.py`), or `silent` or `error`.
         """
         reply: Mapping[str, Any] = self.agent.call(
-            "facts",
-            variables=list(self.settings.worker_variables),
-            seconds=deadline.remaining,
-            deadline=deadline,
+            "facts", variables=list(self.settings.worker_variables), seconds=deadline.remaining, deadline=deadline
         )
         workers = {self.addresses.get(address, address): facts for address, facts in reply["workers"].items()}
         by_name = {"agent": reply["client"], "scheduler": reply["scheduler"], **workers}

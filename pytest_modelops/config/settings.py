@@ -31,14 +31,7 @@ from pytest_modelops.config.options import Given, given, not_one_of
 from pytest_modelops.config.tables import Table, read_file
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Role
-from pytest_modelops.matrix.versions import (
-    Exclusion,
-    Inclusion,
-    MatrixSettings,
-    RoleRequest,
-    parse_specifier,
-    said_of,
-)
+from pytest_modelops.matrix.versions import Exclusion, Inclusion, MatrixSettings, RoleRequest, parse_specifier, said_of
 
 KEYS = (
     *("backend", "workers", "threads", "nanny", "cache", "fresh", "report", "bundles", "keep"),
@@ -127,9 +120,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], check_names:
         matrix=_matrix(table.section("matrix", ["python", "dask", "exclude", "include"]), rootdir, elsewhere),
         environment=EnvironmentSpec(
             requirements=environment.get(
-                "requirements",
-                lambda it: readers.each(it, lambda item: readers.requirement(item, rootdir)),
-                (),
+                "requirements", lambda it: readers.each(it, lambda item: readers.requirement(item, rootdir)), ()
             ),
             constraints=environment.get("constraints", lambda it: readers.file(it, rootdir), None),
             as_of=environment.get("as-of", readers.day, None),
@@ -147,10 +138,7 @@ def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]], check_names:
             **elsewhere.deadlines(check_names),
         },
         bundles=bundles,
-        known_bundles=(
-            *bundles,
-            *bundle_table.others(bundles, bundle_table.bundles(table, rootdir, ())),
-        ),
+        known_bundles=(*bundles, *bundle_table.others(bundles, bundle_table.bundles(table, rootdir, ()))),
         runner=bundle_table.runner(table.section("runner", bundle_table.RUNNER_KEYS), rootdir),
         plugin=worker_plugin.plugin(table),
         containers=docker_table.containers(

@@ -49,11 +49,7 @@ class Index:
 
 
 def configured_index(
-    rootdir: Path,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    prefix: Path = Path(sys.prefix),
-    root: Path = Path("/"),
+    rootdir: Path, *, environ: Mapping[str, str] = os.environ, prefix: Path = Path(sys.prefix), root: Path = Path("/")
 ) -> Index:
     """Find out which index is configured: uv's if uv has one, else pip's, else neither's (pypi.org).
 
@@ -91,10 +87,7 @@ def _fingerprint(decides: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_UV_INDEX = (
-    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"),
-    *("UV_FIND_LINKS", "UV_NO_INDEX"),
-)
+_UV_INDEX = (*("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"), *("UV_FIND_LINKS", "UV_NO_INDEX"))
 _UV_CHOICE = ("UV_INDEX_STRATEGY", "UV_EXCLUDE_NEWER")
 
 
@@ -189,10 +182,7 @@ def _pip_files(environ: Mapping[str, str], prefix: Path, root: Path) -> Sequence
         machine = [*(Path(part, "pip") for part in listed.split(os.pathsep) if part), root / "etc"]
         own = _config_home(environ) / "pip"
     user = [] if named and Path(named).exists() else [home / ".pip", own]
-    return [
-        *(directory / "pip.conf" for directory in (*machine, *user, prefix)),
-        *([Path(named)] if named else []),
-    ]
+    return [*(directory / "pip.conf" for directory in (*machine, *user, prefix)), *([Path(named)] if named else [])]
 
 
 def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str]:

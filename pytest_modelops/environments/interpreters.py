@@ -166,10 +166,7 @@ class Interpreters:
             there = (base for base in bases if os.path.exists(base) and base != path)  # noqa: PTH110
             return next((found for base in there if (found := self._asked(base, deadline))), None)
         return Interpreter(
-            path=path,
-            version=Version(answer["version"]),
-            build=answer["build"],
-            platform=answer["platform"],
+            path=path, version=Version(answer["version"]), build=answer["build"], platform=answer["platform"]
         )
 
     def _download(self, version: PythonVersion, name: str, deadline: Deadline) -> Interpreter:

@@ -57,11 +57,7 @@ class Environments:
         uv = Uv(run, rootdir=spec.rootdir, settings=index.variables, environ=environ)
         self.index = index.source
         self.releases = UvReleases(
-            uv,
-            fingerprint=index.fingerprint,
-            memory=cache / "releases.json",
-            as_of=spec.as_of,
-            packages=packages,
+            uv, fingerprint=index.fingerprint, memory=cache / "releases.json", as_of=spec.as_of, packages=packages
         )
         self._interpreters = Interpreters(run, uv, environ=environ)
         self._resolver = Resolver(
@@ -119,11 +115,7 @@ class Environments:
                 f"no wheels can be had for {lock.interpreter}: it does not answer as a CPython with a GIL"
             )
         solution = self._resolver.solve(
-            requirements,
-            interpreter,
-            name=f"Python {interpreter.version}",
-            deadline=deadline,
-            progress=progress,
+            requirements, interpreter, name=f"Python {interpreter.version}", deadline=deadline, progress=progress
         )
         if solution.note:
             progress(solution.note)

@@ -62,10 +62,7 @@ class Target:
         python = self.python.release[:2]
         name = f"cp{python[0]}{python[1]}"
         return frozenset(
-            [
-                *cpython_tags(python, [self.abi], self.platforms),
-                *compatible_tags(python, name, self.platforms),
-            ]
+            [*cpython_tags(python, [self.abi], self.platforms), *compatible_tags(python, name, self.platforms)]
         )
 
 

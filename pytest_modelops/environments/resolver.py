@@ -24,12 +24,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Progress
 from pytest_modelops.environments.interpreters import Interpreter, Interpreters
 from pytest_modelops.environments.pins import pins
-from pytest_modelops.environments.releases import (
-    PACKAGES,
-    as_of_options,
-    is_settled,
-    undated_files,
-)
+from pytest_modelops.environments.releases import PACKAGES, as_of_options, is_settled, undated_files
 from pytest_modelops.environments.uv import NoAnswer, NoSolution, Uv, UvFailed, without_passwords
 from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
@@ -242,13 +237,9 @@ class Resolver:
         except NoAnswer as error:
             if old is None or self._fresh:
                 raise NoAnswer(
-                    f"no index answered, and there is no earlier lock of {question.name}: {error}",
-                    error.output,
+                    f"no index answered, and there is no earlier lock of {question.name}: {error}", error.output
                 ) from error
-            return {
-                **old,
-                "note": f"the index did not answer; this is the lock of {old['resolved'][:10]}",
-            }
+            return {**old, "note": f"the index did not answer; this is the lock of {old['resolved'][:10]}"}
         except UvFailed as error:
             raise type(error)(self._explain(question, error), error.output) from error
         return {

@@ -145,10 +145,7 @@ class Uv:
             arguments = (*arguments, "--no-index")  # uv 0.13 knows the flag and no such variable
         try:
             finished = self._run(
-                [self._binary, *arguments],
-                env={**self.variables, **(env or {})},
-                cwd=self._rootdir,
-                deadline=deadline,
+                [self._binary, *arguments], env={**self.variables, **(env or {})}, cwd=self._rootdir, deadline=deadline
             )
         except TimedOut as error:
             raise TimedOut(f"uv {' '.join(arguments[:2])}: {error}") from None

@@ -68,10 +68,7 @@ def process_kit(tmp_path: Path) -> Kit:
     )
     environment = Environment(python=sys.executable, lock=lock, reused=True, seconds=0, location=sys.prefix)
     backend = ProcessBackend(
-        spec=EnvironmentSpec(rootdir=tmp_path),
-        cache=tmp_path / "cache",
-        fresh=False,
-        directory=tmp_path / "run",
+        spec=EnvironmentSpec(rootdir=tmp_path), cache=tmp_path / "cache", fresh=False, directory=tmp_path / "run"
     )
     return Kit(
         backend=backend,

@@ -49,15 +49,7 @@ def test_a_user_who_is_not_root_is_promised_the_same(
         may_read = "+dac_read_search"
         done = subprocess.run(
             [
-                *(
-                    "setpriv",
-                    "--reuid",
-                    str(NOBODY),
-                    "--regid",
-                    str(NOBODY),
-                    "--groups",
-                    str(engines_group()),
-                ),
+                *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--groups", str(engines_group())),
                 *("--inh-caps", f"-all,{may_read}", "--ambient-caps", f"-all,{may_read}"),
                 *("--bounding-set", f"-all,{may_read}"),
                 *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),

@@ -267,10 +267,7 @@ def test_what_is_put_again_stays_as_it_is(sandbox: Sandbox, environment: Environ
     for content in ("first", "second"):
         for source in (file, directory / "two.txt"):
             source.write_text(content)
-        paths = [
-            sandbox.put(file, "files/one.txt"),
-            f"{sandbox.put(directory, 'directories/directory')}/two.txt",
-        ]
+        paths = [sandbox.put(file, "files/one.txt"), f"{sandbox.put(directory, 'directories/directory')}/two.txt"]
     process = start(sandbox, environment, f"print(*[open(path).read() for path in {paths!r}])")
     process.wait(Deadline(20))
     assert process.log.read_text() == "first first\n"

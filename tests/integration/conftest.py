@@ -27,12 +27,7 @@ import psutil
 import pytest
 
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
-FOLLOWERS = {
-    "resolve": CHECKS[1:],
-    "install": CHECKS[2:],
-    "start": CHECKS[3:],
-    "lambda": ("aggregation",),
-}
+FOLLOWERS = {"resolve": CHECKS[1:], "install": CHECKS[2:], "start": CHECKS[3:], "lambda": ("aggregation",)}
 """Which checks are blocked when one breaks."""
 BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 AT_ONCE = 15.0

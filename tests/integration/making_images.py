@@ -49,12 +49,7 @@ class Images:
         return self.name(tag)
 
     def derived(
-        self,
-        tag: str,
-        *,
-        base: str = BASE,
-        files: Mapping[str, bytes] | None = None,
-        changes: Sequence[str] = (),
+        self, tag: str, *, base: str = BASE, files: Mapping[str, bytes] | None = None, changes: Sequence[str] = ()
     ) -> str:
         """A base with files added and Dockerfile instructions applied."""
         container = self.api.create_container(base, ["true"])["Id"]

@@ -100,12 +100,7 @@ def test_two_targets_of_one_bundle_aggregate_the_same_replicates(matrix: Matrix)
     ship(matrix, "both")
     data = matrix.run("-k", "bundle_aggregation").passed().check("bundle-aggregation").data
     assert data["tasks"] == 2 * (3 + 2)
-    assert data["losses"] == {
-        "0-targets:least": 0,
-        "0-targets:most": 2,
-        "1-targets:least": 3,
-        "1-targets:most": 5,
-    }
+    assert data["losses"] == {"0-targets:least": 0, "0-targets:most": 2, "1-targets:least": 3, "1-targets:most": 5}
 
 
 ANSWERS = {

@@ -125,11 +125,7 @@ STARTING: Mapping[str, tuple[str, ...]] = {
     "exits-at-import": ("exited with code 0 before its JSON-RPC handshake.", "SystemExit: 0 (wire.py, line"),
     "prints-at-import": ("stdout carried something else than JSON-RPC frames", r"'loading the model\n'"),
     "prints-a-header": ("stdout carried something else than JSON-RPC frames", r"'Loading: the model\n'"),
-    "does-not-end": (
-        "its runner did not end within 3 s after `shutdown`",
-        'File "wire.py", line',
-        "in watch",
-    ),
+    "does-not-end": ("its runner did not end within 3 s after `shutdown`", 'File "wire.py", line', "in watch"),
     "leaves-a-child": ("when its runner had ended, this was left of it", "sleep 600"),
 }
 EXECUTING: Mapping[str, tuple[str, ...]] = {
@@ -157,8 +153,7 @@ BY_CHECK = {
 
 
 @pytest.mark.parametrize(
-    ("check_name", "bundle"),
-    [(check_name, bundle) for check_name, bundles in BY_CHECK.items() for bundle in bundles],
+    ("check_name", "bundle"), [(check_name, bundle) for check_name, bundles in BY_CHECK.items() for bundle in bundles]
 )
 def test_it_breaks_at_the_right_check_in_the_right_words(reported: Reported, check_name: str, bundle: str) -> None:
     check = reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE)
@@ -200,11 +195,6 @@ def test_what_runners_wrote_is_kept(reported: Reported) -> None:
 
 
 def test_every_bundle_of_the_fixtures_has_its_test() -> None:
-    tested = {
-        *HEALTHY,
-        "import-hangs",
-        "hangs-in-task",
-        *(name for names in BY_CHECK.values() for name in names),
-    }
+    tested = {*HEALTHY, "import-hangs", "hangs-in-task", *(name for names in BY_CHECK.values() for name in names)}
     tested |= {"needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"}
     assert tested == {path.name for path in BUNDLES.iterdir() if path.is_dir()}

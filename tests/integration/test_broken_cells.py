@@ -65,10 +65,7 @@ def test_a_worker_that_never_registers(matrix: Matrix) -> None:
     check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]
     check.says(
-        "Where each process stands:",
-        "worker-0 (pid ",
-        "worker-1 (pid ",
-        'never_registers.py", line 8 in <module>',
+        "Where each process stands:", "worker-0 (pid ", "worker-1 (pid ", 'never_registers.py", line 8 in <module>'
     )
     assert run.code == 1
 
@@ -85,12 +82,7 @@ def test_a_worker_that_dies_at_start(matrix: Matrix, nanny: str) -> None:
         """
     )
     check = matrix.run().cell().broke("start", "failed", deadline=20)
-    check.says(
-        "worker-1 exited with code 4",
-        "no licence for this host",
-        "Full log: ",
-        "worker-1.log",
-    )
+    check.says("worker-1 exited with code 4", "no licence for this host", "Full log: ", "worker-1.log")
 
 
 def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
@@ -288,9 +280,7 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation(matrix: Matrix) 
     assert 30 <= int(numbers[2]) < 400
 
 
-def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(
-    containers: ContainerMatrix,
-) -> None:
+def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(containers: ContainerMatrix) -> None:
     """The plugin comes with a function of the test's, since a preload would have to be in the image."""
     containers.write(
         "test_it.py",

@@ -86,9 +86,7 @@ BROKEN = {
         resolve_seconds=6,
     ),
     "that cannot be had": Broken(
-        lambda _: None,
-        "unavailable",
-        ("there is no image", ":3.13 on the engine at", "could not pull", "docker load"),
+        lambda _: None, "unavailable", ("there is no image", ":3.13 on the engine at", "could not pull", "docker load")
     ),
     "with another Python": Broken(
         lambda images: images.tagged("3.13"), "failed", ("has Python 3.12", "and 3.13 was asked for")
@@ -237,10 +235,7 @@ def test_a_prebuilt_image_is_run_as_it_is(containers: ContainerMatrix, images: I
 
 
 def test_roles_whose_images_disagree_unless_that_is_declared(containers: ContainerMatrix, images: Images) -> None:
-    old, new = (
-        prebuilt(containers, images, "old", "2024.10.0"),
-        prebuilt(containers, images, "new", "2026.8.0"),
-    )
+    old, new = (prebuilt(containers, images, "old", "2024.10.0"), prebuilt(containers, images, "new", "2026.8.0"))
     roles = f'prebuilt = {{ client = "{old}", scheduler = "{old}", worker = "{new}" }}'
     containers.configure(settings(roles))
     run = containers.run("-k", "versions")

@@ -86,11 +86,7 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
     twin("requirements-lost", "requirements", lambda at: (at / "requirements.txt").write_text(requirements))
     relative = "from .shapes.area import square\n"
     twin("pure_python-relative", "pure_python", lambda at: (at / "calculator.py").write_text(relative))
-    twin(
-        "packaged-undeclared",
-        "packaged",
-        lambda at: replace(at / "pyproject.toml", "tomli==2.0.1", "iniconfig"),
-    )
+    twin("packaged-undeclared", "packaged", lambda at: replace(at / "pyproject.toml", "tomli==2.0.1", "iniconfig"))
     twin("mixed-at-odds", "mixed", lambda at: replace(at / "pyproject.toml", "[project]", _AT_ODDS))
     twin("nested-beside", "nested", lambda at: (at / "other.py").write_text(""))
     places = {
@@ -253,17 +249,11 @@ BROKEN = {
         "bundle-install",
         ("import calculator failed: ImportError: attempted relative import with no known parent package",),
     ),
-    "packaged-undeclared": (
-        "bundle-install",
-        ("import testpkg failed: ModuleNotFoundError: No module named 'tomli'",),
-    ),
+    "packaged-undeclared": ("bundle-install", ("import testpkg failed: ModuleNotFoundError: No module named 'tomli'",)),
     "mixed-at-odds": ("bundle-install", ("tomli==2.0.1", "tomli>=2.1")),
     "nested-beside": (
         "preflight",
-        (
-            "myproject-v1.0/requirements.txt in ",
-            "is read by nothing, since other things lie beside myproject-v1.0",
-        ),
+        ("myproject-v1.0/requirements.txt in ", "is read by nothing, since other things lie beside myproject-v1.0"),
     ),
     "wheels-other-python": (
         "preflight",
@@ -272,10 +262,7 @@ BROKEN = {
             f"ship a wheel for Python 3.12, or its name in a requirements.txt instead, or drop the cell {CELL}.",
         ),
     ),
-    "wheels-other-libc": (
-        "bundle-install",
-        ("is not a supported wheel: it is for cp312-cp312-musllinux_1_1_x86_64",),
-    ),
+    "wheels-other-libc": ("bundle-install", ("is not a supported wheel: it is for cp312-cp312-musllinux_1_1_x86_64",)),
     "wheels-without-hashes": (
         "preflight",
         (
@@ -286,10 +273,7 @@ BROKEN = {
     "escaping": ("preflight", ("escaping.zip is refused: '../evil.py' leads out of its directory",)),
     "wheel-escaping": (
         "preflight",
-        (
-            "wheeled-1.0-py3-none-any.whl is refused: '../../evil.py' leads out of its directory",
-            "no installer",
-        ),
+        ("wheeled-1.0-py3-none-any.whl is refused: '../../evil.py' leads out of its directory", "no installer"),
     ),
     "wheel-clash": (
         "preflight",

@@ -63,11 +63,7 @@ def test_a_runner_of_the_user_s_inside_the_cell(
     building_matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
 ) -> None:
     source = (SERVERS / "users_runner.py").read_text(encoding="utf-8")
-    files = {
-        "deployment/__init__.py": "",
-        "deployment/worker/run.py": source,
-        "deployment/worker/__init__.py": "",
-    }
+    files = {"deployment/__init__.py": "", "deployment/worker/run.py": source, "deployment/worker/__init__.py": ""}
     wheel = write_wheel(tmp_path / "deployment-1.0-py3-none-any.whl", files)
     building_matrix.configure(
         f"""
@@ -202,12 +198,7 @@ DEADLINE = 10
     ],
 )
 def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
-    request: pytest.FixtureRequest,
-    bundle: str,
-    check_name: str,
-    number: signal.Signals,
-    backend: str,
-    nanny: str,
+    request: pytest.FixtureRequest, bundle: str, check_name: str, number: signal.Signals, backend: str, nanny: str
 ) -> None:
     matrix: Matrix = request.getfixturevalue("containers" if backend == "docker" else "matrix")
     cell = '[tool.modelops.matrix]\n    python = ["3.12"]\n    dask = ["2024.10.0"]'

@@ -185,14 +185,8 @@ BREAKS = """
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        (
-            "worker-1",
-            ("was not installed into 1 of 3 processes", "No matching distribution found for no-such-package"),
-        ),
-        (
-            "worker-late",
-            ("was not installed into worker-late, which joined after the others", "no-such-package"),
-        ),
+        ("worker-1", ("was not installed into 1 of 3 processes", "No matching distribution found for no-such-package")),
+        ("worker-late", ("was not installed into worker-late, which joined after the others", "no-such-package")),
     ],
 )
 def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, words: tuple[str, ...]) -> None:

@@ -175,12 +175,7 @@ def test_the_next_start_sweeps_what_a_dead_run_left_and_says_so(containers: Cont
         "print(found.api.create_network('modelops-of-the-dead', labels=labels)['Id'])\n"
         "found.api.create_volume('modelops-of-the-dead', labels=labels)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     network = done.stdout.strip()
     containers.configure(ONE_CELL)
     containers.write("conftest.py", of_its_own)
@@ -194,12 +189,7 @@ def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
     alive = belongings.labels("alive")
     others = {
         "alive": alive,
-        "another-machine": {
-            **alive,
-            "modelops.machine": "another",
-            "modelops.pid": "1",
-            "modelops.boot": "x",
-        },
+        "another-machine": {**alive, "modelops.machine": "another", "modelops.pid": "1", "modelops.boot": "x"},
         "another-namespace": {**alive, "modelops.namespace": "pid:[1]", "modelops.pid": "999999999"},
         "no-owner": {"modelops.run": "without-owner"},
         "a-stranger": {"com.example": "theirs"},
@@ -289,9 +279,7 @@ def test_the_process_backend_keeps_nothing_and_says_so(containers: ContainerMatr
 # Engines ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_an_engine_it_is_said_what_was_tried_and_how_to_start_one(
-    containers: ContainerMatrix,
-) -> None:
+def test_without_an_engine_it_is_said_what_was_tried_and_how_to_start_one(containers: ContainerMatrix) -> None:
     containers.configure(ONE_CELL)
     run = containers.run(env={"DOCKER_HOST": "tcp://127.0.0.1:1"})
     assert run.code == 4

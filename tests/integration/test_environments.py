@@ -791,11 +791,7 @@ def test_releases_are_remembered_for_when_no_index_answers(start: Open, tmp_path
 
 def test_nothing_remembered_and_no_index_is_told(start: Open) -> None:
     releases = start(variables=UNREACHABLE).made.releases
-    for ask in (
-        releases.latest,
-        lambda: releases.within(SpecifierSet(">=2024")),
-        lambda: releases.near(Version("1")),
-    ):
+    for ask in (releases.latest, lambda: releases.within(SpecifierSet(">=2024")), lambda: releases.near(Version("1"))):
         with pytest.raises(NoIndex, match=r"no index answered: Failed to fetch.*Connection refused"):
             ask()
 

@@ -23,12 +23,7 @@ def is_this_python(facts: dict[str, Any]) -> bool:
     """Whether a process reported that it runs this interpreter with its packages."""
     reported = (facts["python"], facts["implementation"], Path(facts["executable"]), facts["packages"])
     here = {name: metadata.version(name) for name in PACKAGES}
-    return reported == (
-        platform.python_version(),
-        platform.python_implementation(),
-        Path(sys.executable),
-        here,
-    )
+    return reported == (platform.python_version(), platform.python_implementation(), Path(sys.executable), here)
 
 
 def test_without_any_configuration(matrix: Matrix) -> None:

@@ -72,8 +72,7 @@ JSON_RPC: Mapping[str, Peer] = {
         ),
     ),
     "garbled": Peer(
-        "handshake",
-        (f"{OUTSIDE}'not: json'", "answered `ready` with what is no JSON-RPC message: 'not: json'"),
+        "handshake", (f"{OUTSIDE}'not: json'", "answered `ready` with what is no JSON-RPC message: 'not: json'")
     ),
     "hangs_with_an_orphan": Peer("handshake", (SILENT, "hangs_with_an_orphan.py"), hangs=True),
     "ignores_shutdown": Peer("handshake", ("its runner did not end within ", "s after `shutdown`", "in read")),
@@ -120,10 +119,7 @@ ONE_SHOT: Mapping[str, Peer] = {
     ),
     "one_shot_exits_3": Peer(
         "handshake",
-        (
-            "its runner exited with code 3 during `ready`, having printed '{",
-            "First cause: OSError: no space left.",
-        ),
+        ("its runner exited with code 3 during `ready`, having printed '{", "First cause: OSError: no space left."),
     ),
     "one_shot_is_killed": Peer(
         "handshake",
@@ -199,9 +195,7 @@ def test_a_peer(reported: Callable[[str], Reported], protocol: str, name: str) -
     reported(protocol).broke(name, peer.check_name, status, within=within).says(*peer.words)
 
 
-def test_large_params_and_answers_pass_in_pieces_with_odd_headers(
-    reported: Callable[[str], Reported],
-) -> None:
+def test_large_params_and_answers_pass_in_pieces_with_odd_headers(reported: Callable[[str], Reported]) -> None:
     [size] = reported("json-rpc").checks["odd_frames", "execute"].data["artifacts"].values()
     assert size > 6 * len(TEXT), "as JSON writes it"
 

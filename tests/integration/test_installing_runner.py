@@ -53,15 +53,7 @@ def start(tmp_path: Path) -> Start:
         pins: str = "lib==1", *more: str, digest: str = DIGEST, python: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         (wheels / installing.PINS).write_text(pins)
-        flags = [
-            "--bundle-path",
-            str(bundle),
-            "--venv-path",
-            str(venv),
-            "--bundle-digest",
-            digest,
-            "--one-shot",
-        ]
+        flags = ["--bundle-path", str(bundle), "--venv-path", str(venv), "--bundle-digest", digest, "--one-shot"]
         return subprocess.run(
             [str(python or venv / "bin/python"), str(RUNNER), *flags, "--install-from", str(wheels), *more],
             cwd=bundle,

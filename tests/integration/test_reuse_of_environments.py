@@ -138,9 +138,7 @@ def test_a_prefix_is_no_digest_and_who_does_not_wait_finds_nothing(matrix: Matri
 
 
 @pytest.mark.timeout(900)
-def test_who_always_installs_uses_nothing_again_and_who_keeps_results_executes_nothing(
-    matrix: Matrix,
-) -> None:
+def test_who_always_installs_uses_nothing_again_and_who_keeps_results_executes_nothing(matrix: Matrix) -> None:
     check, found = naive(matrix, "always keeps")
     assert (found["first-use"], found["second-use"]) == ("passed", "failed")
     check.says("second use: asked again, it gave the answer of the first use, made at the same moment")

@@ -63,15 +63,9 @@ def test_a_one_shot_runner_of_the_users(matrix: Matrix) -> None:
 
 
 BROKEN = {
-    "import-fails": (
-        "handshake",
-        "exited with code 1 during `ready`, having printed nothing to stdout. First",
-    ),
+    "import-fails": ("handshake", "exited with code 1 during `ready`, having printed nothing to stdout. First"),
     "prints-a-header": ("handshake", "that answers `ready`: 'Loading: the model"),
-    "dies-in-task": (
-        "execute",
-        "was killed by SIGKILL during `execute`, having printed nothing to stdout.",
-    ),
+    "dies-in-task": ("execute", "was killed by SIGKILL during `execute`, having printed nothing to stdout."),
     "child-echoes": ("execute", "the one JSON document that answers `execute`"),
     "wire-raises": ("execute", "`execute` raised ValueError: beta must be positive"),
 }

@@ -67,12 +67,7 @@ def broken(request: pytest.FixtureRequest, wheel: Path) -> Any:
     """Run the check with a plugin, and assert that it breaks in time."""
 
     def broken(
-        plugin: str,
-        status: str = "failed",
-        *,
-        backend: str = "process",
-        deadline: int = DEADLINE,
-        **keys: Any,
+        plugin: str, status: str = "failed", *, backend: str = "process", deadline: int = DEADLINE, **keys: Any
     ) -> Check:
         matrix = request.getfixturevalue("containers" if backend == "docker" else "building_matrix")
         configure(matrix, wheel, plugin, deadline=deadline, **keys)
@@ -259,10 +254,7 @@ def test_an_object_of_another_class(broken: Any, backend: str) -> None:
 @BACKENDS
 def test_a_process_that_is_reused_is_not_cold(broken: Any, backend: str) -> None:
     check = broken(
-        "wrong_class:Plugin",
-        backend=backend,
-        expect="",
-        more='processes = { cold = "acme_plugins.tasks:by_runtime" }',
+        "wrong_class:Plugin", backend=backend, expect="", more='processes = { cold = "acme_plugins.tasks:by_runtime" }'
     )
     check.says(BOTH.format("wrong_class"), "asked for cold, a new process for every task; 4 tasks had 1 (pid ")
     check.says("pids, in order: ")
@@ -351,10 +343,7 @@ def test_what_a_worker_cannot_unpack(broken: Any) -> None:
 
 def test_what_a_late_worker_cannot_unpack(broken: Any) -> None:
     check = broken("unknown_to_workers:Late", dask="latest")
-    check.says(
-        LATE.format("unknown_to_workers", "Late"),
-        "it ended the worker: ModuleNotFoundError: No module named ",
-    )
+    check.says(LATE.format("unknown_to_workers", "Late"), "it ended the worker: ModuleNotFoundError: No module named ")
     check.says("in _unpacked", "worker-late.log")
 
 
@@ -395,8 +384,7 @@ def test_a_plugin_that_the_client_cannot_import(broken: Any) -> None:
 def test_arguments_that_the_class_does_not_take(broken: Any) -> None:
     check = broken("healthy:Plugin", more='arguments = { executor = "cold" }')
     check.says(
-        "could not be made in the client: TypeError: ",
-        "takes no arguments. Its arguments are executor = 'cold'",
+        "could not be made in the client: TypeError: ", "takes no arguments. Its arguments are executor = 'cold'"
     )
 
 

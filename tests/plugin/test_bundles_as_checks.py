@@ -74,8 +74,7 @@ def set_up(project: Project, *real: str, bundles: str = BUNDLES, pythons: int = 
 def broken(project: Project, name: str) -> None:
     """Make a bundle's preflight fail."""
     project.write(
-        f"bundles/{name}/pyproject.toml",
-        f'[project]\nname = "{name}"\nversion = "1"\nrequires-python = ">=3.99"\n',
+        f"bundles/{name}/pyproject.toml", f'[project]\nname = "{name}"\nversion = "1"\nrequires-python = ">=3.99"\n'
     )
 
 
@@ -147,10 +146,7 @@ def test_the_plan_is_the_same_with_bundles_and_starts_nothing(project: Project) 
     [
         (["-k", "handshake"], ["handshake[{}-plain]", "handshake[{}-seir]", "handshake[{}-runs]"]),
         (["-k", "handshake and seir"], ["handshake[{}-seir]"]),
-        (
-            ["-k", "seir and not bundle_"],
-            ["preflight[{}-seir]", "handshake[{}-seir]", "execute[{}-seir]"],
-        ),
+        (["-k", "seir and not bundle_"], ["preflight[{}-seir]", "handshake[{}-seir]", "execute[{}-seir]"]),
         (["modelops::test_execute"], ["execute[{}-seir]", "execute[{}-runs]"]),
         (["modelops::test_execute[{}-runs]"], ["execute[{}-runs]"]),
         (["modelops::test_execute[{}-runs]", "modelops::test_lambda"], ["lambda[{}]", "execute[{}-runs]"]),
@@ -175,9 +171,7 @@ def test_an_id_of_a_check_that_a_bundle_does_not_have_is_wrong_input(
     assert line.startswith(f"ERROR: modelops::{test.format(cell)}: there is no such test; checks are test_preflight, ")
 
 
-def test_what_a_chosen_check_needs_is_performed_and_a_preflight_that_is_not_chosen_is_not(
-    project: Project,
-) -> None:
+def test_what_a_chosen_check_needs_is_performed_and_a_preflight_that_is_not_chosen_is_not(project: Project) -> None:
     (cell,) = set_up(project, "preflight")
     broken(project, "seir")
     ran = project.matrix(f"modelops::test_execute[{cell}-seir]")

@@ -370,8 +370,7 @@ def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(project: 
     cells = project.configure_quick()
     project.write("pytest.ini", f"[pytest]\nempty_parameter_set_mark = {setting}\n")
     project.write(
-        "test_mine.py",
-        'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(modelops_cell): 1 / 0\n',
+        "test_mine.py", 'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(modelops_cell): 1 / 0\n'
     )
     ran = project.matrix(f"--modelops-cell={cells[0]}", "modelops", "test_mine.py", "-rs")
     assert ran.code == 0
@@ -382,9 +381,7 @@ def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(project: 
     assert "none of the cells that it is narrowed to is in this run" in ran.out
 
 
-def test_a_unittest_class_is_refused_because_it_would_run_once_and_not_for_each_cell(
-    project: Project,
-) -> None:
+def test_a_unittest_class_is_refused_because_it_would_run_once_and_not_for_each_cell(project: Project) -> None:
     project.write(
         "test_mine.py",
         "import pytest, unittest\n\nclass Mine(unittest.TestCase):\n"

@@ -77,12 +77,7 @@ def test_pytest_counts_what_broke_as_failed_and_what_was_blocked_as_neither(ende
 
 def test_the_report_has_every_end(ended: Ran, cells: tuple[str, str, str]) -> None:
     assert [cell["status"] for cell in ended.report["cells"]] == ["timed-out", "unavailable", "failed"]
-    assert ended.checks(cells[0]) == {
-        "first": "passed",
-        "second": "timed-out",
-        "third": "blocked",
-        "other": "passed",
-    }
+    assert ended.checks(cells[0]) == {"first": "passed", "second": "timed-out", "third": "blocked", "other": "passed"}
     assert list(ended.checks(cells[1]).values()) == ["unavailable", "blocked", "blocked", "passed"]
     assert list(ended.checks(cells[2]).values()) == ["skipped", "passed", "passed", "failed"]
 
@@ -404,9 +399,7 @@ def test_nothing_is_left_of_a_cluster_that_did_not_start(broken_start: Ran) -> N
     assert len(broken_start.clusters) == 1
 
 
-def test_tests_that_are_selected_alone_on_a_broken_cell_fail_with_its_cause_and_no_traceback(
-    project: Project,
-) -> None:
+def test_tests_that_are_selected_alone_on_a_broken_cell_fail_with_its_cause_and_no_traceback(project: Project) -> None:
     project.configure(BROKEN)
     project.write("test_mine.py", ON_A_BROKEN_CELL)
     ran = project.matrix("modelops::test_lambda", "test_mine.py")
@@ -440,9 +433,7 @@ ProcessSandbox.close = leaving
 """
 
 
-def test_what_a_cell_leaves_behind_is_an_error_of_its_last_test_and_red_in_the_matrix(
-    project: Project,
-) -> None:
+def test_what_a_cell_leaves_behind_is_an_error_of_its_last_test_and_red_in_the_matrix(project: Project) -> None:
     """Nothing can be left behind for real where the supervisor works, so here the sandbox only says so."""
     cells = project.configure_two()
     project.write("conftest.py", LEAVING)

@@ -265,12 +265,7 @@ def test_x_stops_and_what_did_not_run_is_told(project: Project) -> None:
     assert ran.code == 1
     assert list(ran.results)[-1] == f"modelops::test_second[{cells[1]}]"
     assert [cell["status"] for cell in ran.report["cells"]] == ["passed", "failed", "not-run"]
-    assert ran.checks(cells[1]) == {
-        "first": "passed",
-        "second": "failed",
-        "third": "not-run",
-        "other": "not-run",
-    }
+    assert ran.checks(cells[1]) == {"first": "passed", "second": "failed", "third": "not-run", "other": "not-run"}
     assert f"not run, the run ended before it came to this: {cells[2]}" in ran.out
 
 
@@ -355,9 +350,7 @@ def in_parallel(project: Project, once: Once) -> tuple[Ran, tuple[str, str]]:
     return once(run), cells
 
 
-def test_with_xdist_cells_run_in_parallel_each_in_one_piece(
-    in_parallel: tuple[Ran, tuple[str, str]],
-) -> None:
+def test_with_xdist_cells_run_in_parallel_each_in_one_piece(in_parallel: tuple[Ran, tuple[str, str]]) -> None:
     ran, cells = in_parallel
     assert_no_cell_is_split(ran, cells)
     assert len(set(ran.workers.values())) == 2

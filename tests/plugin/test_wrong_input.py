@@ -73,10 +73,7 @@ ON_THE_COMMAND_LINE = {
         ["--modelops-cell=py2.*"],
         "--modelops-cell: no cell's id matches 'py2.*'; there are {cell}",
     ),
-    "workers in words": (
-        ["--modelops-workers=many"],
-        "--modelops-workers: 'many' is not a whole number from 1 up",
-    ),
+    "workers in words": (["--modelops-workers=many"], "--modelops-workers: 'many' is not a whole number from 1 up"),
     "a deadline of no check": (
         ["--modelops-deadline=strat=9"],
         f"--modelops-deadline: 'strat' is not a check; did you mean 'start'? Valid: {CHECKS}",
@@ -122,11 +119,7 @@ MARKERS = {
     ),
     "no function": ("modelops_lambda(3)", "'int' has no Python source: wrap it in a def or a lambda", LAMBDA),
     "no source": ("modelops_lambda('x +')", "'x +' is not valid Python", LAMBDA),
-    "an argument that cannot travel": (
-        "modelops_lambda('lambda x: x', object())",
-        "argument 1 is ",
-        LAMBDA,
-    ),
+    "an argument that cannot travel": ("modelops_lambda('lambda x: x', object())", "argument 1 is ", LAMBDA),
     "no argument": ("modelops_lambda()", "wrong arguments ()", LAMBDA),
     "an unknown argument": (
         "modelops_lambda('lambda: 1', expects=1)",
@@ -138,18 +131,10 @@ MARKERS = {
         "deadline=-1 is not a number of seconds above 0",
         LAMBDA,
     ),
-    "nothing to aggregate": (
-        "modelops_aggregation(params=0)",
-        "params=0 is not a whole number above 0",
-        AGGREGATION,
-    ),
+    "nothing to aggregate": ("modelops_aggregation(params=0)", "params=0 is not a whole number above 0", AGGREGATION),
     "no pattern": ("modelops_cells()", "wrong arguments ()", CELLS),
     "no text as pattern": ("modelops_cells(3.12)", "wrong arguments (3.12)", CELLS),
-    "a pattern that matches no cell": (
-        "modelops_cells('py2.*')",
-        "'py2.*' leaves none of the cells ",
-        "{cell}",
-    ),
+    "a pattern that matches no cell": ("modelops_cells('py2.*')", "'py2.*' leaves none of the cells ", "{cell}"),
 }
 
 alone_and_with_xdist = pytest.mark.parametrize("xdist", [[], ["-n", "2"]], ids=["alone", "xdist"])
@@ -321,10 +306,7 @@ def pytest_modelops_checks(checks, config):
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        (
-            "Check(name='mine', run=print, needs=('lamda',))",
-            "'mine' needs 'lamda', which is no check; there are ",
-        ),
+        ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is no check; there are "),
         ("Check(name='mine', run=print, needs=('mine',))", "needs go in a circle: mine → mine"),
         ("Check(name='lambda', run=print)", "a name is used twice among resolve, install, start, versions"),
     ],

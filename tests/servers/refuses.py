@@ -25,9 +25,4 @@ def send(message: dict[str, Any]) -> None:
 
 while True:
     request = read()
-    send(
-        {
-            "id": request["id"],
-            "error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}},
-        }
-    )
+    send({"id": request["id"], "error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}}})

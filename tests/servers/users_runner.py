@@ -47,12 +47,7 @@ def main():
             module, _, name = params["target_entrypoint"].partition(":")
             target = getattr(importlib.import_module(module), name)
             reported = target(params["sim_returns"], params["target_data"])
-            result = {
-                "n_replicates": len(params["sim_returns"]),
-                "diagnostics": {},
-                "outputs": {},
-                **reported,
-            }
+            result = {"n_replicates": len(params["sim_returns"]), "diagnostics": {}, "outputs": {}, **reported}
         else:
             result = {"ok": True}
         body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()

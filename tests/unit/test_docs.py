@@ -100,25 +100,16 @@ def test_each_row_names_a_test_that_exists(name: str) -> None:
     ("cells", "reported"),
     [
         ("| `silent.py` | `test_docs.py` |", "names no test, as"),
-        (
-            "| `silent.py` | `test_docs.py::test_nothing_of_the_kind` |",
-            "no test_docs.py::test_nothing_of_the_kind",
-        ),
+        ("| `silent.py` | `test_docs.py::test_nothing_of_the_kind` |", "no test_docs.py::test_nothing_of_the_kind"),
         ("| `silent.py` | `test_no_such.py::test_it` |", "there is no test_no_such.py::test_it"),
         ("| `silent.py` | the same |", "names no test, as"),
         (
             "| `silent.py` | `test_hostile_peers.py::test_a_peer`, `::test_no_such` |",
             "no test_hostile_peers.py::test_no",
         ),
-        (
-            "| `silent.py` | `test_docs.py::test_each_row_names_a_test_that_exists` |",
-            "no test on a real cell",
-        ),
+        ("| `silent.py` | `test_docs.py::test_each_row_names_a_test_that_exists` |", "no test on a real cell"),
         ("| `no_such_peer.py` | `test_hostile_peers.py::test_a_peer` |", "there is no no_such_peer.py"),
-        (
-            "| `silent.py` | `test_hostile_peers.py::test_a_peer`, `test_docs.py` |",
-            "names a file and no test",
-        ),
+        ("| `silent.py` | `test_hostile_peers.py::test_a_peer`, `test_docs.py` |", "names a file and no test"),
     ],
 )
 def test_what_is_wrong_in_a_row_is_found(cells: str, reported: str) -> None:

@@ -84,11 +84,7 @@ class ContainerBackend:
         self._commands = Commands(directory / f"commands-{os.getpid()}")
         self._uv = Uv(self._commands, rootdir=spec.rootdir, settings=index.variables)
         self.releases: Releases = UvReleases(
-            self._uv,
-            fingerprint=index.fingerprint,
-            memory=cache / "releases.json",
-            as_of=spec.as_of,
-            packages=PACKAGES,
+            self._uv, fingerprint=index.fingerprint, memory=cache / "releases.json", as_of=spec.as_of, packages=PACKAGES
         )
         self._resolver = Resolver(
             spec,
@@ -199,10 +195,7 @@ class ContainerBackend:
         """A solution for an image: of wheels, and only where that cannot be, of sources too, which it says."""
         target = target_of(image, contents)
         here = Interpreter(
-            path=Path(sys.executable),
-            version=contents.python,
-            build=image.id,
-            platform=contents.platform,
+            path=Path(sys.executable), version=contents.python, build=image.id, platform=contents.platform
         )
         where = f"image {image.name} (Python {contents.python}, {contents.platform})"
         solve = functools.partial(
@@ -299,13 +292,7 @@ class ContainerBackend:
             return built, False
 
     def _fetch(  # noqa: PLR0917 - one call, above
-        self,
-        packages: Path,
-        base: Image,
-        contents: Contents,
-        lock: Lock,
-        deadline: Deadline,
-        progress: Progress,
+        self, packages: Path, base: Image, contents: Contents, lock: Lock, deadline: Deadline, progress: Progress
     ) -> None:
         """Lay the lock's packages out on the host, for the image's Python: only the host talks to an index."""
         progress(f"fetching packages for {base.name}")

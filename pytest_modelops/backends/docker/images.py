@@ -418,14 +418,7 @@ class Images:
         return hashlib.sha256(f"{_LAYOUT}\n{base.id}\n{requirements}".encode()).hexdigest()[:20]
 
     def build(
-        self,
-        base: Image,
-        contents: Contents,
-        packages: Path,
-        *,
-        key: str,
-        deadline: Deadline,
-        progress: Progress,
+        self, base: Image, contents: Contents, packages: Path, *, key: str, deadline: Deadline, progress: Progress
     ) -> Image:
         """Add a directory of installed packages to a base as a virtual environment, all bytecode compiled.
 

@@ -35,13 +35,7 @@ def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
 
     try:
         Reaper.get_instance()
-    except (
-        docker.errors.DockerException,
-        requests.exceptions.RequestException,
-        OSError,
-        RuntimeError,
-        TimeoutError,
-    ):
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, RuntimeError, TimeoutError):
         Reaper.delete_instance()
         return {}
     return {LABEL_SESSION_ID: SESSION_ID}

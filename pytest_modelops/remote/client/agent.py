@@ -125,10 +125,7 @@ class Agent:
         """Address → name and resources of every worker that is registered."""
         reply = self._scheduler("identity", seconds=seconds)["workers"]
         return {
-            address: {
-                "name": str(worker.get("name") or worker.get("id")),
-                "resources": worker.get("resources", {}),
-            }
+            address: {"name": str(worker.get("name") or worker.get("id")), "resources": worker.get("resources", {})}
             for address, worker in reply.items()
         }
 
@@ -246,10 +243,7 @@ class Agent:
             return {"pending": "done, but what it returned had not arrived by then"}
         except Exception as failure:  # noqa: BLE001 - a result that cannot come back is an outcome too
             error, trace = failure, failure.__traceback__
-        return {
-            "error": in_words(error),
-            "traceback": "".join(traceback.format_exception(type(error), error, trace)),
-        }
+        return {"error": in_words(error), "traceback": "".join(traceback.format_exception(type(error), error, trace))}
 
     def stuck(self, seconds: float) -> list[str]:
         """Addresses of the workers that are still on a task whose time was over, or do not say what they are on."""

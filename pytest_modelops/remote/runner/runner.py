@@ -37,13 +37,7 @@ from typing import Any
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
-METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (
-    -32601,
-    -32602,
-    -32603,
-    -32700,
-    -32600,
-)
+METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (-32601, -32602, -32603, -32700, -32600)
 
 Wire = Callable[[str, dict[str, Any], int], dict[str, bytes]]
 
@@ -240,10 +234,7 @@ METHODS = ("ready", "execute", "aggregate", "shutdown")
 def answer(runner: Runner, message: Mapping[str, Any]) -> dict[str, Any]:
     """The response to one request."""
     try:
-        return {
-            "id": message["id"],
-            "result": _perform(runner, message.get("method"), message.get("params") or {}),
-        }
+        return {"id": message["id"], "result": _perform(runner, message.get("method"), message.get("params") or {})}
     except Refused as refused:
         error: dict[str, Any] = {"code": refused.code, "message": str(refused)}
         if refused.data is not None:

@@ -21,17 +21,7 @@ from typing import Any
 
 from . import in_process
 from .environment import Commands, Failed, install_beside, look, make_bare, pip_install, try_import
-from .location import (
-    NOT_STARTED,
-    AnyRunner,
-    BundleLocation,
-    bundle_of,
-    command_of,
-    launch,
-    logs_of,
-    site_of,
-    venv_of,
-)
+from .location import NOT_STARTED, AnyRunner, BundleLocation, bundle_of, command_of, launch, logs_of, site_of, venv_of
 from .one_shot import OneShot
 from .runner_process import Outcome
 
@@ -77,10 +67,7 @@ class Bundles:
                 shutil.rmtree(bundle_of(location), ignore_errors=True)
                 shutil.rmtree(venv_of(ours), ignore_errors=True)
                 shutil.copytree(location["source"], bundle_of(location))
-                run(
-                    "making an environment",
-                    [sys.executable, "-I", "-m", "venv", "--without-pip", venv_of(ours)],
-                )
+                run("making an environment", [sys.executable, "-I", "-m", "venv", "--without-pip", venv_of(ours)])
                 if requirements:
                     pip_install(run, ours, requirements)
                 looked = look(run, ours, modules)
@@ -180,12 +167,7 @@ class Bundles:
             inside.take_away()
 
     def look_inside(
-        self,
-        location: BundleLocation,
-        *,
-        modules: Sequence[str],
-        packages: Mapping[str, str],
-        imports: Sequence[str],
+        self, location: BundleLocation, *, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]
     ) -> dict[str, Any]:
         """What came of `bring` in this process.
 
@@ -239,18 +221,8 @@ class Bundles:
             return {**reply, "outputs": _artifacts(outcome["result"]), "error": None}
         except ValueError as error:
             answer = repr(outcome["result"])[:_SHOWN]
-            malformed: Outcome = {
-                "garbled": answer,
-                "why": str(error),
-                "cause": None,
-                "last": [],
-                "outside": "",
-            }
-            return {
-                **reply,
-                "outputs": {},
-                "error": {**malformed, "printed": answer, "protocol": location["protocol"]},
-            }
+            malformed: Outcome = {"garbled": answer, "why": str(error), "cause": None, "last": [], "outside": ""}
+            return {**reply, "outputs": {}, "error": {**malformed, "printed": answer, "protocol": location["protocol"]}}
 
     def aggregate(
         self,
@@ -350,9 +322,5 @@ def _artifacts(result: Any) -> dict[str, Any]:
             content = base64.b64decode(inline, validate=True)
         except ValueError as error:
             raise ValueError(f"an artifact {name!r} that is no base64 ({error})") from None
-        found[name] = {
-            "size": len(content),
-            "checksum": hashlib.sha256(content).hexdigest(),
-            "inline": inline,
-        }
+        found[name] = {"size": len(content), "checksum": hashlib.sha256(content).hexdigest(), "inline": inline}
     return found

@@ -101,32 +101,14 @@ def install_beside(location: BundleLocation, requirements: Sequence[str], second
 
 
 def pip_install(
-    run: Commands,
-    location: BundleLocation,
-    requirements: Sequence[str],
-    *,
-    python: str = "",
-    more: Sequence[str] = (),
+    run: Commands, location: BundleLocation, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
 ) -> None:
     """Install from the wheels, by the pip that every Python brings along."""
     lines = os.path.join(location["directory"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in requirements))
-    options = (
-        "--no-index",
-        "--find-links",
-        location["wheels"],
-        "--no-cache-dir",
-        "--disable-pip-version-check",
-    )
-    pip = [
-        python or python_of(location),
-        os.path.join(_ensured_pip(), "pip"),
-        "install",
-        "-q",
-        *options,
-        *more,
-    ]
+    options = ("--no-index", "--find-links", location["wheels"], "--no-cache-dir", "--disable-pip-version-check")
+    pip = [python or python_of(location), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options, *more]
     run(f"installing {location['name']} from its wheels", [*pip, "-r", lines])
 
 

@@ -127,11 +127,7 @@ def _try(  # noqa: PLR0917
         places, file = answer.pop("places", {}), answer.pop("wire", "")
         roots = [directory, venv_of(location), _root_of(file, wire["module"])]
         others.update(_others(places, roots, bundle_of(location)))
-    return {
-        "answers": answers,
-        "certain": os.path.exists(mark) and not installed,
-        "others": others,
-    }
+    return {"answers": answers, "certain": os.path.exists(mark) and not installed, "others": others}
 
 
 def _overlay(location: BundleLocation, directory: str, module: str, code: str) -> bool:

@@ -84,12 +84,7 @@ class Inside:
                 imported = [
                     name for name in _modules_of(found) if name in sys.modules and not self._is_ours(sys.modules[name])
                 ]
-                yield {
-                    "name": _name(found),
-                    "here": found.version,
-                    "wanted": wanted,
-                    "imported": bool(imported),
-                }
+                yield {"name": _name(found), "here": found.version, "wanted": wanted, "imported": bool(imported)}
 
     def _is_ours(self, module: object) -> bool:
         file = _file_of(module)

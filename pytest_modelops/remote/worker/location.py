@@ -85,10 +85,7 @@ def logs_of(location: BundleLocation) -> dict[str, bytes]:
     """What the runner wrote to stderr and stdout so far, from each at most 1 MiB of the beginning and of the end."""
     found = {}
     for name in ("stderr", "stdout"):
-        with (
-            contextlib.suppress(OSError),
-            open(os.path.join(logs_directory_of(location), name), "rb") as file,
-        ):
+        with contextlib.suppress(OSError), open(os.path.join(logs_directory_of(location), name), "rb") as file:
             head = file.read(_LOG_BYTES)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(len(head), size - _LOG_BYTES))

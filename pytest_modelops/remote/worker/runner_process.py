@@ -112,8 +112,7 @@ class Runner:
         threading.Thread(target=self._send, args=(body,), daemon=True).start()
         with self._changed:
             self._changed.wait_for(
-                lambda: number in self._answers or self._ended or self._splitter.broken > before,
-                max(0.0, seconds),
+                lambda: number in self._answers or self._ended or self._splitter.broken > before, max(0.0, seconds)
             )
             del self._asked[number]
             answer = self._answers.pop(number, None)

@@ -33,10 +33,7 @@ class States:
         self._directory = directory
         self._live = os.path.join(directory, "live")
         self.venv = os.path.join(self._live, "venv")
-        self.variables = {
-            "HOME": os.path.join(self._live, "home"),
-            "TMPDIR": os.path.join(self._live, "tmp"),
-        }
+        self.variables = {"HOME": os.path.join(self._live, "home"), "TMPDIR": os.path.join(self._live, "tmp")}
 
     def clear(self) -> None:
         """Nothing is there, not even an environment."""

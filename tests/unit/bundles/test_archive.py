@@ -553,12 +553,7 @@ def test_an_archive_is_a_bundle(place: Place) -> None:
 
 
 def test_litter_of_a_desktop_is_no_content(place: Place) -> None:
-    entries = [
-        ("model/a.py", b""),
-        ("__MACOSX/model/._a.py", b""),
-        (".DS_Store", b""),
-        ("model/.DS_Store", b""),
-    ]
+    entries = [("model/a.py", b""), ("__MACOSX/model/._a.py", b""), (".DS_Store", b""), ("model/.DS_Store", b"")]
     source = read(place.write("model.zip", pack_zip(*entries)), place.kept)
     assert list(source.modules) == ["a"]
     assert source.why == "it has 1 loose module, one directory down in model"

@@ -112,11 +112,7 @@ def test_an_empty_directory_a_file_and_nothing_are_no_bundles(tmp_path: Path) ->
 # Six of them, and what they come to together.
 
 STORIES: dict[str, tuple[dict[str, str], Format, str]] = {
-    "requirements": (
-        {"requirements.txt": "numpy"},
-        Format.REQUIREMENTS,
-        "a requirements.txt",
-    ),
+    "requirements": ({"requirements.txt": "numpy"}, Format.REQUIREMENTS, "a requirements.txt"),
     "requirements and loose code": (
         {"requirements.txt": "numpy", "wire.py": WIRE, "a.py": "", "b/__init__.py": ""},
         Format.REQUIREMENTS,
@@ -128,16 +124,8 @@ STORIES: dict[str, tuple[dict[str, str], Format, str]] = {
         "1 loose module and 2 loose packages",
     ),
     "one package": ({"a/__init__.py": ""}, Format.PURE_PYTHON, "1 loose package"),
-    "one package without an init": (
-        {"a/b.py": ""},
-        Format.PURE_PYTHON,
-        "1 loose package",
-    ),
-    "one package that is called as its directory": (
-        {"bundle/a.py": ""},
-        Format.PURE_PYTHON,
-        "1 loose package",
-    ),
+    "one package without an init": ({"a/b.py": ""}, Format.PURE_PYTHON, "1 loose package"),
+    "one package that is called as its directory": ({"bundle/a.py": ""}, Format.PURE_PYTHON, "1 loose package"),
     "mixed": (
         {"pyproject.toml": PROJECT, "a.py": "", "requirements.txt": ""},
         Format.MIXED,
@@ -237,14 +225,7 @@ def test_of_wheels_for_several_pythons_the_workers_get_theirs(make: Make) -> Non
 
 def test_modules_of_a_wheel_are_those_that_it_installs(make: Make) -> None:
     directory = make({})
-    names = [
-        "a/__init__.py",
-        "a/b.py",
-        "a/fast.cpython-312-x86_64-linux-gnu.so",
-        "c.py",
-        "a/data.csv",
-        "a/x.pyi",
-    ]
+    names = ["a/__init__.py", "a/b.py", "a/fast.cpython-312-x86_64-linux-gnu.so", "c.py", "a/data.csv", "a/x.pyi"]
     names += ["one-1.0.data/purelib/d/e.py", "one-1.0.data/scripts/run.py", "one.libs/libfast.so"]
     write_wheel(directory / "one-1.0-py3-none-any.whl", dict.fromkeys(names, ""))
     assert sorted(read(directory).modules) == ["a", "a.b", "a.fast", "c", "d.e"]
@@ -318,16 +299,8 @@ def test_a_bundle_can_be_a_key() -> None:
         ({"pyproject.toml": PROJECT + 'requires-python = ">=3.13"'}, ">=3.13", "requires-python"),
         ({"pyproject.toml": PROJECT + 'requires-python = "soon"'}, "soon", "requires-python"),
         ({"setup.cfg": "[options]\npython_requires = >=3.9", "setup.py": ""}, ">=3.9", "python_requires"),
-        (
-            {"setup.py": "from setuptools import setup\nsetup(python_requires='>=3.8')"},
-            ">=3.8",
-            "python_requires",
-        ),
-        (
-            {"pyproject.toml": "", "setup.cfg": "[options]\npython_requires = >=3.9"},
-            ">=3.9",
-            "python_requires",
-        ),
+        ({"setup.py": "from setuptools import setup\nsetup(python_requires='>=3.8')"}, ">=3.8", "python_requires"),
+        ({"pyproject.toml": "", "setup.cfg": "[options]\npython_requires = >=3.9"}, ">=3.9", "python_requires"),
         (
             {
                 "pyproject.toml": PROJECT + 'dynamic = ["requires-python"]',
@@ -427,20 +400,14 @@ def test_other_files_are_followed(read_files: ReadFiles, option: str) -> None:
     [
         ("-c pins.txt", "the option -c is not taken in a bundle; write the versions into the requirements"),
         ("-cpins.txt", "the option -c is not taken"),
-        (
-            "--index-url https://example.org",
-            "the option --index-url is not taken in a bundle; remove it; where",
-        ),
+        ("--index-url https://example.org", "the option --index-url is not taken in a bundle; remove it; where"),
         ("-e .", "the option -e is not taken in a bundle; write the path alone"),
         ("numpy --config-settings=a=b", "the option --config-settings is not taken"),
         ("-r none.txt", "names a file that is not there"),
         ("-r ../up.txt", "lies outside the bundle"),
         ("-r requirements.txt", "names a file that is being read already"),
         ("../lib", "lies outside the bundle"),
-        (
-            "./lib",
-            "is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py (<bundle>/lib)",
-        ),
+        ("./lib", "is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py (<bundle>/lib)"),
         ("lib/none.whl", "is neither a wheel"),
         ("numpy >> 2", "'numpy >> 2' is not a requirement; write one such as numpy>=2"),
         ("https://${TOKEN}@example.org/x.whl", "${TOKEN} is not filled in"),
@@ -578,8 +545,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"),
-    [(0, ("one.a", "f")), (1, ("two.a", "f")), (2, ("three.a", "f")), (3, ("wire", "wire"))],
+    ("count", "expected"), [(0, ("one.a", "f")), (1, ("two.a", "f")), (2, ("three.a", "f")), (3, ("wire", "wire"))]
 )
 def test_the_first_place_that_declares_a_wire_function_decides(
     read_files: ReadFiles, count: int, expected: tuple[str, str]
@@ -636,15 +602,9 @@ def test_entry_points_are_read_from_older_files_too(read_files: ReadFiles, files
             {"pyproject.toml": PROJECT + WIRE_GROUP + 'a = "m"'},
             '\'m\' names no function; write "package.module:function" or "package/module.py:function"',
         ),
-        (
-            {"setup.py": "", ".modelops/manifest.json": "{"},
-            "<bundle>/.modelops/manifest.json is not valid JSON",
-        ),
+        ({"setup.py": "", ".modelops/manifest.json": "{"}, "<bundle>/.modelops/manifest.json is not valid JSON"),
         ({"setup.py": "", ".modelops/manifest.json": "[]"}, "manifest.json holds no JSON object"),
-        (
-            {"setup.py": "", ".modelops/manifest.json": '{"wire": 1}'},
-            "manifest.json: wire: 1 names no function",
-        ),
+        ({"setup.py": "", ".modelops/manifest.json": '{"wire": 1}'}, "manifest.json: wire: 1 names no function"),
         ({"setup.py": "", ".modelops/manifest.json": '{"wire": "/:f"}'}, "'/:f' names no function"),
         ({"setup.py": "", ".modelops/modelops.toml": "="}, "modelops.toml is not valid TOML"),
     ],
@@ -661,15 +621,7 @@ def test_a_declaration_that_names_no_function_is_refused(
 def test_the_digest_tells_what_an_installer_reads_and_nothing_else(make: Make) -> None:
     directory = make({"setup.py": "", "a/b.py": "x = 1", "data.csv": "1"})
     first = read(directory).digest
-    make(
-        {
-            "a/__pycache__/b.pyc": "1",
-            ".git/HEAD": "1",
-            "build/lib/a.py": "1",
-            "a.egg-info/x": "1",
-            "old.pyc": "1",
-        }
-    )
+    make({"a/__pycache__/b.pyc": "1", ".git/HEAD": "1", "build/lib/a.py": "1", "a.egg-info/x": "1", "old.pyc": "1"})
     (directory / "a/b.py").chmod(0o755)
     os.utime(directory / "a/b.py", (1, 1))
     assert read(directory).digest == first

@@ -8,14 +8,7 @@ from pytest_modelops.remote.runner.inspection import missing_in
 from tests.integration.conftest import write_wheel
 
 WHEEL = "model-1.0-py3-none-any.whl"
-FILES = {
-    "wire": "wire.py",
-    "pkg": "src/pkg/__init__.py",
-    "one": WHEEL,
-    "one.two": WHEEL,
-    "pure": WHEEL,
-    "fast": WHEEL,
-}
+FILES = {"wire": "wire.py", "pkg": "src/pkg/__init__.py", "one": WHEEL, "one.two": WHEEL, "pure": WHEEL, "fast": WHEEL}
 
 
 def bring(directory: Path, *without: str) -> Path:

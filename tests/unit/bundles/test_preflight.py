@@ -108,11 +108,7 @@ def test_a_malformed_bundle_is_reported_with_its_name(tmp_path: Path) -> None:
 
 
 def test_all_that_is_wrong_is_reported_and_the_python_first(tell: Tell) -> None:
-    files = {
-        "pyproject.toml": PROJECT + 'requires-python = ">=3.13"',
-        "wire.py": "",
-        "a.py": "def f():\n  pass\n",
-    }
+    files = {"pyproject.toml": PROJECT + 'requires-python = ">=3.13"', "wire.py": "", "a.py": "def f():\n  pass\n"}
     first, wire, entrypoint, target, module = tell(files, "a:g", entrypoint="b.c/run", imports=("a.x",)).splitlines()
     assert first.startswith("bundle 'b' requires Python >=3.13")
     assert wire.startswith("the wire function wire:wire (<bundle>/wire.py): wire has no 'wire'")
@@ -251,9 +247,7 @@ def test_extension_modules_and_stubs_are_believed(tell: Tell) -> None:
 OLD = "3.10.1"
 
 
-def test_invalid_python_in_a_module_that_is_named_or_in_its_package_is_reported_with_its_line(
-    tell: Tell,
-) -> None:
+def test_invalid_python_in_a_module_that_is_named_or_in_its_package_is_reported_with_its_line(tell: Tell) -> None:
     files = {"pkg/__init__.py": "\n\ndef (\n", "pkg/t.py": "def f():\n  pass\n", "bad.py": "x = = 1\n"}
     assert tell(files, "pkg.t:f", entrypoint="bad/x", python=OLD).splitlines() == [
         "entry point 'bad/x': <bundle>/bad.py:1: invalid Python 3.10: invalid syntax",
@@ -409,11 +403,7 @@ def test_what_is_wrong_is_reported(tell_target: Tell, text: str, said: str) -> N
 
 
 def test_a_wrong_name_is_reported_where_it_was_imported_from(tell: Tell) -> None:
-    files = {
-        "t.py": "from pkg import f\n",
-        "pkg/__init__.py": "from .sub import f\n",
-        "pkg/sub.py": "\nf = 3\n",
-    }
+    files = {"t.py": "from pkg import f\n", "pkg/__init__.py": "from .sub import f\n", "pkg/sub.py": "\nf = 3\n"}
     assert tell(files, "t:f").startswith("target 't:f' (pkg/sub.py, line 2): it is a value")
 
 
@@ -447,10 +437,7 @@ def test_what_stands_beside_an_expression_too_deep_to_follow_is_believed(tell: T
         ("wire = make()", ""),
         ("", ": wire has no 'wire'; it defines nothing"),
         ("def main(): ...", ": wire has no 'wire'; it has 'main' (line 1) in wire.py"),
-        (
-            "async def wire(a, b, c): ...",
-            " (wire.py, line 1): it is async, and nothing awaits it; write it with def",
-        ),
+        ("async def wire(a, b, c): ...", " (wire.py, line 1): it is async, and nothing awaits it; write it with def"),
         (
             "def wire(entrypoint, params): ...",
             " (wire.py, line 1): it is called with (entrypoint, params, seed), but takes (entrypoint, params)",

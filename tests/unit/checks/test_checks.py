@@ -103,15 +103,9 @@ def test_a_declared_skew_passes_when_each_role_runs_its_own() -> None:
         ),
         ({"worker": facts(packages={**PACKAGES, "tornado": None})}, "asked for tornado 6.5, runs None"),
         ({"client": facts("3.11.2")}, "client: asked for Python 3.12.1, runs 3.11.2"),
-        (
-            {"client": facts("3.11.2")},
-            f"Python differs: client 3.11.2, scheduler 3.12.1, worker-0 ({ADDRESS}) 3.12.1",
-        ),
+        ({"client": facts("3.11.2")}, f"Python differs: client 3.11.2, scheduler 3.12.1, worker-0 ({ADDRESS}) 3.12.1"),
         ({"variables": {"A": "1"}}, "asked for the variable A='1', has None"),
-        (
-            {"worker": facts(variables={"A": "2"}), "variables": {"A": "1"}},
-            "asked for the variable A='1', has '2'",
-        ),
+        ({"worker": facts(variables={"A": "2"}), "variables": {"A": "1"}}, "asked for the variable A='1', has '2'"),
         (
             {"worker": facts(config={"distributed.comm.retry.count": {"asked": "3", "actual": "0"}})},
             "asked for Dask's distributed.comm.retry.count = 3, has 0",

@@ -87,20 +87,12 @@ def test_a_hint_goes_to_what_speaks_of_the_module(head: str, hinted: bool) -> No
 def test_a_script_s_directory_comes_first_unless_python_is_reported_otherwise(
     tmp_path: Path, options: list[str], found: bool
 ) -> None:
-    for name in (
-        "runner/config.py",
-        "runner/same.py",
-        "bundle/same.py",
-        "bundle/config.py",
-        "runner/pkg/__init__.py",
-    ):
+    for name in ("runner/config.py", "runner/same.py", "bundle/same.py", "bundle/config.py", "runner/pkg/__init__.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("" if "same" in name else name)
     script = str(tmp_path / "runner" / "worker.py")
     reported = fresh.beside(
-        ["/venv/bin/python", *options, script],
-        ["config", "same", "pkg", "gone"],
-        {"directory": str(tmp_path)},
+        ["/venv/bin/python", *options, script], ["config", "same", "pkg", "gone"], {"directory": str(tmp_path)}
     )
     expected = {"config": "config.py", "pkg": "pkg/__init__.py"}
     assert reported == ({n: str(tmp_path / "runner" / f) for n, f in expected.items()} if found else {})

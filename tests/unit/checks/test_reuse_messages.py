@@ -163,11 +163,7 @@ def test_what_was_not_tried_is_no_fault_and_what_was_not_reached_is() -> None:
     assert faults("another-python", {"untried": "this worker has no other Python"}, PYTHON) == []
     [late] = faults("half-made", {"late": True}, PYTHON)
     assert late.head.endswith("there was no time left to try it")
-    failed = {
-        "failed": "making a bare environment: python exited with code 1",
-        "cause": "no space",
-        "last": [],
-    }
+    failed = {"failed": "making a bare environment: python exited with code 1", "cause": "no space", "last": []}
     [fault] = faults("first-use", {"failed": failed}, PYTHON)
     assert fault.head.endswith("making a bare environment: python exited with code 1. no space")
 
@@ -204,11 +200,7 @@ def test_variants_tell_which_they_are_and_are_as_they_were_otherwise(tmp_path: P
     )
     for variant in found:
         ran = subprocess.run(
-            [sys.executable, "-B", "-c", asking],
-            cwd=variant.source.path,
-            capture_output=True,
-            text=True,
-            check=True,
+            [sys.executable, "-B", "-c", asking], cwd=variant.source.path, capture_output=True, text=True, check=True
         )
         assert ran.stdout == f"{{'canary': b'{variant.name}'}} {{'reported': b'x'}}\n"
     assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}

@@ -32,10 +32,7 @@ def reported(**keys: Any) -> dict[str, Any]:
         "listed": True,
         "setup": {"done": True, "error": None, "traceback": "", "read": [], "settings": {}},
         "variables": {},
-        "values": {
-            "runtime": {"class": "acme:Runtime", "repr": "<Runtime>"},
-            "runtime.executor_type": value("cold"),
-        },
+        "values": {"runtime": {"class": "acme:Runtime", "repr": "<Runtime>"}, "runtime.executor_type": value("cold")},
         **keys,
     }
 
@@ -255,11 +252,7 @@ def test_processes_that_are_as_asked(kind: str, returned: tuple[Any, ...]) -> No
         ("cold", (7, 7), "2 tasks had 1 (pid 7, the worker's own, was reused)"),
         ("warm", (1, 1, 2), "asked for warm, one process for all tasks of a worker; 3 tasks had 2"),
         ("warm", ({"pid": 1, "start": 1}, {"pid": 1, "start": 2}), "2 tasks had 2"),
-        (
-            "warm",
-            (7, 7),
-            "asked for warm, a process beside the worker; the worker itself (pid 7) did the tasks",
-        ),
+        ("warm", (7, 7), "asked for warm, a process beside the worker; the worker itself (pid 7) did the tasks"),
         ("direct", (7, 1), "asked for direct, the worker's own process (pid 7); others did the tasks"),
         ("cold", (1, None), "`acme:run` returned None; it has to return a pid, or {"),
         ("cold", (True, False), "`acme:run` returned True; it has to return a pid, or {"),
@@ -334,12 +327,7 @@ def test_settings_that_others_than_dask_look_up_are_noted() -> None:
             dask.config.get("acme.gone")
         dask.utils.typename(str)  # and Dask's own look-ups are not
         dask.config.get("temporary-directory")
-    expected = {
-        "acme.executor-type": "'cold'",
-        "acme.other": None,
-        "acme.gone": None,
-        "temporary-directory": "None",
-    }
+    expected = {"acme.executor-type": "'cold'", "acme.other": None, "acme.gone": None, "temporary-directory": "None"}
     assert noted.settings == inner.settings == expected
     assert dask.config.get is before
 
@@ -381,13 +369,7 @@ def ask(worker: Any, *, add: bool = True) -> dict[str, Any]:
 
 def test_a_worker_tells_how_a_setup_ended() -> None:
     answer = ask(FakeWorker(lambda: {"status": "OK"}))
-    assert answer["setup"] == {
-        "done": True,
-        "error": None,
-        "traceback": "",
-        "read": ["READ_IN_SETUP"],
-        "settings": {},
-    }
+    assert answer["setup"] == {"done": True, "error": None, "traceback": "", "read": ["READ_IN_SETUP"], "settings": {}}
     assert (answer["listed"], answer["variables"]) == (True, {"HOME_OF_NOBODY": None})
     assert plain.unpack(answer["values"]["runtime"]["plain"]) == "cold"
     assert ask(FakeWorker(dict), add=False)["setup"] is None

@@ -143,9 +143,7 @@ def test_a_bundle_has_the_checks_that_it_has_an_object_for(read: Read, entry: st
 def test_only_a_runner_that_installs_can_use_an_environment_again(read: Read) -> None:
     bundles = read(bundle('entrypoint = "a/b"')).bundles
     found = [check for check in all_checks(bundles, reuse=True) if check.bundle is not None]
-    assert [check.name for check in found] == [
-        *("preflight", "bundle-install", "handshake", "execute", "venv-reuse"),
-    ]
+    assert [check.name for check in found] == [*("preflight", "bundle-install", "handshake", "execute", "venv-reuse")]
     assert found[-1].needs == ("handshake[seir]",)
 
 
@@ -210,38 +208,20 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
             bundle('entry-point = "a/b"'),
             f"{FIRST}: 'entry-point' is not a key; did you mean 'entrypoint'? Valid: {KEYS}",
         ),
-        (
-            bundle('entrypoint = "seir"'),
-            f"{FIRST}.entrypoint: 'seir' is not an entry point; write package.module/scen",
-        ),
+        (bundle('entrypoint = "seir"'), f"{FIRST}.entrypoint: 'seir' is not an entry point; write package.module/scen"),
         (bundle("entrypoint = 1"), f"{FIRST}.entrypoint: 1 is a number"),
-        (
-            bundle('target = "targets"'),
-            f"{FIRST}.target: 'targets' is not a target; write package.module:function",
-        ),
+        (bundle('target = "targets"'), f"{FIRST}.target: 'targets' is not a target; write package.module:function"),
         (bundle('target = ["a:b", "c d:e"]'), f"{FIRST}.target: 'c d:e' is not a target"),
-        (
-            bundle('imports = ["seir.1"]'),
-            f"{FIRST}.imports: 'seir.1' is not a module's name, such as package.module",
-        ),
+        (bundle('imports = ["seir.1"]'), f"{FIRST}.imports: 'seir.1' is not a module's name, such as package.module"),
         (bundle('imports = ["seir/models.py"]'), f"{FIRST}.imports: 'seir/models.py' is not a module's name"),
         (bundle("seed = 1.5"), f"{FIRST}.seed: 1.5 is not a whole number"),
         (bundle("seed = true"), f"{FIRST}.seed: true is not a whole number"),
         (bundle("params = [1]"), f"{FIRST}.params: [1] is not a table, such as {{ beta = 0.3 }}"),
-        (
-            bundle("params = { day = 2024-11-01 }"),
-            f"{FIRST}.params: {{ day = 2024-11-01 }} cannot be sent as JSON: ",
-        ),
+        (bundle("params = { day = 2024-11-01 }"), f"{FIRST}.params: {{ day = 2024-11-01 }} cannot be sent as JSON: "),
         (bundle("params = { beta = nan }"), f"{FIRST}.params: {{ beta = nan }} cannot be sent as JSON: "),
         (bundle("target-data = 'a'"), f"{FIRST}.target-data: 'a' is not a table"),
-        (
-            bundle('entrypoint = "a/b", expect = {}'),
-            f"{FIRST}.expect: {{  }} is not a table of artifacts, such as",
-        ),
-        (
-            bundle('entrypoint = "a/b", expect = { a = 1 }'),
-            f"{FIRST}.expect: a: 1 is a number; write it in quotes",
-        ),
+        (bundle('entrypoint = "a/b", expect = {}'), f"{FIRST}.expect: {{  }} is not a table of artifacts, such as"),
+        (bundle('entrypoint = "a/b", expect = { a = 1 }'), f"{FIRST}.expect: a: 1 is a number; write it in quotes"),
         (
             bundle('entrypoint = "a/b", expect = { a = "sha256:abc" }'),
             f"{FIRST}.expect: a: 'sha256:abc' is not sha256: and 64 hexadecimal digits",
@@ -263,18 +243,12 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
             bundle('entrypoint = "a/b", target = "a:b", aggregation = { replicas = 1 }'),
             f"{FIRST}.aggregation: 'replicas' is not a key; did you mean 'replicates'? Valid: params, replicates",
         ),
-        (
-            bundle("aggregation = 1"),
-            f"{FIRST}.aggregation: 1 is not a table; its keys are params, replicates",
-        ),
+        (bundle("aggregation = 1"), f"{FIRST}.aggregation: 1 is not a table; its keys are params, replicates"),
         (
             "[tool.modelops]\nbundles = ['seir', 'more/seir']",
             "pyproject.toml: [tool.modelops] bundles: 'seir' is the name of two bundles, ",
         ),
-        (
-            "[tool.modelops]\nbundles = ['seir', 'more/../seir']",
-            "pyproject.toml: [tool.modelops] bundles: the bundle ",
-        ),
+        ("[tool.modelops]\nbundles = ['seir', 'more/../seir']", "pyproject.toml: [tool.modelops] bundles: the bundle "),
         (
             "[tool.modelops.runner]\npth = 1",
             f"{RUNNER}: 'pth' is not a key; did you mean 'path'? Valid: command, fresh-env, installs, path",
@@ -289,10 +263,7 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ),
         ("[tool.modelops.runner]\npath = 'pkg:run'", f"{RUNNER} path: 'pkg:run' is neither a runner's file"),
         ("[tool.modelops.runner]\npath = ''", f"{RUNNER} path: '' is empty"),
-        (
-            "[tool.modelops.runner]\ncommand = 'python'",
-            f"{RUNNER} command: 'python' is not a command line, such as [",
-        ),
+        ("[tool.modelops.runner]\ncommand = 'python'", f"{RUNNER} command: 'python' is not a command line, such as ["),
         ("[tool.modelops.runner]\ncommand = []", f"{RUNNER} command: [] is not a command line"),
         ("[tool.modelops.runner]\ncommand = [1]", f"{RUNNER} command: 1 is a number"),
         (
@@ -317,18 +288,12 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ),
         (bundle("params = { beta = 1 }"), f"{FIRST}: has params and no entrypoint that would take them"),
         (bundle("seed = 1"), f"{FIRST}: has seed and no entrypoint that would take it"),
-        (
-            bundle('target = "a:b"'),
-            f"{FIRST}: has target and no entrypoint whose replicates it would aggregate",
-        ),
+        (bundle('target = "a:b"'), f"{FIRST}: has target and no entrypoint whose replicates it would aggregate"),
         (
             bundle('entrypoint = "a/b", target-data = { a = 1 }'),
             f"{FIRST}: has target-data and no target that would take it",
         ),
-        (
-            "[tool.modelops.runner]\ninstalls = true\nfresh-env = { A = 1 }",
-            f"{RUNNER} fresh-env: A: 1 is a number",
-        ),
+        ("[tool.modelops.runner]\ninstalls = true\nfresh-env = { A = 1 }", f"{RUNNER} fresh-env: A: 1 is a number"),
         (
             "[tool.modelops.aggregation]\nfailed-when = []",
             (
@@ -364,14 +329,7 @@ def test_the_command_line_replaces_the_configured_bundles(read: Read, tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "directory"),
-    [
-        ("seir", "."),
-        ("./seir", "."),
-        ("more/../seir", "."),
-        ("../seir", "more"),
-        ("seir", "more"),
-        ("{0}/seir", "."),
-    ],
+    [("seir", "."), ("./seir", "."), ("more/../seir", "."), ("../seir", "more"), ("seir", "more"), ("{0}/seir", ".")],
 )
 def test_a_configured_bundle_is_named_by_its_path_or_name_and_keeps_its_settings(
     read: Read, tmp_path: Path, text: str, directory: str

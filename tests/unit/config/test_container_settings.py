@@ -69,17 +69,11 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            'imag = "x"',
-            ": 'imag' is not a key; did you mean 'image'? Valid: capabilities, cpus, disk, image, ",
-        ),
+        ('imag = "x"', ": 'imag' is not a key; did you mean 'image'? Valid: capabilities, cpus, disk, image, "),
         ('image = "a b"', " image: 'a b' is not an image's name; write one such as python:{python}-slim or "),
         ('image = "x:{version}"', " image: 'x:{version}' is not an image's name; "),
         ("image = 3.12", ' image: 3.12 is a number; write it in quotes: "3.12"'),
-        (
-            'image = { wroker = "x" }',
-            " image: 'wroker' is not a role; did you mean 'worker'? Valid: client, ",
-        ),
+        ('image = { wroker = "x" }', " image: 'wroker' is not a role; did you mean 'worker'? Valid: client, "),
         ('image = "x"\nprebuilt = "y"', ": client and scheduler and worker have both image and prebuilt; "),
         ('prebuilt = "y"\nimage = { worker = "x" }', ": worker have both image and prebuilt; "),
         ('memory = "5m"', ' memory: \'5m\' is not a size from 6m up; write one such as "512m" or "2g"'),
@@ -92,14 +86,8 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         ('writable = ["tmp"]', " writable: 'tmp' is not the absolute path of a directory in an image"),
         ('writable = ["/modelops/env"]', " writable: '/modelops/env' is not the absolute path"),
         ('writable = ["/a/../b"]', " writable: '/a/../b' is not the absolute path"),
-        (
-            'capabilities = ["sys-admin"]',
-            " capabilities: 'sys-admin' is not a Linux capability, such as SYS_PTRACE",
-        ),
-        (
-            'pass-env = ["A=B"]',
-            " pass-env: 'A=B' is not a variable's name; it has letters, digits and _ only",
-        ),
+        ('capabilities = ["sys-admin"]', " capabilities: 'sys-admin' is not a Linux capability, such as SYS_PTRACE"),
+        ('pass-env = ["A=B"]', " pass-env: 'A=B' is not a variable's name; it has letters, digits and _ only"),
         ('require-modules = ["a..b"]', " require-modules: 'a..b' is not the name of a module"),
     ],
 )

@@ -79,15 +79,9 @@ def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
 @pytest.mark.parametrize(
     ("reported", "words"),
     [
-        (
-            answer(setup=None),
-            "it did not get the plugin that brings the bundle; registering it raised Oh: no",
-        ),
+        (answer(setup=None), "it did not get the plugin that brings the bundle; registering it raised Oh: no"),
         (answer(setup={"done": False}), "still being set up"),
-        (
-            answer(setup={"done": True, "touched": ["/site/x.py"]}),
-            "changed the environment of the process: /site/x.py",
-        ),
+        (answer(setup={"done": True, "touched": ["/site/x.py"]}), "changed the environment of the process: /site/x.py"),
         (
             {
                 "setup": {

@@ -71,24 +71,12 @@ def test_an_attribute_without_quotes_is_the_same(tmp_path: Path) -> None:
         ('class = "a.B"\nprobe = "c"', " class: 'a.B' is not an import path; write package.module:Class"),
         ('class = "a-b:C"\nprobe = "c"', " class: 'a-b:C' is not an import path; write package.module:Class"),
         ('class = 1\nprobe = "c"', ' class: 1 is a number; write it in quotes: "1"'),
-        (
-            'klass = "a:B"',
-            ": 'klass' is not a key; did you mean 'class'? Valid: arguments, class, expect, probe, ",
-        ),
-        (
-            'class = "a:B"',
-            ": has neither probe nor expect; name an attribute that the plugin sets on a worker",
-        ),
-        (
-            'class = "a:B"\nprobe = "c d"',
-            " probe: 'c d' is not an attribute of a worker; write a name, or names",
-        ),
+        ('klass = "a:B"', ": 'klass' is not a key; did you mean 'class'? Valid: arguments, class, expect, probe, "),
+        ('class = "a:B"', ": has neither probe nor expect; name an attribute that the plugin sets on a worker"),
+        ('class = "a:B"\nprobe = "c d"', " probe: 'c d' is not an attribute of a worker; write a name, or names"),
         ('class = "a:B"\nprobe = ""', " probe: '' is empty"),
         ('class = "a:B"\nprobe = "c"\narguments = 1', " arguments: 1 is not a table of keyword arguments"),
-        (
-            'class = "a:B"\nprobe = "c"\narguments = { a-b = 1 }',
-            " arguments: 'a-b' is not the name of an argument",
-        ),
+        ('class = "a:B"\nprobe = "c"\narguments = { a-b = 1 }', " arguments: 'a-b' is not the name of an argument"),
         (
             'class = "a:B"\nprobe = "c"\narguments = { day = 2024-01-01 }',
             " arguments: day: 2024-01-01 cannot be compared or sent; write text, a number, true, false or a list",

@@ -236,21 +236,12 @@ def test_a_home_directory_is_expanded(
         ('report = "a.html"', "report: 'a.html' does not end in a report's format; valid: .json"),
         ('report = ["a.json", "json"]', "report: 'json' does not end in a report's format; valid: .json"),
         ("aggregation.params = 0", "[tool.modelops.aggregation] params: 0 is not a whole number from 1 up"),
-        (
-            "aggregation.replicates = 2.0",
-            "[tool.modelops.aggregation] replicates: 2.0 is not a whole number from 1 up",
-        ),
+        ("aggregation.replicates = 2.0", "[tool.modelops.aggregation] replicates: 2.0 is not a whole number from 1 up"),
         ("deadlines.start = 0", "[tool.modelops.deadlines] start: 0 is not a number of seconds above 0"),
         ("deadlines.start = inf", "[tool.modelops.deadlines] start: inf is not a number of seconds above 0"),
         ("deadlines.start = nan", "[tool.modelops.deadlines] start: nan is not a number of seconds above 0"),
-        (
-            "deadlines.start = true",
-            "[tool.modelops.deadlines] start: true is not a number of seconds above 0",
-        ),
-        (
-            'deadlines.start = "5 s"',
-            "[tool.modelops.deadlines] start: '5 s' is not a number of seconds above 0",
-        ),
+        ("deadlines.start = true", "[tool.modelops.deadlines] start: true is not a number of seconds above 0"),
+        ('deadlines.start = "5 s"', "[tool.modelops.deadlines] start: '5 s' is not a number of seconds above 0"),
     ],
 )
 def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str], line: str, message: str) -> None:
@@ -261,28 +252,16 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            'python = ["3.1x"]',
-            f" python: '3.1x' is not a Python version; {PYTHON_FORMS}",
-        ),
+        ('python = ["3.1x"]', f" python: '3.1x' is not a Python version; {PYTHON_FORMS}"),
         ('python = ["3"]', f" python: '3' is not a Python version; {PYTHON_FORMS}"),
         ("python = [3]", ' python: 3 is a number; write it in quotes: "3"'),
-        (
-            "python = [3.10]",
-            ' python: 3.1 is a number, of which TOML drops a last zero; write it in quotes: "3.10"',
-        ),
-        (
-            "python = 3.12",
-            ' python: 3.12 is a number, of which TOML drops a last zero; write it in quotes: "3.12"',
-        ),
+        ("python = [3.10]", ' python: 3.1 is a number, of which TOML drops a last zero; write it in quotes: "3.10"'),
+        ("python = 3.12", ' python: 3.12 is a number, of which TOML drops a last zero; write it in quotes: "3.12"'),
         ("python = [true]", " python: true is not a string"),
         ("python = []", " python: the list is empty; name at least one version, or remove the key"),
         ("dask = []", " dask: the list is empty; name at least one version, or remove the key"),
         ("dask = [2024.8]", ' dask: 2024.8 is a number; write it in quotes: "2024.8"'),
-        (
-            'dask = ["newest"]',
-            f" dask: 'newest' is not a Dask version; {DASK_FORMS}",
-        ),
+        ('dask = ["newest"]', f" dask: 'newest' is not a Dask version; {DASK_FORMS}"),
         ("exclude = [{}]", " exclude[0]: says nothing; write python, dask or both"),
         ('exclude = { python = "3.12" }', ' exclude: { python = "3.12" } is not a list of tables'),
         ('exclude = ["3.12"]', " exclude[0]: '3.12' is not a table; its keys are dask, python"),
@@ -302,14 +281,8 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
             'exclude = [{ pyton = "3.12" }]',
             " exclude[0]: 'pyton' is not a key; did you mean 'python'? Valid: dask, python",
         ),
-        (
-            'include = [{ python = "3.12" }]',
-            ' include[0]: { python = "3.12" } does not have both python and dask',
-        ),
-        (
-            'include = [{ dask = "latest" }]',
-            ' include[0]: { dask = "latest" } does not have both python and dask',
-        ),
+        ('include = [{ python = "3.12" }]', ' include[0]: { python = "3.12" } does not have both python and dask'),
+        ('include = [{ dask = "latest" }]', ' include[0]: { dask = "latest" } does not have both python and dask'),
         (
             'include = [{ python = "3.12", dask = "latest", workers = {} }]',
             (
@@ -342,14 +315,8 @@ def test_a_wrong_matrix_is_named_with_file_and_key(message_of: Callable[..., str
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            'requirements = ["-e ."]',
-            f"requirements: '-e .' is not a requirement; {REQUIREMENT_FORMS}",
-        ),
-        (
-            'requirements = ["numpy=1"]',
-            f"requirements: 'numpy=1' is not a requirement; {REQUIREMENT_FORMS}",
-        ),
+        ('requirements = ["-e ."]', f"requirements: '-e .' is not a requirement; {REQUIREMENT_FORMS}"),
+        ('requirements = ["numpy=1"]', f"requirements: 'numpy=1' is not a requirement; {REQUIREMENT_FORMS}"),
         ("requirements = [1]", 'requirements: 1 is a number; write it in quotes: "1"'),
         ('requirements = [""]', "requirements: '' is empty"),
         ('constraints = "none.txt"', "constraints: 'none.txt' is not a file ({root}/none.txt)"),
@@ -379,14 +346,8 @@ def test_a_wrong_matrix_is_named_with_file_and_key(message_of: Callable[..., str
             'worker-args = ["--nworkers=2"]',
             "worker-args: '--nworkers' has a key of its own: workers in [tool.modelops]",
         ),
-        (
-            'worker-args = ["--no-nanny"]',
-            "worker-args: '--no-nanny' has a key of its own: nanny in [tool.modelops]",
-        ),
-        (
-            'worker-args = ["--name=x"]',
-            "worker-args: '--name' is set for each worker by the harness; remove it",
-        ),
+        ('worker-args = ["--no-nanny"]', "worker-args: '--no-nanny' has a key of its own: nanny in [tool.modelops]"),
+        ('worker-args = ["--name=x"]', "worker-args: '--name' is set for each worker by the harness; remove it"),
         (
             'worker-args = ["--scheduler-file", "x"]',
             "worker-args: '--scheduler-file' is set for each worker by the harness; remove it",
@@ -458,14 +419,8 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., st
                 "Valid: install, lambda, resolve, start"
             ),
         ),
-        (
-            "[tool.modelops]\npodman = { image = 'x' }",
-            f"[tool.modelops]: 'podman' is not a key; valid: {KEYS}",
-        ),
-        (
-            "[tool]\nmodelops = 1",
-            f"[tool.modelops]: 1 is not a table; its keys are {KEYS}",
-        ),
+        ("[tool.modelops]\npodman = { image = 'x' }", f"[tool.modelops]: 'podman' is not a key; valid: {KEYS}"),
+        ("[tool]\nmodelops = 1", f"[tool.modelops]: 1 is not a table; its keys are {KEYS}"),
         (
             "[tool.modelops]\nmatrix = ['3.12']",
             '[tool.modelops.matrix]: ["3.12"] is not a table; its keys are dask, exclude, include, python',
@@ -510,12 +465,7 @@ def test_a_file_that_cannot_be_read_is_said_so(message_of: Callable[..., str], t
         ("fresh", ("0",), "fresh", False),
         ("fresh", ("no",), "fresh", False),
         ("fresh", ("False",), "fresh", False),
-        (
-            "deadline",
-            ("start=9", "lambda=1.5", "resolve=.5"),
-            "deadlines",
-            {"start": 9, "lambda": 1.5, "resolve": 0.5},
-        ),
+        ("deadline", ("start=9", "lambda=1.5", "resolve=.5"), "deadlines", {"start": 9, "lambda": 1.5, "resolve": 0.5}),
         ("deadline", ("start=9", "start=10"), "deadlines", {"start": 10}),
     ],
 )
@@ -533,9 +483,7 @@ def test_a_deadline_leaves_the_other_checks_of_the_file(read: Read) -> None:
 
 def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Path) -> None:
     settings = read(
-        '[tool.modelops]\ncache = "x"\nreport = "x.json"',
-        cache=("p", "kept"),
-        report=("p", "a.json", "/b.json"),
+        '[tool.modelops]\ncache = "x"\nreport = "x.json"', cache=("p", "kept"), report=("p", "a.json", "/b.json")
     )
     assert settings.cache == tmp_path / "invoked/kept"
     assert settings.reports == (tmp_path / "invoked/a.json", Path("/b.json"))
@@ -552,11 +500,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         ("cache", ("",), "'' is empty"),
         ("report", ("a.json", "a.xml"), "'a.xml' does not end in a report's format; valid: .json"),
         ("python", ("3.12", "3"), f"'3' is not a Python version; {PYTHON_FORMS}"),
-        (
-            "dask",
-            ("new",),
-            f"'new' is not a Dask version; {DASK_FORMS}",
-        ),
+        ("dask", ("new",), f"'new' is not a Dask version; {DASK_FORMS}"),
         ("deadline", ("120",), "'120' is not CHECK=SECONDS, such as start=120"),
         ("deadline", ("start=",), "'' is not a number of seconds above 0"),
         ("deadline", ("start=0",), "0.0 is not a number of seconds above 0"),
@@ -575,9 +519,7 @@ def test_a_wrong_text_is_named_with_its_place(
     assert message_of("", **{name: ("--the-place", *texts)}) == f"--the-place: {message}"
 
 
-def test_what_is_wrong_in_the_file_is_said_though_an_option_replaces_it(
-    message_of: Callable[..., str],
-) -> None:
+def test_what_is_wrong_in_the_file_is_said_though_an_option_replaces_it(message_of: Callable[..., str]) -> None:
     assert message_of("[tool.modelops]\nworkers = 0", workers=("place", "2")).startswith("pyproject.toml: ")
 
 
@@ -655,11 +597,7 @@ def test_what_is_written_nowhere_is_not_given(configure: Configure) -> None:
         (["--modelops-dask", ">=2024.8,<2025"], "dask", (">=2024.8,<2025",)),
         (["--modelops-cell", "py3.13-*", "--modelops-cell=*"], "cell", ("py3.13-*", "*")),
         (["--modelops-workers", "3"], "workers", ("3",)),
-        (
-            ["--modelops-deadline", "start=9", "--modelops-deadline=lambda=3"],
-            "deadline",
-            ("start=9", "lambda=3"),
-        ),
+        (["--modelops-deadline", "start=9", "--modelops-deadline=lambda=3"], "deadline", ("start=9", "lambda=3")),
         (["--modelops-report", "a.json", "--modelops-report", "b.json"], "report", ("a.json", "b.json")),
         (["--modelops-fresh"], "fresh", ("true",)),
         (["--modelops-cache="], "cache", ("",)),
@@ -754,11 +692,7 @@ modelops_deadline = start=3
     ],
 )
 def test_an_ini_setting_gives_what_it_says(
-    configure: Configure,
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    texts: tuple[str, ...],
+    configure: Configure, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str, texts: tuple[str, ...]
 ) -> None:
     pytester.makefile(".ini", pytest=INI)
     monkeypatch.chdir(pytester.mkdir("elsewhere"))

@@ -45,10 +45,7 @@ def test_without_any_configuration_uv_is_left_alone(find: Find) -> None:
         ("index-url = https://a.example/simple", {"UV_DEFAULT_INDEX": "https://a.example/simple"}),
         (
             "extra-index-url =\n  https://b.example/simple\n  https://c.example/simple",
-            {
-                "UV_INDEX": "https://b.example/simple https://c.example/simple",
-                "UV_INDEX_STRATEGY": "unsafe-best-match",
-            },
+            {"UV_INDEX": "https://b.example/simple https://c.example/simple", "UV_INDEX_STRATEGY": "unsafe-best-match"},
         ),
         ("find-links = https://d.example/x /", {"UV_FIND_LINKS": "https://d.example/x,/"}),
         ("no-index = yes", {"UV_NO_INDEX": "1"}),

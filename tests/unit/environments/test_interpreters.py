@@ -44,11 +44,7 @@ def test_one_that_was_too_slow_is_asked_again_and_one_that_is_none_is_not(
     )
     (directory / f"python{SERIES}").chmod(0o755)
     environ = {**os.environ, "PATH": "", "UV_PYTHON_DOWNLOADS": "never", "PYENV_ROOT": str(tmp_path / "none")}
-    settings = {
-        **environ,
-        "UV_PYTHON_INSTALL_DIR": str(tmp_path / "managed"),
-        "UV_PYTHON_PREFERENCE": "only-managed",
-    }
+    settings = {**environ, "UV_PYTHON_INSTALL_DIR": str(tmp_path / "managed"), "UV_PYTHON_PREFERENCE": "only-managed"}
     uv = Uv(commands, rootdir=tmp_path, settings=settings)
     found = Interpreters(commands, uv, environ=environ, prefix=directory.parent)
     with pytest.raises(Unavailable, match=f"There is no Python {SERIES} on this machine"):

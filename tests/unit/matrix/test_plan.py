@@ -148,12 +148,7 @@ def test_without_configuration_it_is_this_interpreter_with_the_dask_it_has_and_n
 
 def test_every_python_meets_every_dask_in_order_of_version() -> None:
     plan = plan_of(matrix(["3.13", "3.10"], ["2024.10.0", "2024.8.0"]))
-    assert ids(plan) == [
-        "py3.10-dask2024.8.0",
-        "py3.10-dask2024.10.0",
-        "py3.13-dask2024.8.0",
-        "py3.13-dask2024.10.0",
-    ]
+    assert ids(plan) == ["py3.10-dask2024.8.0", "py3.10-dask2024.10.0", "py3.13-dask2024.8.0", "py3.13-dask2024.10.0"]
 
 
 def test_a_range_is_a_cell_for_every_final_release_in_it() -> None:
@@ -180,11 +175,7 @@ def test_requests_that_mean_the_same_release_make_one_cell() -> None:
         ([], ["2024.8.0", "2024.08.0"], "f: dask: '2024.8.0' is there twice"),
         ([], [">=2024.8,<2025", ">=2024.8, <2025"], "f: dask: '>=2024.8,<2025' is there twice"),
         ([], ["2024.9.0"], "f: dask: the index has no Dask 2024.9.0; near it: 2024.8.0, 2024.10.0, 2026.8.0"),
-        (
-            [],
-            [">=2030"],
-            "f: dask: no final release of Dask is in >=2030; the newest is 2026.8.0",
-        ),
+        ([], [">=2030"], "f: dask: no final release of Dask is in >=2030; the newest is 2026.8.0"),
         (["3.9"], [], "f: python: Python 3.9 for the client: a cell's client needs 3.10 or newer"),
     ],
 )
@@ -193,10 +184,7 @@ def test_a_wrong_axis_is_named(python: list[str], dask: list[str], message: str)
 
 
 def test_a_python_with_and_one_without_a_patch_are_two() -> None:
-    assert ids(plan_of(matrix(["3.12", "3.12.1"], ["latest"]))) == [
-        "py3.12-dask2026.8.0",
-        "py3.12.1-dask2026.8.0",
-    ]
+    assert ids(plan_of(matrix(["3.12", "3.12.1"], ["latest"]))) == ["py3.12-dask2026.8.0", "py3.12.1-dask2026.8.0"]
 
 
 # As it is.
@@ -321,10 +309,7 @@ def test_a_worker_may_be_older_than_a_client_may() -> None:
 def test_an_excluded_cell_that_is_included_again_is_in() -> None:
     plan = plan_of(
         matrix(
-            ["3.12", "3.13"],
-            ["2024.8.0", "latest"],
-            exclude=[("3.13", None)],
-            include=[inclusion("3.13", "latest")],
+            ["3.12", "3.13"], ["2024.8.0", "latest"], exclude=[("3.13", None)], include=[inclusion("3.13", "latest")]
         )
     )
     assert "py3.13-dask2026.8.0" in ids(plan)
@@ -344,10 +329,7 @@ def test_an_excluded_cell_that_is_included_again_is_in() -> None:
             [inclusion("3.12", "latest", worker={"python": "3.13"})] * 2,
             "py3.12-dask2026.8.0+worker-py3.13 is in the matrix already; remove the entry",
         ),
-        (
-            [inclusion("3.13", ">=2024.8")],
-            "'>=2024.8' is a range; include takes one release, latest or installed",
-        ),
+        ([inclusion("3.13", ">=2024.8")], "'>=2024.8' is a range; include takes one release, latest or installed"),
         (
             [inclusion("3.13", "latest", worker={"dask": "==2024.8.0"})],
             "'==2024.8.0' is a range; include takes one release, latest or installed",
@@ -356,10 +338,7 @@ def test_an_excluded_cell_that_is_included_again_is_in() -> None:
             [inclusion("3.12", "2024.10.0", **{role.value: {"python": "3.13"} for role in Role})],
             "client, scheduler and worker are all the same; write their versions once, for the entry",
         ),
-        (
-            [inclusion("3.13", "2024.9.0")],
-            "the index has no Dask 2024.9.0; near it: 2024.8.0, 2024.10.0, 2026.8.0",
-        ),
+        ([inclusion("3.13", "2024.9.0")], "the index has no Dask 2024.9.0; near it: 2024.8.0, 2024.10.0, 2026.8.0"),
         (
             [inclusion("3.12", "latest", scheduler={"python": "3.8"})],
             "Python 3.8 for the scheduler: a cell's scheduler needs 3.9 or newer",

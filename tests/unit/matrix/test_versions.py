@@ -99,8 +99,7 @@ def test_half_a_release_is_refused_because_it_reads_as_any_of_its_month(text: st
 
 
 @pytest.mark.parametrize(
-    ("text", "admitted", "refused"),
-    [("2024.10.0", "2024.10.0", "2024.10.1"), ("<2024.8", "2024.7.1", "2024.8.0")],
+    ("text", "admitted", "refused"), [("2024.10.0", "2024.10.0", "2024.10.1"), ("<2024.8", "2024.7.1", "2024.8.0")]
 )
 def test_a_specifier_is_a_range_or_one_release(text: str, admitted: str, refused: str) -> None:
     specifier = parse_specifier(text)

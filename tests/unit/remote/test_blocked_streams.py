@@ -92,9 +92,7 @@ def answer(process: subprocess.Popen[bytes]) -> Any:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="runs in containers alone")
-def test_an_init_serves_and_ends_though_its_command_does_not_read(
-    inited: subprocess.Popen[bytes],
-) -> None:
+def test_an_init_serves_and_ends_though_its_command_does_not_read(inited: subprocess.Popen[bytes]) -> None:
     assert inited.stdin is not None
     pid = answer(inited)["started"]
     reported: list[Any] = []

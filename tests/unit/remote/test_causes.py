@@ -162,10 +162,7 @@ def test_of_several_causes_the_first_is_reported(first: str, second: str, cause:
 
 # What this Python writes of modules that cannot be imported: module → its source, and what must be reported.
 MODULES = {
-    "missing": (
-        "import scipy_that_is_not",
-        "ModuleNotFoundError: No module named 'scipy_that_is_not' ({}, line 1",
-    ),
+    "missing": ("import scipy_that_is_not", "ModuleNotFoundError: No module named 'scipy_that_is_not' ({}, line 1"),
     "chained": (
         "try:\n    import numpy_that_is_not\nexcept ImportError as error:\n    raise RuntimeError('no') from error",
         "ModuleNotFoundError: No module named 'numpy_that_is_not' ({}, line 2, in <module>)",

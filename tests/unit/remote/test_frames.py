@@ -188,28 +188,11 @@ def test_messages_and_junk_come_back_as_they_were_wherever_they_are_cut(
 
 
 HEADERS = st.sampled_from(
-    [
-        b"Content-Length: %d\r\n\r\n",
-        b"content-length:%d\n\n",
-        b"Content-Type: json\r\nContent-Length: %d\r\n\r\n",
-    ]
+    [b"Content-Length: %d\r\n\r\n", b"content-length:%d\n\n", b"Content-Type: json\r\nContent-Length: %d\r\n\r\n"]
 )
 FRAMES = st.builds(frame, MESSAGES, HEADERS)
 PIECES = st.sampled_from(
-    [
-        b"",
-        b"\n",
-        b"\r\n\r\n",
-        b"0",
-        b"9",
-        b"-",
-        b":",
-        b"}",
-        b'"',
-        b"\xff",
-        b"Content-Length: 3\r\n\r\n",
-        b"[" * 2000,
-    ]
+    [b"", b"\n", b"\r\n\r\n", b"0", b"9", b"-", b":", b"}", b'"', b"\xff", b"Content-Length: 3\r\n\r\n", b"[" * 2000]
 )
 MUTATED = st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 12), PIECES), min_size=1, max_size=6)
 

@@ -77,12 +77,7 @@ def test_it_is_brought_found_run_and_taken_away(location: dict[str, Any]) -> Non
     assert bring(bundles, location) == {"touched": [], "done": True}
     reported = bundles.look_inside(location, **ASKED)
     assert reported["setup"] == {"touched": [], "done": True}
-    assert (reported["missing"], reported["imports"], reported["hidden"], reported["conflicts"]) == (
-        [],
-        {},
-        {},
-        [],
-    )
+    assert (reported["missing"], reported["imports"], reported["hidden"], reported["conflicts"]) == ([], {}, {}, [])
     assert reported["packages"] == {"brought-inside": "1.5"}
     given: dict[str, Any] = {"entrypoint": "a/b", "params": {}, "end": time.time() + 60}
     executed = bundles.execute(location, "0-0", seed=7, **given)
@@ -112,9 +107,7 @@ def test_a_second_time_nothing_is_installed_unless_it_is_another(location: dict[
     assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
 
 
-def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(
-    location: dict[str, Any],
-) -> None:
+def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(location: dict[str, Any]) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
     reported = bring(bundles, location, "brought-inside==9")
@@ -193,10 +186,7 @@ def test_a_module_that_another_one_hides_is_reported_with_its_file(inside: Insid
         (tmp_path / "bundle" / name).touch()
     __import__("inside_own")
     hidden = inside.look(["inside_hidden", "inside_own", "sys"], {})["hidden"]
-    assert hidden == {
-        "inside_hidden": str(tmp_path / "elsewhere" / "inside_hidden.py"),
-        "sys": "Python itself",
-    }
+    assert hidden == {"inside_hidden": str(tmp_path / "elsewhere" / "inside_hidden.py"), "sys": "Python itself"}
 
 
 def test_modules_are_found_without_being_imported(inside: Inside, tmp_path: Path) -> None:

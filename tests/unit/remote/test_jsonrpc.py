@@ -35,11 +35,7 @@ def test_what_is_written_is_read(messages: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [
-        b"Content-Length: %d\n\n",
-        b"content-length:%d\r\n\r\n",
-        b"Content-Type: json\r\nCONTENT-LENGTH: %d\r\n\r\n",
-    ],
+    [b"Content-Length: %d\n\n", b"content-length:%d\r\n\r\n", b"Content-Type: json\r\nCONTENT-LENGTH: %d\r\n\r\n"],
     ids=["line feeds alone", "lower case", "another header before it"],
 )
 def test_headers_may_be_written_in_other_ways(header: bytes) -> None:

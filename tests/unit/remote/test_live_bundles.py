@@ -72,9 +72,7 @@ def test_a_marker_runs_all_that_its_last_check_needs(run_check: MarkerRun, secon
     assert run_check.deadlines["bundle-install"] == (seconds or 60.0)
 
 
-def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own(
-    run_check: MarkerRun,
-) -> None:
+def test_what_was_performed_is_not_performed_again_without_a_deadline_of_its_own(run_check: MarkerRun) -> None:
     run_check.run(run_check.preflight, run_check.install)
     assert run_check.run(run_check.preflight, run_check.install, run_check.handshake) == ["handshake"]
     assert run_check.run(run_check.preflight, run_check.install, run_check.handshake) == []

@@ -81,11 +81,7 @@ def test_the_reference_runner_is_one_too(start: Start, tmp_path: Path) -> None:
     runner = start("")
     assert runner.call("ready", {}, SECONDS)["result"]["pid"] == runner.pid
     executed = runner.call("execute", ASKED, SECONDS)
-    assert executed == {
-        "result": {"reported.txt": "YS9iIDcgMQ=="},
-        "outside": "",
-        "protocol": "one-shot",
-    }
+    assert executed == {"result": {"reported.txt": "YS9iIDcgMQ=="}, "outside": "", "protocol": "one-shot"}
     failed = runner.call("execute", {**ASKED, "seed": 0}, SECONDS)
     assert (failed["error"]["code"], failed["error"]["data"]["exc"]) == (-32000, "no seed")
     assert reported_of(failed) == "`execute` raised ValueError: no seed"
@@ -251,16 +247,7 @@ def test_the_answer_is_found_in_what_was_printed(text: str, found: object) -> No
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "nothing",
-        "[1]",
-        '{"error": null}',
-        '{"result": 1, "error": 2}',
-        "{}",
-        '{"result": ',
-        "[" * 100_000,
-        '"result"',
-    ],
+    ["nothing", "[1]", '{"error": null}', '{"result": 1, "error": 2}', "{}", '{"result": ', "[" * 100_000, '"result"'],
 )
 def test_where_there_is_no_answer_it_is_said_why(text: str) -> None:
     assert isinstance(find_answer(text), str)

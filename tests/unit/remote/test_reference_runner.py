@@ -147,12 +147,7 @@ def test_it_is_ready_executes_aggregates_and_ends_when_it_is_reported_to(bundle:
     assert peer.result("execute", ASKED) == REPORTED
     returns = [{"task_id": "0-0", "outputs": {}}, {"task_id": "0-1", "outputs": {}}]
     request = {"target_entrypoint": "targets:loss", "sim_returns": returns, "target_data": {"more": 0.5}}
-    assert peer.result("aggregate", request) == {
-        "loss": 2.5,
-        "diagnostics": {},
-        "n_replicates": 2,
-        "outputs": {},
-    }
+    assert peer.result("aggregate", request) == {"loss": 2.5, "diagnostics": {}, "n_replicates": 2, "outputs": {}}
     assert peer.result("shutdown") == {"ok": True}
     assert peer.ended() == 0
     assert peer.stdout.read() == b""
@@ -242,10 +237,7 @@ PLACES = {
         ".modelops/manifest.json": '{"wire": "by/manifest.py:function"}',
         "by/manifest.py": wire_of("manifest"),
     },
-    "toml": {
-        ".modelops/modelops.toml": "[modelops]\nwire = 'by.toml:function'\n",
-        "by/toml.py": wire_of("toml"),
-    },
+    "toml": {".modelops/modelops.toml": "[modelops]\nwire = 'by.toml:function'\n", "by/toml.py": wire_of("toml")},
     "wire.py": {"wire.py": wire_of("wire.py")},
 }
 
@@ -264,8 +256,7 @@ def test_the_first_place_that_declares_a_wire_function_counts(bundle: Make, star
 
 
 @pytest.mark.parametrize(
-    "declared",
-    ["by/manifest.py:function", "by.manifest:function", "by.manifest/function", "by/manifest/function"],
+    "declared", ["by/manifest.py:function", "by.manifest:function", "by.manifest/function", "by/manifest/function"]
 )
 def test_the_forms_of_a_wire_function(bundle: Make, start: Starter, declared: str) -> None:
     files = {**PLACES["manifest"], ".modelops/manifest.json": json.dumps({"wire": declared})}
@@ -276,10 +267,7 @@ def test_the_forms_of_a_wire_function(bundle: Make, start: Starter, declared: st
     ("files", "words"),
     [
         (
-            {
-                **ENTRY_POINT,
-                "app-1.0.dist-info/entry_points.txt": "[modelops.wire]\na = by.a:x\nb = by.b:x\n",
-            },
+            {**ENTRY_POINT, "app-1.0.dist-info/entry_points.txt": "[modelops.wire]\na = by.a:x\nb = by.b:x\n"},
             "LookupError: more than one entry point in the group modelops.wire: by.a:x, by.b:x",
         ),
         ({"wire.py": "import scipy_that_is_not"}, "ModuleNotFoundError: No module named 'scipy_that_is_not'"),
@@ -287,10 +275,7 @@ def test_the_forms_of_a_wire_function(bundle: Make, start: Starter, declared: st
         ({"wire.py": "other = 1"}, "AttributeError: module 'wire' has no attribute 'wire'"),
         ({"wire.py": "raise KeyboardInterrupt"}, "KeyboardInterrupt"),
         ({".modelops/manifest.json": "{"}, "json.decoder.JSONDecodeError"),
-        (
-            {".modelops/manifest.json": '{"wire": "no.such:wire"}'},
-            "ModuleNotFoundError: No module named 'no'",
-        ),
+        ({".modelops/manifest.json": '{"wire": "no.such:wire"}'}, "ModuleNotFoundError: No module named 'no'"),
     ],
 )
 def test_a_bundle_that_cannot_be_imported_ends_it_with_1_and_a_traceback(
@@ -401,21 +386,14 @@ def infinite(sim_returns, target_data):
         ("targets.inner/plain", {"loss": 2.0, "n_replicates": 40}),
         ("targets/inner.py:plain", {"loss": 2.0}),
         ("targets.inner:Holder.inner", {"loss": 2.0}),
-        (
-            "targets.inner:made",
-            {"loss": 2, "diagnostics": {"how": "object"}, "n_replicates": 2, "outputs": {"a": 1}},
-        ),
+        ("targets.inner:made", {"loss": 2, "diagnostics": {"how": "object"}, "n_replicates": 2, "outputs": {"a": 1}}),
         ("targets.inner:made_of", {"loss": 3}),
         ("targets.inner:Target", None),
     ],
 )
 def test_the_forms_of_a_target(bundle: Make, start: Starter, target: str, result: dict[str, Any] | None) -> None:
     peer = start(bundle({"wire.py": WIRE, "targets/inner.py": TARGETS}))
-    request = {
-        "target_entrypoint": target,
-        "sim_returns": [{}, {}],
-        "target_data": {"data_paths": {"a": "x"}},
-    }
+    request = {"target_entrypoint": target, "sim_returns": [{}, {}], "target_data": {"data_paths": {"a": "x"}}}
     answer = peer.ask("aggregate", request)
     if result is None:  # a class whose argument is another one
         assert answer["error"]["code"] == -32001

@@ -100,12 +100,7 @@ def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str)
     assert ready(runner)["outside"] == ""
     for _ in range(3):
         assert runner.call("execute", {}, SECONDS) == {"result": {"reported.txt": "dG9sZA=="}, "outside": ""}
-    assert runner.close(seconds=SECONDS) == {
-        "outside": "",
-        "ended": "exited with code 0",
-        "survived": [],
-        "left": [],
-    }
+    assert runner.close(seconds=SECONDS) == {"outside": "", "ended": "exited with code 0", "survived": [], "left": []}
 
 
 def test_frames_in_pieces_in_heaps_and_with_odd_headers_are_frames(start: Starter) -> None:
@@ -189,10 +184,7 @@ def test_a_frame_that_is_no_json_is_garbled_and_quoted(start: Starter, server: s
 
 def test_an_error_is_reported_as_it_came(start: Starter) -> None:
     outcome = start("refuses").call("execute", {}, SECONDS)
-    assert outcome == {
-        "error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}},
-        "outside": "",
-    }
+    assert outcome == {"error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}}, "outside": ""}
     fault = words.fault_of(outcome, "execute", seconds=3)
     assert fault.head == "`execute` was answered with error -32603: not today"
     assert fault.details == ("data: {'why': 'it refuses'}",)
@@ -422,11 +414,7 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     assert base64.b64decode(one["outputs"]["reported.txt"]["inline"]) == content
     assert cell.execute()["pid"] == one["pid"], "the runner stays for the next task"
     reported = cell.bundles.aggregate(
-        cell.location(),
-        [one, one],
-        target="targets:loss",
-        target_data={"weight": 0.5},
-        end=time.time() + SECONDS,
+        cell.location(), [one, one], target="targets:loss", target_data={"weight": 0.5}, end=time.time() + SECONDS
     )
     assert reported["result"]["loss"] == len(content)
     closed = cell.bundles.close(cell.location())

@@ -22,11 +22,7 @@ KILLED = "worker 1 did not answer: KilledWorker: 4 workers died while running 'l
 
 def broke(name: str, status: Status, message: str = "", *, bundle: str | None = None) -> CheckResult:
     return CheckResult(
-        name=name,
-        bundle=bundle,
-        status=status,
-        message=message,
-        reproduce=f"pytest -k {name.replace('-', '_')}",
+        name=name, bundle=bundle, status=status, message=message, reproduce=f"pytest -k {name.replace('-', '_')}"
     )
 
 
@@ -199,9 +195,7 @@ def test_passed_in_part_does_not_look_passed() -> None:
     deselected = {"versions", "aggregation"}
     some = [
         CheckResult(
-            name=name,
-            status=Status.NOT_RUN if name in deselected else Status.PASSED,
-            selected=name not in deselected,
+            name=name, status=Status.NOT_RUN if name in deselected else Status.PASSED, selected=name not in deselected
         )
         for name in CELL_CHECKS
     ]
@@ -437,14 +431,7 @@ def test_environments_are_counted_once_by_their_place() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [
-        (0.0, "0.0 s"),
-        (9.44, "9.4 s"),
-        (9.6, "10 s"),
-        (59.7, "1 min 0 s"),
-        (192, "3 min 12 s"),
-        (3719, "1 h 1 min"),
-    ],
+    [(0.0, "0.0 s"), (9.44, "9.4 s"), (9.6, "10 s"), (59.7, "1 min 0 s"), (192, "3 min 12 s"), (3719, "1 h 1 min")],
 )
 def test_time_is_said_as_people_say_it(seconds: float, said: str) -> None:
     assert f"1 cell in {said}:" in drawn(a_run(a_cell("3.12", "2024.8.0"), seconds=seconds))
@@ -508,13 +495,7 @@ def reports(draw: st.DrawFn) -> RunReport:
     dasks = draw(st.lists(st.sampled_from([f"20{n}.{n % 12}.0" for n in range(20, 30)] + ["latest"]), unique=True))
     workers = draw(st.lists(st.sampled_from([None, None, "3.14"]), min_size=1, max_size=2, unique=True))
     cells = [
-        a_cell(
-            python,
-            dask,
-            checks=draw(st.lists(a_check, max_size=5)),
-            worker=worker,
-            selected=draw(st.booleans()),
-        )
+        a_cell(python, dask, checks=draw(st.lists(a_check, max_size=5)), worker=worker, selected=draw(st.booleans()))
         for python in pythons
         for dask in dasks
         for worker in workers

@@ -486,10 +486,7 @@ def test_lines_of_a_text_may_end_as_they_do_on_windows() -> None:
         ("lambda x: x +", "'lambda x: x +' is not valid Python: "),
         ("lambda x: x) + (1", "is not valid Python: "),
         ("def f(x)", "is not valid Python: "),
-        (
-            "lambda x: np.sum(x)",
-            "'lambda x: np.sum(x)' uses 'np', which is not defined: import it in the function",
-        ),
+        ("lambda x: np.sum(x)", "'lambda x: np.sum(x)' uses 'np', which is not defined: import it in the function"),
         ("def f(x): return helper(x)", "uses 'helper', which is not defined"),
     ],
 )
@@ -638,10 +635,7 @@ class Thing:
 REFUSALS = [
     ("Local().method", "'Local.method' is a bound method: pass a function of a module"),
     ("Local.made", "'Local.made' is a bound method"),
-    (
-        "Local.method",
-        "'Local.method' (refused.py:18) is a method of class 'Local': pass a function of a module",
-    ),
+    ("Local.method", "'Local.method' (refused.py:18) is a method of class 'Local': pass a function of a module"),
     ("Local.cached", "is a method of class 'Local'"),
     ("Local", "'Local' is a class: pass a function"),
     ("len", "'len' has no Python source: wrap it in a def or a lambda"),
@@ -656,28 +650,16 @@ REFUSALS = [
         "badly_decorated",
         "closes over 'f': take that as an argument or define it in the module; if a decorator made this, let it",
     ),
-    (
-        "marked",
-        "'marked' (refused.py:30) uses 'pytest': pytest is in no cell, so do without it in this function",
-    ),
+    ("marked", "'marked' (refused.py:30) uses 'pytest': pytest is in no cell, so do without it in this function"),
     ("decorated.__wrapped__", "is not what its def and decorators made"),
     ("wrapped", "is not what its def and decorators made"),
     ("wrapped_lambda", "is not what its def and decorators made"),
     ("rewrapped", "is not what its def and decorators made"),
-    (
-        "uses_object",
-        "uses 'T', an object of <class 'helpers.Thing'>: only modules, functions and plain data travel",
-    ),
-    (
-        "uses_class",
-        "uses 'Thing', the class Thing: only modules, functions and plain data travel; make it inside",
-    ),
+    ("uses_object", "uses 'T', an object of <class 'helpers.Thing'>: only modules, functions and plain data travel"),
+    ("uses_class", "uses 'Thing', the class Thing: only modules, functions and plain data travel; make it inside"),
     ("uses_bound", "uses 'bound', an object of <class"),
     ("uses_partial", "uses 'partial', an object of <class 'functools.partial'>"),
-    (
-        "uses_module",
-        "uses the module 'helpers', which belongs to neither the standard library nor an installed",
-    ),
+    ("uses_module", "uses the module 'helpers', which belongs to neither the standard library nor an installed"),
     ("uses_package", "uses the module 'pkg', which belongs to neither"),
     ("uses_pytest", "uses 'pytest': pytest is in no cell, so do without it in this function"),
     ("uses_approx", "uses 'approx': pytest is in no cell"),
@@ -689,10 +671,7 @@ REFUSALS = [
     ("uses_two", "uses 'factor', which is something else in another function that travels along: rename one"),
     ("uses_open", "uses 'open', which is something else in another function that travels along: rename one"),
     ("typo", "'typo' (refused.py:56) uses 'undefinedd', which is not defined: import it in the function"),
-    (
-        "indirect",
-        "'uses_object' (refused.py:41), which 'indirect' (refused.py:57) uses, uses 'T', an object of",
-    ),
+    ("indirect", "'uses_object' (refused.py:41), which 'indirect' (refused.py:57) uses, uses 'T', an object of"),
     ("default_object", "uses 'T', an object of"),
     ("nested_default", "uses 'hidden', which is not defined"),
     ("looped", "has the default 'function', which means something else by now: pass it as an argument"),
@@ -838,8 +817,7 @@ USES_A_MODULE = "import {0}\nfrom {0} import f\ndef whole(x): return {0}.f(x)\nd
 
 
 @pytest.mark.parametrize(
-    ("name", "files"),
-    [("my_dist", {}), ("MY_DIST", {}), ("other", {"top_level__txt": "another\nother\n"})],
+    ("name", "files"), [("my_dist", {}), ("MY_DIST", {}), ("other", {"top_level__txt": "another\nother\n"})]
 )
 def test_the_packages_of_an_editable_distribution_are_imported(
     project: Project, checkout: Callable[..., None], name: str, files: dict[str, str]
@@ -907,10 +885,7 @@ def scaled(value: int) -> int:
     return value * SCALE
 
 
-@pytest.mark.parametrize(
-    ("function", "result"),
-    [(scaled, 20), (lambda x: scaled(x) + 1, 21), (lambda x: x, 2)],
-)
+@pytest.mark.parametrize(("function", "result"), [(scaled, 20), (lambda x: scaled(x) + 1, 21), (lambda x: x, 2)])
 def test_the_functions_of_a_test_file_travel(function: Callable[[int], int], result: int) -> None:
     assert there(function, 2) == result
 
