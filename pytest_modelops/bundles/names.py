@@ -18,7 +18,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from pytest_modelops.bundles.bindings import Bindings, bind
-from pytest_modelops.bundles.contents import parse_python
+from pytest_modelops.bundles.documents import parse_python
 from pytest_modelops.bundles.formats import Source
 from pytest_modelops.errors import MalformedBundle
 

@@ -22,7 +22,12 @@ from pytest_modelops.errors import CheckFailed, MalformedBundle
 
 
 def preflight(
-    bundle: Bundle, *, worker_python: Version, cell_id: str, kept: Path | None = None, deadline: Deadline | None = None
+    bundle: Bundle,
+    *,
+    worker_python: Version,
+    cell_id: str,
+    unpacked: Path | None = None,
+    deadline: Deadline | None = None,
 ) -> Source:
     """Check that a bundle can be installed on a cell's workers, and has what it is asked to run; returns it, as read.
 
@@ -30,14 +35,14 @@ def preflight(
         bundle: what was asked for.
         worker_python: the workers' Python, to the patch.
         cell_id: for the message.
-        kept, deadline: where archives are unpacked, and how long others are awaited, see `formats.read`.
+        unpacked, deadline: where archives are unpacked, and how long others are awaited, see `formats.read`.
 
     Raises:
         CheckFailed: with all that is wrong, the most telling first, one a line.
         TimedOut: another process was unpacking it until the deadline.
     """
     try:
-        source = formats.read(bundle.path, kept, deadline=deadline)
+        source = formats.read(bundle.path, unpacked, deadline=deadline)
     except MalformedBundle as error:
         raise CheckFailed(f"bundle {bundle.name!r}: {error}") from None
     problems = [

@@ -255,7 +255,7 @@ def test_the_wire_function_may_come_in_a_wheel(make: Make) -> None:
             {"one-1.0.dist-info/METADATA": "Name: one\nVersion: 1.0"},
             "says that it is one 1.0",
         ),
-        ("one-1.0-py3-none-any.whl", {"one.py": ""}, "it has to have one .dist-info/METADATA, and has none"),
+        ("one-1.0-py3-none-any.whl", {"one.py": ""}, "it needs one .dist-info/METADATA, and has none"),
     ],
 )
 def test_a_file_that_is_no_wheel_is_refused(make: Make, name: str, files: dict[str, str], message: str) -> None:
