@@ -20,8 +20,6 @@ from pytest_modelops.bundles.wires import Wire
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import MalformedBundle
 
-__all__ = ["Format", "RequiresPython", "Source", "Wire", "read"]
-
 
 class Format(enum.Enum):
     """How a bundle comes with what it needs. Of several, a bundle has the first; see `_formats`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 
 from pytest_modelops.bundles.names import Kind, Symbol
 
@@ -11,65 +10,26 @@ _TARGET = ("sim_returns", "target_data")
 _WIRE = ("entrypoint", "params", "seed")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """A signature, as a caller sees it.
-
-    Attributes:
-        positional: names that may be given in order; star: whether more may.
-        required: names without a default among them.
-        keyword_required: names without a default that must be given by name.
-    """
-
-    positional: tuple[str, ...]
-    star: bool
-    required: tuple[str, ...]
-    keyword_required: tuple[str, ...]
-
-    @classmethod
-    def of(cls, symbol: Symbol) -> _Call | None:
-        """How a symbol is called, `None` when that is not known."""
-        if symbol.arguments is None:
-            return None
-        arguments = symbol.arguments
-        every = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-        required = every[: len(every) - len(arguments.defaults)]
-        by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        return cls(
-            positional=tuple(every[symbol.skipped :]),
-            star=arguments.vararg is not None,
-            required=tuple(required[symbol.skipped :]),
-            keyword_required=tuple(argument.arg for argument, default in by_name if default is None),
-        )
-
-    def takes(self, count: int) -> bool:
-        """Whether it can be called with so many arguments, in order."""
-        enough = self.star or len(self.positional) >= count
-        return enough and len(self.required) <= count and not self.keyword_required
-
-
 def wrong_as_wire(symbol: Symbol) -> str:
-    """Why a runner cannot call it as the wire function; empty when it can, or when that is not known."""
+    """Return why a runner cannot call a symbol as the wire function; empty when it can or that is unknown."""
     if wrong := _wrong_kind(symbol):
         return wrong
-    call = _Call.of(symbol)
-    if call is None or call.takes(len(_WIRE)):
+    if symbol.arguments is None or _takes(symbol, symbol.arguments, len(_WIRE)):
         return ""
-    return f"it is called with ({', '.join(_WIRE)}), but takes {_shown(symbol)}"
+    return f"it is called with ({', '.join(_WIRE)}), but takes {_shown(symbol, symbol.arguments)}"
 
 
 def wrong_as_target(symbol: Symbol) -> str:
-    """Why a runner cannot call it as a target; empty when it can, or when that is not known."""
+    """Return why a runner cannot call a symbol as a target; empty when it can or that is unknown."""
     if wrong := _wrong_kind(symbol):
         return wrong
-    call = _Call.of(symbol)
-    if call is None or call.takes(len(_TARGET)):
+    if symbol.arguments is None or _takes(symbol, symbol.arguments, len(_TARGET)):
         return ""
-    if set(call.required + call.keyword_required) <= {"data_paths"}:
+    if _required(symbol, symbol.arguments) <= {"data_paths"}:
         return ""
     return (
         f"a target takes ({', '.join(_TARGET)}), or nothing or only data_paths to return an object with evaluate; "
-        f"this takes {_shown(symbol)}"
+        f"this takes {_shown(symbol, symbol.arguments)}"
     )
 
 
@@ -83,9 +43,23 @@ def _wrong_kind(symbol: Symbol) -> str:
             return ""
 
 
-def _shown(symbol: Symbol) -> str:
-    """The arguments that a caller gives, as written."""
-    if symbol.arguments is None:
-        return "(…)"
-    text = ast.unparse(symbol.arguments)
+def _takes(symbol: Symbol, arguments: ast.arguments, count: int) -> bool:
+    """Whether a call with so many positional arguments is possible."""
+    given = count + symbol.skipped
+    names = len(arguments.posonlyargs) + len(arguments.args)
+    enough = arguments.vararg is not None or names >= given
+    return enough and names - len(arguments.defaults) <= given and None not in arguments.kw_defaults
+
+
+def _required(symbol: Symbol, arguments: ast.arguments) -> set[str]:
+    """Return the names of arguments that a caller must give."""
+    positional = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
+    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    required = positional[symbol.skipped : len(positional) - len(arguments.defaults)]
+    return {*required, *(argument.arg for argument, default in by_name if default is None)}
+
+
+def _shown(symbol: Symbol, arguments: ast.arguments) -> str:
+    """Return the arguments that a caller gives, as written."""
+    text = ast.unparse(arguments)
     return f"({text.partition(', ')[2] if symbol.skipped else text})"
