@@ -17,9 +17,9 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.preflight import preflight
 from pytest_modelops.errors import CheckFailed
 from tests.integration.conftest import write_wheel
+from tests.unit.bundles.files import CELL
 
 MACHINE = platform.machine()
-CELL = "py3.12-dask2024.10.0"
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="workers elsewhere may be containers")
 
 FILES = {"one/__init__.py": "", "one/two.py": "x = 2\n"}
@@ -41,10 +41,6 @@ def reported(directory: Path, python: str = "3.12.1") -> str:
     except CheckFailed as error:
         return str(error).removeprefix("bundle 'b': ")
     return ""
-
-
-def problems(path: Path) -> list[str]:
-    return list(wheel_files.problems_of_record(wheel_files.read(path)))
 
 
 # For whom they are.
@@ -118,42 +114,42 @@ def wheel(tmp_path: Path) -> Path:
 RECORD = "one-1.0.dist-info/RECORD"
 
 
-def test_a_good_record_is_no_problem(wheel: Path) -> None:
-    assert problems(wheel) == []
+REBUILD = "build it again, such as with `python -m build --wheel` or `pip wheel`"
+Contents = dict[str, bytes]
 
 
-def test_a_record_without_hashes_is_one(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, RECORD: "".join(f"{name},,\n" for name in files).encode()})
-    [problem] = problems(wheel)
-    assert problem == (
-        "the RECORD of one-1.0-py3-none-any.whl has no hash of 4 of its 4 files "
-        "(one-1.0.dist-info/METADATA, one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify "
-        "what was installed of it; build it again, such as with `python -m build --wheel` or `pip wheel`"
-    )
-    assert reported(wheel.parent) == problem
+def without(files: Contents, *names: str) -> Contents:
+    return {name: content for name, content in files.items() if name not in names}
 
 
-def test_a_weak_hash_is_none(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, RECORD: files[RECORD].replace(b"sha256=", b"md5=")})
-    assert "has no hash of 4 of its 4 files" in problems(wheel)[0]
-
-
-def test_no_record_is_a_problem(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {name: files[name] for name in files if name != RECORD})
-    assert problems(wheel) == [
-        "one-1.0-py3-none-any.whl has no RECORD; build it again, such as with `python -m build --wheel` or `pip wheel`"
-    ]
-
-
-def test_what_was_changed_added_or_taken_away_is_named(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, "one/two.py": b"x = 3\n"})
-    assert "was changed after it was built: one/two.py is not what its RECORD says" in problems(wheel)[0]
-    rewrite(wheel, lambda files: {**files, "one/two.py": b"x = 2\n", "more.py": b""})
-    assert "holds files that its RECORD does not list (more.py)" in problems(wheel)[0]
-    rewrite(wheel, lambda files: {name: files[name] for name in files if name not in {"more.py", "one/two.py"}})
-    assert "lists files that are not in it (one/two.py)" in problems(wheel)[0]
-
-
-def test_a_signed_record_needs_no_hash_of_its_signature(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, f"{RECORD}.jws": b"", f"{RECORD}.p7s": b""})
-    assert problems(wheel) == []
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda files: files, ""),
+        # A signed record needs no hash of its signature.
+        (lambda files: {**files, f"{RECORD}.jws": b"", f"{RECORD}.p7s": b""}, ""),
+        (
+            lambda files: {**files, RECORD: "".join(f"{name},,\n" for name in files).encode()},
+            "the RECORD of one-1.0-py3-none-any.whl has no hash of 4 of its 4 files (one-1.0.dist-info/METADATA, "
+            "one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify what was installed of it; "
+            f"{REBUILD}",
+        ),
+        # A weak hash is none.
+        (
+            lambda files: {**files, RECORD: files[RECORD].replace(b"sha256=", b"md5=")},
+            "has no hash of 4 of its 4 files",
+        ),
+        (lambda files: without(files, RECORD), f"one-1.0-py3-none-any.whl has no RECORD; {REBUILD}"),
+        (lambda files: {**files, "one/two.py": b"x = 3\n"}, "one/two.py is not what its RECORD says"),
+        (lambda files: {**files, "more.py": b""}, "holds files that its RECORD does not list (more.py)"),
+        (lambda files: without(files, "one/two.py"), "lists files that are not in it (one/two.py)"),
+    ],
+)
+def test_a_record_that_cannot_verify_the_wheel_is_a_problem(
+    wheel: Path, change: Callable[[Contents], Contents], problem: str
+) -> None:
+    rewrite(wheel, change)
+    found = list(wheel_files.problems_of_record(wheel_files.read(wheel)))
+    assert len(found) == bool(problem)
+    assert problem in "".join(found)
+    assert reported(wheel.parent) == "".join(found)
