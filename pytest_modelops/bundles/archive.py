@@ -23,8 +23,7 @@ from pytest_modelops.errors import MalformedBundle
 from pytest_modelops.storage.files import hash_file
 from pytest_modelops.storage.generations import Generations
 
-_LAYOUT = 1
-"""Version of how archives are unpacked; part of the directory's name."""
+_LAYOUT = 1  # version of how archives are unpacked
 _FILES = "files"
 _UNPACK_SECONDS = 600.0
 
@@ -65,14 +64,12 @@ def unpack(
     """Return the directory of an archive's contents, unpacked once. A wheel is copied there as it is.
 
     Args:
-        path: the archive.
         unpacked: the parent of all such directories; by default in the user's cache. They are not held (see
             `Generations.hold`): one is removed only after a long time without use, or when its files were changed.
         deadline: how long to wait for another process that unpacks the same archive; 600 s by default.
 
     Raises:
-        MalformedBundle: the file is no archive, or is damaged or refused (the message names the member); nothing of
-            it was written.
+        MalformedBundle: the file is no archive, damaged or refused; nothing of it was written.
         TimedOut: another process was unpacking it until the deadline.
     """
     unpacked = unpacked or platformdirs.user_cache_path("pytest-modelops") / "bundles"

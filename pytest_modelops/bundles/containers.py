@@ -99,10 +99,8 @@ class Damaged(Exception):
 def members(path: Path, container: str, spend: Callable[[int], None]) -> Iterator[Iterator[Member]]:
     """Yield the members in the order of the archive; read each one's content before the next member.
 
-    Args:
-        path: the archive.
-        container: a value of `SUFFIXES`.
-        spend: called with each number of bytes that is decompressed before the first member; raises to stop.
+    `container` is a value of `SUFFIXES`. `spend` gets each number of bytes that is decompressed before the first
+    member, and raises to stop.
     """
     with contextlib.ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(path.open("rb"))

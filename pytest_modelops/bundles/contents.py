@@ -89,14 +89,7 @@ def modules(root: Path, *, skip: Collection[str] = ()) -> dict[str, Path]:
     """Return dotted name → file of every module under a directory that is on the import path.
 
     A package's file is its `__init__.py`; of a package without one, only its modules are returned. Tests, docs and
-    the like are left out, as an installer may do.
-
-    Args:
-        root: the directory.
-        skip: more names to leave out, of directories directly in it.
-
-    Raises:
-        OSError: a directory cannot be read.
+    the like are left out, as an installer may do, and so are the directories `skip`.
     """
     found: dict[str, Path] = {}
     for file in files(root):

@@ -75,12 +75,7 @@ def parse_ini(text: str, where: str) -> configparser.ConfigParser:
 def parse_python(file: Path, feature_version: tuple[int, int] | None = None) -> ast.Module | None:
     """Return a Python file's syntax tree, `None` if it is too deep for this Python's parser.
 
-    Args:
-        file: what to parse.
-        feature_version: Python X and Y that the syntax must suit, as far as the parser knows; `None` for any.
-
-    Raises:
-        MalformedBundle: the file is not valid Python; the message has file and line.
+    `feature_version` is the Python, X and Y, that the syntax must suit, as far as the parser knows; `None` for any.
     """
     content = read_bytes(file)
     which = f" {feature_version[0]}.{feature_version[1]}" if feature_version else ""

@@ -14,7 +14,7 @@ from packaging.version import Version
 from pytest_modelops.bundles import archive, contents, wheel_tags, wires
 from pytest_modelops.bundles.documents import unreadable_is_malformed
 from pytest_modelops.bundles.found import REQUIREMENTS, Found, look
-from pytest_modelops.bundles.metadata import WIRE_GROUP, Metadata, RequiresPython
+from pytest_modelops.bundles.metadata import EntryPoint, Metadata, RequiresPython
 from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.bundles.wires import Wire
 from pytest_modelops.deadline import Deadline
@@ -114,9 +114,7 @@ def read(path: Path, unpacked: Path | None = None, *, deadline: Deadline | None 
     """Read a bundle: a directory, an archive, a wheel or an sdist.
 
     Args:
-        path: the bundle.
-        unpacked: where archives are unpacked; by default in the user's cache.
-        deadline: how long to wait for another process that unpacks the same archive; see `archive.unpack`.
+        unpacked, deadline: see `archive.unpack`.
 
     Raises:
         MalformedBundle: it has no known format, or something in it is malformed or cannot be read.
@@ -162,7 +160,7 @@ def _source(path: Path, found: Found) -> Source:
         modules={**modules, **found.loose},
         loose=found.loose,
         wheels=found.wheels,
-        wire=wires.find(found.directory, _with_all_wires(found, metadatas), roots),
+        wire=wires.find(found.directory, _wires(found, metadatas), roots),
     )
 
 
@@ -197,18 +195,10 @@ def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...
     return tuple(known)
 
 
-def _with_all_wires(found: Found, metadatas: Sequence[Metadata]) -> Metadata:
-    """Join the entry points of all that is installed, since a runner finds every one of them."""
-    declared = [(one.wires_in, name, value) for one in metadatas for name, value in one.wires.items()]
-    for wheel in found.wheels:
-        declared += [(f"[{WIRE_GROUP}] of {wheel.path}", name, value) for name, value in wheel.wires.items()]
-    declared = list({value: (where, name, value) for where, name, value in declared}.values())
-    where = " and ".join(dict.fromkeys(where for where, _, _ in declared))
-    wires_of = {name: value for _, name, value in declared}
-    if len(wires_of) < len(declared):
-        names = ", ".join(name for _, name, _ in declared)
-        raise MalformedBundle(f"{where} have {len(declared)} entries ({names}); keep one")
-    return Metadata(wires=wires_of, wires_in=where)
+def _wires(found: Found, metadatas: Sequence[Metadata]) -> list[EntryPoint]:
+    """Return the entry points of all that is installed, since a runner finds every one of them."""
+    declared = [*(one.wires for one in metadatas), *(wheel.wires for wheel in found.wheels)]
+    return list({point.value: point for points in declared for point in points}.values())
 
 
 def _listing(found: Found) -> str:

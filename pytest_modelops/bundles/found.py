@@ -109,7 +109,7 @@ def look(directory: Path, name: str = "") -> Found:
         name: of the archive that was unpacked there; a single directory of that name is what was packed, no package.
 
     Raises:
-        MalformedBundle: something in it cannot be read, or would be left out.
+        MalformedBundle: something in it is malformed, or would be left out.
         OSError: a directory cannot be read.
     """
     down: list[str] = []

@@ -39,20 +39,31 @@ class RequiresPython:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EntryPoint:
+    """A declaration in the group `modelops.wire`.
+
+    Attributes:
+        value: `module:function`, as written.
+        where: the file and place of it, for messages.
+    """
+
+    name: str
+    value: str
+    where: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What is known of a package before it is built.
 
     Attributes:
         dependencies: as written, `None` when unknown.
-        wires: entry points of the group `modelops.wire`: name → `module:function`.
-        wires_in: the file and place of them, for messages.
         roots: directories that hold its modules, relative; empty when none is declared.
     """
 
     requires_python: RequiresPython | None = None
     dependencies: tuple[str, ...] | None = ()
-    wires: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    wires_in: str = ""
+    wires: tuple[EntryPoint, ...] = ()
     roots: tuple[str, ...] = ()
 
 
@@ -115,11 +126,11 @@ def _of_project(file: Path, project: object, setup: Setup) -> Metadata:
     dependencies = None
     if "dependencies" not in dynamic:
         dependencies = _requirements(project.get("dependencies", []), f"{file}: [project] dependencies")
-    wires, wires_in = of_setup.wires, of_setup.wires_in
+    wires = of_setup.wires
     if "entry-points" in project or "entry-points" not in dynamic:
-        wires_in = f'[project.entry-points."{WIRE_GROUP}"] of {file}'
-        wires = _strings(table(project, "entry-points").get(WIRE_GROUP, {}), wires_in)
-    return Metadata(requires_python=requires_python, dependencies=dependencies, wires=wires, wires_in=wires_in)
+        where = f'[project.entry-points."{WIRE_GROUP}"] of {file}'
+        wires = _entry_points(table(project, "entry-points").get(WIRE_GROUP, {}), where)
+    return Metadata(requires_python=requires_python, dependencies=dependencies, wires=wires)
 
 
 def _of_poetry(file: Path, poetry: Table) -> Metadata:
@@ -133,12 +144,11 @@ def _of_poetry(file: Path, poetry: Table) -> Metadata:
         text = _string(python, f"{file}: [tool.poetry.dependencies] python", "^3.10")
         if "|" not in text:  # alternatives cannot be written in another way; the installer judges them
             requires_python = RequiresPython(text=_from_poetry(text), key="python", file=file)
-    wires_in = f'[tool.poetry.plugins."{WIRE_GROUP}"] of {file}'
+    where = f'[tool.poetry.plugins."{WIRE_GROUP}"] of {file}'
     return Metadata(
         requires_python=requires_python,
         dependencies=tuple(name for name in dependencies if name != "python"),
-        wires=_strings(table(poetry, "plugins").get(WIRE_GROUP, {}), wires_in),
-        wires_in=wires_in,
+        wires=_entry_points(table(poetry, "plugins").get(WIRE_GROUP, {}), where),
     )
 
 
@@ -166,22 +176,20 @@ def _of_setup(directory: Path, setup: Setup) -> Metadata:
     dependencies, _ = setup.get("install_requires", ([], directory))
     if isinstance(dependencies, str):
         dependencies = [line.strip() for line in dependencies.splitlines() if line.strip()]
+    known = tuple(item for item in _list(dependencies) if isinstance(item, str))
     entry_points, declared_in = setup.get("entry_points", nothing)
-    wires_in = f"the entry points {WIRE_GROUP} of {declared_in}"
-    known = [item for item in _list(dependencies) if isinstance(item, str)]
     return Metadata(
         requires_python=(
             RequiresPython(text=python, key="python_requires", file=file) if isinstance(python, str) else None
         ),
-        dependencies=tuple(known) if known == dependencies or tuple(known) == dependencies else None,
-        wires=_setup_wires(table(entry_points).get(WIRE_GROUP), wires_in),
-        wires_in=wires_in,
+        dependencies=known if dependencies in (known, list(known)) else None,
+        wires=_setup_wires(table(entry_points).get(WIRE_GROUP), f"the entry points {WIRE_GROUP} of {declared_in}"),
     )
 
 
-def _setup_wires(lines: object, where: str) -> dict[str, str]:
+def _setup_wires(lines: object, where: str) -> tuple[EntryPoint, ...]:
     """Parse setuptools' lines `name = module:function`, a list or one text."""
-    wires = {}
+    wires: dict[str, str] = {}
     for line in lines.splitlines() if isinstance(lines, str) else _list(lines):
         if isinstance(line, str) and line.strip():
             name, equals, value = line.partition("=")
@@ -190,23 +198,20 @@ def _setup_wires(lines: object, where: str) -> dict[str, str]:
                     f"{where}: {line.strip()!r} is not as name = module:function, such as wire = pkg.wire:wire"
                 )
             wires[name.strip()] = value.strip()
-    return wires
+    return _entry_points(wires, where)
 
 
 def _setup_cfg(file: Path) -> dict[str, tuple[object, Path]]:
     if not file.is_file():
         return {}
     parser = parse_ini(read_text(file), str(file))
-    found: dict[str, tuple[object, Path]] = {}
-    for section, key, argument in (
-        *(("options", key, key) for key in ("python_requires", "install_requires", "package_dir")),
-        ("options.packages.find", "where", "where"),
-    ):
-        if parser.has_option(section, key):
-            found[argument] = (parser.get(section, key).strip(), file)
-    if parser.has_option("options.entry_points", WIRE_GROUP):
-        found["entry_points"] = ({WIRE_GROUP: parser.get("options.entry_points", WIRE_GROUP)}, file)
-    return found
+    sections = {
+        **dict.fromkeys(("python_requires", "install_requires", "package_dir"), "options"),
+        "where": "options.packages.find",
+        WIRE_GROUP: "options.entry_points",
+    }
+    found = {key: parser.get(name, key).strip() for key, name in sections.items() if parser.has_option(name, key)}
+    return {key: (value, file) for key, value in found.items()} | {"entry_points": (found, file)}
 
 
 def _setup_py(file: Path) -> dict[str, tuple[object, Path]]:
@@ -274,7 +279,10 @@ def _string(value: object, where: str, example: str) -> str:
     raise MalformedBundle(f'{where}: {value!r} is not a string; write one such as "{example}"')
 
 
-def _strings(value: object, where: str) -> dict[str, str]:
-    if isinstance(value, dict):
-        return {str(name): _string(item, where, "package.module:function") for name, item in value.items()}
-    raise MalformedBundle(f'{where} is not a table, such as wire = "package.module:function"')
+def _entry_points(value: object, where: str) -> tuple[EntryPoint, ...]:
+    if not isinstance(value, dict):
+        raise MalformedBundle(f'{where} is not a table, such as wire = "package.module:function"')
+    return tuple(
+        EntryPoint(name=str(name), value=_string(item, where, "package.module:function"), where=where)
+        for name, item in value.items()
+    )

@@ -37,11 +37,9 @@ def preflight(
     """Check that a cell's workers can install a bundle and that it has what it is asked to run. Return it, as read.
 
     Args:
-        bundle: the bundle and its settings.
-        worker_python: the workers' Python, to the patch.
+        worker_python: to the patch.
         cell_id: for the message.
-        unpacked: where archives are unpacked, see `formats.read`.
-        deadline: how long to wait for others that unpack, see `formats.read`.
+        unpacked, deadline: see `archive.unpack`.
 
     Raises:
         CheckFailed: with every problem, one a line, the most important first.

@@ -34,11 +34,8 @@ _INSTEAD = {
 def requirements(file: Path, directory: Path) -> tuple[str, ...]:
     """Return the requirements of a file and of those that it names with `-r`.
 
-    Hashes are dropped: what is pinned stays pinned. Paths become absolute.
-
-    Args:
-        file: the `requirements.txt`.
-        directory: the bundle's. Paths outside of it are refused, since workers do not get them.
+    Hashes are dropped: what is pinned stays pinned. Paths become absolute; those outside of the bundle's directory are
+    refused, since workers do not get them.
 
     Raises:
         MalformedBundle: a line is no requirement, or has an option.

@@ -28,17 +28,11 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How large an archive may be.
-
-    Attributes:
-        files: number of members.
-        size: bytes, unpacked.
-        ratio: unpacked size to the archive's own; applies beyond `small` bytes.
-    """
+    """How large an archive may be."""
 
     files: int = 50_000
-    size: int = 4 << 30
-    ratio: int = 200
+    size: int = 4 << 30  # bytes, unpacked
+    ratio: int = 200  # of the unpacked size to the archive's own; applies beyond `small` bytes
     small: int = 64 << 20
 
 
@@ -46,10 +40,7 @@ LIMITS = Limits()
 
 
 def unpack_into(directory: Path, path: Path, container: str, *, limits: Limits = LIMITS) -> None:
-    """Unpack an archive into an empty directory.
-
-    Args:
-        container: a value of `containers.SUFFIXES`.
+    """Unpack an archive into an empty directory. `container` is a value of `containers.SUFFIXES`.
 
     Raises:
         MalformedBundle: the archive is damaged or refused; the caller removes what was written until then.

@@ -13,7 +13,7 @@ import email.parser
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -24,7 +24,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_modelops.bundles import contents
 from pytest_modelops.bundles.containers import BLOCK, DAMAGE
 from pytest_modelops.bundles.documents import parse_ini
-from pytest_modelops.bundles.metadata import WIRE_GROUP, RequiresPython
+from pytest_modelops.bundles.metadata import WIRE_GROUP, EntryPoint, RequiresPython
 from pytest_modelops.bundles.unpacking import LIMITS, refuse_unsafe_wheel
 from pytest_modelops.errors import MalformedBundle
 
@@ -42,7 +42,6 @@ class WheelFile:
         modules: dotted names of all that it installs.
         python: which Pythons it admits; `None` when it does not say.
         dependencies: as written, without those of an extra.
-        wires: entry points of the group `modelops.wire`: name → `module:function`.
     """
 
     path: Path
@@ -52,7 +51,7 @@ class WheelFile:
     modules: tuple[str, ...]
     python: RequiresPython | None
     dependencies: tuple[str, ...]
-    wires: Mapping[str, str]
+    wires: tuple[EntryPoint, ...]
 
 
 def read(path: Path) -> WheelFile:
@@ -84,6 +83,7 @@ def read(path: Path) -> WheelFile:
         )
     wanted = metadata["Requires-Python"]
     parser = parse_ini(entry_points, f"{path}: its entry_points.txt")
+    wires = parser.items(WIRE_GROUP) if parser.has_section(WIRE_GROUP) else ()
     return WheelFile(
         path=path,
         name=name,
@@ -92,7 +92,7 @@ def read(path: Path) -> WheelFile:
         modules=tuple(dict.fromkeys(filter(None, map(_module, names)))),
         python=RequiresPython(text=wanted, key="Requires-Python", file=path) if wanted else None,
         dependencies=tuple(filter(_is_unconditional, metadata.get_all("Requires-Dist") or [])),
-        wires=dict(parser.items(WIRE_GROUP)) if parser.has_section(WIRE_GROUP) else {},
+        wires=tuple(EntryPoint(name=one, value=text, where=f"[{WIRE_GROUP}] of {path}") for one, text in wires),
     )
 
 

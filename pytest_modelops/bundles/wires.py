@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_modelops.bundles.documents import read_json, read_toml, table
-from pytest_modelops.bundles.metadata import Metadata
+from pytest_modelops.bundles.metadata import EntryPoint
 from pytest_modelops.errors import MalformedBundle
 
 MANIFEST = ".modelops/manifest.json"
@@ -32,22 +32,20 @@ class Wire:
     where: str
 
 
-def find(directory: Path, metadata: Metadata, roots: Sequence[Path]) -> Wire | None:
+def find(directory: Path, entry_points: Sequence[EntryPoint], roots: Sequence[Path]) -> Wire | None:
     """Return the wire function that the first place declares: entry point, manifest, settings, `wire.py`.
 
-    Args:
-        directory: the bundle's.
-        metadata: with the entry points of all that is installed.
-        roots: directories on the import path.
+    `entry_points` are those of all that is installed; `roots` are the directories on the import path.
 
     Raises:
         MalformedBundle: a declaration names no function, or there are several entry points.
     """
-    if len(metadata.wires) > 1:
-        raise MalformedBundle(
-            f"{metadata.wires_in} has {len(metadata.wires)} entries ({', '.join(metadata.wires)}); keep one"
-        )
-    for where, value in _declarations(directory, metadata):
+    if len(entry_points) > 1:
+        places = list(dict.fromkeys(point.where for point in entry_points))
+        names = ", ".join(point.name for point in entry_points)
+        has = "has" if len(places) == 1 else "have"
+        raise MalformedBundle(f"{' and '.join(places)} {has} {len(entry_points)} entries ({names}); keep one")
+    for where, value in _declarations(directory, entry_points):
         if value is not None:
             return _parse(value, where, directory, roots)
     if (directory / ROOT_FILE).is_file():
@@ -55,9 +53,9 @@ def find(directory: Path, metadata: Metadata, roots: Sequence[Path]) -> Wire | N
     return None
 
 
-def _declarations(directory: Path, metadata: Metadata) -> Iterator[tuple[str, object]]:
+def _declarations(directory: Path, entry_points: Sequence[EntryPoint]) -> Iterator[tuple[str, object]]:
     """Yield place and value; a file is read only when no place before it declares one."""
-    yield from ((metadata.wires_in, value) for value in metadata.wires.values())
+    yield from ((point.where, point.value) for point in entry_points)
     manifest, settings = directory / MANIFEST, directory / SETTINGS
     if manifest.is_file():
         yield f"{manifest}: wire", read_json(manifest).get("wire")

@@ -130,9 +130,11 @@ def without(files: Contents, *names: str) -> Contents:
         (lambda files: {**files, f"{RECORD}.jws": b"", f"{RECORD}.p7s": b""}, ""),
         (
             lambda files: {**files, RECORD: "".join(f"{name},,\n" for name in files).encode()},
-            "the RECORD of one-1.0-py3-none-any.whl has no hash of 4 of its 4 files (one-1.0.dist-info/METADATA, "
-            "one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify what was installed of it; "
-            f"{REBUILD}",
+            (
+                "the RECORD of one-1.0-py3-none-any.whl has no hash of 4 of its 4 files (one-1.0.dist-info/METADATA, "
+                "one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify what was installed of it; "
+                f"{REBUILD}"
+            ),
         ),
         # A weak hash is none.
         (
@@ -140,7 +142,10 @@ def without(files: Contents, *names: str) -> Contents:
             "has no hash of 4 of its 4 files",
         ),
         (lambda files: without(files, RECORD), f"one-1.0-py3-none-any.whl has no RECORD; {REBUILD}"),
-        (lambda files: {**files, "one/two.py": b"x = 3\n"}, "one/two.py is not what its RECORD says"),
+        (
+            lambda files: {**files, "one/two.py": b"x = 3\n"},
+            "was changed after it was built: one/two.py is not what its RECORD says",
+        ),
         (lambda files: {**files, "more.py": b""}, "holds files that its RECORD does not list (more.py)"),
         (lambda files: without(files, "one/two.py"), "lists files that are not in it (one/two.py)"),
     ],
