@@ -25,15 +25,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 SUFFIXES: Mapping[str, str] = {
-    ".zip": "zip",
-    ".whl": "zip",
+    **dict.fromkeys((".zip", ".whl"), "zip"),
     ".tar": "tar",
-    ".tar.gz": "gz",
-    ".tgz": "gz",
-    ".tar.bz2": "bz2",
-    ".tbz2": "bz2",
-    ".tar.xz": "xz",
-    ".txz": "xz",
+    **dict.fromkeys((".tar.gz", ".tgz"), "gz"),
+    **dict.fromkeys((".tar.bz2", ".tbz2"), "bz2"),
+    **dict.fromkeys((".tar.xz", ".txz"), "xz"),
 }
 """Suffix of an archive's name, in any case → its container."""
 DAMAGE = (

@@ -23,7 +23,7 @@ from pytest_modelops.errors import MalformedBundle
 
 _DEEPEST, _LONGEST, _LONGEST_NAME = 64, 1000, 255
 _ABSOLUTE = re.compile(r"[A-Za-z]:|[/\\]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_NEVER_IN_NAMES = re.compile(r"[\0-\x1f\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -210,7 +210,7 @@ class _Unpacking:
 
 def _place(name: str) -> Place:
     """Return where a member belongs; refuse a name that could lie elsewhere, or that no file should have."""
-    if any(character < " " for character in name) or _SURROGATE.search(name):
+    if _NEVER_IN_NAMES.search(name):
         raise _Refused(f"{name!r} has a character that no name of a file should have")
     if _ABSOLUTE.match(name):
         raise _Refused(f"{name!r} is an absolute path")
@@ -229,9 +229,7 @@ def _refuse_leading_out(member: Member, place: Place) -> None:
     """Refuse a link whose target is not below the archive's directory."""
     target = member.target
     depth = len(place) - 1
-    leads_out = (
-        not target or bool(_ABSOLUTE.match(target) or _SURROGATE.search(target)) or not {"\\", "\0"}.isdisjoint(target)
-    )
+    leads_out = not target or bool(_ABSOLUTE.match(target) or re.search(r"[\\\0\ud800-\udfff]", target))
     for part in target.split("/"):
         depth += {"..": -1, "": 0, ".": 0}.get(part, 1)
         leads_out = leads_out or depth < 0
