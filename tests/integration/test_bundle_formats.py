@@ -5,17 +5,16 @@ All are shipped in one run; each test reads what the report says of its bundle.
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import tarfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from pytest_modelops.bundles.archive import suffix_of
 from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once, write_wheel
+from tests.unit.bundles.files import PACKERS, rewrite, without_hashes
 
 FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
 CELL = "py3.12-dask2024.10.0"
@@ -98,7 +97,7 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
         path = wheel(directory / name / file)
         made[directory / name] = ()
         if name == "wheels-without-hashes":
-            without_hashes(path)
+            rewrite(path, without_hashes)
     for name, files in {"wheel-escaping": ["../../evil.py"], "wheel-clash": ["one/A.py", "one/a.py"]}.items():
         (directory / name).mkdir()
         write_wheel(directory / name / "wheeled-1.0-py3-none-any.whl", dict.fromkeys(files, ""))
@@ -131,16 +130,6 @@ def wheel(path: Path) -> Path:
     return write_wheel(path, {"wheeled/__init__.py": "", "wheeled/core.py": "answer = 42\n"})
 
 
-def without_hashes(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    record = next(name for name in files if name.endswith("/RECORD"))
-    files[record] = "".join(f"{name},,\n" for name in files).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-
-
 def pack(directory: Path, path: Path, more: Mapping[str, str] | None = None, *, top: str = "") -> Path:
     """Pack what a directory holds, and other files, into an archive of the kind that its name says."""
     files = {
@@ -149,17 +138,7 @@ def pack(directory: Path, path: Path, more: Mapping[str, str] | None = None, *, 
         if file.is_file() and "__pycache__" not in file.parts
     }
     files |= {name: text.encode() for name, text in (more or {}).items()}
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        return path
-    compression = {".tgz": "gz", ".tar": ""}.get(path.suffix, path.suffix.removeprefix("."))
-    with tarfile.open(path, f"w:{compression}") as tar:  # type: ignore[call-overload]
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    path.write_bytes(PACKERS[suffix_of(path) or ""](*files.items()))
     return path
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 BUNDLES = Path(__file__).parents[3] / "fixtures" / "bundles"
@@ -19,3 +23,42 @@ def write_files(directory: Path, files: Mapping[str, str]) -> Path:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(text)
     return directory
+
+
+def pack_zip(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def pack_tar(*entries: tuple[str | tarfile.TarInfo, bytes], mode: str = "w") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in entries:
+            info = tarfile.TarInfo(name) if isinstance(name, str) else name
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+PACKERS: dict[str, Callable[..., bytes]] = {
+    ".zip": pack_zip,
+    ".tar": pack_tar,
+    **{f".{suffix}": functools.partial(pack_tar, mode="w:gz") for suffix in ("tar.gz", "tgz")},
+    **{f".tar.{mode}": functools.partial(pack_tar, mode=f"w:{mode}") for mode in ("bz2", "xz")},
+}
+
+
+def rewrite(path: Path, change: Callable[[dict[str, bytes]], Mapping[str, bytes]]) -> None:
+    """Write a zip archive again, with other files."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    path.write_bytes(pack_zip(*change(files).items()))
+
+
+def without_hashes(files: dict[str, bytes]) -> Mapping[str, bytes]:
+    """Return the files of a wheel, with a RECORD that has no hashes."""
+    record = next(name for name in files if name.endswith("/RECORD"))
+    return {**files, record: "".join(f"{name},,\n" for name in files).encode()}

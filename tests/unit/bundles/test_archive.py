@@ -30,24 +30,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import MalformedBundle, TimedOut
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
 from tests.conftest import MUTATIONS
-
-
-def pack_zip(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries:
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
-def pack_tar(*entries: tuple[str | tarfile.TarInfo, bytes], mode: str = "w") -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in entries:
-            info = tarfile.TarInfo(name) if isinstance(name, str) else name
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
+from tests.unit.bundles.files import PACKERS, pack_tar, pack_zip
 
 
 def special(name: str, kind: bytes, target: str = "") -> tuple[tarfile.TarInfo, bytes]:
@@ -99,16 +82,6 @@ def place(tmp_path: Path) -> Place:
 
 def files_of(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-
-
-PACKERS: dict[str, Callable[..., bytes]] = {
-    ".zip": pack_zip,
-    ".tar": pack_tar,
-    ".tar.gz": lambda *entries: pack_tar(*entries, mode="w:gz"),
-    ".tgz": lambda *entries: pack_tar(*entries, mode="w:gz"),
-    ".tar.bz2": lambda *entries: pack_tar(*entries, mode="w:bz2"),
-    ".tar.xz": lambda *entries: pack_tar(*entries, mode="w:xz"),
-}
 
 
 # What is good.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,12 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.preflight import preflight
 from pytest_modelops.errors import CheckFailed
 from tests.integration.conftest import write_wheel
-from tests.unit.bundles.files import CELL
+from tests.unit.bundles.files import CELL, rewrite, without_hashes
 
 MACHINE = platform.machine()
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="workers elsewhere may be containers")
 
 FILES = {"one/__init__.py": "", "one/two.py": "x = 2\n"}
-
-
-def rewrite(path: Path, change: Callable[[dict[str, bytes]], Mapping[str, bytes]]) -> None:
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    files = dict(change(files))
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
 
 
 def reported(directory: Path, python: str = "3.12.1") -> str:
@@ -129,7 +119,7 @@ def without(files: Contents, *names: str) -> Contents:
         # A signed record needs no hash of its signature.
         (lambda files: {**files, f"{RECORD}.jws": b"", f"{RECORD}.p7s": b""}, ""),
         (
-            lambda files: {**files, RECORD: "".join(f"{name},,\n" for name in files).encode()},
+            without_hashes,
             (
                 "the RECORD of one-1.0-py3-none-any.whl has no hash of 4 of its 4 files (one-1.0.dist-info/METADATA, "
                 "one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify what was installed of it; "
