@@ -51,7 +51,7 @@ BLOCK = 1 << 20
 _LONGEST_HEADER = 1 << 20
 """Bytes. Headers are read into memory as a whole."""
 _TAR_BLOCK = 512
-_OPEN: Mapping[str, Any] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+_OPEN: Mapping[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 
 
 class Kind(enum.Enum):

@@ -55,7 +55,7 @@ def _raise(error: OSError) -> None:
 
 
 def is_litter(name: str) -> bool:
-    """Whether tools and desktops leave a file or directory of this name, wherever it lies."""
+    """Whether tools and desktops leave files or directories of this name in any directory."""
     return name in _TOOLS or name in _LITTER or name.startswith("._")
 
 

@@ -22,7 +22,7 @@ from pytest_modelops.errors import MalformedBundle
 
 
 class Format(enum.Enum):
-    """How a bundle comes with what it needs. Of several, a bundle has the first; see `_formats`."""
+    """How a bundle contains what it needs. If several apply, the first is reported; see `_formats`."""
 
     NESTED = "nested"
     MIXED = "mixed"

@@ -56,7 +56,7 @@ class Found:
     Attributes:
         directory: where its contents begin, absolute.
         down: the directories on the way there.
-        beside: what lies beside those directories, and is not installed.
+        beside: names of what is beside those directories, and not installed.
         requirements_files: every `requirements.txt` that is read.
         lines: the requirements in them.
         loose: dotted name → file of the modules outside of projects that are importable from the directory.
@@ -73,7 +73,7 @@ class Found:
 
     @property
     def is_nested(self) -> bool:
-        """Whether everything lies in a directory; an sdist, where it always does, does not count."""
+        """Whether everything is in one directory. In an sdist it always is, so that does not count."""
         return bool(self.down) and not (self.directory / "PKG-INFO").is_file()
 
     @property

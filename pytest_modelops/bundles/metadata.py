@@ -1,7 +1,7 @@
 """What a package declares in pyproject.toml, setup.cfg and setup.py. Files are read; nothing is built or executed.
 
-What only a build can tell is unknown: `None`. `packaging.metadata` and `installer` do not help here: they read what
-a build has made.
+What only a build can tell is unknown: `None`. `packaging.metadata` and `installer` do not help here: they read the
+result of a build.
 """
 
 from __future__ import annotations

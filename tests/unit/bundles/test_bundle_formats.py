@@ -196,7 +196,7 @@ STORIES: dict[str, tuple[Files, Format, str]] = {
         Format.NESTED,
         "a requirements.txt and 1 loose module, one directory down in myproject-v1.0",
     ),
-    "nested twice, beside words": (
+    "nested twice, beside descriptions": (
         {"README.md": "", "a-1/b-2/c.py": "", "a-1/LICENSE": ""},
         Format.NESTED,
         "1 loose module, 2 directories down in a-1/b-2 (beside it, and not taken: README.md, LICENSE)",
@@ -639,7 +639,7 @@ packages = ["a"]
 OTHERS = "setup(|a=b)|[options]|-r |-|--hash|./|file:|x @ |x @ file://[|[x]|;|$|~root|\0|https://[|{|}|]|wire|:|\\|\n"
 GARBAGE = st.one_of(
     st.text(max_size=60),
-    st.tuples(*[st.booleans()] * len(PYPROJECT)).map(lambda kept: "".join(itertools.compress(PYPROJECT, kept))),
+    st.tuples(*[st.booleans()] * len(PYPROJECT)).map(lambda chosen: "".join(itertools.compress(PYPROJECT, chosen))),
     st.lists(st.sampled_from(OTHERS.split("|")), max_size=6).map("".join),
 )
 

@@ -1,4 +1,4 @@
-"""Wheels that a bundle brings along: for whom they are, and whether their RECORD can verify them."""
+"""Wheels in a bundle: which workers can install them, and whether their RECORD can verify them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def reported(directory: Path, python: str = "3.12.1") -> str:
 
 
 @pytest.mark.parametrize(
-    ("tag", "pythons", "words"),
+    ("tag", "pythons", "reason"),
     [
         ("py3-none-any", {"3.10", "3.11", "3.12", "3.13", "3.14"}, ""),
         ("py2-none-any", set(), "is for Python 2"),
@@ -49,13 +49,13 @@ def reported(directory: Path, python: str = "3.12.1") -> str:
         ("pp39-pypy39_pp73-linux_{m}", set(), "is for PyPy 3.9"),
     ],
 )
-def test_a_wheel_is_for_some_pythons(tmp_path: Path, tag: str, pythons: set[str], words: str) -> None:
+def test_a_wheel_is_for_some_pythons(tmp_path: Path, tag: str, pythons: set[str], reason: str) -> None:
     tag = tag.format(m=MACHINE)
     wheel = wheel_files.read(write_wheel(tmp_path / f"one-1.0-{tag}.whl", FILES))
     assert wheel.tags == parse_tag(tag)
     for python in ("3.10", "3.11", "3.12", "3.13", "3.14"):
         unfit = wheel_tags.unfit(wheel, Version(f"{python}.1"))
-        assert unfit == ("" if python in pythons else words), python
+        assert unfit == ("" if python in pythons else reason), python
 
 
 @on_linux
