@@ -151,64 +151,60 @@ def test_other_files_and_nothing_are_no_bundles(tmp_path: Path) -> None:
 # Formats.
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "setup.py"])
-def test_a_directory_with_a_build_is_a_package_and_is_installed_as_a_whole(read_files: ReadFiles, name: str) -> None:
-    source = read_files({name: "", "a/b.py": "", "wire.py": WIRE})
-    assert (source.format, source.why, source.requirements) == (
-        Format.PACKAGED,
-        f"it has a {name}",
-        (str(source.path),),
-    )
-
-
-def test_requirements_and_a_wire_function_are_a_format(read_files: ReadFiles) -> None:
-    source = read_files({"requirements.txt": "numpy>=2\n", "wire.py": WIRE})
-    assert (source.format, source.requirements, source.pythons) == (Format.REQUIREMENTS, ("numpy>=2",), ())
-
-
-STORIES: dict[str, tuple[Files, Format, str]] = {
-    "requirements": ({"requirements.txt": "numpy"}, Format.REQUIREMENTS, "a requirements.txt"),
+NUMPY = {"requirements.txt": "numpy>=2"}
+STORIES: dict[str, tuple[Files, Format, str, list[str]]] = {
+    **{
+        f"a build: {name}": ({name: "", "a/b.py": "", "wire.py": WIRE}, Format.PACKAGED, f"a {name}", ["<bundle>"])
+        for name in ("pyproject.toml", "setup.py")
+    },
+    "requirements": (NUMPY, Format.REQUIREMENTS, "a requirements.txt", ["numpy>=2"]),
     "requirements and loose code": (
-        {"requirements.txt": "numpy", "wire.py": WIRE, "a.py": "", "b/__init__.py": ""},
-        Format.REQUIREMENTS,
-        "a requirements.txt, 2 loose modules and 1 loose package",
+        {**NUMPY, "wire.py": WIRE, "a.py": "", "b/__init__.py": ""},
+        *(Format.REQUIREMENTS, "a requirements.txt, 2 loose modules and 1 loose package", ["numpy>=2"]),
     ),
     "pure python": (
         {"a.py": "", "b/__init__.py": "", "b/c.py": "", "d/e.py": ""},
-        Format.PURE_PYTHON,
-        "1 loose module and 2 loose packages",
+        *(Format.PURE_PYTHON, "1 loose module and 2 loose packages", []),
     ),
-    "one package": ({"a/__init__.py": ""}, Format.PURE_PYTHON, "1 loose package"),
-    "one package without an init": ({"a/b.py": ""}, Format.PURE_PYTHON, "1 loose package"),
-    "one package that is called as its directory": ({"bundle/a.py": ""}, Format.PURE_PYTHON, "1 loose package"),
+    "one package": ({"a/__init__.py": ""}, Format.PURE_PYTHON, "1 loose package", []),
+    "one package without an init": ({"a/b.py": ""}, Format.PURE_PYTHON, "1 loose package", []),
+    "one package that is called as its directory": ({"bundle/a.py": ""}, Format.PURE_PYTHON, "1 loose package", []),
     "mixed": (
         {"pyproject.toml": PROJECT, "a.py": "", "requirements.txt": ""},
-        Format.MIXED,
-        "a pyproject.toml and a requirements.txt",
+        *(Format.MIXED, "a pyproject.toml and a requirements.txt", ["<bundle>"]),
     ),
     "mixed, the package in a directory": (
         {"model/setup.py": "", "model/model/a.py": "", "requirements.txt": "", "run.py": ""},
+        *(Format.MIXED, "a setup.py in model, a requirements.txt and 1 loose module", ["<bundle>/model"]),
+    ),
+    "requirements of a package in a directory": (
+        {"model/setup.py": "", "model/requirements.txt": "numpy", "requirements.txt": "scipy", "a.py": ""},
         Format.MIXED,
-        "a setup.py in model, a requirements.txt and 1 loose module",
+        "a setup.py in model, a requirements.txt, a requirements.txt in model and 1 loose module",
+        ["<bundle>/model", "scipy", "numpy"],
     ),
     "nested": (
         {"myproject-v1.0/requirements.txt": "numpy", "myproject-v1.0/a.py": ""},
         Format.NESTED,
         "a requirements.txt and 1 loose module, one directory down in myproject-v1.0",
+        ["numpy"],
     ),
     "nested twice, beside descriptions": (
         {"README.md": "", "a-1/b-2/c.py": "", "a-1/LICENSE": ""},
         Format.NESTED,
         "1 loose module, 2 directories down in a-1/b-2 (beside it, and not taken: README.md, LICENSE)",
+        [],
     ),
 }
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_a_format_is_recognised_and_said(read_files: ReadFiles, story: str) -> None:
-    files, format_, why = STORIES[story]
-    source = read_files(files)
-    assert (source.format, source.why) == (format_, f"it has {why}")
+def test_a_format_is_recognised_explained_and_installed(make: Make, story: str) -> None:
+    files, format_, why, requirements = STORIES[story]
+    directory = make(files)
+    source = read(directory)
+    assert (source.format, source.why, source.pythons) == (format_, f"it has {why}", ())
+    assert [line.replace(str(directory), "<bundle>") for line in source.requirements] == requirements
 
 
 def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
@@ -221,11 +217,6 @@ def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
     assert set(source.modules) == {"a", "b.c", "one.two"}
     assert set(source.loose) == {"b.c"}
     assert source.file_of("one.two") == wheel
-
-
-def test_requirements_of_a_package_in_a_directory_are_read_too(read_files: ReadFiles) -> None:
-    files = {"model/setup.py": "", "model/requirements.txt": "numpy", "requirements.txt": "scipy", "a.py": ""}
-    assert {"numpy", "scipy"} < set(read_files(files).requirements)
 
 
 @pytest.mark.parametrize(
@@ -331,48 +322,38 @@ def test_a_bundle_can_be_a_key() -> None:
 # requires-python.
 
 
+POETRY = "[tool.poetry.dependencies]\npython = "
+CFG = {"setup.cfg": "[options]\npython_requires = >=3.9"}
+DYNAMIC = 'dynamic = ["requires-python"]'
+
+
 @pytest.mark.parametrize(
-    ("files", "text", "key"),
+    ("files", "expected"),
     [
-        ({"pyproject.toml": PROJECT + 'requires-python = ">=3.13"'}, ">=3.13", "requires-python"),
-        ({"pyproject.toml": PROJECT + 'requires-python = "soon"'}, "soon", "requires-python"),
-        ({"setup.cfg": "[options]\npython_requires = >=3.9", "setup.py": ""}, ">=3.9", "python_requires"),
-        ({"setup.py": "from setuptools import setup\nsetup(python_requires='>=3.8')"}, ">=3.8", "python_requires"),
-        ({"pyproject.toml": "", "setup.cfg": "[options]\npython_requires = >=3.9"}, ">=3.9", "python_requires"),
-        (
-            {
-                "pyproject.toml": PROJECT + 'dynamic = ["requires-python"]',
-                "setup.cfg": "[options]\npython_requires=>=3.9",
-            },
-            ">=3.9",
-            "python_requires",
-        ),
-        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.11"'}, ">=3.11,<4", "python"),
-        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "~3.11.2"'}, ">=3.11.2,<3.12", "python"),
-        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = ">=3.9,<4"'}, ">=3.9,<4", "python"),
-        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "3.11.*"'}, "==3.11.*", "python"),
-        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "*"'}, "", "python"),
+        ({"pyproject.toml": PROJECT + 'requires-python = ">=3.13"'}, (">=3.13", "requires-python")),
+        ({"pyproject.toml": PROJECT + 'requires-python = "soon"'}, ("soon", "requires-python")),
+        ({"setup.py": "", **CFG}, (">=3.9", "python_requires")),
+        ({"setup.py": "from setuptools import setup\nsetup(python_requires='>=3.8')"}, (">=3.8", "python_requires")),
+        ({"pyproject.toml": "", **CFG}, (">=3.9", "python_requires")),
+        ({"pyproject.toml": PROJECT + DYNAMIC, **CFG}, (">=3.9", "python_requires")),
+        ({"pyproject.toml": POETRY + '"^3.11"'}, (">=3.11,<4", "python")),
+        ({"pyproject.toml": POETRY + '"~3.11.2"'}, (">=3.11.2,<3.12", "python")),
+        ({"pyproject.toml": POETRY + '">=3.9,<4"'}, (">=3.9,<4", "python")),
+        ({"pyproject.toml": POETRY + '"3.11.*"'}, ("==3.11.*", "python")),
+        ({"pyproject.toml": POETRY + '"*"'}, ("", "python")),
+        # What no backend reads, or only a build can tell.
+        ({"pyproject.toml": ""}, None),
+        ({"pyproject.toml": PROJECT, **CFG}, None),
+        ({"setup.py": "from setuptools import setup\nsetup(python_requires=VERSION)"}, None),
+        ({"pyproject.toml": POETRY + '"^2.7 || ^3.6"'}, None),
     ],
 )
 def test_requires_python_is_read_where_a_backend_reads_it(
-    read_files: ReadFiles, files: Files, text: str, key: str
+    read_files: ReadFiles, files: Files, expected: tuple[str, str] | None
 ) -> None:
-    (python,) = read_files(files).pythons
-    assert (python.text, python.key) == (text, key)
-    assert python.file.is_file()
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"pyproject.toml": ""},
-        {"pyproject.toml": PROJECT, "setup.cfg": "[options]\npython_requires = >=3.13"},
-        {"setup.py": "from setuptools import setup\nsetup(python_requires=VERSION)"},
-        {"pyproject.toml": '[tool.poetry.dependencies]\npython = "^2.7 || ^3.6"'},
-    ],
-)
-def test_what_no_backend_reads_or_only_a_build_tells_is_not_known(read_files: ReadFiles, files: Files) -> None:
-    assert read_files(files).pythons == ()
+    pythons = read_files(files).pythons
+    assert [(python.text, python.key) for python in pythons] == ([expected] if expected else [])
+    assert all(python.file.is_file() for python in pythons)
 
 
 # requirements.txt.
@@ -444,26 +425,16 @@ def modules_of(source: Source) -> Files:
 
 
 def test_what_lies_under_src_is_of_a_src_layout_and_the_rest_is_loose(read_files: ReadFiles) -> None:
-    source = read_files(
-        {
-            "pyproject.toml": PROJECT,
-            "src/a/__init__.py": "",
-            "src/a/b.py": "",
-            "src/space/c.py": "",
-            "src/fast.cpython-312-x86_64-linux-gnu.so": "",
-            "src/faster.abi3.so": "",
-            "src/data/table.csv": "",
-            "src/a/not-a-module.py": "",
-            "src/a/tests/test_b.py": "",
-            "tasks.py": "",
-        }
-    )
+    fast, faster = "fast.cpython-312-x86_64-linux-gnu.so", "faster.abi3.so"
+    names = ["a/__init__.py", "a/b.py", "space/c.py", fast, faster, "data/table.csv", "a/not-a-module.py"]
+    files = {f"src/{name}": "" for name in [*names, "a/tests/test_b.py"]}
+    source = read_files({"pyproject.toml": PROJECT, **files, "tasks.py": ""})
     assert modules_of(source) == {
         "a": "src/a/__init__.py",
         "a.b": "src/a/b.py",
         "space.c": "src/space/c.py",
-        "fast": "src/fast.cpython-312-x86_64-linux-gnu.so",
-        "faster": "src/faster.abi3.so",
+        "fast": f"src/{fast}",
+        "faster": f"src/{faster}",
         "tasks": "tasks.py",
     }
     assert list(source.loose) == ["tasks"]
@@ -518,9 +489,8 @@ def test_a_link_in_a_circle_is_entered_once(make: Make) -> None:
 # The wire function.
 
 
-def wire_of(source: Source) -> tuple[str, str]:
-    assert source.wire is not None
-    return source.wire.module, source.wire.function
+def wire_of(source: Source) -> tuple[str, str] | None:
+    return (source.wire.module, source.wire.function) if source.wire else None
 
 
 PLACES = {
@@ -538,15 +508,10 @@ def test_the_first_place_that_declares_a_wire_function_decides(
     read_files: ReadFiles, count: int, expected: tuple[str, str]
 ) -> None:
     files = dict(list(PLACES.items())[count:])
-    wire = read_files({"setup.py": "", **files}).wire
-    assert wire is not None
-    assert (wire.module, wire.function) == expected
-    assert next(iter(files)) in wire.where
-
-
-def test_without_a_declaration_there_is_no_wire_function(read_files: ReadFiles) -> None:
-    files = {"setup.py": "", ".modelops/manifest.json": "{}", ".modelops/modelops.toml": ""}
-    assert read_files(files).wire is None
+    source = read_files({"setup.py": "", **files})
+    assert wire_of(source) == expected
+    assert source.wire
+    assert next(iter(files)) in source.wire.where
 
 
 @pytest.mark.parametrize(
@@ -565,10 +530,11 @@ def test_without_a_declaration_there_is_no_wire_function(read_files: ReadFiles) 
         ({"setup.py": "setup(entry_points={'modelops.wire': ['run = a.b:f']})"}, ("a.b", "f")),
         ({"setup.py": "", "setup.cfg": "[options.entry_points]\nmodelops.wire =\n    run = a.b:f"}, ("a.b", "f")),
         ({"pyproject.toml": '[tool.poetry.plugins."modelops.wire"]\nrun = "a.b:f"'}, ("a.b", "f")),
+        ({"setup.py": "", ".modelops/manifest.json": "{}", ".modelops/modelops.toml": ""}, None),
     ],
 )
-def test_a_wire_function_may_be_named_by_file_or_by_module_and_in_older_files(
-    read_files: ReadFiles, files: Files, expected: tuple[str, str]
+def test_a_wire_function_may_be_named_by_file_or_by_module_in_older_files_or_not_at_all(
+    read_files: ReadFiles, files: Files, expected: tuple[str, str] | None
 ) -> None:
     assert wire_of(read_files(files)) == expected
 
