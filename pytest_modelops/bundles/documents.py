@@ -58,7 +58,7 @@ def read_json(file: Path) -> Table:
     except (ValueError, RecursionError) as error:
         raise MalformedBundle(f"{file} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise MalformedBundle(f"{file} holds no JSON object, such as {{}}")
+        raise MalformedBundle(f"{file} is not a JSON object, such as {{}}")
     return value
 
 

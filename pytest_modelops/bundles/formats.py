@@ -121,7 +121,7 @@ def read(path: Path, unpacked: Path | None = None, *, deadline: Deadline | None 
         TimedOut: another process was unpacking it until the deadline.
     """
     if not path.exists():
-        raise MalformedBundle(f"{path} is not a bundle: a bundle is a directory or an archive, and there is nothing")
+        raise MalformedBundle(f"{path} does not exist; a bundle is a directory or an archive")
     with unreadable_is_malformed():
         if path.is_dir():
             return _source(path, look(path.resolve()))

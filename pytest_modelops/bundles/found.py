@@ -221,7 +221,7 @@ def _refuse_unread(here: Path, files: Sequence[Path]) -> None:
     for file in (file for file in files if file.name == REQUIREMENTS and not _is_aside(file)):
         if not any((here / parent / name).is_file() for parent in file.parents for name in PROJECT_FILES):
             raise MalformedBundle(
-                f"{file} in {here} is read by nothing, since other things lie beside {file.parts[0]}; "
+                f"{file} in {here} would be ignored, because other files are beside {file.parts[0]}; "
                 f"move it to the top of the bundle, or ship {file.parent} alone"
             )
 

@@ -195,7 +195,7 @@ def _setup_wires(lines: object, where: str) -> tuple[EntryPoint, ...]:
             name, equals, value = line.partition("=")
             if not equals:
                 raise MalformedBundle(
-                    f"{where}: {line.strip()!r} is not as name = module:function, such as wire = pkg.wire:wire"
+                    f"{where}: {line.strip()!r} is not of the form name = module:function, such as wire = pkg.wire:wire"
                 )
             wires[name.strip()] = value.strip()
     return _entry_points(wires, where)

@@ -144,7 +144,7 @@ class _Preflight:
                 yield f"{subject} is not package.module:function"
         for module in bundle.imports:
             if not re.fullmatch(_DOTTED, module):
-                yield f"import {module!r}: this is no module's name, such as package.module"
+                yield f"import {module!r} is not a module's name; write one such as package.module"
             elif self._source.owns(module):
                 yield from (f"import {module!r}: {problem}" for problem in self._module(module))
 
@@ -224,7 +224,7 @@ class _Preflight:
         lines = self._names.near(module)
         file = self._shown(self._source.file_of(module))
         if name in lines:
-            return f"line {lines[name]} of {file} imports it from where it is not"
+            return f"line {lines[name]} of {file} imports it from a module that does not define it"
         near = difflib.get_close_matches(name, lines, n=3) or list(lines)[:_SHOWN]
         shown = ", ".join(f"{each!r} (line {lines[each]})" for each in near)
         return f"it has {shown} in {file}" if near else "it defines nothing"

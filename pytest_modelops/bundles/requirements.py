@@ -80,7 +80,7 @@ def _requirement(line: str, here: Path, directory: Path, where: str) -> str:
         name = name if name.startswith("--") else name[:2]
         if name != "--hash":
             instead = _INSTEAD.get(name, "remove it")
-            raise MalformedBundle(f"{where}: the option {name} is not taken in a bundle; {instead}")
+            raise MalformedBundle(f"{where}: the option {name} is not supported in a bundle; {instead}")
     if variable := re.search(r"\$\{\w+\}", requirement):
         raise MalformedBundle(f"{where}: {variable[0]} is not filled in; write its value")
     if _is_path(requirement):
@@ -115,7 +115,7 @@ def _is_path(requirement: str) -> bool:
 def _project(text: str, here: Path, directory: Path, where: str) -> Path:
     """Return the absolute path of the project's directory or archive that a requirement names."""
     if ";" in text:
-        raise MalformedBundle(f"{where}: {text!r}: a path takes no marker here; write 'name @ path ; marker'")
+        raise MalformedBundle(f"{where}: {text!r}: a path cannot have a marker here; write 'name @ path ; marker'")
     path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), here, directory, where)
     is_project = any((path / name).is_file() for name in PROJECT_FILES)
     if not is_project and not (path.is_file() and path.name.endswith(_ARCHIVES)):

@@ -45,7 +45,7 @@ def unpack_into(directory: Path, path: Path, container: str, *, limits: Limits =
     Raises:
         MalformedBundle: the archive is damaged or refused; the caller removes what was written until then.
     """
-    damaged = f"cannot be unpacked, it is no whole {container} archive"
+    damaged = f"cannot be unpacked, it is not a complete {container} archive"
     with _reported(path, "nothing of it was unpacked", damaged):
         compressed = _Budget(path, limits)
         with members(path, container, lambda count: compressed.spend("what is in it", count)) as found:
@@ -58,7 +58,7 @@ def refuse_unsafe_wheel(path: Path, *, limits: Limits = LIMITS) -> None:
     Raises:
         MalformedBundle: a member would get any archive refused, or is a link, which no installer creates.
     """
-    with _reported(path, "no installer may get it", "is no whole wheel"):
+    with _reported(path, "no installer may get it", "is not a complete wheel"):
         budget, places = _Budget(path, limits), _Places()
         with members(path, "zip", lambda _: None) as found:
             for member in found:
@@ -193,7 +193,7 @@ class _Unpacking:
         except _Refused:
             raise _Refused(f"{member.name!r} is a hard link that leads out, to {member.target!r}") from None
         if target == place or self._places.kinds.get(target) not in {Kind.FILE, Kind.HARD_LINK}:
-            raise _Refused(f"{member.name!r} is a hard link to {member.target!r}, which is no file before it")
+            raise _Refused(f"{member.name!r} is a hard link to {member.target!r}, which is not a file before it")
         source = self._directory.joinpath(*target)
         self._budget.spend(repr(member.name), source.stat().st_size)
         shutil.copy2(source, path, follow_symlinks=False)
@@ -209,9 +209,9 @@ class _Unpacking:
 
 
 def _place(name: str) -> Place:
-    """Return where a member belongs; refuse a name that could lie elsewhere, or that no file should have."""
+    """Return where a member belongs; refuse a name that leads elsewhere or is not portable."""
     if _NEVER_IN_NAMES.search(name):
-        raise _Refused(f"{name!r} has a character that no name of a file should have")
+        raise _Refused(f"{name!r} has a character that file names must not have")
     if _ABSOLUTE.match(name):
         raise _Refused(f"{name!r} is an absolute path")
     place = tuple(part for part in re.split(r"[/\\]", name) if part not in {"", "."})

@@ -65,7 +65,7 @@ def read(path: Path) -> WheelFile:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename:
         raise MalformedBundle(
-            f"{path}: this is no name of a wheel; write one such as model-1.0-py3-none-any.whl"
+            f"{path} does not have a wheel's name; write one such as model-1.0-py3-none-any.whl"
         ) from None
     refuse_unsafe_wheel(path)
     try:
@@ -75,7 +75,7 @@ def read(path: Path) -> WheelFile:
             metadata = email.parser.Parser().parsestr(_text(archive, f"{info}/METADATA"))
             entry_points = _text(archive, f"{info}/entry_points.txt") if f"{info}/entry_points.txt" in names else ""
     except DAMAGE as error:
-        raise MalformedBundle(f"{path} is no whole wheel: {error}") from None
+        raise MalformedBundle(f"{path} is not a complete wheel: {error}") from None
     if not _is_of(metadata["Name"], metadata["Version"], name, version):
         raise MalformedBundle(
             f"{path}: its METADATA says that it is {metadata['Name']} {metadata['Version']}; "
@@ -100,7 +100,7 @@ def _dist_info(names: Iterable[str], path: Path) -> str:
     directories = sorted({name.partition("/")[0] for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)})
     if len(directories) != 1:
         found = f"{len(directories)}: {', '.join(directories)}" if directories else "none"
-        raise MalformedBundle(f"{path} is no wheel: it needs one .dist-info/METADATA, and has {found}")
+        raise MalformedBundle(f"{path} is not a wheel: it needs one .dist-info/METADATA, and has {found}")
     return directories[0]
 
 
@@ -166,7 +166,7 @@ def problems_of_record(wheel: WheelFile) -> Iterator[str]:
             if changed := [file for file in hashed if _hash(archive, infos[file], rows[file]) != rows[file]]:
                 yield f"{name} was changed after it was built: {_some(changed)} is not what its RECORD says; {_REBUILD}"
     except (*DAMAGE, csv.Error) as error:
-        yield f"{name} is no whole wheel: {error}"
+        yield f"{name} is not a complete wheel: {error}"
 
 
 _REBUILD = "build it again, such as with `python -m build --wheel` or `pip wheel`"

@@ -38,7 +38,7 @@ def find(directory: Path, entry_points: Sequence[EntryPoint], roots: Sequence[Pa
     `entry_points` are those of all that is installed; `roots` are the directories on the import path.
 
     Raises:
-        MalformedBundle: a declaration names no function, or there are several entry points.
+        MalformedBundle: a declaration does not name a function, or there are several entry points.
     """
     if len(entry_points) > 1:
         places = list(dict.fromkeys(point.where for point in entry_points))
@@ -67,7 +67,7 @@ def _parse(value: object, where: str, directory: Path, roots: Sequence[Path]) ->
     match = re.fullmatch(r"([\w./-]+?)\s*:\s*([^\W\d][\w.]*)", value.strip()) if isinstance(value, str) else None
     module = match and _module(match[1], directory, roots)
     if not match or not module:
-        raise MalformedBundle(f"{where}: {value!r} names no function; write {_FORMS}")
+        raise MalformedBundle(f"{where}: {value!r} does not name a function; write {_FORMS}")
     return Wire(module=module, function=match[2], where=where)
 
 

@@ -221,7 +221,7 @@ BROKEN = {
     "mixed-at-odds": ("bundle-install", ("tomli==2.0.1", "tomli>=2.1")),
     "nested-beside": (
         "preflight",
-        ("myproject-v1.0/requirements.txt in ", "is read by nothing, since other things lie beside myproject-v1.0"),
+        ("myproject-v1.0/requirements.txt in ", "would be ignored, because other files are beside myproject-v1.0"),
     ),
     "wheels-other-python": (
         "preflight",
@@ -248,7 +248,7 @@ BROKEN = {
         ("is refused: 'one/a.py' and 'one/A.py' are one name where case does not count", "no installer"),
     ),
     "escaper": ("preflight", ("escaper-1.0-py3-none-any.whl is refused: '../../evil.py' leads",)),
-    "cut-off": ("preflight", ("cut-off.tar.gz cannot be unpacked, it is no whole gz archive",)),
+    "cut-off": ("preflight", ("cut-off.tar.gz cannot be unpacked, it is not a complete gz archive",)),
     "compiled": (
         "bundle-install",
         (

@@ -217,7 +217,7 @@ HOSTILE_NAMES = {
     "C:\\evil.py": "is an absolute path",
     "c:evil.py": "is an absolute path",
     "a\\b.py": "has a backslash; pack it with / between the names of directories",
-    "a\nb.py": "has a character that no name of a file should have",
+    "a\nb.py": "has a character that file names must not have",
     "a" * 256: "is too long or too deep",
     "a/" * 65 + "b.py": "is too long or too deep",
     "ab/" * 40 + "abcd" * 240: "is too long or too deep",
@@ -317,13 +317,13 @@ REFUSED: list[tuple[str, bytes, str]] = [
         for target, message in {
             "../../etc/passwd": "'x' is a hard link that leads out, to '../../etc/passwd'",
             "/etc/passwd": "leads out",
-            "later": "is a hard link to 'later', which is no file before it",
-            **dict.fromkeys(("directory", "link", "x"), "which is no file before it"),
+            "later": "is a hard link to 'later', which is not a file before it",
+            **dict.fromkeys(("directory", "link", "x"), "which is not a file before it"),
         }.items()
     ),
     # Other containers than the name says.
-    ("model.zip", pack_tar(("a.py", b"1")), "it is no whole zip archive"),
-    ("model.tar.gz", pack_tar(("a.py", b"1")), "it is no whole gz archive"),
+    ("model.zip", pack_tar(("a.py", b"1")), "it is not a complete zip archive"),
+    ("model.tar.gz", pack_tar(("a.py", b"1")), "it is not a complete gz archive"),
 ]
 
 
@@ -508,7 +508,7 @@ def test_litter_of_a_desktop_is_no_content(place: Place) -> None:
 
 def test_a_damaged_wheel_is_a_malformed_bundle(place: Place) -> None:
     path = place.write("model-1.0-py3-none-any.whl", b"PK")
-    with pytest.raises(MalformedBundle, match="is no whole wheel"):
+    with pytest.raises(MalformedBundle, match="is not a complete wheel"):
         read(path, place.unpacked)
 
 

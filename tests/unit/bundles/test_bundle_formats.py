@@ -66,7 +66,7 @@ MALFORMED: list[tuple[Files, str]] = [
         (
             {"model-1/requirements.txt": "numpy", "model-1/a.py": "", beside: ""},
             (
-                "model-1/requirements.txt in <bundle> is read by nothing, since other things lie beside model-1; "
+                "model-1/requirements.txt in <bundle> would be ignored, because other files are beside model-1; "
                 "move it to the top of the bundle, or ship model-1 alone"
             ),
         )
@@ -90,7 +90,7 @@ MALFORMED: list[tuple[Files, str]] = [
             ),
             (
                 PROJECT + WIRE_GROUP + 'a = "m"',
-                '\'m\' names no function; write "package.module:function" or "package/module.py:function"',
+                '\'m\' does not name a function; write "package.module:function" or "package/module.py:function"',
             ),
         ]
     ),
@@ -98,9 +98,9 @@ MALFORMED: list[tuple[Files, str]] = [
     ({**SETUP, "setup.cfg": "no section"}, "<bundle>/setup.cfg cannot be read"),
     # Declarations of a wire function.
     ({**SETUP, ".modelops/manifest.json": "{"}, "<bundle>/.modelops/manifest.json is not valid JSON"),
-    ({**SETUP, ".modelops/manifest.json": "[]"}, "manifest.json holds no JSON object"),
-    ({**SETUP, ".modelops/manifest.json": '{"wire": 1}'}, "manifest.json: wire: 1 names no function"),
-    ({**SETUP, ".modelops/manifest.json": '{"wire": "/:f"}'}, "'/:f' names no function"),
+    ({**SETUP, ".modelops/manifest.json": "[]"}, "manifest.json is not a JSON object"),
+    ({**SETUP, ".modelops/manifest.json": '{"wire": 1}'}, "manifest.json: wire: 1 does not name a function"),
+    ({**SETUP, ".modelops/manifest.json": '{"wire": "/:f"}'}, "'/:f' does not name a function"),
     ({**SETUP, ".modelops/modelops.toml": "="}, "modelops.toml is not valid TOML"),
     # Lines of a requirements.txt.
     *(
@@ -108,12 +108,15 @@ MALFORMED: list[tuple[Files, str]] = [
         for line, message in [
             (
                 "-c pins.txt",
-                "the option -c is not taken in a bundle; write the versions into the requirements themselves",
+                "the option -c is not supported in a bundle; write the versions into the requirements themselves",
             ),
-            ("-cpins.txt", "the option -c is not taken"),
-            ("--index-url https://example.org", "the option --index-url is not taken in a bundle; remove it; where"),
-            ("-e .", "the option -e is not taken in a bundle; write the path alone"),
-            ("numpy --config-settings=a=b", "the option --config-settings is not taken"),
+            ("-cpins.txt", "the option -c is not supported"),
+            (
+                "--index-url https://example.org",
+                "the option --index-url is not supported in a bundle; remove it; where",
+            ),
+            ("-e .", "the option -e is not supported in a bundle; write the path alone"),
+            ("numpy --config-settings=a=b", "the option --config-settings is not supported"),
             ("-r none.txt", "'-r none.txt' names a file that is not there"),
             ("-r ../up.txt", "'../up.txt' lies outside the bundle"),
             ("-r requirements.txt", "'-r requirements.txt' names a file that is being read already"),
@@ -125,7 +128,7 @@ MALFORMED: list[tuple[Files, str]] = [
             ("lib/none.whl", "'lib/none.whl' is neither a wheel"),
             ("numpy >> 2", "'numpy >> 2' is not a requirement; write one such as numpy>=2"),
             ("https://${TOKEN}@example.org/x.whl", "${TOKEN} is not filled in"),
-            ("./here ; python_version < '3'", "\"./here ; python_version < '3'\": a path takes no marker here"),
+            ("./here ; python_version < '3'", "\"./here ; python_version < '3'\": a path cannot have a marker here"),
         ]
     ),
 ]
@@ -144,7 +147,7 @@ def test_other_files_and_nothing_are_no_bundles(tmp_path: Path) -> None:
     (tmp_path / "file.txt").touch()
     with pytest.raises(MalformedBundle, match=r"file.txt is neither a directory nor an archive \(\.zip, "):
         read(tmp_path / "file.txt")
-    with pytest.raises(MalformedBundle, match="a bundle is a directory or an archive, and there is nothing"):
+    with pytest.raises(MalformedBundle, match="nothing does not exist; a bundle is a directory or an archive"):
         read(tmp_path / "nothing")
 
 
@@ -281,7 +284,7 @@ METADATA = {"one-1.0.dist-info/METADATA": "Name: one\nVersion: 1.0"}
 @pytest.mark.parametrize(
     ("name", "files", "message"),
     [
-        ("one.whl", {}, "this is no name of a wheel; write one such as model-1.0-py3-none-any.whl"),
+        ("one.whl", {}, "does not have a wheel's name; write one such as model-1.0-py3-none-any.whl"),
         ("two-1.0-py3-none-any.whl", METADATA, "says that it is one 1.0"),
         ("one-2.0-py3-none-any.whl", METADATA, "says that it is one 1.0"),
         ("one-1.0-py3-none-any.whl", {"one.py": ""}, "it needs one .dist-info/METADATA, and has none"),

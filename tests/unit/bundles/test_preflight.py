@@ -225,7 +225,7 @@ def test_imports_of_the_bundle_must_exist_and_others_are_not_judged(check: Check
     assert check(files, imports=("seir.model",)) == (
         "import 'seir.model': the bundle has no module 'seir.model'; it has 'seir.models'"
     )
-    assert "is no module's name" in check(files, imports=("seir/models",))
+    assert "is not a module's name" in check(files, imports=("seir/models",))
 
 
 def test_extension_modules_and_stubs_are_believed(check: Check) -> None:
@@ -381,8 +381,8 @@ def test_what_suits_or_cannot_be_known_is_believed(check_target: Check, text: st
         ("def g(a):\n  setattr(a, 'f', vars(a))\n", "t has no 'f'; it has 'g' (line 1) in t.py"),
         ("def make():\n  def f(a, b): ...\n", "t has no 'f'; it has 'make' (line 1) in t.py"),
         ("class C:\n  def f(a, b): ...\n", "t has no 'f'; it has 'C' (line 1) in t.py"),
-        ("from a import f\n", "t has no 'f'; line 1 of t.py imports it from where it is not"),
-        ("from pkg.none import f\n", "t has no 'f'; line 1 of t.py imports it from where it is not"),
+        ("from a import f\n", "t has no 'f'; line 1 of t.py imports it from a module that does not define it"),
+        ("from pkg.none import f\n", "t has no 'f'; line 1 of t.py imports it from a module that does not define it"),
         ("from listed import *\n", "t has no 'f'; it defines nothing"),
         ("def f(a, b): ...\ndef f(a): ...\n", "a target takes (sim_returns, target_data), or nothing"),
         ("from one import f\n", "a target takes (sim_returns, target_data), or nothing"),
