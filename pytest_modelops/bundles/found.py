@@ -152,7 +152,7 @@ def _only_directory(here: Path, name: str) -> Path | None:
     inner = directories[0]
     if (inner / "__init__.py").exists() or inner.name.startswith("."):
         return None
-    begins = any((inner / name).is_file() for name in _BEGINNINGS) or any(inner.glob("*.whl"))
+    begins = any((inner / file).is_file() for file in _BEGINNINGS) or any(inner.glob("*.whl"))
     is_package = inner.name.isidentifier() and inner.name not in {name, "src"}
     return inner if begins or not is_package else None
 

@@ -93,8 +93,8 @@ class Names:
 
     def _find(self, module: str, name: str, asked: _Asked) -> list[Symbol]:
         inner = f"{module}.{name}"
-        is_module = self._source.file_of(inner) is not None or self._source.has_directory(inner)
-        as_module = [Symbol(kind=Kind.MODULE, file=self._source.file_of(inner))] if is_module else []
+        file = self._source.file_of(inner)
+        as_module = [Symbol(kind=Kind.MODULE, file=file)] if file or self._source.has_directory(inner) else []
         if (module, name) in asked:
             # Modules that import a name from each other define it nowhere; a package may import its own modules.
             return as_module
