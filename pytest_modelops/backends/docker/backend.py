@@ -19,28 +19,21 @@ from pytest_modelops.backends.docker import audit, belongings, confinement, ryuk
 from pytest_modelops.backends.docker.engine import Engine, connect
 from pytest_modelops.backends.docker.images import ENVIRONMENT, Contents, Image, Images
 from pytest_modelops.backends.docker.sandbox import ContainerEnvironment, ContainerSandbox
-from pytest_modelops.backends.docker.target import fits, target_of
+from pytest_modelops.backends.docker.target import target_of
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands
-from pytest_modelops.environments.index import configured_index
-from pytest_modelops.environments.interpreters import Interpreter, Interpreters
-from pytest_modelops.environments.pip import Pip, Target
-from pytest_modelops.environments.releases import PACKAGES, UvReleases, as_of_options
-from pytest_modelops.environments.resolver import Resolver, Solution
-from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
-from pytest_modelops.environments.wheelhouse import Wheelhouses
+from pytest_modelops.environments.interpreters import Interpreter
+from pytest_modelops.environments.resolver import Solution, dask_pins
+from pytest_modelops.environments.target import Target, fits, locked_packages
+from pytest_modelops.environments.toolbox import Toolbox
+from pytest_modelops.environments.uv import NoAnswer, UvFailed, as_of_options
 from pytest_modelops.errors import CheckFailed, ModelopsError
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
-from pytest_modelops.storage.files import mark_as_cache
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.files import unused_path
 
 
 class ContainerBackend:
@@ -79,30 +72,9 @@ class ContainerBackend:
         self._cache = cache
         self._directory = directory
         self._fresh = fresh
-        mark_as_cache(cache)
-        index = configured_index(spec.rootdir)
         self._commands = Commands(directory / f"commands-{os.getpid()}")
-        self._uv = Uv(self._commands, rootdir=spec.rootdir, settings=index.variables)
-        self.releases: Releases = UvReleases(
-            self._uv, fingerprint=index.fingerprint, memory=cache / "releases.json", as_of=spec.as_of, packages=PACKAGES
-        )
-        self._resolver = Resolver(
-            spec,
-            cache=cache,
-            uv=self._uv,
-            interpreters=Interpreters(self._commands, self._uv, environ=os.environ),
-            fingerprint=index.fingerprint,
-            fresh=fresh,
-            session=directory.name,
-        )
-        self._wheelhouses = Wheelhouses(
-            cache / "wheelhouses",
-            uv=self._uv,
-            pip=Pip(self._commands, self._uv, index=index, rootdir=spec.rootdir, environ=os.environ),
-            as_of=spec.as_of,
-            fresh=fresh,
-            session=directory.name,
-        )
+        self._tools = Toolbox(spec, cache=cache, fresh=fresh, run=self._commands, session=directory.name)
+        self.releases: Releases = self._tools.releases
         self._labels = belongings.labels(directory.name)
         if self._settings.keep == "never":  # Ryuk would take what is left up as well
             self._labels |= ryuk.labels(self._engine, cache / "ryuk.json")
@@ -145,29 +117,17 @@ class ContainerBackend:
         if not versions.python.admits(contents.python):
             # `versions` says the same of what runs; here it saves building what nobody asked for.
             raise CheckFailed(f"image {image.name} has Python {contents.python}, and {versions.python} was asked for")
-        if versions.dask is None:
-            raise CheckFailed(
-                f"no index answered when it was asked which Dask {versions.dask_request!r} is; "
-                "connect to one, or name a release that was used here before"
-            )
+        besides = dask_pins(versions)
         solution = self._solve(
             self._spec.requirements,
             image,
             contents,
-            besides=[f"{name}=={versions.dask}" for name in PACKAGES],
+            besides=besides,
             constraints=self._spec.constraints,
             deadline=deadline,
             progress=progress,
         )
-        return Lock(
-            versions=versions,
-            python=contents.python,
-            interpreter=image.id,
-            requirements=solution.requirements,
-            packages=solution.packages,
-            resolved=solution.resolved,
-            note=solution.note,
-        )
+        return solution.lock(versions, python=contents.python, interpreter=image.id)
 
     def _look(self, versions: Versions, deadline: Deadline, progress: Progress) -> tuple[Image, Contents, bool]:
         """The image for these versions, what is in it, and whether it is a prebuilt one."""
@@ -199,7 +159,7 @@ class ContainerBackend:
         )
         where = f"image {image.name} (Python {contents.python}, {contents.platform})"
         solve = functools.partial(
-            self._resolver.solve,
+            self._tools.resolver.solve,
             requirements,
             here,
             name=where,
@@ -223,16 +183,11 @@ class ContainerBackend:
         return dataclasses.replace(solution, note="; ".join(filter(None, [solution.note, note])))
 
     def _without_wheels(self, solution: Solution, target: Target, deadline: Deadline) -> list[str]:
-        answer = self._uv.compile(
-            solution.requirements.splitlines(),
-            *("--format", "pylock.toml", "--no-deps"),
-            *target.uv_options,
-            *as_of_options(self._spec.as_of),
-            deadline=deadline,
-        )
+        options = ("--no-deps", *target.uv_options, *as_of_options(self._spec.as_of))
+        packages = locked_packages(self._tools.uv, solution.requirements.splitlines(), *options, deadline=deadline)
         return [
             f"{package['name']} {package.get('version', '')}".strip()
-            for package in tomllib.loads(answer.stdout)["packages"]
+            for package in packages
             if not fits(package, target)
         ]
 
@@ -300,7 +255,7 @@ class ContainerBackend:
         requirements.write_text(lock.requirements, encoding="utf-8")
         target = target_of(base, contents)
         try:
-            self._uv(
+            self._tools.uv(
                 *("pip", "install", "--no-deps", "--target", str(packages)),
                 *target.uv_options,
                 *("--requirement", str(requirements)),
@@ -319,17 +274,11 @@ class ContainerBackend:
         """A directory of wheels in the cache, for the image's Python; projects are built here, and have to be pure."""
         image, contents = self._bases[lock.interpreter]
         solution = self._solve(requirements, image, contents, deadline=deadline, progress=progress)
-        if solution.note:
-            progress(solution.note)
-        return self._wheelhouses.make(solution, target_of(image, contents), deadline=deadline, progress=progress)
+        return self._tools.wheelhouses.make(solution, target_of(image, contents), deadline=deadline, progress=progress)
 
     def sandbox(self, cell: Cell) -> ContainerSandbox:
         """A network of its own for the cell."""
-        directory = self._directory / cell.id
-        number = 1
-        while directory.exists():  # a cell that is started again keeps the logs of the first time
-            number += 1
-            directory = self._directory / f"{cell.id}-{number}"
+        directory = unused_path(self._directory, cell.id)
         sandbox = ContainerSandbox(
             self._engine,
             self._settings,
@@ -346,7 +295,7 @@ class ContainerBackend:
         self._commands.close()
         for sandbox in self._sandboxes:
             sandbox.close()
-        self._wheelhouses.close()
+        self._tools.wheelhouses.close()
         self._engine.api.close()
 
 

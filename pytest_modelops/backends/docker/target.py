@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import unquote, urlsplit
-
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pytest_modelops.backends.docker.images import Contents, Image
-from pytest_modelops.environments.pip import Target
+from pytest_modelops.environments.target import Target
 from pytest_modelops.errors import Unavailable
 
 _GLIBC = {17, 28, *range(31, 41)}
@@ -55,18 +50,3 @@ def target_of(image: Image, contents: Contents) -> Target:
         ),
         interpreter=None,
     )
-
-
-def fits(package: Mapping[str, Any], target: Target) -> bool:
-    """Whether a package of uv's pylock.toml has a wheel for the target."""
-    places = [wheel.get("name") or wheel.get("url") or wheel.get("path", "") for wheel in package.get("wheels", ())]
-    if archive := package.get("archive"):
-        places.append(archive.get("url") or archive.get("path", ""))
-    for place in places:
-        try:
-            tags = parse_wheel_filename(unquote(urlsplit(place).path).rpartition("/")[2])[3]
-        except InvalidWheelFilename:
-            continue
-        if tags & target.tags:
-            return True
-    return False
