@@ -36,7 +36,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Wheelhouse
 from pytest_modelops.environments.commands import Commands
 from pytest_modelops.environments.local import Environments, installed_here
-from pytest_modelops.environments.pip import Target
+from pytest_modelops.environments.target import Target
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable
 from pytest_modelops.matrix.cell import PythonVersion, Versions
 from pytest_modelops.storage import generations as generations_module
@@ -177,7 +177,7 @@ class Session:
         """As far as wheelhouses are concerned."""
         wanted = PythonVersion.parse(python)
         try:
-            found = self.made._interpreters.find(wanted, deadline=Deadline(30), progress=self.said.append)
+            found = self.made._tools.interpreters.find(wanted, deadline=Deadline(30), progress=self.said.append)
         except Unavailable as error:
             pytest.skip(str(error).partition("\n")[0])
         return Lock(
@@ -329,14 +329,14 @@ def test_a_target_need_not_be_of_this_machine(start: Open) -> None:
         uv_options=elsewhere,
         interpreter=None,
     )
-    here = session.made._interpreters.ask(Path(sys.executable), Deadline(30))
+    here = session.made._tools.interpreters.ask(Path(sys.executable), Deadline(30))
     assert here is not None
 
     def make(*requirements: str) -> Wheelhouse:
-        solution = session.made._resolver.solve(
+        solution = session.made._tools.resolver.solve(
             requirements, here, name="there", elsewhere=elsewhere, deadline=Deadline(30), progress=print
         )
-        return session.made._wheelhouses.make(solution, target, deadline=Deadline(30), progress=print)
+        return session.made._tools.wheelhouses.make(solution, target, deadline=Deadline(30), progress=print)
 
     assert names(make("pure", "elsewhere")) == [
         "elsewhere-1.0-cp312-cp312-win_amd64.whl",
@@ -445,7 +445,7 @@ def test_the_index_of_pips_configuration_is_asked(start: Open, tmp_path: Path, i
         "PYENV_ROOT": os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv"),
     }
     session = start(variables=reported)
-    assert session.made.index == "pip's configuration"
+    assert session.made._tools.index == "pip's configuration"
     assert set(session.make("pure").packages) == {"pure", "native"}
 
 

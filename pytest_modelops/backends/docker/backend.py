@@ -29,9 +29,11 @@ from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands
+from pytest_modelops.environments.toolbox import Toolbox
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.storage.files import unused_path
 
 
 class ContainerBackend:
@@ -80,12 +82,18 @@ class ContainerBackend:
         self._layers = Layers(engine, one_off, directory=cache / "images", fresh=fresh, session=directory.name)
 
     @functools.cached_property
+    def _tools(self) -> Toolbox:
+        return Toolbox(
+            self._spec, cache=self._cache, fresh=self._fresh, run=self._commands, session=self._directory.name
+        )
+
+    @functools.cached_property
     def _packages(self) -> Packages:
-        return Packages(self._spec, self._commands, cache=self._cache, fresh=self._fresh, session=self._directory.name)
+        return Packages(self._tools, self._spec)
 
     @property
     def releases(self) -> Releases:
-        return self._packages.releases
+        return self._tools.releases
 
     @property
     def variants(self) -> Mapping[Role, str]:
@@ -140,11 +148,6 @@ class ContainerBackend:
         if not versions.python.admits(python):
             # The check `versions` would find this too; here nothing is built for it.
             raise CheckFailed(f"image {base.image.name} has Python {python}, and {versions.python} was asked for")
-        if versions.dask is None:
-            raise CheckFailed(
-                f"no index answered which Dask {versions.dask_request!r} is; "
-                "connect to one, or name a release that was used here before"
-            )
         lock = self._packages.lock(versions, base, deadline=deadline, progress=progress)
         return dataclasses.replace(lock, note="; ".join(filter(None, [lock.note, self._first_note()])))
 
@@ -237,11 +240,7 @@ class ContainerBackend:
 
     def sandbox(self, cell: Cell) -> ContainerSandbox:
         """Make a network and a volume for the cell."""
-        directory = self._directory / cell.id
-        number = 1
-        while directory.exists():  # a cell that is started again keeps its first logs
-            number += 1
-            directory = self._directory / f"{cell.id}-{number}"
+        directory = unused_path(self._directory, cell.id)  # a cell that is started again keeps its first logs
         sandbox = ContainerSandbox(
             self._engine,
             self._settings,
@@ -258,6 +257,6 @@ class ContainerBackend:
         self._commands.close()
         for sandbox in self._sandboxes:
             sandbox.close()
-        if "_packages" in self.__dict__:
-            self._packages.close()
+        if "_tools" in self.__dict__:
+            self._tools.wheelhouses.close()
         self._engine.api.close()

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_modelops.backends.docker.contents import Contents
 from pytest_modelops.backends.docker.images import Image
-from pytest_modelops.backends.docker.target import fits, target_of
+from pytest_modelops.backends.docker.target import target_of
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Progress, Wheelhouse
-from pytest_modelops.environments.commands import Commands
-from pytest_modelops.environments.index import configured_index
-from pytest_modelops.environments.interpreters import Interpreter, Interpreters
-from pytest_modelops.environments.pip import Pip, Target
-from pytest_modelops.environments.releases import PACKAGES, UvReleases, as_of_options
-from pytest_modelops.environments.resolver import Resolver, Solution
-from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
-from pytest_modelops.environments.wheelhouse import Wheelhouses
+from pytest_modelops.environments.interpreters import Interpreter
+from pytest_modelops.environments.resolver import Solution, dask_pins
+from pytest_modelops.environments.target import Target, fits, locked_packages
+from pytest_modelops.environments.toolbox import Toolbox
+from pytest_modelops.environments.uv import NoAnswer, UvFailed, as_of_options
 from pytest_modelops.matrix.cell import Versions
-from pytest_modelops.matrix.versions import Releases
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,58 +39,23 @@ class Base:
 
 
 class Packages:
-    """Resolves, fetches and collects packages for images.
+    """Resolves, fetches and collects packages for images."""
 
-    Args:
-        cache: directory that sessions share.
-        fresh: do not use what an earlier session cached.
-        session: an id that all processes of this pytest run share.
-    """
-
-    def __init__(self, spec: EnvironmentSpec, run: Commands, *, cache: Path, fresh: bool, session: str) -> None:
-        index = configured_index(spec.rootdir)
+    def __init__(self, tools: Toolbox, spec: EnvironmentSpec) -> None:
+        self._tools = tools
         self._spec = spec
-        self._uv = uv = Uv(run, rootdir=spec.rootdir, settings=index.variables)
-        self.releases: Releases = UvReleases(
-            uv, fingerprint=index.fingerprint, memory=cache / "releases.json", as_of=spec.as_of, packages=PACKAGES
-        )
-        self._resolver = Resolver(
-            spec,
-            cache=cache,
-            uv=uv,
-            interpreters=Interpreters(run, uv, environ=os.environ),
-            fingerprint=index.fingerprint,
-            fresh=fresh,
-            session=session,
-        )
-        self._wheelhouses = Wheelhouses(
-            cache / "wheelhouses",
-            uv=uv,
-            pip=Pip(run, uv, index=index, rootdir=spec.rootdir, environ=os.environ),
-            as_of=spec.as_of,
-            fresh=fresh,
-            session=session,
-        )
 
     def lock(self, versions: Versions, base: Base, *, deadline: Deadline, progress: Progress) -> Lock:
         """Resolve the cell's requirements for an image."""
         solution = self._solve(
             self._spec.requirements,
             base,
-            besides=[f"{name}=={versions.dask}" for name in PACKAGES],
+            besides=dask_pins(versions),
             constraints=self._spec.constraints,
             deadline=deadline,
             progress=progress,
         )
-        return Lock(
-            versions=versions,
-            python=base.contents.python,
-            interpreter=base.image.id,
-            requirements=solution.requirements,
-            packages=solution.packages,
-            resolved=solution.resolved,
-            note=solution.note,
-        )
+        return solution.lock(versions, python=base.contents.python, interpreter=base.image.id)
 
     def _solve(
         self,
@@ -115,7 +70,7 @@ class Packages:
         """Resolve to wheels; if that has no solution, to source distributions too, and note which."""
         contents = base.contents
         solve = functools.partial(
-            self._resolver.solve,
+            self._tools.resolver.solve,
             requirements,
             Interpreter(
                 path=Path(sys.executable), version=contents.python, build=base.image.id, platform=contents.platform
@@ -142,16 +97,11 @@ class Packages:
 
     def _without_wheels(self, solution: Solution, target: Target, deadline: Deadline) -> list[str]:
         """Return name and version of each package of a solution that has no wheel for the target."""
-        answer = self._uv.compile(
-            solution.requirements.splitlines(),
-            *("--format", "pylock.toml", "--no-deps"),
-            *target.uv_options,
-            *as_of_options(self._spec.as_of),
-            deadline=deadline,
-        )
+        options = ("--no-deps", *target.uv_options, *as_of_options(self._spec.as_of))
+        packages = locked_packages(self._tools.uv, solution.requirements.splitlines(), *options, deadline=deadline)
         return [
             f"{package['name']} {package.get('version', '')}".strip()
-            for package in tomllib.loads(answer.stdout)["packages"]
+            for package in packages
             if not fits(package, target)
         ]
 
@@ -161,7 +111,7 @@ class Packages:
         requirements = directory.parent / "requirements.txt"
         requirements.write_text(lock.requirements, encoding="utf-8")
         try:
-            self._uv(
+            self._tools.uv(
                 *("pip", "install", "--no-deps", "--target", str(directory)),
                 *base.target.uv_options,
                 *("--requirement", str(requirements)),
@@ -178,10 +128,4 @@ class Packages:
     ) -> Wheelhouse:
         """Collect wheels for an image's Python. Projects are built on this machine, and have to be pure Python."""
         solution = self._solve(requirements, base, deadline=deadline, progress=progress)
-        if solution.note:
-            progress(solution.note)
-        return self._wheelhouses.make(solution, base.target, deadline=deadline, progress=progress)
-
-    def close(self) -> None:
-        """Release the wheelhouses."""
-        self._wheelhouses.close()
+        return self._tools.wheelhouses.make(solution, base.target, deadline=deadline, progress=progress)

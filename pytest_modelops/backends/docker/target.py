@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import unquote, urlsplit
-
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pytest_modelops.backends.docker.contents import Contents
 from pytest_modelops.backends.docker.images import Image
-from pytest_modelops.environments.pip import Target
+from pytest_modelops.environments.target import Target
 from pytest_modelops.errors import Unavailable
 
 _GLIBC = {17, 28, *range(31, 41)}
@@ -56,17 +51,3 @@ def target_of(image: Image, contents: Contents) -> Target:
         ),
         interpreter=None,
     )
-
-
-def fits(package: Mapping[str, Any], target: Target) -> bool:
-    """Return whether a package of a pylock.toml file has a wheel for the target."""
-    files = [*package.get("wheels", ()), *([package["archive"]] if "archive" in package else [])]
-    for file in files:
-        location = file.get("name") or file.get("url") or file.get("path", "")
-        try:
-            tags = parse_wheel_filename(unquote(urlsplit(location).path).rpartition("/")[2])[3]
-        except InvalidWheelFilename:
-            continue
-        if tags & target.tags:
-            return True
-    return False

@@ -7,8 +7,8 @@ from packaging.version import Version
 
 from pytest_modelops.backends.docker.contents import Contents, ImageAnswer
 from pytest_modelops.backends.docker.images import Image
-from pytest_modelops.backends.docker.target import fits, target_of
-from pytest_modelops.environments.pip import Target
+from pytest_modelops.backends.docker.target import target_of
+from pytest_modelops.environments.target import Target, fits
 from pytest_modelops.errors import Unavailable
 
 IMAGE = Image(name="acme:1", id="sha256:1", digest="sha256:1", architecture="amd64", config={})
