@@ -326,7 +326,7 @@ def bare_backend(engine: Any, directory: Path, **settings: Any) -> tuple[Any, An
     )
     base = backend._bases[lock.interpreter]
     environment = ContainerEnvironment(
-        python=base.contents.executable,
+        python=base.contents.facts["executable"],
         lock=lock,
         reused=True,
         seconds=0,
@@ -334,8 +334,8 @@ def bare_backend(engine: Any, directory: Path, **settings: Any) -> tuple[Any, An
         image=base.image.id,
         path=base.image.path,
         user=user_of(backend._settings, ""),
-        uid=base.contents.uid,
-        gid=base.contents.gid,
+        uid=base.contents.facts["uid"],
+        gid=base.contents.facts["gid"],
     )
     backend._environments[base.image.id] = environment
     return backend, environment

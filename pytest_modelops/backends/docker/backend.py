@@ -158,7 +158,7 @@ class ContainerBackend:
 
     def _lock_of(self, versions: Versions, base: Base) -> Lock:
         packages = {}
-        for name, text in base.contents.packages.items():
+        for name, text in base.contents.facts["packages"].items():
             try:
                 packages[str(canonicalize_name(name))] = Version(text)
             except InvalidVersion:
@@ -179,21 +179,21 @@ class ContainerBackend:
         contents, name = base.contents, base.image.name
         _, prebuilt = self._image_of(lock.versions)
         started = deadline.remaining
-        image, python, reused = base.image, contents.executable, True
+        image, python, reused = base.image, contents.facts["executable"], True
         location, warnings, unmet = f"image {name}", [base.image.warning], []
         if not prebuilt:
             image, reused = self._layered(base, lock, deadline, progress)
             python, location = f"{ENVIRONMENT}/bin/python", f"image {image.name} ({name} and packages)"
         elif "distributed" not in lock.packages:
             raise CheckFailed(
-                f"image {name} is run as it is, and its Python ({contents.executable}, {contents.python}) has no "
+                f"image {name} is run as it is, and its Python ({python}, {contents.python}) has no "
                 "distributed. Add it to the image, or use the image as a base (`image` in [tool.modelops.docker])."
             )
         else:
             unmet = list(audit.unmet(self._spec, base.image, contents, lock.packages))
             warnings += audit.unreported(self._spec, base.image)
         warnings.append(confinement.lowered_cpus(self._settings, self._engine))
-        missing = [module for module in self._settings.require_modules if not contents.modules[module]]
+        missing = [module for module in self._settings.require_modules if not contents.facts["modules"][module]]
         environment = ContainerEnvironment(
             python=python,
             lock=lock,
@@ -209,8 +209,8 @@ class ContainerBackend:
             image=image.id,
             path=image.path,
             user=confinement.user_of(self._settings, image.user),
-            uid=contents.uid,
-            gid=contents.gid,
+            uid=contents.facts["uid"],
+            gid=contents.facts["gid"],
         )
         self._environments[image.id] = environment
         return environment

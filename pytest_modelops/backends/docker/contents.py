@@ -6,9 +6,10 @@ The image is asked in a container that may do nothing. The answer is cached by t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -97,50 +98,36 @@ class ImageAnswer(TypedDict):
     gid: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Contents:
-    """What is in an image (see `ImageAnswer`).
+    """What is in an image.
 
     Attributes:
-        machine: as wheels name it: `x86_64`.
-        glibc: version of its C library; `None` for musl.
+        facts: as its Python printed them.
     """
 
-    python: Version
-    executable: str
-    base: str
-    in_venv: bool
-    site: str
-    machine: str
-    glibc: tuple[int, int] | None
-    packages: Mapping[str, str]
-    modules: Mapping[str, bool]
-    uid: int
-    gid: int
+    facts: ImageAnswer
+
+    @functools.cached_property
+    def python(self) -> Version:
+        return Version(self.facts["version"])
+
+    @property
+    def machine(self) -> str:
+        """As wheels name it: `x86_64`."""
+        return self.facts["platform"].removeprefix("linux-")
+
+    @property
+    def glibc(self) -> tuple[int, int] | None:
+        """Version of its C library; `None` for musl."""
+        name, _, version = self.facts["libc"].partition(" ")
+        major, _, minor = version.partition(".")
+        return (int(major), int(minor.partition(".")[0])) if name == "glibc" else None
 
     @property
     def platform(self) -> str:
         """For people: `linux x86_64, glibc 2.36`."""
-        libc = f"glibc {self.glibc[0]}.{self.glibc[1]}" if self.glibc else "musl"
-        return f"linux {self.machine}, {libc}"
-
-    @classmethod
-    def parse(cls, answer: ImageAnswer) -> Contents:
-        libc = answer["libc"]
-        numbers = libc.removeprefix("glibc ").split(".") if libc.startswith("glibc ") else None
-        return cls(
-            python=Version(answer["version"]),
-            executable=answer["executable"],
-            base=answer["base"],
-            in_venv=answer["in_venv"],
-            site=answer["site"],
-            machine=answer["platform"].removeprefix("linux-"),
-            glibc=(int(numbers[0]), int(numbers[1])) if numbers else None,
-            packages=answer["packages"],
-            modules=answer["modules"],
-            uid=answer["uid"],
-            gid=answer["gid"],
-        )
+        return f"linux {self.machine}, {self.facts['libc']}"
 
 
 class Inspector:
@@ -181,7 +168,7 @@ class Inspector:
             raise CheckFailed(
                 f"image {image.name} has {answer['implementation']} {answer['version']}; cells need CPython"
             )
-        return Contents.parse(answer)
+        return Contents(answer)
 
     def _ask(self, image: Image, asked: Sequence[str], user: str, deadline: Deadline) -> ImageAnswer:
         tried = []

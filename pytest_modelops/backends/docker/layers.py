@@ -81,7 +81,7 @@ class Layers:
         """
         progress(f"adding packages to {base.name}")
         config = self._engine.api.create_host_config(network_mode="none")
-        compile_all = [contents.executable, "-I", "-c", _COMPILE, ENVIRONMENT]
+        compile_all = [contents.facts["executable"], "-I", "-c", _COMPILE, ENVIRONMENT]
         with self._one_off.container(base, compile_all, user="0:0", host_config=config) as container:
             with copied_into(self._engine, container, "/", f"put packages into {base.name}") as archive:
                 write_layer(archive, packages, contents)
@@ -98,7 +98,7 @@ class Layers:
                     conf={
                         **base.config,
                         "User": base.user,
-                        "Cmd": base.config.get("Cmd") or [contents.executable],
+                        "Cmd": base.config.get("Cmd") or [contents.facts["executable"]],
                         "Labels": labels,
                     },
                 )
@@ -113,14 +113,14 @@ def write_layer(archive: Archive, packages: Path, contents: Contents) -> None:
     for directory in ("modelops", root, f"{root}/bin", f"{root}/lib", library, site):
         archive.directory(directory)
     for name in ("python", "python3"):
-        archive.link(f"{root}/bin/{name}", contents.base)
+        archive.link(f"{root}/bin/{name}", contents.facts["base"])
     configuration = (
-        f"home = {PurePosixPath(contents.base).parent}\n"
+        f"home = {PurePosixPath(contents.facts['base']).parent}\n"
         f"include-system-site-packages = true\nversion = {contents.python}\n"
     )
     archive.file(f"{root}/pyvenv.cfg", configuration.encode())
-    if contents.in_venv:  # the packages of a virtual environment are not in its base's site-packages
-        archive.file(f"{site}/_modelops_base.pth", f"{contents.site}\n".encode())
+    if contents.facts["in_venv"]:  # the packages of a virtual environment are not in its base's site-packages
+        archive.file(f"{site}/_modelops_base.pth", f"{contents.facts['site']}\n".encode())
     for name, text in _scripts(packages / "bin"):
         archive.file(f"{root}/bin/{name}", text, mode=0o755)
     for path in sorted(packages.iterdir()):

@@ -29,7 +29,7 @@ def contents(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> C
         "uid": 0,
         "gid": 0,
     }
-    return Contents.parse(reported)
+    return Contents(reported)
 
 
 def target(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Target:
