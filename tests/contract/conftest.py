@@ -1,4 +1,4 @@
-"""What every backend is asked by the contract tests: a sandbox of its own, and an environment to run on it."""
+"""A sandbox of every backend, and an environment to run on it."""
 
 from __future__ import annotations
 
