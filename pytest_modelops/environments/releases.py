@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -83,7 +84,7 @@ class UvReleases:
 
     def latest(self) -> Version:
         """Return the newest final release. Raises `WrongInput` also if the index has none."""
-        found = self._remembering("latest", lambda _: [newest] if (newest := self._final("")) else [])
+        found = self._remembering("latest", lambda _: list(itertools.islice(self._walk(), 1)))
         if not found:
             self._refuse_undated("")
             raise WrongInput(f"the configured index has no final release of {' and '.join(PACKAGES)}")
@@ -92,27 +93,23 @@ class UvReleases:
     def within(self, specifier: SpecifierSet) -> Sequence[Version]:
         """Return the final releases that the specifier admits, oldest first. The first time takes 0.06 s for each."""
 
-        def walk(remembered: list[Version]) -> list[Version]:
-            found: list[Version] = []
-            while newest := self._final(_and(str(specifier), f"<{found[-1]}" if found else "")):
-                if newest in remembered:  # everything below it was asked before
-                    return [*remembered[: remembered.index(newest) + 1], *reversed(found)]
-                found.append(newest)
-            return found[::-1]
+        def ask(remembered: list[Version]) -> list[Version]:
+            new: list[Version] = []
+            for release in self._walk(str(specifier)):
+                if release in remembered:  # everything below it was asked before
+                    return [*remembered[: remembered.index(release) + 1], *reversed(new)]
+                new.append(release)
+            return new[::-1]
 
-        found = self._remembering(str(specifier) or "all", walk)
+        found = self._remembering(str(specifier) or "all", ask)
         if not found:
             self._refuse_undated(str(specifier))
         return found
 
     def near(self, version: Version, count: int = 2) -> Sequence[Version]:
         """Return up to `count` final releases on each side of a missing one; cheaper than `within` for all."""
-        below: list[Version] = []
-        while len(below) < count and (found := self._final(f"<{below[-1] if below else version}")):
-            below.append(found)
-        above: list[Version] = []
-        while len(above) < count and (found := self._final(f">{above[-1] if above else version}", lowest=True)):
-            above.append(found)
+        below = list(itertools.islice(self._walk(beyond=version), count))
+        above = itertools.islice(self._walk(beyond=version, upwards=True), count)
         return [*reversed(below), *above]
 
     def exists(self, version: Version) -> bool:
@@ -143,11 +140,17 @@ class UvReleases:
         self._asked[question] = known
         return known
 
-    def _final(self, limits: str, *, lowest: bool = False) -> Version | None:
-        while len(found := self._ask(limits, "--prerelease", "disallow", lowest=lowest)) > 1:
-            # One package is ahead, as on the day of a release: step to where both can be.
-            limits = _and(limits, f">={max(found)}" if lowest else f"<={min(found)}")
-        return found.pop() if found else None
+    def _walk(self, limits: str = "", *, beyond: Version | None = None, upwards: bool = False) -> Iterator[Version]:
+        """Yield the final releases within the limits, from the newest down, or upwards; only those beyond a version."""
+        while True:
+            step = limits if beyond is None else _and(limits, f"{'>' if upwards else '<'}{beyond}")
+            while len(found := self._ask(step, "--prerelease", "disallow", lowest=upwards)) > 1:
+                # One package is ahead, as on the day of a release: step to where both can be.
+                step = _and(step, f">={max(found)}" if upwards else f"<={min(found)}")
+            if not found:
+                return
+            beyond = found.pop()
+            yield beyond
 
     def _ask(self, limits: str, *options: str, lowest: bool = False) -> set[Version]:
         """Return the version of each package that uv picks within the limits; empty if a package has none."""
