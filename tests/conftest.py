@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,13 @@ from typing import Any
 import filelock
 import psutil
 import pytest
+from packaging.version import Version
 
+from pytest_modelops.config.docker import ContainerSettings
+from pytest_modelops.config.model import EnvironmentSpec
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
+from pytest_modelops.matrix.cell import PythonVersion, Role, Versions
 
 ROOT = Path(__file__).parent.parent
 DIRECTORY = "MODELOPS_TEST_ENGINE_DIRECTORY"
@@ -293,6 +299,46 @@ def engine() -> Iterator[Any]:
     connected = connect()
     yield connected
     connected.api.close()
+
+
+def bare_backend(engine: Any, directory: Path, **settings: Any) -> tuple[Any, Any]:
+    """A `ContainerBackend` with a connection of its own, and an environment of it: Python 3.12 and no packages.
+
+    Args:
+        settings: of `ContainerSettings`.
+    """
+    from pytest_modelops.backends.docker.backend import ContainerBackend
+    from pytest_modelops.backends.docker.confinement import user_of
+    from pytest_modelops.backends.docker.containers import ContainerEnvironment
+    from pytest_modelops.backends.docker.engine import connect
+
+    image = image_for(engine, "3.12")
+    backend = ContainerBackend(
+        engine=connect(),
+        settings=ContainerSettings(prebuilt=dict.fromkeys(Role, image), **settings),
+        spec=EnvironmentSpec(rootdir=directory),
+        cache=directory / "cache",
+        fresh=False,
+        directory=directory / "run" / uuid.uuid4().hex,  # a name that no other run on the engine has
+    )
+    lock = backend.resolve(
+        Versions(PythonVersion.parse("3.12"), Version("1")), deadline=Deadline(60), progress=lambda _: None
+    )
+    base = backend._bases[lock.interpreter]
+    environment = ContainerEnvironment(
+        python=base.contents.facts["executable"],
+        lock=lock,
+        reused=True,
+        seconds=0,
+        location=image,
+        image=base.image.id,
+        path=base.image.path,
+        user=user_of(backend._settings, ""),
+        uid=base.contents.facts["uid"],
+        gid=base.contents.facts["gid"],
+    )
+    backend._environments[base.image.id] = environment
+    return backend, environment
 
 
 def image_for(engine: Any, version: str) -> str:

@@ -12,6 +12,7 @@ from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
+from pytest_modelops.storage.files import mark_as_cache
 
 
 def _process(containers: ContainerSettings, **common: Any) -> Backend:
@@ -25,8 +26,17 @@ def _process(containers: ContainerSettings, **common: Any) -> Backend:
 
 def _docker(containers: ContainerSettings, **common: Any) -> Backend:
     from pytest_modelops.backends.docker.backend import ContainerBackend
+    from pytest_modelops.backends.docker.belongings import dead
+    from pytest_modelops.backends.docker.engine import connect
 
-    return ContainerBackend(settings=containers, **common)
+    engine = connect()
+    try:
+        left = [str(thing) for thing in dead(engine)]
+        mark_as_cache(common["cache"])
+    except BaseException:
+        engine.api.close()
+        raise
+    return ContainerBackend(engine=engine, settings=containers, dead=left, **common)
 
 
 BACKENDS: dict[str, Callable[..., Backend]] = {"docker": _docker, "process": _process}
@@ -51,7 +61,7 @@ def open_backend(
     fresh: bool,
     directory: Path,
 ) -> Opened:
-    """Open a backend by its name; `auto` is the best there is on this machine.
+    """Open a backend by its name; `auto` is the best one on this machine. Nothing is started, pulled or removed.
 
     Args:
         as_it_is: nothing is configured, so the only cell is this very interpreter, for which nothing is built.

@@ -1,4 +1,4 @@
-"""Images that something is wrong with, made from the tests' base, and what clears them away."""
+"""Broken images, made from the tests' base and removed again."""
 
 from __future__ import annotations
 
@@ -80,8 +80,7 @@ class Images:
     def _label(self, tag: str, architecture: str) -> None:
         """Have an image say that it is for another machine: by its configuration, in a saved archive."""
         saved = io.BytesIO(b"".join(self.api.get_image(self.name(tag))))
-        changed = io.BytesIO()
-        with tarfile.open(fileobj=saved) as old, tarfile.open(fileobj=changed, mode="w") as new:
+        with tarfile.open(fileobj=saved) as old:
             manifest = json.loads(_content(old, "manifest.json"))
             config = json.loads(_content(old, manifest[0]["Config"]))
             config["architecture"] = architecture
@@ -89,12 +88,8 @@ class Images:
             manifest[0]["Config"] = f"{hashlib.sha256(data).hexdigest()}.json"
             layers = {name: _content(old, name) for name in manifest[0]["Layers"]}
             parts = {manifest[0]["Config"]: data, "manifest.json": json.dumps(manifest).encode(), **layers}
-            for name, content in parts.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                new.addfile(info, io.BytesIO(content))
         self.api.remove_image(self.name(tag))
-        list(self.api.load_image(changed.getvalue()))
+        list(self.api.load_image(archive(parts)))
 
     def close(self) -> None:
         """Remove them."""

@@ -75,7 +75,7 @@ BROKEN = {
         lambda images: images.derived("3.13", changes=['ENTRYPOINT ["/bin/sh", "-c", "echo my own way"]']),
         "failed",
         (
-            "which did not run: it exited with code 0 and printed 'my own way'",
+            "did not run the command that it was given, `python -c …`: it exited with code 0 and printed 'my own way'",
             "Its entry point (/bin/sh -c echo my own way)",
         ),
     ),

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_modelops.config.docker import ContainerSettings
-from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions
-from tests.conftest import image_for
+from pytest_modelops.matrix.cell import Cell
+from tests.conftest import bare_backend
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix
@@ -69,7 +66,6 @@ print(json.dumps(reported))
     'if callable(place["gateway"]) else None)\n',
     "",
 )
-OPEN = ContainerSettings()
 
 
 @pytest.fixture
@@ -97,47 +93,24 @@ def address_of_this_machine() -> str:
         return str(probe.getsockname()[0])
 
 
-Look = Callable[[ContainerSettings], dict[str, Any]]
+Look = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Look:
     """What code in a container finds that it may do, under these settings."""
-    from pytest_modelops.backends.docker.backend import ContainerBackend
-    from pytest_modelops.backends.docker.confinement import user_of
-    from pytest_modelops.backends.docker.sandbox import ContainerEnvironment
-
     monkeypatch.setenv("SECRET_OF_THE_HOST", "a password")
-    image = image_for(engine, "3.12")
 
-    def looked(settings: ContainerSettings) -> dict[str, Any]:
-        import dataclasses
-
-        settings = dataclasses.replace(settings, prebuilt=dict.fromkeys(Role, image))
-        backend = ContainerBackend(
-            spec=EnvironmentSpec(rootdir=tmp_path),
-            cache=tmp_path / "cache",
-            fresh=False,
-            directory=tmp_path / uuid.uuid4().hex,
-            settings=settings,
-            engine=engine,
-        )
-        versions = Versions(PythonVersion.parse("3.12"), None, "none")
-        lock = backend.resolve(versions, deadline=Deadline(60), progress=lambda _: None)
-        found, contents = backend._bases[lock.interpreter]
-        environment = ContainerEnvironment(
-            python=contents.executable, lock=lock, reused=True, seconds=0, location=image, image=found.id,
-            path=found.path, user=user_of(settings, ""), uid=contents.uid, gid=contents.gid,
-        )  # fmt: skip
-        backend._environments[found.id] = environment
-        sandbox = backend.sandbox(Cell.uniform(versions))
+    def looked(**settings: Any) -> dict[str, Any]:
+        backend, environment = bare_backend(engine, tmp_path, **settings)
+        sandbox = backend.sandbox(Cell.uniform(environment.lock.versions))
         try:
             process = sandbox.start("worker-0", environment, ["-c", LOOK, json.dumps(listening)], variables={})
             assert process.wait(Deadline(60)) == "exited with code 0", process.log.read_text()
             return dict(json.loads(process.log.read_text().splitlines()[-1]))
         finally:
             assert list(sandbox.close()) == []
-            backend._commands.close()
+            backend.close()
 
     return looked
 
@@ -148,7 +121,7 @@ def refused(reported: dict[str, Any], *names: str) -> None:
 
 
 def test_by_default_nothing_is_open(look: Look) -> None:
-    reported = look(OPEN)
+    reported = look()
     assert reported["uid"] == 1000
     refused(reported, "write to /usr", "write to /etc", "write to the shared volume", "write beside our program")
     refused(reported, "write to /opened", "become root")
@@ -162,7 +135,7 @@ def test_by_default_nothing_is_open(look: Look) -> None:
 
 
 def test_the_network_is_opened_alone(look: Look) -> None:
-    reported = look(ContainerSettings(network=True))
+    reported = look(network=True)
     assert reported["reach the host"] == "done"
     assert reported["uid"] == 1000
     assert reported["capabilities"] == 0
@@ -170,32 +143,32 @@ def test_the_network_is_opened_alone(look: Look) -> None:
 
 
 def test_directories_of_the_image_are_opened_alone(look: Look) -> None:
-    reported = look(ContainerSettings(writable=("/opened",)))
+    reported = look(writable=("/opened",))
     assert reported["write to /opened"] == "done"
     refused(reported, "write to /usr", "write to /etc", "become root", "reach the host")
 
 
 def test_a_user_is_asked_for_and_root_still_cannot_write_to_the_image(look: Look) -> None:
-    reported = look(ContainerSettings(user="0:0"))
+    reported = look(user="0:0")
     assert reported["uid"] == 0
     refused(reported, "write to /usr", "write to the shared volume", "reach the host")
     assert reported["capabilities"] == 0
 
 
 def test_the_root_is_opened_to_root(look: Look) -> None:
-    reported = look(ContainerSettings(user="0:0", read_only=False))
+    reported = look(user="0:0", read_only=False)
     assert reported["write to /etc"] == "done"
     refused(reported, "write to the shared volume", "write beside our program", "reach the host")
 
 
 def test_capabilities_and_privileges_are_opened_one_by_one(look: Look) -> None:
-    reported = look(ContainerSettings(capabilities=("SYS_NICE",), new_privileges=True, user="0:0"))
+    reported = look(capabilities=("SYS_NICE",), new_privileges=True, user="0:0")
     assert reported["capabilities"] == 1 << 23  # CAP_SYS_NICE, linux/capability.h
     assert reported["no new privileges"] == "0"
 
 
 def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
-    reported = look(ContainerSettings(pass_env=("SECRET_OF_THE_HOST", "NOT_SET")))
+    reported = look(pass_env=("SECRET_OF_THE_HOST", "NOT_SET"))
     assert reported["secret"] == "a password"
 
 

@@ -1,4 +1,4 @@
-"""Ryuk, testcontainers' container that removes what a dead pytest leaves, where its image is to be had.
+"""Ryuk, testcontainers' container that removes what a dead pytest leaves, if its image can be pulled.
 
 Our own sweep at the next start does the same; Ryuk does it at once, even if there is no next start.
 """
@@ -16,14 +16,14 @@ from pytest_modelops.backends.docker.engine import Engine, ImageNotFound
 from pytest_modelops.storage.files import read_json, write_json
 
 _ASK_AGAIN_AFTER = 24 * 3600.0
-"""A registry that could not be reached, or did not have it, is left in peace for so long."""
+"""How long not to ask a registry again that could not be reached or did not have the image."""
 
 
 def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
-    """Start Ryuk, and return the labels that it goes by; none where it is disabled or cannot be had.
+    """Start Ryuk, and return the labels that it looks for; none if it is disabled or cannot be started.
 
     Args:
-        memory: file that remembers an image which could not be pulled.
+        memory: file that remembers which images could not be pulled, and when.
     """
     from testcontainers.core.config import testcontainers_config
 
@@ -46,7 +46,7 @@ def _has_image(engine: Engine, image: str, memory: Path) -> bool:
         engine.api.inspect_image(image)
     except ImageNotFound:
         pass
-    except requests.exceptions.RequestException:  # an engine that fails, which what is needed will tell
+    except requests.exceptions.RequestException:  # the engine fails; the next call that is needed reports it
         return False
     else:
         return True
@@ -59,7 +59,7 @@ def _has_image(engine: Engine, image: str, memory: Path) -> bool:
             if "error" in step:
                 break
         engine.api.inspect_image(image)
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):  # of which APIError is one
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):  # APIError is one of them
         write_json(memory, {**remembered, f"{engine.address} {image}": time.time()})
         return False
     return True

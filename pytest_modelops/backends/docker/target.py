@@ -1,10 +1,11 @@
-"""The machine that an image is, as uv, pip and wheels name it: what is resolved and fetched for it from here."""
+"""An image's platform as uv, pip and wheels name it, so that this machine can resolve and fetch packages for it."""
 
 from __future__ import annotations
 
 import sys
 
-from pytest_modelops.backends.docker.images import Contents, Image
+from pytest_modelops.backends.docker.contents import Contents
+from pytest_modelops.backends.docker.images import Image
 from pytest_modelops.environments.target import Target
 from pytest_modelops.errors import Unavailable
 
@@ -16,10 +17,10 @@ _MUSLLINUX = 2
 
 
 def target_of(image: Image, contents: Contents) -> Target:
-    """An image's Python as what wheels are for. It is not at hand on this machine.
+    """Return what wheels for an image's Python have to be for.
 
     Raises:
-        Unavailable: there is no name for its platform.
+        Unavailable: its platform has no name.
     """
     machine = contents.machine
     if machine not in _MACHINES:

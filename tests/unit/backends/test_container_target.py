@@ -1,23 +1,23 @@
-"""What an image takes, as uv and wheels name it: chosen for the image's Python, machine and C library, not for ours."""
+"""Wheels are chosen for the image's Python, machine and C library, not for those of this machine."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from packaging.version import Version
 
-from pytest_modelops.backends.docker.images import Contents, Image
+from pytest_modelops.backends.docker.contents import Contents, ImageAnswer
+from pytest_modelops.backends.docker.images import Image
 from pytest_modelops.backends.docker.target import target_of
 from pytest_modelops.environments.target import Target, fits
 from pytest_modelops.errors import Unavailable
 
-IMAGE = Image(name="acme:1", id="sha256:1", digest="sha256:1", architecture="amd64", config={}, size=1)
+IMAGE = Image(name="acme:1", id="sha256:1", digest="sha256:1", architecture="amd64", config={})
 
 
 def contents(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Contents:
-    reported: dict[str, Any] = {
+    reported: ImageAnswer = {
         "version": python,
+        "implementation": "cpython",
         "executable": "/usr/bin/python3",
         "base": "/usr/bin/python3",
         "in_venv": False,
@@ -29,7 +29,7 @@ def contents(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> C
         "uid": 0,
         "gid": 0,
     }
-    return Contents.parse(reported)
+    return Contents(reported)
 
 
 def target(libc: str, *, machine: str = "x86_64", python: str = "3.12.1") -> Target:
