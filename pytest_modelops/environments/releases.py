@@ -26,6 +26,8 @@ from pytest_modelops.storage.files import locked, read_json, write_json
 
 PACKAGES = ("dask", "distributed")
 """What has the cell's release in every environment."""
+_LAYOUT = 2
+"""Version of the file; part of every key."""
 _SECONDS = 60.0
 """For one question; uv needs 0.06 s with its HTTP cache, and 10 s to give up on a silent server."""
 _FAR_AHEAD = "3.99"
@@ -33,22 +35,13 @@ _FAR_AHEAD = "3.99"
 
 
 class _Answer(TypedDict):
-    """What the index answered to one question: versions, and the day in UTC, ISO 8601."""
+    """What the index answered to one question (`latest`, `all`, or a specifier): versions, and the day, ISO 8601, UTC.
+
+    The file holds answers by question, for each index and `as-of`.
+    """
 
     versions: list[str]
     day: str
-
-
-class _Remembered(TypedDict):
-    """What is remembered of one index; the file holds one for each fingerprint and `as-of`.
-
-    Attributes:
-        seen: every version that was seen.
-        answers: by question: `latest`, `all`, or a specifier.
-    """
-
-    seen: list[str]
-    answers: dict[str, _Answer]
 
 
 def is_settled(as_of: dt.date | None) -> bool:
@@ -70,7 +63,7 @@ class UvReleases:
 
     def __init__(self, uv: Uv, *, fingerprint: str, memory: Path, as_of: dt.date | None = None) -> None:
         self._uv = uv
-        self._key = f"{fingerprint}/{as_of or 'today'}/{'+'.join(PACKAGES)}"
+        self._key = f"{_LAYOUT}/{fingerprint}/{as_of or 'today'}/{'+'.join(PACKAGES)}"
         self._memory = memory
         self._as_of = as_of
         self._notes = dict.fromkeys([f"as of {as_of}"] if as_of else [])
@@ -113,20 +106,20 @@ class UvReleases:
         return [*reversed(below), *above]
 
     def exists(self, version: Version) -> bool:
-        """Whether there is that release, final or not. One that was seen once is not asked for again."""
-        if str(version) in self._recall()["seen"]:
+        """Return whether there is that release, final or not. One that was seen once is not asked for again."""
+        if any(str(version) in answer["versions"] for answer in self._recall().values()):
             return True
-        if self._ask(f"=={version}"):
-            self._remember({}, [version])
-            return True
-        self._refuse_undated(f"=={version}")
-        return False
+        question = f"=={version}"
+        found = self._remembering(question, lambda _: [*self._ask(question)])
+        if not found:
+            self._refuse_undated(question)
+        return bool(found)
 
     def _remembering(self, question: str, ask: Callable[[list[Version]], list[Version]]) -> list[Version]:
         """Ask the index; answer from memory if it is silent, or if its answer cannot have changed."""
         if question in self._asked:
             return self._asked[question]
-        old = self._recall()["answers"].get(question)
+        old = self._recall().get(question)
         known = [Version(text) for text in old["versions"]] if old else []
         if not (known and is_settled(self._as_of)):
             try:
@@ -136,7 +129,7 @@ class UvReleases:
                     raise
                 self._notes[f"the index did not answer; {question} is {known[-1]} as of {old['day']}"] = None
             else:
-                self._remember({question: {"versions": [*map(str, known)], "day": str(_today())}}, known)
+                self._remember(question, {"versions": [*map(str, known)], "day": str(_today())})
         self._asked[question] = known
         return known
 
@@ -184,19 +177,17 @@ class UvReleases:
                     "cannot say what it had that day; leave as-of out, or use an index that can (pypi.org)"
                 )
 
-    def _recall(self) -> _Remembered:
-        everything: dict[str, _Remembered] = read_json(self._memory) or {}
-        return everything.get(self._key) or {"seen": [], "answers": {}}
+    def _recall(self) -> dict[str, _Answer]:
+        everything: dict[str, dict[str, _Answer]] = read_json(self._memory) or {}
+        return everything.get(self._key, {})
 
-    def _remember(self, answers: dict[str, _Answer], seen: Sequence[Version]) -> None:
+    def _remember(self, question: str, answer: _Answer) -> None:
         lock = self._memory.with_suffix(".lock")
         with (
             contextlib.suppress(TimedOut),  # another process holds it; what is not remembered is asked for again
             locked(lock, Deadline(_SECONDS), "the remembered releases"),
         ):
-            mine = self._recall()
-            mine["seen"] = sorted({*mine["seen"], *map(str, seen)})
-            mine["answers"].update(answers)
+            mine = {**self._recall(), question: answer}
             write_json(self._memory, {**(read_json(self._memory) or {}), self._key: mine})
 
 

@@ -6,12 +6,11 @@ any other is resolved again when it is a day old.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -20,7 +19,7 @@ from packaging.version import Version
 
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Lock, Progress
+from pytest_modelops.environments.base import Progress, Solution
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.pins import pins
 from pytest_modelops.environments.releases import PACKAGES, is_settled
@@ -55,27 +54,6 @@ def dask_pins(versions: Versions) -> list[str]:
             "connect to one, or name a release that was used here before"
         )
     return [f"{name}=={versions.dask}" for name in PACKAGES]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Solution:
-    """What the index answered (see `Lock` for the fields)."""
-
-    requirements: str
-    packages: Mapping[str, Version]
-    resolved: dt.datetime
-    note: str
-
-    def lock(self, versions: Versions, *, python: Version, interpreter: str) -> Lock:
-        return Lock(
-            versions=versions,
-            python=python,
-            interpreter=interpreter,
-            requirements=self.requirements,
-            packages=self.packages,
-            resolved=self.resolved,
-            note=self.note,
-        )
 
 
 class _Stored(TypedDict):
