@@ -13,8 +13,6 @@ from pytest_modelops.errors import CheckFailed
 
 PINS = "requirements.txt"
 """File beside the wheels: what the bundle needs of them, `name==version` a line (see `remote/runner/installing.py`)."""
-_LEGACY = ("setuptools>=40.8.0",)
-"""What builds a project that does not say: https://pip.pypa.io/en/stable/reference/build-system/."""
 
 
 def copy(source: formats.Source, directory: Path) -> Path:
@@ -64,9 +62,6 @@ def build_requires(source: formats.Source) -> tuple[str, ...]:
     found: list[str] = []
     for requirement in source.requirements:
         project = Path(requirement)
-        if not (project.is_absolute() and project.is_dir()):
-            continue
-        file = project / "pyproject.toml"
-        system = metadata.table(contents.read_toml(file), "build-system") if file.is_file() else {}
-        found += system.get("requires", _LEGACY)
+        if project.is_absolute() and project.is_dir():
+            found += metadata.build_requires(project)
     return tuple(dict.fromkeys(found))

@@ -16,22 +16,16 @@ Progress = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lock:
-    """A solution for one environment.
+class Solution:
+    """What the index answered for some requirements.
 
     Attributes:
-        versions: what it was made for.
-        python: the real version of the interpreter, to the patch.
-        interpreter: the interpreter that makes the environment, as the backend names it.
-        requirements: the solution as a requirements file, hashes included.
+        requirements: a requirements file, hashes included.
         packages: canonical name → version of everything in it.
         resolved: when the index was asked.
         note: something to show people (`the index did not answer; this is the lock of 2026-11-20`), or empty.
     """
 
-    versions: Versions
-    python: Version
-    interpreter: str
     requirements: str
     packages: Mapping[str, Version]
     resolved: datetime.datetime
@@ -41,6 +35,21 @@ class Lock:
     def lines(self) -> tuple[str, ...]:
         """`name==version` of every package, sorted."""
         return _pinned(self.packages)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lock(Solution):
+    """A solution for one environment.
+
+    Attributes:
+        versions: what it was made for.
+        python: the real version of the interpreter, to the patch.
+        interpreter: the interpreter that makes the environment, as the backend names it.
+    """
+
+    versions: Versions
+    python: Version
+    interpreter: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ class Environments:
             deadline=deadline,
             progress=progress,
         )
-        return solution.lock(versions, python=interpreter.version, interpreter=str(interpreter.path))
+        return Lock(versions=versions, python=interpreter.version, interpreter=str(interpreter.path), **vars(solution))
 
     def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
         if lock.versions.as_is:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -25,6 +26,8 @@ from pytest_modelops.storage.files import locked, read_json, write_json
 
 PACKAGES = ("dask", "distributed")
 """What has the cell's release in every environment."""
+_LAYOUT = 2
+"""Version of the file; part of every key."""
 _SECONDS = 60.0
 """For one question; uv needs 0.06 s with its HTTP cache, and 10 s to give up on a silent server."""
 _FAR_AHEAD = "3.99"
@@ -32,22 +35,13 @@ _FAR_AHEAD = "3.99"
 
 
 class _Answer(TypedDict):
-    """What the index answered to one question: versions, and the day in UTC, ISO 8601."""
+    """What the index answered to one question (`latest`, `all`, or a specifier): versions, and the day, ISO 8601, UTC.
+
+    The file holds answers by question, for each index and `as-of`.
+    """
 
     versions: list[str]
     day: str
-
-
-class _Remembered(TypedDict):
-    """What is remembered of one index; the file holds one for each fingerprint and `as-of`.
-
-    Attributes:
-        seen: every version that was seen.
-        answers: by question: `latest`, `all`, or a specifier.
-    """
-
-    seen: list[str]
-    answers: dict[str, _Answer]
 
 
 def is_settled(as_of: dt.date | None) -> bool:
@@ -69,7 +63,7 @@ class UvReleases:
 
     def __init__(self, uv: Uv, *, fingerprint: str, memory: Path, as_of: dt.date | None = None) -> None:
         self._uv = uv
-        self._key = f"{fingerprint}/{as_of or 'today'}/{'+'.join(PACKAGES)}"
+        self._key = f"{_LAYOUT}/{fingerprint}/{as_of or 'today'}/{'+'.join(PACKAGES)}"
         self._memory = memory
         self._as_of = as_of
         self._notes = dict.fromkeys([f"as of {as_of}"] if as_of else [])
@@ -83,7 +77,7 @@ class UvReleases:
 
     def latest(self) -> Version:
         """Return the newest final release. Raises `WrongInput` also if the index has none."""
-        found = self._remembering("latest", lambda _: [newest] if (newest := self._final("")) else [])
+        found = self._remembering("latest", lambda _: list(itertools.islice(self._walk(), 1)))
         if not found:
             self._refuse_undated("")
             raise WrongInput(f"the configured index has no final release of {' and '.join(PACKAGES)}")
@@ -92,44 +86,40 @@ class UvReleases:
     def within(self, specifier: SpecifierSet) -> Sequence[Version]:
         """Return the final releases that the specifier admits, oldest first. The first time takes 0.06 s for each."""
 
-        def walk(remembered: list[Version]) -> list[Version]:
-            found: list[Version] = []
-            while newest := self._final(_and(str(specifier), f"<{found[-1]}" if found else "")):
-                if newest in remembered:  # everything below it was asked before
-                    return [*remembered[: remembered.index(newest) + 1], *reversed(found)]
-                found.append(newest)
-            return found[::-1]
+        def ask(remembered: list[Version]) -> list[Version]:
+            new: list[Version] = []
+            for release in self._walk(str(specifier)):
+                if release in remembered:  # everything below it was asked before
+                    return [*remembered[: remembered.index(release) + 1], *reversed(new)]
+                new.append(release)
+            return new[::-1]
 
-        found = self._remembering(str(specifier) or "all", walk)
+        found = self._remembering(str(specifier) or "all", ask)
         if not found:
             self._refuse_undated(str(specifier))
         return found
 
     def near(self, version: Version, count: int = 2) -> Sequence[Version]:
         """Return up to `count` final releases on each side of a missing one; cheaper than `within` for all."""
-        below: list[Version] = []
-        while len(below) < count and (found := self._final(f"<{below[-1] if below else version}")):
-            below.append(found)
-        above: list[Version] = []
-        while len(above) < count and (found := self._final(f">{above[-1] if above else version}", lowest=True)):
-            above.append(found)
+        below = list(itertools.islice(self._walk(beyond=version), count))
+        above = itertools.islice(self._walk(beyond=version, upwards=True), count)
         return [*reversed(below), *above]
 
     def exists(self, version: Version) -> bool:
-        """Whether there is that release, final or not. One that was seen once is not asked for again."""
-        if str(version) in self._recall()["seen"]:
+        """Return whether there is that release, final or not. One that was seen once is not asked for again."""
+        if any(str(version) in answer["versions"] for answer in self._recall().values()):
             return True
-        if self._ask(f"=={version}"):
-            self._remember({}, [version])
-            return True
-        self._refuse_undated(f"=={version}")
-        return False
+        question = f"=={version}"
+        found = self._remembering(question, lambda _: [*self._ask(question)])
+        if not found:
+            self._refuse_undated(question)
+        return bool(found)
 
     def _remembering(self, question: str, ask: Callable[[list[Version]], list[Version]]) -> list[Version]:
         """Ask the index; answer from memory if it is silent, or if its answer cannot have changed."""
         if question in self._asked:
             return self._asked[question]
-        old = self._recall()["answers"].get(question)
+        old = self._recall().get(question)
         known = [Version(text) for text in old["versions"]] if old else []
         if not (known and is_settled(self._as_of)):
             try:
@@ -139,15 +129,21 @@ class UvReleases:
                     raise
                 self._notes[f"the index did not answer; {question} is {known[-1]} as of {old['day']}"] = None
             else:
-                self._remember({question: {"versions": [*map(str, known)], "day": str(_today())}}, known)
+                self._remember(question, {"versions": [*map(str, known)], "day": str(_today())})
         self._asked[question] = known
         return known
 
-    def _final(self, limits: str, *, lowest: bool = False) -> Version | None:
-        while len(found := self._ask(limits, "--prerelease", "disallow", lowest=lowest)) > 1:
-            # One package is ahead, as on the day of a release: step to where both can be.
-            limits = _and(limits, f">={max(found)}" if lowest else f"<={min(found)}")
-        return found.pop() if found else None
+    def _walk(self, limits: str = "", *, beyond: Version | None = None, upwards: bool = False) -> Iterator[Version]:
+        """Yield the final releases within the limits, from the newest down, or upwards; only those beyond a version."""
+        while True:
+            step = limits if beyond is None else _and(limits, f"{'>' if upwards else '<'}{beyond}")
+            while len(found := self._ask(step, "--prerelease", "disallow", lowest=upwards)) > 1:
+                # One package is ahead, as on the day of a release: step to where both can be.
+                step = _and(step, f">={max(found)}" if upwards else f"<={min(found)}")
+            if not found:
+                return
+            beyond = found.pop()
+            yield beyond
 
     def _ask(self, limits: str, *options: str, lowest: bool = False) -> set[Version]:
         """Return the version of each package that uv picks within the limits; empty if a package has none."""
@@ -181,19 +177,17 @@ class UvReleases:
                     "cannot say what it had that day; leave as-of out, or use an index that can (pypi.org)"
                 )
 
-    def _recall(self) -> _Remembered:
-        everything: dict[str, _Remembered] = read_json(self._memory) or {}
-        return everything.get(self._key) or {"seen": [], "answers": {}}
+    def _recall(self) -> dict[str, _Answer]:
+        everything: dict[str, dict[str, _Answer]] = read_json(self._memory) or {}
+        return everything.get(self._key, {})
 
-    def _remember(self, answers: dict[str, _Answer], seen: Sequence[Version]) -> None:
+    def _remember(self, question: str, answer: _Answer) -> None:
         lock = self._memory.with_suffix(".lock")
         with (
             contextlib.suppress(TimedOut),  # another process holds it; what is not remembered is asked for again
             locked(lock, Deadline(_SECONDS), "the remembered releases"),
         ):
-            mine = self._recall()
-            mine["seen"] = sorted({*mine["seen"], *map(str, seen)})
-            mine["answers"].update(answers)
+            mine = {**self._recall(), question: answer}
             write_json(self._memory, {**(read_json(self._memory) or {}), self._key: mine})
 
 

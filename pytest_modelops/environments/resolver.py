@@ -6,12 +6,11 @@ any other is resolved again when it is a day old.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -20,7 +19,7 @@ from packaging.version import Version
 
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Lock, Progress
+from pytest_modelops.environments.base import Progress, Solution
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.pins import pins
 from pytest_modelops.environments.releases import PACKAGES, is_settled
@@ -37,7 +36,7 @@ from pytest_modelops.environments.uv import (
 from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Versions
-from pytest_modelops.storage.files import locked, read_json, write_json
+from pytest_modelops.storage.files import hash_file, locked, read_json, write_json
 
 TRUSTED_FOR = dt.timedelta(hours=24)
 """How long a lock is used that may come out differently tomorrow."""
@@ -57,27 +56,6 @@ def dask_pins(versions: Versions) -> list[str]:
     return [f"{name}=={versions.dask}" for name in PACKAGES]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Solution:
-    """What the index answered (see `Lock` for the fields)."""
-
-    requirements: str
-    packages: Mapping[str, Version]
-    resolved: dt.datetime
-    note: str
-
-    def lock(self, versions: Versions, *, python: Version, interpreter: str) -> Lock:
-        return Lock(
-            versions=versions,
-            python=python,
-            interpreter=interpreter,
-            requirements=self.requirements,
-            packages=self.packages,
-            resolved=self.resolved,
-            note=self.note,
-        )
-
-
 class _Stored(TypedDict):
     """A solution on disk, as JSON.
 
@@ -91,23 +69,6 @@ class _Stored(TypedDict):
     packages: dict[str, str]
     resolved: str
     session: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Question:
-    """What a solution is wanted for.
-
-    Attributes:
-        given: what it is for, and the requirements as the user wrote them; for people.
-        lines: all requirements, as uv gets them.
-        options: of uv.
-        key: hash of everything that the solution depends on.
-    """
-
-    given: Sequence[str]
-    lines: Sequence[str]
-    options: Sequence[str]
-    key: str
 
 
 class Resolver:
@@ -159,23 +120,26 @@ class Resolver:
             CheckFailed: no solution, or a local project that cannot be built.
             TimedOut: the deadline passed.
         """
-        lines = list(besides)
-        contents = []  # hashes of what local requirements stand for
-        for requirement in requirements:
-            line = requirement
-            if local := LocalRequirement.parse(requirement):
-                line, digest = self._wheels.requirement(local, interpreter, deadline=deadline, progress=progress)
-                contents.append(digest)
-            lines.append(line)
-        question = self._question([name, *requirements], lines, contents, interpreter, constraints, elsewhere)
-        file = self._directory / f"{question.key}.json"
+        lines, contents = self._lines(requirements, interpreter, deadline, progress)
+        lines = [*besides, *lines]
+        given = [name, *requirements]
+        options = ["--generate-hashes", *elsewhere, *as_of_options(self._as_of)]
+        if constraints:
+            given.append(f"constraints {constraints}")
+            options += ["--constraints", str(constraints)]
+            if constraints.is_file():  # uv reports one that is not there
+                contents.append(hash_file(constraints))
+        if self._as_of:
+            given.append(f"as-of {self._as_of}")
+        decides = [lines, contents, options, f"{interpreter.version} {interpreter.platform}", self._fingerprint]
+        file = self._directory / f"{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]}.json"
         note = ""
         with locked(file.with_suffix(".lock"), deadline, f"the lock of {name}"):
             stored: _Stored | None = read_json(file)
             if stored is None or not self._is_trusted(stored):
                 progress(f"resolving {name}")
                 try:
-                    stored = self._ask(question, deadline)
+                    stored = self._ask(lines, ["--python", str(interpreter.path), *options], given, deadline)
                     write_json(file, stored)
                 except NoAnswer as error:
                     if stored is None or self._fresh:
@@ -190,33 +154,18 @@ class Resolver:
             note=note,
         )
 
-    def _question(  # noqa: PLR0917 - one call, above
-        self,
-        given: list[str],
-        lines: Sequence[str],
-        contents: Sequence[str],
-        interpreter: Interpreter,
-        constraints: Path | None,
-        elsewhere: Sequence[str],
-    ) -> _Question:
-        options = ["--generate-hashes", "--python", str(interpreter.path), *elsewhere, *as_of_options(self._as_of)]
-        if constraints:
-            given = [*given, f"constraints {constraints}"]
-            options += ["--constraints", str(constraints)]
-        if self._as_of:
-            given = [*given, f"as-of {self._as_of}"]
-        decides = [
-            lines,
-            contents,
-            # uv reports a file that is not there
-            constraints.read_bytes().hex() if constraints and constraints.is_file() else "",
-            str(self._as_of),
-            f"{interpreter.version} {interpreter.platform}",
-            self._fingerprint,
-            *elsewhere,
-        ]
-        key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
-        return _Question(given=given, lines=lines, options=options, key=key)
+    def _lines(
+        self, requirements: Sequence[str], interpreter: Interpreter, deadline: Deadline, progress: Progress
+    ) -> tuple[list[str], list[str]]:
+        """Return the lines for uv, and hashes of the files that local ones name."""
+        lines, contents = [], []
+        for requirement in requirements:
+            line = requirement
+            if local := LocalRequirement.parse(requirement):
+                line, digest = self._wheels.requirement(local, interpreter, deadline=deadline, progress=progress)
+                contents.append(digest)
+            lines.append(line)
+        return lines, contents
 
     def _is_trusted(self, stored: _Stored) -> bool:
         if self._fresh:
@@ -224,23 +173,24 @@ class Resolver:
         age = _now() - dt.datetime.fromisoformat(stored["resolved"])
         return is_settled(self._as_of) or age < TRUSTED_FOR
 
-    def _ask(self, question: _Question, deadline: Deadline) -> _Stored:
+    def _ask(self, lines: Sequence[str], options: Sequence[str], given: Sequence[str], deadline: Deadline) -> _Stored:
+        """Resolve; `given` is what was asked for, as people wrote it."""
         try:
-            solution = self._uv.compile(question.lines, *question.options, deadline=deadline).stdout
+            solution = self._uv.compile(lines, *options, deadline=deadline).stdout
             packages = {pin.name: str(pin.version or "") for pin in pins(solution)}
             if not all(packages.values()):  # a requirements file has no version of what comes from a repository
-                answer = locked_packages(self._uv, question.lines, *question.options, deadline=deadline)
+                answer = locked_packages(self._uv, lines, *options, deadline=deadline)
                 packages |= {canonicalize_name(found["name"]): str(Version(found["version"])) for found in answer}
         except NoAnswer:
             raise
         except UvFailed as error:
-            raise type(error)(_explain(question, error), error.output) from error
+            raise type(error)(_explain(given, error), error.output) from error
         return _Stored(requirements=solution, packages=packages, resolved=_now().isoformat(), session=self._session)
 
 
-def _explain(question: _Question, error: UvFailed) -> str:
+def _explain(given: Sequence[str], error: UvFailed) -> str:
     first = "no solution for" if isinstance(error, NoSolution) else "uv could not resolve"
-    message = without_passwords(f"{first} {' + '.join(question.given)}:\n{error}")
+    message = without_passwords(f"{first} {' + '.join(given)}:\n{error}")
     for file in undated_files(error.output):
         if re.search(rf"\b{canonicalize_name(file.partition('-')[0])}\b", str(error)):
             return (

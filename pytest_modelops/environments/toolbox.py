@@ -14,13 +14,12 @@ from pytest_modelops.environments.releases import UvReleases
 from pytest_modelops.environments.resolver import Resolver
 from pytest_modelops.environments.uv import Runner, Uv
 from pytest_modelops.environments.wheelhouse import Wheelhouses
-from pytest_modelops.storage.files import mark_as_cache
 
 
 class Toolbox:
     """uv, pip, interpreters, releases, resolver and wheelhouses of one run.
 
-    Constructing it reads configuration files; it starts no process and asks no index.
+    Constructing it reads configuration files; it writes nothing, starts no process and asks no index.
 
     Args:
         spec: what goes into environments.
@@ -44,7 +43,6 @@ class Toolbox:
         session: str,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        mark_as_cache(cache)
         index = configured_index(spec.rootdir, environ=environ)
         self.index = index.source
         self.run = run

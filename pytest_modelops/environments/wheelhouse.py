@@ -18,10 +18,9 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Progress, Wheelhouse
+from pytest_modelops.environments.base import Progress, Solution, Wheelhouse
 from pytest_modelops.environments.pins import Pin, pins
 from pytest_modelops.environments.pip import Pip, PipFailed
-from pytest_modelops.environments.resolver import Solution
 from pytest_modelops.environments.target import Target, fits, locked_packages
 from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed, as_of_options
 from pytest_modelops.errors import CheckFailed

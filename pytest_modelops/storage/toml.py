@@ -1,4 +1,4 @@
-"""`tomllib`, on every Python that the package supports."""
+"""`tomllib`, from wherever this Python has it."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from pytest_modelops.backends.docker.images import Image
 from pytest_modelops.backends.docker.target import target_of
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Lock, Progress, Wheelhouse
+from pytest_modelops.environments.base import Lock, Progress, Solution, Wheelhouse
 from pytest_modelops.environments.interpreters import Interpreter
-from pytest_modelops.environments.resolver import Solution, dask_pins
+from pytest_modelops.environments.resolver import dask_pins
 from pytest_modelops.environments.target import Target, fits, locked_packages
 from pytest_modelops.environments.toolbox import Toolbox
 from pytest_modelops.environments.uv import NoAnswer, UvFailed, as_of_options
@@ -55,7 +55,7 @@ class Packages:
             deadline=deadline,
             progress=progress,
         )
-        return solution.lock(versions, python=base.contents.python, interpreter=base.image.id)
+        return Lock(versions=versions, python=base.contents.python, interpreter=base.image.id, **vars(solution))
 
     def _solve(
         self,
