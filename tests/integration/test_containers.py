@@ -1,4 +1,4 @@
-"""Cells in containers, on a real engine: the checks, what is audited, what is left behind, and when one is kept."""
+"""Cells in containers on a real engine: the checks, what is left behind, cells that are left up, engines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ replicates = 2
 
 
 def prune(*arguments: str) -> str:
-    """What a person types; its output."""
+    """Run `prune` and return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest_modelops", "prune", *arguments],
         capture_output=True,
@@ -156,11 +156,11 @@ def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, momen
     running.process.kill()
     running.process.wait()
     containers_of = {"label": [label], "status": "running"}
-    if moment == "working":  # the lifeline: nothing runs on, though nobody has swept yet
+    if moment == "working":  # the lifeline ended all processes, before any sweep
         gone = poll(lambda: not containers.engine.api.containers(filters=containers_of), seconds=20)
         assert gone, containers.engine.api.containers(filters=containers_of)
-    said = prune()
-    assert "removed container" in said or not on_the_engine(containers.engine, label)
+    pruned = prune()
+    assert "removed container" in pruned or not on_the_engine(containers.engine, label)
     assert on_the_engine(containers.engine, label) == []
     assert poll(lambda: not left_behind(containers.path), seconds=20)
 
@@ -229,7 +229,6 @@ def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
 
 
 def exec_in(engine: Any, container: str, *command: str) -> str:
-    """What a person sees who enters a container."""
     made = engine.api.exec_create(container, list(command))
     return str(engine.api.exec_start(made["Id"]).decode())
 
@@ -266,11 +265,11 @@ def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(containers
         )
         assert "42" in exec_in(engine, scheduler, "python", "-c", code)
 
-        containers.run("-k", "resolve")  # whose start sweeps
+        containers.run("-k", "resolve")  # sweeps
         assert len(engine.api.containers(filters=only)) == 2
     finally:
-        said = prune()
-    assert "removed container modelops-kept-" in said
+        pruned = prune()
+    assert "removed container modelops-kept-" in pruned
     assert containers.left_on_the_engine(run) == []
 
 
@@ -291,7 +290,7 @@ def test_the_process_backend_keeps_nothing_and_says_so(containers: ContainerMatr
 # Engines ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_an_engine_it_is_said_what_was_tried_and_how_to_start_one(containers: ContainerMatrix) -> None:
+def test_without_an_engine_the_message_lists_what_was_tried_and_how_to_start_one(containers: ContainerMatrix) -> None:
     containers.configure(ONE_CELL)
     run = containers.run(env={"DOCKER_HOST": "tcp://127.0.0.1:1"})
     assert run.code == 4
@@ -340,7 +339,7 @@ with socket.create_server(("0.0.0.0", 8080)) as server:
                 print("asked to watch", data.decode().strip(), flush=True)
                 connection.sendall(b"ACK\\n")
 """
-"""What Ryuk is to its clients, without its teeth: its own image cannot be had everywhere."""
+"""Ryuk's protocol without its removals: its image cannot be pulled everywhere."""
 
 
 def test_ryuk_is_reported_whose_containers_to_watch(containers: ContainerMatrix, engine: Any) -> None:
@@ -357,8 +356,8 @@ def test_ryuk_is_reported_whose_containers_to_watch(containers: ContainerMatrix,
         [worker] = engine.api.containers(filters=watched)
         session = worker["Labels"]["org.testcontainers.session-id"]
         [reaper] = engine.api.containers(filters={"name": f"testcontainers-ryuk-{session}"})
-        said = engine.api.logs(reaper["Id"]).decode()
-        assert f"asked to watch label=org.testcontainers.session-id={session}" in said
+        printed = engine.api.logs(reaper["Id"]).decode()
+        assert f"asked to watch label=org.testcontainers.session-id={session}" in printed
         running.ended().passed()
         gone = poll(lambda: not engine.api.containers(filters={"name": f"ryuk-{session}"}), seconds=30)
         assert gone
