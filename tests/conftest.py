@@ -3,8 +3,8 @@
 An engine that answers is used. Otherwise, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that
 needs an engine installs missing Debian packages, starts an engine apart from any other (its data stays in
 `/var/lib/modelops-test-engine`, so a second run is quick), and makes the images of `fixtures/images/make.py`. With
-xdist that happens once, and the controller stops the engine by its pid. Elsewhere the tests skip and name the command that
-makes them run.
+xdist that happens once, and the controller stops the engine by its pid. Elsewhere the tests skip, and name the command
+that makes them run.
 """
 
 from __future__ import annotations
