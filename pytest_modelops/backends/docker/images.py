@@ -69,6 +69,16 @@ def describe(engine: Engine, name: str) -> Image:
     )
 
 
+def pull(engine: Engine, name: str, deadline: Deadline) -> str:
+    """Have the engine pull an image; return its error, or nothing. Raises `TimedOut`."""
+    tag = None if "@" in name else name.rpartition("/")[2].partition(":")[2] or "latest"
+    for step in engine.api.pull(name, tag=tag, stream=True, decode=True):
+        deadline.check(f"pulling the image {name}")
+        if "error" in step:
+            return f"could not pull the image {name}: {step['error']}"
+    return ""
+
+
 class Images:
     """The images of an engine, each looked for once."""
 
@@ -98,7 +108,7 @@ class Images:
         progress(f"pulling {name}")
         try:
             with translated(self._engine, f"pull the image {name}"):
-                refused = self._pull(name, deadline)
+                refused = pull(self._engine, name, deadline)
                 if not refused:
                     return describe(self._engine, name)
         except CheckFailed as error:
@@ -108,12 +118,3 @@ class Images:
             "Name another one (`image` or `prebuilt` in [tool.modelops.docker]), or load it yourself: `docker pull`, "
             "`docker load`, `docker import`."
         )
-
-    def _pull(self, name: str, deadline: Deadline) -> str:
-        """Have the engine pull an image; return its error, or nothing."""
-        tag = None if "@" in name else name.rpartition("/")[2].partition(":")[2] or "latest"
-        for step in self._engine.api.pull(name, tag=tag, stream=True, decode=True):
-            deadline.check(f"pulling the image {name}")
-            if "error" in step:
-                return f"could not pull the image {name}: {step['error']}"
-        return ""

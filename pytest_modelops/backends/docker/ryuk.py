@@ -13,8 +13,12 @@ import requests
 import urllib3
 
 from pytest_modelops.backends.docker.engine import Engine, ImageNotFound
+from pytest_modelops.backends.docker.images import describe, pull
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import TimedOut
 from pytest_modelops.storage.files import read_json, write_json
 
+_PULL_SECONDS = 120.0
 _ASK_AGAIN_AFTER = 24 * 3600.0
 """How long not to ask a registry again that could not be reached or did not have the image."""
 
@@ -42,8 +46,9 @@ def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
 
 
 def _has_image(engine: Engine, image: str, memory: Path) -> bool:
+    """Return whether the engine has Ryuk's image, after trying to pull it."""
     try:
-        engine.api.inspect_image(image)
+        describe(engine, image)
     except ImageNotFound:
         pass
     except requests.exceptions.RequestException:  # the engine fails; the next call that is needed reports it
@@ -53,13 +58,10 @@ def _has_image(engine: Engine, image: str, memory: Path) -> bool:
     remembered = read_json(memory) or {}
     if time.time() - remembered.get(f"{engine.address} {image}", 0) < _ASK_AGAIN_AFTER:
         return False
-    repository, _, tag = image.partition(":")
     try:
-        for step in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
-            if "error" in step:
-                break
-        engine.api.inspect_image(image)
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):  # APIError is one of them
-        write_json(memory, {**remembered, f"{engine.address} {image}": time.time()})
-        return False
-    return True
+        if not pull(engine, image, Deadline(_PULL_SECONDS)):
+            return True
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, TimedOut):  # APIError is one of them
+        pass
+    write_json(memory, {**remembered, f"{engine.address} {image}": time.time()})
+    return False
