@@ -14,6 +14,7 @@ import pytest
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.matrix.cell import Cell
 from tests.conftest import bare_backend
+from tests.integration.test_containers import ONE_CELL
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix
@@ -168,14 +169,7 @@ def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
 
 
 def test_code_on_a_real_worker_fails_to_get_out(containers: ContainerMatrix, listening: dict[str, Any]) -> None:
-    containers.configure("""
-[tool.pytest.ini_options]
-[tool.modelops]
-workers = 1
-[tool.modelops.matrix]
-python = ["3.12"]
-dask = ["2024.10.0"]
-""")
+    containers.configure(ONE_CELL)
     test = containers.write(
         "test_own.py",
         f"""
@@ -216,19 +210,8 @@ dask = ["2024.10.0"]
 
 
 def test_limits_are_those_that_were_set(containers: ContainerMatrix, engine: Any) -> None:
-    containers.configure("""
-[tool.pytest.ini_options]
-[tool.modelops]
-workers = 1
-[tool.modelops.matrix]
-python = ["3.12"]
-dask = ["2024.10.0"]
-[tool.modelops.docker]
-image = "modelops-fixture/python:{python}"
-memory = "700m"
-cpus = 0.5
-pids = 90
-""")
+    limits = 'image = "modelops-fixture/python:{python}"\nmemory = "700m"\ncpus = 0.5\npids = 90\n'
+    containers.configure(f"{ONE_CELL}[tool.modelops.docker]\n{limits}")
     test = containers.write(
         "test_own.py",
         """
