@@ -1,10 +1,10 @@
-"""A container engine for the tests that need one, and images for it. Where it may, the test run brings its own.
+"""A container engine and images for the tests that need one.
 
-What answers already is used. Else, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that needs an
-engine installs Debian's packages where they lack, starts an engine apart from any other, with its data in
-`/var/lib/modelops-test-engine` so that a second run is quick, and makes the images of `fixtures/images/make.py`. With
-xdist that happens once; the process that people see stops by its pid what was started. Elsewhere the tests skip, with
-the command that would make them run.
+An engine that answers is used. Otherwise, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that
+needs an engine installs missing Debian packages, starts an engine apart from any other (its data stays in
+`/var/lib/modelops-test-engine`, so a second run is quick), and makes the images of `fixtures/images/make.py`. With
+xdist that happens once, and the controller stops the engine by its pid. Elsewhere the tests skip, and name the command
+that makes them run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,17 @@ from typing import Any
 import filelock
 import psutil
 import pytest
+from packaging.version import Version
 
+from pytest_modelops.config.docker import ContainerSettings
+from pytest_modelops.config.model import EnvironmentSpec
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
+from pytest_modelops.matrix.cell import PythonVersion, Role, Versions
 
 ROOT = Path(__file__).parent.parent
 DIRECTORY = "MODELOPS_TEST_ENGINE_DIRECTORY"
-"""Variable that names what the processes of one test run share."""
+"""Variable with the directory that the processes of one test run share."""
 WANTED = "MODELOPS_TEST_ENGINE"
 DATA = Path("/var/lib/modelops-test-engine")
 PACKAGES = ("docker.io", "iptables", "debootstrap", "iproute2")
@@ -48,29 +54,26 @@ SHARED_RUNS = {
     f"tests/integration/test_{name}.py"
     for name in ("broken_bundles", "bundle_formats", "formats_on_every_backend", "hostile_peers")
 }
-"""Of these, most tests read what one run for each backend has said."""
+"""Most of their tests read the output of one run for each backend."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
-"""How many mutated archives, wheels, frames and documents each test of them tries."""
+"""How many mutated archives, wheels, frames and documents a test tries."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the directory that this run's processes share, which xdist's workers inherit; and honour Ctrl-C.
+    """Name the directory that this run's processes share, and restore Ctrl-C.
 
-    What a shell starts in the background ignores SIGINT, and so would all that is started here to be interrupted.
+    Processes that a shell starts in the background ignore SIGINT, and their children inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # its image would be asked for again and again
+    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # else every run would try to pull its image
     if not hasattr(config, "workerinput"):
         os.environ[DIRECTORY] = tempfile.mkdtemp(prefix="modelops-engine-")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Have one process run the tests that read what one run said, so that no other waits for that; and begin with them.
-
-    Then come the other tests of whole cells, and last what takes a moment, so that all processes end together.
-    """
+    """Run the tests that share a run in one process, so that no other process waits for that run."""
     if config.getoption("modelops_matrix"):
         return None  # which has its own
     from xdist.scheduler import LoadScopeScheduling
@@ -86,7 +89,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests first, else in the order that there is."""
+    """Run long tests first, so that all processes end together."""
     if config.getoption("modelops_matrix"):
         return
     first = ("integration", "contract", "plugin")
@@ -94,7 +97,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop what was started."""
     if hasattr(config, "workerinput") or DIRECTORY not in os.environ:
         return
     directory = Path(os.environ.pop(DIRECTORY))
@@ -108,7 +110,7 @@ class Started:
     """An engine that was started here.
 
     Attributes:
-        directory: its own, for its state; and for its data, unless that is to stay.
+        directory: holds its state, and its data unless that is kept elsewhere.
     """
 
     name: str
@@ -128,10 +130,10 @@ class Started:
         return None
 
     def stop(self) -> None:
-        """End it, by its pid if that is still its own, and remove its directory.
+        """End it by its pid, and remove its directory.
 
-        One that was killed has left containers, mounts and bridges to the machine. Only an engine can clear them
-        away, so it is started once more.
+        An engine that was killed has left containers, mounts and bridges. Only an engine can remove them, so it is
+        started once more.
         """
         if self.process is None and Path(self.directory).exists():
             start_engine(self.name, Path(self.data), address=self.address, directory=Path(self.directory)).stop()
@@ -155,7 +157,7 @@ def _bridge_of(directory: Path) -> str:
 
 
 def _clear(address: str) -> None:
-    """Remove from an engine of ours what tests have left on it."""
+    """Remove what tests have left on an engine."""
     from pytest_modelops.backends.docker import belongings
     from pytest_modelops.backends.docker.engine import connect
 
@@ -167,20 +169,20 @@ def _clear(address: str) -> None:
 def start_engine(
     name: str, data: Path | None = None, *, address: str | None = None, directory: Path | None = None
 ) -> Started:
-    """Start an engine of our own, apart from any other: its own data, state, address and default bridge.
+    """Start an engine apart from any other: with its own data, state, address and default bridge.
 
-    One that is reported to have no bridge would remove `docker0`, though that is another engine's.
+    Without a bridge of its own it would remove `docker0`, which belongs to another engine.
     """
     directory = directory or Path(tempfile.mkdtemp(prefix=f"modelops-{name}-"))
     address = address or f"unix://{directory}/engine.sock"
     data = data or directory / "data"
     data.mkdir(parents=True, exist_ok=True)
     (directory / "pid").unlink(missing_ok=True)  # of one that was killed
-    # Its containerd was killed with it. Until it is reaped, a new engine would take it for alive, and wait for it.
+    # Its containerd was killed with it. Until that is reaped, a new engine would wait for it.
     (directory / "exec/containerd/containerd.pid").unlink(missing_ok=True)
     bridge = _bridge_of(directory)
     if not Path("/sys/class/net", bridge).exists():
-        # Nobody's: of a range for measuring networks (RFC 2544). An index may be in one of those for documentation.
+        # In a range for measuring networks (RFC 2544); an index may be in a range for documentation.
         network = f"198.18.{secrets.randbelow(256)}.{4 * secrets.randbelow(64) + 1}/30"
         for command in (f"add {bridge} type bridge", f"set {bridge} up"):
             subprocess.run(["ip", "link", *command.split()], check=True, capture_output=True)
@@ -203,18 +205,18 @@ def start_engine(
     end = time.monotonic() + START_SECONDS
     while not answers(address):
         if process.poll() is not None or time.monotonic() > end:
-            words = (directory / "log").read_text(errors="replace")[-1500:]
+            output = (directory / "log").read_text(errors="replace")[-1500:]
             process.kill()
             record.unlink()
             shutil.rmtree(directory, ignore_errors=True)
-            raise RuntimeError(f"the engine did not start: {words}")
+            raise RuntimeError(f"the engine did not start: {output}")
         time.sleep(0.1)
-    process.returncode = 0  # from now on it is known by its pid: another process may have to stop it
+    process.returncode = 0  # another process may have to stop it, by its pid
     return started
 
 
 def answers(address: str | None) -> bool:
-    """Whether an engine answers there, or anywhere that the product looks."""
+    """Whether an engine answers there; for `None`, where the product looks."""
     from pytest_modelops.backends.docker.engine import connect
 
     environ = {**os.environ, **({"DOCKER_HOST": address} if address else {})}
@@ -243,7 +245,7 @@ def install() -> None:
 
 
 def _address_of_engine() -> tuple[str | None, str]:
-    """Where an engine is (`None`: where the product looks by itself), or why there is none."""
+    """Return the address of an engine (`None`: where the product looks by itself), or why there is none."""
     if answers(None):
         return None, ""
     if not may_install():
@@ -252,12 +254,12 @@ def _address_of_engine() -> tuple[str | None, str]:
         install()
         return start_engine("engine", DATA).address, ""
     except (OSError, subprocess.SubprocessError, RuntimeError) as error:
-        words = getattr(error, "stderr", b"") or b""
-        return (None, f"no container engine answers, and none could be started: {error} {words.decode()[-300:]}")
+        output = getattr(error, "stderr", b"") or b""
+        return None, f"no container engine answers, and none could be started: {error} {output.decode()[-300:]}"
 
 
 def make_images(address: str | None) -> str:
-    """Make the images; returns why they could not be made, or nothing."""
+    """Make the images; return why that failed, or nothing."""
     environ = {**os.environ, **({"DOCKER_HOST": address} if address else {})}
     done = subprocess.run(
         [sys.executable, str(ROOT / "fixtures/images/make.py")],
@@ -267,7 +269,7 @@ def make_images(address: str | None) -> str:
 
 
 def _ready() -> dict[str, Any]:
-    """The engine and its images, found or made once for a run: `address` and `why_not`."""
+    """Find or make the engine and its images, once for a run; return `address` and `why_not`."""
     shared = Path(os.environ[DIRECTORY])
     known = shared / "ready.json"
     with filelock.FileLock(shared / "lock", timeout=1200):
@@ -282,7 +284,7 @@ def _ready() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Any]:
-    """An engine that answers, with images; `DOCKER_HOST` names it where it has to."""
+    """An engine that answers, with images; `DOCKER_HOST` names it if necessary."""
     from pytest_modelops.backends.docker.engine import connect
 
     ready = _ready()
@@ -295,8 +297,48 @@ def engine() -> Iterator[Any]:
     connected.api.close()
 
 
+def bare_backend(engine: Any, directory: Path, **settings: Any) -> tuple[Any, Any]:
+    """A `ContainerBackend` with a connection of its own, and an environment of it: Python 3.12 and no packages.
+
+    Args:
+        settings: of `ContainerSettings`.
+    """
+    from pytest_modelops.backends.docker.backend import ContainerBackend
+    from pytest_modelops.backends.docker.confinement import user_of
+    from pytest_modelops.backends.docker.containers import ContainerEnvironment
+    from pytest_modelops.backends.docker.engine import connect
+
+    image = image_for(engine, "3.12")
+    backend = ContainerBackend(
+        engine=connect(),
+        settings=ContainerSettings(prebuilt=dict.fromkeys(Role, image), **settings),
+        spec=EnvironmentSpec(rootdir=directory),
+        cache=directory / "cache",
+        fresh=False,
+        directory=directory / "run" / uuid.uuid4().hex,  # a name that no other run on the engine has
+    )
+    lock = backend.resolve(
+        Versions(PythonVersion.parse("3.12"), Version("1")), deadline=Deadline(60), progress=lambda _: None
+    )
+    base = backend._bases[lock.interpreter]
+    environment = ContainerEnvironment(
+        python=base.contents.facts["executable"],
+        lock=lock,
+        reused=True,
+        seconds=0,
+        location=image,
+        image=base.image.id,
+        path=base.image.path,
+        user=user_of(backend._settings, ""),
+        uid=base.contents.facts["uid"],
+        gid=base.contents.facts["gid"],
+    )
+    backend._environments[base.image.id] = environment
+    return backend, environment
+
+
 def image_for(engine: Any, version: str) -> str:
-    """The test's image with this Python; skips where there is none."""
+    """Return the tests' image with this Python; skip if there is none."""
     name = f"{IMAGE}:{version}"
     if not engine.api.images(name):
         pytest.skip(f"the engine has no image {name}; {HOW_TO}")

@@ -1,6 +1,6 @@
-"""What a backend offers: environments for versions, and a sandbox on which a cell's processes run.
+"""What a backend offers: environments for versions, and a sandbox in which a cell's processes run.
 
-Checks, fixtures and the cluster speak to these protocols alone, so that a new backend touches none of them.
+Checks, fixtures and the cluster know only these protocols, so a new backend changes none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pytest_modelops.matrix.versions import Releases
 
 
 class Process(Protocol):
-    """One process of a cell, which its sandbox started. Its output goes to a file from the first byte."""
+    """One process of a cell, started by its sandbox. Its output goes to a file from the first byte."""
 
     @property
     def name(self) -> str:
@@ -37,47 +37,46 @@ class Process(Protocol):
         """`None` while it runs, else how it ended, in words (`exited with code 1`, `was killed by SIGSEGV`)."""
 
     def wait(self, deadline: Deadline) -> str:
-        """Wait for the end and return it in words; raises `TimedOut`."""
+        """Wait for the end and return `ending`; raises `TimedOut`."""
 
     def signal(self, number: int, *, pid: int | None = None) -> bool:
-        """Send a signal to the process, or to a descendant of it by pid; `False` when it is gone."""
+        """Send a signal to the process, or to one of its descendants by pid; return `False` if it is gone."""
 
     def descendants(self) -> Sequence[int]:
-        """Pids of what it has started, and what that has started, parents first; none where that cannot be seen."""
+        """Return the pids of its descendants, parents first; empty where they cannot be seen."""
 
     def state(self, *, pid: int | None = None) -> str:
-        """Where the operating system says it stands (`running`, `sleeping`, `stopped`, `gone`)."""
+        """Return its state in the operating system (`running`, `sleeping`, `stopped`, `gone`)."""
 
 
 class Sandbox(Protocol):
-    """The place where the processes of one cell run; all of them end with it."""
+    """The place where the processes of one cell run; closing it ends all of them."""
 
     def scheduler_arguments(self) -> Sequence[str]:
-        """Arguments by which the scheduler listens where the others will look."""
+        """Return arguments with which the scheduler listens where workers and client look for it."""
 
     def worker_arguments(self) -> Sequence[str]:
-        """Arguments by which a worker finds the scheduler and is found."""
+        """Return arguments with which a worker finds the scheduler and is found."""
 
     def client_contact(self) -> Mapping[str, str]:
-        """Keyword arguments by which a `distributed.Client` finds the scheduler."""
+        """Return keyword arguments with which a `distributed.Client` finds the scheduler."""
 
     def host_address(self, address: str) -> str | None:
-        """Where the host reaches an address of the cell; `None` where it cannot."""
+        """Return where the host reaches an address of the cell; `None` if it cannot."""
 
     def directory(self, name: str) -> str:
-        """Path, as the cell sees it, of a directory of its own for the named process."""
+        """Return the path, as the cell sees it, of a directory for the named process alone."""
 
     def put(self, source: Path, name: str) -> str:
-        """Copy a file or directory of the host's into the cell, where every process can read it.
+        """Copy a file or directory of the host into the cell, where every process can read it.
 
         Args:
             source: the host's; links in it are followed.
-            name: what it is called in the cell, with `/` for directories (`bundles/seir/source`). Each is put
-                once; to put
-                it again does nothing.
+            name: its name in the cell, with `/` for directories (`bundles/seir/source`). A second copy under the same
+                name does nothing.
 
         Returns:
-            Its path as the cell sees it. It may be there already when processes start, or come later.
+            Its path as the cell sees it. Processes may start before or after.
         """
 
     @property
@@ -92,30 +91,30 @@ class Sandbox(Protocol):
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[Process, IO[bytes], IO[bytes]]:
-        """As `start`, with the process's stdin and stdout as binary streams of the host's."""
+        """Start a process as `start` does, and return its stdin and stdout as binary streams."""
 
     def keep(self) -> str:
-        """Have the scheduler and the workers outlive `close` and pytest.
+        """Let the scheduler and the workers outlive `close` and pytest.
 
         Returns:
-            How to get in, how to connect, and how to clear it, in words.
+            How to get in, how to connect, and how to remove them, for people.
 
         Raises:
-            CheckFailed: it cannot be.
+            CheckFailed: the backend cannot do it.
         """
 
     def close(self) -> Sequence[str]:
-        """End whatever runs, prove that nothing is left, and remove what was made. Returns what is left, in words."""
+        """End every process, remove what was made, and prove it. Return what is left, for people."""
 
     def logs(self) -> Mapping[str, Path]:
-        """Log by process name; they outlive the sandbox."""
+        """Return the logs by process name; they outlive the sandbox."""
 
     def log(self, name: str) -> Path:
-        """Where to write a log that no process of the sandbox writes itself; it is among `logs` from then on."""
+        """Return the path of a log that no process of the sandbox writes itself, and add it to `logs`."""
 
 
 class Backend(Protocol):
-    """Makes environments and sandboxes. One for a session."""
+    """Makes environments and sandboxes; one for each session."""
 
     name: str
 
@@ -125,16 +124,16 @@ class Backend(Protocol):
 
     @property
     def variants(self) -> Mapping[Role, str]:
-        """What tells the environments of roles with the same versions apart; empty where they share one."""
+        """What distinguishes environments of roles with the same versions; empty where they share one."""
 
     def describe(self) -> str:
-        """One phrase for pytest's header: backend and cache in use."""
+        """Return a phrase for pytest's header: backend and cache in use."""
 
     def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
-        """The Python, to the patch, that an environment of these versions has; nothing is resolved or built.
+        """Return the Python, to the patch, that an environment of these versions has; nothing is resolved or built.
 
         Raises:
-            Unavailable: there is none; the message holds the command that gets it.
+            Unavailable: there is no such Python; the message holds the command that gets it.
             TimedOut: the deadline passed.
         """
 
@@ -143,7 +142,7 @@ class Backend(Protocol):
 
         Raises:
             Unavailable: no such interpreter; the message holds the command that gets it.
-            CheckFailed: no solution, or no index; the message holds the resolver's words.
+            CheckFailed: no solution, or no index; the message quotes the resolver.
             TimedOut: the deadline passed.
         """
 
@@ -151,27 +150,27 @@ class Backend(Protocol):
         """Build the environment, or find it in the cache and verify it.
 
         Raises:
-            CheckFailed: it could not be built, or what was read back is not what the lock says.
+            CheckFailed: it could not be built, or does not hold what the lock says.
             TimedOut: the deadline passed.
         """
 
     def wheelhouse(
         self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
     ) -> Wheelhouse:
-        """Wheels of all that these requirements need, for the Python and the platform of a lock.
+        """Collect wheels of everything that these requirements need, for the Python and platform of a lock.
 
         Args:
             requirements: PEP 508 lines, or absolute paths of project directories (built from a copy) or wheels.
-            lock: whose Python and platform they are for; nothing of what is in it is taken into account.
+            lock: gives Python and platform; its packages are ignored.
 
         Raises:
-            CheckFailed: no solution, no index, or a wheel that cannot be had or built; the message holds the first
-                cause in the resolver's or builder's words.
+            CheckFailed: no solution, no index, or a wheel that cannot be downloaded or built; the message quotes the
+                resolver's or builder's first cause.
             TimedOut: the deadline passed.
         """
 
     def sandbox(self, cell: Cell) -> Sandbox:
-        """A new sandbox for the cell."""
+        """Return a new sandbox for the cell."""
 
     def close(self) -> None:
-        """End whatever still runs for this session."""
+        """End everything that still runs for this session."""

@@ -11,19 +11,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
-from packaging.version import Version
-
 from pytest_modelops.config.model import EnvironmentSpec
-from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, Lock, Progress, Wheelhouse
+from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.commands import Commands, SupervisedProcess, SupervisedProcesses
 from pytest_modelops.environments.local import Environments
 from pytest_modelops.errors import CheckFailed
-from pytest_modelops.matrix.cell import Cell, Role, Versions
-from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.matrix.cell import Cell, Role
+from pytest_modelops.storage.files import unused_path
 
 _FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
-"""The only variables of the host that a cell gets; all else in it is made for it."""
+"""The only variables of the host that a cell gets."""
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -31,7 +28,8 @@ class ProcessSandbox:
     """A cell's processes on this machine (see `base.Sandbox`).
 
     Args:
-        directory: the cell's own; `logs/` in it stays, `scratch/` (HOME, temporary files, working directories) goes.
+        directory: the cell's own; `logs/` in it stays, `scratch/` (HOME, temporary files, working directories) is
+            removed at the end.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -50,35 +48,30 @@ class ProcessSandbox:
         self._lock = threading.Lock()
 
     def scheduler_arguments(self) -> Sequence[str]:
-        """Any free port on loopback, reported in a file: nobody can take it in between."""
+        """Listen on any free port of loopback and write the address to a file: no other process can take the port."""
         return "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self._scheduler_file)
 
     def worker_arguments(self) -> Sequence[str]:
-        """Wait for the scheduler's file; listen on loopback."""
         return "--scheduler-file", str(self._scheduler_file), "--host", "127.0.0.1"
 
     def client_contact(self) -> Mapping[str, str]:
-        """The scheduler's file."""
         return {"scheduler_file": str(self._scheduler_file)}
 
     def host_address(self, address: str) -> str:
-        """The same: it is this machine's loopback."""
-        return address
+        return address  # the cell listens on this machine's loopback
 
     def directory(self, name: str) -> str:
-        """A directory of its own in the cell's scratch space."""
         directory = self._scratch / name
         directory.mkdir(exist_ok=True)
         return str(directory)
 
     def put(self, source: Path, name: str) -> str:
-        """A copy in the cell's scratch space."""
         target = self._scratch / "put" / name
         with self._lock:
             if name not in self._put:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if source.is_dir():
-                    shutil.copytree(source, target, dirs_exist_ok=True)  # a copy that failed may have begun
+                    shutil.copytree(source, target, dirs_exist_ok=True)  # an earlier copy may have failed halfway
                 else:
                     shutil.copy2(source, target)
                 self._put.add(name)
@@ -87,7 +80,6 @@ class ProcessSandbox:
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> SupervisedProcess:
-        """Start the environment's Python."""
         return self._processes.start(
             name,
             [environment.python, *arguments],
@@ -99,7 +91,6 @@ class ProcessSandbox:
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[SupervisedProcess, IO[bytes], IO[bytes]]:
-        """Start the environment's Python with its stdin and stdout in our hands."""
         return self._processes.start_attached(
             name,
             [environment.python, *arguments],
@@ -117,34 +108,30 @@ class ProcessSandbox:
             "DASK_CONFIG": str(self._scratch / "dask"),  # empty: neither ~/.config/dask nor /etc/dask of the host
             "DASK_ROOT_CONFIG": str(self._scratch / "dask"),
             "PYTHONNOUSERSITE": "1",
-            "PYTHONUNBUFFERED": "1",  # the last words before a crash reach the log
+            "PYTHONUNBUFFERED": "1",  # the last output before a crash reaches the log
             "PYTHONFAULTHANDLER": "1",
             **variables,
         }
 
     def keep(self) -> str:
-        """Never: a supervisor ends with pytest, and everything with it."""
-        raise CheckFailed("the process backend cannot leave a cell up")
+        raise CheckFailed("the process backend cannot leave a cell up, since its processes end with pytest")
 
     def close(self) -> Sequence[str]:
-        """End all, prove it, remove the scratch directory. Returns what is left, in words."""
         return self._processes.close()
 
     def logs(self) -> Mapping[str, Path]:
-        """Log by process name."""
         return dict(self._log_files)
 
     def log(self, name: str) -> Path:
-        """A file beside the others."""
         return self._log_files.setdefault(name, self._logs / f"{name}.log")
 
 
-class ProcessBackend:
-    """Local environments, and sandboxes on this machine (see `base.Backend`).
+class ProcessBackend(Environments):
+    """Virtual environments and sandboxes on this machine (see `base.Backend`).
 
     Args:
-        cache: directory of what is kept between runs.
-        directory: of this run, in which each cell gets one of its own.
+        cache: directory that several runs share.
+        directory: of this run; each cell gets a directory in it.
     """
 
     name = "process"
@@ -154,45 +141,15 @@ class ProcessBackend:
         self._cache = cache
         self._directory = directory
         self._commands = Commands(directory / f"commands-{os.getpid()}")
-        self._environments = Environments(spec, cache=cache, fresh=fresh, run=self._commands, session=directory.name)
-
-    @property
-    def releases(self) -> Releases:
-        """Of the index that the user's uv or pip is configured for."""
-        return self._environments.releases
+        super().__init__(spec, cache=cache, fresh=fresh, run=self._commands, session=directory.name)
 
     def describe(self) -> str:
-        """For pytest's header."""
         return f"{self.name} backend, cache {self._cache}"
 
-    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
-        """That of the interpreter at hand."""
-        return self._environments.python(versions, deadline=deadline, progress=progress)
-
-    def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
-        """A solution for these versions."""
-        return self._environments.resolve(versions, deadline=deadline, progress=progress)
-
-    def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
-        """A virtual environment in the cache."""
-        return self._environments.install(lock, deadline=deadline, progress=progress)
-
-    def wheelhouse(
-        self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
-    ) -> Wheelhouse:
-        """A directory of wheels in the cache."""
-        return self._environments.wheelhouse(requirements, lock, deadline=deadline, progress=progress)
-
     def sandbox(self, cell: Cell) -> ProcessSandbox:
-        """A directory of its own for the cell, and a supervisor."""
-        directory = self._directory / cell.id
-        number = 1
-        while directory.exists():  # a cell that is started again keeps the logs of the first time
-            number += 1
-            directory = self._directory / f"{cell.id}-{number}"
-        return ProcessSandbox(directory)
+        # A cell that is started again does not overwrite the logs of the first time.
+        return ProcessSandbox(unused_path(self._directory, cell.id))
 
     def close(self) -> None:
-        """End what the host still runs, and let go of the environments."""
         self._commands.close()
-        self._environments.close()
+        super().close()

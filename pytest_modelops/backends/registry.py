@@ -1,41 +1,74 @@
-"""The table of backends: what a setting's word for one opens."""
+"""The table of backends: opens one by its name in the settings."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
+from pytest_modelops.storage.files import mark_as_cache
 
 
-def _process(containers: ContainerSettings, **common: Any) -> Backend:
-    if containers.keep != "never":
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every backend is opened with.
+
+    Attributes:
+        spec: what goes into environments.
+        cache: directory that several runs share.
+        fresh: use nothing that an earlier run made.
+        directory: of this run.
+    """
+
+    containers: ContainerSettings
+    spec: EnvironmentSpec
+    cache: Path
+    fresh: bool
+    directory: Path
+
+
+def _process(options: Options) -> Backend:
+    if options.containers.keep != "never":
         raise WrongInput(
-            f"--modelops-keep {containers.keep}: the process backend cannot leave cells up, since all of a "
-            "cell ends with pytest; use --modelops-backend docker"
+            f"--modelops-keep {options.containers.keep}: the process backend cannot leave cells up, since their "
+            "processes end with pytest; use --modelops-backend docker"
         )
-    return ProcessBackend(**common)
+    return ProcessBackend(spec=options.spec, cache=options.cache, fresh=options.fresh, directory=options.directory)
 
 
-def _docker(containers: ContainerSettings, **common: Any) -> Backend:
+def _docker(options: Options) -> Backend:
     from pytest_modelops.backends.docker.backend import ContainerBackend
+    from pytest_modelops.backends.docker.belongings import dead
+    from pytest_modelops.backends.docker.engine import connect
 
-    return ContainerBackend(settings=containers, **common)
+    engine = connect()
+    try:
+        left = [str(thing) for thing in dead(engine)]
+    except BaseException:
+        engine.api.close()
+        raise
+    return ContainerBackend(
+        engine=engine,
+        settings=options.containers,
+        spec=options.spec,
+        cache=options.cache,
+        fresh=options.fresh,
+        directory=options.directory,
+        dead=left,
+    )
 
 
-BACKENDS: dict[str, Callable[..., Backend]] = {"docker": _docker, "process": _process}
-"""Each is called with `containers`, `spec`, `cache`, `fresh` and `directory` (of the run)."""
+BACKENDS: dict[str, Callable[[Options], Backend]] = {"docker": _docker, "process": _process}
 
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A backend, and why it is this one where that was left open."""
+    """A backend, and for `auto` why it is this one."""
 
     backend: Backend
     why: str = ""
@@ -51,45 +84,46 @@ def open_backend(
     fresh: bool,
     directory: Path,
 ) -> Opened:
-    """Open a backend by its name; `auto` is the best there is on this machine.
+    """Open a backend by its name; `auto` is the best one on this machine. Nothing is started, pulled or removed.
 
     Args:
         as_it_is: nothing is configured, so the only cell is this very interpreter, for which nothing is built.
 
     Raises:
-        WrongInput: it was asked for by name and is not to be had here.
+        WrongInput: it was asked for by name, and this machine does not have it.
+        OSError: the cache directory cannot be used.
     """
-    common: dict[str, Any] = {
-        "containers": containers, "spec": spec, "cache": cache, "fresh": fresh, "directory": directory,
-    }  # fmt: skip
+    options = Options(containers=containers, spec=spec, cache=cache, fresh=fresh, directory=directory)
+    mark_as_cache(cache)
     if name != "auto":
         try:
-            return Opened(BACKENDS[name](**common))
+            return Opened(BACKENDS[name](options))
         except (Unavailable, CheckFailed, TimedOut) as error:
             raise WrongInput(f"--modelops-backend {name}: {error}") from None
-    if as_it_is:
-        return Opened(BACKENDS["process"](**common), "auto: this interpreter as it is")
-    try:
-        return Opened(BACKENDS["docker"](**common), "auto: an engine answers")
-    except Unavailable:
-        return Opened(BACKENDS["process"](**common), "auto: no container engine answers")
-    except (CheckFailed, TimedOut) as error:
-        return Opened(BACKENDS["process"](**common), f"auto: an engine answers, but fails: {error}")
+    why = "auto: this interpreter as it is"
+    if not as_it_is:
+        try:
+            return Opened(_docker(options), "auto: an engine answers")
+        except Unavailable:
+            why = "auto: no container engine answers"
+        except (CheckFailed, TimedOut) as error:
+            why = f"auto: an engine answers, but fails: {error}"
+    return Opened(_process(options), why)
 
 
 @dataclasses.dataclass(frozen=True)
 class Pruned:
-    """What was removed, and what could not be, in words."""
+    """What was removed, and what could not be removed; for people."""
 
     things: tuple[str, ...]
     left: tuple[str, ...]
 
 
 def prune_engine(*, images: bool) -> Pruned:
-    """Remove what runs that are over have left on the container engine, cells that were left up among it.
+    """Remove what earlier runs have left on the container engine, including cells that were left up on purpose.
 
     Args:
-        images: also those that were built for cells.
+        images: also remove the images that were built for cells.
 
     Raises:
         Unavailable: no engine answers.

@@ -1,9 +1,9 @@
-"""Environments on disk: built once, verified each time.
+"""Environments on disk: built once, verified before each use.
 
     environments/py3.12.1-dask2024.10.0-<key>/      all environments of one lock and interpreter
 
-An environment that lies, or that is wanted fresh, is not repaired but replaced by a new generation: another
-session may have a cluster in the old one.
+A corrupted environment is rebuilt as a new generation (see `generations`), since another session may have a cluster in
+the old one.
 """
 
 from __future__ import annotations
@@ -29,75 +29,59 @@ class EnvironmentCache:
     """Builds environments, and finds them again.
 
     Args:
-        directory: for `environments/`; `wheels/` beside it is tidied with it.
-        fresh: trust only environments that this session built.
+        directory: for `environments/`; unused wheels in `wheels/` beside it are removed as well.
+        fresh: use only environments that this session built.
         session: an id that all processes of this pytest run share.
     """
 
     def __init__(self, directory: Path, *, run: Runner, uv: Uv, fresh: bool, session: str) -> None:
-        self._made = Generations(directory / "environments")
+        self._generations = Generations(directory / "environments", fresh=fresh, session=session)
         self._wheels = directory / "wheels"
         self._run = run
         self._uv = uv
-        self._fresh = fresh
-        self._session = session
 
     def install(self, lock: Lock, interpreter: Interpreter, *, deadline: Deadline, progress: Progress) -> Environment:
         """Find the lock's environment and verify it, else build it. It stays until `close`.
 
         Raises:
-            CheckFailed: it could not be built, or what was read back is not what the lock says.
+            CheckFailed: it could not be built, or does not hold what the lock says.
             TimedOut: the deadline passed.
         """
         started = time.monotonic()
         name = _name(lock, interpreter)
-        with self._made.locked(name, deadline, f"building {name}"):
-            newest = self._made.newest(name)
-            stale = self._why_stale(newest, lock, deadline) if newest else "none there yet"
-            if newest and not stale:
-                directory = newest
-            else:
-                progress(f"building an environment ({stale})")
-                directory = self._build(name, lock, deadline)
-            self._made.hold(directory)
-        if stale:
-            self._prune()
+
+        def fault(directory: Path, facts: Facts) -> str:
+            try:
+                verify(directory, lock, facts, self._run, deadline)
+            except Mismatch as error:
+                return f"the one in the cache cannot be trusted, {error}"
+            return ""
+
+        def build(directory: Path) -> Facts:
+            try:
+                return self._build(directory, lock, deadline)
+            except UvFailed as error:
+                raise type(error)(f"could not build {name}: {error}", error.output) from error
+
+        directory, reused = self._generations.obtain(
+            name, what="building an environment", fault=fault, make=build, deadline=deadline, progress=progress
+        )
+        if not reused:
+            self._prune_wheels()
         return Environment(
             python=str(python_of(directory)),
             lock=lock,
-            reused=not stale,
+            reused=reused,
             seconds=time.monotonic() - started,
             location=str(directory),
         )
 
     def close(self) -> None:
-        """Let go of the environments; they stay on disk."""
-        self._made.close()
+        """Release the environments; they stay on disk."""
+        self._generations.close()
 
-    def _why_stale(self, directory: Path, lock: Lock, deadline: Deadline) -> str:
-        """Why an environment cannot be used, in words; empty if it can."""
-        marker = self._made.marker(directory)
-        if not marker:
-            return "the marker of the one in the cache is damaged"
-        if self._fresh and marker["session"] != self._session:
-            return "a fresh one is wanted"
-        try:
-            verify(directory, lock, Facts.from_json(marker["facts"]), self._run, deadline)
-        except Mismatch as error:
-            return f"the one in the cache cannot be trusted, {error}"
-        return ""
-
-    def _build(self, name: str, lock: Lock, deadline: Deadline) -> Path:
-        """Build the next generation, in its final place: scripts hold the path of their interpreter."""
-        with self._made.making(name) as directory:
-            try:
-                facts = self._build_in(directory, lock, deadline)
-            except UvFailed as error:
-                raise type(error)(f"could not build {name}: {error}", error.output) from error
-            self._made.complete(directory, {"session": self._session, "facts": facts.to_json()})
-        return directory
-
-    def _build_in(self, directory: Path, lock: Lock, deadline: Deadline) -> Facts:
+    def _build(self, directory: Path, lock: Lock, deadline: Deadline) -> Facts:
+        """Build in the final place, since scripts hold the path of their interpreter."""
         try:
             self._install(directory, lock, deadline)
             return read_back(directory, lock, self._run, deadline)
@@ -116,7 +100,7 @@ class EnvironmentCache:
         self._uv("venv", "--no-project", "--python", lock.interpreter, str(directory), deadline=deadline)
         requirements = directory / "requirements.txt"
         requirements.write_text(lock.requirements, encoding="utf-8")
-        # uv checks every hash that is in the file. It is not reported to require them: a repository has none.
+        # uv checks every hash in the file. Hashes are not required, since a repository has none.
         sync = ("pip", "sync", "--compile-bytecode", "--python", str(python_of(directory)), str(requirements))
         try:
             self._uv(*sync, *options, deadline=deadline)
@@ -126,9 +110,7 @@ class EnvironmentCache:
             except UvFailed:
                 raise error from None
 
-    def _prune(self) -> None:
-        """Remove what has not been used for long, and what killed sessions left."""
-        self._made.prune()
+    def _prune_wheels(self) -> None:
         oldest = time.time() - UNUSED_SECONDS
         for path in self._wheels.iterdir() if self._wheels.is_dir() else ():
             if path.is_dir() and path.stat().st_mtime < oldest:

@@ -1,16 +1,16 @@
-"""Processes that pytest starts through a supervisor: a handle on each, and commands that run to their end.
+"""Processes on the host: started through a supervisor, so that none survives pytest, however pytest ends.
 
-Everything that this package starts on the host is started here, so nothing survives pytest, however it ends.
+Holds a handle for each process, and commands that run to their end. The package starts processes on the host only here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ from pytest_modelops.remote.supervisor import supervisor
 class SupervisedProcess:
     """A process that a supervisor started (see `base.Process`)."""
 
-    def __init__(self, kept: Supervised, name: str, pid: int, log: Path) -> None:
-        self._kept = kept
+    def __init__(self, supervised: Supervised, name: str, pid: int, log: Path) -> None:
+        self._supervised = supervised
         self.name = name
         self.pid = pid
         self.log = log
@@ -37,32 +37,33 @@ class SupervisedProcess:
     @property
     def ending(self) -> str | None:
         """`None` while it runs, else how it ended, in words."""
-        return self._kept.ending(self.pid)
+        return self._supervised.ending(self.pid)
 
     @property
     def code(self) -> int | None:
         """Exit code, negative for a signal; `None` while it runs."""
-        status = self._kept.status(self.pid)
+        status = self._supervised.status(self.pid)
         return None if status is None else os.waitstatus_to_exitcode(status)
 
     def wait(self, deadline: Deadline) -> str:
         """Wait for the end and return it in words; raises `TimedOut`."""
-        ending = self._kept.wait(self.pid, deadline.remaining)
+        ending = self._supervised.wait(self.pid, deadline.remaining)
         if ending is None:
             raise TimedOut(f"{self.name} (pid {self.pid}) did not end within {deadline.seconds:g} s")
         return ending
 
     def signal(self, number: int, *, pid: int | None = None) -> bool:
-        """Send a signal to it, or to one of its descendants; `False` when that is gone."""
-        return self._kept.signal(pid or self.pid, number)
+        return self._supervised.signal(pid or self.pid, number)
 
     def descendants(self) -> Sequence[int]:
-        """Pids of what it has started, and what that has started, parents first."""
-        return self._kept.descendants(self.pid)
+        return self._supervised.descendants(self.pid)
 
     def state(self, *, pid: int | None = None) -> str:
-        """Where the operating system says it stands."""
-        return process_state(pid or self.pid)
+        try:
+            status = psutil.Process(pid or self.pid).status()
+        except psutil.NoSuchProcess:
+            return "gone"
+        return _STATES.get(status, str(status))
 
 
 _STATES = {
@@ -75,25 +76,16 @@ _STATES = {
 }
 
 
-def process_state(pid: int) -> str:
-    """State of a process in words; `gone` when there is none."""
-    try:
-        status = psutil.Process(pid).status()
-    except psutil.NoSuchProcess:
-        return "gone"
-    return _STATES.get(status, str(status))
-
-
 class SupervisedProcesses:
-    """A supervisor and what it started. Closing it, or the end of pytest, ends them all.
+    """A supervisor and what it started. Closing it, or the end of pytest, ends all of it.
 
     Args:
         directory: removed by the supervisor at its end.
-        log: file for the supervisor's own words.
+        log: file for the supervisor's own output.
     """
 
-    def __init__(self, *, log: Path, directory: Path | None = None) -> None:
-        self.kept = Supervised(log=str(log), directory=str(directory) if directory else None, log_is_shown=True)
+    def __init__(self, *, log: Path, directory: Path) -> None:
+        self._supervised = Supervised(log=str(log), directory=str(directory), log_is_shown=True)
         self._directory = directory
 
     def start(
@@ -105,29 +97,27 @@ class SupervisedProcesses:
             CheckFailed: it could not be started.
         """
         with _translated():
-            pid = self.kept.start(argv, env=env, cwd=str(cwd), log=str(log))
-        return SupervisedProcess(self.kept, name, pid, log)
+            pid = self._supervised.start(argv, env=env, cwd=str(cwd), log=str(log))
+        return SupervisedProcess(self._supervised, name, pid, log)
 
     def start_attached(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
     ) -> tuple[SupervisedProcess, IO[bytes], IO[bytes]]:
-        """As `start`, with stdin and stdout as streams of ours; only stderr goes to `log`."""
+        """Start a process as `start` does, but return its stdin and stdout; only stderr goes to `log`."""
         with _translated():
-            pid, stdin, stdout = self.kept.start_attached(argv, env=env, cwd=str(cwd), log=str(log))
-        return SupervisedProcess(self.kept, name, pid, log), stdin, stdout
+            pid, stdin, stdout = self._supervised.start_attached(argv, env=env, cwd=str(cwd), log=str(log))
+        return SupervisedProcess(self._supervised, name, pid, log), stdin, stdout
 
     def close(self) -> Sequence[str]:
-        """End everything and prove it. Returns what is left, in words; a second call does nothing."""
-        left = self.kept.close()
+        """End everything and prove it. Return what is left, in words; a second call does nothing."""
+        left = self._supervised.close()
         return self._clear_up() if left is None else left
 
     def _clear_up(self) -> Sequence[str]:
-        """Do what a supervisor that was killed could not do any more.
+        """End and remove what a supervisor that was killed left.
 
-        What it started went with it (PR_SET_PDEATHSIG), but not what those had started in their turn.
+        Processes that it started were killed with it (PR_SET_PDEATHSIG), but not those that they started.
         """
-        if self._directory is None:
-            return []
         deadline = Deadline(supervisor.SECONDS_TO_DIE)
         while (pids := supervisor.mentioning(str(self._directory))) and not deadline.passed:
             for pid in pids:
@@ -147,23 +137,14 @@ def _translated() -> Iterator[None]:
         raise CheckFailed(str(error)) from error
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Finished:
-    """A command that came to its end."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 _LAST_SECONDS = 5.0
 
 
 class Commands:
-    """Runs the host's own commands (uv, interpreters) to their end, each under a supervisor's eyes.
+    """Runs the host's own commands (uv, pip, interpreters) to their end, under a supervisor (implements `uv.Runner`).
 
     Args:
-        directory: holds what the commands print while they run; the supervisor removes it.
+        directory: holds the commands' output while they run; the supervisor removes it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -171,14 +152,16 @@ class Commands:
         self._numbers = itertools.count()
         self._processes: SupervisedProcesses | None = None
 
-    def __call__(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline) -> Finished:
+    def __call__(
+        self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command; when this returns or raises, nothing of it runs any more.
 
-        A child that it leaves behind, and that holds its stdout, has until the deadline and is ended then; what both
-        have printed is returned all the same.
+        A child that it leaves behind, and that holds its stdout, is ended at the deadline; the output of both is
+        returned all the same.
 
         Raises:
-            TimedOut: the deadline passed, and the command itself still ran; the message holds the command's last words.
+            TimedOut: the deadline passed, and the command itself still ran; the message holds its last output.
         """
         if self._processes is None:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -200,19 +183,19 @@ class Commands:
             process.wait(deadline)
             reader.join(deadline.remaining)  # a child that it left behind may still hold its stdout
             finished = not reader.is_alive()
-            words = errors.read_text(errors="replace")
+            stderr = errors.read_text(errors="replace")
         except TimedOut as error:
-            words = errors.read_text(errors="replace").strip()
-            raise TimedOut(f"{error}. Its last words: {words[-2000:]}" if words else str(error)) from None
+            stderr = errors.read_text(errors="replace").strip()
+            raise TimedOut(f"{error}. Its last output: {stderr[-2000:]}" if stderr else str(error)) from None
         finally:
-            if not finished:  # too slow, or Ctrl-C: what it started has to go too, so the supervisor goes
+            if not finished:  # too slow, or Ctrl-C: what it started has to end too, so the supervisor is closed
                 self.close()
-                reader.join(_LAST_SECONDS)  # nobody holds its stdout any more
+                reader.join(_LAST_SECONDS)  # no process holds its stdout any more
         code = process.code
         assert code is not None  # noqa: S101 - it was waited for
-        return Finished(returncode=code, stdout=b"".join(output).decode(errors="replace"), stderr=words)
+        return subprocess.CompletedProcess(arguments, code, b"".join(output).decode(errors="replace"), stderr)
 
     def close(self) -> Sequence[str]:
-        """End what runs; returns what is left, in words."""
+        """End what runs. Return what is left, in words."""
         processes, self._processes = self._processes, None
         return processes.close() if processes is not None else []

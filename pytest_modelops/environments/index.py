@@ -1,7 +1,7 @@
-"""Which package index uv is to ask: the one that the user's uv or pip is configured for.
+"""Which package index uv asks: the one that the user's uv or pip is configured for.
 
-uv finds its own configuration by itself; pip's, which it ignores, is translated into uv's variables. Asks no
-index.
+uv reads its own configuration; pip's, which uv ignores, is translated into uv's variables. The files of pip are read
+here, since `pip config list` takes a second of a process in each xdist worker. Asks no index.
 """
 
 from __future__ import annotations
@@ -20,11 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pytest_modelops.environments.uv import without_passwords
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.toml import tomllib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,11 +30,11 @@ class Index:
     Attributes:
         source: whose configuration it is, for people.
         variables: pip's configuration as variables of uv; empty where uv is configured itself.
-        fingerprint: SHA-256 of all that decides where packages come from. Passwords are left out: they change
+        fingerprint: SHA-256 of everything that decides where packages come from. Passwords are left out: they change
             while the index stays.
-        logins: user and password by URL, of uv's indexes whose login stands in variables of its own; by
-            itself uv tells nobody else.
-        insecure_hosts: those whose certificates uv is not to check.
+        logins: user and password by URL, of uv's indexes whose login is in `UV_INDEX_<NAME>_…` variables; uv does not
+            pass it on.
+        insecure_hosts: those whose certificates uv does not check.
     """
 
     source: str
@@ -51,17 +47,17 @@ class Index:
 def configured_index(
     rootdir: Path, *, environ: Mapping[str, str] = os.environ, prefix: Path = Path(sys.prefix), root: Path = Path("/")
 ) -> Index:
-    """Find out which index is configured: uv's if uv has one, else pip's, else neither's (pypi.org).
+    """Find the configured index: uv's if uv has one, else pip's, else the default (pypi.org).
 
     Args:
         rootdir: where uv looks for a project's configuration, in it and above.
         environ: the host's variables.
         prefix: of the Python whose pip is meant.
-        root: of the file system, for tests.
+        root: of the file system; tests have their own.
     """
     tables = list(_uv_tables(rootdir, environ, root))
     uv_variables = {name: environ[name] for name in _UV_INDEX if environ.get(name)}
-    decides: Any = [uv_variables, {name: environ.get(name) for name in _UV_CHOICE}, tables]
+    decides = [uv_variables, {name: environ.get(name) for name in _UV_CHOICE}, tables]
     if uv_variables or any(map(_names_an_index, tables)):
         return Index(
             source="uv's configuration",
@@ -82,7 +78,7 @@ def configured_index(
     )
 
 
-def _fingerprint(decides: Any) -> str:
+def _fingerprint(decides: object) -> str:
     text = without_passwords(json.dumps(decides, sort_keys=True, default=str))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -91,11 +87,11 @@ _UV_INDEX = (*("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_U
 _UV_CHOICE = ("UV_INDEX_STRATEGY", "UV_EXCLUDE_NEWER")
 
 
-def _uv_tables(rootdir: Path, environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, Any]]:
-    """What uv reads: a project's file, the user's and the system's, each as the table that matters.
+def _uv_tables(rootdir: Path, environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, object]]:
+    """Yield the table of each file that uv reads: a project's, the user's and the system's.
 
-    Source: https://docs.astral.sh/uv/concepts/configuration-files/. A file that is no TOML counts as empty;
-    uv will say so itself.
+    Source: https://docs.astral.sh/uv/concepts/configuration-files/. A file that is not valid TOML counts as empty; uv
+    itself reports it.
     """
     if _true(environ.get("UV_NO_CONFIG", "")):
         return
@@ -122,21 +118,26 @@ def _toml(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _names_an_index(table: Mapping[str, Any]) -> bool:
-    """Whether uv's table says where packages come from; an explicit index serves single packages only."""
-    parts = [part for part in (table, table.get("pip")) if isinstance(part, dict)]
+def _indexes(table: Mapping[str, object]) -> list[Mapping[str, object]]:
+    entries = table.get("index")
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _names_an_index(table: Mapping[str, object]) -> bool:
+    """Return whether uv's table says where packages come from; an explicit index is for single packages only."""
+    parts = [part for part in (table, table.get("pip")) if isinstance(part, Mapping)]
     keys = ("index-url", "extra-index-url", "find-links", "no-index")
     if any(part.get(key) for part in parts for key in keys):
         return True
-    return any(not (isinstance(entry, dict) and entry.get("explicit")) for entry in table.get("index", ()))
+    return any(not entry.get("explicit") for entry in _indexes(table))
 
 
-def _logins(tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
-    """By `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`.
+def _logins(tables: Sequence[Mapping[str, object]], environ: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
+    """Return what `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD` say, by URL.
 
     Source: https://docs.astral.sh/uv/concepts/indexes/#providing-credentials-directly.
     """
-    entries = [entry for table in tables for entry in table.get("index", ()) if isinstance(entry, dict)]
+    entries = [entry for table in tables for entry in _indexes(table)]
     named = [(str(entry.get("name", "")), str(entry.get("url", ""))) for entry in entries]
     for variable in ("UV_DEFAULT_INDEX", "UV_INDEX"):
         parts = [place.partition("=")[::2] for place in environ.get(variable, "").split()]
@@ -150,10 +151,10 @@ def _logins(tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> 
     return logins
 
 
-def _insecure_hosts(tables: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> tuple[str, ...]:
+def _insecure_hosts(tables: Sequence[Mapping[str, object]], environ: Mapping[str, str]) -> tuple[str, ...]:
     listed = [table.get("allow-insecure-host") for table in tables]
-    answer = [str(host) for hosts in listed if isinstance(hosts, list) for host in hosts]
-    return (*environ.get("UV_INSECURE_HOST", "").split(), *answer)
+    hosts = [str(host) for part in listed if isinstance(part, list) for host in part]
+    return (*environ.get("UV_INSECURE_HOST", "").split(), *hosts)
 
 
 def _config_home(environ: Mapping[str, str]) -> Path:
@@ -165,7 +166,7 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 def _pip_files(environ: Mapping[str, str], prefix: Path, root: Path) -> Sequence[Path]:
-    """The configuration files of pip, later ones going before earlier ones.
+    """Return the configuration files of pip; later ones override earlier ones.
 
     Source: https://pip.pypa.io/en/stable/topics/configuration/ and pip's `_internal/configuration.py`.
     """
@@ -186,7 +187,7 @@ def _pip_files(environ: Mapping[str, str], prefix: Path, root: Path) -> Sequence
 
 
 def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[str, str]:
-    """The options of pip by their long names, as `pip install` would have them. Empty values do not count."""
+    """Return the options of `pip install` by their long names. Empty values do not count."""
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for file in _pip_files(environ, prefix, root):
         parser = configparser.RawConfigParser()
@@ -206,10 +207,10 @@ def _pip_options(environ: Mapping[str, str], prefix: Path, root: Path) -> dict[s
 
 
 def _translate(options: Mapping[str, str], rootdir: Path) -> dict[str, str]:
-    """The options of pip as variables of uv.
+    """Return the options of pip as variables of uv.
 
-    pip passes over a local directory that is not there with a warning, uv stops at it: such ones are dropped.
-    Not so the main index, without which uv would ask pypi.org.
+    A missing local directory is dropped: pip only warns about it, uv would stop. A missing main index stays, since
+    without it uv would ask pypi.org.
     """
     extra = _existing(options.get("extra-index-url", ""), rootdir)
     translated = {
@@ -229,7 +230,7 @@ def _translate(options: Mapping[str, str], rootdir: Path) -> dict[str, str]:
 
 
 def _existing(places: str, rootdir: Path) -> list[str]:
-    """Those of pip's places that are a URL, or a path that exists."""
+    """Return those of pip's locations that are a URL or an existing path."""
     found = []
     for place in places.split():
         parts = urlsplit(place)
@@ -244,7 +245,7 @@ def _true(text: str) -> bool:
 
 
 def _whole_seconds(text: str) -> str:
-    """Whole seconds: pip takes fractions of a second, uv does not."""
+    """Round up: pip takes fractions of a second, uv does not."""
     try:
         return str(math.ceil(float(text)))
     except ValueError:

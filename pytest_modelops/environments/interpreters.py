@@ -1,7 +1,8 @@
-"""Finds the Python that a cell was asked for among those of this machine, or has uv get it.
+"""Finds the Python that a cell was asked for among those of this machine, or asks uv to get it.
 
-No file name is believed: each candidate is run and tells what it is, for behind a name may stand a shim that
-only prints advice, another version, another implementation, or nothing that runs.
+Each candidate is run and reports what it is, since its file name does not say: it may be a shim that only prints advice
+or hangs, another version, another implementation, or a file that does not run. `uv python list` looks on PATH only and
+hangs with a shim that hangs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict, cast
 
 from packaging.version import Version
 
@@ -55,13 +57,27 @@ print(json.dumps({
     "base_prefix": sys.base_prefix,
 }))
 """
-"""Also runs on Pythons that are too old for a cell, so that they are listed as what is there."""
+"""Also runs on Pythons that are too old for a cell, so that messages can list them."""
+
+
+class _Answer(TypedDict):
+    """What an interpreter answers to the question above; `version`, `build` and `platform` as in `Interpreter`."""
+
+    version: str
+    build: str
+    platform: str
+    implementation: str
+    free_threaded: bool
+    prefix: str
+    base_prefix: str
+
+
 _ANSWER_SECONDS = 10.0
 _NAME = re.compile(r"python3\.\d+")
 
 
 class Interpreters:
-    """The Pythons of this machine. What was found, or not, is remembered as long as this lives; not what was too slow.
+    """The Pythons of this machine. Remembers what each reported, unless it was too slow.
 
     Args:
         environ: the host's variables: PATH, HOME and PYENV_ROOT say where to look.
@@ -80,10 +96,10 @@ class Interpreters:
         self._answers: dict[PythonVersion, Interpreter | str] = {}
 
     def find(self, version: PythonVersion, *, deadline: Deadline, progress: Progress) -> Interpreter:
-        """The newest patch of what is asked for, CPython with a GIL; uv gets it if there is none and it may.
+        """Return the newest patch release of a version, CPython with a GIL; uv gets it if none is here and uv may.
 
         Raises:
-            Unavailable: there is none; the message says what there is, and the command that gets it.
+            Unavailable: none was found; the message lists what is here, and the command that gets it.
             TimedOut: the deadline passed.
         """
         answer = self._answers.get(version) or self._search(version, deadline, progress)
@@ -96,16 +112,16 @@ class Interpreters:
     def _search(self, version: PythonVersion, deadline: Deadline, progress: Progress) -> Interpreter | str:
         name = f"python{version.release[0]}.{version.release[1]}"
         places = self._places(deadline)
-        directories = dict.fromkeys(directory for found in places.values() for directory in found if directory.is_dir())
+        directories = dict.fromkeys(directory for group in places.values() for directory in group if directory.is_dir())
         if interpreter := self._newest(version, (directory / name for directory in directories), deadline):
             return interpreter
-        progress(f"there is no Python {version} here; uv is asked for it")
+        progress(f"there is no Python {version} here; asking uv for it")
         try:
             return self._download(version, name, deadline)
         except UvFailed as error:
             every = (path for directory in directories for path in sorted(directory.glob("python3.*")))
-            reply = (self.ask(path, deadline) for path in every if _NAME.fullmatch(path.name))
-            there = sorted({interpreter.version for interpreter in reply if interpreter})
+            found = (self.ask(path, deadline) for path in every if _NAME.fullmatch(path.name))
+            there = sorted({interpreter.version for interpreter in found if interpreter})
             return (
                 f"There is no Python {version} on this machine. Get it with: uv python install {version}\n"
                 f"Looked for {name} in {', '.join(places)}; there is {', '.join(map(str, there))}.\n"
@@ -113,7 +129,7 @@ class Interpreters:
             )
 
     def _places(self, deadline: Deadline) -> dict[str, list[Path]]:
-        """Directories of executables, by how they are reported to people."""
+        """Return directories of executables, by their names in messages."""
         managed = Path(self._uv("python", "dir", deadline=deadline).stdout.strip())
         home = Path(self._environ.get("HOME") or Path.home())
         pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
@@ -125,12 +141,12 @@ class Interpreters:
         }
 
     def _newest(self, version: PythonVersion, candidates: Iterable[Path], deadline: Deadline) -> Interpreter | None:
-        reply = [self.ask(path, deadline) for path in candidates if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises where it may not look
-        fit = [interpreter for interpreter in reply if interpreter and version.admits(interpreter.version)]
+        found = [self.ask(path, deadline) for path in candidates if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises where it may not look
+        fit = [interpreter for interpreter in found if interpreter and version.admits(interpreter.version)]
         return max(fit, key=lambda interpreter: interpreter.version, default=None)  # the first of equal ones
 
     def ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
-        """What an interpreter tells, `None` if it is of no use. That of a venv tells of its base."""
+        """Ask an interpreter what it is; return `None` if it is of no use, and the base of a virtual environment."""
         try:
             return self._asked(path, deadline)
         except TimedOut:
@@ -154,39 +170,42 @@ class Interpreters:
                 cwd=path.parent,
                 deadline=deadline.at_most(_ANSWER_SECONDS),
             )
-            answer = json.loads(finished.stdout)
+            found = json.loads(finished.stdout)
         except (CheckFailed, OSError, ValueError):
             return None  # a shim, or something that does not run here
-        if not isinstance(answer, dict) or answer["implementation"] != "cpython" or answer["free_threaded"]:
+        if not isinstance(found, dict):
+            return None
+        answer = cast("_Answer", found)
+        if answer["implementation"] != "cpython" or answer["free_threaded"]:
             return None
         if answer["prefix"] != answer["base_prefix"]:
-            # A venv's may be called `python`, where its base has none of that name, or another one.
+            # In a virtual environment it may be called `python`; its base may lack that name, or use it for another.
             names = (f"python{'.'.join(answer['version'].split('.')[:2])}", path.name)
             bases = (Path(answer["base_prefix"], "bin", name) for name in names)
             there = (base for base in bases if os.path.exists(base) and base != path)  # noqa: PTH110
-            return next((found for base in there if (found := self._asked(base, deadline))), None)
+            return next((reported for base in there if (reported := self._asked(base, deadline))), None)
         return Interpreter(
             path=path, version=Version(answer["version"]), build=answer["build"], platform=answer["platform"]
         )
 
     def _download(self, version: PythonVersion, name: str, deadline: Deadline) -> Interpreter:
-        """Have uv make an environment, for which it gets what it lacks if its settings let it.
+        """Make an environment with uv, which downloads the Python if its settings allow it.
 
-        `uv python install` would not honour `python-downloads = "manual"`. Without a PATH uv looks only at its
-        own Pythons, so a shim that does not run cannot stop it.
+        `uv python install` would not honour `python-downloads = "manual"`. Without a PATH uv looks only at its own
+        Pythons, so a shim that does not run cannot stop it.
         """
         with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
             made = Path(directory, "environment")
             arguments = ("venv", "--no-project", "--python", str(version), str(made))
-            # By itself uv tries four times, for 10 s, before it says that there is no way out.
+            # By default uv tries four times, for 10 s, before it reports that there is no network.
             settings = {"PATH": "", "UV_HTTP_RETRIES": self._uv.variables.get("UV_HTTP_RETRIES", "1")}
             finished = self._uv(*arguments, env=settings, deadline=deadline)
             found = self._newest(version, [(made / "bin" / name).resolve()], deadline)
         if found is None:
-            raise UvFailed(f"what it made is no CPython {version} with a GIL", finished.stderr)
+            raise UvFailed(f"the environment that it made is not a CPython {version} with a GIL", finished.stderr)
         return found
 
 
 def _glob(directory: Path) -> list[Path]:
-    """The directories of executables below; none where it cannot be read, as that of another user's pyenv."""
+    """Return the directories of executables below; empty if it cannot be read, as that of another user's pyenv."""
     return sorted(map(Path, glob.glob(f"{glob.escape(str(directory))}/*/bin")))  # noqa: PTH207 - Path.glob raises there

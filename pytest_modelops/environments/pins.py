@@ -1,4 +1,4 @@
-"""A solution, line by line: what a requirements file that uv wrote says of each package."""
+"""The lines of a solution: what a requirements file that uv wrote says about each package."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 from packaging.version import Version
 
-from pytest_modelops.environments.releases import version_of_file
 from pytest_modelops.environments.uv import without_passwords
 
 
@@ -21,7 +26,7 @@ class Pin:
     """One package of a solution.
 
     Attributes:
-        line: with the hashes of its files, if there are any.
+        line: as it stands in the file, with the hashes of its files if there are any.
     """
 
     requirement: Requirement
@@ -32,19 +37,19 @@ class Pin:
 
     @property
     def name(self) -> str:
-        """Canonical."""
+        """Its canonical name."""
         return canonicalize_name(self.requirement.name)
 
     @property
     def version(self) -> Version | None:
-        """`None` where the line does not tell it, as for a repository."""
+        """Its version, `None` where the line does not hold it, as for a repository."""
         if self.requirement.url:
             return version_of_file(unquote(urlsplit(self.requirement.url).path).rpartition("/")[2])
         return Version(next(iter(self.requirement.specifier)).version)
 
     @property
     def is_wheel(self) -> bool:
-        """Whether its URL is that of a wheel."""
+        """Whether it is the URL of a wheel."""
         return urlsplit(self.requirement.url or "").path.endswith(".whl")
 
     @property
@@ -55,13 +60,20 @@ class Pin:
 
     @property
     def hashed(self) -> bool:
-        """Whether the line tells hashes."""
         return " --hash=" in self.line
 
 
 def pins(requirements: str) -> Iterator[Pin]:
-    """Each package of a requirements file; options of the file are left out."""
+    """Yield each package of a requirements file; options of the file are left out."""
     for line in re.sub(r"\\\n", " ", requirements).splitlines():
         text = line.partition(" --hash=")[0].strip()
         if text and not text.startswith(("#", "-")):
             yield Pin(Requirement(text), line)
+
+
+def version_of_file(name: str) -> Version | None:
+    """Return the version in the name of a wheel or an sdist; `None` if it is neither."""
+    try:
+        return parse_wheel_filename(name)[1] if name.endswith(".whl") else parse_sdist_filename(name)[1]
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return None

@@ -1,7 +1,7 @@
-"""Reads back what an environment really holds. Nothing here believes what an installer said.
+"""Reads back what an environment really holds, whatever its installer said.
 
-After a build all is compared with what the packages themselves record, content included. What was found is
-kept, and on reuse files are compared with that by size and time: it has to be fast.
+After a build every file is compared with what the packages themselves record, content included. Before each further use
+files are compared by size and time with what was found then, which is fast.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import collections
 import csv
-import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -29,38 +28,27 @@ _QUESTION = "import json, sys; print(json.dumps([list(sys.version_info[:3]), sys
 _ANSWER_SECONDS = 30.0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What was found in an environment when it was built.
+class Facts(TypedDict):
+    """What was found in an environment when it was built; on disk as JSON.
 
     Attributes:
         build: `sys.version` of its Python.
-        top: names in `site-packages`.
-        files: size in bytes and time in whole seconds (archives keep no more) of each recorded file, by its
-            path relative to the environment.
+        top: names in `site-packages`, sorted.
+        files: [size in bytes, time in whole seconds (archives keep no more)] of each recorded file, by its path
+            relative to the environment.
     """
 
     build: str
-    top: tuple[str, ...]
-    files: Mapping[str, tuple[int, int]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Facts:
-        """The inverse of `to_json`."""
-        files = {path: (size, time) for path, (size, time) in plain["files"].items()}
-        return cls(build=plain["build"], top=tuple(plain["top"]), files=files)
+    top: list[str]
+    files: dict[str, list[int]]
 
 
 class Mismatch(CheckFailed):
-    """An environment is not what it should be; the message says in what."""
+    """An environment differs from its lock or record; the message says in what."""
 
 
 def python_of(directory: Path) -> Path:
-    """The interpreter of a virtual environment (POSIX)."""
+    """Return the interpreter of a virtual environment (POSIX)."""
     return directory / "bin" / "python"
 
 
@@ -86,26 +74,25 @@ def read_back(directory: Path, lock: Lock, run: Runner, deadline: Deadline) -> F
 
 
 def verify(directory: Path, lock: Lock, facts: Facts, run: Runner, deadline: Deadline) -> None:
-    """Compare an environment with its lock and with what was found when it was built; at most 0.15 s.
+    """Compare an environment with its lock and with what was found when it was built; takes at most 0.15 s.
 
     Raises:
         Mismatch: something differs.
         TimedOut: the deadline passed.
     """
-    if _ask_python(directory, lock, run, deadline) != facts.build:
-        raise Mismatch("its Python was built again since")
+    if _ask_python(directory, lock, run, deadline) != facts["build"]:
+        raise Mismatch("its Python was rebuilt since then")
     site = _site_packages(directory, lock)
     _compare_packages(site, lock)
-    for path, expected in facts.files.items():
+    for path, expected in facts["files"].items():
         if _size_and_time(f"{directory}/{path}") != expected:
             raise Mismatch(f"{path} was changed")
-    if _top(site) != facts.top:
-        differing = ", ".join(sorted(set(_top(site)) ^ set(facts.top)))
-        raise Mismatch(f"site-packages has other entries than when it was built: {differing}")
+    if differing := sorted({*_top(site)} ^ {*facts["top"]}):
+        raise Mismatch(f"site-packages has other entries than when it was built: {', '.join(differing)}")
 
 
 def _ask_python(directory: Path, lock: Lock, run: Runner, deadline: Deadline) -> str:
-    """Have the environment's Python tell where and what it is; returns `sys.version`."""
+    """Ask the environment's Python for its release and location; return its `sys.version`."""
     python = python_of(directory)
     limit = deadline.at_most(_ANSWER_SECONDS)
     try:
@@ -119,7 +106,7 @@ def _ask_python(directory: Path, lock: Lock, run: Runner, deadline: Deadline) ->
     if tuple(release) != lock.python.release:
         raise Mismatch(f"its Python is {'.'.join(map(str, release))}, not {lock.python}")
     if Path(prefix).resolve() != directory.resolve():
-        raise Mismatch(f"its Python believes to be in {prefix}")
+        raise Mismatch(f"its Python reports to be in {prefix}")
     return str(build)
 
 
@@ -127,21 +114,21 @@ def _site_packages(directory: Path, lock: Lock) -> Path:
     return directory / "lib" / f"python{lock.python.major}.{lock.python.minor}" / "site-packages"
 
 
-def _top(site: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in site.iterdir() if path.name != "__pycache__"))
+def _top(site: Path) -> list[str]:
+    return sorted(path.name for path in site.iterdir() if path.name != "__pycache__")
 
 
 def _compare_packages(site: Path, lock: Lock) -> None:
-    """Compare names and versions, as reported by the packages' metadata, with the lock: all of it and no more."""
+    """Compare names and versions in the packages' metadata with the lock; neither may have more than the other."""
     found = dict(_metadata(path) for path in site.glob("*.dist-info"))
     wanted = {name: str(version) for name, version in lock.packages.items()}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
-            raise Mismatch(f"{name} is {found.get(name, 'missing')}, the lock says {wanted.get(name, 'none')}")
+            raise Mismatch(f"{name} is {found.get(name, 'missing')}, the lock says {wanted.get(name, 'no version')}")
 
 
 def _metadata(dist_info: Path) -> tuple[str, str]:
-    """Canonical name and version of an installed package; of its metadata only the head is read.
+    """Return canonical name and version of an installed package; only the head of its metadata is read.
 
     Source: https://packaging.python.org/en/latest/specifications/core-metadata/.
     """
@@ -158,10 +145,10 @@ def _metadata(dist_info: Path) -> tuple[str, str]:
         return dist_info.name, "unreadable"
 
 
-def _compare_file(file: str, claims: Sequence[tuple[str, str]]) -> tuple[int, int]:
-    """Compare a file with its hash and size in the RECORDs that name it; returns its size and time.
+def _compare_file(file: str, claims: Sequence[tuple[str, str]]) -> list[int]:
+    """Compare a file with its hash and size in the RECORDs that name it; return its size and time.
 
-    Packages that bring the same file, such as `tests/__init__.py`, overwrite each other: one must be right.
+    Packages that have the same file, such as `tests/__init__.py`, overwrite each other: one RECORD must be right.
     Source: https://packaging.python.org/en/latest/specifications/recording-installed-packages/.
     """
     found = _size_and_time(file)
@@ -174,9 +161,9 @@ def _compare_file(file: str, claims: Sequence[tuple[str, str]]) -> tuple[int, in
     raise Mismatch(f"{file} is not the file that its package recorded")
 
 
-def _size_and_time(file: str) -> tuple[int, int]:
+def _size_and_time(file: str) -> list[int]:
     try:
         status = os.stat(file)  # noqa: PTH116 - with thousands of files a Path takes four times as long
     except OSError:
         raise Mismatch(f"{file} is missing") from None
-    return status.st_size, int(status.st_mtime)
+    return [status.st_size, int(status.st_mtime)]

@@ -1,12 +1,14 @@
-"""Runs uv: with variables that are listed here, and with its failures in its own words.
+"""Runs uv with the variables listed here, and quotes its error messages.
 
-Knows uv's command line and how it speaks; not what is resolved or installed by it, nor why.
+Knows uv's command line and output; not what it resolves or installs, nor why.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,26 +20,12 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 
 
-class Finished(Protocol):
-    """A command that came to its end."""
-
-    @property
-    def returncode(self) -> int:
-        """Exit code, negative for a signal."""
-
-    @property
-    def stdout(self) -> str:
-        """All that it printed."""
-
-    @property
-    def stderr(self) -> str:
-        """All that it said."""
-
-
 class Runner(Protocol):
     """Runs a command to its end; nothing of it outlives the call, the deadline, Ctrl-C or pytest."""
 
-    def __call__(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline) -> Finished:
+    def __call__(
+        self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
+    ) -> subprocess.CompletedProcess[str]:
         """Run it, without stdin. Raises `TimedOut`, or `CheckFailed` if it cannot be started."""
 
 
@@ -45,7 +33,7 @@ class UvFailed(CheckFailed):
     """A uv command failed.
 
     Attributes:
-        output: everything that uv said, without passwords.
+        output: everything that uv printed, without passwords.
     """
 
     def __init__(self, message: str, output: str) -> None:
@@ -54,7 +42,7 @@ class UvFailed(CheckFailed):
 
 
 class NoAnswer(UvFailed):
-    """A server that had to be asked did not answer, or asking was forbidden (`UV_OFFLINE`)."""
+    """A server did not answer, or asking was forbidden (`UV_OFFLINE`)."""
 
 
 class NoSolution(UvFailed):
@@ -88,9 +76,9 @@ _PASSED_ON_BY_PREFIX = (
 
 
 def listed_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The host's variables that a uv command gets, and with it the package builds that it runs.
+    """Return the host's variables that a uv command, and each package build that it runs, gets.
 
-    An empty one says nothing; it must not hide what is needed besides.
+    An empty variable is left out, so that it hides no setting of ours.
     """
     return {
         name: value
@@ -100,8 +88,20 @@ def listed_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_passwords(text: str) -> str:
-    """The text with the credentials of every URL in it struck out."""
+    """Return the text with the credentials in every URL replaced by `****`."""
     return re.sub(r"//[^/@\s'\"`]+@", "//****@", text)
+
+
+def as_of_options(as_of: dt.date | None) -> tuple[str, ...]:
+    """Return options to resolve as at the end of that day, UTC; uv takes a bare date in the machine's time zone."""
+    if as_of is None:
+        return ()
+    return "--exclude-newer", f"{as_of + dt.timedelta(days=1)}T00:00:00Z"
+
+
+def undated_files(output: str) -> list[str]:
+    """Return the files that uv left out because they have no upload time, as its output names them."""
+    return re.findall(r"([^\s`]+)`? is missing an upload date", output)
 
 
 class Uv:
@@ -109,10 +109,8 @@ class Uv:
 
     Args:
         rootdir: where uv looks for its configuration.
-        settings: variables that are needed besides the host's, such as a translated `pip.conf`; what the host
-            says to uv itself goes before them.
+        settings: further variables, such as a translated `pip.conf`; the host's own variables override them.
         environ: the host's variables.
-        binary: path of uv; that of the `uv` package if `None`.
     """
 
     def __init__(
@@ -122,19 +120,20 @@ class Uv:
         rootdir: Path,
         settings: Mapping[str, str] | None = None,
         environ: Mapping[str, str] = os.environ,
-        binary: str | None = None,
     ) -> None:
         self._run = run
         self._rootdir = rootdir
-        self._binary = binary or uv.find_uv_bin()
-        # By default uv links files into its cache, where a module that is edited in a cell would be edited for
-        # every other project. Copies of Dask and what it needs (22 MB) take 0.1 s, of 400 MB 2 s.
+        self._binary = uv.find_uv_bin()
+        # By default uv links installed files to its cache, so a module that is edited in a cell would change in every
+        # other project. Copies of Dask and what it needs (22 MB) take 0.1 s, of 400 MB 2 s.
         own = {"UV_LINK_MODE": "copy", **(settings or {})}
         # NO_WRAP keeps sentences on one line: they are quoted in our own messages.
         fixed = {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_NO_WRAP": "1"}
         self.variables = {**own, **listed_variables(environ), **fixed}
 
-    def __call__(self, *arguments: str, deadline: Deadline, env: Mapping[str, str] | None = None) -> Finished:
+    def __call__(
+        self, *arguments: str, deadline: Deadline, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a uv command.
 
         Raises:
@@ -153,17 +152,17 @@ class Uv:
             return finished
         failure = _failure(finished)
         if isinstance(failure, NoAnswer):
-            # uv tries four times within 6 to 10 s. A server that was silent through that is asked once from
-            # then on, or a run of many cells would spend most of its time on it.
+            # uv tries four times within 6 to 10 s. After that a silent server is asked only once each time, or a run of
+            # many cells would spend most of its time waiting for it.
             self.variables["UV_HTTP_RETRIES"] = "0"
         raise failure
 
     def compile(
         self, requirements: Sequence[str], *options: str, deadline: Deadline, resolution: str = "highest"
-    ) -> Finished:
+    ) -> subprocess.CompletedProcess[str]:
         """Find a solution for these requirements; its `stdout` is a requirements file.
 
-        What a project may have set in `[tool.uv.pip]` for files of its own is turned back.
+        Settings in `[tool.uv.pip]` that would change that file's form are overridden.
         """
         with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
             file = Path(directory, "requirements.in")
@@ -177,7 +176,7 @@ class Uv:
             )
 
     def index_lines(self, deadline: Deadline) -> list[str]:
-        """The index and further places that uv asks, as lines of a requirements file; with their passwords."""
+        """Return the index and further places that uv asks, as lines of a requirements file, with their passwords."""
         with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
             file = Path(directory, "requirements.in")
             file.touch()
@@ -192,11 +191,11 @@ _UNANSWERED = re.compile(
 _NO_SOLUTION = re.compile(r"No solution found when resolving")
 
 
-def _failure(finished: Finished) -> UvFailed:
+def _failure(finished: subprocess.CompletedProcess[str]) -> UvFailed:
     output = without_passwords(finished.stderr + finished.stdout).strip()
     lines = _essence(output)
     if _UNANSWERED.search(output):
-        # Often a chain from the request down to the operating system's words; its ends say all.
+        # Often a chain from the request down to the operating system's error; its first and last line say it all.
         ends = [line for line in lines if line.startswith("Failed to")][:1] + lines[-1:]
         return NoAnswer("; ".join(dict.fromkeys(ends)), output)
     if _NO_SOLUTION.search(output):
@@ -210,14 +209,14 @@ _MOST_LINES = 40
 
 
 def _essence(output: str) -> list[str]:
-    """The lines from where uv tells its error on, without progress, warnings and its marks.
+    """Return the lines of uv's error message, without progress, warnings and uv's marks.
 
-    uv 0.13 writes `error:` and `cause:`, earlier ones `×` and `╰─▶`, or `error:` and `Caused by:`; what
-    follows on such a line is indented by nine columns at most.
+    uv 0.13 marks them by `error:` and `cause:`, earlier versions by `×` and `╰─▶`, or `error:` and `Caused by:`;
+    continuation lines are indented by nine columns at most.
     """
     lines = output.splitlines()
     start = next((number for number, line in enumerate(lines) if _FIRST.match(line)), 0)
-    said = [_MARK.sub("", line) for line in lines[start:] if line.strip()] or ["uv said nothing"]
+    said = [_MARK.sub("", line) for line in lines[start:] if line.strip()] or ["uv printed nothing"]
     if len(said) > _MOST_LINES:
         return [*said[:8], "…", *said[9 - _MOST_LINES :]]
     return said

@@ -1,7 +1,7 @@
-"""Directories of wheels from which something can be installed without an index; made once and kept.
+"""Directories of wheels that install something without an index; made once and cached.
 
-    wheelhouses/py3.12.1-<key>/1/wheels/*.whl       what a wheelhouse is: wheels and nothing else
-    wheelhouses/py3.12.1-<key>/1/complete.json      size and hash of each, compared before it is used again
+    wheelhouses/py3.12.1-<key>/1/wheels/*.whl       a wheelhouse: wheels and nothing else
+    wheelhouses/py3.12.1-<key>/1/complete.json      size and hash of each wheel, compared before it is used again
 
 See `generations` for the rest.
 """
@@ -11,34 +11,27 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Progress, Wheelhouse
+from pytest_modelops.environments.base import Progress, Solution, Wheelhouse
 from pytest_modelops.environments.pins import Pin, pins
-from pytest_modelops.environments.pip import Pip, PipFailed, Target
-from pytest_modelops.environments.releases import as_of_options
-from pytest_modelops.environments.resolver import Solution
-from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
+from pytest_modelops.environments.pip import Pip, PipFailed
+from pytest_modelops.environments.target import Target, fits, locked_packages
+from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed, as_of_options
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.storage.files import hash_file
 from pytest_modelops.storage.generations import Generations
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-_LAYOUT = 1
+_LAYOUT = 2
 """Version of the layout above and of the marker; part of every key."""
 _WHEELS = "wheels"
+_Facts = dict[str, list[int | str]]
+"""[size in bytes, SHA-256] of each wheel, by its name."""
 
 
 class Wheelhouses:
@@ -47,75 +40,61 @@ class Wheelhouses:
     Args:
         directory: for all of them.
         as_of: see `EnvironmentSpec`.
-        fresh: trust only those that this session made.
+        fresh: use only those that this session made.
         session: an id that all processes of this pytest run share.
     """
 
     def __init__(self, directory: Path, *, uv: Uv, pip: Pip, as_of: dt.date | None, fresh: bool, session: str) -> None:
-        self._made = Generations(directory)
+        self._generations = Generations(directory, fresh=fresh, session=session)
         self._uv = uv
         self._pip = pip
         self._as_of = as_of
-        self._fresh = fresh
-        self._session = session
 
     def make(self, solution: Solution, target: Target, *, deadline: Deadline, progress: Progress) -> Wheelhouse:
         """Find the wheelhouse of a solution and verify it, else make it. It stays until `close`.
 
         Raises:
-            CheckFailed: a wheel cannot be had or built.
+            CheckFailed: a wheel could not be downloaded or built.
             TimedOut: the deadline passed.
         """
-        name = _name(solution, target)
-        with self._made.locked(name, deadline, f"the wheelhouse {name}"):
-            newest = self._made.newest(name)
-            stale = self._why_stale(newest) if newest else "none there yet"
-            if newest and not stale:
-                directory = newest
-            else:
-                progress(f"making a wheelhouse ({stale})")
-                with self._made.making(name) as directory:
-                    wheels = directory / _WHEELS
-                    wheels.mkdir(parents=True)
-                    self._fill(wheels, solution, target, deadline, progress)
-                    _compare(wheels, solution.packages)
-                    self._made.complete(directory, {"session": self._session, "files": _facts(wheels)})
-            self._made.hold(directory)
-        if stale:
-            self._made.prune()
+        if solution.note:
+            progress(solution.note)
+
+        def fill(directory: Path) -> _Facts:
+            wheels = directory / _WHEELS
+            wheels.mkdir(parents=True)
+            self._fill(wheels, solution, target, deadline, progress)
+            _compare(wheels, solution.packages)
+            return _facts(wheels)
+
+        directory, reused = self._generations.obtain(
+            _name(solution, target),
+            what="making a wheelhouse",
+            fault=_fault,
+            make=fill,
+            deadline=deadline,
+            progress=progress,
+        )
         wheels = directory / _WHEELS
-        return Wheelhouse(directory=wheels, packages=_packages(wheels), reused=not stale)
+        return Wheelhouse(directory=wheels, packages=_packages(wheels), reused=reused)
 
     def close(self) -> None:
-        """Let go of the wheelhouses; they stay on disk."""
-        self._made.close()
-
-    def _why_stale(self, directory: Path) -> str:
-        """Why a wheelhouse cannot be used, in words; empty if it can."""
-        marker = self._made.marker(directory)
-        if not marker:
-            return "the marker of the one in the cache is damaged"
-        if self._fresh and marker["session"] != self._session:
-            return "a fresh one is wanted"
-        found = _facts(directory / _WHEELS)
-        for file in sorted(found.keys() | marker["files"].keys()):
-            if found.get(file) != marker["files"].get(file):
-                return f"{file} of the one in the cache is not what it was"
-        return ""
+        """Release the wheelhouses; they stay on disk."""
+        self._generations.close()
 
     def _fill(self, wheels: Path, solution: Solution, target: Target, deadline: Deadline, progress: Progress) -> None:
-        got, built = [], []
+        downloaded, built = [], []
         for pin in pins(solution.requirements):
             if pin.is_wheel and pin.local:
                 _refuse_unfit(pin.local, target)
                 shutil.copyfile(pin.local, wheels / pin.local.name)
             elif pin.is_wheel or not pin.requirement.url:
-                got.append(pin)
+                downloaded.append(pin)
             else:
                 built.append(pin)
         try:
-            if sources_only := self._try(got, target, wheels, deadline):
-                self._download([pin for pin in got if pin not in sources_only], target, wheels, deadline)
+            if sources_only := self._try(downloaded, target, wheels, deadline):
+                self._download([pin for pin in downloaded if pin not in sources_only], target, wheels, deadline)
                 built += sources_only
         except PipFailed as error:
             raise CheckFailed(f"could not get the wheels for Python {target.python}:\n{error}") from error
@@ -124,7 +103,7 @@ class Wheelhouses:
             self._build(pin, target, wheels, deadline)
 
     def _try(self, wanted: Sequence[Pin], target: Target, wheels: Path, deadline: Deadline) -> list[Pin]:
-        """Get all if they can be had; those that cannot, for lack of a wheel, are returned."""
+        """Download all of them; if some have no wheel, download nothing and return those."""
         try:
             self._download(wanted, target, wheels, deadline)
         except PipFailed as error:
@@ -147,25 +126,20 @@ class Wheelhouses:
             self._pip.download(lines, target, wheels, deadline)
 
     def _sources_only(self, wanted: Sequence[Pin], target: Target, deadline: Deadline) -> list[Pin]:
-        """Those of which the index has no wheel that the target takes.
+        """Return those of which the index has no wheel that the target takes.
 
         Raises:
-            NoAnswer: it cannot be asked.
+            NoAnswer: no index answered.
         """
+        lines = [str(pin.requirement) for pin in wanted]
+        options = ("--no-deps", *target.uv_options, *as_of_options(self._as_of))
         try:
-            answer = self._uv.compile(
-                [str(pin.requirement) for pin in wanted],
-                *("--format", "pylock.toml", "--no-deps"),
-                *target.uv_options,
-                *as_of_options(self._as_of),
-                deadline=deadline,
-            )
+            packages = locked_packages(self._uv, lines, *options, deadline=deadline)
         except NoAnswer:
             raise
         except UvFailed:
-            return []  # then what pip said counts
-        packages = tomllib.loads(answer.stdout)["packages"]
-        names = {canonicalize_name(package["name"]) for package in packages if not _fits(package, target)}
+            return []  # then pip's error counts
+        names = {canonicalize_name(package["name"]) for package in packages if not fits(package, target)}
         return [pin for pin in wanted if pin.name in names and not pin.is_wheel]
 
     def _build(self, pin: Pin, target: Target, wheels: Path, deadline: Deadline) -> None:
@@ -175,7 +149,7 @@ class Wheelhouses:
                 "build one there, and name that file among the requirements"
             )
         try:
-            # An address alone: not every pip takes `name @ git+file://…`.
+            # A URL alone: not every pip takes `name @ git+file://…`.
             line = pin.line.partition(" @ ")[2] or pin.line
             self._pip.build(line, target.interpreter, wheels, deadline)
         except PipFailed as error:
@@ -186,7 +160,7 @@ class Wheelhouses:
 
 
 def _refuse_unfit(wheel: Path, target: Target) -> None:
-    """Raise `CheckFailed` if the target cannot install a wheel; an installer would only say that there is none."""
+    """Raise `CheckFailed` if the target cannot install a wheel; an installer would only say that it found none."""
     tags = parse_wheel_filename(wheel.name)[3]
     if not tags & target.tags:
         wanted = ", ".join(sorted(map(str, tags)))
@@ -196,15 +170,6 @@ def _refuse_unfit(wheel: Path, target: Target) -> None:
         )
 
 
-def _fits(package: Mapping[str, Any], target: Target) -> bool:
-    """Whether a package of uv's lock has a wheel that the target takes. Some versions of uv list all wheels."""
-    for wheel in package.get("wheels", ()):
-        place = wheel.get("name") or unquote(urlsplit(wheel.get("url") or wheel.get("path", "")).path)
-        if parse_wheel_filename(place.rpartition("/")[2])[3] & target.tags:
-            return True
-    return False
-
-
 def _name(solution: Solution, target: Target) -> str:
     decides = [str(_LAYOUT), target.build, target.abi, *target.platforms, solution.requirements]
     decides += [hash_file(pin.local) for pin in pins(solution.requirements) if pin.local]
@@ -212,11 +177,19 @@ def _name(solution: Solution, target: Target) -> str:
     return f"py{target.python}-{key}"
 
 
-def _facts(wheels: Path) -> dict[str, Any]:
-    """Size and hash of each file."""
+def _facts(wheels: Path) -> _Facts:
     if not wheels.is_dir():
         return {}
     return {path.name: [path.stat().st_size, hash_file(path)] for path in sorted(wheels.iterdir())}
+
+
+def _fault(directory: Path, facts: _Facts) -> str:
+    """Return why a wheelhouse cannot be used, empty if it can."""
+    found = _facts(directory / _WHEELS)
+    for file in sorted(found.keys() | facts.keys()):
+        if found.get(file) != facts.get(file):
+            return f"{file} of the one in the cache was changed"
+    return ""
 
 
 def _packages(wheels: Path) -> dict[str, Version]:
@@ -229,10 +202,10 @@ def _compare(wheels: Path, wanted: Mapping[str, Version]) -> None:
     try:
         found = _packages(wheels)
     except InvalidWheelFilename as error:
-        raise CheckFailed(f"what should be a wheel is none: {error}") from error
+        raise CheckFailed(f"a file of the wheelhouse is not a wheel: {error}") from error
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
             raise CheckFailed(
-                f"the wheelhouse was to hold {name} {wanted.get(name, 'not at all')}; "
-                f"it holds {found.get(name, 'none')}"
+                f"the wheelhouse holds the wrong {name}: expected {wanted.get(name, 'no wheel')}, "
+                f"found {found.get(name, 'no wheel')}"
             )

@@ -1,4 +1,4 @@
-"""Local requirements: a project's directory becomes a wheel, built from a copy of its sources and kept.
+"""Local requirements: a project's directory becomes a wheel, built from a copy of its sources and cached.
 
 Building in place would write `build/` and `*.egg-info` into the user's sources.
 """
@@ -11,19 +11,19 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import parse_wheel_filename
 
+from pytest_modelops.bundles import contents
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.uv import Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
-from pytest_modelops.storage.files import CACHE_TAG, hash_file, locked, read_json, write_json
+from pytest_modelops.storage.files import hash_file, locked, read_json, write_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,13 @@ class LocalRequirement:
 
     @classmethod
     def parse(cls, requirement: str) -> LocalRequirement | None:
-        """Read `/path`, `/path[extra]` or `name @ file:///path`; `None` for what an index has."""
+        """Read `/path`, `/path[extra]` or `name @ file:///path`; return `None` for a requirement from an index."""
         if match := re.fullmatch(r"(/.*?)(\[[\w\s,.-]*\])?", requirement):
             return cls(path=Path(match[1]), extras=match[2] or "")
         try:
             parsed = Requirement(requirement)
         except InvalidRequirement:
-            return None  # for uv to say
+            return None  # uv reports it
         url = urlsplit(parsed.url or "")
         if url.scheme != "file":
             return None
@@ -54,7 +54,7 @@ class LocalRequirement:
 
 
 class Wheels:
-    """Wheels of local projects, kept in a directory of the cache."""
+    """Wheels of local projects, in a directory of the cache."""
 
     def __init__(self, uv: Uv, directory: Path) -> None:
         self._uv = uv
@@ -63,15 +63,18 @@ class Wheels:
     def requirement(
         self, local: LocalRequirement, interpreter: Interpreter, *, deadline: Deadline, progress: Progress
     ) -> tuple[str, str]:
-        """The requirement as uv gets it, and a hash of what it stands for.
+        """Return the requirement as uv gets it, and a hash of the file that it names.
 
         Raises:
-            CheckFailed: nothing is there, or the wheel could not be built.
+            CheckFailed: there is nothing at its path, or the wheel could not be built.
             TimedOut: the deadline passed.
         """
         file = local.path
         if file.is_dir():
-            file = self._build(local.path, interpreter, deadline, progress)
+            try:
+                file = self._build(local.path, interpreter, deadline, progress)
+            except OSError as error:
+                raise CheckFailed(f"requirement {local.path}: {error}") from error
         if not file.is_file():
             raise CheckFailed(f"requirement {local.path}: there is no such directory or file")
         digest = hash_file(file)
@@ -80,78 +83,50 @@ class Wheels:
         return f"{parse_wheel_filename(file.name)[0]}{local.extras} @ {file.as_uri()}", digest
 
     def _build(self, project: Path, interpreter: Interpreter, deadline: Deadline, progress: Progress) -> Path:
-        """The project's wheel. Sources that make an equal one share it: a changed test changes nothing."""
+        """Return the project's wheel. Sources that make an equal one share it: a changed test changes nothing."""
         made_by = f"{_hash_sources(project)} {interpreter.version} {interpreter.platform}"
         scratch = self._directory / hashlib.sha256(made_by.encode()).hexdigest()[:32]
         known = scratch.with_suffix(".json")
         with locked(scratch.with_suffix(".lock"), deadline, f"the wheel of {project}"):
-            kept = self._directory / (read_json(known) or "none")
-            if not kept.is_file():
+            wheel = self._directory / (read_json(known) or "none")
+            if not wheel.is_file():
                 progress(f"building a wheel of {project}")
-                kept = self._build_copy(project, scratch, interpreter, deadline)
-                write_json(known, str(kept.relative_to(self._directory)))
-            os.utime(kept.parent)  # what is not used for long is removed
-        return kept
+                wheel = self._build_copy(project, scratch, interpreter, deadline)
+                write_json(known, str(wheel.relative_to(self._directory)))
+            os.utime(wheel.parent)  # what is not used for long is removed
+        return wheel
 
     def _build_copy(self, project: Path, scratch: Path, interpreter: Interpreter, deadline: Deadline) -> Path:
         copy, out = scratch / "sources" / project.name, scratch / "out"
         shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
         try:
-            for file in _sources(project):
+            for file in contents.files(project):
                 (copy / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(project / file, copy / file)
             if _versioned_by_git(project):
                 shutil.copytree(project / ".git", copy / ".git", symlinks=True)
-            where = ("--out-dir", str(out), "--python", str(interpreter.path))
-            self._uv("build", "--wheel", *where, str(copy), deadline=deadline)
-            [wheel] = out.glob("*.whl")
-            kept = self._directory / _hash_wheel(wheel) / wheel.name
-            if not kept.exists():
-                kept.parent.mkdir(exist_ok=True)
-                wheel.replace(kept)
+            options = ("--out-dir", str(out), "--python", str(interpreter.path))
+            self._uv("build", "--wheel", *options, str(copy), deadline=deadline)
+            [built] = out.glob("*.whl")
+            wheel = self._directory / _hash_wheel(built) / built.name
+            if not wheel.exists():
+                wheel.parent.mkdir(exist_ok=True)
+                built.replace(wheel)
         except UvFailed as error:
-            # The build backend's words come before uv's own, which only say that it failed.
-            words = "\n".join(error.output.splitlines()[-_REPORTED_LINES:])
-            raise type(error)(f"could not build a wheel of {project}:\n{words}", error.output) from error
+            # The build backend's output comes before uv's own error, which only says that the build failed.
+            output = "\n".join(error.output.splitlines()[-_REPORTED_LINES:])
+            raise type(error)(f"could not build a wheel of {project}:\n{output}", error.output) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return kept
+        return wheel
 
 
 _REPORTED_LINES = 30
-_NO_SOURCE = {".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".eggs", "node_modules"}
-_NO_SOURCE_AT_TOP = {"build", "dist"}
-
-
-def _sources(project: Path) -> Iterator[Path]:
-    """Every file that a build may read, relative to the project; no build results, environments or caches.
-
-    Links are followed, a directory that was seen is not entered again.
-    """
-    seen = set()
-    for parent, directories, files in os.walk(project, followlinks=True):
-        here = Path(parent)
-        kept = []
-        for name in sorted(directories):
-            directory = here / name
-            made = name in _NO_SOURCE or name.endswith(".egg-info")
-            made = made or (here == project and name in _NO_SOURCE_AT_TOP)
-            if made or (directory / CACHE_TAG).exists() or (directory / "pyvenv.cfg").exists():
-                continue
-            if (real := directory.resolve()) not in seen:
-                seen.add(real)
-                kept.append(name)
-        directories[:] = kept
-        yield from (
-            (here / name).relative_to(project)
-            for name in sorted(files)
-            if (here / name).is_file() and not name.endswith(".pyc")
-        )
 
 
 def _hash_sources(project: Path) -> str:
     digest = hashlib.sha256()
-    files = list(_sources(project))
+    files = list(contents.files(project))
     if _versioned_by_git(project):  # then a commit or a tag makes another wheel
         git = project / ".git"
         named = [git / "HEAD", git / "packed-refs", *sorted((git / "refs").rglob("*"))]
@@ -166,13 +141,13 @@ def _versioned_by_git(project: Path) -> bool:
     """Whether the project's version seems to come from git (setuptools-scm, hatch-vcs, versioneer, …)."""
     if not (project / ".git").is_dir():
         return False
-    answer = (project / name for name in ("pyproject.toml", "setup.py", "setup.cfg"))
-    words = " ".join(path.read_text(errors="replace") for path in answer if path.is_file())
-    return re.search(r"scm|vcs|versioneer|versioningit|dunamai", words) is not None
+    settings = (project / name for name in ("pyproject.toml", "setup.py", "setup.cfg"))
+    text = " ".join(path.read_text(errors="replace") for path in settings if path.is_file())
+    return re.search(r"scm|vcs|versioneer|versioningit|dunamai", text) is not None
 
 
 def _hash_wheel(wheel: Path) -> str:
-    """By what is in it, not by when it was packed."""
+    """Hash the wheel's content, whenever it was packed."""
     with zipfile.ZipFile(wheel) as archive:
         members = sorted((info.filename, info.CRC, info.external_attr) for info in archive.infolist())
     return hashlib.sha256(repr(members).encode()).hexdigest()[:32]

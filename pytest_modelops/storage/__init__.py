@@ -1,1 +1,1 @@
-"""Files and directories that several processes share: written whole, locked, and removed when nothing uses them."""
+"""Files and directories that several processes share: written whole, locked, and removed when no process uses them."""

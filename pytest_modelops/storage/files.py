@@ -1,4 +1,4 @@
-"""Files that several processes share: read whole or not at all, written at once, and locks on them."""
+"""Files that several processes share: read whole or not at all, written atomically, and locks on them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import filelock
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import TimedOut
 
+CACHE_TAG = "CACHEDIR.TAG"
+
 
 def read_json(file: Path) -> Any:
-    """The file's content, `None` when it is not there or damaged."""
+    """Return the file's content, `None` if it is missing or damaged."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -26,7 +28,7 @@ def read_json(file: Path) -> Any:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write the file so that a reader, or one after a crash, sees all of it or nothing."""
+    """Write the file atomically: a reader, also one after a crash, sees all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
     try:
@@ -39,7 +41,7 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def hash_file(file: Path) -> str:
-    """SHA-256 of its content."""
+    """Return the SHA-256 of the file's content, hexadecimal."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -49,7 +51,7 @@ def hash_file(file: Path) -> str:
 
 @contextlib.contextmanager
 def locked(file: Path, deadline: Deadline, awaited: str) -> Iterator[None]:
-    """Hold a lock among processes; the operating system frees that of a process which ended.
+    """Hold a lock between processes; the operating system releases it when its process ends.
 
     Raises:
         TimedOut: another process held it until the deadline.
@@ -66,7 +68,7 @@ def locked(file: Path, deadline: Deadline, awaited: str) -> Iterator[None]:
 
 
 def mark_as_cache(directory: Path) -> None:
-    """Tell backup programs, and ourselves, that what is in the directory can be made again.
+    """Mark the directory, for backup programs and for ourselves, as one whose content can be made again.
 
     Source: https://bford.info/cachedir/.
     """
@@ -76,4 +78,10 @@ def mark_as_cache(directory: Path) -> None:
         tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# Made by pytest-modelops.\n")
 
 
-CACHE_TAG = "CACHEDIR.TAG"
+def unused_path(parent: Path, name: str) -> Path:
+    """Return `parent/name`, or `parent/name-2`, `parent/name-3`, … if that exists already."""
+    path, number = parent / name, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{name}-{number}"
+    return path

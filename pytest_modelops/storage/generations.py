@@ -1,13 +1,13 @@
-"""Directories that are made once and shared: never seen half-made, never removed under a user.
+"""Directories that are made once and shared: never seen half-made, never removed while a process uses them.
 
-    <name>/             all that was ever made of one kind
+    <name>/             everything that was made under one name
         1/  2/  …       generations; the newest with a marker counts
-        2/complete.json the marker, written last: whatever its maker wants to know of it later
+        2/complete.json the marker, written last: what its maker wants to know of it later
         2.in-use        locked, shared, by each process that uses it
     <name>.lock         held while one is made, verified or removed
 
-What cannot be trusted is not repaired but replaced by a new generation. The old one goes when nobody holds it
-any more; the operating system takes the locks from processes that end, however they end.
+A generation that cannot be trusted is replaced by a new one, not repaired. The old one is removed when no process holds
+it any more; the operating system releases the locks of processes that end, however they end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ from pytest_modelops.storage.files import locked, read_json, write_json
 
 _MARKER = "complete.json"
 UNUSED_SECONDS = 30 * 24 * 3600.0
-"""After so long without use a generation is removed."""
+"""A generation that was not used for this long is removed."""
 
 
 class Generations:
@@ -35,18 +35,72 @@ class Generations:
 
     Args:
         directory: holds one directory for each name.
+        fresh: `obtain` uses only generations of this session.
+        session: an id that all processes of this pytest run share.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, fresh: bool = False, session: str = "") -> None:
         self._directory = directory
+        self._fresh = fresh
+        self._session = session
         self._held: dict[Path, IO[str]] = {}
+
+    def obtain(
+        self,
+        name: str,
+        *,
+        what: str,
+        fault: Callable[[Path, Any], str],
+        make: Callable[[Path], Any],
+        deadline: Deadline,
+        progress: Callable[[str], None],
+    ) -> tuple[Path, bool]:
+        """Return the newest generation if it can be used, else make the next one; hold it until `close`.
+
+        Args:
+            name: of the directory that holds the generations.
+            what: what is made, for people.
+            fault: compares a generation with the facts that `make` returned for it, as read from JSON; returns why it
+                cannot be used, empty if it can.
+            make: creates the directory and fills it; returns facts about it that JSON can hold.
+            deadline: of all of it.
+            progress: called with the reason when one is made.
+
+        Returns:
+            The generation, and whether it was there already.
+
+        Raises:
+            TimedOut: another process was at it until the deadline.
+        """
+        with self.locked(name, deadline, f"{what} {name}"):
+            newest = self.newest(name)
+            reason = self._why_stale(newest, fault) if newest else "none there yet"
+            if newest and not reason:
+                directory = newest
+            else:
+                progress(f"{what} ({reason})")
+                with self.making(name) as directory:
+                    facts = make(directory)
+                    self.complete(directory, {"session": self._session, "facts": facts})
+            self.hold(directory)
+        if reason:
+            self.prune()
+        return directory, not reason
+
+    def _why_stale(self, directory: Path, fault: Callable[[Path, Any], str]) -> str:
+        marker = self.marker(directory)
+        if not marker:
+            return "the marker of the one in the cache is damaged"
+        if self._fresh and marker["session"] != self._session:
+            return "a fresh one is wanted"
+        return fault(directory, marker["facts"])
 
     @contextlib.contextmanager
     def locked(self, name: str, deadline: Deadline, awaited: str) -> Iterator[None]:
-        """Be the only one at a name; all below until `hold` wants that. At the end what is outdated is removed.
+        """Hold the lock of a name, which everything up to `hold` needs. At the end outdated generations are removed.
 
         Raises:
-            TimedOut: another process was at it until the deadline; `awaited` says at what.
+            TimedOut: another process held it until the deadline; `awaited` says what that one does.
         """
         home = self._directory / name
         with locked(self._lock_of(home), deadline, awaited):
@@ -55,16 +109,16 @@ class Generations:
             _remove_old(home)
 
     def newest(self, name: str) -> Path | None:
-        """The newest complete one."""
+        """Return the newest complete generation."""
         return next(reversed(_generations(self._directory / name)), None)
 
     def marker(self, directory: Path) -> Any:
-        """What its maker wrote down of it; `None` if that is damaged."""
+        """Return what `complete` wrote, `None` if that is damaged."""
         return read_json(directory / _MARKER)
 
     @contextlib.contextmanager
     def making(self, name: str) -> Iterator[Path]:
-        """The place for the next one, which does not exist yet; nothing stays there if making it fails."""
+        """Yield the path of the next generation, which does not exist yet; if making it fails, nothing stays there."""
         home = self._directory / name
         numbers = [int(path.name) for path in home.iterdir() if path.name.isdigit()]
         directory = home / str(max(numbers, default=0) + 1)
@@ -75,11 +129,11 @@ class Generations:
             raise
 
     def complete(self, directory: Path, marker: Any) -> None:
-        """Say that it is ready; from now on it counts."""
+        """Write the marker; from now on the generation counts."""
         write_json(directory / _MARKER, marker)
 
     def hold(self, directory: Path) -> None:
-        """Keep others from removing it, as long as this process lives or until `close`."""
+        """Keep other processes from removing it, until `close` or the end of this process."""
         if directory not in self._held:
             stream = _in_use(directory).open("a")
             fcntl.flock(stream, fcntl.LOCK_SH)
@@ -87,7 +141,7 @@ class Generations:
         os.utime(directory / _MARKER)
 
     def prune(self) -> None:
-        """Remove what has not been used for long, and what killed processes left."""
+        """Remove what was not used for long, and what killed processes left."""
         oldest = time.time() - UNUSED_SECONDS
         for home in [path for path in self._directory.iterdir() if path.is_dir()]:
             with contextlib.suppress(TimedOut), locked(self._lock_of(home), Deadline(0), "tidying"):
@@ -99,7 +153,7 @@ class Generations:
                     home.rmdir()
 
     def close(self) -> None:
-        """Let go of all; they stay on disk."""
+        """Release every generation; they stay on disk."""
         for stream in self._held.values():
             stream.close()
         self._held.clear()
@@ -109,7 +163,7 @@ class Generations:
 
 
 def _generations(home: Path) -> list[Path]:
-    """The complete ones, oldest first."""
+    """Return the complete ones, oldest first."""
     return sorted((path.parent for path in home.glob(f"*/{_MARKER}")), key=lambda directory: int(directory.name))
 
 
@@ -118,7 +172,7 @@ def _in_use(directory: Path) -> Path:
 
 
 def _remove_old(home: Path) -> None:
-    """Remove what was left half-made and generations that were replaced. The home's lock is held."""
+    """Remove half-made and replaced generations. The caller holds the home's lock."""
     complete = _generations(home)
     for directory in [path for path in home.iterdir() if path.name.isdigit()]:
         if directory not in complete[-1:]:
@@ -126,15 +180,9 @@ def _remove_old(home: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Remove one unless somebody uses it. First the marker, so nobody sees it half-removed."""
-    with contextlib.suppress(BlockingIOError), _exclusively(_in_use(directory)):
+    """Remove one that no process uses; its marker first, so that no process takes a half-removed one."""
+    with contextlib.suppress(BlockingIOError), _in_use(directory).open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (directory / _MARKER).unlink(missing_ok=True)
         shutil.rmtree(directory, ignore_errors=True)
         _in_use(directory).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _exclusively(file: Path) -> Iterator[None]:
-    with file.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield

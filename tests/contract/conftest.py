@@ -1,4 +1,4 @@
-"""What every backend is asked by the contract tests: a sandbox of its own, and an environment to run on it."""
+"""A sandbox of every backend, and an environment to run on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import platform
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from packaging.version import Version
 from pytest_modelops.backends.base import Backend, Process, Sandbox
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.model import EnvironmentSpec
-from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+from tests.conftest import bare_backend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +39,6 @@ class Kit:
     runs: Callable[[Process, int], bool]
     remains: Callable[[], list[str]]
     cell: Cell
-
-
-def _silent(_: str) -> None:
-    """Nobody waits."""
 
 
 @pytest.fixture(params=["process", "docker"])
@@ -81,56 +76,17 @@ def process_kit(tmp_path: Path) -> Kit:
 
 @pytest.fixture
 def docker_kit(tmp_path: Path, engine: Any) -> Kit:
-    """A base image of the tests, run without packages, on the engine at hand."""
+    """A base image of the tests without packages, on the tests' engine."""
     from pytest_modelops.backends.docker import belongings
-    from pytest_modelops.backends.docker.backend import ContainerBackend
-    from pytest_modelops.backends.docker.confinement import user_of
-    from pytest_modelops.backends.docker.sandbox import ContainerEnvironment
-    from pytest_modelops.config.docker import ContainerSettings
 
-    image = f"modelops-fixture/python:{sys.version_info[0]}.12"
-    if not engine.api.images(image):
-        pytest.skip(f"the engine has no image {image}; make it with python3 fixtures/images/make.py")
-    settings = ContainerSettings(prebuilt=dict.fromkeys(Role, image))
-    backend = ContainerBackend(
-        spec=EnvironmentSpec(rootdir=tmp_path),
-        cache=tmp_path / "cache",
-        fresh=False,
-        directory=tmp_path / "run" / uuid.uuid4().hex,  # a run's name, which others on the engine must not have
-        settings=settings,
-    )
-    versions = Versions(PythonVersion.parse("3.12"), Version("1"))
-    lock = backend.resolve(versions, deadline=Deadline(60), progress=_silent)
-    found, contents = backend._bases[lock.interpreter]
-    environment = ContainerEnvironment(
-        python=contents.executable,
-        lock=lock,
-        reused=True,
-        seconds=0,
-        location=image,
-        image=found.id,
-        path=found.path,
-        user=user_of(settings, ""),
-        uid=contents.uid,
-        gid=contents.gid,
-    )
-    backend._environments[found.id] = environment
-    run = backend._labels[belongings.RUN]
-
-    def remains() -> list[str]:
-        only = {"label": [f"{belongings.RUN}={run}"]}
-        return [
-            *(f"container {thing['Names']}" for thing in engine.api.containers(all=True, filters=only)),
-            *(f"network {thing['Name']}" for thing in engine.api.networks(filters=only)),
-            *(f"volume {thing['Name']}" for thing in engine.api.volumes(filters=only)["Volumes"] or ()),
-        ]
-
+    backend, environment = bare_backend(engine, tmp_path)
+    run = f"{belongings.RUN}={backend._labels[belongings.RUN]}"
     return Kit(
         backend=backend,
         environment=environment,
         runs=lambda process, pid: process.state(pid=pid) != "gone",
-        remains=remains,
-        cell=Cell.uniform(versions),
+        remains=lambda: [str(thing) for thing in belongings.things(engine, run)],
+        cell=Cell.uniform(environment.lock.versions),
     )
 
 

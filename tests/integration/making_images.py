@@ -1,4 +1,4 @@
-"""Images that something is wrong with, made from the tests' base, and what clears them away."""
+"""Broken images, made from the tests' base and removed again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Images:
         return f"{self.repository}:{tag}"
 
     def tagged(self, tag: str, image: str = BASE) -> str:
-        """Another image under a tag of ours."""
+        """Tag an image with a name of this test."""
         self.api.tag(image, self.repository, tag)
         self._made.append(self.name(tag))
         return self.name(tag)
@@ -51,7 +51,7 @@ class Images:
     def derived(
         self, tag: str, *, base: str = BASE, files: Mapping[str, bytes] | None = None, changes: Sequence[str] = ()
     ) -> str:
-        """A base with files added and Dockerfile instructions applied."""
+        """Make an image of a base, with files added and Dockerfile instructions applied."""
         container = self.api.create_container(base, ["true"])["Id"]
         try:
             if files:
@@ -63,7 +63,7 @@ class Images:
         return self.name(tag)
 
     def imported(self, tag: str, files: Mapping[str, bytes], *, architecture: str = "") -> str:
-        """An image of nothing but these files; for another machine, if that is named."""
+        """Make an image of these files alone; for another architecture, if one is named."""
         answer = self.api.post(
             self.api._url("/images/create"),
             data=archive(files),
@@ -78,10 +78,9 @@ class Images:
         return self.name(tag)
 
     def _label(self, tag: str, architecture: str) -> None:
-        """Have an image say that it is for another machine: by its configuration, in a saved archive."""
+        """Change the architecture in an image's configuration, in a saved archive."""
         saved = io.BytesIO(b"".join(self.api.get_image(self.name(tag))))
-        changed = io.BytesIO()
-        with tarfile.open(fileobj=saved) as old, tarfile.open(fileobj=changed, mode="w") as new:
+        with tarfile.open(fileobj=saved) as old:
             manifest = json.loads(_content(old, "manifest.json"))
             config = json.loads(_content(old, manifest[0]["Config"]))
             config["architecture"] = architecture
@@ -89,15 +88,10 @@ class Images:
             manifest[0]["Config"] = f"{hashlib.sha256(data).hexdigest()}.json"
             layers = {name: _content(old, name) for name in manifest[0]["Layers"]}
             parts = {manifest[0]["Config"]: data, "manifest.json": json.dumps(manifest).encode(), **layers}
-            for name, content in parts.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                new.addfile(info, io.BytesIO(content))
         self.api.remove_image(self.name(tag))
-        list(self.api.load_image(changed.getvalue()))
+        list(self.api.load_image(archive(parts)))
 
     def close(self) -> None:
-        """Remove them."""
         for name in self._made:
             self.api.remove_image(name, force=True)
 
@@ -105,4 +99,4 @@ class Images:
 ELF_OF_ANOTHER_MACHINE = (
     b"\x7fELF\x02\x01\x01\x00" + bytes(8) + b"\x02\x00\xb7\x00" + b"\x01\x00\x00\x00" + os.urandom(120)
 )
-"""The head of a program for 64-bit ARM (machine 0xb7), and nothing that could run."""
+"""The header of a program for 64-bit ARM (machine 0xb7); the rest is random."""

@@ -1,4 +1,4 @@
-"""Containers in which something is wrong: a clear error at the right check, and the rest of the matrix goes on."""
+"""Broken images and containers: a clear error at the right check, and the rest of the matrix goes on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def images(engine: Any) -> Iterator[Images]:
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """An image that is broken, and what is said of it."""
+    """A broken image, and its message."""
 
     make: Callable[[Images], Any]
     status: str
@@ -75,7 +75,7 @@ BROKEN = {
         lambda images: images.derived("3.13", changes=['ENTRYPOINT ["/bin/sh", "-c", "echo my own way"]']),
         "failed",
         (
-            "which did not run: it exited with code 0 and printed 'my own way'",
+            "did not run the command that it was given, `python -c …`: it exited with code 0 and printed 'my own way'",
             "Its entry point (/bin/sh -c echo my own way)",
         ),
     ),
@@ -110,10 +110,17 @@ def test_an_image(containers: ContainerMatrix, images: Images, name: str) -> Non
     assert containers.left_on_the_engine(run) == []
 
 
+def the_failure(run: Any) -> Any:
+    """The only check that failed."""
+    assert run.code == 1
+    [check] = [check for check in run.cell().checks.values() if check.status == "failed"]
+    return check
+
+
 def test_a_worker_over_its_memory_limit(containers: ContainerMatrix) -> None:
     containers.configure(
         settings('image = "modelops-fixture/python:{python}"\nmemory = "300m"')
-        + '[tool.modelops.environment]\nworker-args = ["--memory-limit", "0"]\n'  # Dask's own shall not be quicker
+        + '[tool.modelops.environment]\nworker-args = ["--memory-limit", "0"]\n'  # Dask's own limit must not act first
     )
     test = containers.write(
         "test_own.py",
@@ -126,9 +133,7 @@ def test_a_worker_over_its_memory_limit(containers: ContainerMatrix) -> None:
         """,
     )
     run = containers.run(test.name)
-    assert run.code == 1
-    [check] = [check for check in run.cell().checks.values() if check.status == "failed"]
-    check.says("was killed by the kernel for memory at 300 MiB")
+    the_failure(run).says("was killed by the kernel for memory at 300 MiB")
     assert "killed by the kernel for memory at 300 MiB" in Path(run.cell().facts["logs"]["worker-0"]).read_text()
 
 
@@ -156,10 +161,7 @@ def test_a_full_disk_of_a_cell(containers: ContainerMatrix) -> None:
             modelops_cell.call(fill)
         """,
     )
-    run = containers.run(test.name)
-    assert run.code == 1
-    [check] = [check for check in run.cell().checks.values() if check.status == "failed"]
-    check.says("No space left on device")
+    the_failure(containers.run(test.name)).says("No space left on device")
 
 
 # What is audited --------------------------------------------------------------------------------------------------
@@ -244,7 +246,7 @@ def test_roles_whose_images_disagree_unless_that_is_declared(containers: Contain
     if cell.facts["first_broken"] == "versions":
         cell.checks["versions"].says("planned with Dask 2024.10.0, runs 2026.8.0")
         cell.checks["versions"].says("distributed differs: ")
-    else:  # versions so far apart may not even find each other; then that is what is said
+    else:  # versions so far apart may not even connect; then the message says so
         cell.checks["start"].says("The roles differ in dask: client 2024.10.0, scheduler 2024.10.0, worker 2026.8.0")
 
 
@@ -313,6 +315,6 @@ def test_a_second_engine_on_a_tcp_address_and_its_death_in_the_middle(
     died.says("engine", "does not answer any more")
     first.checks["stop"].says("after stopping the cell, this was left", "prune")
     assert then.facts["status"] == "unavailable", json.dumps(then.statuses)
-    # Its image was looked into for the cell before, so it may be known what to install.
+    # Its image was inspected for the cell before, so `resolve` may pass.
     assert then.facts["first_broken"] in {"resolve", "install"}
     then.checks[then.facts["first_broken"]].says("does not answer any more")

@@ -1,6 +1,6 @@
-"""Runtimes, runners and environments that are broken, in containers: what processes show, containers show, too.
+"""Broken runtimes, runners and environments are found in containers as they are in processes.
 
-All broken bundles are run on both backends by `test_broken_bundles.py`, all peers by `test_hostile_peers.py`.
+`test_broken_bundles.py` runs all broken bundles on both backends, `test_hostile_peers.py` all peers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAIVE = f"""
 
 
 def ship(containers: ContainerMatrix, wheel: Path, plugin: str, runner: str) -> None:
-    """A packaged bundle whose runner installs by itself, and a worker plugin."""
+    """Configure a packaged bundle whose runner installs it, and a worker plugin."""
     containers.write("bundles/reused/pyproject.toml", PROJECT)
     containers.write("bundles/reused/src/reused/__init__.py", "")
     containers.write("bundles/reused/src/reused/wire.py", WIRE)

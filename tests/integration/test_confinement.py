@@ -1,22 +1,20 @@
-"""What code in a worker's container may do: nothing but its work, unless a setting opens it, one by one."""
+"""Code in a worker's container may do nothing but its work. Each setting opens one thing."""
 
 from __future__ import annotations
 
 import json
 import socket
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_modelops.config.docker import ContainerSettings
-from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions
-from tests.conftest import image_for
+from pytest_modelops.matrix.cell import Cell
+from tests.conftest import bare_backend
+from tests.integration.test_containers import ONE_CELL
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix
@@ -43,7 +41,7 @@ def become_root():
 def status():
     lines = open("/proc/self/status").read().splitlines()
     return {line.split(":")[0]: line.split(":")[1].strip() for line in lines}
-place = json.loads(sys.argv[1])
+host = json.loads(sys.argv[1])
 attempt("uid", os.getuid)
 attempt("write to /usr", lambda: write("/usr/x"))
 attempt("write to /etc", lambda: write("/etc/x"))
@@ -54,27 +52,21 @@ attempt("become root", become_root)
 attempt("capabilities", lambda: int(status()["CapEff"], 16) | int(status()["CapPrm"], 16) | int(status()["CapBnd"], 16))
 attempt("no new privileges", lambda: status()["NoNewPrivs"])
 attempt("seccomp", lambda: status()["Seccomp"])
-attempt("reach the host", lambda: reach((place["host"], place["port"])))
-attempt("reach the gateway", lambda: reach((place["gateway"](), place["port"])) if callable(place["gateway"]) else None)
+attempt("reach the host", lambda: reach((host["host"], host["port"])))
 attempt("ask for a name", lambda: socket.gethostbyname("pypi.org"))
 attempt("secret", lambda: os.environ.get("SECRET_OF_THE_HOST"))
 attempt("secrets of process 1", lambda: "SECRET_OF_THE_HOST" in open("/proc/1/environ").read())
 attempt("the engine's socket", lambda: os.path.exists("/var/run/docker.sock"))
 attempt("mounts of the host", lambda: [m.split()[1] for m in open("/proc/mounts") if "/modelops/" in m])
 first = socket.inet_aton(socket.gethostbyname(socket.gethostname()))[:3]
-attempt("reach the network's gateway", lambda: reach((socket.inet_ntoa(first + b"\\x01"), place["port"])))
+attempt("reach the network's gateway", lambda: reach((socket.inet_ntoa(first + b"\\x01"), host["port"])))
 print(json.dumps(reported))
-""".replace(
-    'attempt("reach the gateway", lambda: reach((place["gateway"](), place["port"])) '
-    'if callable(place["gateway"]) else None)\n',
-    "",
-)
-OPEN = ContainerSettings()
+"""
 
 
 @pytest.fixture
 def listening() -> Iterator[dict[str, Any]]:
-    """A service of the host's on all of its addresses, and one of these."""
+    """A service of the host on all its addresses, and one of the addresses."""
     with socket.socket() as server:
         server.bind(("0.0.0.0", 0))
         server.listen(50)
@@ -97,47 +89,24 @@ def address_of_this_machine() -> str:
         return str(probe.getsockname()[0])
 
 
-Look = Callable[[ContainerSettings], dict[str, Any]]
+Look = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def look(engine: Any, tmp_path: Path, listening: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Look:
-    """What code in a container finds that it may do, under these settings."""
-    from pytest_modelops.backends.docker.backend import ContainerBackend
-    from pytest_modelops.backends.docker.confinement import user_of
-    from pytest_modelops.backends.docker.sandbox import ContainerEnvironment
-
+    """Returns what code in a container can do under given settings."""
     monkeypatch.setenv("SECRET_OF_THE_HOST", "a password")
-    image = image_for(engine, "3.12")
 
-    def looked(settings: ContainerSettings) -> dict[str, Any]:
-        import dataclasses
-
-        settings = dataclasses.replace(settings, prebuilt=dict.fromkeys(Role, image))
-        backend = ContainerBackend(
-            spec=EnvironmentSpec(rootdir=tmp_path),
-            cache=tmp_path / "cache",
-            fresh=False,
-            directory=tmp_path / uuid.uuid4().hex,
-            settings=settings,
-            engine=engine,
-        )
-        versions = Versions(PythonVersion.parse("3.12"), None, "none")
-        lock = backend.resolve(versions, deadline=Deadline(60), progress=lambda _: None)
-        found, contents = backend._bases[lock.interpreter]
-        environment = ContainerEnvironment(
-            python=contents.executable, lock=lock, reused=True, seconds=0, location=image, image=found.id,
-            path=found.path, user=user_of(settings, ""), uid=contents.uid, gid=contents.gid,
-        )  # fmt: skip
-        backend._environments[found.id] = environment
-        sandbox = backend.sandbox(Cell.uniform(versions))
+    def looked(**settings: Any) -> dict[str, Any]:
+        backend, environment = bare_backend(engine, tmp_path, **settings)
+        sandbox = backend.sandbox(Cell.uniform(environment.lock.versions))
         try:
             process = sandbox.start("worker-0", environment, ["-c", LOOK, json.dumps(listening)], variables={})
             assert process.wait(Deadline(60)) == "exited with code 0", process.log.read_text()
             return dict(json.loads(process.log.read_text().splitlines()[-1]))
         finally:
             assert list(sandbox.close()) == []
-            backend._commands.close()
+            backend.close()
 
     return looked
 
@@ -148,7 +117,7 @@ def refused(reported: dict[str, Any], *names: str) -> None:
 
 
 def test_by_default_nothing_is_open(look: Look) -> None:
-    reported = look(OPEN)
+    reported = look()
     assert reported["uid"] == 1000
     refused(reported, "write to /usr", "write to /etc", "write to the shared volume", "write beside our program")
     refused(reported, "write to /opened", "become root")
@@ -162,7 +131,7 @@ def test_by_default_nothing_is_open(look: Look) -> None:
 
 
 def test_the_network_is_opened_alone(look: Look) -> None:
-    reported = look(ContainerSettings(network=True))
+    reported = look(network=True)
     assert reported["reach the host"] == "done"
     assert reported["uid"] == 1000
     assert reported["capabilities"] == 0
@@ -170,44 +139,37 @@ def test_the_network_is_opened_alone(look: Look) -> None:
 
 
 def test_directories_of_the_image_are_opened_alone(look: Look) -> None:
-    reported = look(ContainerSettings(writable=("/opened",)))
+    reported = look(writable=("/opened",))
     assert reported["write to /opened"] == "done"
     refused(reported, "write to /usr", "write to /etc", "become root", "reach the host")
 
 
 def test_a_user_is_asked_for_and_root_still_cannot_write_to_the_image(look: Look) -> None:
-    reported = look(ContainerSettings(user="0:0"))
+    reported = look(user="0:0")
     assert reported["uid"] == 0
     refused(reported, "write to /usr", "write to the shared volume", "reach the host")
     assert reported["capabilities"] == 0
 
 
 def test_the_root_is_opened_to_root(look: Look) -> None:
-    reported = look(ContainerSettings(user="0:0", read_only=False))
+    reported = look(user="0:0", read_only=False)
     assert reported["write to /etc"] == "done"
     refused(reported, "write to the shared volume", "write beside our program", "reach the host")
 
 
 def test_capabilities_and_privileges_are_opened_one_by_one(look: Look) -> None:
-    reported = look(ContainerSettings(capabilities=("SYS_NICE",), new_privileges=True, user="0:0"))
+    reported = look(capabilities=("SYS_NICE",), new_privileges=True, user="0:0")
     assert reported["capabilities"] == 1 << 23  # CAP_SYS_NICE, linux/capability.h
     assert reported["no new privileges"] == "0"
 
 
 def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
-    reported = look(ContainerSettings(pass_env=("SECRET_OF_THE_HOST", "NOT_SET")))
+    reported = look(pass_env=("SECRET_OF_THE_HOST", "NOT_SET"))
     assert reported["secret"] == "a password"
 
 
 def test_code_on_a_real_worker_fails_to_get_out(containers: ContainerMatrix, listening: dict[str, Any]) -> None:
-    containers.configure("""
-[tool.pytest.ini_options]
-[tool.modelops]
-workers = 1
-[tool.modelops.matrix]
-python = ["3.12"]
-dask = ["2024.10.0"]
-""")
+    containers.configure(ONE_CELL)
     test = containers.write(
         "test_own.py",
         f"""
@@ -248,19 +210,8 @@ dask = ["2024.10.0"]
 
 
 def test_limits_are_those_that_were_set(containers: ContainerMatrix, engine: Any) -> None:
-    containers.configure("""
-[tool.pytest.ini_options]
-[tool.modelops]
-workers = 1
-[tool.modelops.matrix]
-python = ["3.12"]
-dask = ["2024.10.0"]
-[tool.modelops.docker]
-image = "modelops-fixture/python:{python}"
-memory = "700m"
-cpus = 0.5
-pids = 90
-""")
+    limits = 'image = "modelops-fixture/python:{python}"\nmemory = "700m"\ncpus = 0.5\npids = 90\n'
+    containers.configure(f"{ONE_CELL}[tool.modelops.docker]\n{limits}")
     test = containers.write(
         "test_own.py",
         """

@@ -1,76 +1,52 @@
 """Environments by real uv and real interpreters, from an index of our own on loopback.
 
-It serves made-up releases of Dask, so that yanked, early, late and undated ones are at hand and nothing has to
-be downloaded; one test at the end asks the configured index. Longer than other files, since all lives on it.
+It serves made-up releases of Dask: yanked, early, late and undated ones, with nothing to download. One test at the end
+asks the configured index.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime as dt
-import hashlib
-import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
-import threading
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, Lock
-from pytest_modelops.environments.local import Environments
+from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.uv import NoAnswer
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Versions
 from pytest_modelops.matrix.versions import NoIndex
 from pytest_modelops.storage import generations as generations_module
-
-# --- an index -----------------------------------------------------------------------------------------------
+from tests.integration.conftest import write_wheel
+from tests.integration.index import (
+    HERE,
+    UNREACHABLE,
+    Index,
+    Open,
+    Session,
+    Upload,
+    contents,
+    in_three_processes_at_once,
+    make_repository,
+    sessions,
+    variables,
+)
 
 
 def make_wheel(directory: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> Path:
-    """Write a wheel with one module."""
-    info = f"{name}-{version}.dist-info"
-    needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
-    files = {
-        f"{name}/__init__.py": f"version = '{version}'\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},sha256={_record_hash(content)},{len(content)}\n" for path, content in files.items())
     path = directory / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file, content in {**files, f"{info}/RECORD": record + f"{info}/RECORD,,\n"}.items():
-            archive.writestr(file, content)
-    return path
-
-
-def _record_hash(content: str) -> str:
-    digest = hashlib.sha256(content.encode()).digest()
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
-
-
-@dataclasses.dataclass(frozen=True)
-class Upload:
-    """A file of the index."""
-
-    name: str
-    version: str
-    day: str
-    yanked: bool = False
-    requires: tuple[str, ...] = ()
+    return write_wheel(path, {f"{name}/__init__.py": f"version = '{version}'\n"}, requires=requires)
 
 
 DASK = [
@@ -80,152 +56,36 @@ DASK = [
     ("2024.10.1", "2024-10-20", True),
     ("2024.11.0rc1", "2024-11-10", False),
 ]
-UPLOADS = [
-    *(Upload("dask", *release, requires=("helper>=2",)) for release in DASK),
-    *(Upload("distributed", *release) for release in DASK),
-    Upload("distributed", "2024.11.5", "2024-11-20"),  # a release that went wrong
-    Upload("dask", "2024.12.0", "2024-12-01"),  # distributed is not there yet
-    Upload("helper", "1.0", "2024-01-01"),
-    Upload("helper", "2.0", "2024-02-01"),
-    Upload("helper", "2.1", "2024-10-18"),
+OTHERS = [
+    ("distributed", "2024.11.5", "2024-11-20"),  # a release that went wrong
+    ("dask", "2024.12.0", "2024-12-01"),  # distributed is not there yet
+    ("helper", "1.0", "2024-01-01"),
+    ("helper", "2.0", "2024-02-01"),
+    ("helper", "2.1", "2024-10-18"),
 ]
-
-
-class Index:
-    """Serves `UPLOADS` below `/simple`, and without upload times below `/undated`; counts requests."""
-
-    def __init__(self, directory: Path) -> None:
-        self._files = {}
-        for upload in UPLOADS:
-            wheel = make_wheel(directory, upload.name, upload.version, requires=upload.requires)
-            self._files[wheel.name] = (upload, wheel.read_bytes())
-        self.requests = 0
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.requests += 1
-                kind, _, rest = self.path.strip("/").partition("/")
-                if kind == "files" and rest in outer._files:
-                    self._answer("application/octet-stream", outer._files[rest][1])
-                elif page := outer._page(rest, dated=kind == "simple"):
-                    self._answer("application/vnd.pypi.simple.v1+json", json.dumps(page).encode())
-                else:
-                    self.send_error(404)
-
-            def _answer(self, kind: str, content: bytes) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Cache-Control", "max-age=0")
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(content)
-
-            do_HEAD = do_GET  # noqa: N815 - as the base class wants it
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def _page(self, name: str, *, dated: bool) -> dict[str, Any]:
-        files = [
-            {
-                "filename": filename,
-                "url": f"/files/{filename}",
-                "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
-                "yanked": upload.yanked,
-                **({"upload-time": f"{upload.day}T22:00:00Z"} if dated else {}),
-            }
-            for filename, (upload, content) in self._files.items()
-            if upload.name == name
-        ]
-        return {"meta": {"api-version": "1.1"}, "name": name, "files": files} if files else {}
-
-
-# --- what the tests use -------------------------------------------------------------------------------------
-
-
-def run(
-    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
-) -> subprocess.CompletedProcess[str]:
-    """A runner as simple as can be."""
-    try:
-        return subprocess.run(
-            arguments,
-            env=env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=deadline.remaining,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TimedOut(str(error)) from None
-    except OSError as error:
-        raise CheckFailed(str(error)) from None
-
-
-class Session:
-    """A pytest session, as far as environments notice."""
-
-    def __init__(self, root: Path, environ: Mapping[str, str], **changes: Any) -> None:
-        options = {"cache": root / "cache", "fresh": False, "session": "one", **changes}
-        spec = {key: options.pop(key) for key in ("requirements", "constraints", "as_of") if key in options}
-        environ = {**environ, **options.pop("variables", {})}
-        (root / "project").mkdir(exist_ok=True)
-        self.said: list[str] = []
-        self.made = Environments(EnvironmentSpec(rootdir=root / "project", **spec), run=run, environ=environ, **options)
-
-    def resolve(self, dask: str = "2024.10.0", python: str = "") -> Lock:
-        versions = Versions(PythonVersion.parse(python or HERE), Version(dask))
-        return self.made.resolve(versions, deadline=Deadline(60), progress=self.said.append)
-
-    def install(self, lock: Lock | None = None) -> Environment:
-        return self.made.install(lock or self.resolve(), deadline=Deadline(60), progress=self.said.append)
-
-
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-Open = Callable[..., Session]
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    made = Index(tmp_path_factory.mktemp("index"))
+    directory = tmp_path_factory.mktemp("index")
+    uploads = [Upload(make_wheel(directory, *package), day) for *package, day in OTHERS]
+    for version, day, yanked in DASK:
+        uploads.append(Upload(make_wheel(directory, "dask", version, requires=["helper>=2"]), day, yanked))
+        uploads.append(Upload(make_wheel(directory, "distributed", version), day, yanked))
+    made = Index(uploads)
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 @pytest.fixture(scope="module")
 def environ(index: Index, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The host's variables with our index, and a uv cache of our own: tests damage files that are linked to it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
-    return {
-        **kept,
-        "PATH": "/usr/bin:/bin",  # no shims, which are slow; those of pyenv are found behind them
-        "UV_DEFAULT_INDEX": f"{index.address}/simple",
-        "UV_CACHE_DIR": str(tmp_path_factory.mktemp("uv-cache")),
-        "UV_HTTP_RETRIES": "0",
-    }
+    return variables(index, tmp_path_factory)
 
 
 @pytest.fixture
 def start(environ: dict[str, str], tmp_path: Path) -> Iterator[Open]:
-    """Start sessions that share a cache."""
-    sessions = []
-
-    def _start(**changes: Any) -> Session:
-        sessions.append(Session(tmp_path, environ, **changes))
-        return sessions[-1]
-
-    yield _start
-    for session in sessions:
-        session.made.close()
+    with sessions(tmp_path, environ) as start_one:
+        yield start_one
 
 
 @pytest.fixture
@@ -239,9 +99,6 @@ def other_python(start: Open) -> str:
                 continue
             return f"3.{minor}"
     pytest.skip("there is one Python only")
-
-
-UNREACHABLE = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
 
 
 def silent(tmp_path: Path) -> dict[str, str]:
@@ -259,10 +116,6 @@ def imported(environment: Environment, module: str) -> str:
     return subprocess.run(
         [environment.python, "-I", "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 # --- locks --------------------------------------------------------------------------------------------------
@@ -579,22 +432,8 @@ def test_fresh_builds_once_a_session_and_spares_the_one_in_use(start: Open) -> N
     assert not Path(old.location).exists()
 
 
-IN_ANOTHER_PROCESS = """
-import json, sys
-from datetime import date
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_environments as tests
-session = tests.Session(Path({root!r}), json.loads({environ!r}))
-print(session.install().reused)
-"""
-
-
 def test_two_processes_at_once_build_once(environ: dict[str, str], tmp_path: Path) -> None:
-    code = IN_ANOTHER_PROCESS.format(tests=str(Path(__file__).parent), root=str(tmp_path), environ=json.dumps(environ))
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
-    assert sorted(answers) == ["False", "True", "True"]
+    assert in_three_processes_at_once("install()", tmp_path, environ) == ["False", "True", "True"]
 
 
 def test_what_was_not_used_for_long_is_removed_at_the_end_of_a_build(
@@ -711,9 +550,7 @@ def test_a_project_that_is_versioned_by_git_sees_its_repository(start: Open, pro
 
 @pytest.mark.skipif(shutil.which("git", path="/usr/bin:/bin") is None, reason="needs git")
 def test_a_requirement_from_a_repository_has_its_version(start: Open, project: Path) -> None:
-    for command in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "first")):
-        author = ("-c", "user.name=me", "-c", "user.email=me@example.org")
-        subprocess.run(["git", *author, *command], cwd=project, check=True)
+    make_repository(project)
     session = start(requirements=(f"local @ git+{project.as_uri()}",))
     lock = session.resolve()
     assert "local==1.0" in lock.lines
@@ -800,11 +637,11 @@ def test_nothing_remembered_and_no_index_is_told(start: Open) -> None:
 
 
 def test_the_configured_index_is_asked(tmp_path: Path) -> None:
-    made = Environments(
-        EnvironmentSpec(rootdir=tmp_path), cache=tmp_path / "cache", fresh=False, run=run, session="one"
-    )
+    session = Session(tmp_path, os.environ)
     try:
-        assert made.releases.exists(Version("2024.10.0"))
+        assert session.made.releases.exists(Version("2024.10.0"))
+        assert session.made.releases.latest() >= Version("2026.1")
     except NoIndex as error:
         pytest.skip(str(error))
-    assert made.releases.latest() >= Version("2026.1")
+    finally:
+        session.close()

@@ -1,17 +1,11 @@
 """Wheelhouses by real uv, pip and interpreters, from an index of our own on loopback with made-up packages.
 
-Longer than other files, since all lives on that index; the last test asks the configured one.
+The last test asks the configured index.
 """
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
-import functools
-import hashlib
-import http.server
 import io
-import json
 import os
 import re
 import shutil
@@ -19,11 +13,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -31,15 +23,27 @@ from packaging.tags import platform_tags
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Lock, Wheelhouse
-from pytest_modelops.environments.commands import Commands
-from pytest_modelops.environments.local import Environments, installed_here
-from pytest_modelops.environments.pip import Target
-from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable
+from pytest_modelops.environments.base import Wheelhouse
+from pytest_modelops.environments.local import installed_here
+from pytest_modelops.environments.target import Target
+from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.matrix.cell import PythonVersion, Versions
 from pytest_modelops.storage import generations as generations_module
+from tests.integration import conftest
+from tests.integration.index import (
+    HERE,
+    UNREACHABLE,
+    Index,
+    Open,
+    Session,
+    Upload,
+    contents,
+    in_three_processes_at_once,
+    make_repository,
+    sessions,
+    variables,
+)
 
 # --- an index -----------------------------------------------------------------------------------------------
 
@@ -92,152 +96,47 @@ def write_sdist(directory: Path, scratch: Path, name: str, **how: str) -> Path:
     return path
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a directory of files as an index; below `/private/` to those who know the password."""
-
-    requests = 0
-
-    def do_GET(self) -> None:
-        type(self).requests += 1
-        known = "Basic " + base64.b64encode(b"me:s3cret").decode()
-        if self.path.startswith("/private") and self.headers["Authorization"] != known:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="x"')
-            self.end_headers()
-            return
-        self.path = self.path.removeprefix("/private")
-        if not self.path.startswith("/simple/"):
-            super().do_GET()
-            return
-        name = self.path.split("/")[2]
-        files = sorted(path for path in Path(self.directory).iterdir() if path.name.startswith(f"{name}-"))
-        links = ((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files)
-        page = "".join(f'<a href="../../{file}#sha256={digest}">{file}</a>\n' for file, digest in links).encode()
-        self.send_response(200 if files else 404)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(page)))
-        self.end_headers()
-        self.wfile.write(page)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
-        pass
-
-
-WriteWheel = Callable[..., Path]
 PLATFORM = next(iter(platform_tags()))
 NATIVE = [f"native-1.0-{python}-{python}-{PLATFORM}.whl" for python in ("cp310", "cp311", "cp312", "cp313")]
 
 
+def write_wheel(path: Path, *, requires: list[str] | None = None) -> Path:
+    return conftest.write_wheel(path, {f"{path.name.split('-')[0]}.py": ""}, requires=requires or [])
+
+
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     files = tmp_path_factory.mktemp("index")
-    for name in (*NATIVE, "native-1.0-cp312-cp312-win_amd64.whl"):
+    for name in (*NATIVE, "native-1.0-cp312-cp312-win_amd64.whl", "elsewhere-1.0-cp312-cp312-win_amd64.whl"):
         write_wheel(files / name)
     write_wheel(files / "pure-1.0-py3-none-any.whl", requires=["native"])
-    write_wheel(files / "elsewhere-1.0-cp312-cp312-win_amd64.whl")
     for name in ("sources", "elsewhere"):
         write_sdist(files, tmp_path_factory.mktemp("sdist"), name)
     write_sdist(files, tmp_path_factory.mktemp("sdist"), "broken", extra="broken = 'no compiler for you'")
     write_sdist(files, tmp_path_factory.mktemp("sdist"), "slow", extra="seconds = '60'")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(files)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    made = Index([Upload(file) for file in sorted(files.iterdir())])
+    yield made
+    made.close()
 
 
-def write_wheel(path: Path, *, requires: list[str] | None = None) -> Path:
-    project = write_project(path.parent / "wheel-project", path.name.split("-")[0], needs=(requires or [""])[0])
-    code = f"import backend; print(backend.build_wheel({str(path.parent)!r}))"
-    env = {"PYTHONPATH": str(project)}
-    run = subprocess.run([sys.executable, "-c", code], cwd=project, env=env, capture_output=True, text=True, check=True)
-    (path.parent / run.stdout.strip()).replace(path)
-    shutil.rmtree(project)
-    return path
-
-
-# --- what the tests use -------------------------------------------------------------------------------------
-
-
-class Session:
-    """A pytest session, as far as wheelhouses notice."""
-
-    def __init__(self, root: Path, environ: Mapping[str, str], **changes: Any) -> None:
-        options = {"cache": root / "cache", "fresh": False, "session": "one", **changes}
-        spec = {key: options.pop(key) for key in ("constraints", "as_of") if key in options}
-        environ = {**environ, **options.pop("variables", {})}
-        (root / "project").mkdir(exist_ok=True)
-        self.said: list[str] = []
-        self.commands = Commands(root / f"commands-{os.getpid()}-{id(self)}")
-        self.made = Environments(
-            EnvironmentSpec(rootdir=root / "project", **spec), run=self.commands, environ=environ, **options
-        )
-
-    def lock(self, python: str) -> Lock:
-        """As far as wheelhouses are concerned."""
-        wanted = PythonVersion.parse(python)
-        try:
-            found = self.made._interpreters.find(wanted, deadline=Deadline(30), progress=self.said.append)
-        except Unavailable as error:
-            pytest.skip(str(error).partition("\n")[0])
-        return Lock(
-            versions=Versions(wanted, Version("2024.10.0")),
-            python=found.version,
-            interpreter=str(found.path),
-            requirements="",
-            packages={},
-            resolved=dt.datetime.now(dt.timezone.utc),
-        )
-
-    def make(self, *requirements: str, python: str = "", lock: Lock | None = None, seconds: float = 60) -> Wheelhouse:
-        lock = lock or self.lock(python or HERE)
-        self.said.clear()
-        return self.made.wheelhouse(requirements, lock, deadline=Deadline(seconds), progress=self.said.append)
-
-    def close(self) -> None:
-        self.made.close()
-        self.commands.close()
-
-
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-Open = Callable[..., Session]
+@pytest.fixture
+def index(served: Index) -> str:
+    return served.address
 
 
 @pytest.fixture(scope="module")
-def environ(index: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The host's variables with our index, and caches of our own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
-    return {
-        **kept,
-        "PATH": "/usr/bin:/bin",
-        "UV_DEFAULT_INDEX": f"{index}/simple",
-        "UV_CACHE_DIR": str(tmp_path_factory.mktemp("uv-cache")),
-        "PIP_CACHE_DIR": str(tmp_path_factory.mktemp("pip-cache")),
-        "UV_HTTP_RETRIES": "0",
-        "UV_PYTHON_DOWNLOADS": "never",
-    }
+def environ(served: Index, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {**variables(served, tmp_path_factory), "UV_PYTHON_DOWNLOADS": "never"}
 
 
 @pytest.fixture
 def start(environ: dict[str, str], tmp_path: Path) -> Iterator[Open]:
-    """Start sessions that share a cache."""
-    sessions = []
-
-    def _start(**changes: Any) -> Session:
-        sessions.append(Session(tmp_path, environ, **changes))
-        return sessions[-1]
-
-    yield _start
-    for session in sessions:
-        session.close()
+    with sessions(tmp_path, environ) as start_one:
+        yield start_one
 
 
 def names(wheelhouse: Wheelhouse) -> list[str]:
     return sorted(path.name for path in wheelhouse.directory.iterdir())
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def generations(root: Path) -> list[str]:
@@ -291,7 +190,7 @@ def test_files_and_addresses_are_requirements_too(start: Open, tmp_path: Path, i
     session = start()
     wheel = write_wheel(tmp_path / "own-1.0-py3-none-any.whl")
     sdist = write_sdist(tmp_path, tmp_path / "scratch", "mine")
-    made = session.make(str(wheel), str(sdist), f"pure @ {index}/pure-1.0-py3-none-any.whl")
+    made = session.make(str(wheel), str(sdist), f"pure @ {index}/files/pure-1.0-py3-none-any.whl")
     assert set(made.packages) == {"own", "mine", "pure", "native"}
     assert session.make().packages == {}
 
@@ -299,9 +198,7 @@ def test_files_and_addresses_are_requirements_too(start: Open, tmp_path: Path, i
 @pytest.mark.skipif(shutil.which("git", path="/usr/bin:/bin") is None, reason="needs git")
 def test_a_repository_is_a_requirement_too(start: Open, tmp_path: Path) -> None:
     project = write_project(tmp_path / "models", "models", needs="pure")
-    for command in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "first")):
-        author = ("-c", "user.name=me", "-c", "user.email=me@example.org")
-        subprocess.run(["git", *author, *command], cwd=project, check=True)
+    make_repository(project)
     made = start().make(f"models @ git+{project.as_uri()}")
     assert set(made.packages) == {"models", "pure", "native"}
 
@@ -329,14 +226,14 @@ def test_a_target_need_not_be_of_this_machine(start: Open) -> None:
         uv_options=elsewhere,
         interpreter=None,
     )
-    here = session.made._interpreters.ask(Path(sys.executable), Deadline(30))
+    here = session.made._tools.interpreters.ask(Path(sys.executable), Deadline(30))
     assert here is not None
 
     def make(*requirements: str) -> Wheelhouse:
-        solution = session.made._resolver.solve(
+        solution = session.made._tools.resolver.solve(
             requirements, here, name="there", elsewhere=elsewhere, deadline=Deadline(30), progress=print
         )
-        return session.made._wheelhouses.make(solution, target, deadline=Deadline(30), progress=print)
+        return session.made._tools.wheelhouses.make(solution, target, deadline=Deadline(30), progress=print)
 
     assert names(make("pure", "elsewhere")) == [
         "elsewhere-1.0-cp312-cp312-win_amd64.whl",
@@ -396,9 +293,6 @@ def test_a_build_that_is_too_slow_is_ended_and_leaves_nothing(
     assert session.make("pure", lock=lock).reused
 
 
-UNREACHABLE = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
-
-
 def test_without_an_index_what_was_made_serves_and_nothing_else(
     start: Open, tmp_path: Path, environ: dict[str, str]
 ) -> None:
@@ -445,7 +339,7 @@ def test_the_index_of_pips_configuration_is_asked(start: Open, tmp_path: Path, i
         "PYENV_ROOT": os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv"),
     }
     session = start(variables=reported)
-    assert session.made.index == "pip's configuration"
+    assert session.made._tools.index == "pip's configuration"
     assert set(session.make("pure").packages) == {"pure", "native"}
 
 
@@ -549,22 +443,8 @@ def test_what_was_not_used_for_long_is_removed(start: Open, monkeypatch: pytest.
     assert (unused.directory.exists(), used.directory.exists()) == (False, True)
 
 
-IN_ANOTHER_PROCESS = """
-import json, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_wheelhouse as tests
-session = tests.Session(Path({root!r}), json.loads({environ!r}))
-print(session.make("pure", "sources").reused)
-session.close()
-"""
-
-
 def test_two_processes_at_once_make_one(environ: dict[str, str], tmp_path: Path) -> None:
-    code = IN_ANOTHER_PROCESS.format(tests=str(Path(__file__).parent), root=str(tmp_path), environ=json.dumps(environ))
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
-    assert sorted(answers) == ["False", "True", "True"]
+    assert in_three_processes_at_once('make("pure", "sources")', tmp_path, environ) == ["False", "True", "True"]
     assert len(generations(tmp_path)) == 1
 
 

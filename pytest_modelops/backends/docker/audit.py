@@ -1,4 +1,4 @@
-"""What a prebuilt image has of what was asked for. Nothing is put into one, so that it has to be there."""
+"""Whether a prebuilt image has what the settings ask for. Nothing is added to it, so it has to be there."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from pytest_modelops.backends.docker.images import Contents, Image
+from pytest_modelops.backends.docker.contents import Contents
+from pytest_modelops.backends.docker.images import Image
 from pytest_modelops.config.model import EnvironmentSpec
 
 
 def unmet(spec: EnvironmentSpec, image: Image, contents: Contents, packages: Mapping[str, Version]) -> Iterator[str]:
-    """Requirements and constraints that the packages of an image do not meet, in words.
+    """Yield a message for each requirement and constraint that the image does not meet.
 
     Args:
         packages: canonical name → version of what is in it.
@@ -38,14 +39,14 @@ def unmet(spec: EnvironmentSpec, image: Image, contents: Contents, packages: Map
 
 
 def unreported(spec: EnvironmentSpec, image: Image) -> Iterator[str]:
-    """Requirements of which cannot be reported whether an image has them, in words."""
+    """Yield a message for each requirement that cannot be compared with what is in an image."""
     for line in spec.requirements:
         if requirement_of(line) is None:
-            yield f"image {image.name} is run as it is; whether it has what {line} holds is not known"
+            yield f"image {image.name} is run as it is; whether it contains {line} is not known"
 
 
 def requirement_of(line: str) -> Requirement | None:
-    """What a requirement asks for; of a wheel the release that its name tells, of a directory nothing is known."""
+    """Return the requirement of a line: for a wheel, the release in its name; `None` for a directory."""
     try:
         wanted = Requirement(line)
     except InvalidRequirement:
@@ -57,9 +58,9 @@ def requirement_of(line: str) -> Requirement | None:
     return release
 
 
-def _release_of(place: str) -> Requirement | None:
+def _release_of(location: str) -> Requirement | None:
     try:
-        name, version, *_ = parse_wheel_filename(Path(unquote(place)).name)
+        name, version, *_ = parse_wheel_filename(Path(unquote(location)).name)
     except InvalidWheelFilename:
         return None
     return Requirement(f"{name}=={version}")
@@ -75,7 +76,7 @@ def _constraints(path: Path | None) -> Iterator[Requirement]:
 
 
 def _variables(contents: Contents) -> dict[str, str]:
-    """Of markers (https://packaging.python.org/en/latest/specifications/dependency-specifiers/)."""
+    """Return the variables of markers (https://packaging.python.org/en/latest/specifications/dependency-specifiers/)."""
     return {
         "python_version": f"{contents.python.major}.{contents.python.minor}",
         "python_full_version": str(contents.python),

@@ -7,8 +7,8 @@ import datetime as dt
 import functools
 import os
 import shutil
-import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,44 +16,36 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.backends.docker import audit, belongings, confinement, ryuk
-from pytest_modelops.backends.docker.engine import Engine, connect
-from pytest_modelops.backends.docker.images import ENVIRONMENT, Contents, Image, Images
-from pytest_modelops.backends.docker.sandbox import ContainerEnvironment, ContainerSandbox
-from pytest_modelops.backends.docker.target import fits, target_of
+from pytest_modelops.backends.docker.containers import ContainerEnvironment
+from pytest_modelops.backends.docker.contents import Inspector
+from pytest_modelops.backends.docker.engine import Engine
+from pytest_modelops.backends.docker.images import Image, Images
+from pytest_modelops.backends.docker.layers import ENVIRONMENT, Layers
+from pytest_modelops.backends.docker.one_off import OneOff
+from pytest_modelops.backends.docker.packages import Base, Packages
+from pytest_modelops.backends.docker.sandbox import ContainerSandbox
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands
-from pytest_modelops.environments.index import configured_index
-from pytest_modelops.environments.interpreters import Interpreter, Interpreters
-from pytest_modelops.environments.pip import Pip, Target
-from pytest_modelops.environments.releases import PACKAGES, UvReleases, as_of_options
-from pytest_modelops.environments.resolver import Resolver, Solution
-from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
-from pytest_modelops.environments.wheelhouse import Wheelhouses
-from pytest_modelops.errors import CheckFailed, ModelopsError
+from pytest_modelops.environments.toolbox import Toolbox
+from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
-from pytest_modelops.storage.files import mark_as_cache
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.files import unused_path
 
 
 class ContainerBackend:
     """Environments in images, and sandboxes of containers (see `base.Backend`).
 
-    Args:
-        cache: directory of what is kept between runs.
-        directory: of this run, in which each cell gets one of its own.
-        engine: where; the first that answers, if not given.
+    Making one reads and changes nothing: not the engine, no file. `prepare` does, before the first cell.
 
-    Raises:
-        Unavailable: no engine answers.
-        CheckFailed, TimedOut: one answers, and cannot say what runs that are over have left on it.
+    Args:
+        engine: an engine that has answered.
+        dead: what dead runs have left on it, for the header.
+        cache: directory that sessions share.
+        directory: of this run; each cell gets a directory in it.
     """
 
     name = "docker"
@@ -61,275 +53,194 @@ class ContainerBackend:
     def __init__(
         self,
         *,
+        engine: Engine,
+        settings: ContainerSettings,
         spec: EnvironmentSpec,
         cache: Path,
         fresh: bool,
         directory: Path,
-        settings: ContainerSettings | None = None,
-        engine: Engine | None = None,
+        dead: Sequence[str] = (),
     ) -> None:
-        self._engine = engine or connect()
-        try:
-            self._removed = belongings.sweep(self._engine)
-        except ModelopsError:
-            self._engine.api.close()
-            raise
-        self._settings = settings or ContainerSettings()
+        self._engine = engine
+        self._dead = dead
+        self._settings = settings
         self._spec = spec
         self._cache = cache
         self._directory = directory
         self._fresh = fresh
-        mark_as_cache(cache)
-        index = configured_index(spec.rootdir)
-        self._commands = Commands(directory / f"commands-{os.getpid()}")
-        self._uv = Uv(self._commands, rootdir=spec.rootdir, settings=index.variables)
-        self.releases: Releases = UvReleases(
-            self._uv, fingerprint=index.fingerprint, memory=cache / "releases.json", as_of=spec.as_of, packages=PACKAGES
-        )
-        self._resolver = Resolver(
-            spec,
-            cache=cache,
-            uv=self._uv,
-            interpreters=Interpreters(self._commands, self._uv, environ=os.environ),
-            fingerprint=index.fingerprint,
-            fresh=fresh,
-            session=directory.name,
-        )
-        self._wheelhouses = Wheelhouses(
-            cache / "wheelhouses",
-            uv=self._uv,
-            pip=Pip(self._commands, self._uv, index=index, rootdir=spec.rootdir, environ=os.environ),
-            as_of=spec.as_of,
-            fresh=fresh,
-            session=directory.name,
-        )
-        self._labels = belongings.labels(directory.name)
-        if self._settings.keep == "never":  # Ryuk would take what is left up as well
-            self._labels |= ryuk.labels(self._engine, cache / "ryuk.json")
-        self._images = Images(
-            self._engine,
-            self._settings,
-            directory=cache / "images",
-            labels=self._labels,
-            fresh=fresh,
-            session=directory.name,
-        )
-        self._bases: dict[str, tuple[Image, Contents]] = {}
+        self._prepared = False
+        self._preparing = threading.Lock()
+        self._could_not_remove = ""
+        self._bases: dict[str, Base] = {}
         self._environments: dict[str, ContainerEnvironment] = {}
         self._sandboxes: list[ContainerSandbox] = []
+        self._commands = Commands(directory / f"commands-{os.getpid()}")
+        self._labels = belongings.labels(directory.name)
+        self._images = Images(engine)
+        one_off = OneOff(engine, settings, self._labels)
+        self._inspector = Inspector(engine, settings, one_off, directory=cache / "images", fresh=fresh)
+        self._layers = Layers(engine, one_off, directory=cache / "images", fresh=fresh, session=directory.name)
+
+    @functools.cached_property
+    def _tools(self) -> Toolbox:
+        return Toolbox(
+            self._spec, cache=self._cache, fresh=self._fresh, run=self._commands, session=self._directory.name
+        )
+
+    @functools.cached_property
+    def _packages(self) -> Packages:
+        return Packages(self._tools, self._spec)
+
+    @property
+    def releases(self) -> Releases:
+        return self._tools.releases
 
     @property
     def variants(self) -> Mapping[Role, str]:
-        """Names of the roles, where they have different images."""
         return self._settings.variants
 
     def describe(self) -> str:
-        """For pytest's header."""
         parts = [f"{self.name} backend ({self._engine.name} at {self._engine.address}), cache {self._cache}"]
-        if self._removed.things:
-            parts.append(f"removed what dead runs had left: {', '.join(self._removed.things)}")
-        if self._removed.left:
-            parts.append(f"could not remove: {', '.join(self._removed.left)}")
+        if self._dead:
+            parts.append(f"dead runs have left {', '.join(self._dead)}, removed before the first cell starts")
         return "; ".join(parts)
+
+    def prepare(self) -> None:
+        """Remove what dead runs have left on the engine, and start Ryuk; a second call does nothing.
+
+        Raises:
+            CheckFailed, TimedOut, Unavailable: the engine cannot list what is on it.
+        """
+        with self._preparing:
+            if self._prepared:
+                return
+            removed = belongings.sweep(self._engine)
+            if removed.left:
+                self._could_not_remove = f"could not remove what dead runs have left: {', '.join(removed.left)}"
+            if self._settings.keep == "never":  # Ryuk would also remove what is kept
+                self._labels.update(ryuk.labels(self._engine, self._cache / "ryuk.json"))
+            self._prepared = True
+
+    def _look(self, versions: Versions, deadline: Deadline, progress: Progress) -> tuple[Base, bool]:
+        """Return the image for these versions, and whether it is a prebuilt one."""
+        self.prepare()
+        name, prebuilt = self._image_of(versions)
+        image = self._images.find(name, deadline=deadline, progress=progress)
+        base = Base(image, self._inspector.contents(image, deadline=deadline, progress=progress))
+        self._bases[image.id] = base
+        return base, prebuilt
 
     def _image_of(self, versions: Versions) -> tuple[str, bool]:
         template, prebuilt = self._settings.image_of(Role(versions.variant) if versions.variant else Role.CLIENT)
         name = template.replace("{python}", str(versions.python)).replace("{dask}", versions.dask_text)
         return name, prebuilt
 
+    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
+        base, _ = self._look(versions, deadline, progress)
+        return base.contents.python
+
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
-        """A solution for the image's own Python and platform; of a prebuilt image, what is in it."""
-        image, contents, prebuilt = self._look(versions, deadline, progress)
+        """Resolve for the image's own Python and platform; the lock of a prebuilt image is what is in it."""
+        base, prebuilt = self._look(versions, deadline, progress)
         if prebuilt:
-            return _lock_of(versions, image, contents)
-        if not versions.python.admits(contents.python):
-            # `versions` says the same of what runs; here it saves building what nobody asked for.
-            raise CheckFailed(f"image {image.name} has Python {contents.python}, and {versions.python} was asked for")
-        if versions.dask is None:
-            raise CheckFailed(
-                f"no index answered when it was asked which Dask {versions.dask_request!r} is; "
-                "connect to one, or name a release that was used here before"
-            )
-        solution = self._solve(
-            self._spec.requirements,
-            image,
-            contents,
-            besides=[f"{name}=={versions.dask}" for name in PACKAGES],
-            constraints=self._spec.constraints,
-            deadline=deadline,
-            progress=progress,
-        )
+            return self._lock_of(versions, base)
+        python = base.contents.python
+        if not versions.python.admits(python):
+            # The check `versions` would find this too; here nothing is built for it.
+            raise CheckFailed(f"image {base.image.name} has Python {python}, and {versions.python} was asked for")
+        lock = self._packages.lock(versions, base, deadline=deadline, progress=progress)
+        return dataclasses.replace(lock, note="; ".join(filter(None, [lock.note, self._first_note()])))
+
+    def _first_note(self) -> str:
+        """Return what `prepare` could not remove, once."""
+        note, self._could_not_remove = self._could_not_remove, ""
+        return note
+
+    def _lock_of(self, versions: Versions, base: Base) -> Lock:
+        packages = {}
+        for name, text in base.contents.facts["packages"].items():
+            try:
+                packages[str(canonicalize_name(name))] = Version(text)
+            except InvalidVersion:
+                continue  # some distributions patch their own packages' versions
         return Lock(
             versions=versions,
-            python=contents.python,
-            interpreter=image.id,
-            requirements=solution.requirements,
-            packages=solution.packages,
-            resolved=solution.resolved,
-            note=solution.note,
+            python=base.contents.python,
+            interpreter=base.image.id,
+            requirements="".join(f"{name}=={version}\n" for name, version in sorted(packages.items())),
+            packages=packages,
+            resolved=dt.datetime.now(dt.timezone.utc),
+            note=self._first_note(),
         )
-
-    def _look(self, versions: Versions, deadline: Deadline, progress: Progress) -> tuple[Image, Contents, bool]:
-        """The image for these versions, what is in it, and whether it is a prebuilt one."""
-        name, prebuilt = self._image_of(versions)
-        image = self._images.find(name, deadline=deadline, progress=progress)
-        contents = self._images.ask(image, deadline=deadline, progress=progress)
-        self._bases[image.id] = image, contents
-        return image, contents, prebuilt
-
-    def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
-        """That of the image."""
-        return self._look(versions, deadline, progress)[1].python
-
-    def _solve(
-        self,
-        requirements: Sequence[str],
-        image: Image,
-        contents: Contents,
-        *,
-        besides: Sequence[str] = (),
-        constraints: Path | None = None,
-        deadline: Deadline,
-        progress: Progress,
-    ) -> Solution:
-        """A solution for an image: of wheels, and only where that cannot be, of sources too, which it says."""
-        target = target_of(image, contents)
-        here = Interpreter(
-            path=Path(sys.executable), version=contents.python, build=image.id, platform=contents.platform
-        )
-        where = f"image {image.name} (Python {contents.python}, {contents.platform})"
-        solve = functools.partial(
-            self._resolver.solve,
-            requirements,
-            here,
-            name=where,
-            besides=besides,
-            constraints=constraints,
-            deadline=deadline,
-            progress=progress,
-        )
-        elsewhere = target.uv_options[2:]
-        try:
-            return solve(elsewhere=(*elsewhere, "--only-binary", ":all:"))
-        except NoAnswer:
-            raise
-        except UvFailed:  # not only NoSolution: of a repository uv says that it may not build it
-            solution = solve(elsewhere=elsewhere)
-        names = self._without_wheels(solution, target, deadline)
-        note = (
-            f"only a source distribution exists of {', '.join(names)} for {where}; it is built on this machine, and "
-            "serves there if it is pure Python"
-        )
-        return dataclasses.replace(solution, note="; ".join(filter(None, [solution.note, note])))
-
-    def _without_wheels(self, solution: Solution, target: Target, deadline: Deadline) -> list[str]:
-        answer = self._uv.compile(
-            solution.requirements.splitlines(),
-            *("--format", "pylock.toml", "--no-deps"),
-            *target.uv_options,
-            *as_of_options(self._spec.as_of),
-            deadline=deadline,
-        )
-        return [
-            f"{package['name']} {package.get('version', '')}".strip()
-            for package in tomllib.loads(answer.stdout)["packages"]
-            if not fits(package, target)
-        ]
 
     def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> ContainerEnvironment:
-        """The image with the lock's packages: found by its content, or built. A prebuilt one is only audited."""
-        base, contents = self._bases[lock.interpreter]
+        """Find or build the image with the lock's packages. A prebuilt image is only audited."""
+        base = self._bases[lock.interpreter]
+        contents, name = base.contents, base.image.name
         _, prebuilt = self._image_of(lock.versions)
         started = deadline.remaining
-        image, python, reused = base, contents.executable, True
+        image, python, reused = base.image, contents.facts["executable"], True
+        location, warnings, unmet = f"image {name}", [base.image.warning], []
         if not prebuilt:
-            image, reused = self._layered(base, contents, lock, deadline, progress)
-            python = f"{ENVIRONMENT}/bin/python"
+            image, reused = self._layered(base, lock, deadline, progress)
+            python, location = f"{ENVIRONMENT}/bin/python", f"image {image.name} ({name} and packages)"
         elif "distributed" not in lock.packages:
             raise CheckFailed(
-                f"image {base.name} is run as it is, and its Python ({contents.executable}, {contents.python}) has no "
-                "distributed. Put it in, or use it as a base (`image` in [tool.modelops.docker])."
+                f"image {name} is run as it is, and its Python ({python}, {contents.python}) has no "
+                "distributed. Add it to the image, or use the image as a base (`image` in [tool.modelops.docker])."
             )
-        missing = [name for name in self._settings.require_modules if not contents.modules[name]]
-        unmet = audit.unmet(self._spec, base, contents, lock.packages) if prebuilt else ()
-        unreported = audit.unreported(self._spec, base) if prebuilt else ()
+        else:
+            unmet = list(audit.unmet(self._spec, base.image, contents, lock.packages))
+            warnings += audit.unreported(self._spec, base.image)
+        warnings.append(confinement.lowered_cpus(self._settings, self._engine))
+        missing = [module for module in self._settings.require_modules if not contents.facts["modules"][module]]
         environment = ContainerEnvironment(
             python=python,
             lock=lock,
             reused=reused,
             seconds=started - deadline.remaining,
-            location=f"image {image.name}" + ("" if prebuilt else f" ({base.name} and packages)"),
+            location=location,
             identity=image.digest,
-            warnings=tuple(
-                filter(None, [base.warning, confinement.lowered_cpus(self._settings, self._engine), *unreported])
-            ),
+            warnings=tuple(filter(None, warnings)),
             faults=(
-                *(f"image {base.name} has no module {name}, which require-modules asks for" for name in missing),
+                *(f"image {name} has no module {module}, which require-modules asks for" for module in missing),
                 *unmet,
             ),
             image=image.id,
             path=image.path,
-            user=confinement.user_of(self._settings, str(image.config.get("User") or "")),
-            uid=contents.uid,
-            gid=contents.gid,
+            user=confinement.user_of(self._settings, image.user),
+            uid=contents.facts["uid"],
+            gid=contents.facts["gid"],
         )
         self._environments[image.id] = environment
         return environment
 
-    def _layered(
-        self, base: Image, contents: Contents, lock: Lock, deadline: Deadline, progress: Progress
-    ) -> tuple[Image, bool]:
-        key = self._images.key_of(base, lock.requirements)
-        with self._images.locked(key, deadline):
-            if image := self._images.built(key):
+    def _layered(self, base: Base, lock: Lock, deadline: Deadline, progress: Progress) -> tuple[Image, bool]:
+        """Return the image with the lock's packages, and whether it was there before."""
+        key = self._layers.key_of(base.image, lock.requirements)
+        with self._layers.locked(key, deadline):
+            if image := self._layers.built(key):
                 return image, True
             self._cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._cache, prefix="layer-") as name:
                 packages = Path(name, "packages")
-                self._fetch(packages, base, contents, lock, deadline, progress)
-                built = self._images.build(base, contents, packages, key=key, deadline=deadline, progress=progress)
+                self._packages.fetch(packages, base, lock, deadline=deadline, progress=progress)
+                built = self._layers.build(
+                    base.image, base.contents, packages, key=key, deadline=deadline, progress=progress
+                )
                 shutil.rmtree(packages, ignore_errors=True)
             return built, False
-
-    def _fetch(  # noqa: PLR0917 - one call, above
-        self, packages: Path, base: Image, contents: Contents, lock: Lock, deadline: Deadline, progress: Progress
-    ) -> None:
-        """Lay the lock's packages out on the host, for the image's Python: only the host talks to an index."""
-        progress(f"fetching packages for {base.name}")
-        requirements = packages.parent / "requirements.txt"
-        requirements.write_text(lock.requirements, encoding="utf-8")
-        target = target_of(base, contents)
-        try:
-            self._uv(
-                *("pip", "install", "--no-deps", "--target", str(packages)),
-                *target.uv_options,
-                *("--requirement", str(requirements)),
-                deadline=deadline,
-            )
-        except UvFailed as error:
-            raise type(error)(
-                f"could not get the packages for image {base.name} (Python {contents.python}, {contents.platform}): "
-                f"{error}" + (f"\n{lock.note}" if lock.note else ""),
-                error.output,
-            ) from error
 
     def wheelhouse(
         self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
     ) -> Wheelhouse:
-        """A directory of wheels in the cache, for the image's Python; projects are built here, and have to be pure."""
-        image, contents = self._bases[lock.interpreter]
-        solution = self._solve(requirements, image, contents, deadline=deadline, progress=progress)
-        if solution.note:
-            progress(solution.note)
-        return self._wheelhouses.make(solution, target_of(image, contents), deadline=deadline, progress=progress)
+        return self._packages.wheelhouse(
+            requirements, self._bases[lock.interpreter], deadline=deadline, progress=progress
+        )
 
     def sandbox(self, cell: Cell) -> ContainerSandbox:
-        """A network of its own for the cell."""
-        directory = self._directory / cell.id
-        number = 1
-        while directory.exists():  # a cell that is started again keeps the logs of the first time
-            number += 1
-            directory = self._directory / f"{cell.id}-{number}"
+        """Make a network and a volume for the cell."""
+        directory = unused_path(self._directory, cell.id)  # a cell that is started again keeps its first logs
         sandbox = ContainerSandbox(
             self._engine,
             self._settings,
@@ -342,27 +253,10 @@ class ContainerBackend:
         return sandbox
 
     def close(self) -> None:
-        """End what still runs for this session, and let go of the engine."""
+        """End what still runs for this session, and disconnect from the engine."""
         self._commands.close()
         for sandbox in self._sandboxes:
             sandbox.close()
-        self._wheelhouses.close()
+        if "_tools" in self.__dict__:
+            self._tools.wheelhouses.close()
         self._engine.api.close()
-
-
-def _lock_of(versions: Versions, image: Image, contents: Contents) -> Lock:
-    """What is in a prebuilt image."""
-    packages = {}
-    for name, text in contents.packages.items():
-        try:
-            packages[str(canonicalize_name(name))] = Version(text)
-        except InvalidVersion:
-            continue  # some distributions patch their own packages' versions
-    return Lock(
-        versions=versions,
-        python=contents.python,
-        interpreter=image.id,
-        requirements="".join(f"{name}=={version}\n" for name, version in sorted(packages.items())),
-        packages=packages,
-        resolved=dt.datetime.now(dt.timezone.utc),
-    )

@@ -1,9 +1,9 @@
-"""What is on an engine by us: whose it is, by labels, and how that of dead runs is removed.
+"""What runs have made on an engine: who owns it, by its labels, and how things of dead runs are found and removed.
 
-An owner is one pytest process: its machine, that machine's boot, its pid namespace, its pid and when that started.
-Only an owner that is certainly dead is swept: of this machine, and of an earlier boot, or of this boot and this pid
-namespace with a pid that is gone or somebody else's by now. What belongs to another machine that shares the engine, or
-to a pytest inside another container, cannot be judged from here and is left alone.
+An owner is one pytest process: its machine, that machine's boot, its pid namespace, its pid and when it started. Only
+things of an owner that is certainly dead are removed: it ran on this machine in an earlier boot, or in this boot and
+this pid namespace and its pid is gone or now another process. Things of another machine that shares the engine, or of a
+pytest inside another container, cannot be judged from here and stay.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import os
 import platform
 import socket
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-from pytest_modelops.backends.docker.engine import Engine, NotFound, translated
+from pytest_modelops.backends.docker.engine import APIError, Engine, NotFound, translated
 from pytest_modelops.errors import ModelopsError
 
 PREFIX = "modelops."
 RUN, CELL, ROLE = f"{PREFIX}run", f"{PREFIX}cell", f"{PREFIX}part"
-IMAGE = f"{PREFIX}image"
-"""Label of an image that we built; its value is the key of its content."""
+IMAGE, SESSION = f"{PREFIX}image", f"{PREFIX}session"
+"""Labels of an image that was built for cells: the key of its content, and the run that built it."""
 _OWNER = tuple(PREFIX + part for part in ("machine", "boot", "namespace", "pid", "started"))
 KEPT = "modelops-kept-"
-"""Prefix that a container's name gets when its cell is left up: no sweep removes it, `prune` does."""
+"""Prefix that a container's name gets when its cell is left up: only `prune` removes it."""
 LATER = "`python -m pytest_modelops prune` removes it once the engine answers"
 
 
@@ -43,9 +43,9 @@ def _read(file: str) -> str:
 
 @functools.cache
 def _machine() -> tuple[str, str, str]:
-    """This machine, its boot and our pid namespace, as opaque words.
+    """Return opaque names of this machine, its boot and our pid namespace.
 
-    Cloned machines may share a machine-id, so name and network address count as well.
+    Cloned machines may share a machine-id, so host name and network address count as well.
     """
     identity = f"{_read('/etc/machine-id')} {socket.gethostname()} {uuid.getnode()}"
     boot = _read("/proc/sys/kernel/random/boot_id") or str(int(psutil.boot_time()))
@@ -57,7 +57,7 @@ def _machine() -> tuple[str, str, str]:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks since boot where the system tells; empty when there is none."""
+    """Return when a process started, in ticks since boot where /proc has it; empty if there is no such process."""
     stat = _read(f"/proc/{pid}/stat")
     if stat:
         return stat[stat.rindex(")") + 2 :].split()[19]
@@ -67,7 +67,7 @@ def _started(pid: int) -> str:
 
 
 def labels(run: str) -> dict[str, str]:
-    """What everything of this process carries.
+    """Return the labels of everything that this process makes.
 
     Args:
         run: the run's id, which all processes of a pytest run share.
@@ -77,7 +77,7 @@ def labels(run: str) -> dict[str, str]:
 
 
 def is_dead(owner: Mapping[str, str]) -> bool:
-    """Whether the process of these labels is certainly gone; `False` where that cannot be known."""
+    """Return whether the process of these labels is certainly gone; `False` if that cannot be known."""
     machine, boot, namespace, pid, started = (owner.get(label, "") for label in _OWNER)
     here, this_boot, this_namespace = _machine()
     if machine != here or not pid.isdecimal():
@@ -88,53 +88,95 @@ def is_dead(owner: Mapping[str, str]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class Thing:
+    """A container, network, volume or image on an engine; its text is kind and name.
+
+    Attributes:
+        kind: `container`, `network`, `volume` or `image`.
+        id: by which the engine finds it.
+        name: for people.
+    """
+
+    kind: str
+    id: str
+    name: str
+    labels: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    @property
+    def kept(self) -> bool:
+        return self.kind == "container" and self.name.startswith(KEPT)
+
+
+@dataclasses.dataclass(frozen=True)
 class Removed:
-    """What a sweep did, in words."""
+    """What was removed, and what could not be and why, for people."""
 
     things: tuple[str, ...]
     left: tuple[str, ...]
 
 
-def sweep(engine: Engine, *, kept_too: bool = False) -> Removed:
-    """Remove what belongs to dead runs, whatever its age.
+def things(engine: Engine, *filters: str) -> list[Thing]:
+    """Return containers, networks and volumes with these labels (`NAME` or `NAME=VALUE`); containers come first."""
+    only = {"label": list(filters)}
+    return [
+        *(
+            Thing("container", thing["Id"], (thing["Names"] or [thing["Id"][:12]])[0].lstrip("/"), thing["Labels"])
+            for thing in engine.api.containers(all=True, filters=only)
+        ),
+        *(Thing("network", thing["Id"], thing["Name"], thing["Labels"]) for thing in engine.api.networks(filters=only)),
+        *(
+            Thing("volume", thing["Name"], thing["Name"], thing["Labels"])
+            for thing in engine.api.volumes(filters=only)["Volumes"] or ()
+        ),
+    ]
+
+
+def dead(engine: Engine, *, kept_too: bool = False) -> list[Thing]:
+    """Return what belongs to dead runs, of any age.
 
     Args:
-        kept_too: also cells that were left up on purpose.
+        kept_too: include cells that were left up on purpose.
     """
-    only = {"label": [RUN]}
     with translated(engine, "list what earlier runs left"):
-        containers = engine.api.containers(all=True, filters=only)
-        networks = engine.api.networks(filters=only)
-        volumes = engine.api.volumes(filters=only)["Volumes"] or []
-    kept_cells = set()
-    dead: list[tuple[str, str, str]] = []
-    for container in containers:
-        names = [name.lstrip("/") for name in container["Names"] or ()]
-        if not is_dead(container["Labels"]):
-            continue
-        if any(name.startswith(KEPT) for name in names) and not kept_too:
-            kept_cells.add(container["Labels"].get(CELL))
-            continue
-        dead.append(("container", container["Id"], names[0] if names else container["Id"][:12]))
-    for kind, things, key in (("network", networks, "Id"), ("volume", volumes, "Name")):
-        dead += [
-            (kind, thing[key], thing["Name"])
-            for thing in things
-            if is_dead(thing["Labels"]) and thing["Labels"].get(CELL) not in kept_cells
-        ]
-    # A kept cell's parts that were not renamed yet go with the others; its own stay, network and volumes too.
+        found = [thing for thing in things(engine, RUN) if is_dead(thing.labels)]
+    kept_cells = set() if kept_too else {thing.labels.get(CELL) for thing in found if thing.kept}
+    # Containers of a kept cell that were not renamed go; the others stay, with the cell's network and volumes.
+    return [
+        thing
+        for thing in found
+        if (kept_too or not thing.kept) and (thing.kind == "container" or thing.labels.get(CELL) not in kept_cells)
+    ]
+
+
+def sweep(engine: Engine, *, kept_too: bool = False) -> Removed:
+    """Remove what belongs to dead runs (see `dead`)."""
+    return _remove_all(engine, dead(engine, kept_too=kept_too))
+
+
+def remove_images(engine: Engine) -> Removed:
+    """Remove every image that was built for cells; those in use stay."""
+    with translated(engine, "list the images that were built"):
+        images = engine.api.images(filters={"label": [IMAGE]})
+    names = ((image["RepoTags"] or [image["Id"]])[0] for image in images)
+    return _remove_all(engine, (Thing("image", name, name, {}) for name in names))
+
+
+def _remove_all(engine: Engine, doomed: Iterable[Thing]) -> Removed:
     gone, left = [], []
-    for kind, identity, name in dead:
+    for thing in doomed:
         try:
-            remove(engine, kind, identity)
-            gone.append(f"{kind} {name}")
+            remove(engine, thing.kind, thing.id)
+            gone.append(str(thing))
         except ModelopsError as error:
-            left.append(f"{kind} {name} ({error})")
+            left.append(f"{thing} ({error})")
     return Removed(tuple(gone), tuple(left))
 
 
 def remove(engine: Engine, kind: str, identity: str) -> None:
-    """Remove a thing by force; that it is gone already is fine."""
+    """Remove a thing by force; it may be gone already."""
     with translated(engine, f"remove {kind} {identity[:40]}"), contextlib.suppress(NotFound):
         if kind == "container":
             _remove_container(engine, identity)
@@ -147,39 +189,15 @@ def remove(engine: Engine, kind: str, identity: str) -> None:
 
 
 def _remove_container(engine: Engine, identity: str) -> None:
-    from docker.errors import APIError
-
     try:
         engine.api.remove_container(identity, force=True, v=True)
     except APIError as error:
-        if error.status_code != 409:  # noqa: PLR2004 - somebody removes it already
+        if error.status_code != 409:  # noqa: PLR2004 - it is being removed already
             raise
         with contextlib.suppress(NotFound):
             engine.api.wait(identity, condition="removed", timeout=20)
 
 
 def of_cell(engine: Engine, run: str, cell: str) -> Sequence[str]:
-    """What there is of a cell at this moment, in words."""
-    only = {"label": [f"{RUN}={run}", f"{CELL}={cell}"]}
-    found = [
-        f"container {(container['Names'] or ['/' + container['Id'][:12]])[0].lstrip('/')}"
-        for container in engine.api.containers(all=True, filters=only)
-    ]
-    found += [f"network {network['Name']}" for network in engine.api.networks(filters=only)]
-    found += [f"volume {volume['Name']}" for volume in engine.api.volumes(filters=only)["Volumes"] or ()]
-    return found
-
-
-def remove_images(engine: Engine) -> Removed:
-    """Remove every image that we built; those in use stay."""
-    gone, left = [], []
-    with translated(engine, "list the images that were built"):
-        images = engine.api.images(filters={"label": [IMAGE]})
-    for image in images:
-        name = (image["RepoTags"] or [image["Id"]])[0]
-        try:
-            remove(engine, "image", name)
-            gone.append(f"image {name}")
-        except ModelopsError as error:
-            left.append(f"image {name} ({error})")
-    return Removed(tuple(gone), tuple(left))
+    """Return what there is of a cell now, for people."""
+    return [str(thing) for thing in things(engine, f"{RUN}={run}", f"{CELL}={cell}")]

@@ -1,4 +1,4 @@
-"""What a container may do: as little as Dask and bundles need, and what the settings open."""
+"""What a container may do: what Dask and bundles need, and what the settings open."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 from pytest_modelops.backends.docker.engine import Engine
 from pytest_modelops.config.docker import ContainerSettings
 
-NOBODY_IN_PARTICULAR = "1000:1000"
-"""Who runs in an image that does not say: not root."""
+DEFAULT_USER = "1000:1000"
+"""The user in an image that names none, or root."""
 NO_SERVER = "198.51.100.1"
-"""An address that is nobody's (RFC 5737), for name servers: no question leaves a network without a way out.
+"""An unused address (RFC 5737), as name server of closed networks.
 
-Engines before 26.0 answer those from the host's own network (CVE-2024-29018).
+Engines before 26.0 would forward their queries from the host's own network (CVE-2024-29018).
 """
 
 
 def user_of(settings: ContainerSettings, image_user: str) -> str:
-    """Who runs in a container: who was asked for, else the image's own user unless that is root."""
+    """Return the user of a container: the one in the settings, else the image's own unless that is root."""
     if settings.user is not None:
         return settings.user
-    return NOBODY_IN_PARTICULAR if image_user.partition(":")[0] in {"", "0", "root"} else image_user
+    return DEFAULT_USER if image_user.partition(":")[0] in {"", "0", "root"} else image_user
 
 
 def cpus(settings: ContainerSettings, engine: Engine) -> float:
-    """How many CPUs a container may use; an engine refuses more than it has. See `lowered_cpus`."""
+    """Return how many CPUs a container may use; an engine refuses more than it has. See `lowered_cpus`."""
     return float(min(settings.cpus or 2, engine.cpus))
 
 
 def lowered_cpus(settings: ContainerSettings, engine: Engine) -> str:
-    """That a container may use fewer CPUs than were asked for, in words; empty where it may use them."""
+    """Return a warning if containers may use fewer CPUs than the settings ask for; else nothing."""
     if settings.cpus is None or settings.cpus <= engine.cpus:
         return ""
     return (
-        f"[tool.modelops.docker] cpus = {settings.cpus:g} is more than the {engine.cpus} that the engine has, so that "
+        f"[tool.modelops.docker] cpus = {settings.cpus:g} is more than the {engine.cpus} that the engine has; "
         f"each container may use {engine.cpus}"
     )
 
@@ -48,7 +48,7 @@ def host_config(
     mounts: Mapping[str, tuple[str, str]],
     log: str = "none",
 ) -> Any:
-    """The engine's `HostConfig`.
+    """Return the engine's `HostConfig`.
 
     Args:
         network: the network's name, or `none`.
@@ -62,7 +62,7 @@ def host_config(
         network_mode=network,
         binds={name: {"bind": path, "mode": mode} for name, (path, mode) in mounts.items()},
         read_only=settings.read_only,
-        # Like any tmpfs they count as memory; executable, since what is opened should work.
+        # Like any tmpfs they count as memory. Executable, so that an opened directory works as in the image.
         tmpfs=dict.fromkeys(settings.writable, "rw,exec,nosuid,nodev,mode=1777"),
         cap_drop=["ALL"],
         cap_add=list(settings.capabilities) or None,
@@ -72,7 +72,7 @@ def host_config(
         nano_cpus=int(cpus(settings, engine) * 1e9),
         pids_limit=settings.pids,
         dns=[NO_SERVER] if closed and network != "none" else None,
-        # The cell's own names are answered at once; whoever asks for others shall not wait for long.
+        # The engine answers the cell's own names at once; other queries must not wait long.
         dns_opt=["timeout:2", "attempts:1"] if closed and network != "none" else None,
         log_config=LogConfig(type=log),
         restart_policy={"Name": "no"},
@@ -81,5 +81,5 @@ def host_config(
 
 
 def passed_on(settings: ContainerSettings, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The host's variables that were asked for, as far as the host has them."""
+    """Return the host's variables that the settings name and the host has."""
     return {name: environ[name] for name in settings.pass_env if name in environ}

@@ -1,4 +1,4 @@
-"""Finds the container engine by the SDK's own rules, and says in words what it refuses."""
+"""Finds the container engine by the SDK's own rules, and turns its errors into messages."""
 
 from __future__ import annotations
 
@@ -19,50 +19,51 @@ from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut, Unavail
 __all__ = ["APIError", "Engine", "ImageNotFound", "NotFound", "connect", "translated"]
 
 _ANSWER_SECONDS = 5.0
-"""How long an engine has to say that it is one."""
+"""How long an engine has to answer a ping."""
 _CALL_SECONDS = 120
-"""How long it has for anything else that is not given a deadline."""
+"""How long it has for any other call without a deadline."""
 HOW_TO_START = (
     "Start one (`systemctl start docker`, `dockerd-rootless-setuptool.sh install`, `systemctl --user start "
     "podman.socket`, Docker Desktop), or name it in DOCKER_HOST; or use --modelops-backend process."
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Engine:
-    """An engine that answered.
+    """An engine that has answered.
 
     Attributes:
         address: where it is, for people.
         api: the SDK's low-level client.
-        facts: what it says of itself.
+        name: `Docker Engine 28.0` or `Podman 5.2`.
+        cpus: how many it has.
+        architecture: as images name it: `amd64`, `arm64`.
     """
 
     address: str
     api: Any
-    facts: Mapping[str, Any]
+    name: str
+    cpus: int
+    architecture: str
 
-    @property
-    def name(self) -> str:
-        """`Docker Engine 28.0` or `Podman 5.2`."""
-        parts = [part["Name"] for part in self.facts.get("Components") or ()]
+    @classmethod
+    def ask(cls, address: str, api: Any) -> Engine:
+        """Ask an engine what it is. This starts and changes nothing."""
+        version, facts = api.version(), api.info()
+        parts = [part["Name"] for part in version.get("Components") or ()]
         kind = "Podman" if any("Podman" in part for part in parts) else "Docker Engine"
-        return f"{kind} {self.facts['ServerVersion']}"
-
-    @property
-    def cpus(self) -> int:
-        """How many it has."""
-        return int(self.facts["NCPU"])
-
-    @property
-    def architecture(self) -> str:
-        """As images name it: `amd64`, `arm64`."""
-        reply = str(self.facts["Architecture"])
-        return {"x86_64": "amd64", "aarch64": "arm64"}.get(reply, reply)
+        machine = str(facts["Architecture"])
+        return cls(
+            address=address,
+            api=api,
+            name=f"{kind} {facts['ServerVersion']}",
+            cpus=int(facts["NCPU"]),
+            architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
+        )
 
 
-def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where an engine may be: what the user has named, and only where nothing is named, the usual sockets."""
+def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield where an engine may be: what the user has named or, if nothing, the usual sockets."""
     from docker.context import ContextAPI
     from docker.utils import kwargs_from_env
 
@@ -70,15 +71,15 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any
         yield f"DOCKER_HOST={environ['DOCKER_HOST']}", kwargs_from_env(environment=dict(environ))
         return
     try:
-        reply = ContextAPI.kwargs_from_context(environment=dict(environ))
+        arguments = ContextAPI.kwargs_from_context(environment=dict(environ))
     except (DockerException, OSError, ValueError) as error:
         yield f"the current context ({error})", {}
         return
     named = environ.get("DOCKER_CONTEXT") or ContextAPI.get_current_context().name
     if named != "default":
-        yield f"the context {named} ({reply.get('base_url')})", reply
+        yield f"the context {named} ({arguments.get('base_url')})", arguments
         return
-    yield reply.get("base_url", "unix:///var/run/docker.sock"), reply
+    yield arguments.get("base_url", "unix:///var/run/docker.sock"), arguments
     home = Path(environ.get("HOME") or Path.home())
     runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
     for usual in (
@@ -92,10 +93,10 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any
 
 
 def connect(environ: Mapping[str, str] = os.environ) -> Engine:
-    """The first engine that answers.
+    """Return the first engine that answers a ping.
 
     Raises:
-        Unavailable: none does; the message says what was tried and how to start one.
+        Unavailable: none does; the message lists what was tried and how to start one.
     """
     tried = []
     for label, arguments in _candidates(environ):
@@ -106,17 +107,17 @@ def connect(environ: Mapping[str, str] = os.environ) -> Engine:
         try:
             ssh = {"use_ssh_client": True} if url.startswith("ssh://") else {}
             client = docker.DockerClient(**arguments, **ssh, version="auto", timeout=_ANSWER_SECONDS, max_pool_size=32)
-            facts = {**client.api.version(), **client.api.info()}
+            engine = Engine.ask(url or label, client.api)
         except (DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
             tried.append(f"{label}: {_essence(error)}")
             continue
         client.api.timeout = _CALL_SECONDS
-        return Engine(url or label, client.api, facts)
+        return engine
     raise Unavailable("no container engine answers. Tried " + "; ".join(tried) + f".\n{HOW_TO_START}")
 
 
 def _unreachable(path: str) -> str:
-    """Why nobody can be reached at a socket; empty if somebody can. The SDK would leave its own end open."""
+    """Return why a socket cannot be connected to, or nothing. The SDK would leave its own end open."""
     if not Path(path).exists():
         return "there is no such socket"
     try:
@@ -129,29 +130,29 @@ def _unreachable(path: str) -> str:
 
 
 def _essence(error: BaseException) -> str:
-    """The innermost cause of the SDK's, urllib3's and the system's errors, on one line."""
+    """Return the innermost cause of an error of the SDK, urllib3 or the system, on one line."""
     text = str(error)
-    for words in ("Permission denied", "Connection refused", "No such file or directory", "timed out"):
-        if words in text:
-            hint = " (is your user in the group that owns it?)" if words == "Permission denied" else ""
-            return words + hint
+    for cause in ("Permission denied", "Connection refused", "No such file or directory", "timed out"):
+        if cause in text:
+            return cause + (" (is your user in the group that owns it?)" if cause == "Permission denied" else "")
     return " ".join(text.split())[:300]
 
 
 @contextlib.contextmanager
 def translated(engine: Engine, doing: str) -> Iterator[None]:
-    """What an engine refuses, or that it is gone, as an error of ours: `could not <doing>: <its words>`.
+    """Turn the SDK's errors into ours: `could not <doing>: <the engine's message>`.
 
     Raises:
-        Unavailable: it does not answer any more.
+        Unavailable: the engine does not answer any more.
+        TimedOut: it did not answer in time.
         CheckFailed: it refused.
     """
     try:
         yield
     except ModelopsError:
         raise
-    except APIError as error:  # which is a RequestException as well
-        raise CheckFailed(f"could not {doing}: {words_of(error)}") from error
+    except APIError as error:  # it is a RequestException too
+        raise CheckFailed(f"could not {doing}: {_explained(error)}") from error
     except requests.exceptions.ReadTimeout as error:
         raise TimedOut(f"the engine at {engine.address} did not {doing} in time") from error
     except requests.exceptions.RequestException as error:
@@ -160,11 +161,11 @@ def translated(engine: Engine, doing: str) -> Iterator[None]:
             f"({_essence(error)}). {HOW_TO_START}"
         ) from error
     except DockerException as error:
-        raise CheckFailed(f"could not {doing}: {words_of(error)}") from error
+        raise CheckFailed(f"could not {doing}: {_explained(error)}") from error
 
 
-def words_of(error: Exception) -> str:
-    """What an engine says, with what it means where that is known."""
+def _explained(error: Exception) -> str:
+    """Return an engine's message; with the cause and the cure if they are known."""
     text = str(getattr(error, "explanation", None) or error).strip()
     if "no space left on device" in text.lower():
         return (

@@ -1,4 +1,4 @@
-"""One container's streams: frames to and from its init, and its output into a log."""
+"""A container's streams: frames to and from its init, and its output into a log."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_modelops.backends.docker.engine import Engine
+from pytest_modelops.remote.shared.process_messages import Answer, InitEvents, Request
 
 _ANSWER_SECONDS = 10.0
-"""an init answers in milliseconds; on a machine under heavy load give it this long."""
+"""An init answers in milliseconds; this is for machines under heavy load."""
 _LOOK_SECONDS = 0.2
 _STDOUT = 1
-"""How the engine calls that of its two streams; the other is the output."""
+"""The engine's number of the stream with frames; the other one is the output."""
 _READ_BYTES = 1 << 20
 
 
@@ -30,7 +31,7 @@ class Gone(Exception):
 
 
 class Link:
-    """Speaks with the init of a container that was created and not started yet (see `remote/supervisor/init.py`).
+    """Talks to the init of a container (see `remote/supervisor/init.py`). Make it before the container is started.
 
     Args:
         log: file that the container's output goes to.
@@ -52,10 +53,9 @@ class Link:
         self._writing = threading.Lock()
         self._ids = itertools.count()
         self._changed = threading.Condition()
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._answers: dict[int, Answer] = {}
         self._frames = bytearray()
-        self.events: dict[str, Any] = {}
-        """What the init said by itself: `started`, `failed`, `exited`, `memory`."""
+        self.events: InitEvents = {}
         self.ended = False
         self._thread = threading.Thread(target=self._read_all, name=f"container {log.stem}", daemon=True)
         self._thread.start()
@@ -89,7 +89,7 @@ class Link:
         while len(self._frames) >= 5:  # noqa: PLR2004 - kind and length
             kind = bytes(self._frames[:1])
             if kind not in (b"C", b"D"):
-                # Not ours: an entry point that prints before it starts the command.
+                # Output of an entry point, before it starts the command.
                 self._log.write(self._frames)
                 self._frames.clear()
                 return
@@ -100,11 +100,11 @@ class Link:
             del self._frames[: 5 + length]
             if kind == b"D":
                 if self._attached is not None:
-                    with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+                    with contextlib.suppress(OSError, ValueError):  # the reader has closed it
                         self._attached.write(content)
                         self._attached.flush()
                 continue
-            message = json.loads(content)
+            message = json.loads(content)  # an `Answer`, or `InitEvents`
             with self._changed:
                 if "id" in message:
                     self._answers[message["id"]] = message
@@ -124,18 +124,18 @@ class Link:
                 self._socket.sendall(frame)
                 return
             while frame:
-                # An engine may stop to read for a container that has ended, and never close the connection.
+                # An engine may stop reading for a container that has ended, without closing the connection.
                 if self.ended or "exited" in self.events:
                     raise BrokenPipeError("the container has ended")
                 _, writable, _ = select.select([], [self._socket], [], _LOOK_SECONDS)
                 with contextlib.suppress(BlockingIOError):
                     frame = frame[self._socket.send(frame, socket.MSG_DONTWAIT) if writable else 0 :]
 
-    def ask(self, **message: Any) -> dict[str, Any]:
-        """Ask the init and wait for its answer; raises `Gone`."""
+    def ask(self, request: Request) -> Answer:
+        """Send a request to the init and return its answer; raises `Gone`."""
         number = next(self._ids)
         try:
-            self.send(b"C", json.dumps({**message, "id": number}).encode())
+            self.send(b"C", json.dumps({**request, "id": number}).encode())
         except OSError as error:
             raise Gone(str(error)) from error
         with self._changed:
@@ -147,12 +147,12 @@ class Link:
             return self._answers.pop(number)
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something holds that frames or the end of the stream bring about."""
+        """Wait until a condition on `events` or `ended` holds; return whether it does."""
         with self._changed:
             return self._changed.wait_for(condition, seconds)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with contextlib.suppress(OSError, AttributeError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(2)
@@ -163,18 +163,19 @@ class Link:
 
 
 class StdinOf(io.RawIOBase):
-    """The stdin of an attached command, as a stream."""
+    """The stdin of an attached command, as a stream.
+
+    Args:
+        link: waits for the container's link; raises `Gone` if the container was not started.
+    """
 
     def __init__(self, link: Callable[[], Link]) -> None:
-        """Args: link: waits for the container's link; raises `Gone` if there will be none."""
         self._link = link
 
     def writable(self) -> bool:
-        """It is."""
         return True
 
     def write(self, data: Any) -> int:
-        """Send it all."""
         content = bytes(data)
         try:
             self._link().send(b"D", content)
@@ -183,7 +184,6 @@ class StdinOf(io.RawIOBase):
         return len(content)
 
     def close(self) -> None:
-        """The end of the command's stdin."""
         if not self.closed:
             with contextlib.suppress(OSError, Gone):
                 self._link().send(b"E")
@@ -191,6 +191,6 @@ class StdinOf(io.RawIOBase):
 
 
 def pipe() -> tuple[IO[bytes], IO[bytes]]:
-    """A pipe's ends, to read from and to write to."""
+    """Return the two ends of a pipe, to read from and to write to."""
     reads, writes = os.pipe()
     return os.fdopen(reads, "rb"), os.fdopen(writes, "wb")

@@ -1,4 +1,4 @@
-"""One process of a cell, in a container of its own."""
+"""A process of a cell, in a container of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, TimeoutError  # noqa: A004 - Python 3.10's is not the builtin
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,20 @@ from pytest_modelops.errors import ModelopsError, TimedOut
 from pytest_modelops.remote.shared.supervised import ending_in_words
 
 _START_SECONDS = 60.0
-"""A container starts in half a second; on a machine under heavy load give it this long."""
+"""A container starts in half a second; this is for machines under heavy load."""
 _SETTLE_SECONDS = 3.0
-"""How long an engine may take to notice that a container ended whose streams are closed."""
+"""How long an engine may take to notice the end of a container after its streams are closed."""
 _DOCUMENTED = {
     125: "the engine could not run it",
     126: "the image's command cannot be executed",
     127: "the image has no such command",
 }
-"""Exit codes that a shell or an engine gives, not the program: https://tldp.org/LDP/abs/html/exitcodes.html."""
+"""Exit codes of a shell or engine, not of the program: https://tldp.org/LDP/abs/html/exitcodes.html."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """A container that was started: its id, and the link to its init."""
+    """A container that was started, and the link to its init."""
 
     id: str
     link: Link
@@ -40,7 +40,7 @@ class Container:
 class ContainerProcess:
     """A process that a container's init starts (see `base.Process`).
 
-    Containers are made in the background, so that those of a cell start at once; what waits for one says so.
+    Containers are made in the background, so that those of a cell start at once.
     """
 
     def __init__(self, engine: Engine, name: str, starting: Future[Container], log: Path) -> None:
@@ -52,13 +52,13 @@ class ContainerProcess:
         self.log = log
 
     def _container(self, seconds: float = _START_SECONDS) -> Container | None:
-        """Once it was started; `None` when that failed or takes longer than this."""
+        """Wait until the container is started and return it; `None` if that failed or takes longer."""
         with contextlib.suppress(ModelopsError, TimeoutError, CancelledError):
             return self._starting.result(seconds)
         return None
 
     def link(self) -> Link:
-        """Over which its init is spoken with; raises `Gone` if there is none."""
+        """Wait for the link to its init and return it; raises `Gone` if the container was not started."""
         container = self._container()
         if container is None:
             raise Gone(f"{self.name} was not started")
@@ -66,7 +66,7 @@ class ContainerProcess:
 
     @property
     def pid(self) -> int:
-        """As the container counts it; 0 when it was never started."""
+        """Its pid in the container; 0 if it was not started."""
         try:
             link = self.link()
         except Gone:
@@ -76,7 +76,6 @@ class ContainerProcess:
 
     @property
     def ending(self) -> str | None:
-        """`None` while it runs or starts, else how it ended, in words."""
         if self._ending is None and self._starting.done():
             container = self._container()
             if container is None:
@@ -91,36 +90,36 @@ class ContainerProcess:
         return f"could not be started: {self._starting.exception()}"
 
     def _in_words(self, container: Container) -> str:
-        answer = container.link.events
-        if "failed" in answer:
-            return f"could not be started: {answer['failed']}"
-        if "exited" in answer:
-            if answer.get("memory"):
-                return f"was killed by the kernel for memory at {mebibytes(answer['memory'])}"
-            return ending_in_words(answer["exited"])
+        events = container.link.events
+        if "failed" in events:
+            return f"could not be started: {events['failed']}"
+        if "exited" in events:
+            if events.get("memory"):
+                return f"was killed by the kernel for memory at {mebibytes(events['memory'])}"
+            return ending_in_words(events["exited"])
         if self.closing:
             return f"was killed by {signal.SIGKILL.name}"
         return self._as_the_engine_says(container)
 
     def _as_the_engine_says(self, container: Container) -> str:
-        """The container ended before its init could say how."""
+        """Describe the end of a container whose init did not report it."""
         try:
             with translated(self._engine, f"ask how {self.name} ended"):
                 facts = self._settled(container)
         except ModelopsError as error:
             return f"was lost together with its engine: {error}"
         if facts is None:
-            return "was removed from the engine by somebody else"
+            return "was removed from the engine by another program"
         if facts["State"]["Running"]:
-            return "was lost: the connection to its container was cut, though that still runs"
+            return "was lost: the connection to its container was cut, but the container still runs"
         return ending_of(facts["State"], facts["HostConfig"]["Memory"])
 
-    def _settled(self, container: Container) -> Mapping[str, Any] | None:
-        """What the engine says once it knows of the end, which may be a moment after its streams have closed."""
+    def _settled(self, container: Container) -> Any:
+        """Return the engine's facts once it knows of the end, at most a moment later; `None` if it was removed."""
         deadline = Deadline(_SETTLE_SECONDS)
         while True:
             try:
-                facts: Mapping[str, Any] = self._engine.api.inspect_container(container.id)
+                facts = self._engine.api.inspect_container(container.id)
             except NotFound:
                 return None
             if not facts["State"]["Running"] or deadline.passed:
@@ -128,7 +127,6 @@ class ContainerProcess:
             time.sleep(0.05)
 
     def wait(self, deadline: Deadline) -> str:
-        """Wait for the end and return it in words; raises `TimedOut`."""
         container = self._container(deadline.remaining)
         if container is not None:
             link = container.link
@@ -138,34 +136,31 @@ class ContainerProcess:
             pid = container.link.events.get("started") if container is not None else None
             where = f"pid {pid}" if pid else "starting"
             raise TimedOut(f"{self.name} ({where}) did not end within {deadline.seconds:g} s")
-        if container is not None:  # what it printed last may still be on its way
+        if container is not None:  # its last output may still be on its way
             link.wait(lambda: link.ended, min(1.0, max(deadline.remaining, 0.2)))
         return ending
 
     def signal(self, number: int, *, pid: int | None = None) -> bool:
-        """Send a signal to it, or to one of its descendants; `False` when that is gone."""
         if self.ending is not None:
             return False
         with contextlib.suppress(Gone):
-            return bool(self.link().ask(op="signal", pid=pid or 0, number=int(number))["sent"])
+            return self.link().ask({"op": "signal", "pid": pid or 0, "number": int(number)})["sent"]
         return False
 
     def descendants(self) -> Sequence[int]:
-        """Pids of what it has started, and what that has started, parents first."""
         with contextlib.suppress(Gone):
-            return [int(pid) for pid in self.link().ask(op="descendants", pid=0)["pids"]]
+            return self.link().ask({"op": "descendants", "pid": 0})["pids"]
         return []
 
     def state(self, *, pid: int | None = None) -> str:
-        """Where the kernel says it stands."""
         with contextlib.suppress(Gone):
             if self.ending is None:
-                return str(self.link().ask(op="state", pid=pid or 0)["state"])
+                return self.link().ask({"op": "state", "pid": pid or 0})["state"]
         return "gone"
 
     def keep(self) -> None:
-        """Have it outlive pytest; raises `Gone` if it is over."""
-        self.link().ask(op="keep")
+        """Have it outlive pytest; raises `Gone` if it has ended."""
+        self.link().ask({"op": "keep"})
 
 
 def mebibytes(count: int) -> str:
@@ -174,7 +169,7 @@ def mebibytes(count: int) -> str:
 
 
 def ending_of(state: dict[str, object], limit: int) -> str:
-    """How a container ended, in words, from what the engine says of it."""
+    """Describe how a container ended, from the engine's facts and its memory limit in bytes."""
     code = int(str(state["ExitCode"]))
     if state.get("OOMKilled") and code == 128 + signal.SIGKILL:
         return f"was killed by the kernel for memory at {mebibytes(limit)}"

@@ -1,4 +1,4 @@
-"""Ryuk, testcontainers' container that removes what a dead pytest leaves, where its image is to be had.
+"""Ryuk, testcontainers' container that removes what a dead pytest leaves, if its image can be pulled.
 
 Our own sweep at the next start does the same; Ryuk does it at once, even if there is no next start.
 """
@@ -13,17 +13,21 @@ import requests
 import urllib3
 
 from pytest_modelops.backends.docker.engine import Engine, ImageNotFound
+from pytest_modelops.backends.docker.images import describe, pull
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import TimedOut
 from pytest_modelops.storage.files import read_json, write_json
 
+_PULL_SECONDS = 120.0
 _ASK_AGAIN_AFTER = 24 * 3600.0
-"""A registry that could not be reached, or did not have it, is left in peace for so long."""
+"""How long not to ask a registry again that could not be reached or did not have the image."""
 
 
 def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
-    """Start Ryuk, and return the labels that it goes by; none where it is disabled or cannot be had.
+    """Start Ryuk, and return the labels that it looks for; none if it is disabled or cannot be started.
 
     Args:
-        memory: file that remembers an image which could not be pulled.
+        memory: file that remembers which images could not be pulled, and when.
     """
     from testcontainers.core.config import testcontainers_config
 
@@ -42,24 +46,22 @@ def labels(engine: Engine, memory: Path) -> Mapping[str, str]:
 
 
 def _has_image(engine: Engine, image: str, memory: Path) -> bool:
+    """Return whether the engine has Ryuk's image, after trying to pull it."""
     try:
-        engine.api.inspect_image(image)
+        describe(engine, image)
     except ImageNotFound:
         pass
-    except requests.exceptions.RequestException:  # an engine that fails, which what is needed will tell
+    except requests.exceptions.RequestException:  # the engine fails; the next call that is needed reports it
         return False
     else:
         return True
     remembered = read_json(memory) or {}
     if time.time() - remembered.get(f"{engine.address} {image}", 0) < _ASK_AGAIN_AFTER:
         return False
-    repository, _, tag = image.partition(":")
     try:
-        for step in engine.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
-            if "error" in step:
-                break
-        engine.api.inspect_image(image)
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError):  # of which APIError is one
-        write_json(memory, {**remembered, f"{engine.address} {image}": time.time()})
-        return False
-    return True
+        if not pull(engine, image, Deadline(_PULL_SECONDS)):
+            return True
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, TimedOut):  # APIError is one of them
+        pass
+    write_json(memory, {**remembered, f"{engine.address} {image}": time.time()})
+    return False

@@ -1,16 +1,12 @@
-"""The machine that an image is, as uv, pip and wheels name it: what is resolved and fetched for it from here."""
+"""An image's platform as uv, pip and wheels name it, so that this machine can resolve and fetch packages for it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-from pytest_modelops.backends.docker.images import Contents, Image
-from pytest_modelops.environments.pip import Target
+from pytest_modelops.backends.docker.contents import Contents
+from pytest_modelops.backends.docker.images import Image
+from pytest_modelops.environments.target import Target
 from pytest_modelops.errors import Unavailable
 
 _GLIBC = {17, 28, *range(31, 41)}
@@ -21,10 +17,10 @@ _MUSLLINUX = 2
 
 
 def target_of(image: Image, contents: Contents) -> Target:
-    """An image's Python as what wheels are for. It is not at hand on this machine.
+    """Return what wheels for an image's Python have to be for.
 
     Raises:
-        Unavailable: there is no name for its platform.
+        Unavailable: its platform has no name.
     """
     machine = contents.machine
     if machine not in _MACHINES:
@@ -55,18 +51,3 @@ def target_of(image: Image, contents: Contents) -> Target:
         ),
         interpreter=None,
     )
-
-
-def fits(package: Mapping[str, Any], target: Target) -> bool:
-    """Whether a package of uv's pylock.toml has a wheel for the target."""
-    places = [wheel.get("name") or wheel.get("url") or wheel.get("path", "") for wheel in package.get("wheels", ())]
-    if archive := package.get("archive"):
-        places.append(archive.get("url") or archive.get("path", ""))
-    for place in places:
-        try:
-            tags = parse_wheel_filename(unquote(urlsplit(place).path).rpartition("/")[2])[3]
-        except InvalidWheelFilename:
-            continue
-        if tags & target.tags:
-            return True
-    return False

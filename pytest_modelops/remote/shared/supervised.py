@@ -1,7 +1,7 @@
-"""Start processes through a supervisor (see `supervisor/supervisor.py`), and follow what becomes of them.
+"""Start processes through a supervisor (see `supervisor/supervisor.py`), and follow how they end.
 
-pytest uses it for all that it starts on the host, and a worker for the runners of bundles, so that nothing of either
-survives, however it ends. Standard library only, Python 3.9 and up.
+pytest uses it for everything that it starts on the host, and a worker for the runners of bundles, so that no process of
+either survives it. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .process_messages import Answer, Exited, Request
 
 ANSWER_SECONDS = 30.0
-"""A supervisor answers in milliseconds; on a machine under heavy load give it this long."""
+"""A supervisor answers in milliseconds; this is for machines under heavy load."""
 
 
 def ending_in_words(status: int) -> str:
-    """How a process ended, from what waitpid(2) said."""
+    """Describe how a process ended, from the status that waitpid(2) returned."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with code {code}"
@@ -34,18 +37,18 @@ def ending_in_words(status: int) -> str:
 
 
 class SupervisorGone(Exception):
-    """The supervisor itself ended, so what it kept is gone as well."""
+    """The supervisor itself ended, and its processes with it."""
 
 
 class CouldNot(Exception):
-    """The supervisor could not do what it was asked."""
+    """The supervisor could not do what it was asked to."""
 
 
 class Supervised:
-    """A supervisor and what it started. Closing it, or the end of this process, ends them all.
+    """A supervisor and the processes that it started. Closing it, or the end of this process, ends them all.
 
     Args:
-        log: file for the supervisor's own words.
+        log: file for the supervisor's own output.
         log_is_shown: whether a message may point to that file.
         directory: removed by the supervisor at its end.
     """
@@ -68,7 +71,7 @@ class Supervised:
         self.log = log
         self._ids = itertools.count()
         self._changed = threading.Condition()
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._answers: dict[int, Answer] = {}
         self._statuses: dict[int, int] = {}
         self._gone = False
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
@@ -76,7 +79,7 @@ class Supervised:
     def _read(self) -> None:
         with self._socket.makefile("rb") as lines, contextlib.suppress(OSError):
             for line in lines:
-                message = json.loads(line)
+                message: Answer | Exited = json.loads(line)
                 with self._changed:
                     if "exited" in message:
                         self._statuses[message["exited"]] = message["status"]
@@ -87,15 +90,15 @@ class Supervised:
             self._gone = True
             self._changed.notify_all()
 
-    def ask(self, *, descriptors: Sequence[int] = (), **message: Any) -> dict[str, Any]:
-        """Send one message and wait for its answer.
+    def ask(self, request: Request, *, descriptors: Sequence[int] = ()) -> Answer:
+        """Send one request and wait for its answer.
 
         Raises:
             SupervisorGone: the supervisor ended.
-            CouldNot: it could not do what it was asked.
+            CouldNot: it could not do what it was asked to.
         """
         number = next(self._ids)
-        line = json.dumps({**message, "id": number}).encode() + b"\n"
+        line = json.dumps({**request, "id": number}).encode() + b"\n"
         try:
             sent = socket.send_fds(self._socket, [line], list(descriptors))
             self._socket.sendall(line[sent:])
@@ -104,33 +107,24 @@ class Supervised:
         with self._changed:
             self._changed.wait_for(lambda: number in self._answers or self._gone, ANSWER_SECONDS)
             if number not in self._answers:
-                raise SupervisorGone(f"the supervisor did not answer {message['op']!r}; see {self.log}")
+                raise SupervisorGone(f"the supervisor did not answer {request['op']!r}; see {self.log}")
             answer = self._answers.pop(number)
         if "error" in answer:
-            raise CouldNot(f"could not {message['op']} {message.get('argv', [''])[0]}: {answer['error']}")
+            raise CouldNot(f"could not {request['op']} {request.get('argv', [''])[0]}: {answer['error']}")
         return answer
 
     def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str) -> int:
-        """Start a process with no stdin, its output going to `log`; returns its pid."""
-        pid: int = self.ask(op="start", argv=list(argv), env=dict(env), cwd=cwd, log=log, attached=False)["pid"]
-        return pid
+        """Start a process without stdin, with its output in `log`; return its pid."""
+        return self._start(argv, env, cwd, log, ())["pid"]
 
     def start_attached(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str
     ) -> tuple[int, IO[bytes], IO[bytes]]:
-        """As `start`, with stdin and stdout as streams of ours; only stderr goes to `log`."""
+        """Start a process; return pid, stdin and stdout. Only stderr goes to `log`."""
         their_in, our_out = os.pipe()
         our_in, their_out = os.pipe()
         try:
-            answer = self.ask(
-                op="start",
-                argv=list(argv),
-                env=dict(env),
-                cwd=cwd,
-                log=log,
-                attached=True,
-                descriptors=[their_in, their_out],
-            )
+            answer = self._start(argv, env, cwd, log, (their_in, their_out))
         except BaseException:
             os.close(our_out)
             os.close(our_in)
@@ -140,36 +134,48 @@ class Supervised:
             os.close(their_out)
         return answer["pid"], os.fdopen(our_out, "wb"), os.fdopen(our_in, "rb")
 
+    def _start(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: str, descriptors: Sequence[int]
+    ) -> Answer:
+        request: Request = {
+            "op": "start", "argv": list(argv), "env": dict(env), "cwd": cwd, "log": log, "attached": bool(descriptors),
+        }  # fmt: skip
+        return self.ask(request, descriptors=descriptors)
+
     def signal(self, pid: int, number: int) -> bool:
-        """Send a signal to what was started, or to a descendant of it; `False` when that is gone."""
+        """Send a signal to a started process or to a descendant of one; return `False` if that is gone."""
         try:
-            return bool(self.ask(op="signal", pid=pid, number=number)["sent"])
+            return self.ask({"op": "signal", "pid": pid, "number": number})["sent"]
         except SupervisorGone:
             return False
 
     def descendants(self, pid: int) -> list[int]:
-        """Pids of what a process has started, and what that has started, parents first."""
+        """Return the pids of a process's descendants, parents first."""
         try:
-            return list(self.ask(op="descendants", pid=pid)["pids"])
+            return self.ask({"op": "descendants", "pid": pid})["pids"]
         except SupervisorGone:
             return []
 
+    def left(self) -> list[str]:
+        """Describe everything that still runs below the supervisor."""
+        return self.ask({"op": "left"})["left"]
+
     def status(self, pid: int) -> int | None:
-        """What waitpid(2) said of a process, or `None` while it runs."""
+        """Return the status that waitpid(2) returned for a process; `None` while it runs."""
         with self._changed:
             if pid not in self._statuses and self._gone:
                 return signal.SIGKILL  # it went with its supervisor
             return self._statuses.get(pid)
 
     def ending(self, pid: int) -> str | None:
-        """How a process ended, in words, or `None` while it runs."""
+        """Describe how a process ended; `None` while it runs."""
         with self._changed:
             if pid in self._statuses:
                 return ending_in_words(self._statuses[pid])
             return f"was lost together with its supervisor, which was killed{self._see}" if self._gone else None
 
     def wait(self, pid: int, seconds: float) -> str | None:
-        """Wait for the end of a process and return it in words; `None` when it still runs after these seconds."""
+        """Wait for the end of a process and describe it; `None` if it still runs after so many seconds."""
         with self._changed:
             self._changed.wait_for(lambda: pid in self._statuses or self._gone, seconds)
         return self.ending(pid)
@@ -178,11 +184,11 @@ class Supervised:
         """End everything and prove it; a second call does nothing.
 
         Returns:
-            What is left, in words; `None` when the supervisor was killed and nothing is proven.
+            What is left, for people; `None` if the supervisor was killed, so that nothing is proven.
         """
         left: list[str] = []
         try:
-            left = self.ask(op="finish")["left"]
+            left = self.ask({"op": "finish"})["left"]
         except SupervisorGone:
             pass  # it ended everything by itself, unless it was killed
         finally:

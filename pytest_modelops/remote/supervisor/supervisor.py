@@ -1,31 +1,22 @@
-"""The supervisor: a small program that starts processes for pytest and outlives none of them.
+"""The supervisor: starts processes for pytest, reaps them, and ends them all when pytest ends.
 
-One runs for each cell, and one for the host's own commands. It holds one end of a socket whose other end is
-pytest's. When that end closes, however pytest ended, the supervisor kills everything that it started and everything
-that those have left behind, and goes. On Linux it is a *subreaper*: orphans of its children become its own
-children, so `waitpid` answering ECHILD is the proof that nothing is left, also of processes in sessions of their
-own. Elsewhere it kills the process groups that it made, which proves less.
+One runs for each cell, and one for the host's own commands. It holds one end of a socket; pytest holds the other. When
+pytest's end closes, however pytest ended, the supervisor kills everything that it started, everything that those
+processes left behind, and exits. On Linux it is a *subreaper*: orphans of its children become its own children, so
+`waitpid` answering ECHILD proves that nothing is left, including processes in sessions of their own. Elsewhere it kills
+the process groups that it made, which proves less.
 
-Run as `python -I -S supervisor.py FD [DIRECTORY]`; DIRECTORY is removed at the end. Single-threaded, because
-the parent-death
-signal fires when the *thread* that started a process ends. Standard library only; imports nothing of this package.
+Run as `python -I -S supervisor.py FD [DIRECTORY]`; DIRECTORY is removed at the end. It has one thread, because the
+parent-death signal is sent when the *thread* that started a process ends. Standard library only.
 
-Messages are JSON, one a line. From pytest:
-
-    {"op": "start", "id": n, "argv": […], "env": {…}, "cwd": path, "log": path, "attached": bool}
-        attached: the next two descriptors on the socket become stdin and stdout; only stderr goes to the log
-    {"op": "signal", "id": n, "pid": p, "number": s}
-    {"op": "descendants", "id": n, "pid": p}
-    {"op": "left", "id": n}
-    {"op": "finish", "id": n}
-
-To pytest: `{"id": n, …}` answers each of them; `{"exited": pid, "status": waitstatus}` comes by itself.
+Messages are JSON, one per line (see `shared/process_messages.py`). Each `Request` gets an `Answer`; `Exited` is sent
+without a request.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import importlib
 import json
 import os
 import select
@@ -34,46 +25,25 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from typing import Any
+from typing import TYPE_CHECKING
 
-LINUX = sys.platform == "linux"
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-SECONDS_TO_DIE = 5.0
-LIBC = ctypes.CDLL(None, use_errno=True) if LINUX else None
+if TYPE_CHECKING:
+    from ..shared.process_messages import Answer, Exited, Request
+    from . import children
+elif __package__:
+    from . import children
+else:  # run by its path
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    children = importlib.import_module("children")
 
-
-def become_subreaper() -> None:
-    """Adopt the orphans of our descendants (prctl(2), Linux 3.4)."""
-    if LIBC is not None and LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def descendants(root: int) -> list[int]:
-    """Pids of all descendants of a process, zombies included, as /proc shows them; parents before their children."""
-    children: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
-                stat = file.read()
-        except OSError:  # it is gone by now
-            continue
-        # The command in parentheses may hold spaces and parentheses itself.
-        parent = int(stat[stat.rindex(")") + 2 :].split()[1])
-        children.setdefault(parent, []).append(int(name))
-    found: list[int] = []
-    queue = [root]
-    while queue:
-        below = children.get(queue.pop(), [])
-        found += below
-        queue += below
-    return found
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SECONDS_TO_DIE = children.SECONDS_TO_DIE
 
 
 def mentioning(directory: str) -> list[int]:
-    """Pids of the processes whose environment variables mention a directory, as HOME does that of a cell."""
+    """Return the pids of processes whose variables mention a directory, as HOME does that of a cell."""
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")) if LINUX else ():
+    for name in filter(str.isdigit, os.listdir("/proc")) if children.LINUX else ():
         with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
             if os.fsencode(directory) in file.read():
                 found.append(int(name))
@@ -81,7 +51,7 @@ def mentioning(directory: str) -> list[int]:
 
 
 def describe(pid: int) -> str:
-    """Pid and command line, for people."""
+    """Return pid and command line, for people."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
@@ -91,30 +61,29 @@ def describe(pid: int) -> str:
 
 
 class Supervisor:
-    """Starts, signals and reaps; see the module's text for the messages."""
+    """Serves the messages of one pytest process (see the module's docstring)."""
 
     def __init__(self, host: socket.socket, directory: str | None) -> None:
         self.host = host
         self.directory = directory
         self.parent = os.getppid()
-        self.started: set[int] = set()
+        self.children = children.Children(lambda pid, status: self.send({"exited": pid, "status": status}))
         self.descriptors: list[int] = []
         self.buffer = b""
-        self.woken, wake = socket.socketpair()
+        self.woken, self.wake = socket.socketpair()
         self.woken.setblocking(False)
-        wake.setblocking(False)
-        self.wake = wake
-        signal.set_wakeup_fd(wake.fileno())
+        self.wake.setblocking(False)
+        signal.set_wakeup_fd(self.wake.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> int:
-        """Serve until reported to finish, or until pytest is gone."""
+        """Serve until pytest asks to finish or is gone; return the exit code."""
         while True:
             ready, _, _ = select.select([self.host, self.woken], [], [], 1.0)
             if self.woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     self.woken.recv(4096)
-            self.reap()
+            self.children.reap()
             # A process that pytest forked may hold our socket open for longer than pytest lives.
             if os.getppid() != self.parent:
                 break
@@ -123,7 +92,7 @@ class Supervisor:
         return 1 if self.end() else 0
 
     def serve(self) -> bool:
-        """Read what has come and answer it; `False` when it is time to go."""
+        """Read and answer what has arrived; return `False` when it is time to end."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self.host, 1 << 16, 8)
         except ConnectionError:
@@ -133,41 +102,56 @@ class Supervisor:
         self.descriptors += descriptors
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
-            message = json.loads(line)
-            operation = message.pop("op")
-            answer: dict[str, Any] = {"id": message.pop("id")}
-            if operation == "finish":
-                self.answer({**answer, "left": self.end()})
-                return False
+            request: Request = json.loads(line)
             try:
-                answer.update(getattr(self, f"do_{operation}")(**message))
+                answer = self.answer(request)
             except (OSError, subprocess.SubprocessError, ValueError) as error:
-                answer["error"] = f"{type(error).__name__}: {error}"
-            self.answer(answer)
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            answer["id"] = request["id"]
+            self.send(answer)
+            if request["op"] == "finish":
+                return False
         return True
 
-    def answer(self, message: dict[str, Any]) -> None:
-        """Send to pytest; that it may be gone is seen at the next read."""
+    def answer(self, request: Request) -> Answer:
+        """Do what a request asks."""
+        operation = request["op"]
+        if operation == "start":
+            return {"pid": self.start(request)}
+        if operation == "signal":
+            return {"sent": self.children.signal(request["pid"], request["number"])}
+        if operation == "descendants":
+            return {"pids": children.descendants(request["pid"])}
+        if operation == "left":
+            self.children.reap()
+            return {"left": [describe(pid) for pid in self.children.pids()]}
+        if operation == "finish":
+            return {"left": self.end()}
+        raise ValueError(f"unknown operation {operation!r}")
+
+    def send(self, message: Answer | Exited) -> None:
+        """Send to pytest; the next read notices if pytest is gone."""
         with contextlib.suppress(OSError):
             self.host.sendall(json.dumps(message).encode() + b"\n")
 
-    def do_start(self, argv: list[str], env: dict[str, str], cwd: str, log: str, attached: bool) -> dict[str, Any]:
-        """Start a process in a session of its own, which dies with this one."""
+    def start(self, request: Request) -> int:
+        """Start a process in its own session, which dies with this one; return its pid."""
+        attached = request["attached"]
         streams = [self.descriptors.pop(0) for _ in range(2)] if attached else []
         supervisor = os.getpid()
 
         def die_with_supervisor() -> None:
-            if LIBC is not None:
-                LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if children.LIBC is not None:
+                children.LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
                 if os.getppid() != supervisor:
                     os._exit(1)
 
         try:
-            with open(log, "ab") as output:
+            with open(request["log"], "ab") as output:
                 process = subprocess.Popen(
-                    argv,
-                    env=env,
-                    cwd=cwd,
+                    request["argv"],
+                    env=request["env"],
+                    cwd=request["cwd"],
                     stdin=streams[0] if attached else subprocess.DEVNULL,
                     stdout=streams[1] if attached else output,
                     stderr=output,
@@ -177,54 +161,13 @@ class Supervisor:
         finally:
             for stream in streams:
                 os.close(stream)
-        process.returncode = 0  # it is reaped here, by waitpid; Popen shall not try
-        self.started.add(process.pid)
-        return {"pid": process.pid}
-
-    def do_signal(self, pid: int, number: int) -> dict[str, Any]:
-        """Send a signal, if the process is one of ours and still there."""
-        ours = descendants(os.getpid()) if LINUX else self.started
-        if pid not in ours:
-            return {"sent": False}
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return {"sent": False}
-        return {"sent": True}
-
-    def do_descendants(self, pid: int) -> dict[str, Any]:
-        """What a process of ours has started, as far as that can be seen."""
-        return {"pids": descendants(pid) if LINUX else []}
-
-    def do_left(self) -> dict[str, Any]:
-        """What runs of all that was started here, and of what that has started, in words."""
-        self.reap()
-        return {"left": [describe(pid) for pid in (descendants(os.getpid()) if LINUX else self.started)]}
-
-    def reap(self) -> bool:
-        """Collect who has ended; `True` when no child is left."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return True
-            if pid == 0:
-                return False
-            if pid in self.started:
-                self.started.discard(pid)
-                self.answer({"exited": pid, "status": status})
+        process.returncode = 0  # `reap` collects it, Popen must not
+        self.children.started.add(process.pid)
+        return process.pid
 
     def end(self) -> list[str]:
-        """Kill all, prove that nothing is left, remove the directory. Returns what is left."""
-        end = time.monotonic() + SECONDS_TO_DIE
-        while True:
-            for pid in descendants(os.getpid()) if LINUX else list(self.started):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL) if LINUX else os.killpg(pid, signal.SIGKILL)
-            if self.reap() or time.monotonic() > end:
-                break
-            time.sleep(0.005)  # a killed process needs a moment; there is no event for grandchildren
-        left = [] if self.reap() else [describe(pid) for pid in (descendants(os.getpid()) if LINUX else self.started)]
+        """Kill all processes, prove that none is left, remove the directory. Return what is left, for people."""
+        left = [describe(pid) for pid in self.children.kill()]
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
             if os.path.lexists(self.directory):
@@ -233,9 +176,9 @@ class Supervisor:
 
 
 def main() -> int:
-    """Take the socket and serve."""
-    become_subreaper()
-    # Ctrl-C is pytest's to handle; we go when it does.
+    """Take over the socket and serve."""
+    children.become_subreaper()
+    # pytest handles Ctrl-C; this process ends when pytest does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(host.fileno(), False)

@@ -210,7 +210,7 @@ def survivors(kept: Supervised) -> list[str]:
     end = time.monotonic() + _EXIT_SECONDS
     while True:  # what it started may be about to end as well
         try:
-            found = list(kept.ask(op="left")["left"])
+            found = kept.left()
         except SupervisorGone:
             return []
         if not found or time.monotonic() > end:

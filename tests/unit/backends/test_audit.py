@@ -1,4 +1,4 @@
-"""What a prebuilt image has of what was asked for, reported from its packages."""
+"""Whether a prebuilt image has what the settings ask for, from its packages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_is_there_or_need_not_be_is_no_fault(tmp_path: Path, line: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         ("scipy", "image acme:1 has no scipy, which requirements ask for (scipy)"),
         ("numpy>=2", "image acme:1 has numpy 1.26.4, and requirements ask for numpy>=2"),
@@ -56,8 +56,8 @@ def test_what_is_there_or_need_not_be_is_no_fault(tmp_path: Path, line: str) -> 
         ),
     ],
 )
-def test_what_is_not_there_or_another_release_is_reported(tmp_path: Path, line: str, words: str) -> None:
-    assert unmet(tmp_path, line) == [words]
+def test_what_is_not_there_or_another_release_is_reported(tmp_path: Path, line: str, message: str) -> None:
+    assert unmet(tmp_path, line) == [message]
 
 
 def test_constraints_are_for_what_is_there(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_constraints_are_for_what_is_there(tmp_path: Path) -> None:
     ]
 
 
-def test_of_a_directory_it_is_said_that_nothing_is_known(tmp_path: Path) -> None:
+def test_what_a_directory_contains_is_not_known(tmp_path: Path) -> None:
     spec = EnvironmentSpec(requirements=("/projects/contracts", "numpy"), rootdir=tmp_path)
     assert list(audit.unreported(spec, IMAGE)) == [
-        "image acme:1 is run as it is; whether it has what /projects/contracts holds is not known"
+        "image acme:1 is run as it is; whether it contains /projects/contracts is not known"
     ]

@@ -1,9 +1,10 @@
-"""Who does not read what is sent to it blocks nobody else."""
+"""A process that does not read its input blocks no other."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ProcessExited, TimedOut
 from pytest_modelops.remote.supervisor import init
 
+REMOTE = Path(init.__file__).parents[1]
+
 MUCH = 1 << 20
-"""More than a pipe takes."""
+"""More than a pipe holds."""
 
 
 class Stuck:
@@ -66,11 +69,17 @@ def test_a_call_to_an_agent_that_does_not_read_ends_at_its_deadline(tmp_path: Pa
     os.close(their_out)
 
 
+def copied(directory: Path) -> Path:
+    """The directory `remote`, under the name that it has in a cell."""
+    return Path(shutil.copytree(REMOTE, directory / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__")))
+
+
 @pytest.fixture
 def inited(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """an init whose command does not read its stdin."""
+    """An init as it is in a cell, whose command does not read its stdin."""
+    program = copied(tmp_path) / "supervisor" / "init.py"
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", init.__file__, "--attached", "sleep", "1000"],
+        [sys.executable, "-I", "-S", program, "--attached", "sleep", "1000"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=tmp_path,
@@ -110,3 +119,18 @@ def test_an_init_serves_and_ends_though_its_command_does_not_read(inited: subpro
     assert inited.wait(20) == 1
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_supervisor_runs_without_this_package(tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from modelops_remote.shared.supervised import Supervised\n"
+        f"supervised = Supervised(log={str(tmp_path / 'log')!r})\n"
+        "command = ['sh', '-c', 'sleep 1000 & exit 3']\n"
+        f"pid = supervised.start(command, env={{}}, cwd={str(tmp_path)!r}, log={str(tmp_path / 'output')!r})\n"
+        "ending, left = supervised.wait(pid, 20), [text.split(maxsplit=1)[1] for text in supervised.left()]\n"
+        "print(ending, left, supervised.close())\n"
+    )
+    copied(tmp_path)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "exited with code 3 ['sleep 1000'] []\n", done.stderr + (tmp_path / "log").read_text()

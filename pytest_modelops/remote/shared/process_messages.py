@@ -1,0 +1,87 @@
+"""Messages between pytest, a supervisor and the init of a container. JSON on both sides, so all fields are plain data.
+
+Answers carry the number (`id`) of their request. What a supervisor or an init sends by itself is an event.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict, final
+
+
+class Request(TypedDict, total=False):
+    """What pytest asks of a supervisor or of an init.
+
+    Attributes:
+        op: `start`, `left` and `finish` (supervisor), `state` and `keep` (init), `signal` and `descendants` (both).
+        id: number of the request.
+        argv: command to start.
+        env: its variables, all of them.
+        cwd: its working directory.
+        log: path of the file that its output is added to.
+        attached: the next two descriptors on the socket become its stdin and stdout; only stderr goes to the log.
+        pid: the process that is meant; to an init, 0 is the command.
+        number: of the signal.
+    """
+
+    op: str
+    id: int
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    log: str
+    attached: bool
+    pid: int
+    number: int
+
+
+@final
+class Answer(TypedDict, total=False):
+    """What a supervisor or an init answers.
+
+    Attributes:
+        id: number of the request.
+        error: why it could not be done; then nothing else is set.
+        pid: of the process that was started.
+        sent: whether the signal was sent; `False` if the process is gone.
+        pids: descendants, parents before their children.
+        state: where the kernel says that a process stands: `running`, `sleeping`, `gone`, …
+        left: processes and directories that are left, for people.
+    """
+
+    id: int
+    error: str
+    pid: int
+    sent: bool
+    pids: list[int]
+    state: str
+    left: list[str]
+
+
+@final
+class Exited(TypedDict):
+    """A supervisor's event: a process that it started has ended.
+
+    Attributes:
+        exited: its pid.
+        status: as waitpid(2) returns it.
+    """
+
+    exited: int
+    status: int
+
+
+@final
+class InitEvents(TypedDict, total=False):
+    """Events of an init, each sent once; together they are what became of the command.
+
+    Attributes:
+        started: pid of the command, as the container counts it.
+        failed: why it could not be started.
+        exited: how it ended, as waitpid(2) returns it.
+        memory: the container's limit in bytes, if the kernel killed the command for memory.
+    """
+
+    started: int
+    failed: str
+    exited: int
+    memory: int

@@ -1,0 +1,110 @@
+"""The processes below this one: find, signal, reap and kill them.
+
+`supervisor.py` and `init.py` load this file from beside them, since both are run by path (`python -I -S`). Standard
+library only, Python 3.9 and up, no threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+LINUX = sys.platform == "linux"
+LIBC = ctypes.CDLL(None, use_errno=True) if LINUX else None
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+SECONDS_TO_DIE = 5.0
+
+
+def become_subreaper() -> None:
+    """Adopt the orphans of our descendants (prctl(2), Linux 3.4)."""
+    if LIBC is not None and LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Return parent and state (see proc(5)) of every process that /proc shows, zombies included."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                stat = file.read()
+        except OSError:  # it has ended since
+            continue
+        # The command in parentheses may hold spaces and parentheses itself.
+        state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
+        found[int(name)] = (int(parent), state)
+    return found
+
+
+def descendants(root: int) -> list[int]:
+    """Return the pids of all descendants of a process, parents before their children; empty where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _) in processes().items() if LINUX else ():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    queue = [root]
+    while queue:
+        below = children.get(queue.pop(0), [])
+        found += below
+        queue += below
+    return found
+
+
+class Children:
+    """What this process has started, and on Linux everything below it.
+
+    Args:
+        on_exit: called with pid and waitpid(2)'s status for each process in `started` that has ended.
+
+    Attributes:
+        started: pids of the processes that were started here and have not ended.
+    """
+
+    def __init__(self, on_exit: Callable[[int, int], None]) -> None:
+        self.started: set[int] = set()
+        self._on_exit = on_exit
+
+    def pids(self) -> list[int]:
+        """Return the pids of all of them; without /proc, of those that were started here."""
+        return descendants(os.getpid()) if LINUX else sorted(self.started)
+
+    def signal(self, pid: int, number: int) -> bool:
+        """Send a signal if the process is one of these and runs; raises `OSError` if the system refuses."""
+        if pid not in self.pids() or (LINUX and processes().get(pid, (0, "Z"))[1] in "ZX"):
+            return False
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def reap(self) -> bool:
+        """Collect those that have ended, orphans too; return whether no child is left (ECHILD)."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid in self.started:
+                self.started.discard(pid)
+                self._on_exit(pid, status)
+
+    def kill(self) -> list[int]:
+        """Kill and reap all of them; without /proc, their process groups. Return the pids that are left."""
+        end = time.monotonic() + SECONDS_TO_DIE
+        while True:
+            for pid in self.pids():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL) if LINUX else os.killpg(pid, signal.SIGKILL)
+            if self.reap():
+                return []
+            if time.monotonic() > end:
+                return self.pids()
+            time.sleep(0.005)  # a killed process needs a moment; there is no event for grandchildren
