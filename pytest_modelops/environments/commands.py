@@ -88,9 +88,7 @@ class HostProcesses:
         self._supervisor = Supervised(log=str(log), directory=str(directory), log_is_shown=True)
         self._directory = directory
 
-    def start(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-    ) -> HostProcess:
+    def start(self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> HostProcess:
         """Start a process with no stdin, its output going to `log`.
 
         Raises:
