@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
+from pytest_modelops.matrix.versions import Releases
 
 
 def _process(containers: ContainerSettings, **common: Any) -> Backend:
@@ -75,6 +77,18 @@ def open_backend(
         return Opened(BACKENDS["process"](**common), "auto: no container engine answers")
     except (CheckFailed, TimedOut) as error:
         return Opened(BACKENDS["process"](**common), f"auto: an engine answers, but fails: {error}")
+
+
+@contextlib.contextmanager
+def index_releases(spec: EnvironmentSpec, cache: Path, directory: Path) -> Iterator[Releases]:
+    """Yield the releases of the configured index, which are the same for all backends; opens no engine."""
+    backend = ProcessBackend(spec=spec, cache=cache, fresh=False, directory=directory)
+    try:
+        yield backend.releases
+    finally:
+        backend.close()
+        if directory.exists() and not any(directory.iterdir()):
+            directory.rmdir()
 
 
 @dataclasses.dataclass(frozen=True)

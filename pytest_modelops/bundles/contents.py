@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
@@ -19,11 +18,7 @@ from typing import Any
 
 from pytest_modelops.errors import MalformedBundle
 from pytest_modelops.storage.files import CACHE_TAG
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.toml import tomllib
 
 _NEVER = {
     *(".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".eggs", "__pycache__", "node_modules", ".idea", ".vscode"),

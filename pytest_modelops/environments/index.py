@@ -20,11 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pytest_modelops.environments.uv import without_passwords
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.toml import tomllib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

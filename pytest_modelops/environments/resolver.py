@@ -11,7 +11,6 @@ import datetime as dt
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,7 @@ from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Versions
 from pytest_modelops.storage.files import locked, read_json, write_json
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.toml import tomllib
 
 TRUSTED_FOR = dt.timedelta(hours=24)
 """How long a lock is believed that may come out differently tomorrow."""

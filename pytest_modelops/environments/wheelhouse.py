@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,7 @@ from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.storage.files import hash_file
 from pytest_modelops.storage.generations import Generations
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.toml import tomllib
 
 _LAYOUT = 1
 """Version of the layout above and of the marker; part of every key."""

@@ -36,11 +36,7 @@ from pytest_modelops.errors import CheckFailed, ModelopsError
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 from pytest_modelops.storage.files import mark_as_cache
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.toml import tomllib
 
 
 class ContainerBackend:

@@ -11,7 +11,7 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import all_checks
 from pytest_modelops.config.bundle_table import at
 from pytest_modelops.config.model import FAILED_WHEN, RunnerSettings
-from pytest_modelops.config.options import Given
+from pytest_modelops.config.setting import Given
 from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
 
@@ -31,7 +31,7 @@ def read(tmp_path: Path) -> Read:
     def read(toml: str = "", *given: str, directory: str = ".") -> Settings:
         (tmp_path / "pyproject.toml").write_text(toml)
         source = Given(texts=given, origin="--modelops-bundle", directory=tmp_path / directory)
-        return parse(rootdir=tmp_path, sources={"bundle": (source,) if given else ()}, check_names=("start",))
+        return parse(rootdir=tmp_path, sources={"bundle": (source,) if given else ()})
 
     return read
 
@@ -202,7 +202,7 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ("[tool.modelops]\nbundles = [{ path = 1 }]", f"{FIRST}.path: 1 is a number; write it in quotes"),
         (
             "[tool.modelops]\nbundles = ['with space']",
-            f"{FIRST}.path: 'with space' cannot be a bundle's name: letters, digits, and any of . + - _ are; rename ",
+            f"{FIRST}.path: 'with space' cannot be a bundle's name: only letters, digits and . + - _ are allowed;",
         ),
         (
             bundle('entry-point = "a/b"'),
@@ -212,8 +212,8 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         (bundle("entrypoint = 1"), f"{FIRST}.entrypoint: 1 is a number"),
         (bundle('target = "targets"'), f"{FIRST}.target: 'targets' is not a target; write package.module:function"),
         (bundle('target = ["a:b", "c d:e"]'), f"{FIRST}.target: 'c d:e' is not a target"),
-        (bundle('imports = ["seir.1"]'), f"{FIRST}.imports: 'seir.1' is not a module's name, such as package.module"),
-        (bundle('imports = ["seir/models.py"]'), f"{FIRST}.imports: 'seir/models.py' is not a module's name"),
+        (bundle('imports = ["seir.1"]'), f"{FIRST}.imports: 'seir.1' is not the name of a module, such as package."),
+        (bundle('imports = ["seir/models.py"]'), f"{FIRST}.imports: 'seir/models.py' is not the name of a module"),
         (bundle("seed = 1.5"), f"{FIRST}.seed: 1.5 is not a whole number"),
         (bundle("seed = true"), f"{FIRST}.seed: true is not a whole number"),
         (bundle("params = [1]"), f"{FIRST}.params: [1] is not a table, such as {{ beta = 0.3 }}"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.config.docker import ContainerSettings
-from pytest_modelops.config.options import Given
+from pytest_modelops.config.setting import Given
 from pytest_modelops.config.settings import parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Role
@@ -20,7 +20,7 @@ def read(tmp_path: Path, text: str, **given: str) -> ContainerSettings:
     sources = {
         name: (Given(texts=(value,), origin=f"--modelops-{name}", directory=tmp_path),) for name, value in given.items()
     }
-    return parse(rootdir=tmp_path, sources=sources, check_names=["start"]).containers
+    return parse(rootdir=tmp_path, sources=sources).containers
 
 
 def test_without_a_word_everything_is_closed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ PLACE = "pyproject.toml: [tool.modelops.worker-plugin]"
 
 def read(directory: Path, toml: str) -> PluginSettings | None:
     (directory / "pyproject.toml").write_text(toml, encoding="utf-8")
-    return parse(rootdir=directory, sources={}, check_names=("start", "runtime")).plugin
+    return parse(rootdir=directory, sources={}).plugin
 
 
 def of_table(directory: Path, keys: str) -> PluginSettings:

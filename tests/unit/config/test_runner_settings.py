@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelops.config import bundle_table
 from pytest_modelops.config.model import RunnerSettings
-from pytest_modelops.config.tables import Table
+from pytest_modelops.config.runner import RUNNER
+from pytest_modelops.config.setting import Place
 from pytest_modelops.errors import WrongInput
 
 
 def read(directory: Path, **values: object) -> RunnerSettings:
-    return bundle_table.runner(
-        Table.checked(values, ["command", "path", "protocol"], "pyproject.toml", "runner"), directory
-    )
+    return RUNNER.read(values, Place(origin="pyproject.toml", directory=directory))
 
 
 def test_by_default_it_is_the_reference_runner_with_frames(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from packaging.specifiers import SpecifierSet
 
 from pytest_modelops.config import settings as settings_module
 from pytest_modelops.config.model import AggregationSettings
-from pytest_modelops.config.options import OPTIONS, Given, add_options, given
-from pytest_modelops.config.settings import Settings, load, parse
+from pytest_modelops.config.options import OPTIONS, add_options, given, load
+from pytest_modelops.config.setting import Given
+from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
@@ -54,7 +55,6 @@ def read(tmp_path: Path) -> Read:
                 for name, (origin, *texts_) in sources.items()
                 if (texts := tuple(texts_))
             },
-            check_names=CHECKS,
         )
 
     return read
@@ -66,7 +66,7 @@ def message_of(read: Read) -> Callable[..., str]:
 
     def message_of(toml: str | None = "", **sources: tuple[str, ...]) -> str:
         with pytest.raises(WrongInput) as raised:
-            read(toml, **sources)
+            read(toml, **sources).deadlines_of(CHECKS)
         message = str(raised.value)
         assert "\n" not in message
         return message
@@ -89,7 +89,7 @@ def test_without_configuration_there_are_defaults(read: Read, tmp_path: Path, to
     assert (settings.environment.constraints, settings.environment.as_of) == (None, None)
     assert settings.environment.rootdir == settings.rootdir == tmp_path
     assert settings.aggregation == AggregationSettings(params=20, replicates=20)
-    assert (settings.worker_env, settings.worker_args, settings.deadlines) == ({}, (), {})
+    assert (settings.environment.env, settings.environment.worker_args, settings.deadlines) == ({}, (), ())
 
 
 def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
@@ -161,10 +161,10 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
     )
     assert settings.environment.constraints == tmp_path / "constraints.txt"
     assert settings.environment.as_of == dt.date(2024, 11, 1)
-    assert settings.worker_env == {"MODELOPS_EXECUTOR_TYPE": "cold", "_EMPTY": ""}
-    assert settings.worker_args == ("--resources", "aggregation=1")
+    assert settings.environment.env == {"MODELOPS_EXECUTOR_TYPE": "cold", "_EMPTY": ""}
+    assert settings.environment.worker_args == ("--resources", "aggregation=1")
     assert settings.aggregation == AggregationSettings(params=5, replicates=6)
-    assert settings.deadlines == {"start": 120.0, "lambda": 0.5}
+    assert settings.deadlines_of(CHECKS) == {"start": 120.0, "lambda": 0.5}
 
 
 def test_one_value_may_stand_without_a_list(read: Read, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_home_directory_is_expanded(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert read('[tool.modelops]\ncache = "~/kept"').cache == tmp_path / "home/kept"
     message = message_of('[tool.modelops]\ncache = "~nobody-at-all/kept"')
-    assert message.endswith("cache: '~nobody-at-all/kept' is in the home of a user that there is not")
+    assert message.endswith("cache: '~nobody-at-all/kept' is in the home of a user that does not exist")
 
 
 # Wrong values in the file.
@@ -262,7 +262,7 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
         ("dask = []", " dask: the list is empty; name at least one version, or remove the key"),
         ("dask = [2024.8]", ' dask: 2024.8 is a number; write it in quotes: "2024.8"'),
         ('dask = ["newest"]', f" dask: 'newest' is not a Dask version; {DASK_FORMS}"),
-        ("exclude = [{}]", " exclude[0]: says nothing; write python, dask or both"),
+        ("exclude = [{}]", " exclude[0]: is empty; write python, dask or both"),
         ('exclude = { python = "3.12" }', ' exclude: { python = "3.12" } is not a list of tables'),
         ('exclude = ["3.12"]', " exclude[0]: '3.12' is not a table; its keys are dask, python"),
         (
@@ -296,7 +296,7 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
         ),
         (
             'include = [{ python = "3.12", dask = "latest", worker = {} }]',
-            " include[0].worker: says nothing; write python, dask or both",
+            " include[0].worker: is empty; write python, dask or both",
         ),
         (
             'include = [{ python = "3.12", dask = "latest", worker = { python = "3" } }]',
@@ -415,7 +415,7 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., st
         (
             "[tool.modelops.deadlines]\nlamda = 1",
             (
-                "[tool.modelops.deadlines]: 'lamda' is not a key; did you mean 'lambda'? "
+                "[tool.modelops.deadlines]: 'lamda' is not a check; did you mean 'lambda'? "
                 "Valid: install, lambda, resolve, start"
             ),
         ),
@@ -465,8 +465,6 @@ def test_a_file_that_cannot_be_read_is_said_so(message_of: Callable[..., str], t
         ("fresh", ("0",), "fresh", False),
         ("fresh", ("no",), "fresh", False),
         ("fresh", ("False",), "fresh", False),
-        ("deadline", ("start=9", "lambda=1.5", "resolve=.5"), "deadlines", {"start": 9, "lambda": 1.5, "resolve": 0.5}),
-        ("deadline", ("start=9", "start=10"), "deadlines", {"start": 10}),
     ],
 )
 def test_an_option_replaces_what_is_in_the_file(
@@ -476,9 +474,19 @@ def test_an_option_replaces_what_is_in_the_file(
     assert getattr(read(toml, **{name: ("place", *texts)}), attribute) == expected
 
 
-def test_a_deadline_leaves_the_other_checks_of_the_file(read: Read) -> None:
-    settings = read("[tool.modelops.deadlines]\nstart = 1\nlambda = 2", deadline=("place", "start=9"))
-    assert settings.deadlines == {"start": 9, "lambda": 2}
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("start=9",), {"start": 9, "lambda": 2}),
+        (("start=9", "lambda=1.5", "resolve=.5"), {"start": 9, "lambda": 1.5, "resolve": 0.5}),
+        (("start=9", "start=10"), {"start": 10, "lambda": 2}),
+    ],
+)
+def test_a_deadline_leaves_the_other_checks_of_the_file(
+    read: Read, texts: tuple[str, ...], expected: dict[str, float]
+) -> None:
+    settings = read("[tool.modelops.deadlines]\nstart = 1\nlambda = 2", deadline=("place", *texts))
+    assert settings.deadlines_of(CHECKS) == expected
 
 
 def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Path) -> None:
@@ -744,12 +752,12 @@ def test_the_command_line_is_stronger_than_a_variable_and_that_than_ini_and_that
     ini = ["-o", "modelops_workers=3", "-o", "modelops_deadline=start=3\nlambda=3\nresolve=3"]
     flags = ["--modelops-workers=5", "--modelops-deadline=start=5"]
 
-    assert load(configure(), check_names=CHECKS).workers == 2
-    assert load(configure(*ini), check_names=CHECKS).workers == 3
-    assert load(configure(*ini, **variables), check_names=CHECKS).workers == 4
-    settings = load(configure(*ini, *flags, **variables), check_names=CHECKS)
+    assert load(configure()).workers == 2
+    assert load(configure(*ini)).workers == 3
+    assert load(configure(*ini, **variables)).workers == 4
+    settings = load(configure(*ini, *flags, **variables))
     assert settings.workers == 5
-    assert settings.deadlines == {"start": 5, "lambda": 4, "resolve": 3, "install": 2}
+    assert settings.deadlines_of(CHECKS) == {"start": 5, "lambda": 4, "resolve": 3, "install": 2}
 
 
 def test_the_table_is_read_from_the_rootdir_though_another_file_is_the_ini_file(
@@ -758,7 +766,7 @@ def test_the_table_is_read_from_the_rootdir_though_another_file_is_the_ini_file(
     pytester.makefile(".ini", pytest="[pytest]")
     pytester.makepyprojecttoml("[tool.modelops\n")
     with pytest.raises(WrongInput, match=r"^pyproject.toml: not valid TOML: Expected ']' .*"):
-        load(configure("-c", "pytest.ini"), check_names=CHECKS)
+        load(configure("-c", "pytest.ini"))
 
 
 @pytest.mark.parametrize(
@@ -807,7 +815,7 @@ def test_all_flags_are_in_one_group_of_the_help(configure: Configure) -> None:
 
 def test_a_workers_number_is_checked_against_the_flag(configure: Configure) -> None:
     with pytest.raises(WrongInput, match=r"^--modelops-workers: '-1' is not a whole number from 1 up$"):
-        load(configure("--modelops-workers=-1"), check_names=CHECKS)
+        load(configure("--modelops-workers=-1"))
 
 
 def test_options_need_nothing_but_pytest() -> None:
@@ -835,5 +843,5 @@ def test_every_option_of_the_table_is_read(monkeypatch: pytest.MonkeyPatch, tmp_
             asked.add(key)
             return default
 
-    parse(rootdir=tmp_path, sources=Recorder(), check_names=CHECKS)
+    parse(rootdir=tmp_path, sources=Recorder())
     assert asked == {option.name for option in OPTIONS} - {"matrix"}
