@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
-from pytest_modelops.config.setting import many, section, setting
+from pytest_modelops.config.setting import many, section, setting, table
 from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, VARIABLES, WORKER_ARGS, choice
 from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
 
 __all__ = ["COLD", "DIRECT", "PROCESSES", "PROTOCOLS", "WARM", "PluginSettings", "RunnerSettings"]
-
-BACKENDS = ("auto", "docker", "process")
-"""Values of the setting `backend`; `backends.registry` opens them."""
 
 FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
 """What makes a replicate a failed one although Dask calls it finished; see `bundle_messages.failures`."""
@@ -75,6 +72,9 @@ class EnvironmentTable(EnvironmentSpec):
 
 
 AGGREGATION = section(AggregationSettings)
+ENVIRONMENT = table(
+    EnvironmentTable, lambda found, _, place: dataclasses.replace(found, rootdir=place.directory), section=True
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

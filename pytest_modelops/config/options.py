@@ -19,7 +19,7 @@ from pytest_modelops.config.types import SWITCH
 from pytest_modelops.errors import WrongInput
 
 MATRIX: Declaration[object] = Declaration(
-    type=SWITCH, name="matrix", help="Run the matrix: real Dask clusters for every Python × Dask cell.", variable=False
+    type_=SWITCH, name="matrix", help="Run the matrix: real Dask clusters for every Python × Dask cell.", variable=False
 )
 OPTIONS = (MATRIX, *options(Settings))
 PLAN_HELP = "Print which cells would run, and why not the rest; start, pull and remove nothing."

@@ -121,7 +121,7 @@ class Declaration(Generic[T_co]):
     """One setting.
 
     Attributes:
-        type: what its value means.
+        type_: what its value means, or a function that imports that.
         help: what it does, in Markdown: for the documentation, the schema and `--help`.
         key: in its table; empty if it cannot be set there.
         default: a function that returns what holds if it is set nowhere. `None`: a section that is not there is read
@@ -135,9 +135,10 @@ class Declaration(Generic[T_co]):
             (a Dask range has commas). An empty one counts as not set.
         path: whether its values are paths.
         replaces: whether the flag's value replaces the key's, and has the same form.
+        many: whether the flag takes one value each time, although `type_` is imported later.
     """
 
-    type: Type[T_co]
+    type_: Type[T_co] | Callable[[], Type[T_co]]
     help: str
     key: str = ""
     default: Callable[[], T_co] | None = None
@@ -149,6 +150,11 @@ class Declaration(Generic[T_co]):
     variable: bool = True
     path: bool = False
     replaces: bool = True
+    many: bool = False
+
+    @property
+    def type(self) -> Type[T_co]:
+        return self.type_ if isinstance(self.type_, Type) else self.type_()
 
     @property
     def flag(self) -> str:
@@ -167,7 +173,7 @@ class Declaration(Generic[T_co]):
 
     @property
     def kind(self) -> Kind:
-        return self.type.kind
+        return Kind.MANY if self.many else self.type.kind
 
     def read(self, values: Values, place: Place) -> T_co | None:
         """Read the setting of a table from the strongest place that has it, the table being the last.
@@ -185,11 +191,14 @@ class Declaration(Generic[T_co]):
         return found if given is None else self.type.read_given(given)
 
 
-def setting(type_: Type[T], help_: str, default: T | Callable[[], T] | None = None, **more: Any) -> T:
+def setting(
+    type_: Type[T] | Callable[[], Type[T]], help_: str, default: T | Callable[[], T] | None = None, **more: Any
+) -> T:
     """Declare a dataclass field as a setting.
 
     Args:
-        type_: what its value means.
+        type_: what its value means, or a function that imports that: of a section without flags, which pytest does not
+            need when it starts. Such a section has no default but what an empty one means.
         help_: what it does.
         default: its value where it is set nowhere; a function where that depends on the machine.
         **more: further attributes of `Declaration`. `key` is the field's name with dashes unless given.
@@ -198,8 +207,8 @@ def setting(type_: Type[T], help_: str, default: T | Callable[[], T] | None = No
     shown = more.pop("shown", None)
     if shown is None:
         shown = "" if default is None or callable(default) else as_toml(default)
-    required = type_.section and default is None
-    declaration = Declaration(type=type_, help=help_, default=None if required else make, shown=shown, **more)
+    required = default is None and (type_.section if isinstance(type_, Type) else True)
+    declaration = Declaration(type_=type_, help=help_, default=None if required else make, shown=shown, **more)
     metadata = {"setting": declaration, "key": more.get("key")}
     if required:
         return cast("T", dataclasses.field(metadata=metadata))
@@ -225,8 +234,8 @@ def options(table: type) -> Iterator[Declaration[object]]:
     for declaration in declarations(table).values():
         if declaration.name:
             yield declaration
-        if declaration.type.section and declaration.type.table is not None:
-            yield from options(declaration.type.table)
+        if isinstance(declaration.type_, Type) and declaration.type_.section and declaration.type_.table is not None:
+            yield from options(declaration.type_.table)
 
 
 def table(declared: type[T], finish: Callable[[T, Values, Place], R], *, section: bool = False) -> Type[R]:

@@ -11,27 +11,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.config.bundle_table import BUNDLES, at, distinct
-from pytest_modelops.config.docker import CONTAINERS, ContainerSettings
 from pytest_modelops.config.matrix_table import MATRIX
-from pytest_modelops.config.model import (
-    AGGREGATION,
-    BACKENDS,
-    AggregationSettings,
-    EnvironmentTable,
-    PluginSettings,
-    RunnerSettings,
-)
-from pytest_modelops.config.runner import RUNNER
 from pytest_modelops.config.setting import FILE, Given, Kind, Place, Type, Values, not_one_of, setting, shown, table
 from pytest_modelops.config.types import COUNT, PATH, REPORTS, SECONDS, SWITCH, choice
-from pytest_modelops.config.worker_plugin import PLUGIN
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
+    from pytest_modelops.bundles.bundle import Bundle
+    from pytest_modelops.config.docker import ContainerSettings
+    from pytest_modelops.config.model import AggregationSettings, EnvironmentTable, PluginSettings, RunnerSettings
     from pytest_modelops.matrix.versions import MatrixSettings
 
+BACKENDS = ("auto", "docker", "process")
+"""Values of the setting `backend`; `backends.registry` opens them."""
 KEEP = ("never", "failed", "always")
 """When a cell is left up."""
 
@@ -65,8 +57,43 @@ def _given_deadlines(given: Given) -> tuple[Deadline, ...]:
 _DEADLINES = Type(_deadlines, {"type": "object", "additionalProperties": SECONDS.schema}, kind=Kind.MANY, section=True)
 
 
-def _environment(found: EnvironmentTable, _: Values, place: Place) -> EnvironmentTable:
-    return dataclasses.replace(found, rootdir=place.directory)
+# Types of tables without flags: imported only when settings are read.
+
+
+def _bundles() -> Type[tuple[Bundle, ...]]:
+    from pytest_modelops.config.bundle_table import BUNDLES
+
+    return BUNDLES
+
+
+def _environment() -> Type[EnvironmentTable]:
+    from pytest_modelops.config.model import ENVIRONMENT
+
+    return ENVIRONMENT
+
+
+def _aggregation() -> Type[AggregationSettings]:
+    from pytest_modelops.config.model import AGGREGATION
+
+    return AGGREGATION
+
+
+def _runner() -> Type[RunnerSettings]:
+    from pytest_modelops.config.runner import RUNNER
+
+    return RUNNER
+
+
+def _plugin() -> Type[PluginSettings | None]:
+    from pytest_modelops.config.worker_plugin import PLUGIN
+
+    return PLUGIN
+
+
+def _containers() -> Type[ContainerSettings]:
+    from pytest_modelops.config.docker import CONTAINERS
+
+    return CONTAINERS
 
 
 def _user_cache() -> Path:
@@ -100,7 +127,7 @@ class Settings:
     )
     matrix: MatrixSettings = setting(MATRIX, "Which cells there are.")
     bundles: tuple[Bundle, ...] = setting(
-        BUNDLES,
+        _bundles,
         "What is shipped to the workers: a list of paths or tables.",
         (),
         name="bundle",
@@ -109,6 +136,7 @@ class Settings:
         "keeps its settings.",
         path=True,
         replaces=False,
+        many=True,
     )
     workers: int = setting(COUNT, "Worker processes in each cell.", 2, name="workers", metavar="N", ini=True)
     threads: int = setting(COUNT, "Threads of each worker.", 1)
@@ -151,18 +179,16 @@ class Settings:
         ini=True,
         path=True,
     )
-    environment: EnvironmentTable = setting(
-        table(EnvironmentTable, _environment, section=True), "What goes into a cell besides Dask."
-    )
-    aggregation: AggregationSettings = setting(AGGREGATION, "The size of the check `aggregation`.")
-    runner: RunnerSettings = setting(RUNNER, "How a bundle's runner is started and asked.")
+    environment: EnvironmentTable = setting(_environment, "What goes into a cell besides Dask.")
+    aggregation: AggregationSettings = setting(_aggregation, "The size of the check `aggregation`.")
+    runner: RunnerSettings = setting(_runner, "How a bundle's runner is started and asked.")
     plugin: PluginSettings | None = setting(
-        PLUGIN,
+        _plugin,
         "A worker plugin that your deployment registers, and what its runtime must be. It adds the check `runtime`.",
         lambda: None,
         key="worker-plugin",
     )
-    containers: ContainerSettings = setting(CONTAINERS, "Images and limits of cells in containers.", key="docker")
+    containers: ContainerSettings = setting(_containers, "Images and limits of cells in containers.", key="docker")
     known_bundles: tuple[Bundle, ...] = ()
 
     def deadlines_of(self, check_names: Collection[str]) -> dict[str, float]:
@@ -178,6 +204,8 @@ class Settings:
 
 
 def _finish(found: Settings, _: Values, place: Place) -> Settings:
+    from pytest_modelops.config.bundle_table import at, distinct
+
     bundles = found.bundles
     if given := place.strongest("bundle"):
         with said_of(given.origin):
