@@ -133,7 +133,8 @@ class BundleTable:
 
     path: Path | None = setting(
         relative(_directory, {"type": "string", "minLength": 1}),
-        "The bundle's directory or archive, see [formats](#formats-of-bundles). Required.",
+        "The bundle's directory or archive, see [formats](#formats-of-bundles).",
+        required=True,
     )
     entrypoint: str | None = setting(
         matching(r"[\w.]+[:/][\w.-]+", "is not an entry point; write package.module/scenario or package.module:object"),
@@ -216,4 +217,4 @@ def _bundles(value: object, place: Place) -> tuple[Bundle, ...]:
     )
 
 
-BUNDLES: Type[tuple[Bundle, ...]] = Type(_bundles, {"type": "array"}, kind=Kind.MANY, table=BundleTable)
+BUNDLES: Type[tuple[Bundle, ...]] = Type(_bundles, {"type": "string"}, kind=Kind.MANY, table=BundleTable)

@@ -49,8 +49,8 @@ _ROLE = table(_RoleTable, _role)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _IncludeTable:
-    python: PythonVersion | None = setting(PYTHON, "The cell's Python. Required.")
-    dask: DaskRequest | None = setting(DASK, "The cell's Dask. Required.")
+    python: PythonVersion | None = setting(PYTHON, "The cell's Python.", required=True)
+    dask: DaskRequest | None = setting(DASK, "The cell's Dask.", required=True)
     client: RoleRequest | None = setting(_ROLE, "Versions of the client that differ.")
     scheduler: RoleRequest | None = setting(_ROLE, "Versions of the scheduler that differ.")
     worker: RoleRequest | None = setting(_ROLE, "Versions of the workers that differ.")

@@ -95,7 +95,7 @@ class Type(Generic[T_co]):
 
     Attributes:
         read: turns a value, as TOML has it, into what it means; raises `WrongInput` with the place.
-        schema: what an editor is to check.
+        schema: what an editor is to check; of a list of tables, what an entry may be besides a table.
         from_text: turns a text of the command line, a variable or the ini file into what the file would hold.
         kind: how an option of this type is given.
         table: the declared class, if the value is a table of settings.
@@ -127,6 +127,7 @@ class Declaration(Generic[T_co]):
         default: a function that returns what holds if it is set nowhere. `None`: a section that is not there is read
             as an empty one, and a key that is required is checked by what reads its table.
         shown: the default as documentation and schema show it, as TOML.
+        required: whether its table must have it.
         name: the name of flag, ini setting and variable; empty if there is no flag.
         flag_help: what the flag does, if that is not what the key does.
         metavar: what stands for the value in `--help`.
@@ -143,6 +144,7 @@ class Declaration(Generic[T_co]):
     key: str = ""
     default: Callable[[], T_co] | None = None
     shown: str = ""
+    required: bool = False
     name: str = ""
     flag_help: str = ""
     metavar: str = ""
@@ -207,10 +209,10 @@ def setting(
     shown = more.pop("shown", None)
     if shown is None:
         shown = "" if default is None or callable(default) else as_toml(default)
-    required = default is None and (type_.section if isinstance(type_, Type) else True)
-    declaration = Declaration(type_=type_, help=help_, default=None if required else make, shown=shown, **more)
+    is_section = default is None and (type_.section if isinstance(type_, Type) else True)
+    declaration = Declaration(type_=type_, help=help_, default=None if is_section else make, shown=shown, **more)
     metadata = {"setting": declaration, "key": more.get("key")}
-    if required:
+    if is_section:
         return cast("T", dataclasses.field(metadata=metadata))
     if callable(default) or isinstance(default, dict):
         return cast("T", dataclasses.field(default_factory=make, metadata=metadata))
@@ -259,7 +261,7 @@ def table(declared: type[T], finish: Callable[[T, Values, Place], R], *, section
         fields: dict[str, Any] = {name: one.read(value, place) for name, one in settings.items()}
         return finish(declared(**fields), value, place)
 
-    return Type(read, {"type": "object"}, table=declared, section=section)
+    return Type(read, {}, table=declared, section=section)
 
 
 def section(declared: type[T]) -> Type[T]:
@@ -275,7 +277,7 @@ def entries(entry: Type[T]) -> Type[tuple[T, ...]]:
             raise WrongInput(f"{place}: {shown(value)} is not a list of tables")
         return tuple(entry.read(one, place.index(number)) for number, one in enumerate(value))
 
-    return Type(read, {"type": "array"}, kind=Kind.MANY, table=entry.table)
+    return Type(read, {}, kind=Kind.MANY, table=entry.table)
 
 
 def leaf(
@@ -317,7 +319,7 @@ def many(item: Type[T], *, if_empty: str = "") -> Type[tuple[T, ...]]:
 def as_toml(value: object) -> str:
     """Return a value as it may stand in the file, on one line."""
     match value:
-        case dict():
+        case dict() if value:
             return "{ " + ", ".join(f"{key} = {as_toml(item)}" for key, item in value.items()) + " }"
         case list() | tuple():
             return "[" + ", ".join(map(as_toml, value)) + "]"

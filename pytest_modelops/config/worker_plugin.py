@@ -108,7 +108,9 @@ class PluginSettings:
         'The import path of the class, `"acme.workers:RuntimePlugin"`. Client and workers must be able to import it: '
         "put its package into `[tool.modelops.environment]` `requirements`.",
         "",
+        shown="",
         key="class",
+        required=True,
     )
     arguments: Mapping[str, object] = setting(
         leaf(_arguments, {"type": "object"}), "Keyword arguments of the class.", {}

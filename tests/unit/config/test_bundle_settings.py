@@ -220,7 +220,7 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         (bundle("params = { day = 2024-11-01 }"), f"{FIRST}.params: {{ day = 2024-11-01 }} cannot be sent as JSON: "),
         (bundle("params = { beta = nan }"), f"{FIRST}.params: {{ beta = nan }} cannot be sent as JSON: "),
         (bundle("target-data = 'a'"), f"{FIRST}.target-data: 'a' is not a table"),
-        (bundle('entrypoint = "a/b", expect = {}'), f"{FIRST}.expect: {{  }} is not a table of artifacts, such as"),
+        (bundle('entrypoint = "a/b", expect = {}'), f"{FIRST}.expect: {{}} is not a table of artifacts, such as"),
         (bundle('entrypoint = "a/b", expect = { a = 1 }'), f"{FIRST}.expect: a: 1 is a number; write it in quotes"),
         (
             bundle('entrypoint = "a/b", expect = { a = "sha256:abc" }'),

@@ -81,7 +81,7 @@ def test_an_attribute_without_quotes_is_the_same(tmp_path: Path) -> None:
             'class = "a:B"\nprobe = "c"\narguments = { day = 2024-01-01 }',
             " arguments: day: 2024-01-01 cannot be compared or sent; write text, a number, true, false or a list",
         ),
-        ('class = "a:B"\nexpect = {}', " expect: {  } is not a table of attributes, such as {"),
+        ('class = "a:B"\nexpect = {}', " expect: {} is not a table of attributes, such as {"),
         ('class = "a:B"\nexpect = "cold"', " expect: 'cold' is not a table of attributes, such as {"),
         ('class = "a:B"\nexpect = { "a b" = 1 }', " expect: 'a b' is not an attribute of a worker"),
         ('class = "a:B"\nexpect = { a = 2024-01-01 }', " expect: a: 2024-01-01 cannot be compared or sent"),
