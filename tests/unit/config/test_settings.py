@@ -18,14 +18,14 @@ from pytest_modelops.config import settings as settings_module
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.config.options import OPTIONS, add_options, given, load
 from pytest_modelops.config.setting import Given
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
+from tests.unit.config.conftest import CHECKS, MessageOf, Read
 
 pytest_plugins = ["pytester"]
 
-CHECKS = ("resolve", "install", "start", "lambda")
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
@@ -37,42 +37,6 @@ DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range s
 REQUIREMENT_FORMS = (
     "write one such as numpy>=2, or the path of a directory or wheel, such as ./libs/contracts; options are not taken"
 )
-
-Read = Callable[..., Settings]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """Parse a pyproject.toml, with what was given elsewhere: `workers=("PYTEST_MODELOPS_WORKERS", "3")`."""
-
-    def read(toml: str | None = "", **sources: tuple[str, ...]) -> Settings:
-        if toml is not None:
-            (tmp_path / "pyproject.toml").write_text(toml)
-        return parse(
-            rootdir=tmp_path,
-            sources={
-                name: (Given(texts=texts, origin=origin, directory=tmp_path / "invoked"),)
-                for name, (origin, *texts_) in sources.items()
-                if (texts := tuple(texts_))
-            },
-        )
-
-    return read
-
-
-@pytest.fixture
-def message_of(read: Read) -> Callable[..., str]:
-    """Parse as `read` does, what is wrong; the message, which is one line."""
-
-    def message_of(toml: str | None = "", **sources: tuple[str, ...]) -> str:
-        with pytest.raises(WrongInput) as raised:
-            read(toml, **sources).deadlines_of(CHECKS)
-        message = str(raised.value)
-        assert "\n" not in message
-        return message
-
-    return message_of
-
 
 # Defaults, and a file that says everything.
 
@@ -202,7 +166,7 @@ def test_a_wheel_on_the_web_is_no_path(read: Read) -> None:
 
 
 def test_a_home_directory_is_expanded(
-    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message_of: Callable[..., str]
+    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message_of: MessageOf
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert read('[tool.modelops]\ncache = "~/kept"').cache == tmp_path / "home/kept"
@@ -244,7 +208,7 @@ def test_a_home_directory_is_expanded(
         ('deadlines.start = "5 s"', "[tool.modelops.deadlines] start: '5 s' is not a number of seconds above 0"),
     ],
 )
-def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str], line: str, message: str) -> None:
+def test_a_wrong_value_is_named_with_file_and_key(message_of: MessageOf, line: str, message: str) -> None:
     place = "pyproject.toml: " if message.startswith("[") else "pyproject.toml: [tool.modelops] "
     assert message_of(f"[tool.modelops]\n{line}") == place + message
 
@@ -308,7 +272,7 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
         ),
     ],
 )
-def test_a_wrong_matrix_is_named_with_file_and_key(message_of: Callable[..., str], line: str, message: str) -> None:
+def test_a_wrong_matrix_is_named_with_file_and_key(message_of: MessageOf, line: str, message: str) -> None:
     assert message_of(f"[tool.modelops.matrix]\n{line}") == MATRIX + message
 
 
@@ -355,7 +319,7 @@ def test_a_wrong_matrix_is_named_with_file_and_key(message_of: Callable[..., str
     ],
 )
 def test_a_wrong_environment_is_named_with_file_and_key(
-    message_of: Callable[..., str], tmp_path: Path, line: str, message: str
+    message_of: MessageOf, tmp_path: Path, line: str, message: str
 ) -> None:
     assert message_of(f"[tool.modelops.environment]\n{line}") == f"{ENVIRONMENT} {message.format_map(Root(tmp_path))}"
 
@@ -371,7 +335,7 @@ class Root(dict[str, Any]):
 
 
 @pytest.mark.parametrize("path", ["./empty", "/nowhere", "../x", "gone-1-py3-none-any.whl", "./file.txt"])
-def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., str], tmp_path: Path, path: str) -> None:
+def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_path: Path, path: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").touch()
     assert message_of(f'[tool.modelops.environment]\nrequirements = ["{path}"]') == (
@@ -416,7 +380,7 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., st
             "[tool.modelops.deadlines]\nlamda = 1",
             (
                 "[tool.modelops.deadlines]: 'lamda' is not a check; did you mean 'lambda'? "
-                "Valid: install, lambda, resolve, start"
+                "Valid: install, lambda, resolve, runtime, start"
             ),
         ),
         ("[tool.modelops]\npodman = { image = 'x' }", f"[tool.modelops]: 'podman' is not a key; valid: {KEYS}"),
@@ -427,26 +391,26 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., st
         ),
     ],
 )
-def test_an_unknown_key_is_refused_with_the_valid_ones(message_of: Callable[..., str], toml: str, message: str) -> None:
+def test_an_unknown_key_is_refused_with_the_valid_ones(message_of: MessageOf, toml: str, message: str) -> None:
     assert message_of(toml) == f"pyproject.toml: {message}"
 
 
-def test_a_wrong_name_cannot_break_the_line(message_of: Callable[..., str]) -> None:
+def test_a_wrong_name_cannot_break_the_line(message_of: MessageOf) -> None:
     assert "'a\\nb' is not a key" in message_of('[tool.modelops]\n"a\\nb" = 1')
 
 
-def test_what_is_not_toml_is_named_with_line_and_column(message_of: Callable[..., str]) -> None:
+def test_what_is_not_toml_is_named_with_line_and_column(message_of: MessageOf) -> None:
     message = message_of("[tool.modelops]\nworkers = = 2\n")
     assert message.startswith("pyproject.toml: not valid TOML: ")
     assert message.endswith("(at line 2, column 11)")
 
 
-def test_what_is_not_text_is_not_toml(message_of: Callable[..., str], tmp_path: Path) -> None:
+def test_what_is_not_text_is_not_toml(message_of: MessageOf, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes(b"a = '\xff'")
     assert message_of(None).startswith("pyproject.toml: not valid TOML: 'utf-8' codec can't decode")
 
 
-def test_a_file_that_cannot_be_read_is_said_so(message_of: Callable[..., str], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_said_so(message_of: MessageOf, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").mkdir()
     assert message_of(None) == "pyproject.toml: cannot be read: Is a directory"
 
@@ -491,7 +455,10 @@ def test_a_deadline_leaves_the_other_checks_of_the_file(
 
 def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Path) -> None:
     settings = read(
-        '[tool.modelops]\ncache = "x"\nreport = "x.json"', cache=("p", "kept"), report=("p", "a.json", "/b.json")
+        '[tool.modelops]\ncache = "x"\nreport = "x.json"',
+        directory="invoked",
+        cache=("p", "kept"),
+        report=("p", "a.json", "/b.json"),
     )
     assert settings.cache == tmp_path / "invoked/kept"
     assert settings.reports == (tmp_path / "invoked/a.json", Path("/b.json"))
@@ -516,18 +483,18 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         (
             "deadline",
             ("stat=1",),
-            "'stat' is not a check; did you mean 'start'? Valid: install, lambda, resolve, start",
+            "'stat' is not a check; did you mean 'start'? Valid: install, lambda, resolve, runtime, start",
         ),
-        ("deadline", ("handshake=1",), "'handshake' is not a check; valid: install, lambda, resolve, start"),
+        ("deadline", ("handshake=1",), "'handshake' is not a check; valid: install, lambda, resolve, runtime, start"),
     ],
 )
 def test_a_wrong_text_is_named_with_its_place(
-    message_of: Callable[..., str], name: str, texts: tuple[str, ...], message: str
+    message_of: MessageOf, name: str, texts: tuple[str, ...], message: str
 ) -> None:
     assert message_of("", **{name: ("--the-place", *texts)}) == f"--the-place: {message}"
 
 
-def test_what_is_wrong_in_the_file_is_said_though_an_option_replaces_it(message_of: Callable[..., str]) -> None:
+def test_what_is_wrong_in_the_file_is_said_though_an_option_replaces_it(message_of: MessageOf) -> None:
     assert message_of("[tool.modelops]\nworkers = 0", workers=("place", "2")).startswith("pyproject.toml: ")
 
 
