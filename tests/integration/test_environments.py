@@ -27,7 +27,6 @@ from pytest_modelops.environments.uv import NoAnswer
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Versions
 from pytest_modelops.matrix.versions import NoIndex
-from pytest_modelops.storage import generations as generations_module
 from tests.integration.conftest import write_wheel
 from tests.integration.index import (
     HERE,
@@ -434,21 +433,6 @@ def test_fresh_builds_once_a_session_and_spares_the_one_in_use(start: Open) -> N
 
 def test_two_processes_at_once_build_once(environ: dict[str, str], tmp_path: Path) -> None:
     assert in_three_processes_at_once("install()", tmp_path, environ) == ["False", "True", "True"]
-
-
-def test_what_was_not_used_for_long_is_removed_at_the_end_of_a_build(
-    start: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = start()
-    unused, used = first.install(), first.install(first.resolve("2024.8.0"))
-    first.made.close()
-    user = start()
-    user.install(user.resolve("2024.8.0"))
-    monkeypatch.setattr(generations_module, "UNUSED_SECONDS", -1.0)
-    builder = start()
-    builder.install(builder.resolve("2024.8.1"))
-    assert not Path(unused.location).exists()
-    assert Path(used.location).exists()
 
 
 def test_this_interpreter_as_it_is_needs_nothing(start: Open, index: Index) -> None:
