@@ -1,4 +1,4 @@
-"""`python -m pytest_modelops prune`: remove from the container engine what runs of pytest-modelops have left on it."""
+"""`python -m pytest_modelops`: `prune` the container engine, print the `schema` of `[tool.modelops]`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ from pytest_modelops.errors import ModelopsError
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pytest_modelops", description="Care for what runs leave.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_modelops", description="Tools around pytest --modelops-matrix."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     prune = commands.add_parser(
         "prune",
         help="remove cells that were left up, and what dead runs left, from the container engine",
         description="Remove containers, networks and volumes of runs that are over: of cells that were left up, and of "
-        "runs that were killed. Touches nothing of a run that goes on, nor of another machine.",
+        "runs that were killed. Touches nothing of a run that goes on or of another machine.",
     )
     prune.add_argument("--images", action="store_true", help="also the images that were built for cells")
+    commands.add_parser("schema", help="print the JSON Schema of [tool.modelops], for editors")
     options = parser.parse_args(arguments)
+    if options.command == "schema":
+        import json
+
+        from pytest_modelops.config.reference import schema
+
+        print(json.dumps(schema(), indent=2, ensure_ascii=False))  # noqa: T201
+        return 0
     from pytest_modelops.backends.registry import prune_engine
 
     try:

@@ -5,7 +5,8 @@ Each says what was awaited, how long, what was seen last and what to do. Knows n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -74,3 +75,12 @@ class CellBroken(ModelopsError):
     def __init__(self, message: str, root: str) -> None:
         super().__init__(message)
         self.root = root
+
+
+@contextlib.contextmanager
+def said_of(origin: str) -> Iterator[None]:
+    """Turn a `ValueError` or `WrongInput` into wrong input that starts with the place that the user has to look at."""
+    try:
+        yield
+    except (ValueError, WrongInput) as error:
+        raise WrongInput(f"{origin}: {error}") from None

@@ -1,11 +1,12 @@
-"""The pytest plugin's entry point: registers options, markers and the fixture, and routes.
+"""The pytest plugin's entry point: register options, markers and the fixture, and route hooks.
 
-Loaded whenever pytest starts, so it imports only what costs nothing; what runs a matrix is imported when it is
-asked for.
+Loaded whenever pytest starts, so it imports only what costs nothing. What runs a matrix is imported when it is needed.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,12 +25,12 @@ _RUN = pytest.StashKey["MatrixRun"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Flags and ini settings."""
+    """Register flags and ini settings."""
     options.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Hooks of our own."""
+    """Register our own hooks."""
     pluginmanager.add_hookspecs(hookspecs)
 
 
@@ -59,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Nothing of a run outlives it."""
+    """End what still runs."""
     run = config.stash.get(_RUN, None)
     if run is not None:
         run.close()
@@ -67,22 +68,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """`--modelops-plan`: print it, start nothing."""
+    """With `--modelops-plan`, print the plan instead of running it."""
     if config.getoption("modelops_plan") is None:
         return None
     import json
 
-    run = _open(config)
-    try:
-        as_json = config.getoption("modelops_plan") == "json"
-        print(json.dumps(run.plan.to_json(), indent=2) if as_json else run.plan_text())  # noqa: T201
-    finally:
-        run.close()
+    from pytest_modelops.session.run import plan_only
+
+    with _usage_errors():
+        plan, text = plan_only(config)
+    as_json = config.getoption("modelops_plan") == "json"
+    print(json.dumps(plan.to_json(), indent=2) if as_json else text)  # noqa: T201
     return 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without the flag, tests for cells are skipped, whatever they ask for."""
+    """Without the flag, skip the tests that use a cell."""
     if config.getoption("modelops_matrix"):
         return
     skip = pytest.mark.skip(reason=fixtures.WITHOUT_FLAG)
@@ -91,10 +92,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn wrong input into pytest's own error, which ends it with exit 4."""
+    try:
+        yield
+    except WrongInput as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 def _open(config: pytest.Config) -> MatrixRun:
     from pytest_modelops.session.run import MatrixRun
 
-    try:
-        return MatrixRun(config)
-    except WrongInput as error:
-        raise pytest.UsageError(str(error)) from None
+    with _usage_errors():
+        run = MatrixRun(config)
+        run.open()
+    return run

@@ -13,7 +13,7 @@ from typing import IO
 
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.environments.commands import Commands, SupervisedProcess, SupervisedProcesses
+from pytest_modelops.environments.commands import Commands, HostProcess, HostProcesses
 from pytest_modelops.environments.local import Environments
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Cell, Role
@@ -42,7 +42,7 @@ class ProcessSandbox:
         with resources.as_file(resources.files("pytest_modelops") / "remote") as source:
             shutil.copytree(source, Path(self.remote) / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__"))
         self._scheduler_file = self._scratch / "scheduler.json"
-        self._processes = SupervisedProcesses(log=self._logs / "supervisor.log", directory=self._scratch)
+        self._processes = HostProcesses(log=self._logs / "supervisor.log", directory=self._scratch)
         self._log_files: dict[str, Path] = {}
         self._put: set[str] = set()
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class ProcessSandbox:
 
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
-    ) -> SupervisedProcess:
+    ) -> HostProcess:
         return self._processes.start(
             name,
             [environment.python, *arguments],
@@ -90,7 +90,7 @@ class ProcessSandbox:
 
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
-    ) -> tuple[SupervisedProcess, IO[bytes], IO[bytes]]:
+    ) -> tuple[HostProcess, IO[bytes], IO[bytes]]:
         return self._processes.start_attached(
             name,
             [environment.python, *arguments],

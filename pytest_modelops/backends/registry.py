@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pytest_modelops.backends.base import Backend
@@ -11,6 +12,7 @@ from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
+from pytest_modelops.matrix.versions import Releases
 from pytest_modelops.storage.files import mark_as_cache
 
 
@@ -109,6 +111,18 @@ def open_backend(
         except (CheckFailed, TimedOut) as error:
             why = f"auto: an engine answers, but fails: {error}"
     return Opened(_process(options), why)
+
+
+@contextlib.contextmanager
+def index_releases(spec: EnvironmentSpec, cache: Path, directory: Path) -> Iterator[Releases]:
+    """Yield the releases of the configured index, which are the same for all backends; opens no engine."""
+    backend = ProcessBackend(spec=spec, cache=cache, fresh=False, directory=directory)
+    try:
+        yield backend.releases
+    finally:
+        backend.close()
+        if directory.exists() and not any(directory.iterdir()):
+            directory.rmdir()
 
 
 @dataclasses.dataclass(frozen=True)

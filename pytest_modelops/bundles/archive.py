@@ -23,7 +23,7 @@ from pytest_modelops.errors import MalformedBundle
 from pytest_modelops.storage.files import hash_file
 from pytest_modelops.storage.generations import Generations
 
-_LAYOUT = 1  # version of how archives are unpacked
+_LAYOUT = 2  # version of how archives are unpacked
 _FILES = "files"
 _UNPACK_SECONDS = 600.0
 
@@ -65,7 +65,7 @@ def unpack(
 
     Args:
         unpacked: the parent of all such directories; by default in the user's cache. They are not held (see
-            `Generations.hold`): one is removed only after a long time without use, or when its files were changed.
+            `Generations`): one is removed only after a long time without use, or when its files were changed.
         deadline: how long to wait for another process that unpacks the same archive; 600 s by default.
 
     Raises:
@@ -81,21 +81,24 @@ def unpack(
         name = f"{readable}-{_LAYOUT}-{hash_file(path)[:32]}"
     except OSError as error:
         raise MalformedBundle(f"{path} cannot be read: {error.strerror}") from None
-    made = Generations(unpacked)
-    with made.locked(name, deadline or Deadline(_UNPACK_SECONDS), f"unpacking {path.name}"):
-        newest = made.newest(name)
-        if newest and made.marker(newest) == _facts(newest / _FILES):
-            os.utime(newest / "complete.json")  # what is not used for long is removed
-            return newest / _FILES
-        with made.making(name) as directory:
-            (directory / _FILES).mkdir(parents=True)
-            if suffix == ".whl":
-                refuse_unsafe_wheel(path, limits=limits)
-                shutil.copyfile(path, directory / _FILES / path.name)
-            else:
-                unpack_into(directory / _FILES, path, SUFFIXES[suffix], limits=limits)
-            made.complete(directory, _facts(directory / _FILES))
-    made.prune()
+
+    def make(directory: Path) -> dict[str, str]:
+        (directory / _FILES).mkdir(parents=True)
+        if suffix == ".whl":
+            refuse_unsafe_wheel(path, limits=limits)
+            shutil.copyfile(path, directory / _FILES / path.name)
+        else:
+            unpack_into(directory / _FILES, path, SUFFIXES[suffix], limits=limits)
+        return _facts(directory / _FILES)
+
+    with contextlib.closing(Generations(unpacked)) as generations:
+        directory, _ = generations.obtain(
+            name,
+            what=f"unpacking {path.name}",
+            fault=lambda directory, facts: "" if facts == _facts(directory / _FILES) else "it was changed",
+            make=make,
+            deadline=deadline or Deadline(_UNPACK_SECONDS),
+        )
     return directory / _FILES
 
 

@@ -6,17 +6,12 @@ import ast
 import configparser
 import contextlib
 import json
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytest_modelops.errors import MalformedBundle
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_modelops.storage.toml import tomllib
 
 Table = Mapping[str, object]
 """A TOML table or a JSON object, before its values are checked."""

@@ -1,4 +1,4 @@
-"""What `[tool.modelops]` says of bundles and their runner, and what `--modelops-bundle` does."""
+"""`bundles` of `[tool.modelops]`, and `--modelops-bundle`."""
 
 from __future__ import annotations
 
@@ -7,53 +7,35 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from pytest_modelops.bundles import archive
 from pytest_modelops.bundles.bundle import INSTALLS, Bundle
-from pytest_modelops.bundles.containers import SUFFIXES
-from pytest_modelops.config import readers
-from pytest_modelops.config.model import FAILED_WHEN, PROTOCOLS, RunnerSettings
-from pytest_modelops.config.options import Given, not_one_of
-from pytest_modelops.config.tables import FILE, Table
-from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.versions import said_of
-
-_KEYS = (
-    *("path", "entrypoint", "params", "seed", "target", "target-data", "imports", "expect"),
-    *("aggregation", "install"),
+from pytest_modelops.config.setting import (
+    Kind,
+    Place,
+    Type,
+    Values,
+    leaf,
+    many,
+    relative,
+    section,
+    setting,
+    shown,
+    table,
 )
-_OF_ENTRYPOINT = {
+from pytest_modelops.config.types import COUNT, MODULE, choice, mapping, matching, path, string
+from pytest_modelops.errors import WrongInput, said_of
+
+_NEEDS_ENTRYPOINT = {
     "params": "that would take them",
     "seed": "that would take it",
     "target": "whose replicates it would aggregate",
     "expect": "that would return it",
 }
 """Keys of a bundle that mean nothing without an entry point."""
-_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
-RUNNER_KEYS = ("command", "path", "protocol", "installs", "fresh-env")
-_TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
-"""How the reference runner is reported to install by itself."""
-_FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
-
-
-def bundles(table: Table, rootdir: Path, sources: Sequence[Given]) -> tuple[Bundle, ...]:
-    """The bundles of a run: those of the file, or those that were given elsewhere, the strongest source first.
-
-    Raises:
-        WrongInput: one is neither a directory nor an archive, is named as another, or has a setting that
-            cannot be meant.
-    """
-    configured = _distinct(tuple(_configured(table, rootdir)), table.name("bundles"))
-    for source in sources:
-        with said_of(source.origin):
-            found = tuple(at(text, source.directory, configured) for text in source.texts)
-        return _distinct(found, source.origin)
-    return configured
 
 
 def at(text: str, directory: Path, configured: Sequence[Bundle]) -> Bundle:
-    """The bundle of a path, or with the name, of a configured one with its settings; else one of its own.
+    """Return the configured bundle with this path or name and its settings, else a bundle without settings.
 
     Raises:
         WrongInput: there is no such directory or archive.
@@ -61,108 +43,15 @@ def at(text: str, directory: Path, configured: Sequence[Bundle]) -> Bundle:
     for bundle in configured:
         if text == bundle.name:
             return bundle
-    path = _directory(text, directory)
+    found = _directory(text, directory)
     for bundle in configured:
-        if path.resolve() == bundle.path.resolve():
+        if found.resolve() == bundle.path.resolve():
             return bundle
-    return Bundle(name=_name(path), path=path)
+    return Bundle(name=_name(found), path=found)
 
 
-def others(bundles: Sequence[Bundle], more: Sequence[Bundle]) -> list[Bundle]:
-    """Of more bundles, those whose names are free."""
-    names = {bundle.name for bundle in bundles}
-    return [bundle for bundle in more if bundle.name not in names]
-
-
-def _configured(table: Table, rootdir: Path) -> list[Bundle]:
-    found = table.values.get("bundles", [])
-    if not isinstance(found, list):
-        raise WrongInput(f"{table.name('bundles')}: {readers.shown(found)} is not a list of paths or tables")
-    entries = []
-    for index, value in enumerate(found):
-        as_table = {"path": value} if isinstance(value, str) else value
-        entries.append(Table.checked(as_table, _KEYS, table.path, f"bundles[{index}]"))
-    return [_bundle(entry, rootdir) for entry in entries]
-
-
-def _bundle(entry: Table, rootdir: Path) -> Bundle:
-    if "path" not in entry.values:
-        raise WrongInput(f"{entry.place}: has no path")
-    path = entry.get("path", lambda value: _directory(value, rootdir), rootdir)
-    with said_of(entry.name("path")):
-        name = _name(path)
-    job = entry.inner("aggregation", ["params", "replicates"]) if "aggregation" in entry.values else None
-    bundle = Bundle(
-        name=name,
-        path=path,
-        entrypoint=entry.get("entrypoint", _entrypoint, None),
-        params=entry.get("params", _plain_table, {}),
-        seed=entry.get("seed", _seed, 0),
-        targets=entry.get("target", lambda value: readers.each(value, _target), ()),
-        target_data=entry.get("target-data", _plain_table, {}),
-        imports=entry.get("imports", lambda value: readers.each(value, _module), ()),
-        expect=entry.get("expect", _expect, {}),
-        install=entry.get("install", _install, Bundle.install),
-    )
-    if job is not None and (not bundle.targets or bundle.entrypoint is None):
-        raise WrongInput(f"{entry.place}: has aggregation, for which it needs an entrypoint and a target")
-    for key, why in _OF_ENTRYPOINT.items():
-        if key in entry.values and bundle.entrypoint is None:
-            raise WrongInput(f"{entry.place}: has {key} and no entrypoint {why}")
-    if "target-data" in entry.values and not bundle.targets:
-        raise WrongInput(f"{entry.place}: has target-data and no target that would take it")
-    if job is None:
-        return bundle
-    return dataclasses.replace(
-        bundle,
-        aggregation_params=job.get("params", readers.count, bundle.aggregation_params),
-        aggregation_replicates=job.get("replicates", readers.count, bundle.aggregation_replicates),
-    )
-
-
-def runner(table: Table, rootdir: Path) -> RunnerSettings:
-    """What `[tool.modelops.runner]` says."""
-    path = table.get("path", lambda value: _runner_path(value, rootdir), None)
-    protocol = table.get("protocol", _protocol, RunnerSettings.protocol)
-    installs = table.get("installs", readers.switch, RunnerSettings.installs)
-    if "fresh-env" in table.values and not installs:
-        raise WrongInput(f"{table.name('fresh-env')}: means nothing without installs = true")
-    if "fresh-env" in table.values and protocol != PROTOCOLS[0]:
-        raise WrongInput(
-            f"{table.name('fresh-env')}: means nothing with protocol = {protocol!r}, whose runner uses no environment "
-            f"again; leave it out, or use protocol = {PROTOCOLS[0]!r}"
-        )
-    command = RunnerSettings.command
-    if path is None:  # the reference runner has to be reported
-        command += ("--one-shot",) if protocol == "one-shot" else ()
-        command += _TO_INSTALL if installs else ()
-    command = table.get("command", _command, command)
-    if path is not None and not any("{runner}" in word for word in command):
-        raise WrongInput(
-            f"{table.name('path')}: means nothing with a command that does not have {{runner}}, which is this path; "
-            f"put it into {table.name('command').removeprefix(f'{FILE}: ')}, or leave the path out"
-        )
-    return RunnerSettings(
-        command=command,
-        path=path,
-        protocol=protocol,
-        installs=installs,
-        fresh_env=table.get("fresh-env", readers.variables, _FRESH_ENV if installs and path is None else None),
-    )
-
-
-def failed_when(value: object) -> tuple[str, ...]:
-    """Conditions under which a replicate counts as failed."""
-    conditions = readers.each(value, readers.text)
-    for condition in conditions:
-        if condition not in FAILED_WHEN:
-            raise WrongInput(not_one_of(condition, "a condition", FAILED_WHEN))
-    if not conditions:
-        raise WrongInput(f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}")
-    return conditions
-
-
-def _distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
+def distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
+    """Refuse two bundles of one name."""
     by_name: dict[str, Bundle] = {}
     for bundle in found:
         if bundle.name not in by_name:
@@ -178,105 +67,154 @@ def _distinct(found: tuple[Bundle, ...], origin: str) -> tuple[Bundle, ...]:
 
 
 def _directory(value: object, directory: Path) -> Path:
-    found = readers.path(value, directory)
+    from pytest_modelops.bundles import archive
+    from pytest_modelops.bundles.containers import SUFFIXES
+
+    found = path(value, directory)
     if not found.is_dir() and not (found.is_file() and archive.suffix_of(found)):
         raise WrongInput(f"{value!r} is neither a bundle's directory nor an archive ({', '.join(SUFFIXES)}): {found}")
     return found
 
 
-def _name(path: Path) -> str:
-    """A bundle's name, from its directory's or archive's; it stands in node ids and in paths of the cell."""
-    name = path.resolve().name if path.is_dir() else archive.name_of(path)
+def _name(found: Path) -> str:
+    """Return a bundle's name, from its directory's or archive's; it is part of node ids and of paths in the cell."""
+    from pytest_modelops.bundles import archive
+
+    name = found.resolve().name if found.is_dir() else archive.name_of(found)
     if not re.fullmatch(r"[\w.+-]+", name, re.ASCII):
-        raise WrongInput(f"{name!r} cannot be a bundle's name: letters, digits, and any of . + - _ are; rename {path}")
+        raise WrongInput(
+            f"{name!r} cannot be a bundle's name: only letters, digits and . + - _ are allowed; rename {found}"
+        )
     return name
-
-
-def _entrypoint(value: object) -> str:
-    text = readers.text(value)
-    if not re.fullmatch(r"[\w.]+[:/][\w.-]+", text):
-        raise WrongInput(f"{text!r} is not an entry point; write package.module/scenario or package.module:object")
-    return text
-
-
-def _target(value: object) -> str:
-    text = readers.text(value)
-    if not re.fullmatch(r"[\w.]+[:/][\w.]+", text):
-        raise WrongInput(f"{text!r} is not a target; write package.module:function")
-    return text
-
-
-def _module(value: object) -> str:
-    text = readers.text(value)
-    if not all(part.isidentifier() for part in text.split(".")):
-        raise WrongInput(f"{text!r} is not a module's name, such as package.module")
-    return text
 
 
 def _seed(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise WrongInput(f"{readers.shown(value)} is not a whole number")
+        raise WrongInput(f"{shown(value)} is not a whole number")
     return value
 
 
-def _plain_table(value: object) -> Mapping[str, Any]:
+def _plain_table(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise WrongInput(f"{readers.shown(value)} is not a table, such as {{ beta = 0.3 }}")
+        raise WrongInput(f"{shown(value)} is not a table, such as {{ beta = 0.3 }}")
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise WrongInput(f"{readers.shown(value)} cannot be sent as JSON: {error}") from None
+        raise WrongInput(f"{shown(value)} cannot be sent as JSON: {error}") from None
     return value
 
 
 def _expect(value: object) -> Mapping[str, str]:
-    if not isinstance(value, dict) or not value:
-        raise WrongInput(
-            f'{readers.shown(value)} is not a table of artifacts, such as {{ "result.json" = "…" }} with text or '
-            "sha256:<hex>"
-        )
-    for name, content in value.items():
-        with said_of(name):
-            text = readers.string(content)
-            if text.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", text):
-                raise WrongInput(f"{text!r} is not sha256: and 64 hexadecimal digits")
-    return value
-
-
-def _install(value: object) -> str:
-    text = readers.text(value)
-    if text not in INSTALLS:
-        raise WrongInput(not_one_of(text, "a way to install", INSTALLS))
-    return text
-
-
-def _protocol(value: object) -> str:
-    text = readers.text(value)
-    if text not in PROTOCOLS:
-        raise WrongInput(not_one_of(text, "a protocol", PROTOCOLS))
-    return text
-
-
-def _command(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise WrongInput(f'{readers.shown(value)} is not a command line, such as ["{{python}}", "{{runner}}"]')
-    words = readers.each(value, readers.string)
-    for word in words:
-        for named in re.findall(r"\{\w*\}", word):
-            if named not in _PLACEHOLDERS:
-                raise WrongInput(not_one_of(named, "a placeholder", _PLACEHOLDERS))
-    return words
-
-
-def _runner_path(value: object, rootdir: Path) -> Path | str:
-    """A file of the host's, a directory with a `__main__.py`, or `module:file` of the workers' environment."""
-    text = readers.text(value)
-    module, colon, file = text.partition(":")
-    if colon and all(part.isidentifier() for part in module.split(".")) and file.endswith(".py"):
-        return text
-    found = readers.path(text, rootdir)
-    if found.is_file() or (found / "__main__.py").is_file():
+    def content(value: object) -> str:
+        found = string(value)
+        if found.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", found):
+            raise WrongInput(f"{found!r} is not sha256: and 64 hexadecimal digits")
         return found
-    raise WrongInput(
-        f"{text!r} is neither a runner's file, nor a directory with a __main__.py ({found}), nor module:file.py"
+
+    what = 'artifacts, such as { "result.json" = "…" } with text or sha256:<hex>'
+    return mapping(value, what, lambda _: None, content)
+
+
+_PLAIN_TABLE = leaf(_plain_table, {"type": "object"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Aggregation:
+    params: int = setting(COUNT, "Parameter sets of `bundle-aggregation`.", Bundle.aggregation_params)
+    replicates: int = setting(COUNT, "Replicates of each parameter set.", Bundle.aggregation_replicates)
+
+
+_AGGREGATION = dataclasses.replace(section(_Aggregation), section=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BundleTable:
+    """An entry of `bundles`."""
+
+    path: Path | None = setting(
+        relative(_directory, {"type": "string", "minLength": 1}),
+        "The bundle's directory or archive, see [formats](#formats-of-bundles).",
+        required=True,
     )
+    entrypoint: str | None = setting(
+        matching(r"[\w.]+[:/][\w.-]+", "is not an entry point; write package.module/scenario or package.module:object"),
+        'What the wire function is asked to run, `"seir.models/baseline"` or `"seir.models:baseline"`: a module of the '
+        "bundle (or of a dependency), and a name that the wire function understands. Without it there is no `execute`.",
+    )
+    params: Mapping[str, object] = setting(_PLAIN_TABLE, "The entry point's parameters. Needs `entrypoint`.", {})
+    seed: int = setting(leaf(_seed, {"type": "integer"}), "The entry point's seed. Needs `entrypoint`.", 0)
+    target: tuple[str, ...] = setting(
+        many(matching(r"[\w.]+[:/][\w.]+", "is not a target; write package.module:function")),
+        'Functions that aggregate the replicates, `"targets.incidence:incidence_target"` or a list. Needs '
+        "`entrypoint`. Without it there is no `bundle-aggregation`.",
+        (),
+    )
+    target_data: Mapping[str, object] = setting(_PLAIN_TABLE, "Second argument of every target. Needs `target`.", {})
+    imports: tuple[str, ...] = setting(
+        many(MODULE), "Modules that must import on every worker. All others only have to be found.", ()
+    )
+    expect: Mapping[str, str] = setting(
+        leaf(_expect, {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1}),
+        'What artifacts must be: `{ "result.json" = "…" }`, text or `sha256:` and the hexadecimal digest. Needs '
+        "`entrypoint`.",
+        {},
+    )
+    install: str = setting(
+        choice("a way to install", INSTALLS),
+        '`"isolated"`: into an environment of its own on each worker; `"workers"`: into the running processes, see '
+        "below.",
+        INSTALLS[0],
+    )
+    aggregation: _Aggregation | None = setting(
+        _AGGREGATION,
+        "The size of `bundle-aggregation`. Every replicate has its own seed, counted up from `seed`. Needs "
+        "`entrypoint` and `target`.",
+        shown="{ params = 2, replicates = 3 }",
+    )
+
+
+def _finish(found: BundleTable, values: Values, place: Place) -> Bundle:
+    if found.path is None:
+        raise WrongInput(f"{place}: has no path")
+    with said_of(str(place.key("path"))):
+        name = _name(found.path)
+    if found.aggregation is not None and (not found.target or found.entrypoint is None):
+        raise WrongInput(f"{place}: has aggregation, for which it needs an entrypoint and a target")
+    for key, why in _NEEDS_ENTRYPOINT.items():
+        if key in values and found.entrypoint is None:
+            raise WrongInput(f"{place}: has {key} and no entrypoint {why}")
+    if "target-data" in values and not found.target:
+        raise WrongInput(f"{place}: has target-data and no target that would take it")
+    size = found.aggregation or _Aggregation()
+    return Bundle(
+        name=name,
+        path=found.path,
+        entrypoint=found.entrypoint,
+        params=found.params,
+        seed=found.seed,
+        targets=found.target,
+        target_data=found.target_data,
+        imports=found.imports,
+        expect=found.expect,
+        aggregation_params=size.params,
+        aggregation_replicates=size.replicates,
+        install=found.install,
+    )
+
+
+_BUNDLE = table(BundleTable, _finish)
+
+
+def _bundles(value: object, place: Place) -> tuple[Bundle, ...]:
+    if not isinstance(value, list):
+        raise WrongInput(f"{place}: {shown(value)} is not a list of paths or tables")
+    return distinct(
+        tuple(
+            _BUNDLE.read({"path": one} if isinstance(one, str) else one, place.index(number))
+            for number, one in enumerate(value)
+        ),
+        str(place),
+    )
+
+
+BUNDLES: Type[tuple[Bundle, ...]] = Type(_bundles, {"type": "string"}, kind=Kind.MANY, table=BundleTable)

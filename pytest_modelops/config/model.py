@@ -1,4 +1,4 @@
-"""What settings come to: frozen types that the rest of the package reads, and nothing of how they are written."""
+"""The frozen types that the rest of the package reads settings from."""
 
 from __future__ import annotations
 
@@ -6,88 +6,34 @@ import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-BACKENDS = ("auto", "docker", "process")
-"""What a setting may say; `backends.registry` opens them."""
+from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
+from pytest_modelops.config.setting import many, section, setting, table
+from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, VARIABLES, WORKER_ARGS, choice
+from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
+
+__all__ = ["COLD", "DIRECT", "PROCESSES", "PROTOCOLS", "WARM", "PluginSettings", "RunnerSettings"]
 
 FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
-"""What makes a replicate a failed one although Dask calls it finished; see `bundle_words.failures`."""
-
-
-PROTOCOLS = ("json-rpc", "one-shot")
-"""How a runner is asked.
-
-Frames to one process (`remote/worker/runner_process.py`), or a process a request (`remote/worker/one_shot.py`).
-"""
+"""What makes a replicate a failed one although Dask calls it finished; see `bundle_messages.failures`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AggregationSettings:
-    """Size of the aggregation job: `params` × `replicates` tasks, and `params` aggregates of them.
+    """Size of the aggregation job: `params` × `replicates` tasks, and `params` aggregates of them."""
 
-    Attributes:
-        failed_when: which of `FAILED_WHEN` make a bundle's replicate a failed one.
-    """
-
-    params: int = 20
-    replicates: int = 20
-    failed_when: tuple[str, ...] = FAILED_WHEN
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunnerSettings:
-    """How the runner of a bundle is started.
-
-    Attributes:
-        command: its command line; `{python}` is the interpreter of the bundle's environment, `{runner}` the runner's
-            path, `{bundle}`, `{venv}`, `{digest}` and `{wheels}` are the bundle's, `{version}` is the worker's Python.
-        path: a file of the host's, or a directory with a `__main__.py`; or `module:file`, a file beside a module of the
-            workers' environment; `None` for the reference runner.
-        protocol: one of `PROTOCOLS`.
-        installs: whether it installs the bundle by itself, into an environment that has nothing but pip.
-        fresh_env: variables that make it install whatever there is; `None` where there are none.
-    """
-
-    command: tuple[str, ...] = (
-        *("{python}", "{runner}", "--bundle-path", "{bundle}"),
-        *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
+    params: int = setting(COUNT, "Parameter sets of the check `aggregation`; each has one aggregate.", 20)
+    replicates: int = setting(COUNT, "Replicates of each parameter set.", 20)
+    failed_when: tuple[str, ...] = setting(
+        many(
+            choice("a condition", FAILED_WHEN),
+            if_empty=f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}",
+        ),
+        "What makes a replicate of the check `bundle-aggregation` a failed one although Dask calls it finished: "
+        '`"error"` (its runner failed), `"outputs.error"` (it returned an artifact that is named `error`, with any '
+        'ending) or `"outputs.empty"` (no artifact holds anything, also because its runner failed). At least one.',
+        FAILED_WHEN,
     )
-    path: Path | str | None = None
-    protocol: str = PROTOCOLS[0]
-    installs: bool = False
-    fresh_env: Mapping[str, str] | None = None
-
-    @property
-    def reuses(self) -> bool:
-        """Whether it may use an environment again: a one-shot runner has a new one for every request, if any."""
-        return self.installs and self.protocol == PROTOCOLS[0]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PluginSettings:
-    """The worker plugin of a deployment, and what its runtime must be on every worker.
-
-    Attributes:
-        path: its class, `package.module:Class`, importable by client and workers.
-        arguments: of the class, by keyword; plain data as TOML has it.
-        probe: dotted attribute that every worker must have; empty when only `expect` is asked.
-        expect: dotted attribute of the worker → its value: plain data, or `package.module:Class` for an object.
-        processes: `COLD`, `WARM` or `DIRECT` → a function, `package.module:function`, that does something with the
-            runtime on a worker and returns which process did it.
-        tasks: how often such a function is called on each worker.
-    """
-
-    path: str
-    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    probe: str = ""
-    expect: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    processes: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tasks: int = 4
-
-
-COLD, WARM, DIRECT = PROCESSES = ("cold", "warm", "direct")
-"""A new process for every task; one process of each worker for all of them; the worker's own process."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,24 +41,48 @@ class EnvironmentSpec:
     """What goes into a cell's environments besides Dask.
 
     Attributes:
-        requirements: PEP 508 lines, or paths of a project directory or wheel, absolute.
-        constraints: absolute path of a constraints file.
-        as_of: resolve as if it were that day.
+        requirements: PEP 508 lines, or absolute paths of project directories or wheels.
         rootdir: directory whose uv configuration applies.
     """
 
-    requirements: tuple[str, ...] = ()
-    constraints: Path | None = None
-    as_of: datetime.date | None = None
-    rootdir: Path
+    requirements: tuple[str, ...] = setting(
+        REQUIREMENTS,
+        "What goes into each environment besides Dask: PEP 508 lines, project directories and wheels "
+        '(`"./libs/contracts"`; built from a copy, so the directory is never written to).',
+        (),
+    )
+    constraints: Path | None = setting(FILE, "A constraints file.")
+    as_of: datetime.date | None = setting(
+        DAY, "A date: resolve as on that day. The index must report when files were uploaded."
+    )
+    rootdir: Path = Path()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnvironmentTable(EnvironmentSpec):
+    """`[tool.modelops.environment]`, which also says how workers are started."""
+
+    env: Mapping[str, str] = setting(
+        VARIABLES,
+        "Variables of the workers. `versions` audits that each arrived and, for `DASK_…` variables, that Dask's "
+        "configuration has them.",
+        {},
+    )
+    worker_args: tuple[str, ...] = setting(WORKER_ARGS, "Further arguments of `dask worker`.", ())
+
+
+AGGREGATION = section(AggregationSettings)
+ENVIRONMENT = table(
+    EnvironmentTable, lambda found, _, place: dataclasses.replace(found, rootdir=place.directory), section=True
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
-    """How the parts are started.
+    """How the parts of a cluster are started.
 
     Attributes:
-        workers: worker processes.
+        workers: number of worker processes.
         threads: threads of each.
         nanny: whether each has a nanny, as is Dask's own default.
         worker_variables: environment variables of the workers.

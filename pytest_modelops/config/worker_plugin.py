@@ -1,96 +1,57 @@
-"""What `[tool.modelops.worker-plugin]` says."""
+"""`[tool.modelops.worker-plugin]`: the worker plugin of a deployment, and what its runtime must be."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
-from pytest_modelops.config import readers
-from pytest_modelops.config.model import PROCESSES, PluginSettings
-from pytest_modelops.config.options import not_one_of
-from pytest_modelops.config.tables import Table
-from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.versions import said_of
-from pytest_modelops.remote.shared import plain
+from pytest_modelops.config.setting import Place, Type, Values, leaf, not_one_of, setting, shown, table
+from pytest_modelops.config.types import count, is_dotted, mapping, text
+from pytest_modelops.errors import WrongInput, said_of
 
-_SECTION = "worker-plugin"
-_KEYS = ("class", "arguments", "probe", "expect", "processes", "tasks")
+COLD, WARM, DIRECT = PROCESSES = ("cold", "warm", "direct")
+"""A new process for every task; one process of each worker for all of them; the worker's own process."""
 
 
-def plugin(table: Table) -> PluginSettings | None:
-    """The worker plugin; `None` where none is configured.
+def _import_path(what: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        name = text(value)
+        module, colon, attribute = name.partition(":")
+        if not colon or not is_dotted(module) or not is_dotted(attribute):
+            raise WrongInput(f"{name!r} is not an import path; write package.module:{what}")
+        return name
 
-    Raises:
-        WrongInput: something of it cannot be meant, or nothing is asked of it.
-    """
-    if _SECTION not in table.values:
-        return None
-    section = table.section(_SECTION, _KEYS)
-    if "class" not in section.values:
-        raise WrongInput(f'{section.place}: has no class; write one such as class = "acme.workers:RuntimePlugin"')
-    found = PluginSettings(
-        path=section.get("class", lambda value: _imported(value, "Class"), ""),
-        arguments=section.get("arguments", _arguments, {}),
-        probe=section.get("probe", _attribute, ""),
-        expect=section.get("expect", _expect, {}),
-        processes=section.get("processes", _processes, {}),
-        tasks=section.get("tasks", _tasks, PluginSettings.tasks),
-    )
-    if not found.probe and not found.expect:
-        raise WrongInput(
-            f"{section.place}: has neither probe nor expect; name an attribute that the plugin sets on a worker, such "
-            'as probe = "runtime": that a worker lists the plugin does not prove that it was set up'
-        )
-    if "tasks" in section.values and not found.processes:
-        raise WrongInput(f"{section.place}: has tasks and no processes that they would be of")
-    return found
-
-
-def _imported(value: object, what: str) -> str:
-    text = readers.text(value)
-    module, colon, name = text.partition(":")
-    if not colon or not _is_dotted(module) or not _is_dotted(name):
-        raise WrongInput(f"{text!r} is not an import path; write package.module:{what}")
-    return text
+    return read
 
 
 def _attribute(value: object) -> str:
-    text = readers.text(value)
-    if not _is_dotted(text):
+    name = text(value)
+    if not is_dotted(name):
         raise WrongInput(
-            f"{text!r} is not an attribute of a worker; write a name, or names with dots between them, such as "
+            f"{name!r} is not an attribute of a worker; write a name, or names with dots between them, such as "
             "runtime.executor_type"
         )
-    return text
+    return name
 
 
-def _is_dotted(text: str) -> bool:
-    return all(part.isidentifier() for part in text.split("."))
-
-
-def _arguments(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise WrongInput(f"{readers.shown(value)} is not a table of keyword arguments, such as {{ retries = 3 }}")
-    for name, content in value.items():
+def _arguments(value: object) -> Mapping[str, object]:
+    def check(name: str) -> None:
         if not name.isidentifier():
             raise WrongInput(f"{name!r} is not the name of an argument")
-        with said_of(name):
-            _plain(content)
-    return value
+
+    return mapping(value, "keyword arguments, such as { retries = 3 }", check, _plain, may_be_empty=True)
 
 
-def _expect(value: object) -> Mapping[str, Any]:
+def _expect(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict) or not value:
-        raise WrongInput(
-            f'{readers.shown(value)} is not a table of attributes, such as {{ "runtime.executor_type" = "cold" }}'
-        )
+        raise WrongInput(f'{shown(value)} is not a table of attributes, such as {{ "runtime.executor_type" = "cold" }}')
     return dict(_leaves(value))
 
 
-def _leaves(table: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
-    """Attribute and value; without quotes, TOML makes a table of what has dots."""
-    for name, content in table.items():
+def _leaves(values: Mapping[str, object], outer: str = "") -> Iterator[tuple[str, object]]:
+    """Attribute and value. TOML makes a table of a name that has dots and no quotes."""
+    for name, content in values.items():
         path = f"{outer}{name}"
         if not re.fullmatch(r"\w[\w.-]*", path):
             _attribute(path)
@@ -102,32 +63,108 @@ def _leaves(table: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, An
         yield path, content
 
 
-def _plain(value: object) -> None:
+def _plain(value: object) -> object:
+    from pytest_modelops.remote.shared import plain
+
     try:
-        plain.pack(value, readers.shown(value))
+        plain.pack(value, shown(value))
     except TypeError:
         raise WrongInput(
-            f"{readers.shown(value)} cannot be compared or sent; write text, a number, true, false or a list of them"
+            f"{shown(value)} cannot be compared or sent; write text, a number, true, false or a list of them"
         ) from None
+    return value
 
 
 def _processes(value: object) -> Mapping[str, str]:
-    if not isinstance(value, dict) or not value:
-        raise WrongInput(
-            f'{readers.shown(value)} is not a table of functions, such as {{ cold = "acme.probes:run_one" }}'
-        )
-    for kind in value:
+    def check(kind: str) -> None:
         if kind not in PROCESSES:
             raise WrongInput(not_one_of(kind, "a way to run tasks", PROCESSES))
-    found = {}
-    for kind, path in value.items():
-        with said_of(kind):
-            found[kind] = _imported(path, "function")
-    return found
+
+    return mapping(value, 'functions, such as { cold = "acme.probes:run_one" }', check, _import_path("function"))
 
 
 def _tasks(value: object) -> int:
-    count = readers.count(value)
-    if count == 1:
+    if value == 1:
         raise WrongInput("1 task cannot show whether the next one has a process of its own; write 2 or more")
-    return count
+    return count(value)
+
+
+_IMPORT_PATH = {"type": "string", "pattern": r"^[\w.]+:[\w.]+$"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PluginSettings:
+    """The worker plugin of a deployment, and what its runtime must be on every worker.
+
+    Attributes:
+        path: its class, `package.module:Class`.
+        probe: empty if only `expect` is asked.
+        expect: dotted attribute of the worker → its value: plain data, or `package.module:Class` for an object.
+        processes: `COLD`, `WARM` or `DIRECT` → `package.module:function`.
+    """
+
+    path: str = setting(
+        leaf(_import_path("Class"), _IMPORT_PATH),
+        'The import path of the class, `"acme.workers:RuntimePlugin"`. Client and workers must be able to import it: '
+        "put its package into `[tool.modelops.environment]` `requirements`.",
+        "",
+        shown="",
+        key="class",
+        required=True,
+    )
+    arguments: Mapping[str, object] = setting(
+        leaf(_arguments, {"type": "object"}), "Keyword arguments of the class.", {}
+    )
+    probe: str = setting(
+        leaf(_attribute, {"type": "string"}),
+        'The attribute that every worker must have, `"runtime"`; dots lead on. `None` counts as missing. Set `probe`, '
+        "`expect` or both.",
+        "",
+        shown="",
+    )
+    expect: Mapping[str, object] = setting(
+        leaf(_expect, {"type": "object", "minProperties": 1}),
+        'Attributes and the values that they must have: `{ "runtime.executor_type" = "cold" }`. Each step is an '
+        "attribute, or else a key of a mapping. An enum's member counts as its value. A value that is not plain data "
+        'is compared by its class, `{ "runtime.executor" = "acme.executors:Cold" }`, which proves more than a setting '
+        "that the runtime reports.",
+        {},
+    )
+    processes: Mapping[str, str] = setting(
+        leaf(
+            _processes,
+            {
+                "type": "object",
+                "properties": dict.fromkeys(PROCESSES, _IMPORT_PATH),
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
+        ),
+        '`{ cold = "acme.probes:run_one" }`: functions of yours, each called as a Dask task on each worker, one after '
+        "the other. A function does something with the runtime and returns the pid of the process that did it, or "
+        '`{"pid": …, "start": …}` with the time at which that process started. `cold`: a new process for every task; '
+        "`warm`: one process for all tasks of a worker, beside the worker; `direct`: the worker's own process. You can "
+        "name one function for each.",
+        {},
+    )
+    tasks: int = setting(
+        leaf(_tasks, {"type": "integer", "minimum": 2}),
+        "How often each of these functions is called on each worker.",
+        4,
+    )
+
+
+def _finish(found: PluginSettings, values: Values, place: Place) -> PluginSettings:
+    if "class" not in values:
+        raise WrongInput(f'{place}: has no class; write one such as class = "acme.workers:RuntimePlugin"')
+    if not found.probe and not found.expect:
+        raise WrongInput(
+            f"{place}: has neither probe nor expect; name an attribute that the plugin sets on a worker, such as "
+            'probe = "runtime": that a worker lists the plugin does not prove that it was set up'
+        )
+    if "tasks" in values and not found.processes:
+        raise WrongInput(f"{place}: has tasks and no processes that they would be of")
+    return found
+
+
+PLUGIN: Type[PluginSettings | None] = table(PluginSettings, _finish, section=True)

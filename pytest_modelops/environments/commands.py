@@ -25,11 +25,11 @@ from pytest_modelops.remote.shared.supervised import CouldNot, Supervised, Super
 from pytest_modelops.remote.supervisor import supervisor
 
 
-class SupervisedProcess:
+class HostProcess:
     """A process that a supervisor started (see `base.Process`)."""
 
-    def __init__(self, supervised: Supervised, name: str, pid: int, log: Path) -> None:
-        self._supervised = supervised
+    def __init__(self, supervisor: Supervised, name: str, pid: int, log: Path) -> None:
+        self._supervisor = supervisor
         self.name = name
         self.pid = pid
         self.log = log
@@ -37,26 +37,26 @@ class SupervisedProcess:
     @property
     def ending(self) -> str | None:
         """`None` while it runs, else how it ended, in words."""
-        return self._supervised.ending(self.pid)
+        return self._supervisor.ending(self.pid)
 
     @property
     def code(self) -> int | None:
         """Exit code, negative for a signal; `None` while it runs."""
-        status = self._supervised.status(self.pid)
+        status = self._supervisor.status(self.pid)
         return None if status is None else os.waitstatus_to_exitcode(status)
 
     def wait(self, deadline: Deadline) -> str:
         """Wait for the end and return it in words; raises `TimedOut`."""
-        ending = self._supervised.wait(self.pid, deadline.remaining)
+        ending = self._supervisor.wait(self.pid, deadline.remaining)
         if ending is None:
             raise TimedOut(f"{self.name} (pid {self.pid}) did not end within {deadline.seconds:g} s")
         return ending
 
     def signal(self, number: int, *, pid: int | None = None) -> bool:
-        return self._supervised.signal(pid or self.pid, number)
+        return self._supervisor.signal(pid or self.pid, number)
 
     def descendants(self) -> Sequence[int]:
-        return self._supervised.descendants(self.pid)
+        return self._supervisor.descendants(self.pid)
 
     def state(self, *, pid: int | None = None) -> str:
         try:
@@ -76,7 +76,7 @@ _STATES = {
 }
 
 
-class SupervisedProcesses:
+class HostProcesses:
     """A supervisor and what it started. Closing it, or the end of pytest, ends all of it.
 
     Args:
@@ -85,32 +85,30 @@ class SupervisedProcesses:
     """
 
     def __init__(self, *, log: Path, directory: Path) -> None:
-        self._supervised = Supervised(log=str(log), directory=str(directory), log_is_shown=True)
+        self._supervisor = Supervised(log=str(log), directory=str(directory), log_is_shown=True)
         self._directory = directory
 
-    def start(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-    ) -> SupervisedProcess:
+    def start(self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> HostProcess:
         """Start a process with no stdin, its output going to `log`.
 
         Raises:
             CheckFailed: it could not be started.
         """
         with _translated():
-            pid = self._supervised.start(argv, env=env, cwd=str(cwd), log=str(log))
-        return SupervisedProcess(self._supervised, name, pid, log)
+            pid = self._supervisor.start(argv, env=env, cwd=str(cwd), log=str(log))
+        return HostProcess(self._supervisor, name, pid, log)
 
     def start_attached(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
-    ) -> tuple[SupervisedProcess, IO[bytes], IO[bytes]]:
+    ) -> tuple[HostProcess, IO[bytes], IO[bytes]]:
         """Start a process as `start` does, but return its stdin and stdout; only stderr goes to `log`."""
         with _translated():
-            pid, stdin, stdout = self._supervised.start_attached(argv, env=env, cwd=str(cwd), log=str(log))
-        return SupervisedProcess(self._supervised, name, pid, log), stdin, stdout
+            pid, stdin, stdout = self._supervisor.start_attached(argv, env=env, cwd=str(cwd), log=str(log))
+        return HostProcess(self._supervisor, name, pid, log), stdin, stdout
 
     def close(self) -> Sequence[str]:
         """End everything and prove it. Return what is left, in words; a second call does nothing."""
-        left = self._supervised.close()
+        left = self._supervisor.close()
         return self._clear_up() if left is None else left
 
     def _clear_up(self) -> Sequence[str]:
@@ -150,7 +148,7 @@ class Commands:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._numbers = itertools.count()
-        self._processes: SupervisedProcesses | None = None
+        self._processes: HostProcesses | None = None
 
     def __call__(
         self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
@@ -165,7 +163,7 @@ class Commands:
         """
         if self._processes is None:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._processes = SupervisedProcesses(log=self._directory / "supervisor.log", directory=self._directory)
+            self._processes = HostProcesses(log=self._directory / "supervisor.log", directory=self._directory)
         name = Path(arguments[0]).name
         errors = self._directory / f"{next(self._numbers)}-{name}.stderr"
         process, stdin, stdout = self._processes.start_attached(name, arguments, env=env, cwd=cwd, log=errors)

@@ -148,12 +148,12 @@ class Interpreters:
     def ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
         """Ask an interpreter what it is; return `None` if it is of no use, and the base of a virtual environment."""
         try:
-            return self._asked(path, deadline)
+            return self._remembered(path, deadline)
         except TimedOut:
             deadline.check("looking for a Python")
             return None
 
-    def _asked(self, path: Path, deadline: Deadline) -> Interpreter | None:
+    def _remembered(self, path: Path, deadline: Deadline) -> Interpreter | None:
         deadline.check("looking for a Python")
         real = path.resolve()
         if real not in self._reported:
@@ -183,7 +183,7 @@ class Interpreters:
             names = (f"python{'.'.join(answer['version'].split('.')[:2])}", path.name)
             bases = (Path(answer["base_prefix"], "bin", name) for name in names)
             there = (base for base in bases if os.path.exists(base) and base != path)  # noqa: PTH110
-            return next((reported for base in there if (reported := self._asked(base, deadline))), None)
+            return next((reported for base in there if (reported := self._remembered(base, deadline))), None)
         return Interpreter(
             path=path, version=Version(answer["version"]), build=answer["build"], platform=answer["platform"]
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from pytest_modelops.errors import WrongInput
+from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions, check_role
 from pytest_modelops.matrix.versions import (
     DaskRequest,
@@ -24,7 +24,6 @@ from pytest_modelops.matrix.versions import (
     Releases,
     RoleRequest,
     expand,
-    said_of,
 )
 
 SCHEMA = 1

@@ -6,10 +6,9 @@ Protocol here: who implements it, and when it is asked, is not this module's bus
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -113,15 +112,6 @@ def _parse(text: str, forms: str) -> Version | SpecifierSet:
             f"{text!r} is not a whole release of Dask; write one such as 2024.10.0, or the range =={family}.*"
         )
     return release
-
-
-@contextlib.contextmanager
-def said_of(origin: str) -> Iterator[None]:
-    """Turn what is wrong in here into wrong input with the place, that the user has to look at, before it."""
-    try:
-        yield
-    except (ValueError, WrongInput) as error:
-        raise WrongInput(f"{origin}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,9 @@ import pytest
 from pytest_modelops import fixtures, markers
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.errors import WrongInput
+from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.markers import Demand
 from pytest_modelops.matrix.cell import Role
-from pytest_modelops.matrix.versions import said_of
 from pytest_modelops.session.module import BUNDLE, ChecksModule, bundles_of, names_tests, test_name
 from pytest_modelops.session.run import MatrixRun
 

@@ -1,85 +1,90 @@
-"""What one `pytest --modelops-matrix` has in common: settings, plan, checks, backend and the living cells.
+"""One `pytest --modelops-matrix`: the plan, the backend and the living cells, in this pytest process.
 
-Made once in each pytest process. With xdist the controller makes the plan, before any worker starts, and hands it to
-the workers, so that all of them collect the same tests even when an index changes its mind in between.
+With xdist the controller makes the plan, before any worker starts, and hands it to the workers, so that all of them
+collect the same tests even if the index changes in between.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import itertools
-import os
-import shlex
-import shutil
+import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from collections.abc import Iterator
 from pathlib import Path
-from platform import python_version
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
-from packaging.version import Version
 
-from pytest_modelops.backends.registry import open_backend
+from pytest_modelops.backends.base import Backend
+from pytest_modelops.backends.registry import index_releases, open_backend
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.checks import BUNDLE_CHECKS, PLUGIN_CHECK, in_order
-from pytest_modelops.checks import all_checks as checks_of
-from pytest_modelops.checks.base import Check
 from pytest_modelops.config.model import ClusterSettings
-from pytest_modelops.config.options import OPTIONS, Kind
-from pytest_modelops.config.settings import load, load_objects, load_runner
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
-from pytest_modelops.matrix.plan import LeftOut, Plan, excluded, make_plan
-from pytest_modelops.session import module
+from pytest_modelops.matrix.cell import Cell
+from pytest_modelops.matrix.plan import Plan
+from pytest_modelops.session import logs, module
+from pytest_modelops.session.configured import configure
+from pytest_modelops.session.planning import plan_of
 from pytest_modelops.session.progress import Progress
-
-DISTS = ("no", "load", "loadgroup")
-"""Values of xdist's --dist that leave the distribution to us."""
+from pytest_modelops.session.reproducing import check_command, test_command
 
 
-_OF_THE_RUN = {"matrix", "cell", "report", "fresh"}
-"""Options that a command for a single test does not need again."""
-_KEPT_RUNS = 20
-"""How many runs' logs are kept."""
+class Handed(TypedDict):
+    """What an xdist worker gets from the controller, as plain data.
+
+    Attributes:
+        plan: as `Plan.to_json` has it.
+        directory: of the run.
+        wanted: as `MatrixRun.wanted`.
+        backend: name of the controller's backend.
+    """
+
+    plan: Any
+    directory: str
+    wanted: list[str] | None
+    backend: str
 
 
 class MatrixRun:
-    """Everything that a matrix run needs, in this pytest process.
+    """A matrix run. Constructing it only reads settings; `open` asks the index and opens the backend.
 
     Attributes:
         settings: what was asked for.
-        checks: the checks, each check after those that it needs.
-        plan: the cells, and those left out.
-        wanted: which of the checks's tests the command line asks for (see `checks.wanted`).
+        checks: each after those that it needs.
         directory: this run's own in the cache; holds the cells' logs.
+        plan: the cells, and those left out.
+        wanted: which of the checks' tests the command line asks for (see `module.wanted`).
+        cells: by id.
     """
 
+    plan: Plan
+    wanted: list[str] | None
+    backend: Backend
+    progress: Progress
+    cells: dict[str, LiveCell]
+
     def __init__(self, config: pytest.Config) -> None:
-        """Settle everything that can be wrong; starts nothing but questions to an index.
+        """Read the settings.
 
         Raises:
-            WrongInput: a setting that cannot be meant.
+            WrongInput: a setting is not valid.
         """
-        _refuse_other_dists(config)
-        _refuse_mistaken_rootdir(config)
         self.config = config
-        bundles, plugin = load_objects(config)
-        checks = checks_of(bundles, plugin, reuse=load_runner(config).reuses)
-        config.hook.pytest_modelops_checks(checks=checks, config=config)
-        self.checks = in_order([module.with_pytest_outcomes(check) for check in checks])
-        check_names = dict.fromkeys([*(check.name for check in self.checks), *BUNDLE_CHECKS, PLUGIN_CHECK])
-        self.settings = load(config, check_names=check_names)
-        handed: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("modelops")
-        if handed is None:
-            now = datetime.datetime.now().astimezone()
-            self.directory = self.settings.cache / "runs" / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}"
-        else:
-            self.directory = Path(handed["directory"])
-        try:
-            matrix = self.settings.matrix
+        self._configured = configure(config)
+        self.settings = self._configured.settings
+        self.checks = self._configured.checks
+        self._handed: Handed | None = getattr(config, "workerinput", {}).get("modelops")
+        self.directory = Path(self._handed["directory"]) if self._handed else logs.new_directory(self.settings.cache)
+
+    def open(self) -> None:
+        """Open the backend, make the plan or take the controller's, and make the cells; starts none of them.
+
+        Raises:
+            WrongInput: the backend cannot be had here, or there is no such plan.
+        """
+        asked = module.wanted(self.config)
+        matrix, handed = self.settings.matrix, self._handed
+        with _usable(self.settings.cache):
             opened = open_backend(
                 handed["backend"] if handed else self.settings.backend,
                 containers=self.settings.containers,
@@ -89,43 +94,21 @@ class MatrixRun:
                 fresh=self.settings.fresh,
                 directory=self.directory,
             )
-            self.backend = opened.backend
-            self._why = f" ({opened.why})" if opened.why else ""
-        except OSError as error:
-            if error.strerror is None:  # not of the operating system; the errors of `requests` derive from it, too
-                raise
-            raise WrongInput(
-                f"the cache {self.settings.cache} cannot be used: {error.strerror}; name a directory that can be "
-                "written with --modelops-cache or PYTEST_MODELOPS_CACHE"
-            ) from None
-        asked = module.wanted(config)
-        self._hosts = handed is None
+        self.backend = opened.backend
+        self._why = f" ({opened.why})" if opened.why else ""
         try:
             if handed is None:
-                _forget_old_runs(self.directory.parent)
+                logs.forget_old_runs(self.directory.parent)
                 self.wanted = asked
-                self.plan = self._plan()
+                self.plan = plan_of(self._configured, releases=self.backend.releases, config=self.config)
             else:
                 self.wanted = handed["wanted"]
                 self.plan = Plan.from_json(handed["plan"])
         except BaseException:
             self._close_backend()
             raise
-        self.progress = Progress(config, self.directory)
+        self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
-
-    def _plan(self) -> Plan:
-        spec = self.settings.environment
-        plan = make_plan(
-            self.settings.matrix,
-            releases=self.backend.releases,
-            installed=_installed_dask(),
-            this_python=PythonVersion.parse(python_version()),
-            as_is_allowed=not (spec.requirements or spec.constraints or spec.as_of),
-        )
-        cells = list(plan.cells)
-        self.config.hook.pytest_modelops_cells(cells=cells, config=self.config)
-        return _after_hook(plan, cells)
 
     def _live(self, cell: Cell) -> LiveCell:
         settings = self.settings
@@ -139,21 +122,17 @@ class MatrixRun:
                 workers=settings.workers,
                 threads=settings.threads,
                 nanny=settings.nanny,
-                worker_variables=settings.worker_env,
-                worker_arguments=settings.worker_args,
+                worker_variables=settings.environment.env,
+                worker_arguments=settings.environment.worker_args,
             ),
-            deadlines=settings.deadlines,
-            progress=self._progress_of(cell),
-            reproduce=self.reproduce,
+            deadlines=self._configured.deadlines,
+            progress=functools.partial(self.progress.say, cell.id),
+            reproduce=functools.partial(check_command, self.config, self._configured),
             keep=settings.containers.keep,
             unpacked=settings.cache / "bundles",
         )
 
-    def _progress_of(self, cell: Cell) -> Callable[[str], None]:
-        return lambda doing: self.progress.say(cell.id, doing)
-
-    def hand_over(self) -> dict[str, Any]:
-        """What an xdist worker needs of the controller, as plain data."""
+    def hand_over(self) -> Handed:
         return {
             "plan": self.plan.to_json(),
             "directory": str(self.directory),
@@ -162,83 +141,24 @@ class MatrixRun:
         }
 
     def cell_of(self, nodeid: str) -> str | None:
-        """Id of the cell that a test belongs to, by looking the plan's ids up in the node id's parameters."""
+        """Return the id of the cell that a test belongs to: the one of the plan that its parameters name."""
         parameters = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
         found = [cell_id for cell_id in self.cells if f"-{cell_id}-" in parameters]
         return max(found, key=len, default=None)
 
     def reproduce_test(self, nodeid: str) -> str:
-        """The command that runs one test again."""
-        return shlex.join(["pytest", "--modelops-matrix", *self._same_flags(), nodeid])
-
-    def reproduce(self, cell: Cell, check: Check) -> str:
-        """The command that runs one check of one cell, and what it needs, again."""
-        words = ["pytest", "--modelops-matrix", *self._same_flags()]
-        drifts = {v.dask_request for v in (cell[role] for role in Role)} != {cell.base.dask_text}
-        if (
-            not cell.skew
-            and drifts
-            and not self.config.getoption("modelops_dask")
-            and cell.base.dask
-            and not cell.base.as_is
-        ):
-            words += self._pinned(cell)
-        if check.bundle is not None and check not in self.checks:  # of a test's marker
-            words.append(f"--modelops-bundle={check.bundle.path}")
-        return shlex.join([*words, module.nodeid(check, cell.id)])
-
-    def _pinned(self, cell: Cell) -> list[str]:
-        """Flags that name a cell's release, since `latest` will be another one some day.
-
-        With them `include` falls away, so that they also make the axes those of a cell which is there by it. Empty
-        for one that is there by it alone: what `exclude` takes out of the axes, no flag puts in.
-        """
-        matrix = self.settings.matrix
-        if excluded(cell, matrix.exclude):
-            return []
-        python = cell.base.python
-        on_axis = matrix.python or (PythonVersion.parse(python_version()),)
-        words = [] if python in on_axis else ["--modelops-python", str(python)]
-        return [*words, "--modelops-dask", cell.base.dask_text]
-
-    def _same_flags(self) -> list[str]:
-        """The flags of this command line that the same cell needs again."""
-        words = []
-        if self.config.getoption("inifilename", None):
-            words += ["-c", str(self.config.getoption("inifilename"))]
-        if self.config.getoption("rootdir", None):
-            words += ["--rootdir", str(self.config.getoption("rootdir"))]
-        for option in OPTIONS:
-            given = self.config.getoption(option.dest)
-            if not given or option.name in _OF_THE_RUN:
-                continue
-            values = given if option.kind is Kind.MANY else [given]
-            if option.path:  # as two words, pytest would look for its configuration there
-                words += [f"{option.flag}={value}" for value in values]
-            else:
-                words += [word for value in values for word in (option.flag, str(value))]
-        return words
-
-    def plan_text(self) -> str:
-        """The plan for people: its cells, what is left out, and what each cell runs."""
-        names = dict.fromkeys(check.name for check in self.checks)
-        listed = [
-            f"{name}[{', '.join(check.bundle.name for check in self.checks if check.name == name and check.bundle)}]"
-            if any(check.bundle for check in self.checks if check.name == name)
-            else name
-            for name in names
-        ]
-        return "\n".join([self.plan.to_text(), f"each runs: {', '.join(listed)}"])
+        """Return the command that runs one test again."""
+        return test_command(self.config, nodeid)
 
     def describe(self) -> str:
-        """One line for pytest's header."""
+        """Return one line for pytest's header."""
         count = len(self.plan.cells)
         left_out = f", {len(self.plan.left_out)} left out" if self.plan.left_out else ""
         return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}"
 
     def close(self) -> None:
-        """End whatever still runs, and say what came of that where no report does."""
-        with contextlib.ExitStack() as closing:  # what cannot be ended keeps nothing else from it
+        """End what still runs, and print what was left behind where no report says so."""
+        with contextlib.ExitStack() as closing:  # one part that cannot be closed does not keep the others up
             closing.callback(self._close_backend)
             closing.callback(self.progress.close)
             for cell in self.cells.values():
@@ -246,93 +166,48 @@ class MatrixRun:
 
     def _close_backend(self) -> None:
         self.backend.close()
-        if self._hosts and self.directory.exists() and not any(self.directory.iterdir()):
+        if self._handed is None and self.directory.exists() and not any(self.directory.iterdir()):
             self.directory.rmdir()  # nothing was started
+
+
+def plan_only(config: pytest.Config) -> tuple[Plan, str]:
+    """Return the plan, and its text for people: cells, what is left out, and what each cell runs.
+
+    Raises:
+        WrongInput: a setting or version is not valid.
+    """
+    configured = configure(config)
+    settings = configured.settings
+    directory = logs.new_directory(settings.cache)
+    with _usable(settings.cache), index_releases(settings.environment, settings.cache, directory) as releases:
+        plan = plan_of(configured, releases=releases, config=config)
+    return plan, f"{plan.to_text()}\n{configured.describe_checks()}"
+
+
+@contextlib.contextmanager
+def _usable(cache: Path) -> Iterator[None]:
+    """Turn an error of the operating system into wrong input that names the cache."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:  # not of the operating system: the errors of `requests` are `OSError`s too
+            raise
+        raise WrongInput(
+            f"the cache {cache} cannot be used: {error.strerror}; name a directory that can be "
+            "written with --modelops-cache or PYTEST_MODELOPS_CACHE"
+        ) from None
 
 
 def _close_cell(cell: LiveCell) -> None:
     try:
         cell.close()
     finally:
-        for words in cell.unreported:
-            print(f"modelops: {words}", file=sys.stderr)  # noqa: T201 - the reports are written
-
-
-def _forget_old_runs(runs: Path) -> None:
-    """Remove the logs of all but the latest runs, and of those that still go on."""
-    for directory in sorted(runs.glob("*"))[:-_KEPT_RUNS]:
-        if not _goes_on(directory):
-            shutil.rmtree(directory, ignore_errors=True)
-
-
-def _goes_on(directory: Path) -> bool:
-    """Whether the process that a run's directory is named after is there.
-
-    Another of that number only delays tidying.
-    """
-    try:
-        os.kill(int(directory.name.rpartition("-")[2]), 0)
-    except PermissionError:  # somebody else's
-        return True
-    except (OSError, OverflowError, ValueError):
-        return False
-    return True
+        for message in cell.unreported:
+            print(f"modelops: {message}", file=sys.stderr)  # noqa: T201 - the reports are written
 
 
 def short_id(nodeid: str, cell_id: str) -> str:
-    """A test's node id without the cell, for people: `tests/test_upgrade.py::test_upgrade`."""
+    """Return a test's node id without the cell, for people: `tests/test_upgrade.py::test_upgrade`."""
     path, bracket, parameters = nodeid.partition("[")
     rest = f"-{parameters.removesuffix(']')}-".replace(f"-{cell_id}-", "-", 1).strip("-")
     return f"{path}[{rest}]" if bracket and rest else path
-
-
-def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
-    """The plan with the cells that `pytest_modelops_cells` made of its own.
-
-    Raises:
-        WrongInput: no cell is left, one is there twice, or something else than cells is there.
-    """
-    if not cells:
-        raise WrongInput("pytest_modelops_cells: no cell is left")
-    for cell in cells:
-        if not isinstance(cell, Cell):
-            raise WrongInput(f"pytest_modelops_cells: {cell!r} is not a pytest_modelops.matrix.cell.Cell")
-    ids = [cell.id for cell in cells]
-    if twice := next((cell_id for cell_id in ids if ids.count(cell_id) > 1), None):
-        raise WrongInput(f"pytest_modelops_cells: {twice} is there twice")
-    left_out = [left for left in plan.left_out if left.id not in ids]
-    left_out += [
-        LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in ids
-    ]
-    return Plan(cells=tuple(cells), left_out=tuple(left_out))
-
-
-def _refuse_other_dists(config: pytest.Config) -> None:
-    dist = getattr(config.option, "dist", "no")
-    if dist not in DISTS and not hasattr(config, "workerinput"):
-        raise WrongInput(
-            f"--dist {dist}: --modelops-matrix keeps each cell in one xdist worker and this would split it; "
-            f"use one of {', '.join(DISTS)}, or leave it out"
-        )
-
-
-def _refuse_mistaken_rootdir(config: pytest.Config) -> None:
-    """Refuse a path in a word of its own that pytest, which reads its configuration first, took for one of tests."""
-    words = [str(word) for word in config.invocation_params.args]
-    flags = {option.flag for option in OPTIONS if option.path}
-    for flag, value in itertools.pairwise(words):
-        path = (config.invocation_params.dir / value).resolve()
-        if flag not in flags or not path.is_dir():
-            continue
-        if config.rootpath.is_relative_to(path) and not config.invocation_params.dir.is_relative_to(path):
-            raise WrongInput(
-                f"{flag} {value}: pytest takes {value} for a directory of tests and {config.rootpath} for the project; "
-                f"write {flag}={value}"
-            )
-
-
-def _installed_dask() -> Version | None:
-    try:
-        return Version(metadata.version("distributed"))
-    except metadata.PackageNotFoundError:
-        return None

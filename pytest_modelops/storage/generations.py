@@ -17,7 +17,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,7 +53,7 @@ class Generations:
         fault: Callable[[Path, Any], str],
         make: Callable[[Path], Any],
         deadline: Deadline,
-        progress: Callable[[str], None],
+        progress: Callable[[str], None] = lambda _: None,
     ) -> tuple[Path, bool]:
         """Return the newest generation if it can be used, else make the next one; hold it until `close`.
 
@@ -62,8 +62,9 @@ class Generations:
             what: what is made, for people.
             fault: compares a generation with the facts that `make` returned for it, as read from JSON; returns why it
                 cannot be used, empty if it can.
-            make: creates the directory and fills it; returns facts about it that JSON can hold.
-            deadline: of all of it.
+            make: creates the directory and fills it; returns facts about it that JSON can hold. If it fails, nothing
+                stays there.
+            deadline: for waiting for another process.
             progress: called with the reason when one is made.
 
         Returns:
@@ -72,67 +73,40 @@ class Generations:
         Raises:
             TimedOut: another process was at it until the deadline.
         """
-        with self.locked(name, deadline, f"{what} {name}"):
-            newest = self.newest(name)
-            reason = self._why_stale(newest, fault) if newest else "none there yet"
-            if newest and not reason:
-                directory = newest
-            else:
+        home = self._directory / name
+        with locked(_lock_of(home), deadline, what):
+            home.mkdir(exist_ok=True)
+            directory = next(reversed(_generations(home)), None)
+            reason = self._why_stale(directory, fault) if directory else "none there yet"
+            if directory is None or reason:
                 progress(f"{what} ({reason})")
-                with self.making(name) as directory:
-                    facts = make(directory)
-                    self.complete(directory, {"session": self._session, "facts": facts})
-            self.hold(directory)
+                directory = self._make(home, make)
+            self._hold(directory)
+            _remove_old(home)
         if reason:
-            self.prune()
+            self._prune()
         return directory, not reason
 
     def _why_stale(self, directory: Path, fault: Callable[[Path, Any], str]) -> str:
-        marker = self.marker(directory)
+        marker = read_json(directory / _MARKER)
         if not marker:
             return "the marker of the one in the cache is damaged"
         if self._fresh and marker["session"] != self._session:
             return "a fresh one is wanted"
         return fault(directory, marker["facts"])
 
-    @contextlib.contextmanager
-    def locked(self, name: str, deadline: Deadline, awaited: str) -> Iterator[None]:
-        """Hold the lock of a name, which everything up to `hold` needs. At the end outdated generations are removed.
-
-        Raises:
-            TimedOut: another process held it until the deadline; `awaited` says what that one does.
-        """
-        home = self._directory / name
-        with locked(self._lock_of(home), deadline, awaited):
-            home.mkdir(exist_ok=True)
-            yield
-            _remove_old(home)
-
-    def newest(self, name: str) -> Path | None:
-        """Return the newest complete generation."""
-        return next(reversed(_generations(self._directory / name)), None)
-
-    def marker(self, directory: Path) -> Any:
-        """Return what `complete` wrote, `None` if that is damaged."""
-        return read_json(directory / _MARKER)
-
-    @contextlib.contextmanager
-    def making(self, name: str) -> Iterator[Path]:
-        """Yield the path of the next generation, which does not exist yet; if making it fails, nothing stays there."""
-        home = self._directory / name
+    def _make(self, home: Path, make: Callable[[Path], Any]) -> Path:
         numbers = [int(path.name) for path in home.iterdir() if path.name.isdigit()]
         directory = home / str(max(numbers, default=0) + 1)
         try:
-            yield directory
+            facts = make(directory)
+            write_json(directory / _MARKER, {"session": self._session, "facts": facts})  # from now on it counts
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
+        return directory
 
-    def complete(self, directory: Path, marker: Any) -> None:
-        """Write the marker; from now on the generation counts."""
-        write_json(directory / _MARKER, marker)
-
-    def hold(self, directory: Path) -> None:
+    def _hold(self, directory: Path) -> None:
         """Keep other processes from removing it, until `close` or the end of this process."""
         if directory not in self._held:
             stream = _in_use(directory).open("a")
@@ -140,11 +114,11 @@ class Generations:
             self._held[directory] = stream
         os.utime(directory / _MARKER)
 
-    def prune(self) -> None:
+    def _prune(self) -> None:
         """Remove what was not used for long, and what killed processes left."""
         oldest = time.time() - UNUSED_SECONDS
         for home in [path for path in self._directory.iterdir() if path.is_dir()]:
-            with contextlib.suppress(TimedOut), locked(self._lock_of(home), Deadline(0), "tidying"):
+            with contextlib.suppress(TimedOut), locked(_lock_of(home), Deadline(0), "tidying"):
                 _remove_old(home)
                 for directory in _generations(home):
                     if (directory / _MARKER).stat().st_mtime < oldest:
@@ -158,8 +132,9 @@ class Generations:
             stream.close()
         self._held.clear()
 
-    def _lock_of(self, home: Path) -> Path:
-        return home.with_name(f"{home.name}.lock")
+
+def _lock_of(home: Path) -> Path:
+    return home.with_name(f"{home.name}.lock")
 
 
 def _generations(home: Path) -> list[Path]:

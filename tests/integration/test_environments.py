@@ -27,7 +27,6 @@ from pytest_modelops.environments.uv import NoAnswer
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Versions
 from pytest_modelops.matrix.versions import NoIndex
-from pytest_modelops.storage import generations as generations_module
 from tests.integration.conftest import write_wheel
 from tests.integration.index import (
     HERE,
@@ -193,7 +192,7 @@ def test_fresh_trusts_locks_of_its_own_session_only(start: Open, index: Index) -
     assert not any("resolving" in said for said in again.said)
 
 
-def test_without_index_or_lock_uvs_words_are_told(start: Open) -> None:
+def test_without_index_or_lock_uv_is_quoted(start: Open) -> None:
     with pytest.raises(NoAnswer, match=r"^no index answered, and there is no earlier lock of py") as caught:
         start(variables=UNREACHABLE).resolve()
     assert "127.0.0.1:9/simple/" in str(caught.value)
@@ -202,7 +201,7 @@ def test_without_index_or_lock_uvs_words_are_told(start: Open) -> None:
     assert "tcp connect error" in caught.value.output
 
 
-def test_a_conflict_is_told_in_uvs_words(start: Open, tmp_path: Path) -> None:
+def test_a_conflict_is_reported_as_uv_explains_it(start: Open, tmp_path: Path) -> None:
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("helper<2\n")
     with pytest.raises(CheckFailed) as caught:
@@ -221,7 +220,7 @@ def test_changed_constraints_make_another_lock(start: Open, tmp_path: Path) -> N
     assert "helper==2.1" in start(constraints=constraints).resolve().lines
 
 
-def test_a_release_that_is_unknown_for_lack_of_an_index_is_told(start: Open) -> None:
+def test_a_release_that_is_unknown_for_lack_of_an_index_is_reported(start: Open) -> None:
     unknown = Versions(PythonVersion.parse(HERE), None, "latest")
     with pytest.raises(CheckFailed, match="no index answered when it was asked which Dask 'latest' is"):
         start().made.resolve(unknown, deadline=Deadline(60), progress=print)
@@ -340,7 +339,7 @@ def damage_marker(environment: Environment) -> None:
         (damage_marker, "marker of the one in the cache is damaged"),
     ],
 )
-def test_an_environment_that_lies_is_replaced(start: Open, damage: Callable[[Environment], None], reason: str) -> None:
+def test_a_corrupted_environment_is_rebuilt(start: Open, damage: Callable[[Environment], None], reason: str) -> None:
     first = start()
     built = first.install()
     first.made.close()
@@ -354,7 +353,7 @@ def test_an_environment_that_lies_is_replaced(start: Open, damage: Callable[[Env
     assert start().install().reused
 
 
-def test_a_change_that_reached_uvs_cache_is_mended(start: Open, tmp_path: Path) -> None:
+def test_a_change_that_reached_uvs_cache_is_repaired(start: Open, tmp_path: Path) -> None:
     linked = {"UV_LINK_MODE": "hardlink", "UV_CACHE_DIR": str(tmp_path / "uv-cache")}
     built = start(variables=linked).install()
     change_file(built)
@@ -401,7 +400,7 @@ def test_a_build_that_is_too_slow_leaves_nothing(start: Open, tmp_path: Path) ->
     assert not list((tmp_path / "cache" / "environments").glob("*/1"))
 
 
-def test_a_lock_that_uv_does_not_fulfil_is_told(start: Open) -> None:
+def test_a_lock_that_uv_does_not_fulfil_is_reported(start: Open) -> None:
     session = start()
     lock = session.resolve()
     wrong = dataclasses.replace(lock, packages={**lock.packages, "ghost": Version("1")})
@@ -434,21 +433,6 @@ def test_fresh_builds_once_a_session_and_spares_the_one_in_use(start: Open) -> N
 
 def test_two_processes_at_once_build_once(environ: dict[str, str], tmp_path: Path) -> None:
     assert in_three_processes_at_once("install()", tmp_path, environ) == ["False", "True", "True"]
-
-
-def test_what_was_not_used_for_long_is_removed_at_the_end_of_a_build(
-    start: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = start()
-    unused, used = first.install(), first.install(first.resolve("2024.8.0"))
-    first.made.close()
-    user = start()
-    user.install(user.resolve("2024.8.0"))
-    monkeypatch.setattr(generations_module, "UNUSED_SECONDS", -1.0)
-    builder = start()
-    builder.install(builder.resolve("2024.8.1"))
-    assert not Path(unused.location).exists()
-    assert Path(used.location).exists()
 
 
 def test_this_interpreter_as_it_is_needs_nothing(start: Open, index: Index) -> None:
@@ -527,7 +511,7 @@ def test_what_is_no_source_builds_nothing(start: Open, project: Path, noise: str
     assert session.said == []
 
 
-def test_a_local_project_that_cannot_be_built_is_told(start: Open, project: Path) -> None:
+def test_a_local_project_that_cannot_be_built_is_reported(start: Open, project: Path) -> None:
     (project / "backend.py").write_text("def build_wheel(*_, **__): raise RuntimeError('broken on purpose')\n")
     with pytest.raises(CheckFailed, match=r"(?s)could not build a wheel of .*libs/local:\n.*broken on purpose"):
         start(requirements=(str(project),)).resolve()
@@ -565,7 +549,7 @@ def test_a_wheel_is_known_by_its_content(start: Open, tmp_path: Path) -> None:
     assert "helper==2.0" in start(requirements=(str(wheel),)).resolve().lines
 
 
-def test_a_local_requirement_that_is_not_there_is_told(start: Open) -> None:
+def test_a_local_requirement_that_is_missing_is_reported(start: Open) -> None:
     with pytest.raises(CheckFailed, match=r"requirement /not/there: there is no such directory or file"):
         start(requirements=("/not/there",)).resolve()
 
@@ -626,7 +610,7 @@ def test_releases_are_remembered_for_when_no_index_answers(start: Open, tmp_path
         releases.exists(Version("2024.8.9"))
 
 
-def test_nothing_remembered_and_no_index_is_told(start: Open) -> None:
+def test_nothing_remembered_and_no_index_is_reported(start: Open) -> None:
     releases = start(variables=UNREACHABLE).made.releases
     for ask in (releases.latest, lambda: releases.within(SpecifierSet(">=2024")), lambda: releases.near(Version("1"))):
         with pytest.raises(NoIndex, match=r"no index answered: Failed to fetch.*Connection refused"):

@@ -29,7 +29,6 @@ from pytest_modelops.environments.local import installed_here
 from pytest_modelops.environments.target import Target
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.matrix.cell import PythonVersion, Versions
-from pytest_modelops.storage import generations as generations_module
 from tests.integration import conftest
 from tests.integration.index import (
     HERE,
@@ -39,7 +38,6 @@ from tests.integration.index import (
     Session,
     Upload,
     contents,
-    in_three_processes_at_once,
     make_repository,
     sessions,
     variables,
@@ -52,13 +50,13 @@ import os, pathlib, re, time, zipfile
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
     settings = pathlib.Path("pyproject.toml").read_text()
-    reported = lambda key: re.search(key + r" = ['\\"](.*)['\\"]", settings)
-    name, version, python = (reported(key)[1] for key in ("name", "version", "requires-python"))
+    value = lambda key: re.search(key + r" = ['\\"](.*)['\\"]", settings)
+    name, version, python = (value(key)[1] for key in ("name", "version", "requires-python"))
     pathlib.Path("left-by-the-build.txt").write_text("x")
-    if reported("broken"):
-        raise RuntimeError(reported("broken")[1])
-    if reported("seconds"):
-        time.sleep(float(reported("seconds")[1]))
+    if value("broken"):
+        raise RuntimeError(value("broken")[1])
+    if value("seconds"):
+        time.sleep(float(value("seconds")[1]))
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\\n" for line in re.findall(r"needs = '(.*)'", settings))
     with zipfile.ZipFile(os.path.join(directory, f"{name}-{version}-py3-none-any.whl"), "w") as wheel:
@@ -84,15 +82,15 @@ def write_project(directory: Path, name: str, *, python: str = ">=3.9", needs: s
 
 
 def write_sdist(directory: Path, scratch: Path, name: str, **how: str) -> Path:
-    """Sources of version 1.0 that a build tells nothing new about, so uv need not build them to resolve."""
+    """Sources of version 1.0 that a build adds nothing to, so uv need not build them to resolve."""
     project = write_project(scratch / name, name, **how)
-    reported = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\nRequires-Python: >=3.9\n"
+    metadata = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\nRequires-Python: >=3.9\n"
     path = directory / f"{name}-1.0.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         archive.add(project, f"{name}-1.0")
         info = tarfile.TarInfo(f"{name}-1.0/PKG-INFO")
-        info.size = len(reported)
-        archive.addfile(info, io.BytesIO(reported.encode()))
+        info.size = len(metadata)
+        archive.addfile(info, io.BytesIO(metadata.encode()))
     return path
 
 
@@ -287,8 +285,9 @@ def test_a_build_that_is_too_slow_is_ended_and_leaves_nothing(
         session.make("slow", lock=lock, seconds=8)
     assert time.monotonic() - started < 30
     assert len(generations(tmp_path)) == 1
-    reported = ["cmdline", "environ"]
-    left = [process for process in psutil.process_iter(reported) if f"{tmp_path}/tmp" in str(process.info)]
+    left = [
+        process for process in psutil.process_iter(["cmdline", "environ"]) if f"{tmp_path}/tmp" in str(process.info)
+    ]
     assert (left, list((tmp_path / "tmp").iterdir())) == ([], [])
     assert session.make("pure", lock=lock).reused
 
@@ -310,9 +309,9 @@ def test_without_an_index_what_was_made_serves_and_nothing_else(
 # --- what it is made with -----------------------------------------------------------------------------------
 
 
-def test_what_a_user_has_reported_pip_for_other_work_changes_nothing(start: Open, tmp_path: Path) -> None:
+def test_what_a_user_has_set_for_pip_for_other_work_changes_nothing(start: Open, tmp_path: Path) -> None:
     (tmp_path / "constraints.txt").write_text("pure<1\n")
-    reported = {
+    settings = {
         "PIP_TARGET": str(tmp_path / "target"),
         "PIP_USER": "1",
         "PIP_REQUIRE_VIRTUALENV": "1",
@@ -323,7 +322,7 @@ def test_what_a_user_has_reported_pip_for_other_work_changes_nothing(start: Open
         "PIP_DISABLE_PIP_VERSION_CHECK": "0",
         "PIP_NO_SUCH_OPTION": "x",
     }
-    assert len(names(start(variables=reported).make("pure", "sources"))) == 3
+    assert len(names(start(variables=settings).make("pure", "sources"))) == 3
 
 
 def test_the_index_of_pips_configuration_is_asked(start: Open, tmp_path: Path, index: str) -> None:
@@ -331,20 +330,20 @@ def test_the_index_of_pips_configuration_is_asked(start: Open, tmp_path: Path, i
         f"[global]\nindex-url = {index}/private/simple\n".replace("http://", "http://me:s3cret@")
         + "find-links = links here\n"
     )
-    reported = {
+    settings = {
         "UV_DEFAULT_INDEX": "",
         "XDG_CONFIG_DIRS": str(tmp_path),
         "HOME": str(tmp_path),
         "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
         "PYENV_ROOT": os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv"),
     }
-    session = start(variables=reported)
+    session = start(variables=settings)
     assert session.made._tools.index == "pip's configuration"
     assert set(session.make("pure").packages) == {"pure", "native"}
 
 
 @pytest.mark.parametrize("where", ["address", "variables", "table"])
-def test_an_index_with_a_password_is_asked_and_the_password_is_reported_nobody(
+def test_an_index_with_a_password_is_asked_and_the_password_is_never_shown(
     start: Open, tmp_path: Path, index: str, where: str
 ) -> None:
     address = f"{index}/private/simple"
@@ -364,8 +363,8 @@ def test_an_index_with_a_password_is_asked_and_the_password_is_reported_nobody(
     with pytest.raises(CheckFailed) as caught:
         session.make("broken")
     assert "s3cret" not in str(caught.value)
-    reported = contents(tmp_path / "cache")
-    assert not [name for name, content in reported.items() if b"s3cret" in content]
+    cached = contents(tmp_path / "cache")
+    assert not [name for name, content in cached.items() if b"s3cret" in content]
 
 
 # --- the cache ----------------------------------------------------------------------------------------------
@@ -430,22 +429,6 @@ def test_fresh_makes_one_a_session_and_spares_the_one_in_use(start: Open) -> Non
     running.close()
     assert start(session="later").make("pure").directory == new.directory
     assert not old.directory.exists()
-
-
-def test_what_was_not_used_for_long_is_removed(start: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = start()
-    unused = first.make("pure")
-    first.close()
-    user = start()
-    used = user.make("native")
-    monkeypatch.setattr(generations_module, "UNUSED_SECONDS", -1.0)
-    start().make("sources")
-    assert (unused.directory.exists(), used.directory.exists()) == (False, True)
-
-
-def test_two_processes_at_once_make_one(environ: dict[str, str], tmp_path: Path) -> None:
-    assert in_three_processes_at_once('make("pure", "sources")', tmp_path, environ) == ["False", "True", "True"]
-    assert len(generations(tmp_path)) == 1
 
 
 # --- the configured index -----------------------------------------------------------------------------------

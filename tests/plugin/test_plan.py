@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import filelock
 import pytest
@@ -86,6 +86,8 @@ def test_the_logs_of_old_runs_are_removed_but_not_under_a_run_that_goes_on(proje
     for directory in (goes_on, *old, *newer):
         (directory / "cell" / "logs").mkdir(parents=True)
     assert project.run("--modelops-matrix", "--modelops-plan").code == 0
+    assert all(directory.exists() for directory in (goes_on, *old, *newer)), "a plan removes nothing"
+    assert project.collect().code == 0
     assert goes_on.exists()
     assert not any(directory.exists() for directory in old)
     assert all(directory.exists() for directory in newer)
@@ -135,9 +137,11 @@ class BrokenEngine(http.server.BaseHTTPRequestHandler):
     """Answers that it is one; `breaks` is the beginning of the path at which it fails, `how` as what."""
 
     breaks, how = "/nothing", 0
+    asked: ClassVar[list[str]]
 
     def do_GET(self) -> None:
         path = self.path.removeprefix("/v1.44")
+        self.asked.append(path)
         if path.startswith(self.breaks):
             if self.how:
                 self._answer(self.how, {"message": "the engine's store is damaged"})
@@ -164,7 +168,7 @@ class BrokenEngine(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def broken_engine(project: Project) -> Iterator[type[BrokenEngine]]:
     class Engine(BrokenEngine):
-        pass
+        asked: ClassVar[list[str]] = []
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -195,8 +199,17 @@ def test_an_engine_that_fails_at_what_can_be_done_without_is_used(
     project: Project, broken_engine: type[BrokenEngine], how: int
 ) -> None:
     broken_engine.breaks, broken_engine.how = "/images/", how
-    ran = project.run("--modelops-matrix", f"--modelops-python={project.series}", "--modelops-plan")
+    ran = project.collect(f"--modelops-python={project.series}")
     assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("backend", ["auto", "docker"])
+def test_a_plan_asks_no_engine(project: Project, broken_engine: type[BrokenEngine], backend: str) -> None:
+    axis = f"--modelops-python={project.series}"
+    ran, started = project.spied("--modelops-plan", axis, f"--modelops-backend={backend}", "--modelops-keep=failed")
+    assert ran.code == 0, ran.err
+    assert f"py{project.series}-dask{project.dask}" in ran.out
+    assert (broken_engine.asked, started) == ([], "")
 
 
 @pytest.mark.parametrize("more", [[], ["--modelops-matrix"], ["-n", "2"], ["-q"]], ids=" ".join)

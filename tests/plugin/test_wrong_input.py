@@ -44,7 +44,7 @@ IN_THE_TABLE = {
     ),
     "unknown check in the table": (
         "[tool.modelops.deadlines]\nlamda = 1",
-        f"pyproject.toml: [tool.modelops.deadlines]: 'lamda' is not a key; did you mean 'lambda'? Valid: {CHECKS}",
+        f"pyproject.toml: [tool.modelops.deadlines]: 'lamda' is not a check; did you mean 'lambda'? Valid: {CHECKS}",
     ),
     "no version": (
         '[tool.modelops.matrix]\npython = "3.1x"',

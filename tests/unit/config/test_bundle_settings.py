@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,43 +10,18 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import all_checks
 from pytest_modelops.config.bundle_table import at
 from pytest_modelops.config.model import FAILED_WHEN, RunnerSettings
-from pytest_modelops.config.options import Given
-from pytest_modelops.config.settings import Settings, parse
-from pytest_modelops.errors import WrongInput
+from tests.unit.config.conftest import MessageOf, Read
 
-Read = Callable[..., Settings]
 FIRST = "pyproject.toml: [tool.modelops] bundles[0]"
 RUNNER = "pyproject.toml: [tool.modelops.runner]"
 KEYS = "aggregation, entrypoint, expect, imports, install, params, path, seed, target, target-data"
 PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}, {version}, {wheels}"
 
 
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """Parse a pyproject.toml beside the bundles `seir`, `more/numbers` and `more/seir`, with `--modelops-bundle`s."""
+@pytest.fixture(autouse=True)
+def _bundles(tmp_path: Path) -> None:
     for name in ("seir", "more/numbers", "more/seir", "with space"):
         (tmp_path / name).mkdir(parents=True)
-
-    def read(toml: str = "", *given: str, directory: str = ".") -> Settings:
-        (tmp_path / "pyproject.toml").write_text(toml)
-        source = Given(texts=given, origin="--modelops-bundle", directory=tmp_path / directory)
-        return parse(rootdir=tmp_path, sources={"bundle": (source,) if given else ()}, check_names=("start",))
-
-    return read
-
-
-@pytest.fixture
-def message_of(read: Read) -> Callable[..., str]:
-    """Parse what is wrong; the message, which is one line."""
-
-    def message_of(toml: str = "", *given: str) -> str:
-        with pytest.raises(WrongInput) as raised:
-            read(toml, *given)
-        message = str(raised.value)
-        assert "\n" not in message
-        return message
-
-    return message_of
 
 
 def bundle(text: str) -> str:
@@ -80,7 +54,7 @@ def test_an_archive_is_a_bundle_by_its_stem(read: Read, tmp_path: Path) -> None:
     assert one == settings.bundles[0]
 
 
-def test_an_archive_and_a_directory_of_one_name_are_wrong_input(message_of: Callable[..., str], tmp_path: Path) -> None:
+def test_an_archive_and_a_directory_of_one_name_are_wrong_input(message_of: MessageOf, tmp_path: Path) -> None:
     (tmp_path / "seir.zip").touch()
     message = message_of('[tool.modelops]\nbundles = ["seir", "seir.zip"]')
     assert message.endswith(f"'seir' is the name of two bundles, {tmp_path}/seir and {tmp_path}/seir.zip; rename one")
@@ -202,7 +176,7 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         ("[tool.modelops]\nbundles = [{ path = 1 }]", f"{FIRST}.path: 1 is a number; write it in quotes"),
         (
             "[tool.modelops]\nbundles = ['with space']",
-            f"{FIRST}.path: 'with space' cannot be a bundle's name: letters, digits, and any of . + - _ are; rename ",
+            f"{FIRST}.path: 'with space' cannot be a bundle's name: only letters, digits and . + - _ are allowed;",
         ),
         (
             bundle('entry-point = "a/b"'),
@@ -212,15 +186,15 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
         (bundle("entrypoint = 1"), f"{FIRST}.entrypoint: 1 is a number"),
         (bundle('target = "targets"'), f"{FIRST}.target: 'targets' is not a target; write package.module:function"),
         (bundle('target = ["a:b", "c d:e"]'), f"{FIRST}.target: 'c d:e' is not a target"),
-        (bundle('imports = ["seir.1"]'), f"{FIRST}.imports: 'seir.1' is not a module's name, such as package.module"),
-        (bundle('imports = ["seir/models.py"]'), f"{FIRST}.imports: 'seir/models.py' is not a module's name"),
+        (bundle('imports = ["seir.1"]'), f"{FIRST}.imports: 'seir.1' is not the name of a module, such as package."),
+        (bundle('imports = ["seir/models.py"]'), f"{FIRST}.imports: 'seir/models.py' is not the name of a module"),
         (bundle("seed = 1.5"), f"{FIRST}.seed: 1.5 is not a whole number"),
         (bundle("seed = true"), f"{FIRST}.seed: true is not a whole number"),
         (bundle("params = [1]"), f"{FIRST}.params: [1] is not a table, such as {{ beta = 0.3 }}"),
         (bundle("params = { day = 2024-11-01 }"), f"{FIRST}.params: {{ day = 2024-11-01 }} cannot be sent as JSON: "),
         (bundle("params = { beta = nan }"), f"{FIRST}.params: {{ beta = nan }} cannot be sent as JSON: "),
         (bundle("target-data = 'a'"), f"{FIRST}.target-data: 'a' is not a table"),
-        (bundle('entrypoint = "a/b", expect = {}'), f"{FIRST}.expect: {{  }} is not a table of artifacts, such as"),
+        (bundle('entrypoint = "a/b", expect = {}'), f"{FIRST}.expect: {{}} is not a table of artifacts, such as"),
         (bundle('entrypoint = "a/b", expect = { a = 1 }'), f"{FIRST}.expect: a: 1 is a number; write it in quotes"),
         (
             bundle('entrypoint = "a/b", expect = { a = "sha256:abc" }'),
@@ -311,7 +285,7 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
     ],
 )
 def test_what_cannot_be_meant_is_one_line_with_file_key_and_valid_values(
-    message_of: Callable[..., str], toml: str, message: str
+    message_of: MessageOf, toml: str, message: str
 ) -> None:
     assert message_of(toml).startswith(message)
 
@@ -354,15 +328,11 @@ def test_a_path_is_relative_to_where_pytest_was_started(read: Read, tmp_path: Pa
         ([""], "--modelops-bundle: '' is empty"),
     ],
 )
-def test_what_cannot_be_given_is_said_of_the_flag(
-    message_of: Callable[..., str], given: list[str], message: str
-) -> None:
+def test_what_cannot_be_given_is_said_of_the_flag(message_of: MessageOf, given: list[str], message: str) -> None:
     assert message_of(bundle('entrypoint = "a/b", seed = 3'), *given).startswith(message)
 
 
-def test_what_is_wrong_in_the_file_is_said_although_the_command_line_replaces_it(
-    message_of: Callable[..., str],
-) -> None:
+def test_what_is_wrong_in_the_file_is_said_although_the_command_line_replaces_it(message_of: MessageOf) -> None:
     assert message_of(bundle("seed = 'a'"), "more/numbers").startswith(f"{FIRST}.seed: ")
 
 

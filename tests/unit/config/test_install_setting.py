@@ -11,8 +11,8 @@ from packaging.version import Version
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import all_checks, bundle_in_workers, in_order
 from pytest_modelops.cluster.cluster import LATE
-from pytest_modelops.config import bundle_table
-from pytest_modelops.config.tables import Table
+from pytest_modelops.config.bundle_table import BUNDLES
+from pytest_modelops.config.setting import Place
 from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut, WrongInput
 
@@ -22,8 +22,7 @@ HOUSE = Wheelhouse(directory=Path("/w"), packages={"lib": Version("1.0")}, reuse
 
 def bundle_of(directory: Path, **more: object) -> Bundle:
     (directory / "seir").mkdir(exist_ok=True)
-    table = Table.checked({"bundles": [{"path": "seir", **more}]}, ["bundles"], "pyproject.toml", "tool.modelops")
-    [bundle] = bundle_table.bundles(table, directory, [])
+    [bundle] = BUNDLES.read([{"path": "seir", **more}], Place(origin="pyproject.toml", directory=directory))
     return bundle
 
 

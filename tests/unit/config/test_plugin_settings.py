@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from pytest_modelops import checks
 from pytest_modelops.config.model import PluginSettings
-from pytest_modelops.config.settings import parse
-from pytest_modelops.errors import WrongInput
+from tests.unit.config.conftest import MessageOf, Read
 
 PLACE = "pyproject.toml: [tool.modelops.worker-plugin]"
 
 
-def read(directory: Path, toml: str) -> PluginSettings | None:
-    (directory / "pyproject.toml").write_text(toml, encoding="utf-8")
-    return parse(rootdir=directory, sources={}, check_names=("start", "runtime")).plugin
-
-
-def of_table(directory: Path, keys: str) -> PluginSettings:
-    found = read(directory, f"[tool.modelops.worker-plugin]\n{keys}")
+def of_table(read: Read, keys: str) -> PluginSettings:
+    found = read(f"[tool.modelops.worker-plugin]\n{keys}").plugin
     assert found is not None
     return found
 
 
-def test_without_the_table_there_is_no_plugin_and_no_check(tmp_path: Path) -> None:
-    assert read(tmp_path, "[tool.modelops]\nworkers = 1") is None
+def test_without_the_table_there_is_no_plugin_and_no_check(read: Read) -> None:
+    assert read("[tool.modelops]\nworkers = 1").plugin is None
     assert "runtime" not in [check.name for check in checks.all_checks([], None)]
 
 
-def test_with_a_plugin_there_is_a_check_before_those_of_bundles(tmp_path: Path) -> None:
-    check_names = checks.in_order(checks.all_checks([], of_table(tmp_path, 'class = "a:B"\nprobe = "c"')))
+def test_with_a_plugin_there_is_a_check_before_those_of_bundles(read: Read) -> None:
+    check_names = checks.in_order(checks.all_checks([], of_table(read, 'class = "a:B"\nprobe = "c"')))
     assert [check_name.name for check_name in check_names][-2:] == ["aggregation", "runtime"]
     assert check_names[-1].needs == ("start",)
 
 
-def test_everything_can_be_said(tmp_path: Path) -> None:
+def test_everything_can_be_said(read: Read) -> None:
     found = of_table(
-        tmp_path,
+        read,
         """
         class = "acme.workers:Plugins.Runtime"
         arguments = { retries = 3, directories = ["a"] }
@@ -58,8 +50,8 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     )
 
 
-def test_an_attribute_without_quotes_is_the_same(tmp_path: Path) -> None:
-    found = of_table(tmp_path, 'class = "a:B"\nexpect = { runtime.executor_type = "cold", runtime.retries = 3 }')
+def test_an_attribute_without_quotes_is_the_same(read: Read) -> None:
+    found = of_table(read, 'class = "a:B"\nexpect = { runtime.executor_type = "cold", runtime.retries = 3 }')
     assert found.expect == {"runtime.executor_type": "cold", "runtime.retries": 3}
     assert (found.probe, found.processes, found.tasks) == ("", {}, 4)
 
@@ -81,7 +73,7 @@ def test_an_attribute_without_quotes_is_the_same(tmp_path: Path) -> None:
             'class = "a:B"\nprobe = "c"\narguments = { day = 2024-01-01 }',
             " arguments: day: 2024-01-01 cannot be compared or sent; write text, a number, true, false or a list",
         ),
-        ('class = "a:B"\nexpect = {}', " expect: {  } is not a table of attributes, such as {"),
+        ('class = "a:B"\nexpect = {}', " expect: {} is not a table of attributes, such as {"),
         ('class = "a:B"\nexpect = "cold"', " expect: 'cold' is not a table of attributes, such as {"),
         ('class = "a:B"\nexpect = { "a b" = 1 }', " expect: 'a b' is not an attribute of a worker"),
         ('class = "a:B"\nexpect = { a = 2024-01-01 }', " expect: a: 2024-01-01 cannot be compared or sent"),
@@ -104,8 +96,5 @@ def test_an_attribute_without_quotes_is_the_same(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_meant_is_one_line(tmp_path: Path, keys: str, message: str) -> None:
-    with pytest.raises(WrongInput) as raised:
-        of_table(tmp_path, keys)
-    assert str(raised.value).startswith(f"{PLACE}{message}")
-    assert "\n" not in str(raised.value)
+def test_a_wrong_value_is_named_with_file_and_key(message_of: MessageOf, keys: str, message: str) -> None:
+    assert message_of(f"[tool.modelops.worker-plugin]\n{keys}").startswith(PLACE + message)

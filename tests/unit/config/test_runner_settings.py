@@ -1,4 +1,4 @@
-"""`[tool.modelops.runner]`: how a bundle's runner is started, and how it is spoken with."""
+"""`[tool.modelops.runner]`: how a bundle's runner is started and asked, beyond what `test_bundle_settings` reads."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelops.config import bundle_table
 from pytest_modelops.config.model import RunnerSettings
-from pytest_modelops.config.tables import Table
-from pytest_modelops.errors import WrongInput
+from tests.unit.config.conftest import MessageOf, Read
+
+ONE_SHOT = "[tool.modelops.runner]\nprotocol = 'one-shot'\n"
 
 
-def read(directory: Path, **values: object) -> RunnerSettings:
-    return bundle_table.runner(
-        Table.checked(values, ["command", "path", "protocol"], "pyproject.toml", "runner"), directory
-    )
-
-
-def test_by_default_it_is_the_reference_runner_with_frames(tmp_path: Path) -> None:
-    settings = read(tmp_path)
+def test_by_default_it_is_the_reference_runner_with_frames(read: Read) -> None:
+    settings = read().runner
     assert settings == RunnerSettings()
     assert (settings.protocol, settings.path) == ("json-rpc", None)
     assert "--one-shot" not in settings.command
 
 
-def test_the_reference_runner_is_told_that_it_is_one_shot(tmp_path: Path) -> None:
-    settings = read(tmp_path, protocol="one-shot")
-    assert settings.protocol == "one-shot"
-    assert settings.command == (*RunnerSettings.command, "--one-shot")
-
-
-def test_a_runner_or_command_of_the_users_is_told_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("", (*RunnerSettings.command, "--one-shot")),
+        ("path = 'cold.py'", RunnerSettings.command),
+        ("command = ['{python}', 'x']", ("{python}", "x")),
+    ],
+)
+def test_only_the_default_command_of_the_reference_runner_gets_the_flag(
+    read: Read, tmp_path: Path, key: str, command: tuple[str, ...]
+) -> None:
     (tmp_path / "cold.py").touch()
-    assert read(tmp_path, protocol="one-shot", path="cold.py").command == RunnerSettings.command
-    assert read(tmp_path, protocol="one-shot", command=["{python}", "x"]).command == ("{python}", "x")
+    settings = read(ONE_SHOT + key).runner
+    assert (settings.protocol, settings.command) == ("one-shot", command)
 
 
-@pytest.mark.parametrize(("value", "words"), [("cold", "'cold'"), (1, "1"), ("", "''")])
-def test_another_protocol_is_refused_with_those_there_are(tmp_path: Path, value: object, words: str) -> None:
-    with pytest.raises(WrongInput) as raised:
-        read(tmp_path, protocol=value)
-    message = str(raised.value)
-    assert "protocol" in message
-    assert words in message
-    assert value == 1 or "json-rpc, one-shot" in message or value == ""
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("'cold'", "'cold' is not a protocol; valid: json-rpc, one-shot"),
+        ("''", "'' is not a protocol; valid: json-rpc, one-shot"),
+        ("1", '1 is a number; write it in quotes: "1"'),
+    ],
+)
+def test_another_protocol_is_refused_with_the_valid_ones(message_of: MessageOf, value: str, message: str) -> None:
+    found = message_of(f"[tool.modelops.runner]\nprotocol = {value}")
+    assert found == f"pyproject.toml: [tool.modelops.runner] protocol: {message}"

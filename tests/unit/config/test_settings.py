@@ -16,15 +16,16 @@ from packaging.specifiers import SpecifierSet
 
 from pytest_modelops.config import settings as settings_module
 from pytest_modelops.config.model import AggregationSettings
-from pytest_modelops.config.options import OPTIONS, Given, add_options, given
-from pytest_modelops.config.settings import Settings, load, parse
+from pytest_modelops.config.options import OPTIONS, add_options, given, load
+from pytest_modelops.config.setting import Given
+from pytest_modelops.config.settings import parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
+from tests.unit.config.conftest import CHECKS, MessageOf, Read
 
 pytest_plugins = ["pytester"]
 
-CHECKS = ("resolve", "install", "start", "lambda")
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
@@ -36,43 +37,6 @@ DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range s
 REQUIREMENT_FORMS = (
     "write one such as numpy>=2, or the path of a directory or wheel, such as ./libs/contracts; options are not taken"
 )
-
-Read = Callable[..., Settings]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """Parse a pyproject.toml, with what was given elsewhere: `workers=("PYTEST_MODELOPS_WORKERS", "3")`."""
-
-    def read(toml: str | None = "", **sources: tuple[str, ...]) -> Settings:
-        if toml is not None:
-            (tmp_path / "pyproject.toml").write_text(toml)
-        return parse(
-            rootdir=tmp_path,
-            sources={
-                name: (Given(texts=texts, origin=origin, directory=tmp_path / "invoked"),)
-                for name, (origin, *texts_) in sources.items()
-                if (texts := tuple(texts_))
-            },
-            check_names=CHECKS,
-        )
-
-    return read
-
-
-@pytest.fixture
-def message_of(read: Read) -> Callable[..., str]:
-    """Parse as `read` does, what is wrong; the message, which is one line."""
-
-    def message_of(toml: str | None = "", **sources: tuple[str, ...]) -> str:
-        with pytest.raises(WrongInput) as raised:
-            read(toml, **sources)
-        message = str(raised.value)
-        assert "\n" not in message
-        return message
-
-    return message_of
-
 
 # Defaults, and a file that says everything.
 
@@ -89,7 +53,7 @@ def test_without_configuration_there_are_defaults(read: Read, tmp_path: Path, to
     assert (settings.environment.constraints, settings.environment.as_of) == (None, None)
     assert settings.environment.rootdir == settings.rootdir == tmp_path
     assert settings.aggregation == AggregationSettings(params=20, replicates=20)
-    assert (settings.worker_env, settings.worker_args, settings.deadlines) == ({}, (), {})
+    assert (settings.environment.env, settings.environment.worker_args, settings.deadlines) == ({}, (), ())
 
 
 def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
@@ -161,10 +125,10 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
     )
     assert settings.environment.constraints == tmp_path / "constraints.txt"
     assert settings.environment.as_of == dt.date(2024, 11, 1)
-    assert settings.worker_env == {"MODELOPS_EXECUTOR_TYPE": "cold", "_EMPTY": ""}
-    assert settings.worker_args == ("--resources", "aggregation=1")
+    assert settings.environment.env == {"MODELOPS_EXECUTOR_TYPE": "cold", "_EMPTY": ""}
+    assert settings.environment.worker_args == ("--resources", "aggregation=1")
     assert settings.aggregation == AggregationSettings(params=5, replicates=6)
-    assert settings.deadlines == {"start": 120.0, "lambda": 0.5}
+    assert settings.deadlines_of(CHECKS) == {"start": 120.0, "lambda": 0.5}
 
 
 def test_one_value_may_stand_without_a_list(read: Read, tmp_path: Path) -> None:
@@ -202,12 +166,12 @@ def test_a_wheel_on_the_web_is_no_path(read: Read) -> None:
 
 
 def test_a_home_directory_is_expanded(
-    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message_of: Callable[..., str]
+    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, message_of: MessageOf
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert read('[tool.modelops]\ncache = "~/kept"').cache == tmp_path / "home/kept"
     message = message_of('[tool.modelops]\ncache = "~nobody-at-all/kept"')
-    assert message.endswith("cache: '~nobody-at-all/kept' is in the home of a user that there is not")
+    assert message.endswith("cache: '~nobody-at-all/kept' is in the home of a user that does not exist")
 
 
 # Wrong values in the file.
@@ -244,7 +208,7 @@ def test_a_home_directory_is_expanded(
         ('deadlines.start = "5 s"', "[tool.modelops.deadlines] start: '5 s' is not a number of seconds above 0"),
     ],
 )
-def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str], line: str, message: str) -> None:
+def test_a_wrong_value_is_named_with_file_and_key(message_of: MessageOf, line: str, message: str) -> None:
     place = "pyproject.toml: " if message.startswith("[") else "pyproject.toml: [tool.modelops] "
     assert message_of(f"[tool.modelops]\n{line}") == place + message
 
@@ -262,7 +226,7 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
         ("dask = []", " dask: the list is empty; name at least one version, or remove the key"),
         ("dask = [2024.8]", ' dask: 2024.8 is a number; write it in quotes: "2024.8"'),
         ('dask = ["newest"]', f" dask: 'newest' is not a Dask version; {DASK_FORMS}"),
-        ("exclude = [{}]", " exclude[0]: says nothing; write python, dask or both"),
+        ("exclude = [{}]", " exclude[0]: is empty; write python, dask or both"),
         ('exclude = { python = "3.12" }', ' exclude: { python = "3.12" } is not a list of tables'),
         ('exclude = ["3.12"]', " exclude[0]: '3.12' is not a table; its keys are dask, python"),
         (
@@ -296,7 +260,7 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
         ),
         (
             'include = [{ python = "3.12", dask = "latest", worker = {} }]',
-            " include[0].worker: says nothing; write python, dask or both",
+            " include[0].worker: is empty; write python, dask or both",
         ),
         (
             'include = [{ python = "3.12", dask = "latest", worker = { python = "3" } }]',
@@ -308,7 +272,7 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: Callable[..., str]
         ),
     ],
 )
-def test_a_wrong_matrix_is_named_with_file_and_key(message_of: Callable[..., str], line: str, message: str) -> None:
+def test_a_wrong_matrix_is_named_with_file_and_key(message_of: MessageOf, line: str, message: str) -> None:
     assert message_of(f"[tool.modelops.matrix]\n{line}") == MATRIX + message
 
 
@@ -355,7 +319,7 @@ def test_a_wrong_matrix_is_named_with_file_and_key(message_of: Callable[..., str
     ],
 )
 def test_a_wrong_environment_is_named_with_file_and_key(
-    message_of: Callable[..., str], tmp_path: Path, line: str, message: str
+    message_of: MessageOf, tmp_path: Path, line: str, message: str
 ) -> None:
     assert message_of(f"[tool.modelops.environment]\n{line}") == f"{ENVIRONMENT} {message.format_map(Root(tmp_path))}"
 
@@ -371,7 +335,7 @@ class Root(dict[str, Any]):
 
 
 @pytest.mark.parametrize("path", ["./empty", "/nowhere", "../x", "gone-1-py3-none-any.whl", "./file.txt"])
-def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., str], tmp_path: Path, path: str) -> None:
+def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_path: Path, path: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").touch()
     assert message_of(f'[tool.modelops.environment]\nrequirements = ["{path}"]') == (
@@ -415,8 +379,8 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., st
         (
             "[tool.modelops.deadlines]\nlamda = 1",
             (
-                "[tool.modelops.deadlines]: 'lamda' is not a key; did you mean 'lambda'? "
-                "Valid: install, lambda, resolve, start"
+                "[tool.modelops.deadlines]: 'lamda' is not a check; did you mean 'lambda'? "
+                "Valid: install, lambda, resolve, runtime, start"
             ),
         ),
         ("[tool.modelops]\npodman = { image = 'x' }", f"[tool.modelops]: 'podman' is not a key; valid: {KEYS}"),
@@ -427,26 +391,26 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: Callable[..., st
         ),
     ],
 )
-def test_an_unknown_key_is_refused_with_the_valid_ones(message_of: Callable[..., str], toml: str, message: str) -> None:
+def test_an_unknown_key_is_refused_with_the_valid_ones(message_of: MessageOf, toml: str, message: str) -> None:
     assert message_of(toml) == f"pyproject.toml: {message}"
 
 
-def test_a_wrong_name_cannot_break_the_line(message_of: Callable[..., str]) -> None:
+def test_a_wrong_name_cannot_break_the_line(message_of: MessageOf) -> None:
     assert "'a\\nb' is not a key" in message_of('[tool.modelops]\n"a\\nb" = 1')
 
 
-def test_what_is_not_toml_is_named_with_line_and_column(message_of: Callable[..., str]) -> None:
+def test_what_is_not_toml_is_named_with_line_and_column(message_of: MessageOf) -> None:
     message = message_of("[tool.modelops]\nworkers = = 2\n")
     assert message.startswith("pyproject.toml: not valid TOML: ")
     assert message.endswith("(at line 2, column 11)")
 
 
-def test_what_is_not_text_is_not_toml(message_of: Callable[..., str], tmp_path: Path) -> None:
+def test_what_is_not_text_is_not_toml(message_of: MessageOf, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes(b"a = '\xff'")
     assert message_of(None).startswith("pyproject.toml: not valid TOML: 'utf-8' codec can't decode")
 
 
-def test_a_file_that_cannot_be_read_is_said_so(message_of: Callable[..., str], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_said_so(message_of: MessageOf, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").mkdir()
     assert message_of(None) == "pyproject.toml: cannot be read: Is a directory"
 
@@ -465,8 +429,6 @@ def test_a_file_that_cannot_be_read_is_said_so(message_of: Callable[..., str], t
         ("fresh", ("0",), "fresh", False),
         ("fresh", ("no",), "fresh", False),
         ("fresh", ("False",), "fresh", False),
-        ("deadline", ("start=9", "lambda=1.5", "resolve=.5"), "deadlines", {"start": 9, "lambda": 1.5, "resolve": 0.5}),
-        ("deadline", ("start=9", "start=10"), "deadlines", {"start": 10}),
     ],
 )
 def test_an_option_replaces_what_is_in_the_file(
@@ -476,14 +438,27 @@ def test_an_option_replaces_what_is_in_the_file(
     assert getattr(read(toml, **{name: ("place", *texts)}), attribute) == expected
 
 
-def test_a_deadline_leaves_the_other_checks_of_the_file(read: Read) -> None:
-    settings = read("[tool.modelops.deadlines]\nstart = 1\nlambda = 2", deadline=("place", "start=9"))
-    assert settings.deadlines == {"start": 9, "lambda": 2}
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("start=9",), {"start": 9, "lambda": 2}),
+        (("start=9", "lambda=1.5", "resolve=.5"), {"start": 9, "lambda": 1.5, "resolve": 0.5}),
+        (("start=9", "start=10"), {"start": 10, "lambda": 2}),
+    ],
+)
+def test_a_deadline_leaves_the_other_checks_of_the_file(
+    read: Read, texts: tuple[str, ...], expected: dict[str, float]
+) -> None:
+    settings = read("[tool.modelops.deadlines]\nstart = 1\nlambda = 2", deadline=("place", *texts))
+    assert settings.deadlines_of(CHECKS) == expected
 
 
 def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Path) -> None:
     settings = read(
-        '[tool.modelops]\ncache = "x"\nreport = "x.json"', cache=("p", "kept"), report=("p", "a.json", "/b.json")
+        '[tool.modelops]\ncache = "x"\nreport = "x.json"',
+        directory="invoked",
+        cache=("p", "kept"),
+        report=("p", "a.json", "/b.json"),
     )
     assert settings.cache == tmp_path / "invoked/kept"
     assert settings.reports == (tmp_path / "invoked/a.json", Path("/b.json"))
@@ -508,18 +483,18 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         (
             "deadline",
             ("stat=1",),
-            "'stat' is not a check; did you mean 'start'? Valid: install, lambda, resolve, start",
+            "'stat' is not a check; did you mean 'start'? Valid: install, lambda, resolve, runtime, start",
         ),
-        ("deadline", ("handshake=1",), "'handshake' is not a check; valid: install, lambda, resolve, start"),
+        ("deadline", ("handshake=1",), "'handshake' is not a check; valid: install, lambda, resolve, runtime, start"),
     ],
 )
 def test_a_wrong_text_is_named_with_its_place(
-    message_of: Callable[..., str], name: str, texts: tuple[str, ...], message: str
+    message_of: MessageOf, name: str, texts: tuple[str, ...], message: str
 ) -> None:
     assert message_of("", **{name: ("--the-place", *texts)}) == f"--the-place: {message}"
 
 
-def test_what_is_wrong_in_the_file_is_said_though_an_option_replaces_it(message_of: Callable[..., str]) -> None:
+def test_what_is_wrong_in_the_file_is_said_though_an_option_replaces_it(message_of: MessageOf) -> None:
     assert message_of("[tool.modelops]\nworkers = 0", workers=("place", "2")).startswith("pyproject.toml: ")
 
 
@@ -744,12 +719,12 @@ def test_the_command_line_is_stronger_than_a_variable_and_that_than_ini_and_that
     ini = ["-o", "modelops_workers=3", "-o", "modelops_deadline=start=3\nlambda=3\nresolve=3"]
     flags = ["--modelops-workers=5", "--modelops-deadline=start=5"]
 
-    assert load(configure(), check_names=CHECKS).workers == 2
-    assert load(configure(*ini), check_names=CHECKS).workers == 3
-    assert load(configure(*ini, **variables), check_names=CHECKS).workers == 4
-    settings = load(configure(*ini, *flags, **variables), check_names=CHECKS)
+    assert load(configure()).workers == 2
+    assert load(configure(*ini)).workers == 3
+    assert load(configure(*ini, **variables)).workers == 4
+    settings = load(configure(*ini, *flags, **variables))
     assert settings.workers == 5
-    assert settings.deadlines == {"start": 5, "lambda": 4, "resolve": 3, "install": 2}
+    assert settings.deadlines_of(CHECKS) == {"start": 5, "lambda": 4, "resolve": 3, "install": 2}
 
 
 def test_the_table_is_read_from_the_rootdir_though_another_file_is_the_ini_file(
@@ -758,7 +733,7 @@ def test_the_table_is_read_from_the_rootdir_though_another_file_is_the_ini_file(
     pytester.makefile(".ini", pytest="[pytest]")
     pytester.makepyprojecttoml("[tool.modelops\n")
     with pytest.raises(WrongInput, match=r"^pyproject.toml: not valid TOML: Expected ']' .*"):
-        load(configure("-c", "pytest.ini"), check_names=CHECKS)
+        load(configure("-c", "pytest.ini"))
 
 
 @pytest.mark.parametrize(
@@ -807,7 +782,7 @@ def test_all_flags_are_in_one_group_of_the_help(configure: Configure) -> None:
 
 def test_a_workers_number_is_checked_against_the_flag(configure: Configure) -> None:
     with pytest.raises(WrongInput, match=r"^--modelops-workers: '-1' is not a whole number from 1 up$"):
-        load(configure("--modelops-workers=-1"), check_names=CHECKS)
+        load(configure("--modelops-workers=-1"))
 
 
 def test_options_need_nothing_but_pytest() -> None:
@@ -835,5 +810,5 @@ def test_every_option_of_the_table_is_read(monkeypatch: pytest.MonkeyPatch, tmp_
             asked.add(key)
             return default
 
-    parse(rootdir=tmp_path, sources=Recorder(), check_names=CHECKS)
+    parse(rootdir=tmp_path, sources=Recorder())
     assert asked == {option.name for option in OPTIONS} - {"matrix"}

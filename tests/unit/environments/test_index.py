@@ -114,7 +114,7 @@ def test_the_null_device_as_configuration_turns_all_files_off(find: Find) -> Non
     assert index.variables == {}
 
 
-def test_the_bundle_that_pip_honours_is_told_to_uv(find: Find) -> None:
+def test_the_bundle_that_pip_honours_is_passed_to_uv(find: Find) -> None:
     assert find(REQUESTS_CA_BUNDLE="/etc/own.pem").variables == {"SSL_CERT_FILE": "/etc/own.pem"}
     assert find(REQUESTS_CA_BUNDLE="/etc/own.pem", SSL_CERT_FILE="/etc/other.pem").variables == {}
 
@@ -145,7 +145,7 @@ def test_an_index_of_uv_goes_before_those_of_pip(find: Find, files: Mapping[str,
         {"project/pyproject.toml": '[project]\nname = "x"\n'},
         {"project/pyproject.toml": "[tool.uv]\nmanaged = true\n"},
         {"project/pyproject.toml": '[[tool.uv.index]]\nurl = "https://uv.example"\nexplicit = true\n'},
-        {"project/uv.toml": "this is no TOML"},
+        {"project/uv.toml": "this is not TOML"},
     ],
 )
 def test_settings_of_uv_without_an_index_leave_it_to_pip(find: Find, files: Mapping[str, str]) -> None:

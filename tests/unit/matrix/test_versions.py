@@ -9,8 +9,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from pytest_modelops.errors import ModelopsError, WrongInput
-from pytest_modelops.matrix.versions import DaskRequest, Keyword, NoIndex, expand, parse_specifier, said_of
+from pytest_modelops.errors import ModelopsError, WrongInput, said_of
+from pytest_modelops.matrix.versions import DaskRequest, Keyword, NoIndex, expand, parse_specifier
 
 INSTALLED = Version("2025.1.0")
 

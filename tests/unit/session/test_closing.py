@@ -65,7 +65,7 @@ def test_a_cell_that_cannot_be_closed_keeps_no_other_up(tmp_path: Path, capsys: 
     cells["1"].unreported.append("cell 1: something was left")
     run: Any = object.__new__(MatrixRun)
     run.cells, run.progress, run.backend = cells, Part(), Part()
-    run._hosts, run.directory = True, tmp_path / "run"
+    run._handed, run.directory = None, tmp_path / "run"
     run.directory.mkdir()
     with pytest.raises(OSError, match="it cannot be closed"):
         run.close()

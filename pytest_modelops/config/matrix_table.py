@@ -1,0 +1,137 @@
+"""`[tool.modelops.matrix]`, and the flags that replace its axes and select cells."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from pytest_modelops.config.setting import Place, Type, Values, as_toml, entries, setting, table
+from pytest_modelops.config.types import DASK, DASK_RANGE, DASKS, GLOBS, PYTHON, PYTHONS
+from pytest_modelops.errors import WrongInput
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from pytest_modelops.matrix.cell import PythonVersion
+    from pytest_modelops.matrix.versions import DaskRequest, Exclusion, Inclusion, MatrixSettings, RoleRequest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _ExcludeTable:
+    python: PythonVersion | None = setting(PYTHON, 'The Python to leave out; `"3.13"` stands for every 3.13.')
+    dask: SpecifierSet | None = setting(DASK_RANGE, "The release or range of Dask to leave out.")
+
+
+def _exclusion(found: _ExcludeTable, values: Values, place: Place) -> Exclusion:
+    from pytest_modelops.matrix.versions import Exclusion
+
+    if not values:
+        raise WrongInput(f"{place}: is empty; write python, dask or both")
+    return Exclusion(python=found.python, dask=found.dask, text=as_toml(values))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _RoleTable:
+    python: PythonVersion | None = setting(PYTHON, "The role's own Python.")
+    dask: DaskRequest | None = setting(DASK, "The role's own Dask.")
+
+
+def _role(found: _RoleTable, values: Values, place: Place) -> RoleRequest:
+    from pytest_modelops.matrix.versions import RoleRequest
+
+    if not values:
+        raise WrongInput(f"{place}: is empty; write python, dask or both")
+    return RoleRequest(python=found.python, dask=found.dask)
+
+
+_ROLE = table(_RoleTable, _role)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _IncludeTable:
+    python: PythonVersion | None = setting(PYTHON, "The cell's Python.", required=True)
+    dask: DaskRequest | None = setting(DASK, "The cell's Dask.", required=True)
+    client: RoleRequest | None = setting(_ROLE, "Versions of the client that differ.")
+    scheduler: RoleRequest | None = setting(_ROLE, "Versions of the scheduler that differ.")
+    worker: RoleRequest | None = setting(_ROLE, "Versions of the workers that differ.")
+
+
+def _inclusion(found: _IncludeTable, values: Values, place: Place) -> Inclusion:
+    from pytest_modelops.matrix.cell import Role
+    from pytest_modelops.matrix.versions import Inclusion
+
+    if found.python is None or found.dask is None:
+        raise WrongInput(f"{place}: {as_toml(values)} does not have both python and dask")
+    roles = {Role.CLIENT: found.client, Role.SCHEDULER: found.scheduler, Role.WORKER: found.worker}
+    return Inclusion(
+        python=found.python,
+        dask=found.dask,
+        roles={role: request for role, request in roles.items() if request is not None},
+        origin=str(place),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MatrixTable:
+    """Which cells there are; see `MatrixSettings`."""
+
+    python: tuple[PythonVersion, ...] = setting(
+        PYTHONS,
+        '`"3.12"`: the newest installed patch release of 3.12; `"3.12.1"`: that release. Write text, since TOML drops '
+        "the zero of the number 3.10. By default the interpreter that runs pytest.",
+        (),
+        shown="",
+        name="python",
+        metavar="V",
+        flag_help="Replace the Python axis: X.Y or X.Y.Z. `include` is ignored.",
+    )
+    dask: tuple[DaskRequest, ...] = setting(
+        DASKS,
+        'A release (`"2024.10.0"`), `"latest"` of the index, `"installed"` beside pytest, or a range '
+        '(`">=2024.8,<2025"`: every final release in it).',
+        (),
+        shown='"installed"',
+        name="dask",
+        metavar="V",
+        flag_help="Replace the Dask axis: a release, latest, installed or a range. `include` is ignored.",
+    )
+    exclude: tuple[Exclusion, ...] = setting(
+        entries(table(_ExcludeTable, _exclusion)),
+        'Entries with `python`, `dask` (a release or range) or both; `"3.13"` means every 3.13. An entry that matches '
+        "nothing is allowed.",
+        (),
+    )
+    include: tuple[Inclusion, ...] = setting(
+        entries(table(_IncludeTable, _inclusion)),
+        "Cells to add: entries with `python` and `dask`. For a skew cell, `client`, `scheduler` or `worker` have a "
+        "`python` or `dask` of their own.",
+        (),
+    )
+    select: tuple[str, ...] = setting(
+        GLOBS, "Run only the cells whose id matches, such as `'py3.13-*'`.", (), key="", name="cell", metavar="GLOB"
+    )
+
+
+def _matrix(found: MatrixTable, _: Values, place: Place) -> MatrixSettings:
+    from pytest_modelops.matrix.versions import MatrixSettings
+
+    def origin(option: str) -> str:
+        given = place.strongest(option)
+        return given.origin if given else str(place.key(option))
+
+    axis_given = place.strongest("python") or place.strongest("dask")
+    selection = place.strongest("cell")
+    return MatrixSettings(
+        python=found.python,
+        dask=found.dask,
+        exclude=found.exclude,
+        include=() if axis_given else found.include,
+        select=found.select,
+        python_origin=origin("python"),
+        dask_origin=origin("dask"),
+        exclude_origin=str(place.key("exclude")),
+        select_origin=selection.origin if selection else "",
+    )
+
+
+MATRIX: Type[MatrixSettings] = table(MatrixTable, _matrix, section=True)

@@ -1,0 +1,58 @@
+"""The plan of a run. An index is asked if releases must be known; nothing else is started, pulled or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from platform import python_version
+
+import pytest
+from packaging.version import Version
+
+from pytest_modelops.errors import WrongInput
+from pytest_modelops.matrix.cell import Cell, PythonVersion
+from pytest_modelops.matrix.plan import LeftOut, Plan, make_plan
+from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.session.configured import Configured
+
+
+def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config) -> Plan:
+    """Make the plan.
+
+    Raises:
+        WrongInput: a version does not exist, no cell is left, or what a hook made of the cells is not valid.
+    """
+    spec = configured.settings.environment
+    plan = make_plan(
+        configured.settings.matrix,
+        releases=releases,
+        installed=_installed_dask(),
+        this_python=PythonVersion.parse(python_version()),
+        as_is_allowed=not (spec.requirements or spec.constraints or spec.as_of),
+    )
+    cells = list(plan.cells)
+    config.hook.pytest_modelops_cells(cells=cells, config=config)
+    return _after_hook(plan, cells)
+
+
+def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
+    if not cells:
+        raise WrongInput("pytest_modelops_cells: no cell is left")
+    for cell in cells:
+        if not isinstance(cell, Cell):
+            raise WrongInput(f"pytest_modelops_cells: {cell!r} is not a pytest_modelops.matrix.cell.Cell")
+    ids = [cell.id for cell in cells]
+    if twice := next((cell_id for cell_id in ids if ids.count(cell_id) > 1), None):
+        raise WrongInput(f"pytest_modelops_cells: {twice} is there twice")
+    left_out = [left for left in plan.left_out if left.id not in ids]
+    left_out += [
+        LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in ids
+    ]
+    return Plan(cells=tuple(cells), left_out=tuple(left_out))
+
+
+def _installed_dask() -> Version | None:
+    try:
+        return Version(metadata.version("distributed"))
+    except metadata.PackageNotFoundError:
+        return None
