@@ -7,9 +7,10 @@ and valid values.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_modelops.config.matrix_table import MATRIX
 from pytest_modelops.config.setting import FILE, Given, Kind, Place, Type, Values, not_one_of, setting, shown, table
@@ -57,43 +58,9 @@ def _given_deadlines(given: Given) -> tuple[Deadline, ...]:
 _DEADLINES = Type(_deadlines, {"type": "object", "additionalProperties": SECONDS.schema}, kind=Kind.MANY, section=True)
 
 
-# Types of tables without flags: imported only when settings are read.
-
-
-def _bundles() -> Type[tuple[Bundle, ...]]:
-    from pytest_modelops.config.bundle_table import BUNDLES
-
-    return BUNDLES
-
-
-def _environment() -> Type[EnvironmentTable]:
-    from pytest_modelops.config.model import ENVIRONMENT
-
-    return ENVIRONMENT
-
-
-def _aggregation() -> Type[AggregationSettings]:
-    from pytest_modelops.config.model import AGGREGATION
-
-    return AGGREGATION
-
-
-def _runner() -> Type[RunnerSettings]:
-    from pytest_modelops.config.runner import RUNNER
-
-    return RUNNER
-
-
-def _plugin() -> Type[PluginSettings | None]:
-    from pytest_modelops.config.worker_plugin import PLUGIN
-
-    return PLUGIN
-
-
-def _containers() -> Type[ContainerSettings]:
-    from pytest_modelops.config.docker import CONTAINERS
-
-    return CONTAINERS
+def _later(module: str, name: str) -> Callable[[], Type[Any]]:
+    """Return a function that imports a type. Nothing that has no flag is imported before settings are read."""
+    return lambda: cast("Type[Any]", getattr(importlib.import_module(f"pytest_modelops.config.{module}"), name))
 
 
 def _user_cache() -> Path:
@@ -127,7 +94,7 @@ class Settings:
     )
     matrix: MatrixSettings = setting(MATRIX, "Which cells there are.")
     bundles: tuple[Bundle, ...] = setting(
-        _bundles,
+        _later("bundle_table", "BUNDLES"),
         "What is shipped to the workers: a list of paths or tables.",
         (),
         name="bundle",
@@ -179,16 +146,18 @@ class Settings:
         ini=True,
         path=True,
     )
-    environment: EnvironmentTable = setting(_environment, "What goes into a cell besides Dask.")
-    aggregation: AggregationSettings = setting(_aggregation, "The size of the check `aggregation`.")
-    runner: RunnerSettings = setting(_runner, "How a bundle's runner is started and asked.")
+    environment: EnvironmentTable = setting(_later("model", "ENVIRONMENT"), "What goes into a cell besides Dask.")
+    aggregation: AggregationSettings = setting(_later("model", "AGGREGATION"), "The size of the check `aggregation`.")
+    runner: RunnerSettings = setting(_later("runner", "RUNNER"), "How a bundle's runner is started and asked.")
     plugin: PluginSettings | None = setting(
-        _plugin,
+        _later("worker_plugin", "PLUGIN"),
         "A worker plugin that your deployment registers, and what its runtime must be. It adds the check `runtime`.",
         lambda: None,
         key="worker-plugin",
     )
-    containers: ContainerSettings = setting(_containers, "Images and limits of cells in containers.", key="docker")
+    containers: ContainerSettings = setting(
+        _later("docker", "CONTAINERS"), "Images and limits of cells in containers.", key="docker"
+    )
     known_bundles: tuple[Bundle, ...] = ()
 
     def deadlines_of(self, check_names: Collection[str]) -> dict[str, float]:
