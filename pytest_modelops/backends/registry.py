@@ -16,12 +16,17 @@ from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInpu
 from pytest_modelops.matrix.versions import Releases
 
 
-def _process(containers: ContainerSettings, **common: Any) -> Backend:
-    if containers.keep != "never":
+def check_settings(name: str, containers: ContainerSettings) -> None:
+    """Refuse settings that a backend cannot honour, as opening it does; opens nothing."""
+    if name == ProcessBackend.name and containers.keep != "never":
         raise WrongInput(
             f"--modelops-keep {containers.keep}: the process backend cannot leave cells up, since all of a "
             "cell ends with pytest; use --modelops-backend docker"
         )
+
+
+def _process(containers: ContainerSettings, **common: Any) -> Backend:
+    check_settings(ProcessBackend.name, containers)
     return ProcessBackend(**common)
 
 

@@ -249,9 +249,16 @@ def test_a_plan_in_another_format(project: Project) -> None:
     assert ran.out == ""
 
 
-def test_the_plan_refuses_what_a_run_refuses(project: Project) -> None:
-    project.configure("[tool.modelops]\nworkers = 0", small=False)
-    assert_one_line(project.run("--modelops-plan"), "[tool.modelops] workers: 0 is not a whole number")
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("workers = 0", "[tool.modelops] workers: 0 is not a whole number"),
+        ('backend = "process"\nkeep = "failed"', "--modelops-keep failed: the process backend cannot leave cells up"),
+    ],
+)
+def test_the_plan_refuses_what_a_run_refuses(project: Project, key: str, message: str) -> None:
+    project.configure(f"[tool.modelops]\n{key}", small=False)
+    assert_one_line(project.run("--modelops-plan"), message)
 
 
 @alone_and_with_xdist
