@@ -7,13 +7,24 @@ and valid values.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from pytest_modelops.config.matrix_table import MATRIX
-from pytest_modelops.config.setting import FILE, Given, Kind, Place, Type, Values, not_one_of, setting, shown, table
+from pytest_modelops.config.setting import (
+    FILE,
+    Given,
+    Kind,
+    Place,
+    Type,
+    Values,
+    later,
+    not_one_of,
+    setting,
+    shown,
+    table,
+)
 from pytest_modelops.config.types import COUNT, PATH, REPORTS, SECONDS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
@@ -58,11 +69,6 @@ def _given_deadlines(given: Given) -> tuple[Deadline, ...]:
 _DEADLINES = Type(_deadlines, {"type": "object", "additionalProperties": SECONDS.schema}, kind=Kind.MANY, section=True)
 
 
-def _later(module: str, name: str) -> Callable[[], Type[Any]]:
-    """Return a function that imports a type. Nothing that has no flag is imported before settings are read."""
-    return lambda: cast("Type[Any]", getattr(importlib.import_module(f"pytest_modelops.config.{module}"), name))
-
-
 def _user_cache() -> Path:
     import platformdirs
 
@@ -94,7 +100,7 @@ class Settings:
     )
     matrix: MatrixSettings = setting(MATRIX, "Which cells there are.")
     bundles: tuple[Bundle, ...] = setting(
-        _later("bundle_table", "BUNDLES"),
+        later("bundle_table", "BUNDLES"),
         "What is shipped to the workers: a list of paths or tables.",
         (),
         name="bundle",
@@ -146,17 +152,17 @@ class Settings:
         ini=True,
         path=True,
     )
-    environment: EnvironmentTable = setting(_later("model", "ENVIRONMENT"), "What goes into a cell besides Dask.")
-    aggregation: AggregationSettings = setting(_later("model", "AGGREGATION"), "The size of the check `aggregation`.")
-    runner: RunnerSettings = setting(_later("runner", "RUNNER"), "How a bundle's runner is started and asked.")
+    environment: EnvironmentTable = setting(later("model", "ENVIRONMENT"), "What goes into a cell besides Dask.")
+    aggregation: AggregationSettings = setting(later("model", "AGGREGATION"), "The size of the check `aggregation`.")
+    runner: RunnerSettings = setting(later("runner", "RUNNER"), "How a bundle's runner is started and asked.")
     plugin: PluginSettings | None = setting(
-        _later("worker_plugin", "PLUGIN"),
+        later("worker_plugin", "PLUGIN"),
         "A worker plugin that your deployment registers, and what its runtime must be. It adds the check `runtime`.",
         lambda: None,
         key="worker-plugin",
     )
     containers: ContainerSettings = setting(
-        _later("docker", "CONTAINERS"), "Images and limits of cells in containers.", key="docker"
+        later("docker", "CONTAINERS"), "Images and limits of cells in containers.", key="docker"
     )
     known_bundles: tuple[Bundle, ...] = ()
 
