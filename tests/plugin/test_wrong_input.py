@@ -236,7 +236,7 @@ def test_a_marker_with_wrong_arguments(project: Project, marker: str, message: s
 
 
 @pytest.mark.parametrize("marker", ["modelops_lambda(3)", "modelops_aggregation(params=0)", "modelops_cells()"])
-def test_a_marker_with_wrong_arguments_is_told_by_the_controller_too(project: Project, marker: str) -> None:
+def test_a_marker_with_wrong_arguments_is_reported_by_the_controller_too(project: Project, marker: str) -> None:
     project.write("tests/test_marked.py", MARKED.format(marker=marker))
     ran = project.matrix("-n", "2")
     assert_one_line(ran, "ERROR: tests/test_marked.py::test_marked")
