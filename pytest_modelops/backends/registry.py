@@ -34,12 +34,17 @@ class Options:
     directory: Path
 
 
-def _process(options: Options) -> Backend:
-    if options.containers.keep != "never":
+def check_settings(name: str, containers: ContainerSettings) -> None:
+    """Refuse settings that a backend cannot honour, as opening it does; opens nothing."""
+    if name == ProcessBackend.name and containers.keep != "never":
         raise WrongInput(
-            f"--modelops-keep {options.containers.keep}: the process backend cannot leave cells up, since their "
+            f"--modelops-keep {containers.keep}: the process backend cannot leave cells up, since their "
             "processes end with pytest; use --modelops-backend docker"
         )
+
+
+def _process(options: Options) -> Backend:
+    check_settings(ProcessBackend.name, options.containers)
     return ProcessBackend(spec=options.spec, cache=options.cache, fresh=options.fresh, directory=options.directory)
 
 

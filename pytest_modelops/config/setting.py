@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import importlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ class Place:
         return next(iter(self.given.get(option, ())), None)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Type(Generic[T_co]):
     """What a value means.
 
@@ -116,7 +117,7 @@ class Type(Generic[T_co]):
         return self.read(values if self.kind is Kind.MANY else values[-1], place)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Declaration(Generic[T_co]):
     """One setting.
 
@@ -267,6 +268,11 @@ def table(declared: type[T], finish: Callable[[T, Values, Place], R], *, section
 def section(declared: type[T]) -> Type[T]:
     """Return the type of a section that needs no check besides those of its settings."""
     return table(declared, lambda found, *_: found, section=True)
+
+
+def later(module: str, name: str) -> Callable[[], Type[Any]]:
+    """Return a function that imports a type of `config`. Use it for what has no flag, to keep pytest's start cheap."""
+    return lambda: cast("Type[Any]", getattr(importlib.import_module(f"pytest_modelops.config.{module}"), name))
 
 
 def entries(entry: Type[T]) -> Type[tuple[T, ...]]:

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_modelops.config.matrix_table import MATRIX
-from pytest_modelops.config.setting import FILE, Given, Kind, Place, Type, Values, not_one_of, setting, shown, table
+from pytest_modelops.config.setting import (
+    FILE,
+    Given,
+    Kind,
+    Place,
+    Type,
+    Values,
+    later,
+    not_one_of,
+    setting,
+    shown,
+    table,
+)
 from pytest_modelops.config.types import COUNT, PATH, REPORTS, SECONDS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
@@ -57,45 +69,6 @@ def _given_deadlines(given: Given) -> tuple[Deadline, ...]:
 _DEADLINES = Type(_deadlines, {"type": "object", "additionalProperties": SECONDS.schema}, kind=Kind.MANY, section=True)
 
 
-# Types of tables without flags: imported only when settings are read.
-
-
-def _bundles() -> Type[tuple[Bundle, ...]]:
-    from pytest_modelops.config.bundle_table import BUNDLES
-
-    return BUNDLES
-
-
-def _environment() -> Type[EnvironmentTable]:
-    from pytest_modelops.config.model import ENVIRONMENT
-
-    return ENVIRONMENT
-
-
-def _aggregation() -> Type[AggregationSettings]:
-    from pytest_modelops.config.model import AGGREGATION
-
-    return AGGREGATION
-
-
-def _runner() -> Type[RunnerSettings]:
-    from pytest_modelops.config.runner import RUNNER
-
-    return RUNNER
-
-
-def _plugin() -> Type[PluginSettings | None]:
-    from pytest_modelops.config.worker_plugin import PLUGIN
-
-    return PLUGIN
-
-
-def _containers() -> Type[ContainerSettings]:
-    from pytest_modelops.config.docker import CONTAINERS
-
-    return CONTAINERS
-
-
 def _user_cache() -> Path:
     import platformdirs
 
@@ -127,7 +100,7 @@ class Settings:
     )
     matrix: MatrixSettings = setting(MATRIX, "Which cells there are.")
     bundles: tuple[Bundle, ...] = setting(
-        _bundles,
+        later("bundle_table", "BUNDLES"),
         "What is shipped to the workers: a list of paths or tables.",
         (),
         name="bundle",
@@ -179,16 +152,18 @@ class Settings:
         ini=True,
         path=True,
     )
-    environment: EnvironmentTable = setting(_environment, "What goes into a cell besides Dask.")
-    aggregation: AggregationSettings = setting(_aggregation, "The size of the check `aggregation`.")
-    runner: RunnerSettings = setting(_runner, "How a bundle's runner is started and asked.")
+    environment: EnvironmentTable = setting(later("model", "ENVIRONMENT"), "What goes into a cell besides Dask.")
+    aggregation: AggregationSettings = setting(later("model", "AGGREGATION"), "The size of the check `aggregation`.")
+    runner: RunnerSettings = setting(later("runner", "RUNNER"), "How a bundle's runner is started and asked.")
     plugin: PluginSettings | None = setting(
-        _plugin,
+        later("worker_plugin", "PLUGIN"),
         "A worker plugin that your deployment registers, and what its runtime must be. It adds the check `runtime`.",
         lambda: None,
         key="worker-plugin",
     )
-    containers: ContainerSettings = setting(_containers, "Images and limits of cells in containers.", key="docker")
+    containers: ContainerSettings = setting(
+        later("docker", "CONTAINERS"), "Images and limits of cells in containers.", key="docker"
+    )
     known_bundles: tuple[Bundle, ...] = ()
 
     def deadlines_of(self, check_names: Collection[str]) -> dict[str, float]:

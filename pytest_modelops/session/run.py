@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import pytest
 
 from pytest_modelops.backends.base import Backend
-from pytest_modelops.backends.registry import index_releases, open_backend
+from pytest_modelops.backends.registry import check_settings, index_releases, open_backend
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.errors import WrongInput
@@ -179,7 +179,10 @@ def plan_only(config: pytest.Config) -> tuple[Plan, str]:
     configured = configure(config)
     settings = configured.settings
     directory = logs.new_directory(settings.cache)
-    with _usable(settings.cache), index_releases(settings.environment, settings.cache, directory) as releases:
+    check_settings(settings.backend, settings.containers)
+    with contextlib.ExitStack() as asking:
+        with _usable(settings.cache):
+            releases = asking.enter_context(index_releases(settings.environment, settings.cache, directory))
         plan = plan_of(configured, releases=releases, config=config)
     return plan, f"{plan.to_text()}\n{configured.describe_checks()}"
 

@@ -45,7 +45,7 @@ class TestMarked:
         raise AssertionError("must not run")
 """
 
-TELL_MODULES = """
+WRITE_MODULES = """
 import json, sys
 
 def pytest_unconfigure():
@@ -114,7 +114,7 @@ def test_a_marker_that_there_is_not_stays_an_error_under_strict_markers(project:
 
 
 def test_nothing_is_imported_but_the_plugins_face_and_the_standard_library(project: Project) -> None:
-    project.write("conftest.py", TELL_MODULES)
+    project.write("conftest.py", WRITE_MODULES)
     project.write("test_marked.py", MARKED.format(module="[]"))
 
     def imported(*arguments: str) -> set[str]:

@@ -802,7 +802,7 @@ print("difflib" in sys.modules and "difflib" not in before)
 
 
 def test_every_option_of_the_table_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An option that is registered and then ignored would be a lie."""
+    """An option that is registered and then ignored would mislead."""
     asked: set[str] = set()
 
     class Recorder(dict[str, tuple[Given, ...]]):
