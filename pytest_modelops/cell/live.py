@@ -25,6 +25,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.errors import CellBroken, CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Cell, Role, Versions
+from pytest_modelops.remote.shared.facts import ClusterFacts
 from pytest_modelops.report.model import CellReport, CheckResult, Status
 from pytest_modelops.shipping import Shipped, pack, ship
 
@@ -87,7 +88,7 @@ class LiveCell:
         self.progress = progress
         self.locks: MutableMapping[Versions, Lock] = {}
         self.environments: MutableMapping[Versions, Environment] = {}
-        self.observed: Mapping[str, Any] = {}
+        self.observed: ClusterFacts = {}
         self.unpacked = unpacked
         self.locations: MutableMapping[Bundle, Mapping[str, Any]] = {}
         self._checks = {check.label: check for check in checks}
@@ -165,7 +166,7 @@ class LiveCell:
         """
         self._prepare()
         cluster = self.cluster
-        scheduler: Mapping[str, Any] = self.observed["scheduler"]
+        scheduler = self.observed["scheduler"]
         host = {"Python": python_version(), **{name: _installed(name) for name in scheduler["packages"]}}
         cells = {"Python": scheduler["python"], **scheduler["packages"]}
         differences = [f"{n} {host[n]} here, {cells[n]} in the cell" for n in cells if host[n] != cells[n]]

@@ -14,6 +14,7 @@ from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
+from pytest_modelops.remote.shared.facts import ClusterFacts
 
 
 class CheckedCell(Protocol):
@@ -39,7 +40,7 @@ class CheckedCell(Protocol):
     progress: Progress
     locks: MutableMapping[Versions, Lock]
     environments: MutableMapping[Versions, Environment]
-    observed: Mapping[str, Any]
+    observed: ClusterFacts
     unpacked: Path | None
     locations: MutableMapping[Bundle, Mapping[str, Any]]
 

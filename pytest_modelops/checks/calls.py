@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pytest_modelops.checks.lambdas import in_words, whereabouts
+from pytest_modelops.checks.lambdas import call_each, in_words, whereabouts
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RemoteError, TimedOut
@@ -42,14 +42,7 @@ def call_on(
     if unknown := set(names).difference(known):
         raise CheckFailed(f"{where}: it has no worker {unknown.pop()!r}; it has {', '.join(known)}")
     addresses = cluster.await_workers(deadline, names) if names else {}
-    outcomes: Mapping[str, Mapping[str, Any]] = cluster.agent.call(
-        "call_each",
-        module={"source": function.source, "name": function.name},
-        args=list(args),
-        workers=[name and addresses[name] for name in workers],
-        seconds=deadline.remaining,
-        deadline=deadline,
-    )
+    outcomes = call_each(cluster, function, args, [name and addresses[name] for name in workers], deadline)
     values = {}
     for name in workers:
         outcome = outcomes[str(name and addresses[name])]

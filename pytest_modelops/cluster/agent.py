@@ -31,7 +31,7 @@ class Agent:
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ids = itertools.count()
         self._changed = threading.Condition()
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._answers: dict[int, jsonrpc.Message] = {}
         self._dead: str | None = None
         threading.Thread(target=self._read, args=(stdout,), name="agent", daemon=True).start()
         # One that does not read its stdin any more blocks this thread, and no caller beyond its deadline.

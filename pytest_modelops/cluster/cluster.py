@@ -21,6 +21,7 @@ from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.shared.facts import ClusterFacts, ProcessFacts
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -89,7 +90,7 @@ class Cluster:
         self._kept = False
         self._watched: set[str] = set()
         """Names of the workers whose nannies are known to replace them when they die."""
-        self._reported: dict[str, Mapping[str, Any]] = {}
+        self._reported: dict[str, ProcessFacts] = {}
         """The last facts of each part by its name."""
         self.late: Process | None = None
         """The worker that joined late, while there is one; see `one_more`."""
@@ -201,12 +202,12 @@ class Cluster:
     def _last_seen(processes: Iterable[Process]) -> list[str]:
         return [f"{process.name} (pid {process.pid}) is {process.state()}.{tail(process.log)}" for process in processes]
 
-    def facts(self, deadline: Deadline) -> Mapping[str, Any]:
+    def facts(self, deadline: Deadline) -> ClusterFacts:
         """What every process says of itself: `{"client": …, "scheduler": …, "workers": {address: …}}`.
 
         Each holds `pid`, `python`, `packages`, … (see `remote/worker/modelops_preload.py`), or `silent` or `error`.
         """
-        reply: Mapping[str, Any] = self.agent.call(
+        reply: ClusterFacts = self.agent.call(
             "facts", variables=list(self.settings.worker_variables), seconds=deadline.remaining, deadline=deadline
         )
         workers = {self.addresses.get(address, address): facts for address, facts in reply["workers"].items()}

@@ -328,7 +328,7 @@ def test_a_value_that_no_worker_takes(broken: Any) -> None:
 def test_a_setup_that_ends_every_worker(broken: Any, dask: str) -> None:
     check = broken("exits_in_setup:Plugin", dask=dask)
     check.says("worker plugin acme_plugins.exits_in_setup:Plugin, on worker-", ": SystemExit: 3")
-    check.says("acme_plugins/exits_in_setup.py", "The worker did not live on.", ".log")
+    check.says("acme_plugins/exits_in_setup.py", "The worker did not survive it.", ".log")
 
 
 def test_a_setup_that_ends_a_late_worker(broken: Any) -> None:
@@ -390,7 +390,7 @@ def test_arguments_that_the_class_does_not_take(broken: Any) -> None:
 
 def test_a_class_that_is_no_plugin(broken: Any) -> None:
     check = broken("runtime:Cold")
-    check.says("TypeError: acme_plugins.runtime:Cold is a acme_plugins.runtime:Cold, which is no distributed.Worker")
+    check.says("TypeError: acme_plugins.runtime:Cold is a acme_plugins.runtime:Cold, which is not a distributed.W")
 
 
 def test_every_story_has_its_test() -> None:

@@ -306,7 +306,7 @@ def pytest_modelops_checks(checks, config):
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is no check; there are "),
+        ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is not a check; there are "),
         ("Check(name='mine', run=print, needs=('mine',))", "needs go in a circle: mine → mine"),
         ("Check(name='lambda', run=print)", "a name is used twice among resolve, install, start, versions"),
     ],

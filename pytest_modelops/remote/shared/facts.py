@@ -87,7 +87,7 @@ class RegisteredWorker(TypedDict):
     resources: dict[str, float]
 
 
-class Connection(TypedDict, total=False):
+class ConnectionState(TypedDict, total=False):
     """Whether the client is connected, and with which scheduler address once it is."""
 
     connected: bool
@@ -134,6 +134,13 @@ class Answer(TypedDict, total=False):
     value: Any
     error: str
     silent: str
+
+
+class WorkerAnswer(TypedDict, total=False):
+    """What a worker's handler returns of an operation on bundles: its `value`, or the traceback of what it raised."""
+
+    value: Any
+    raised: str
 
 
 # The aggregation job -------------------------------------------------------------------------------------------------
@@ -184,13 +191,27 @@ class BundleJobReport(TypedDict):
 # Worker plugins ------------------------------------------------------------------------------------------------------
 
 
+class PluginQuestion(TypedDict):
+    """What client and workers are asked about a plugin.
+
+    Attributes:
+        path: `module:Class`.
+        attributes: dotted paths of a worker.
+        variables: names of the environment variables that the cell sets for its workers.
+    """
+
+    path: str
+    attributes: list[str]
+    variables: list[str]
+
+
 class Origins(TypedDict):
     """Where a plugin's configuration may come from, in one process.
 
     Attributes:
         variables: environment variables: those that the cell sets for its workers (`None` where one is not set in
-            this process), and those whose name is like the plugin's or that of an attribute that is looked at.
-        settings: Dask settings whose name is like that of an attribute that is looked at, as `repr`.
+            this process), and those whose name ends like that of an attribute that is looked at.
+        settings: Dask settings whose name does, as `repr`.
     """
 
     variables: dict[str, str | None]

@@ -147,7 +147,7 @@ def test_checks_come_after_what_they_need() -> None:
 @pytest.mark.parametrize(
     ("check_names", "words"),
     [
-        ([check("a", "nothing")], "'a' needs 'nothing', which is no check; there are a"),
+        ([check("a", "nothing")], "'a' needs 'nothing', which is not a check; there are a"),
         ([check("a"), check("a")], "a name is used twice"),
         ([check("a", "b"), check("b", "a")], "a → b → a"),
     ],
@@ -203,9 +203,9 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
 @pytest.mark.parametrize(
     ("check_name", "words"),
     [
-        ("x", "'x' is no pytest_modelops.checks.base.Check"),
+        ("x", "'x' is not a pytest_modelops.checks.base.Check"),
         (Check(name="jsön x]", run=run_nothing), "a name that is not lower-case letters, digits and -"),
-        (Check(name="a", run=run_nothing, needs="start"), "needs that are no tuple of names"),  # type: ignore[arg-type]
+        (Check(name="a", run=run_nothing, needs="start"), "needs that are not a tuple of names"),  # type: ignore[arg-type]
         (Check(name="a", run="nothing"), "a run that cannot be called"),  # type: ignore[arg-type]
         (Check(name="a", run=run_nothing, seconds=-1), "a deadline that is not a number of seconds above 0"),
     ],

@@ -64,15 +64,15 @@ class Peer:
     def stderr(self) -> str:
         return self._stderr.read_text(encoding="utf-8")
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Any) -> None:
         self._writer.send(message)
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Any:
         message = jsonrpc.read_message(self.stdout)
         assert message is not None, self.stderr
         return message
 
-    def ask(self, method: str, params: object = None, number: int = 1) -> dict[str, Any]:
+    def ask(self, method: str, params: object = None, number: int = 1) -> Any:
         """A request and what answers it."""
         self.send({"id": number, "method": method, "params": {} if params is None else params})
         answer = self.read()
