@@ -62,75 +62,48 @@ def test_a_worker_that_is_as_asked_has_no_fault() -> None:
 
 
 SAYS = "asked for runtime.executor_type = 'cold', has 'isolated_warm'"
-FELL_BACK = "the value fell back, or was overridden"
 SET_IT = "set it in [tool.modelops.environment] env"
+NO_ORIGIN = (
+    "No variable …EXECUTOR_TYPE and no Dask setting DASK_…__EXECUTOR_TYPE is set on this worker or in the client, so a "
+    f"default may have been taken; if the plugin reads one, {SET_IT}"
+)
+HERE_ALONE = "on this worker and not set in the client"
+FELL_BACK = "the value fell back, or was overridden"
+UNKNOWN = "a value that the plugin does not know may fall back to a default"
+IN_THE_CLIENT = f"{FELL_BACK}, or the plugin reads it in the client"
+IS_COLD, IS_COLT, IS_WARM = ({"X_EXECUTOR_TYPE": said} for said in ("cold", "colt", "warm"))
 
 
-def variables(**values: str | None) -> Origins:
+def variables(values: dict[str, str | None]) -> Origins:
     return {"variables": values, "settings": {}}
-
-
-def settings(**values: str) -> Origins:
-    return {"variables": {}, "settings": {f"acme.{name}": said for name, said in values.items()}}
 
 
 @pytest.mark.parametrize(
     ("worker", "client", "origin"),
     [
+        ({}, {}, NO_ORIGIN),
+        (IS_COLD, {"X_EXECUTOR_TYPE": None}, f"The variable X_EXECUTOR_TYPE is 'cold' {HERE_ALONE}: {IN_THE_CLIENT}"),
         (
-            NO_ORIGINS,
-            NO_ORIGINS,
-            (
-                "No variable …EXECUTOR_TYPE and no Dask setting DASK_…__EXECUTOR_TYPE is set on this worker or in the client, "
-                f"so a default may have been taken; if the plugin reads one, {SET_IT}"
-            ),
-        ),
-        (
-            variables(X_EXECUTOR_TYPE="cold"),
-            variables(X_EXECUTOR_TYPE=None),
-            (
-                f"The variable X_EXECUTOR_TYPE is 'cold' on this worker and not set in the client: {FELL_BACK}, or the plugin "
-                "reads it in the client"
-            ),
-        ),
-        (
-            variables(X_EXECUTOR_TYPE="cold"),
-            variables(X_EXECUTOR_TYPE="cold"),
+            IS_COLD,
+            IS_COLD,
             f"The variable X_EXECUTOR_TYPE is 'cold' on this worker and 'cold' in the client: {FELL_BACK}",
         ),
-        (
-            variables(X_EXECUTOR_TYPE="colt"),
-            NO_ORIGINS,
-            (
-                "The variable X_EXECUTOR_TYPE is 'colt' on this worker and not set in the client: a value that the plugin "
-                "does not know may fall back to a default"
-            ),
-        ),
-        (
-            NO_ORIGINS,
-            variables(X_EXECUTOR_TYPE="isolated_warm"),
-            f"The variable X_EXECUTOR_TYPE is not set on this worker and 'isolated_warm' in the client; {SET_IT}",
-        ),
-        (
-            variables(TYPES="cold", OTHERS="warm", X_EXECUTOR_TYPE=None),
-            NO_ORIGINS,
-            (
-                f"The variable TYPES is 'cold' on this worker and not set in the client: {FELL_BACK}, or the plugin reads it "
-                "in the client"
-            ),
-        ),
-        (
-            settings(executor_type="'isolated_warm'", executor="'cold'"),
-            NO_ORIGINS,
-            "The Dask setting acme.executor_type is 'isolated_warm' on this worker and not set in the client",
-        ),
+        (IS_COLT, {}, f"The variable X_EXECUTOR_TYPE is 'colt' {HERE_ALONE}: {UNKNOWN}"),
+        ({}, IS_WARM, f"The variable X_EXECUTOR_TYPE is not set on this worker and 'warm' in the client; {SET_IT}"),
+        ({"X": "cold", "Y": "warm"}, {}, f"The variable X is 'cold' {HERE_ALONE}: {IN_THE_CLIENT}"),
     ],
 )
 def test_a_value_that_differs_is_reported_with_where_it_may_come_from(
-    worker: Origins, client: Origins, origin: str
+    worker: dict[str, str | None], client: dict[str, str | None], origin: str
 ) -> None:
+    facts = reported(executor_type=value("isolated_warm"), origins=variables(worker))
+    assert heads(facts, client=variables(client)) == [f"{SAYS}. {origin}"]
+
+
+def test_a_dask_setting_of_that_name_is_shown_with_its_value_on_both_sides() -> None:
+    worker: Origins = {"variables": {}, "settings": {"acme.executor-type": "'warm'", "acme.executor": "'cold'"}}
     facts = reported(executor_type=value("isolated_warm"), origins=worker)
-    assert heads(facts, client=client) == [f"{SAYS}. {origin}"]
+    assert heads(facts) == [f"{SAYS}. The Dask setting acme.executor-type is 'warm' {HERE_ALONE}"]
 
 
 def test_an_argument_that_says_the_wrong_value_is_named() -> None:
