@@ -25,12 +25,13 @@ def configure(
     plugin: str,
     *,
     executor: str = "cold",
+    variable: str = "MODELOPS_EXECUTOR_TYPE",
     more: str = "",
     expect: str = 'expect = { "modelops_runtime.executor_type" = "cold" }',
     dask: str = "2024.10.0",
     deadline: int = DEADLINE,
 ) -> None:
-    """A cell with a plugin, which shall be `cold`; its workers' variable says `executor`."""
+    """Configure a cell with a plugin that must be `cold`; the variable on its workers is `executor`."""
     matrix.configure(
         f"""
         [tool.modelops.matrix]
@@ -38,7 +39,7 @@ def configure(
         dask = ["{dask}"]
         [tool.modelops.environment]
         requirements = ["{wheel}"]
-        env = {{ MODELOPS_EXECUTOR_TYPE = "{executor}" }}
+        env = {{ {variable} = "{executor}" }}
         [tool.modelops.worker-plugin]
         class = "acme_plugins.{plugin}"
         probe = "modelops_runtime"
@@ -51,7 +52,7 @@ def configure(
 
 
 def runtime_check(run: Run) -> Check:
-    """The check, of a run of which everything that it needs is green."""
+    """Return the check of a run, where everything that it needs passed."""
     cell = run.unavailable_is_no_failure().cell()
     needed = {name: cell.checks[name].status for name in ("resolve", "install", "start")}
     assert set(needed.values()) == {"passed"}, (needed, run.out)
@@ -105,7 +106,8 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
     for reported in check.data["workers"].values():
         assert reported["values"]["modelops_runtime.executor_type"] == "'cold'"
         assert reported["values"]["modelops_runtime.executor"] == "acme_plugins.runtime:Cold"
-        assert reported["variables_read"]["MODELOPS_EXECUTOR_TYPE"] == "cold"
+        assert reported["variables"] == {"MODELOPS_EXECUTOR_TYPE": "cold"}
+    assert check.data["client"] == {"variables": {"MODELOPS_EXECUTOR_TYPE": None}, "settings": {}}
     cold, warm, direct = (check.data["processes"][kind] for kind in ("cold", "warm", "direct"))
     for worker in ("worker-0", "worker-1", "worker-late"):
         assert len(set(cold[worker]["pids"])) == len(set(cold[worker]["starts"])) == 4
@@ -185,13 +187,11 @@ def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Pat
 
 
 def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
-    configure(building_matrix, wheel, "reads_settings:Plugin")
-    text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
-    building_matrix.write("pyproject.toml", text.replace("MODELOPS_EXECUTOR_TYPE", "DASK_ACME__EXECUTOR_TYPE"))
+    configure(building_matrix, wheel, "reads_settings:Plugin", variable="DASK_ACME__EXECUTOR_TYPE")
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for reported in check.data["workers"].values():
-        assert reported["settings_read"] == {"acme.executor-type": "'cold'"}
+        assert reported["settings"] == {"acme.executor-type": "'cold'"}
 
 
 # What workers have is not what was asked for. ----------------------------------------------------------------
@@ -203,9 +203,8 @@ def test_a_configuration_that_was_built_on_the_client(broken: Any, backend: str)
     check.says(
         BOTH.format("built_on_the_client"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
-        "The variable MODELOPS_EXECUTOR_TYPE of this worker says 'cold', and was not looked up during the plugin's "
-        "setup, so its value was not read there; it was looked up in the client, which has no such variable, when "
-        "the plugin was made: its configuration comes from there\nworker-0, worker-1",
+        "The variable MODELOPS_EXECUTOR_TYPE is 'cold' on this worker and not set in the client: the value fell back, "
+        "or was overridden, or the plugin reads it in the client\nworker-0, worker-1",
     )
 
 
@@ -214,8 +213,8 @@ def test_a_value_that_fell_back(broken: Any) -> None:
     check.says(
         BOTH.format("falls_back"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
-        "The variable MODELOPS_EXECUTOR_TYPE of this worker says 'cold' and was looked up during the plugin's setup: "
-        "the value fell back, or was overridden",
+        "The variable MODELOPS_EXECUTOR_TYPE is 'cold' on this worker and not set in the client: the value fell back, "
+        "or was overridden",
     )
 
 
@@ -229,12 +228,12 @@ def test_an_argument_that_is_another_one(broken: Any) -> None:
 
 
 def test_a_setting_that_nobody_made(broken: Any) -> None:
-    check = broken("reads_settings:Plugin")
+    check = broken("reads_settings:Plugin", variable="MODELOPS_OTHER", executor="other")
     check.says(
         BOTH.format("reads_settings"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
-        "The Dask setting acme.executor-type was looked up during the plugin's setup there, and this worker has none, "
-        "so that a default was taken; set DASK_ACME__EXECUTOR_TYPE in [tool.modelops.environment] env",
+        "No variable …EXECUTOR_TYPE and no Dask setting DASK_…__EXECUTOR_TYPE is set on this worker or in the client, ",
+        "so a default may have been taken; if the plugin reads one, set it in [tool.modelops.environment] env",
     )
 
 
