@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ..shared import plain
 from ..shared.facts import AggregationReport, BundleJobReport, BundleReplicate, Outcome, ShippedModule
 from ..worker.plugins import error_text
-from .tasks import Processing, Tasks, define
+from .tasks import Future, Processing, Tasks, define
 
 _RUNNER_GRACE_SECONDS = 1.0
 """How long after a runner's time is over its report may take to arrive, stacks included."""
@@ -35,15 +36,15 @@ class Jobs:
         """
         end = time.monotonic() + seconds
         simulate, aggregate, read_back = (define(modules[name]) for name in ("simulate", "aggregate", "read_back"))
-        options = self._tasks.aggregation_options(seconds)
+        resources = self._tasks.aggregation_resources(seconds)
         tasks = params * replicates + params
         numbers = itertools.count()
 
-        def submit(*args: Any, **options: Any) -> Any:
+        def submit(function: Any, *args: object, key: str, resources: Mapping[str, int] | None = None) -> Future:
             number = next(numbers)
             if time.monotonic() > end:
                 raise TimeoutError(f"{number} of {tasks} tasks were submitted until then")
-            return self._tasks.submit(*args, **options)
+            return self._tasks.submit(function, *args, key=key, resources=resources)
 
         began = time.monotonic()
         replicas = {
@@ -51,7 +52,7 @@ class Jobs:
             for param in range(params)
         }
         aggregates = {
-            str(param): submit(aggregate, param, sims, key=f"agg-{run}-{param}", **options)
+            str(param): submit(aggregate, param, sims, key=f"agg-{run}-{param}", resources=resources)
             for param, sims in replicas.items()
         }
         outcomes, processing = self._tasks.settle(aggregates, pinned={}, seconds=end - time.monotonic())
@@ -103,7 +104,7 @@ class Jobs:
         replicate, aggregate, summarize = (define(modules[n]) for n in ("replicate", "aggregate", "summarize"))
         end = time.time() + seconds
         until = time.monotonic() + seconds + _RUNNER_GRACE_SECONDS
-        options = self._tasks.aggregation_options(seconds)
+        resources = self._tasks.aggregation_resources(seconds)
         began = time.monotonic()
         submit, simulated, aggregated, pinned = self._tasks.submit, {}, {}, {}
         for number, replicates in enumerate(sets):
@@ -118,7 +119,7 @@ class Jobs:
             for target in targets:
                 key = f"agg-{run}-{number}-{target}"
                 aggregated[f"{number}-{target}"] = submit(
-                    aggregate, location, of_set, target, target_data, end, key=key, **options
+                    aggregate, location, of_set, target, target_data, end, key=key, resources=resources
                 )
         summaries = {name: submit(summarize, future) for name, future in simulated.items()}
         aggregates, _ = self._tasks.settle(aggregated, pinned={}, seconds=until - time.monotonic())

@@ -52,7 +52,7 @@ class Plugins:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def register(self, arguments: dict[str, Any], question: PluginQuestion, seconds: float) -> RegisteredPlugin:
+    def register(self, arguments: dict[str, object], question: PluginQuestion, seconds: float) -> RegisteredPlugin:
         """Make a worker plugin in this Python, and register it.
 
         What became of it on the workers, they say themselves (see `probe`).
@@ -101,7 +101,7 @@ class Plugins:
         )
 
 
-def make(path: str, arguments: Mapping[str, Any]) -> Any:
+def make(path: str, arguments: Mapping[str, object]) -> Any:
     """Return an instance of the class `module:Class`, made here as a job's client makes it.
 
     Raises:

@@ -7,7 +7,8 @@ import contextlib
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 from ..shared import plain
 from ..shared.facts import Outcome, ShippedModule
@@ -24,13 +25,24 @@ Processing = Mapping[str, Sequence[str]]
 """Keys of the tasks that each worker has, by address."""
 
 
+class Future(Protocol):
+    """A `distributed.Future`; its status is `pending`, `finished`, `error` and more."""
+
+    key: str
+    status: str
+
+    def result(self, timeout: float) -> object: ...
+    def exception(self, timeout: float) -> BaseException: ...
+    def traceback(self, timeout: float) -> TracebackType: ...
+
+
 def define(module: ShippedModule) -> Any:
     """Return the function of a shipped module.
 
     Its namespace has a name that no module has, so that cloudpickle sends the function by value, as it does with the
     functions of a job's script.
     """
-    namespace: dict[str, Any] = {"__name__": "__modelops__"}
+    namespace: dict[str, object] = {"__name__": "__modelops__"}
     try:
         exec(compile(module["source"], f"<{module['name']}>", "exec"), namespace)  # noqa: S102 - what it is for
     except Exception as error:
@@ -48,16 +60,25 @@ class Tasks:
         self._late: dict[str, str] = {}
         """Worker by key of each task that was not done when its time was over."""
 
-    def submit(self, function: Any, *args: Any, worker: str | None = None, **options: Any) -> Any:
-        """Submit a call, to a worker's address where one is given; returns a future."""
-        if worker:
-            options["workers"] = [worker]
-        return self.connection.client.submit(function, *args, pure=False, **options)
+    def submit(
+        self,
+        function: Any,
+        *args: object,
+        key: str | None = None,
+        worker: str | None = None,
+        resources: Mapping[str, int] | None = None,
+    ) -> Future:
+        """Submit a call, to the worker with this address where one is given."""
+        workers = [worker] if worker else None
+        future: Future = self.connection.client.submit(
+            function, *args, pure=False, key=key, workers=workers, resources=resources
+        )
+        return future
 
-    def aggregation_options(self, seconds: float) -> dict[str, Any]:
-        """Return what aggregates are submitted with: a resource, where a worker has it."""
+    def aggregation_resources(self, seconds: float) -> Mapping[str, int] | None:
+        """Return the resources that an aggregate is submitted with, if any worker has them."""
         workers = self.connection.workers(seconds).values()
-        return {"resources": {"aggregation": 1}} if any(w["resources"].get("aggregation") for w in workers) else {}
+        return {"aggregation": 1} if any(worker["resources"].get("aggregation") for worker in workers) else None
 
     def call_each(
         self, module: ShippedModule, args: list[Any], workers: list[str | None], seconds: float
@@ -77,7 +98,7 @@ class Tasks:
         return outcomes
 
     def settle(
-        self, futures: Mapping[str, Any], *, pinned: Mapping[str, str], seconds: float
+        self, futures: Mapping[str, Future], *, pinned: Mapping[str, str], seconds: float
     ) -> tuple[dict[str, Outcome], Processing | None]:
         """Wait until each future is done, its worker is gone, or the time is over.
 
@@ -100,7 +121,7 @@ class Tasks:
         }
         return outcomes, processing
 
-    def _await(self, futures: Mapping[str, Any], pinned: Mapping[str, str], end: float) -> dict[str, str]:
+    def _await(self, futures: Mapping[str, Future], pinned: Mapping[str, str], end: float) -> dict[str, str]:
         """Wait for futures; returns the address of each worker that left, by its future's name."""
         gone: dict[str, str] = {}
         look_around = time.monotonic() + _LOOK_AROUND_SECONDS
@@ -131,7 +152,7 @@ class Tasks:
         return [address for address, answer in answers.items() if late.keys() & set(answer.get("value", late.keys()))]
 
 
-def _any_pending(futures: Mapping[str, Any], gone: Mapping[str, str]) -> bool:
+def _any_pending(futures: Mapping[str, Future], gone: Mapping[str, str]) -> bool:
     return any(future.status == "pending" for name, future in futures.items() if name not in gone)
 
 
@@ -139,7 +160,7 @@ def _gone(address: str) -> Outcome:
     return {"gone": f"{address} left the cluster while the task was on it"}
 
 
-def _outcome(future: Any, processing: Processing | None, seconds: float) -> Outcome:
+def _outcome(future: Future, processing: Processing | None, seconds: float) -> Outcome:
     if future.status == "pending" or processing is None:  # without a scheduler no result can be fetched
         return {"pending": _whereabouts(future.key, processing)}
     try:
@@ -155,7 +176,7 @@ def _outcome(future: Any, processing: Processing | None, seconds: float) -> Outc
     except (TimeoutError, asyncio.TimeoutError):
         return {"pending": "done, but what it returned had not arrived by then"}
     except Exception as failure:  # noqa: BLE001 - a result that cannot come back is an outcome too
-        error, trace = failure, failure.__traceback__
+        error, trace = failure, failure.__traceback__  # type: ignore[assignment]
     return {"error": error_text(error), "traceback": "".join(traceback.format_exception(type(error), error, trace))}
 
 

@@ -169,7 +169,7 @@ class AggregationReport(TypedDict):
 class BundleReplicate(TypedDict):
     """One replicate to run: its parameters, its seed, and the address of the worker that must run it, if any."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     seed: int
     worker: str | None
 

@@ -107,7 +107,7 @@ def _serve_bundles(worker: Any) -> None:
     bundles = worker.modelops_bundles = _beside("worker.bundles").Bundles(str(worker.name))
     threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
 
-    async def modelops_bundles(operation: str, arguments: Mapping[str, Any], **_: Any) -> WorkerAnswer:
+    async def modelops_bundles(operation: str, arguments: Mapping[str, object], **_: Any) -> WorkerAnswer:
         if operation not in _OPERATIONS:
             return {"raised": f"no operation {operation!r}"}
         perform = functools.partial(getattr(bundles, operation), **arguments)

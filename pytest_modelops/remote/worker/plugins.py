@@ -78,7 +78,7 @@ def _record_setups(worker: Any, setups: dict[str, PluginSetup]) -> None:
         worker.handlers["plugin-add"] = plugin_add
 
 
-def _error_of(answer: Mapping[str, Any]) -> tuple[str, str]:
+def _error_of(answer: Mapping[str, object]) -> tuple[str, str]:
     """Return error and traceback of Dask's message about an error, with causes where it holds the error itself."""
     from distributed.protocol import pickle
 
@@ -105,7 +105,7 @@ def origins(question: PluginQuestion) -> Origins:
     return {"variables": variables, "settings": settings}
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
