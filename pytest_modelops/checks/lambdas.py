@@ -1,4 +1,4 @@
-"""`lambda`: a function that is installed nowhere runs on each worker."""
+"""`lambda`: a function that is not installed runs on each worker."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def when_there(file, act):
 
 
 def preload(matrix: Matrix, source: str | Path, more: str = "", *, option: str = "--preload") -> None:
-    """Configure workers that load a file, which is there or is written, and whatever else."""
+    """Configure workers that load a file, which exists or is written here, and more settings."""
     path = source if isinstance(source, Path) else matrix.write("loaded_by_workers.py", source)
     matrix.configure(f'[tool.modelops.environment]\nworker-args = ["{option}", "{path}"]\n{textwrap.dedent(more)}')
 
@@ -91,7 +91,7 @@ def test_a_worker_that_dies_at_start(matrix: Matrix, nanny: str) -> None:
 
 
 def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
-    # Dask reads etc/dask of the prefix; this has the scheduler load pages of which there are none.
+    # Dask reads etc/dask of the prefix; with this, the scheduler loads pages that do not exist.
     settings = "distributed: {scheduler: {http: {routes: [ledger.pages]}}}\n"
     wheel = write_wheel(
         building_matrix.path / "site_settings-1.0-py3-none-any.whl",
@@ -109,7 +109,7 @@ def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: Wr
 
 
 def test_a_worker_that_runs_something_else_than_was_asked_for(matrix: Matrix) -> None:
-    stray = matrix.path / "stray"  # as it happens with a PYTHONPATH that somebody forgot
+    stray = matrix.path / "stray"  # as with a forgotten PYTHONPATH
     copy = Path(shutil.copytree(Path(cloudpickle.__file__).parent, stray / "cloudpickle")) / "__init__.py"
     copy.write_text(copy.read_text().replace(f'"{cloudpickle.__version__}"', '"0.0.1"'))
     meddles = """
@@ -159,7 +159,7 @@ def test_a_worker_that_does_not_report_its_versions(matrix: Matrix) -> None:
             os.kill(pid, signal.SIGSTOP)
             modelops_cell.run("versions")
             os.kill(pid, signal.SIGCONT)
-            # Having asked where it stands did no harm.
+            # Asking for its stacks did no harm.
             modelops_cell.require("lambda")
             assert pid in modelops_cell.call_each("lambda: __import__('os').getpid()").values()
         """,

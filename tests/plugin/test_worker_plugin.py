@@ -36,7 +36,7 @@ def test_alone_it_runs_with_what_it_needs(project: Project) -> None:
     assert ran.left == []
 
 
-def test_a_red_one_blocks_nothing_and_the_user_s_tests_come_after_it(project: Project) -> None:
+def test_a_failed_one_blocks_nothing_and_the_user_s_tests_come_after_it(project: Project) -> None:
     """The late worker is named otherwise, so it differs from what is asked."""
     project.configure(HEALTHY)
     project.write("test_it.py", "def test_it(modelops_cell):\n    assert modelops_cell.call('lambda: 1') == 1\n")

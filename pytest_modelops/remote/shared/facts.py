@@ -50,7 +50,7 @@ class ProcessFacts(TypedDict, total=False):
         config: by key, the Dask settings that the `DASK_…` variables among them ask for.
         stacks_signal: number of the signal at which it prints its stacks to stderr and goes on.
         settings: of a worker only.
-        silent: why there is no answer: nothing came in time.
+        silent: why there is no answer: none arrived in time.
         error: why there is no answer: asking raised, or the worker is gone.
     """
 
@@ -69,7 +69,7 @@ class ProcessFacts(TypedDict, total=False):
 
 
 class ClusterFacts(TypedDict, total=False):
-    """What every process of a cell says of itself; empty as long as none was asked.
+    """What every process of a cell says of itself; empty before they are asked.
 
     Attributes:
         workers: by address; with those that are registered.

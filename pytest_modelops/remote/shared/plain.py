@@ -1,6 +1,6 @@
 """Values as plain data: what may pass between host and cell, and its JSON form.
 
-`None`, `bool`, `str`, finite `float` and short `int` stand for themselves and a list is a list; everything else is an
+`None`, `bool`, `str`, finite `float`, short `int` and lists are written as JSON has them; everything else is an
 object with one key, its type: `{"tuple": [1, 2]}`. Only exact types pass, because a subclass would arrive as something
 else. Copied into cells: standard library only, Python 3.10 and up.
 """
@@ -71,7 +71,7 @@ def _pack(value: Any, outer: tuple[int, ...]) -> Any:
     if kind not in TYPES:
         raise _NotPlain(_why_not(kind))
     if id(value) in outer:
-        raise _NotPlain(f"is the {kind.__name__} that it sits in: data that contains itself cannot travel")
+        raise _NotPlain(f"is the {kind.__name__} that it is in: data that contains itself cannot travel")
     if len(outer) == MAX_DEPTH:
         raise _NotPlain(f"is nested more than {MAX_DEPTH} deep")
     outer = (*outer, id(value))

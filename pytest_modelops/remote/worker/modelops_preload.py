@@ -1,8 +1,8 @@
 """Loaded into every scheduler and worker by Dask's own `--preload`, so that the process can say what it runs.
 
 The facts are asked for by name over Dask's own connection and answered as plain data, so they also arrive where
-functions cannot be sent (another Python at the other end). This file stands alone: its name is unique because Dask
-imports it as a top-level module. Python 3.9 and up.
+functions cannot be sent (another Python at the other end). This file imports none of ours, and its name is unique,
+because Dask imports it as a top-level module. Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def dask_setup(server: Any) -> None:
         return answer
 
     def modelops_running(**_: Any) -> list[str]:
-        # Keys of the tasks that threads are on, including those that nobody awaits any more.
+        # Keys of the tasks that threads are on, including those that are not awaited any more.
         return [str(getattr(task, "key", task)) for task in getattr(getattr(server, "state", server), "executing", ())]
 
     server.handlers["modelops_facts"] = modelops_facts

@@ -253,7 +253,7 @@ def test_processes_that_are_not(kind: str, returned: tuple[Any, ...], text: str)
     assert text in head
 
 
-# What a worker tells. ----------------------------------------------------------------------------------------
+# What a worker reports. ----------------------------------------------------------------------------------------
 
 
 class Kind(enum.Enum):

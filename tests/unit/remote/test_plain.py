@@ -1,4 +1,4 @@
-"""Plain data: what passes, what comes back, and the words for what does not pass."""
+"""Plain data: what passes, what comes back, and the message about what does not pass."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_what_is_not_plain_is_refused_with_its_type_and_place(value: object, mes
 def test_data_that_contains_itself_is_refused() -> None:
     items: list[object] = [1]
     items.append({"again": items})
-    with pytest.raises(TypeError, match=r"value\[1\]\['again'\] is the list that it sits in: .*contains itself"):
+    with pytest.raises(TypeError, match=r"value\[1\]\['again'\] is the list that it is in: .*contains itself"):
         plain.pack(items)
 
 
