@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import cast
 
 from pytest_modelops.checks import runtime_messages, runtime_processes
 from pytest_modelops.checks.base import Check, CheckedCell
@@ -33,172 +32,152 @@ def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mappin
     """Register the plugin, probe every worker, then have one more join, and probe that."""
     cell.progress("registering the worker plugin")
     cluster = cell.cluster
-    registered = register(plugin, cell, deadline)
+    runtime = _Runtime(plugin, cluster, deadline)
     addresses = {name: address for address, name in cluster.addresses.items()}
-    facts = {
-        name: _facts_of(plugin, cluster, name, answer)
-        for name, answer in _probe(plugin, cluster, registered, addresses, deadline).items()
-    }
-    _judge(plugin, cluster, registered, facts)
+    facts = {name: runtime.facts_of(name, answer) for name, answer in runtime.probe(addresses, deadline).items()}
+    runtime.judge(facts)
     tasks = runtime_processes.run(plugin, cell, addresses, deadline)
     cell.progress("probing a worker that joins late")
     began = time.monotonic()
     with cluster.one_more(deadline) as (late, address):
-        facts[late] = _await_setup(plugin, cluster, registered, address, deadline)
-        _judge(plugin, cluster, registered, facts)
+        facts[late] = runtime.await_setup(address)
+        runtime.judge(facts)
         for kind, figures in runtime_processes.run(plugin, cell, {late: address}, deadline).items():
             tasks[kind] |= figures
         took = time.monotonic() - began
     return {
-        "plugin": registered["name"],
-        "client": registered["origins"],
+        "plugin": runtime.registered["name"],
+        "client": runtime.registered["origins"],
         "workers": {name: runtime_messages.figures(one) for name, one in facts.items()},
         "late_seconds": round(took, 3),
         **({"processes": tasks} if tasks else {}),
     }
 
 
-def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> RegisteredPlugin:
-    """Make the plugin in the client and register it.
+class _Runtime:
+    """A plugin that is made in the client and registered, and what workers say of it.
 
     Raises:
         RemoteError: it could not be made.
         ProcessExited: a worker died of it.
         TimedOut: its setup did not end.
     """
-    cluster = cell.cluster
-    cluster.await_workers(deadline)
-    before = dict(cluster.addresses)
-    try:
-        registered: RegisteredPlugin = cluster.agent.call(
-            "register_plugin",
-            arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
-            question=_question(plugin, cluster),
+
+    def __init__(self, plugin: PluginSettings, cluster: Cluster, deadline: Deadline) -> None:
+        self._plugin, self._cluster, self._deadline = plugin, cluster, deadline
+        self._title = f"worker plugin {plugin.path}"
+        self._question: PluginQuestion = {
+            "path": plugin.path,
+            "attributes": [*dict.fromkeys([*filter(None, [plugin.probe]), *plugin.expect])],
+            "variables": list(cluster.settings.worker_variables),
+        }
+        cluster.await_workers(deadline)
+        before = dict(cluster.addresses)
+        try:
+            self.registered: RegisteredPlugin = cluster.agent.call(
+                "register_plugin",
+                arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
+                question=self._question,
+                seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
+                deadline=deadline,
+            )
+        except TimedOut as error:
+            raise TimedOut(f"{self._title}: {error}") from None
+        if "unmade" in self.registered:
+            raise RemoteError(runtime_messages.unmade(plugin, self.registered), self.registered["traceback"])
+        for address in self.registered["gone"]:
+            if address in before:
+                raise ProcessExited(self._lost(before[address]))
+
+    def probe(self, addresses: Mapping[str, str], deadline: Deadline) -> dict[str, PluginAnswer]:
+        """Ask each of these workers what it has of the plugin."""
+        answers = self._cluster.agent.call(
+            "probe",
+            name=self.registered["name"],
+            question=self._question,
+            workers=list(addresses.values()),
             seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
             deadline=deadline,
         )
-    except TimedOut as error:
-        raise TimedOut(f"worker plugin {plugin.path}: {error}") from None
-    if "unmade" in registered:
-        raise RemoteError(runtime_messages.unmade(plugin, registered), registered["traceback"])
-    for address in registered["gone"]:
-        if address in before:
-            raise ProcessExited(_lost(plugin, cluster, before[address]))
-    return registered
+        return {name: answers[address] for name, address in addresses.items()}
 
+    def facts_of(self, name: str, answer: PluginAnswer) -> PluginFacts:
+        """Return what a worker answered; raise if it did not."""
+        if "silent" in answer:
+            raise TimedOut(f"{name} was asked for its runtime: {answer['silent']}")
+        if "error" in answer:
+            if ended := self._ended_by_it(name):  # it was still registered when it was asked
+                raise ProcessExited(ended)
+            death = self._cluster.death_of_worker(name)
+            why = self._cluster.with_names(answer["error"]) + (f"; {death}" if death else "")
+            raise CheckFailed(f"{name} was asked for its runtime: {why}.{self._cluster.last_words(name)}")
+        return answer["value"]
 
-def _question(plugin: PluginSettings, cluster: Cluster) -> PluginQuestion:
-    return {
-        "path": plugin.path,
-        "attributes": [*dict.fromkeys([*filter(None, [plugin.probe]), *plugin.expect])],
-        "variables": list(cluster.settings.worker_variables),
-    }
+    def _ended_by_it(self, name: str) -> str:
+        """Describe a worker whose log says that the plugin ended it; empty where it does not."""
+        log = next(process.log for process in self._cluster.processes if process.name == name)
+        lines = last_lines(log, most=400)
+        starts = [number for number, line in enumerate(lines) if line.startswith(NOT_SET_UP)]
+        return runtime_messages.not_set_up(self._plugin, name, lines[starts[-1] + 1 :], log) if starts else ""
 
+    def _lost(self, name: str) -> str:
+        """Describe a worker that the plugin took down; empty while nothing shows that it did."""
+        if ended := self._ended_by_it(name):
+            return ended
+        death = self._cluster.death_of_worker(name)
+        if name == LATE and not death:
+            return ""
+        where = f"{self._title}: while it was set up, {name} left the cluster"
+        return f"{where}{f'; {death}' if death else ''}.{self._cluster.last_words(name)}"
 
-def _probe(
-    plugin: PluginSettings,
-    cluster: Cluster,
-    registered: RegisteredPlugin,
-    addresses: Mapping[str, str],
-    deadline: Deadline,
-) -> dict[str, PluginAnswer]:
-    """Ask each of these workers what it has of the plugin."""
-    answers = cluster.agent.call(
-        "probe",
-        name=registered["name"],
-        question=_question(plugin, cluster),
-        workers=list(addresses.values()),
-        seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
-        deadline=deadline,
-    )
-    return {name: cast("PluginAnswer", answers[address]) for name, address in addresses.items()}
-
-
-def _facts_of(plugin: PluginSettings, cluster: Cluster, name: str, answer: PluginAnswer) -> PluginFacts:
-    if "silent" in answer:
-        raise TimedOut(f"{name} was asked for its runtime: {answer['silent']}")
-    if "error" in answer:
-        if ended := _ended_by_it(plugin, cluster, name):  # it was still registered when it was asked
-            raise ProcessExited(ended)
-        death = cluster.death_of_worker(name)
-        why = f"; {death}" if death else ""
-        raise CheckFailed(
-            f"{name} was asked for its runtime: {cluster.with_names(answer['error'])}{why}.{cluster.last_words(name)}"
+    def await_setup(self, address: str) -> PluginFacts:
+        """Wait until the plugin's setup has ended on the late worker, which is registered before that."""
+        seen = "it was not asked"
+        while not self._deadline.passed:
+            answer = self.probe({LATE: address}, self._deadline.at_most(_SOON_SECONDS))[LATE]
+            setup = answer["value"]["setup"] if "value" in answer else None
+            if setup is not None and setup["done"]:
+                return answer["value"]
+            if lost := self._lost(LATE):
+                raise ProcessExited(lost)
+            if setup is not None:
+                seen = "its setup has begun"
+            else:
+                seen = answer.get("error") or answer.get("silent") or "it was not given the plugin"
+            time.sleep(_POLL_SECONDS)
+        raise TimedOut(
+            f"{self._title}: {LATE}, which joined after the others, was not set up within "
+            f"{self._deadline.seconds:g} s; seen last: {seen}.{self._cluster.last_words(LATE)}"
         )
-    return answer["value"]
 
-
-def _ended_by_it(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
-    """Describe a worker whose log says that the plugin ended it; empty where it does not."""
-    log = next(process.log for process in cluster.processes if process.name == name)
-    lines = last_lines(log, most=400)
-    starts = [number for number, line in enumerate(lines) if line.startswith(NOT_SET_UP)]
-    return runtime_messages.not_set_up(plugin, name, lines[starts[-1] + 1 :], log) if starts else ""
-
-
-def _lost(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
-    """Describe a worker that the plugin took down; empty while nothing shows that it did."""
-    if ended := _ended_by_it(plugin, cluster, name):
-        return ended
-    death = cluster.death_of_worker(name)
-    if name == LATE and not death:
-        return ""
-    where = f"worker plugin {plugin.path}: while it was set up, {name} left the cluster"
-    return f"{where}{f'; {death}' if death else ''}.{cluster.last_words(name)}"
-
-
-def _await_setup(
-    plugin: PluginSettings, cluster: Cluster, registered: RegisteredPlugin, address: str, deadline: Deadline
-) -> PluginFacts:
-    """Wait until the plugin's setup has ended on the late worker, which is registered before that."""
-    seen = "it was not asked"
-    while not deadline.passed:
-        answer = _probe(plugin, cluster, registered, {LATE: address}, deadline.at_most(_SOON_SECONDS))[LATE]
-        setup = answer["value"]["setup"] if "value" in answer else None
-        if setup is not None and setup["done"]:
-            return answer["value"]
-        if lost := _lost(plugin, cluster, LATE):
-            raise ProcessExited(lost)
-        if setup is not None:
-            seen = "its setup has begun"
-        else:
-            seen = answer.get("error") or answer.get("silent") or "it was not given the plugin"
-        time.sleep(_POLL_SECONDS)
-    raise TimedOut(
-        f"worker plugin {plugin.path}: {LATE}, which joined after the others, was not set up within "
-        f"{deadline.seconds:g} s; seen last: {seen}.{cluster.last_words(LATE)}"
-    )
-
-
-def _judge(
-    plugin: PluginSettings, cluster: Cluster, registered: RegisteredPlugin, facts: Mapping[str, PluginFacts]
-) -> None:
-    """Raise `CheckFailed` with everything that is wrong with what the workers reported."""
-    faults: dict[str, list[Fault]] = {}
-    for name, one in facts.items():
-        if found := list(runtime_messages.faults(plugin, one, registered)):
-            faults[name] = found
-    for name, fault in runtime_messages.differences(plugin, facts):
-        faults.setdefault(name, []).append(fault)
-    if not faults:
-        if "error" in registered:
-            text = f"worker plugin {plugin.path}: registering it raised {registered['error']}"
-            raise RemoteError(text, registered["traceback"])
-        return
-    if [*faults] == [LATE]:
-        others = [name for name in facts if name != LATE]
-        verb = "is" if len(others) == 1 else "are"
-        where = f"on {LATE}, which joined after the registration ({', '.join(others)} {verb} as asked)"
-        after = f"Its log: {cluster.late.log}" if cluster.late is not None else ""
-        raise CheckFailed(message(f"worker plugin {plugin.path}, {where}", faults, after))
-    count = counted(len(faults), facts, "workers")
-    raise CheckFailed(message(f"worker plugin {plugin.path}, {count}", faults, named=True))
+    def judge(self, facts: Mapping[str, PluginFacts]) -> None:
+        """Raise `CheckFailed` with everything that is wrong with what the workers reported."""
+        faults: dict[str, list[Fault]] = {}
+        for name, one in facts.items():
+            if found := list(runtime_messages.faults(self._plugin, one, self.registered)):
+                faults[name] = found
+        for name, fault in runtime_messages.differences(self._plugin, facts):
+            faults.setdefault(name, []).append(fault)
+        if not faults:
+            if "error" in self.registered:
+                text = f"{self._title}: registering it raised {self.registered['error']}"
+                raise RemoteError(text, self.registered["traceback"])
+            return
+        if [*faults] == [LATE]:
+            others = [name for name in facts if name != LATE]
+            as_asked = f"({', '.join(others)} {'is' if len(others) == 1 else 'are'} as asked)"
+            where = f"{self._title}, on {LATE}, which joined after the registration {as_asked}"
+            raise CheckFailed(
+                message(where, faults, f"Its log: {self._cluster.late.log}" if self._cluster.late else "")
+            )
+        count = counted(len(faults), facts, "workers")
+        raise CheckFailed(message(f"{self._title}, {count}", faults, named=True))
 
 
 def _register_again(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> None:
     """Register it in a cluster that was restarted; the check has reported already whether it works."""
     with contextlib.suppress(ModelopsError):
-        register(plugin, cell, deadline)
+        _Runtime(plugin, cell.cluster, deadline)
 
 
 def check(plugin: PluginSettings) -> Check:
