@@ -141,10 +141,12 @@ def _lambda(
     shipped = ship(function, oldest=context.oldest)
     for number, arg in enumerate(args, start=1):
         pack(arg, f"argument {number}")
-    if expect is _NOTHING:
-        return lambda cell: cell.run_lambda(shipped, args, expect=lambda _: True, expected="anything", seconds=seconds)
-    return lambda cell: cell.run_lambda(
-        shipped, args, expect=lambda value: bool(value == expect), expected=repr(expect), seconds=seconds
+
+    def as_expected(value: object) -> bool:
+        return expect is _NOTHING or bool(value == expect)
+
+    return lambda cell: cell.checks.run_lambda(
+        shipped, args, expect=as_expected, expected=repr(expect), seconds=seconds
     )
 
 
@@ -159,7 +161,7 @@ def _aggregation(
             raise WrongInput(f"{name}={value!r} is not a whole number above 0")
     seconds = _seconds(deadline)
     settings = AggregationSettings(params=params, replicates=replicates)
-    return lambda cell: cell.run_aggregation(settings, seconds=seconds)
+    return lambda cell: cell.checks.run_aggregation(settings, seconds=seconds)
 
 
 def _bundle(path: Any, *, deadline: Any = None, context: Context) -> Callable[[LiveCell], None]:
@@ -167,7 +169,7 @@ def _bundle(path: Any, *, deadline: Any = None, context: Context) -> Callable[[L
 
     bundle, seconds = _bundle_at(path, context), _seconds(deadline)
     checks = [preflight.check(bundle), bundle_install.check(bundle)]
-    return lambda cell: cell.run_bundle(checks, seconds=seconds)
+    return lambda cell: cell.checks.run_bundle(checks, seconds=seconds)
 
 
 def _handshake(path: Any, *, deadline: Any = None, context: Context) -> Callable[[LiveCell], None]:
@@ -177,7 +179,7 @@ def _handshake(path: Any, *, deadline: Any = None, context: Context) -> Callable
     if bundle.in_workers:
         raise WrongInput(f"{bundle.name!r} is installed into the workers, where it has no runner")
     checks = [preflight.check(bundle), bundle_install.check(bundle), handshake.check(bundle)]
-    return lambda cell: cell.run_bundle(checks, seconds=seconds)
+    return lambda cell: cell.checks.run_bundle(checks, seconds=seconds)
 
 
 def _bundle_at(path: Any, context: Context) -> Bundle:

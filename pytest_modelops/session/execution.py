@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from typing import Any, NoReturn
 
@@ -10,13 +11,14 @@ import pytest
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
-from pytest_modelops.report.model import CheckResult, Status
+from pytest_modelops.report.model import CellJson, CellNews, CheckResult, Status
 from pytest_modelops.session.collection import DEMANDS, cell_of
 from pytest_modelops.session.module import check_of
 from pytest_modelops.session.run import MatrixRun, short_id
 
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
+PHASES = ("setup", "call", "teardown")
 LEFT = pytest.StashKey[bool]()
 """Whether a test's teardown failed because its cell left something behind."""
 
@@ -27,6 +29,8 @@ class Running:
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         self._selected: set[tuple[str, str]] = set()
+        self._published: dict[str, dict[str, CheckResult]] = {}
+        self._facts: dict[str, CellJson] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember which checks are tests of this run, by cell and name."""
@@ -58,7 +62,7 @@ class Running:
         try:
             demands = item.stash.get(DEMANDS, [])
             if demands:
-                cell.require("start")
+                cell.checks.require("start")
             for demand in demands:
                 _perform(item, demand.perform, cell)
             outcome = yield
@@ -69,14 +73,14 @@ class Running:
             self._end_blocked(item, cell, broken)
         check = check_of(item)
         if check is not None:
-            self._end_as(item, cell.run_check(check.label))
+            self._end_as(item, cell.checks.run(check.label))
         return outcome
 
     def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> NoReturn:
         """A test that the cell's state prevented: skipped where a red test of this run says why, else failed."""
         item.stash[STATUS] = Status.BLOCKED
         item.stash[BLOCKED_BY] = broken.root
-        root = cell.run_check(broken.root)
+        root = cell.checks.run(broken.root)
         if (cell.id, root.label) in self._selected:
             reason = f"blocked by {root.label}: {root.message.partition(chr(10))[0]}"
             raise pytest.skip.Exception(reason, _use_item_location=True) from None
@@ -94,7 +98,7 @@ class Running:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach what is known of the cell by now, as plain data that also travels from an xdist worker."""
+        """Add the result of a user's test to its cell."""
         report = yield
         cell = cell_of(item)
         if cell is None:
@@ -108,8 +112,36 @@ class Running:
             cell.add(self._result_of(item, cell, report, call))
         if report.when != "teardown":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
-        report.modelops_cell = cell.report().to_json()  # type: ignore[attr-defined]
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Attach the cell's news, as plain data that also travels from an xdist worker to the controller.
+
+        Not when the report is made: plugins that repeat tests drop reports.
+        """
+        cell_id = self.run.cell_of(report.nodeid)
+        if cell_id is None or report.when not in PHASES or hasattr(report, "modelops_news"):
+            return  # of no cell, or from a worker
+        report.modelops_news = self._news(self.run.cells[cell_id])  # type: ignore[attr-defined]
+
+    def _news(self, cell: LiveCell) -> CellNews:
+        """Return what no earlier report held of the cell, so that everything travels once from an xdist worker."""
+        published = self._published.setdefault(cell.id, {})
+        results = cell.checks.results
+        new = [result for label, result in results.items() if published.get(label) is not result]
+        published.update(results)
+        report = cell.report()
+        cell.lifecycle.unreported.clear()
+        facts = dataclasses.replace(report, checks=(), seconds=0.0).to_json()
+        changed = facts != self._facts.get(cell.id)
+        self._facts[cell.id] = facts
+        return {
+            "id": cell.id,
+            "seconds": report.seconds,
+            "checks": [result.to_json() for result in new],
+            "facts": facts if changed else None,
+        }
 
     def _result_of(
         self, item: pytest.Item, cell: LiveCell, report: pytest.TestReport, call: pytest.CallInfo[Any]

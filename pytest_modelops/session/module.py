@@ -52,7 +52,7 @@ test_name.__test__ = False  # type: ignore[attr-defined] # pytest shall not coll
 def with_pytest_outcomes(check: Check) -> Check:
     """A check that may also end as tests do, with `pytest.skip` or `pytest.fail`; those are no `Exception`s."""
 
-    def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
+    def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object] | None:
         try:
             return check.run(cell, deadline)
         except pytest.skip.Exception as skipped:
@@ -105,8 +105,8 @@ def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
 
     def run_check(cell: LiveCell, label: str) -> None:
         __tracebackhide__ = True
-        if cell.run_check(label).blocked_by is not None:
-            cell.require(label)
+        if cell.checks.run(label).blocked_by is not None:
+            cell.checks.require(label)
 
     def of_cell(modelops_cell: LiveCell) -> None:
         __tracebackhide__ = True

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_modelops.checks.base import Check
-from pytest_modelops.matrix.cell import Role
 from pytest_modelops.report import WRITERS, terminal
-from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status, merge_checks
+from pytest_modelops.report.model import CellNews, CellReport, CheckResult, RunReport, Status, merge_checks
+from pytest_modelops.session.execution import PHASES
 from pytest_modelops.session.module import nodeid, short_nodeid
 from pytest_modelops.session.run import MatrixRun, short_id
 
@@ -40,7 +40,7 @@ class Reporting:
         self.run = run
         self._started = datetime.datetime.now().astimezone()
         self._clock = time.monotonic()
-        self._cells: dict[str, CellReport] = {}
+        self._cells = {cell_id: CellReport.of(live.cell) for cell_id, live in run.cells.items()}
         self._crashed: dict[str, list[CheckResult]] = {}
         self._selected: set[str] = set()
         self._finished: RunReport | None = None
@@ -60,20 +60,20 @@ class Reporting:
         self._selected.update(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what a test's report says of its cell."""
-        plain: Mapping[str, Any] | None = getattr(report, "modelops_cell", None)
-        if plain is None:
-            if report.failed and report.when not in {"setup", "call", "teardown"}:
+        """Merge the news of a test's report into the report of its cell."""
+        news: CellNews | None = getattr(report, "modelops_news", None)
+        if news is None:
+            if report.failed and report.when not in PHASES:
                 self._take_in_crash(report)
             return
-        answer = CellReport.from_json(plain)
-        before = self._cells.get(answer.id)
-        if before is not None:  # after a crash of an xdist worker, another one goes on
-            answer = dataclasses.replace(answer, checks=merge_checks(before.checks, answer.checks))
-        self._cells[answer.id] = answer
+        # If an xdist worker crashes, another worker continues the cell: results of both are merged.
+        known = self._cells[news["id"]]
+        checks = merge_checks(known.checks, map(CheckResult.from_json, news["checks"]))
+        facts = CellReport.from_json(news["facts"]) if news["facts"] is not None else known
+        self._cells[known.id] = dataclasses.replace(facts, seconds=news["seconds"], checks=checks)
 
     def _take_in_crash(self, report: pytest.TestReport) -> None:
-        """An xdist worker crashed in a test, so that the cell's own word of it is missing."""
+        """Note a test in which an xdist worker crashed, and of which there is no result."""
         cell_id = self.run.cell_of(report.nodeid)
         if cell_id is None:
             return
@@ -157,15 +157,10 @@ class Reporting:
     def _cell_report(self, cell_id: str) -> CellReport:
         """What was found about a cell, with a `not-run` for each check that did not run."""
         live = self.run.cells[cell_id]
-        cell = live.cell
-        # It knows more than its tests' reports where one was interrupted; with xdist, nothing.
+        # After an interrupt the cell in this process knows more than the tests' reports; with xdist, it knows nothing.
         here = live.report()
-        found = (here if here.checks else self._cells.get(cell_id)) or CellReport(
-            id=cell_id,
-            python=str(cell.base.python),
-            dask=cell.base.dask_text,
-            roles={role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role},
-        )
+        live.lifecycle.unreported.clear()
+        found = here if here.checks else self._cells[cell_id]
         # A crash has the last word: what the test's check came to in another worker does not undo it.
         by_name = {check.label: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
         check_names = {check.label: self._not_run(check, cell_id) for check in self.run.checks}
@@ -188,19 +183,22 @@ class Reporting:
 
 
 class Distributing:
-    """xdist's hooks on the controller. Registered only where xdist is."""
+    """xdist's hooks on the controller; without xdist, nothing calls them."""
 
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Hand the plan to a worker."""
         node.workerinput["modelops"] = self.run.hand_over()
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: WorkerController) -> None:
         """A worker ended, or crashed."""
         self.run.progress.forget(node.gateway.id)
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Give each cell as a whole to one worker.
 

@@ -289,7 +289,7 @@ def test_in_random_order_cells_stay_together(project: Project, seed: str) -> Non
 def test_in_random_order_each_cluster_starts_once(project: Project) -> None:
     pytest.importorskip("pytest_randomly")
     cells = project.configure_two()
-    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n")
+    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.call('lambda: 1') == 1\n")
     ran = project.matrix("--randomly-seed=3", order="randomly")
     assert ran.code == 0
     assert set(ran.results) == {*project.checks_of(*cells), *of("test_mine.py::test_mine", *cells)}
@@ -432,7 +432,7 @@ import time
 import pytest
 
 def test_before(modelops_cell):
-    assert modelops_cell.workers
+    modelops_cell.call("lambda: 1")
 
 @pytest.mark.timeout(1)
 def test_hangs(modelops_cell):
