@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 from pytest_modelops.matrix.cell import Cell, Role
-from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.matrix.plan import LeftOut, LeftOutJson
 
 SCHEMA = 1
 """Version of the JSON report's shape."""
@@ -92,13 +92,6 @@ class CellJson(TypedDict):
     logs: dict[str, str]
     notes: list[str]
     checks: list[CheckJson]
-
-
-class LeftOutJson(TypedDict):
-    """A `LeftOut` as JSON."""
-
-    id: str
-    reason: str
 
 
 class RunJson(TypedDict):

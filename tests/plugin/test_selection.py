@@ -317,6 +317,16 @@ def test_with_xdist_no_cell_is_split(project: Project, dist: list[str]) -> None:
     assert not [test for test in ran.results if "@" in test]
 
 
+def test_with_xdist_as_a_module_no_cell_is_split(project: Project) -> None:
+    """pytest then registers it as `xdist.plugin`, not as `xdist`."""
+    cells = project.configure_quick()
+    project.environ(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    ran = project.matrix("-p", "pytest_modelops.plugin", "-p", "xdist.plugin", "-n", "2")
+    assert ran.code == 0
+    assert_no_cell_is_split(ran, cells)
+    assert len(ran.results) == 4 * 3
+
+
 def test_a_test_that_kills_its_xdist_worker_makes_its_cell_red_and_the_rest_goes_on(project: Project) -> None:
     cells = project.configure_quick()
     project.write(
