@@ -183,14 +183,9 @@ class Checks:
         finally:
             self._live.progress("")
             self._lifecycle.collect_logs()  # it may have started another process
-        return CheckResult(
-            name=check.name,
-            bundle=check.bundle.name if check.bundle else None,
-            status=status,
-            seconds=time.monotonic() - began,
-            message=message,
-            reproduce=self._reproduce(self._live.cell, check),
-            data=data,
+        seconds = time.monotonic() - began
+        return check.ended(
+            status, message, seconds=seconds, reproduce=self._reproduce(self._live.cell, check), data=data
         )
 
     def _needs_cluster(self, check: Check) -> bool:
@@ -200,13 +195,8 @@ class Checks:
         )
 
     def _blocked(self, check: Check, root: str) -> CheckResult:
-        return CheckResult(
-            name=check.name,
-            bundle=check.bundle.name if check.bundle else None,
-            status=Status.BLOCKED,
-            message=f"blocked by {root}: {self.results[root].message.partition(chr(10))[0]}",
-            blocked_by=root,
-        )
+        cause = self.results[root].message.partition("\n")[0]
+        return check.ended(Status.BLOCKED, f"blocked by {root}: {cause}", blocked_by=root)
 
     def _root(self, result: CheckResult) -> CheckResult:
         return self.results[result.blocked_by or result.label]

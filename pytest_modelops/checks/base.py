@@ -15,6 +15,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.remote.shared.facts import ClusterFacts
+from pytest_modelops.report.model import CheckResult, Status
 
 
 class CheckedCell(Protocol):
@@ -84,8 +85,13 @@ class Check:
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or just the name where there is no bundle; unique in a cell."""
+        """`handshake[seir]`, or the name where there is no bundle; unique in a cell."""
         return label(self.name, self.bundle)
+
+    def ended(self, status: Status, message: str, **fields: Any) -> CheckResult:
+        """Return a result of this check; `fields` are further fields of `CheckResult`."""
+        bundle = self.bundle.name if self.bundle else None
+        return CheckResult(name=self.name, bundle=bundle, status=status, message=message, **fields)
 
 
 def label(name: str, bundle: Bundle | None) -> str:

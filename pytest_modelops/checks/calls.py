@@ -1,4 +1,4 @@
-"""Calling a function on workers, for tests of the user's: values come back, and whatever went wrong is raised."""
+"""Calling a function on workers, for users' tests: returns the values, or raises what went wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RemoteError, TimedOut
+from pytest_modelops.remote.shared.facts import Outcome
 from pytest_modelops.shipping import Shipped, unpack
 
 
@@ -26,13 +27,13 @@ def call_on(
     Args:
         args: packed, see `shipping.pack`.
         workers: names; `None` for any worker.
-        where: what is called and in which cell, for messages.
+        where: function and cell, for messages.
 
     Returns:
-        What it returned, by worker name.
+        The value by worker name.
 
     Raises:
-        CheckFailed: there is no such worker.
+        CheckFailed: no such worker exists.
         RemoteError: it raised there, or its worker died.
         TimedOut: it did not finish, or the worker did not come back.
     """
@@ -42,7 +43,7 @@ def call_on(
     if unknown := set(names).difference(known):
         raise CheckFailed(f"{where}: it has no worker {unknown.pop()!r}; it has {', '.join(known)}")
     addresses = cluster.await_workers(deadline, names) if names else {}
-    outcomes: Mapping[str, Mapping[str, Any]] = cluster.agent.call(
+    outcomes: Mapping[str, Outcome] = cluster.agent.call(
         "call_each",
         module={"source": function.source, "name": function.name},
         args=list(args),
@@ -55,8 +56,9 @@ def call_on(
         outcome = outcomes[str(name and addresses[name])]
         place = f"{where} on {name}" if name else where
         if "pending" in outcome:
-            words = whereabouts(cluster, outcome)
-            raise TimedOut(f"{place} did not finish within {deadline.seconds:g} s; it is {words}")
+            raise TimedOut(
+                f"{place} did not finish within {deadline.seconds:g} s; it is {whereabouts(cluster, outcome)}"
+            )
         if "value" not in outcome:
             raise RemoteError(f"{place}: {in_words(cluster, name, outcome)}")
         values[name] = unpack(outcome["value"])
