@@ -54,8 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     register(Running(run), "modelops-running")
     if not hasattr(config, "workerinput"):
         register(Reporting(run), "modelops-reporting")
-        if config.pluginmanager.hasplugin("xdist"):
-            register(Distributing(run), "modelops-distributing")
+        register(Distributing(run), "modelops-distributing")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from pytest_modelops.cluster.cluster import innermost
+from pytest_modelops.cluster.stacks import innermost
 
 Outcome = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""Calling a function on workers, for tests of the user's: values come back, and whatever went wrong is raised."""
+"""Calling a function on workers, for users' tests: returns the values, or raises what went wrong."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def call_on(
     Args:
         args: packed, see `shipping.pack`.
         workers: names; `None` for any worker.
-        where: what is called and in which cell, for messages.
+        where: function and cell, for messages.
 
     Returns:
-        What it returned, by worker name.
+        The value by worker name.
 
     Raises:
-        CheckFailed: there is no such worker.
+        CheckFailed: no such worker exists.
         RemoteError: it raised there, or its worker died.
         TimedOut: it did not finish, or the worker did not come back.
     """
@@ -48,8 +48,9 @@ def call_on(
         outcome = outcomes[str(name and addresses[name])]
         place = f"{where} on {name}" if name else where
         if "pending" in outcome:
-            words = whereabouts(cluster, outcome)
-            raise TimedOut(f"{place} did not finish within {deadline.seconds:g} s; it is {words}")
+            raise TimedOut(
+                f"{place} did not finish within {deadline.seconds:g} s; it is {whereabouts(cluster, outcome)}"
+            )
         if "value" not in outcome:
             raise RemoteError(f"{place}: {in_words(cluster, name, outcome)}")
         values[name] = unpack(outcome["value"])

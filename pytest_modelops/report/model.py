@@ -1,7 +1,6 @@
-"""What a run found, as plain types that every report is drawn from.
+"""What a run found: the model that every report is drawn from, and its JSON shapes, versioned by `SCHEMA`.
 
-The model is versioned (`SCHEMA`); `to_json` and `from_json` are the only places that know its JSON shape,
-which also is what xdist workers hand to the controller.
+xdist workers hand the same shapes to the controller.
 """
 
 from __future__ import annotations
@@ -9,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypedDict
 
-from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.matrix.cell import Cell, Role
+from pytest_modelops.matrix.plan import LeftOut, LeftOutJson
 
 SCHEMA = 1
 """Version of the JSON report's shape."""
@@ -39,6 +39,89 @@ class Status(enum.Enum):
         return self in {Status.PASSED, Status.SKIPPED}
 
 
+# The JSON shapes. `schema.json` describes their keys -----------------------------------------------------------------
+
+
+class CheckJson(TypedDict):
+    """A `CheckResult` as JSON."""
+
+    name: str
+    bundle: str | None
+    status: str
+    seconds: float
+    message: str
+    blocked_by: str | None
+    selected: bool
+    reproduce: str
+    data: dict[str, object]
+
+
+class EnvironmentReport(TypedDict, total=False):
+    """One distinct environment of a cell, as JSON and in the model.
+
+    Attributes:
+        python: version of its interpreter.
+        reused: found in the cache and verified, instead of built.
+        seconds: that building or verifying it took.
+        location: for people; the same location is the same environment.
+        identity: such as an image's digest, where it has one.
+    """
+
+    python: str
+    dask: str
+    reused: bool
+    seconds: float
+    location: str
+    identity: str
+
+
+class CellJson(TypedDict):
+    """A `CellReport` as JSON."""
+
+    id: str
+    python: str
+    dask: str
+    roles: dict[str, dict[str, str]]
+    selected: bool
+    status: str
+    first_broken: str | None
+    seconds: float
+    observed: dict[str, object]
+    lock: list[str]
+    environments: list[EnvironmentReport]
+    logs: dict[str, str]
+    notes: list[str]
+    checks: list[CheckJson]
+
+
+class RunJson(TypedDict):
+    """A `RunReport` as JSON."""
+
+    schema: int
+    started: str
+    seconds: float
+    host: dict[str, str]
+    backend: str
+    cells: list[CellJson]
+    left_out: list[LeftOutJson]
+
+
+class CellNews(TypedDict):
+    """What a test's report adds to what is known of its cell; travels from an xdist worker.
+
+    Attributes:
+        id: the cell's.
+        seconds: of the cell so far.
+        checks: results that no earlier report held.
+        facts: the cell without its checks; `None` if an earlier report held the same.
+    """
+
+    id: str
+    seconds: float
+    checks: list[CheckJson]
+    facts: CellJson | None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckResult:
     """One check in one cell (and with one bundle, where it has one).
@@ -46,9 +129,9 @@ class CheckResult:
     Attributes:
         seconds: how long the check itself took, without those it needed.
         message: empty when passed; else everything a person needs, first line first.
-        blocked_by: name of the check that broke, when `status` is `BLOCKED`.
+        blocked_by: label of the check that broke, when `status` is `BLOCKED`.
         selected: whether it was to run in this session; false for a check that the user deselected.
-        data: figures and facts worth keeping, plain JSON values (`{"tasks_per_second": 310.5}`).
+        data: figures and facts for the report, plain JSON values (`{"tasks_per_second": 310.5}`).
     """
 
     name: str
@@ -59,15 +142,14 @@ class CheckResult:
     blocked_by: str | None = None
     selected: bool = True
     reproduce: str = ""
-    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or just the name where there is no bundle."""
+        """`handshake[seir]`, or the name where there is no bundle."""
         return f"{self.name}[{self.bundle}]" if self.bundle else self.name
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as in the report's `checks`."""
+    def to_json(self) -> CheckJson:
         return {
             "name": self.name,
             "bundle": self.bundle,
@@ -81,9 +163,8 @@ class CheckResult:
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> CheckResult:
-        """The inverse of `to_json`."""
-        return cls(**{**plain, "status": Status(plain["status"])})
+    def from_json(cls, plain: CheckJson) -> CheckResult:
+        return cls(**{**plain, "status": Status(plain["status"])})  # type: ignore[arg-type] # the same keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,12 +176,10 @@ class CellReport:
         roles: versions of each role, `{"client": {"python": …, "dask": …}, "scheduler": …, "worker": …}`.
         selected: whether any test of this cell was selected.
         seconds: from the first check to the proof that nothing is left.
-        observed: what the cell's processes said of themselves: `{"client": {…}, "scheduler": {…},
-            "workers": {address: {…}}}`.
+        observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`.
         lock: the requirements that were installed, `name==version` a line, for each distinct environment.
-        environments: one entry for each distinct environment, `{"python": …, "dask": …, "reused": bool, …}`.
-        logs: path of each kept log by process name.
-        notes: what a person should know though nothing is broken: warnings, and how to get into a cell left up.
+        logs: path of each log by process name.
+        notes: warnings, and how to get into a cell that was left up.
     """
 
     id: str
@@ -110,11 +189,17 @@ class CellReport:
     selected: bool = True
     seconds: float = 0.0
     checks: tuple[CheckResult, ...] = ()
-    observed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    observed: Mapping[str, object] = dataclasses.field(default_factory=dict)
     lock: tuple[str, ...] = ()
-    environments: tuple[Mapping[str, Any], ...] = ()
+    environments: tuple[EnvironmentReport, ...] = ()
     logs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, cell: Cell) -> CellReport:
+        """Return the report of a planned cell in which nothing has run."""
+        roles = {role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role}
+        return cls(id=cell.id, python=str(cell.base.python), dask=cell.base.dask_text, roles=roles)
 
     @property
     def skew(self) -> bool:
@@ -128,15 +213,14 @@ class CellReport:
 
     @property
     def ran(self) -> tuple[CheckResult, ...]:
-        """The checks of which something is known, be it that they were blocked."""
+        """The checks that ran or were blocked."""
         return tuple(check for check in self.checks if check.status is not Status.NOT_RUN)
 
     @property
     def status(self) -> Status:
-        """`PASSED` when everything that was asked of the cell passed or was skipped.
+        """`PASSED` if every check that was selected or needed passed or was skipped.
 
-        Checks that nobody selected, nor needed, are not asked of it: they are `not-run` in `checks`, and the terminal
-        says how many of them there are.
+        The other checks are `not-run` in `checks`, and the terminal shows how many there are.
         """
         if self.broken:
             return self.broken.status
@@ -145,8 +229,7 @@ class CellReport:
             return Status.NOT_RUN
         return next((check.status for check in asked if not check.status.lets_through), Status.PASSED)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as in the report's `cells`."""
+    def to_json(self) -> CellJson:
         return {
             "id": self.id,
             "python": self.python,
@@ -158,21 +241,29 @@ class CellReport:
             "seconds": round(self.seconds, 3),
             "observed": dict(self.observed),
             "lock": list(self.lock),
-            "environments": [dict(environment) for environment in self.environments],
+            "environments": [environment.copy() for environment in self.environments],
             "logs": dict(self.logs),
             "notes": list(self.notes),
             "checks": [check.to_json() for check in self.checks],
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> CellReport:
-        """The inverse of `to_json`; what is derived is derived again."""
-        fields = {k: v for k, v in plain.items() if k not in {"status", "first_broken"}}
-        fields["checks"] = tuple(CheckResult.from_json(check) for check in plain["checks"])
-        fields["lock"] = tuple(plain["lock"])
-        fields["environments"] = tuple(plain["environments"])
-        fields["notes"] = tuple(plain.get("notes", ()))
-        return cls(**fields)
+    def from_json(cls, plain: CellJson) -> CellReport:
+        """Read what `to_json` returns; `status` and `first_broken` are derived again."""
+        return cls(
+            id=plain["id"],
+            python=plain["python"],
+            dask=plain["dask"],
+            roles=plain["roles"],
+            selected=plain["selected"],
+            seconds=plain["seconds"],
+            checks=tuple(CheckResult.from_json(check) for check in plain["checks"]),
+            observed=plain["observed"],
+            lock=tuple(plain["lock"]),
+            environments=tuple(plain["environments"]),
+            logs=plain["logs"],
+            notes=tuple(plain["notes"]),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,8 +289,7 @@ class RunReport:
         """Whether every planned and selected cell passed, and nothing broke in any other."""
         return all(cell.status is Status.PASSED for cell in self.cells if cell.selected or cell.broken)
 
-    def to_json(self) -> dict[str, Any]:
-        """The whole report as plain data."""
+    def to_json(self) -> RunJson:
         return {
             "schema": SCHEMA,
             "started": self.started,
@@ -207,12 +297,12 @@ class RunReport:
             "host": dict(self.host),
             "backend": self.backend,
             "cells": [cell.to_json() for cell in self.cells],
-            "left_out": [dataclasses.asdict(left) for left in self.left_out],
+            "left_out": [{"id": left.id, "reason": left.reason} for left in self.left_out],
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> RunReport:
-        """The inverse of `to_json`.
+    def from_json(cls, plain: RunJson) -> RunReport:
+        """Read what `to_json` returns.
 
         Raises:
             ValueError: the data is of another schema.
@@ -230,9 +320,9 @@ class RunReport:
 
 
 def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a later one of the same check and bundle replaces the earlier, in its place.
+    """Join two lists of results: a new one replaces the old one of the same check and bundle, in its place.
 
-    That something did not run replaces nothing.
+    `NOT_RUN` replaces nothing.
     """
     merged = {(check.name, check.bundle): check for check in old}
     for check in new:

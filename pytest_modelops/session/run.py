@@ -254,8 +254,8 @@ def _close_cell(cell: LiveCell) -> None:
     try:
         cell.close()
     finally:
-        for words in cell.unreported:
-            print(f"modelops: {words}", file=sys.stderr)  # noqa: T201 - the reports are written
+        for message in cell.lifecycle.unreported:
+            print(f"modelops: {message}", file=sys.stderr)  # noqa: T201 - the reports are written
 
 
 def _forget_old_runs(runs: Path) -> None:

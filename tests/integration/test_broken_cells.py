@@ -157,7 +157,7 @@ def test_a_worker_that_does_not_report_its_versions(matrix: Matrix) -> None:
             reported = modelops_cell.observed["workers"].values()
             [pid] = [facts["pid"] for facts in reported if facts["settings"]["name"] == "worker-1"]
             os.kill(pid, signal.SIGSTOP)
-            modelops_cell.run("versions")
+            modelops_cell.run_check("versions")
             os.kill(pid, signal.SIGCONT)
             # Asking for its stacks did no harm.
             modelops_cell.require("lambda")
@@ -296,7 +296,7 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(c
             modelops_cell.require("lambda")
             modelops_cell.call(freezes_at_the_30th, worker="worker-1")
             assert "at-the-30th" in modelops_cell.call(plugins, worker="worker-1")
-            modelops_cell.run("aggregation")
+            modelops_cell.run_check("aggregation")
         """,
     )
     containers.configure(
@@ -377,10 +377,10 @@ def test_it(modelops_cell):
     modelops_cell.require("lambda")
     pid = modelops_cell.observed["scheduler"]["pid"]
     os.kill(pid, signal.SIGSTOP)
-    modelops_cell.run("versions")
+    modelops_cell.run_check("versions")
     os.kill(pid, signal.SIGCONT)
     when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGSTOP))
-    modelops_cell.run("aggregation")
+    modelops_cell.run_check("aggregation")
 """,
     )
     preload(
@@ -427,7 +427,7 @@ def test_it(modelops_cell):
     modelops_cell.require("lambda")
     pid = {victim}
     when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGKILL))
-    modelops_cell.run("aggregation")
+    modelops_cell.run_check("aggregation")
     assert time.time() - os.stat({str(there)!r}).st_mtime < 2
 """,
     )

@@ -456,19 +456,19 @@ INTERRUPTED = """
 import os, signal
 
 def test_interrupted(modelops_cell):
-    assert modelops_cell.workers
+    modelops_cell.call("lambda: 1")
     os.kill(os.getpid(), signal.SIGINT)
     modelops_cell.call("lambda: 1")
 """
 LEFT_UP = """
-from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.cell.lifecycle import Lifecycle
 
-def keep_up(self, cluster):
-    note = f"cell {self.id} was left up"
-    self._notes.append(note)
+def leave_up(self, cluster, *, broke):
+    note = f"cell {self._cell.id} was left up"
+    self.notes.append(note)
     self.unreported.append(note)
 
-LiveCell._keep_up = keep_up
+Lifecycle._leave_up = leave_up
 """
 """Cells in processes cannot be left up."""
 

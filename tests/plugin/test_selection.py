@@ -289,7 +289,7 @@ def test_in_random_order_cells_stay_together(project: Project, seed: str) -> Non
 def test_in_random_order_each_cluster_starts_once(project: Project) -> None:
     pytest.importorskip("pytest_randomly")
     cells = project.configure_two()
-    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n")
+    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.call('lambda: 1') == 1\n")
     ran = project.matrix("--randomly-seed=3", order="randomly")
     assert ran.code == 0
     assert set(ran.results) == {*project.checks_of(*cells), *of("test_mine.py::test_mine", *cells)}
@@ -315,6 +315,16 @@ def test_with_xdist_no_cell_is_split(project: Project, dist: list[str]) -> None:
     assert len(set(ran.workers.values())) == 2
     assert len(ran.results) == 4 * 3 + 3 + 2
     assert not [test for test in ran.results if "@" in test]
+
+
+def test_with_xdist_as_a_module_no_cell_is_split(project: Project) -> None:
+    """pytest then registers it as `xdist.plugin`, not as `xdist`."""
+    cells = project.configure_quick()
+    project.environ(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    ran = project.matrix("-p", "pytest_modelops.plugin", "-p", "xdist.plugin", "-n", "2")
+    assert ran.code == 0
+    assert_no_cell_is_split(ran, cells)
+    assert len(ran.results) == 4 * 3
 
 
 def test_a_test_that_kills_its_xdist_worker_makes_its_cell_red_and_the_rest_goes_on(project: Project) -> None:
@@ -432,7 +442,7 @@ import time
 import pytest
 
 def test_before(modelops_cell):
-    assert modelops_cell.workers
+    modelops_cell.call("lambda: 1")
 
 @pytest.mark.timeout(1)
 def test_hangs(modelops_cell):

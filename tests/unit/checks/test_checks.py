@@ -13,7 +13,7 @@ from packaging.version import Version
 from pytest_modelops import checks
 from pytest_modelops.checks import aggregation, versions
 from pytest_modelops.checks.base import Check
-from pytest_modelops.cluster.cluster import innermost
+from pytest_modelops.cluster.stacks import innermost
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput

@@ -5,14 +5,13 @@ from __future__ import annotations
 import string
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
+from pytest_modelops.report.model import CellReport, CheckResult, EnvironmentReport, RunReport, Status
 from pytest_modelops.report.paper import Line, Segment, Style, columns, text
 from pytest_modelops.report.terminal import matrix
 
@@ -48,7 +47,7 @@ def a_cell(
     checks: Iterable[CheckResult] | None = None,
     worker: str | None = None,
     selected: bool = True,
-    environments: Iterable[Mapping[str, Any]] = (),
+    environments: Iterable[EnvironmentReport] = (),
 ) -> CellReport:
     base = {"python": python, "dask": dask}
     return CellReport(
@@ -418,7 +417,7 @@ def test_command_of_several_lines_stays_so() -> None:
 
 
 def test_environments_are_counted_once_by_their_place() -> None:
-    def env(place: str, *, reused: bool) -> dict[str, Any]:
+    def env(place: str, *, reused: bool) -> EnvironmentReport:
         return {"python": "3.12.1", "dask": "2024.8.0", "reused": reused, "location": place}
 
     report = a_run(

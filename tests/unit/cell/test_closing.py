@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ class Part:
         self._breaks = breaks
         self._left = left
         self.closed = 0
-        self.unreported: list[str] = []
+        self.lifecycle = SimpleNamespace(unreported=[])
 
     def close(self, timeout: float = 0) -> tuple[str, ...]:
         self.closed += 1
@@ -51,7 +52,7 @@ def test_a_client_that_cannot_be_closed_keeps_nothing_else_up() -> None:
     cell: Any = live_cell()
     clients = [Part(), Part(breaks=True), Part()]
     cluster = Part(left=("process 4711",))
-    cell._clients, cell._cluster, cell._sandbox = clients, cluster, Part()
+    cell.lifecycle.clients, cell.lifecycle.cluster = clients, cluster
     with pytest.raises(OSError, match="it cannot be closed"):
         cell.close()
     assert [part.closed for part in (*clients, cluster)] == [1, 1, 1, 1]
@@ -62,7 +63,7 @@ def test_a_client_that_cannot_be_closed_keeps_nothing_else_up() -> None:
 
 def test_a_cell_that_cannot_be_closed_keeps_no_other_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = {str(number): Part(breaks=number == 1) for number in range(3)}
-    cells["1"].unreported.append("cell 1: something was left")
+    cells["1"].lifecycle.unreported.append("cell 1: something was left")
     run: Any = object.__new__(MatrixRun)
     run.cells, run.progress, run.backend = cells, Part(), Part()
     run._hosts, run.directory = True, tmp_path / "run"

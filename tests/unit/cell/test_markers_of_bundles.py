@@ -37,6 +37,8 @@ class MarkerRun:
             progress=lambda _: None,
             reproduce=lambda _, check: f"run {check.label}",
         )
+        checks: Any = self.live.checks
+        checks.require_cluster = lambda: None
         self.preflight = self.check("preflight")
         self.install = self.check("bundle-install", needs=("start",), after=("preflight[seir]",))
         self.handshake = self.check("handshake", needs=("bundle-install[seir]",))
@@ -53,7 +55,7 @@ class MarkerRun:
     def run(self, *checks: Check, seconds: float | None = None) -> list[str]:
         """What was performed for a marker."""
         self.performed.clear()
-        self.live.run_bundle(checks, seconds=seconds)
+        self.live.checks.run_bundle(checks, seconds=seconds)
         return list(self.performed)
 
 
