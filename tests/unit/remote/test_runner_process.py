@@ -357,7 +357,7 @@ class Cell:
             more.get("location") or self.location(),
             "0-0",
             entrypoint=entrypoint,
-            params={"beta": 0.3},
+            params=more.get("params", {"beta": 0.3}),
             seed=7,
             end=time.time() + more.get("seconds", SECONDS),
         )
@@ -521,13 +521,9 @@ def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
 
 
 def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
-    server = cell.directory / "server.py"
-    text = (SERVERS / "notification_first.py").read_text()
-    server.write_text(
-        text.replace('"execute": {"reported.txt": "dG9sZA=="}', '"execute": {"reported.txt": "no base64!"}')
-    )
     cell.install(requirements=[])
-    reported = cell.execute(location=cell.location(runner=str(server)))
+    location = cell.location(runner=str(SERVERS / "answers_anything.py"))
+    reported = cell.execute(location=location, params={"json": '{"reported.txt": "no base64!"}'})
     assert reported["error"]["garbled"] == "{'reported.txt': 'no base64!'}"
     assert reported["outputs"] == {}
 
