@@ -112,7 +112,7 @@ def run_job(
     functions = (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
     shipped = {function.__name__: ship(function) for function in functions}
     run = secrets.token_hex(4)
-    reply = cell.cluster.agent.call(
+    outcomes = cell.cluster.agent.call(
         "run_bundle",
         modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
         location=location,
@@ -136,14 +136,14 @@ def run_job(
         bundle_in_workers.uninstall(cell)
     else:
         ends, logs = _end_runners(bundle, location, cell)
-    replicates: dict[str, ReplicateSummary] = _values(reply["replicates"])
-    aggregates: dict[str, AggregateAnswer] = _values(reply["aggregates"])
+    replicates: dict[str, ReplicateSummary] = _values(outcomes["replicates"])
+    aggregates: dict[str, AggregateAnswer] = _values(outcomes["aggregates"])
     lost = dict(_answers_of_others(replicates, aggregates, run, sets, targets))
     names = {address: name for name, address in addresses.items()}
-    lost.update(_lost("replicate", reply["replicates"], cell, names))
-    lost.update(_lost("aggregate", reply["aggregates"], cell, names))
+    lost.update(_lost("replicate", outcomes["replicates"], cell, names))
+    lost.update(_lost("aggregate", outcomes["aggregates"], cell, names))
     errors = [one["error"] for one in replicates.values()] + [one.get("error") for one in aggregates.values()]
-    pending = any("pending" in one for one in (*reply["replicates"].values(), *reply["aggregates"].values()))
+    pending = any("pending" in one for one in (*outcomes["replicates"].values(), *outcomes["aggregates"].values()))
     return JobResult(
         replicates=replicates,
         aggregates=aggregates,
@@ -152,7 +152,7 @@ def run_job(
         ends=ends,
         tidy=Tidy(directories=location["directories"].values()),
         logs=logs,
-        seconds=reply["seconds"],
+        seconds=outcomes["seconds"],
         in_process=bundle.in_workers,
     )
 
