@@ -109,27 +109,8 @@ def run_job(
     """
     location = (bundle_in_workers.install_again if bundle.in_workers else location_in)(bundle, cell, deadline)
     addresses = cell.cluster.await_workers(deadline)
-    functions = (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
-    shipped = {function.__name__: ship(function) for function in functions}
     run = secrets.token_hex(4)
-    outcomes = cell.cluster.agent.call(
-        "run_bundle",
-        modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
-        location=location,
-        entrypoint=bundle.entrypoint,
-        sets=[
-            [
-                {"params": dict(one.params), "seed": one.seed, "worker": one.worker and addresses[one.worker]}
-                for one in replicates
-            ]
-            for replicates in sets
-        ],
-        targets=list(targets),
-        target_data=dict(bundle.target_data),
-        run=run,
-        seconds=max(0.1, deadline.remaining - MARGIN_SECONDS),
-        deadline=Deadline(deadline.remaining + _GRACE_SECONDS),
-    )
+    outcomes = _submit(bundle, location, cell, deadline, sets, targets=targets, run=run, addresses=addresses)
     ends: Mapping[str, Sequence[Fault]] = {}
     logs = ""
     if bundle.in_workers:
@@ -154,6 +135,45 @@ def run_job(
         logs=logs,
         seconds=outcomes["seconds"],
         in_process=bundle.in_workers,
+    )
+
+
+def _submit(
+    bundle: Bundle,
+    location: BundleLocation,
+    cell: CheckedCell,
+    deadline: Deadline,
+    sets: Sequence[Sequence[Replicate]],
+    *,
+    targets: Sequence[str],
+    run: str,
+    addresses: Mapping[str, str],
+) -> Any:
+    """Have the agent submit the job and await it; returns `replicates` and `aggregates`, as `Outcomes`, and `seconds`.
+
+    Args:
+        run: part of every key, so that no result of another run is taken for one of this.
+        addresses: of the workers, by name.
+    """
+    functions = (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
+    shipped = {function.__name__: ship(function) for function in functions}
+    return cell.cluster.agent.call(
+        "run_bundle",
+        modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
+        location=location,
+        entrypoint=bundle.entrypoint,
+        sets=[
+            [
+                {"params": dict(one.params), "seed": one.seed, "worker": one.worker and addresses[one.worker]}
+                for one in replicates
+            ]
+            for replicates in sets
+        ],
+        targets=list(targets),
+        target_data=dict(bundle.target_data),
+        run=run,
+        seconds=max(0.1, deadline.remaining - MARGIN_SECONDS),
+        deadline=Deadline(deadline.remaining + _GRACE_SECONDS),
     )
 
 

@@ -34,7 +34,7 @@ class Peer:
 
     Attributes:
         check: where it breaks; empty for one that is in nobody's way.
-        words: of the message, in this order.
+        expected: of the message, in this order.
         hangs: whether it is timed out.
         file: of the peer, if the bundle is named otherwise.
         wire: the bundle's wire module.
@@ -42,7 +42,7 @@ class Peer:
     """
 
     check_name: str = ""
-    words: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
     hangs: bool = False
     file: str = ""
     wire: str = WIRE
@@ -191,7 +191,7 @@ def test_a_peer(reported: Callable[[str], Reported], protocol: str, name: str) -
         reported(protocol).passed(name, *BUNDLE_CHECKS)
         return
     status, within = ("timed-out", DEADLINE + 2) if peer.hangs else ("failed", AT_ONCE)
-    reported(protocol).broke(name, peer.check_name, status, within=within).says(*peer.words)
+    reported(protocol).broke(name, peer.check_name, status, within=within).says(*peer.expected)
 
 
 def test_large_params_and_answers_pass_in_pieces_with_odd_headers(reported: Callable[[str], Reported]) -> None:
