@@ -43,7 +43,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
 METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (-32601, -32602, -32603, -32700, -32600)
 
-Wire = Callable[[str, dict[str, Any], int], Mapping[str, bytes]]
+Wire = Callable[[str, dict[str, object], int], Mapping[str, bytes]]
 """Given entry point, parameters and seed, returns artifacts by name: `bytes`, or as good as that."""
 
 
@@ -159,7 +159,7 @@ class Runner:
             "venv": self._venv,
         }
 
-    def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
+    def execute(self, entrypoint: str, params: dict[str, object], seed: int) -> dict[str, str]:
         """Run the wire function; returns its artifacts as base64, by name."""
         with reported_as(EXECUTE_FAILED, f"{entrypoint} failed"):
             if self._wire is None:
@@ -169,7 +169,7 @@ class Runner:
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
 
     def aggregate(
-        self, target_entrypoint: str, sim_returns: Sequence[object], target_data: Mapping[str, Any] | None = None
+        self, target_entrypoint: str, sim_returns: Sequence[object], target_data: Mapping[str, object] | None = None
     ) -> dict[str, object]:
         """Evaluate a target on replicates; returns `loss`, `diagnostics`, `n_replicates` and `outputs`."""
         with reported_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
@@ -197,7 +197,7 @@ def _refuse_other_than_artifacts(outputs: object) -> None:
             raise TypeError(f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes")
 
 
-def _evaluate(target: Any, sim_returns: Sequence[object], target_data: Mapping[str, Any]) -> Mapping[str, object]:
+def _evaluate(target: Any, sim_returns: Sequence[object], target_data: Mapping[str, object]) -> Mapping[str, object]:
     parameters = inspect.signature(target).parameters
     if not parameters:
         evaluation = target().evaluate(sim_returns)
@@ -226,7 +226,7 @@ def reported_as(code: int, what: str) -> Iterator[None]:
 METHODS = ("ready", "execute", "aggregate", "shutdown")
 
 
-def answer(runner: Runner, message: Mapping[str, Any]) -> Response:
+def answer(runner: Runner, message: Mapping[str, object]) -> Response:
     """Return the response to a request, which has an id."""
     try:
         return {"id": message["id"], "result": _perform(runner, message.get("method"), message.get("params") or {})}
@@ -252,7 +252,7 @@ def _perform(runner: Runner, method: object, params: object) -> object:
 
 def serve(runner: Runner, requests: IO[bytes], writer: jsonrpc.Writer, read_message: Callable[[Any], Any]) -> None:
     """Answer one request after the other in the main thread; a reading thread ends the process when stdin ends."""
-    waiting: queue.Queue[Mapping[str, Any]] = queue.Queue()
+    waiting: queue.Queue[Mapping[str, object]] = queue.Queue()
 
     def read() -> None:
         try:

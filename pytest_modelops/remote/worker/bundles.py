@@ -119,11 +119,11 @@ class Bundles:
         idle = runner.lock.acquire(blocking=False)  # otherwise a task waits for it
         return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": logs_of(location)}
 
-    def reuse(self, location: BundleLocation, *, worker: str, **asked: Any) -> Mapping[str, Any]:
+    def reuse(self, location: BundleLocation, *, worker: str, **asked: Any) -> Mapping[str, object]:
         """On this worker alone, have a runner use an environment again in every way that goes wrong (`reuse.py`)."""
         return reuse.Reuse(self._here(location), **asked).run() if worker == self._worker else {}
 
-    def fresh(self, location: BundleLocation, *, worker: str, **asked: Any) -> Mapping[str, Any]:
+    def fresh(self, location: BundleLocation, *, worker: str, **asked: Any) -> Mapping[str, object]:
         """On this worker alone, ask a copy of the bundle that reports when it was executed (`fresh.py`)."""
         if worker != self._worker:
             return {}
