@@ -106,10 +106,10 @@ def test_two_targets_of_one_bundle_aggregate_the_same_replicates(matrix: Matrix)
 ANSWERS = {
     "null": (
         {"reported.txt": None},
-        "with an artifact 'reported.txt' that is null, and no base64: \"{'reported.txt': None}\"",
+        "with an artifact 'reported.txt' that is null, not base64: \"{'reported.txt': None}\"",
     ),
-    "number": ({"reported.txt": 42}, "with an artifact 'reported.txt' that is 42, and no base64"),
-    "plain": ({"reported.txt": "no base64!"}, "with an artifact 'reported.txt' that is no base64 ("),
+    "number": ({"reported.txt": 42}, "with an artifact 'reported.txt' that is 42, not base64"),
+    "plain": ({"reported.txt": "no base64!"}, "with an artifact 'reported.txt' that is not base64 ("),
     "heap": (["dG9sZA=="], "with a result that is not a document of artifacts, name: base64: \"['dG9sZA==']\""),
 }
 
