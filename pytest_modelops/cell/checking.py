@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pytest_modelops.cell.lifecycle import Lifecycle
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import Check, CheckedCell
-from pytest_modelops.checks.bundle_in_workers import bring_again
+from pytest_modelops.checks.bundle_in_workers import install_again
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
 from pytest_modelops.config.model import AggregationSettings
@@ -118,7 +118,7 @@ class Checks:
             self.with_stacks(lambda: last.run(self._live, deadline))
         if last.bundle is not None and last.bundle.in_workers:  # the test's body expects it there
             self.require_cluster()
-            bring_again(last.bundle, self._live, Deadline(self.seconds_for(last.name)))
+            install_again(last.bundle, self._live, Deadline(self.seconds_for(last.name)))
 
     def run_lambda(
         self,

@@ -22,6 +22,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.errors import CheckFailed, ModelopsError
 from pytest_modelops.matrix.cell import Cell, Versions
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 from pytest_modelops.remote.shared.facts import ClusterFacts
 from pytest_modelops.report.model import CellReport, CheckResult, EnvironmentReport, Status
 from pytest_modelops.shipping import pack, ship
@@ -90,7 +91,7 @@ class LiveCell:
         self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: ClusterFacts = {}
         self.unpacked = unpacked
-        self.locations: MutableMapping[Bundle, Mapping[str, Any]] = {}
+        self.locations: MutableMapping[Bundle, BundleLocation] = {}
         self.lifecycle = Lifecycle(cell, backend, cluster_settings, keep=keep, progress=progress)
         self.checks = Checks(self, self.lifecycle, checks, deadlines=deadlines, reproduce=reproduce)
         self.run_check = self.checks.run

@@ -44,9 +44,9 @@ def methods(connection: Connection) -> Methods:
         "register_plugin": plugins.register,
         "probe": plugins.probe,
         "ask_workers": bundles.ask_workers,
-        "bring": bundles.install,
-        "take_away": bundles.uninstall,
-        "look_inside": bundles.look_inside,
+        "install_bundle": bundles.install,
+        "uninstall_bundle": bundles.uninstall,
+        "inspect_process": bundles.inspect_process,
         "look_at_source": lambda source, files: {"missing": inspection.missing_in(source, files)},
     }
 

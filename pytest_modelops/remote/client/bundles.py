@@ -41,21 +41,21 @@ class ClientBundles:
 
         Args:
             name: of the plugin.
-            arguments: of `Bundles.bring`, on workers.
-            here: of `Bundles.bring`, in this process.
+            arguments: of `Bundles.install_in_process`, on workers.
+            here: of `Bundles.install_in_process`, in this process.
             seconds: for all of it.
 
         Returns:
             `{}`, or `{"error": why registering the plugin failed}`. Each process says itself what it has
-            (`look_inside`).
+            (`inspect_process`).
         """
-        from ..worker.installer_plugin import BringBundle  # imports distributed, which takes long
+        from ..worker.installer_plugin import InstallBundle  # imports distributed, which takes long
 
         self.uninstall(seconds)
         end = time.monotonic() + seconds
         self._plugin, self._installed = name, here["location"]["name"]
-        registration = Registration(self._connection.client, BringBundle(name, arguments), name)
-        self._bundles.bring(**here)
+        registration = Registration(self._connection.client, InstallBundle(name, arguments), name)
+        self._bundles.install_in_process(**here)
         if not registration.ended(end - time.monotonic()):
             raise TimeoutError(f"`register_plugin` did not return within {seconds:.0f} s")
         return {"error": error_text(registration.error)} if registration.error is not None else {}
@@ -65,7 +65,7 @@ class ClientBundles:
         installed, self._installed = self._installed, ""
         plugin, self._plugin = self._plugin, ""
         if installed:
-            self._bundles.take_away(installed)
+            self._bundles.uninstall(installed)
         if plugin:
             try:
                 self._connection.ask_scheduler("unregister_worker_plugin", seconds=seconds, name=plugin)
@@ -73,9 +73,9 @@ class ClientBundles:
                 return {"error": error_text(error)}
         return {}
 
-    def look_inside(self, **arguments: Any) -> Any:
-        """Return what this process has of a bundle, packed (see `Bundles.look_inside`)."""
-        return plain.pack(self._bundles.look_inside(**arguments))
+    def inspect_process(self, **arguments: Any) -> Any:
+        """Return what this process has of a bundle, packed (see `Bundles.inspect_process`)."""
+        return plain.pack(self._bundles.inspect_process(**arguments))
 
 
 def _without_envelope(answer: Answer) -> Answer:

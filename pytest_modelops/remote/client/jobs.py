@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..shared import plain
+from ..shared.bundle_messages import BundleLocation
 from ..shared.facts import AggregationReport, BundleJobReport, BundleReplicate, Outcome, ShippedModule
 from ..worker.plugins import error_text
 from .tasks import Future, Processing, Tasks, define
@@ -85,7 +86,7 @@ class Jobs:
         self,
         *,
         modules: dict[str, ShippedModule],
-        location: Any,
+        location: BundleLocation,
         entrypoint: str,
         sets: list[list[BundleReplicate]],
         targets: list[str],
@@ -97,7 +98,6 @@ class Jobs:
 
         Args:
             modules: `replicate`, `aggregate` and `summarize` (see `checks/bundle_tasks.py`).
-            location: where the bundle is on workers (see `worker/location.py`).
             sets: the replicates of each parameter set.
             seconds: for the runners; what they return may arrive a moment later.
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from typing import IO, Any, TypedDict, cast
 
 METHOD_NOT_FOUND = -32601
@@ -90,7 +91,7 @@ def _is_length(digits: bytes) -> bool:
     return digits.isdigit() and len(digits) <= len(str(MOST_BYTES)) and int(digits) <= MOST_BYTES
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Mapping[str, object]) -> bytes:
     """Return a message in its frame."""
     body = json.dumps({"jsonrpc": "2.0", **message}).encode()
     return b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -103,7 +104,7 @@ class Writer:
         self._stream = stream
         self._lock = threading.Lock()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Mapping[str, object]) -> None:
         frame = encode(message)
         with self._lock:
             self._stream.write(frame)
