@@ -166,10 +166,9 @@ def test_values_are_the_same_as_in_the_file(asked: Any, actual: Any, same: bool)
     assert runtime_messages.is_same(asked, value(actual)) is same
 
 
-def test_an_object_is_compared_by_its_class() -> None:
-    found: FoundValue = {"type": "acme:Cold", "repr": "<Cold>"}
-    assert runtime_messages.is_same("acme:Cold", found)
-    assert not runtime_messages.is_same("acme:Warm", found)
+@pytest.mark.parametrize(("asked", "same"), [("acme:Cold", True), ("acme:Warm", False)])
+def test_an_object_is_compared_by_its_class(asked: str, same: bool) -> None:
+    assert runtime_messages.is_same(asked, {"type": "acme:Cold", "repr": "<Cold>"}) is same
 
 
 def test_runtimes_of_different_classes_are_a_fault_and_a_missing_one_is_none() -> None:
