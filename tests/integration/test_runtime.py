@@ -190,7 +190,7 @@ def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for reported in check.data["workers"].values():
-        assert reported["settings"] == {"acme.executor-type": "'cold'"}
+        assert reported["settings"] == {"acme.executor_type": "'cold'"}
 
 
 # What workers have is not what was asked for. ----------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_plugin_that_the_client_cannot_import(broken: Any) -> None:
     broken("import_fails:Plugin").says(
         "worker plugin acme_plugins.import_fails:Plugin could not be made in the client: ModuleNotFoundError: "
         "No module named 'acme_no_such_package'. No package in the cell's environment has a module "
-        "'acme_no_such_package': add the one that does to [tool.modelops.environment] requirements"
+        "'acme_no_such_package': add one that has it to [tool.modelops.environment] requirements"
     )
 
 
