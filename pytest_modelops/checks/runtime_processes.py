@@ -16,18 +16,12 @@ from pytest_modelops.shipping import ship
 
 
 class TaskFacts(TypedDict):
-    """What `run_task` returns.
+    """What `run_task` returns."""
 
-    Attributes:
-        value: what the function returned.
-        seconds: how long it took.
-        worker: pid of the worker itself.
-        start: when the process whose pid the function returned was started, as the system says; `None` if it is gone.
-    """
-
-    value: Any
-    seconds: float
-    worker: int
+    value: Any  # what the function returned
+    seconds: float  # how long it took
+    worker: int  # pid of the worker itself
+    # when the process whose pid the function returned was started, as the system says; `None` if it is gone
     start: float | None
 
 

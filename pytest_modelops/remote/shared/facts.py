@@ -14,19 +14,12 @@ if TYPE_CHECKING:
 
 
 class WorkerSettings(TypedDict):
-    """How a worker runs, as it says itself.
+    """How a worker runs, as it says itself."""
 
-    Attributes:
-        threads: how many tasks it runs at once; `None` where this Dask does not say.
-        nanny: whether a nanny watches it.
-        name: its name in the cluster.
-        resources: amount by name, as given to `--resources`.
-    """
-
-    threads: int | None
-    nanny: bool
-    name: str
-    resources: dict[str, float]
+    threads: int | None  # how many tasks it runs at once; `None` where this Dask does not say
+    nanny: bool  # whether a nanny watches it
+    name: str  # its name in the cluster
+    resources: dict[str, float]  # amount by name, as given to `--resources`
 
 
 class ConfigValue(TypedDict):
@@ -37,47 +30,29 @@ class ConfigValue(TypedDict):
 
 
 class ProcessFacts(TypedDict, total=False):
-    """What a process of the cell says of itself. Without an answer it has only `silent` or `error`.
+    """What a process of the cell says of itself. Without an answer it has only `silent` or `error`."""
 
-    Attributes:
-        pid: of the process itself; with a nanny, not the process that was started.
-        python: full version, `3.12.7`.
-        implementation: `CPython`.
-        executable: path of its interpreter.
-        platform: as `platform.platform()` gives it.
-        packages: version by distribution of what a task passes through; `None` where it is not installed.
-        variables: the environment variables that were asked for; `None` where one is not set.
-        config: by key, the Dask settings that the `DASK_…` variables among them ask for.
-        stacks_signal: number of the signal at which it prints its stacks to stderr and goes on.
-        settings: of a worker only.
-        silent: why there is no answer: none arrived in time.
-        error: why there is no answer: asking raised, or the worker is gone.
-    """
-
-    pid: int
-    python: str
-    implementation: str
-    executable: str
-    platform: str
+    pid: int  # of the process itself; with a nanny, not the process that was started
+    python: str  # full version, `3.12.7`
+    implementation: str  # `CPython`
+    executable: str  # path of its interpreter
+    platform: str  # as `platform.platform()` gives it
+    # version by distribution of what a task passes through; `None` where it is not installed
     packages: dict[str, str | None]
-    variables: dict[str, str | None]
-    config: dict[str, ConfigValue]
-    stacks_signal: int
-    settings: WorkerSettings
-    silent: str
-    error: str
+    variables: dict[str, str | None]  # the environment variables that were asked for; `None` where one is not set
+    config: dict[str, ConfigValue]  # by key, the Dask settings that the `DASK_…` variables among them ask for
+    stacks_signal: int  # number of the signal at which it prints its stacks to stderr and goes on
+    settings: WorkerSettings  # of a worker only
+    silent: str  # why there is no answer: none arrived in time
+    error: str  # why there is no answer: asking raised, or the worker is gone
 
 
 class ClusterFacts(TypedDict, total=False):
-    """What every process of a cell says of itself; empty before they are asked.
-
-    Attributes:
-        workers: by address; with those that are registered.
-    """
+    """What every process of a cell says of itself; empty before they are asked."""
 
     client: ProcessFacts
     scheduler: ProcessFacts
-    workers: dict[str, ProcessFacts]
+    workers: dict[str, ProcessFacts]  # by address; with those that are registered
 
 
 class RegisteredWorker(TypedDict):
@@ -105,35 +80,21 @@ class ShippedModule(TypedDict):
 
 
 class Outcome(TypedDict, total=False):
-    """What came of a task: `value`, or `error` with `traceback`, or `gone`, or `pending`.
+    """What came of a task: `value`, or `error` with `traceback`, or `gone`, or `pending`."""
 
-    Attributes:
-        value: what it returned, packed (see `plain.pack`).
-        error: `Type: text` of what it raised.
-        traceback: of that error, from the worker; may be empty.
-        gone: that its worker left the cluster while the task was on it.
-        pending: where the task was when the time was over.
-    """
-
-    value: Any
-    error: str
-    traceback: str
-    gone: str
-    pending: str
+    value: Any  # what it returned, packed (see `plain.pack`)
+    error: str  # `Type: text` of what it raised
+    traceback: str  # of that error, from the worker; may be empty
+    gone: str  # that its worker left the cluster while the task was on it
+    pending: str  # where the task was when the time was over
 
 
 class Answer(TypedDict, total=False):
-    """What a worker answered to a request that is not a task: `value`, or `error`, or `silent`.
+    """What a worker answered to a request that is not a task: `value`, or `error`, or `silent`."""
 
-    Attributes:
-        value: the operation's own answer.
-        error: `Type: text`, or a whole traceback of the worker's.
-        silent: that nothing came in time.
-    """
-
-    value: Any
-    error: str
-    silent: str
+    value: Any  # the operation's own answer
+    error: str  # `Type: text`, or a whole traceback of the worker's
+    silent: str  # that nothing came in time
 
 
 class WorkerAnswer(TypedDict, total=False):
@@ -147,22 +108,14 @@ class WorkerAnswer(TypedDict, total=False):
 
 
 class AggregationReport(TypedDict):
-    """What came of the aggregation job.
+    """What came of the aggregation job."""
 
-    Attributes:
-        results: outcome of each aggregate, by the parameter set's number as text.
-        tasks: how many were submitted.
-        seconds: until the last aggregate was there.
-        simulated: how many replicates were done.
-        failed: error by key of the first few replicates that failed.
-        processing: how many tasks each worker has, by address; `None` where the scheduler does not answer.
-    """
-
-    results: dict[str, Outcome]
-    tasks: int
-    seconds: float
-    simulated: int
-    failed: dict[str, str]
+    results: dict[str, Outcome]  # outcome of each aggregate, by the parameter set's number as text
+    tasks: int  # how many were submitted
+    seconds: float  # until the last aggregate was there
+    simulated: int  # how many replicates were done
+    failed: dict[str, str]  # error by key of the first few replicates that failed
+    # how many tasks each worker has, by address; `None` where the scheduler does not answer
     processing: dict[str, int] | None
 
 
@@ -175,69 +128,43 @@ class BundleReplicate(TypedDict):
 
 
 class BundleJobReport(TypedDict):
-    """What came of a bundle's job.
+    """What came of a bundle's job."""
 
-    Attributes:
-        replicates: outcome by `<set>-<replicate>`; the value is the replicate's summary.
-        aggregates: outcome by `<set>-<target>`.
-        seconds: until everything was there.
-    """
-
-    replicates: dict[str, Outcome]
-    aggregates: dict[str, Outcome]
-    seconds: float
+    replicates: dict[str, Outcome]  # outcome by `<set>-<replicate>`; the value is the replicate's summary
+    aggregates: dict[str, Outcome]  # outcome by `<set>-<target>`
+    seconds: float  # until everything was there
 
 
 # Worker plugins ------------------------------------------------------------------------------------------------------
 
 
 class PluginQuestion(TypedDict):
-    """What client and workers are asked about a plugin.
+    """What client and workers are asked about a plugin."""
 
-    Attributes:
-        path: `module:Class`.
-        attributes: dotted paths of a worker.
-        variables: names of the environment variables that the cell sets for its workers.
-    """
-
-    path: str
-    attributes: list[str]
-    variables: list[str]
+    path: str  # `module:Class`
+    attributes: list[str]  # dotted paths of a worker
+    variables: list[str]  # names of the environment variables that the cell sets for its workers
 
 
 class Origins(TypedDict):
-    """Where a plugin's configuration may come from, in one process.
+    """Where a plugin's configuration may come from, in one process."""
 
-    Attributes:
-        variables: environment variables: those that the cell sets for its workers (`None` where one is not set in
-            this process), and those whose name ends like that of an attribute that is looked at.
-        settings: Dask settings whose name does, as `repr`.
-    """
-
+    # environment variables: those that the cell sets for its workers (`None` where one is not set in this process),
+    # and those whose name ends like that of an attribute that is looked at
     variables: dict[str, str | None]
-    settings: dict[str, str]
+    settings: dict[str, str]  # Dask settings whose name does, as `repr`
 
 
 class RegisteredPlugin(TypedDict, total=False):
-    """What came of making a worker plugin in the client, and of registering it.
+    """What came of making a worker plugin in the client, and of registering it."""
 
-    Attributes:
-        name: that it is registered by.
-        origins: of the client.
-        unmade: `Type: text` of why it could not be made; then it was not registered.
-        module: with `unmade`, the name of the module that is missing.
-        gone: addresses of the workers that left while it was registered.
-        error: `Type: text` of what registering raised.
-        traceback: of `unmade` or `error`.
-    """
-
-    name: str
-    origins: Origins
-    unmade: str
-    module: str | None
-    gone: list[str]
-    error: str
-    traceback: str
+    name: str  # that it is registered by
+    origins: Origins  # of the client
+    unmade: str  # `Type: text` of why it could not be made; then it was not registered
+    module: str | None  # with `unmade`, the name of the module that is missing
+    gone: list[str]  # addresses of the workers that left while it was registered
+    error: str  # `Type: text` of what registering raised
+    traceback: str  # of `unmade` or `error`
 
 
 class PluginSetup(TypedDict):
@@ -249,43 +176,26 @@ class PluginSetup(TypedDict):
 
 
 class FoundValue(TypedDict, total=False):
-    """What is at a dotted path of a worker: `type` and `repr`, or `missing`, or `raised`.
+    """What is at a dotted path of a worker: `type` and `repr`, or `missing`, or `raised`."""
 
-    Attributes:
-        type: `module:Class` of the value, as it would be configured; with `missing`, of the object that lacks the step.
-        repr: shortened.
-        plain: the value itself, packed, where it is plain data, an enum member of plain data or a path.
-        missing: the step that is not there.
-        raised: `Type: text` of what a step raised.
-        step: with `raised`, the step.
-        of: with `missing` and `raised`, the path before the step; empty for the worker itself.
-    """
-
+    # `module:Class` of the value, as it would be configured; with `missing`, of the object that lacks the step
     type: str
-    repr: str
-    plain: Any
-    missing: str
-    raised: str
-    step: str
-    of: str
+    repr: str  # shortened
+    plain: Any  # the value itself, packed, where it is plain data, an enum member of plain data or a path
+    missing: str  # the step that is not there
+    raised: str  # `Type: text` of what a step raised
+    step: str  # with `raised`, the step
+    of: str  # with `missing` and `raised`, the path before the step; empty for the worker itself
 
 
 class PluginFacts(TypedDict):
-    """What a worker says of a plugin.
+    """What a worker says of a plugin."""
 
-    Attributes:
-        pid: of the worker's process.
-        listed: whether it lists the plugin, which it also does when the setup raised.
-        setup: `None` where it was never given the plugin.
-        values: what is at each path that was asked for.
-        origins: of this worker.
-    """
-
-    pid: int
-    listed: bool
-    setup: PluginSetup | None
-    values: dict[str, FoundValue]
-    origins: Origins
+    pid: int  # of the worker's process
+    listed: bool  # whether it lists the plugin, which it also does when the setup raised
+    setup: PluginSetup | None  # `None` where it was never given the plugin
+    values: dict[str, FoundValue]  # what is at each path that was asked for
+    origins: Origins  # of this worker
 
 
 class PluginAnswer(TypedDict, total=False):
