@@ -7,7 +7,6 @@ import itertools
 import json
 import queue
 import threading
-from collections.abc import Mapping
 from typing import IO, Any
 
 from pytest_modelops.backends.base import Process, Sandbox
@@ -31,7 +30,7 @@ class Agent:
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ids = itertools.count()
         self._changed = threading.Condition()
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._answers: dict[int, Any] = {}
         self._dead: str | None = None
         threading.Thread(target=self._read, args=(stdout,), name="agent", daemon=True).start()
         # An agent that has stopped reading its stdin blocks this thread, but no caller beyond its deadline.
@@ -97,7 +96,7 @@ class Agent:
                 raise ProcessExited(self._death(deadline))
             raise TimedOut(f"the agent did not answer {method!r} within {deadline.seconds:g} s")
         if "error" in answer:
-            error: Mapping[str, Any] = answer["error"]
+            error = answer["error"]
             if error["code"] == jsonrpc.TIMED_OUT:
                 raise TimedOut(error["message"])
             raise RemoteError(error["message"], error.get("data", {}).get("traceback", ""))

@@ -58,16 +58,16 @@ class Reporting:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Merge the news of a test's report into the report of its cell."""
-        news: CellNews | None = getattr(report, "modelops_news", None)
-        if news is None:
+        plain = getattr(report, "modelops_news", None)
+        if plain is None:
             if report.failed and report.when not in PHASES:
                 self._take_in_crash(report)
             return
         # If an xdist worker crashes, another worker continues the cell: results of both are merged.
-        known = self._cells[news["id"]]
-        checks = merge_checks(known.checks, map(CheckResult.from_json, news["checks"]))
-        facts = CellReport.from_json(news["facts"]) if news["facts"] is not None else known
-        self._cells[known.id] = dataclasses.replace(facts, seconds=news["seconds"], checks=checks)
+        news = CellNews.from_json(plain)
+        known = self._cells[news.id]
+        checks = merge_checks(known.checks, news.checks)
+        self._cells[news.id] = dataclasses.replace(news.facts or known, seconds=news.seconds, checks=checks)
 
     def _take_in_crash(self, report: pytest.TestReport) -> None:
         """Note a test in which an xdist worker crashed, and of which there is no result."""

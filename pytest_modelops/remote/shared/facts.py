@@ -50,7 +50,7 @@ class ProcessFacts(TypedDict, total=False):
         config: by key, the Dask settings that the `DASK_…` variables among them ask for.
         stacks_signal: number of the signal at which it prints its stacks to stderr and goes on.
         settings: of a worker only.
-        silent: why there is no answer: nothing came in time.
+        silent: why there is no answer: none arrived in time.
         error: why there is no answer: asking raised, or the worker is gone.
     """
 
@@ -69,7 +69,7 @@ class ProcessFacts(TypedDict, total=False):
 
 
 class ClusterFacts(TypedDict, total=False):
-    """What every process of a cell says of itself; empty as long as none was asked.
+    """What every process of a cell says of itself; empty before they are asked.
 
     Attributes:
         workers: by address; with those that are registered.
@@ -87,7 +87,7 @@ class RegisteredWorker(TypedDict):
     resources: dict[str, float]
 
 
-class Connection(TypedDict, total=False):
+class ConnectionState(TypedDict, total=False):
     """Whether the client is connected, and with which scheduler address once it is."""
 
     connected: bool
@@ -136,6 +136,13 @@ class Answer(TypedDict, total=False):
     silent: str
 
 
+class WorkerAnswer(TypedDict, total=False):
+    """What a worker's handler returns of an operation on bundles: its `value`, or the traceback of what it raised."""
+
+    value: Any
+    raised: str
+
+
 # The aggregation job -------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +169,7 @@ class AggregationReport(TypedDict):
 class BundleReplicate(TypedDict):
     """One replicate to run: its parameters, its seed, and the address of the worker that must run it, if any."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     seed: int
     worker: str | None
 
@@ -184,13 +191,27 @@ class BundleJobReport(TypedDict):
 # Worker plugins ------------------------------------------------------------------------------------------------------
 
 
+class PluginQuestion(TypedDict):
+    """What client and workers are asked about a plugin.
+
+    Attributes:
+        path: `module:Class`.
+        attributes: dotted paths of a worker.
+        variables: names of the environment variables that the cell sets for its workers.
+    """
+
+    path: str
+    attributes: list[str]
+    variables: list[str]
+
+
 class Origins(TypedDict):
     """Where a plugin's configuration may come from, in one process.
 
     Attributes:
         variables: environment variables: those that the cell sets for its workers (`None` where one is not set in
-            this process), and those whose name is like the plugin's or that of an attribute that is looked at.
-        settings: Dask settings whose name is like that of an attribute that is looked at, as `repr`.
+            this process), and those whose name ends like that of an attribute that is looked at.
+        settings: Dask settings whose name does, as `repr`.
     """
 
     variables: dict[str, str | None]
