@@ -161,7 +161,7 @@ def test_the_message_says_what_limits_the_index() -> None:
 
 
 def test_an_empty_index_is_told_from_one_that_lacks_a_release() -> None:
-    with pytest.raises(WrongInput, match=r"near it: none at all$"):
+    with pytest.raises(WrongInput, match=r"near it: no other release$"):
         releases_of("2024.10.0", Index())
 
 
