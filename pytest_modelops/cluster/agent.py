@@ -103,7 +103,6 @@ class Agent:
         return answer["result"]
 
     def _death(self, deadline: Deadline) -> str:
-        """Return how the agent ended, and its last output."""
         try:
             how = self.process.wait(deadline.at_most(GRACE_SECONDS))
         except TimedOut:

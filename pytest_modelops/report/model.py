@@ -134,7 +134,6 @@ class CellReport:
 
     @property
     def broken(self) -> CheckResult | None:
-        """The first check that broke."""
         return next((check for check in self.checks if check.status.broke), None)
 
     @property
@@ -235,7 +234,6 @@ class RunReport:
 
 
 def _fields(value: Any) -> dict[str, object]:
-    """Return the fields of a dataclass as plain data."""
     return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 

@@ -73,13 +73,11 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
 
 
 def _ending(check: CheckResult, paper: Paper) -> str:
-    """Return the name of a check, how it ended, and what blocked it."""
     by = f" by {check.blocked_by}" if check.status is Status.BLOCKED and check.blocked_by else ""
     return paper.clean(f"{check.label} {MARKS[check.status].text}{by}")
 
 
 def _not_run(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
-    """Return the cells that were selected and did not run, by reason."""
     reasons: dict[str, list[Segment]] = {}
     for cell in cells:
         if cell.selected and cell.status is Status.NOT_RUN:
@@ -94,7 +92,6 @@ def _not_run(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
 
 
 def _left_out(points: Sequence[LeftOut], paper: Paper) -> list[Line]:
-    """Return how many cells are not in the plan, and why."""
     reasons: dict[str, list[str]] = {}
     for point in points:
         reasons.setdefault(paper.first_line(point.reason), []).append(point.id)

@@ -27,8 +27,6 @@ def cell_of(item: pytest.Item | None) -> LiveCell | None:
 
 
 class Collecting:
-    """pytest's collection hooks."""
-
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         releases = [cell[role].python.release for cell in run.plan.cells for role in Role]

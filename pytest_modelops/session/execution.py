@@ -34,7 +34,6 @@ class Running:
         self._facts: dict[str, CellReport] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Remember which checks are tests of this run."""
         for item in session.items:
             cell, check = cell_of(item), check_of(item)
             if cell is not None and check is not None:

@@ -29,8 +29,6 @@ _WORDS = {
 
 
 class Reporting:
-    """pytest's reporting hooks."""
-
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         self._started = datetime.datetime.now().astimezone()
@@ -78,7 +76,6 @@ class Reporting:
     def pytest_report_teststatus(
         self, report: pytest.TestReport
     ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
-        """Return a letter and a word for what is neither passed nor failed."""
         if report.when == "teardown":
             return None
         return _WORDS.get((getattr(report, "modelops_status", None) or "", report.outcome))
