@@ -104,11 +104,11 @@ class Collecting:
         with said_of(f"{metafunc.definition.nodeid}: marker modelops_cells"):
             if not markers.narrow(planned, narrowing):
                 patterns = ", ".join(repr(glob) for mark in narrowing for glob in mark.args)
-                raise WrongInput(f"{patterns} leaves none of the cells {', '.join(planned)}")
+                raise WrongInput(f"{patterns} matches none of the cells {', '.join(planned)}")
         ids = markers.narrow(list(self.run.cells), narrowing)
         cells: list[Any] = [self.run.cells[cell_id] for cell_id in ids]
         if not cells:  # else the ini setting `empty_parameter_set_mark` would decide what happens
-            skip = pytest.mark.skip(reason="none of the cells that it is narrowed to is in this run")
+            skip = pytest.mark.skip(reason="this run has none of the cells that its markers match")
             cells, ids = [pytest.param(None, marks=skip)], ["no-cell"]
         metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")
         if bundles := bundles_of(metafunc.function):

@@ -384,7 +384,7 @@ def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(project: 
         **dict.fromkeys(project.checks_of(cells[0], check_names=project.quick_checks), "PASSED"),
         "test_mine.py::test_mine[no-cell]": "SKIPPED",
     }
-    assert "none of the cells that it is narrowed to is in this run" in ran.out
+    assert "this run has none of the cells that its markers match" in ran.out
 
 
 def test_a_unittest_class_is_refused_because_it_would_run_once_and_not_for_each_cell(project: Project) -> None:
