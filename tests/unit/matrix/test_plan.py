@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 
 import pytest
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from pytest_modelops.errors import WrongInput
@@ -17,43 +16,14 @@ from pytest_modelops.matrix.versions import (
     Exclusion,
     Inclusion,
     MatrixSettings,
-    NoIndex,
     RoleRequest,
     parse_specifier,
 )
+from tests.unit.matrix.index import Index
 
 THIS_PYTHON = PythonVersion.parse("3.12.1")
 RELEASES = ("2024.8.0", "2024.10.0", "2026.8.0rc1", "2026.8.0")
-
-
-class Index:
-    note = ""
-
-    def latest(self) -> Version:
-        return Version(RELEASES[-1])
-
-    def exists(self, version: Version) -> bool:
-        return str(version) in RELEASES
-
-    def within(self, specifier: SpecifierSet) -> Sequence[Version]:
-        return [Version(text) for text in RELEASES if "rc" not in text and specifier.contains(text)]
-
-    def near(self, version: Version) -> Sequence[Version]:
-        return self.within(SpecifierSet())
-
-
-class SilentIndex(Index):
-    def latest(self) -> Version:
-        raise NoIndex("no index answered")
-
-    def exists(self, version: Version) -> bool:
-        raise NoIndex("no index answered")
-
-    def within(self, specifier: SpecifierSet) -> Sequence[Version]:
-        raise NoIndex("no index answered")
-
-    def near(self, version: Version) -> Sequence[Version]:
-        raise NoIndex("no index answered")
+SILENT_INDEX = Index(reachable=False)
 
 
 def matrix(
@@ -109,7 +79,7 @@ def plan_of(
 ) -> Plan:
     return make_plan(
         settings,
-        releases=index or Index(),
+        releases=index or Index(*RELEASES),
         installed=Version(installed),
         this_python=this_python,
         as_is_allowed=as_is_allowed,
@@ -140,7 +110,7 @@ def as_is(cell: Cell) -> list[str]:
 
 
 def test_without_configuration_it_is_this_interpreter_with_the_dask_it_has_and_no_index_is_asked() -> None:
-    plan = plan_of(matrix(), index=SilentIndex())
+    plan = plan_of(matrix(), index=SILENT_INDEX)
     assert ids(plan) == ["py3.12.1-dask2026.8.0"]
     assert as_is(plan.cells[0]) == ["client", "scheduler", "worker"]
     assert plan.left_out == ()
@@ -192,7 +162,7 @@ def test_cells_of_a_plan(settings: MatrixSettings, expected: list[str]) -> None:
 
 @pytest.mark.parametrize("request_", ["latest", ">=2024.8"])
 def test_without_an_index_the_cell_exists_with_an_unknown_dask(request_: str) -> None:
-    plan = plan_of(matrix(["3.12"], [request_, "2024.99.0"]), index=SilentIndex())
+    plan = plan_of(matrix(["3.12"], [request_, "2024.99.0"]), index=SILENT_INDEX)
     assert ids(plan) == ["py3.12-dask2024.99.0", f"py3.12-dask{request_}"]
     assert plan.cells[1].worker.dask is None
     assert plan.cells[1].worker.dask_request == request_
@@ -279,7 +249,7 @@ def test_the_first_entry_that_matches_is_the_reason() -> None:
 
 
 def test_a_dask_that_no_index_could_tell_is_not_excluded_by_a_range() -> None:
-    plan = plan_of(matrix(["3.12"], ["latest", "2024.8.0"], exclude=[(None, ">=2024")]), index=SilentIndex())
+    plan = plan_of(matrix(["3.12"], ["latest", "2024.8.0"], exclude=[(None, ">=2024")]), index=SILENT_INDEX)
     assert ids(plan) == ["py3.12-dasklatest"]
 
 
@@ -448,7 +418,7 @@ def rich() -> Plan:
             exclude=[("3.13", "2025.1.0rc1")],
             include=[inclusion("3.12", "installed", worker={"python": "3.13"})],
         ),
-        index=SilentIndex(),
+        index=SILENT_INDEX,
     )
 
 
