@@ -64,7 +64,6 @@ class Context:
 
 
 def applied(node: pytest.Item | pytest.Collector) -> bool:
-    """Return whether any of our markers applies to a test or collector."""
     return any(mark.name in NAMES for mark in node.iter_markers())
 
 

@@ -45,8 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it")
         return
     from pytest_modelops.session.collection import Collecting
+    from pytest_modelops.session.distribution import Distributing
     from pytest_modelops.session.execution import Running
-    from pytest_modelops.session.reporting import Distributing, Reporting
+    from pytest_modelops.session.reporting import Reporting
 
     run = config.stash[_RUN] = _open(config)
     register = config.pluginmanager.register

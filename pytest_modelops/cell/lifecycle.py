@@ -66,7 +66,6 @@ class Lifecycle:
         return self._seconds + (time.monotonic() - self._began if self._began is not None else 0.0)
 
     def begin(self) -> None:
-        """Start the clock unless it runs."""
         if self._began is None:
             self._began = time.monotonic()
 

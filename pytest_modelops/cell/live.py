@@ -179,7 +179,6 @@ class LiveCell:
         workers: Sequence[str | None],
         seconds: float | None,
     ) -> dict[str | None, Any]:
-        """Return the function's value by worker name; `None` is any worker."""
         oldest = self.cell.client.python.release
         shipped = ship(function, oldest=(oldest[0], oldest[1]))
         packed = [pack(arg, f"argument {number}") for number, arg in enumerate(args, start=1)]
@@ -206,21 +205,17 @@ class LiveCell:
         return self.lifecycle.cluster
 
     def open_cluster(self, deadline: Deadline) -> Cluster:
-        """Start the cluster unless it runs, without waiting until it is up."""
         return self.lifecycle.open(self.environments, deadline)
 
     def keep_log(self, name: str, content: bytes) -> Path:
-        """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""
         return self.lifecycle.write_log(name, content)
 
     # What the session calls -----------------------------------------------------------------------------------------
 
     def add(self, result: CheckResult) -> None:
-        """Add the result of a user's test."""
         self.checks.results[result.label] = result
 
     def report(self) -> CellReport:
-        """Return everything that is known about the cell so far."""
         environments = self.environments.values()
         notes = [*(note for environment in environments for note in environment.warnings), *self.lifecycle.notes]
         return dataclasses.replace(

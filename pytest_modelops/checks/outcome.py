@@ -46,7 +46,6 @@ def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, obj
 
 
 def _figures(returned: object) -> dict[str, object]:
-    """Return a check's figures as plain data for the report."""
     if returned is None:
         return {}
     try:

@@ -7,7 +7,6 @@ import itertools
 import json
 import queue
 import threading
-from collections.abc import Mapping
 from typing import IO, Any
 
 from pytest_modelops.backends.base import Process, Sandbox
@@ -97,14 +96,13 @@ class Agent:
                 raise ProcessExited(self._death(deadline))
             raise TimedOut(f"the agent did not answer {method!r} within {deadline.seconds:g} s")
         if "error" in answer:
-            error: Mapping[str, Any] = answer["error"]
+            error = answer["error"]
             if error["code"] == jsonrpc.TIMED_OUT:
                 raise TimedOut(error["message"])
             raise RemoteError(error["message"], error.get("data", {}).get("traceback", ""))
         return answer["result"]
 
     def _death(self, deadline: Deadline) -> str:
-        """Return how the agent ended, and its last output."""
         try:
             how = self.process.wait(deadline.at_most(GRACE_SECONDS))
         except TimedOut:

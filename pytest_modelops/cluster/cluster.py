@@ -106,7 +106,6 @@ class Cluster:
         return {worker.name: found[worker.name] for worker in wanted}
 
     def facts(self, deadline: Deadline) -> ClusterFacts:
-        """Ask every process for its facts."""
         answer: ClusterFacts = self.agent.call(
             "facts", variables=list(self.settings.worker_variables), seconds=deadline.remaining, deadline=deadline
         )

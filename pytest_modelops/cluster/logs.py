@@ -36,4 +36,4 @@ def tail(log: Path, *, most: int = 12) -> str:
     lines = _useful_lines(log, most=most)
     if not lines:
         return f" It printed nothing. Log: {log}"
-    return " Its last words:\n" + "\n".join(f"    {line}" for line in lines) + f"\nFull log: {log}"
+    return " Its last output:\n" + "\n".join(f"    {line}" for line in lines) + f"\nFull log: {log}"

@@ -115,7 +115,6 @@ def raise_if_exited(processes: Iterable[Process]) -> None:
 
 
 def last_seen(processes: Iterable[Process]) -> str:
-    """Return the state and the end of the log of each process."""
     return "\n".join(
         f"{process.name} (pid {process.pid}) is {process.state()}.{tail(process.log)}" for process in processes
     )

@@ -27,7 +27,6 @@ class Registration:
         """Names of the workers whose nannies are known to replace them when they die."""
 
     def await_client(self, deadline: Deadline) -> None:
-        """Wait until the client is connected to the scheduler."""
         agent = self._parts.agent
 
         def connected() -> bool:

@@ -60,8 +60,6 @@ class PlannedCellJson(VersionsJson):
 
 
 class LeftOutJson(TypedDict):
-    """A `LeftOut` as JSON."""
-
     id: str
     reason: str
 

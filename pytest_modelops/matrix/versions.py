@@ -218,5 +218,5 @@ def _missing(request: DaskRequest, releases: Releases) -> str:
     note = f" ({releases.note})" if releases.note else ""
     if isinstance(request.wanted, Version):
         near = ", ".join(map(str, releases.near(request.wanted)))
-        return f"the index has no Dask {request.text}{note}; near it: {near or 'none at all'}"
+        return f"the index has no Dask {request.text}{note}; near it: {near or 'no other release'}"
     return f"no final release of Dask is in {request.text}{note}; the newest is {releases.latest()}"

@@ -23,12 +23,11 @@ def render(report: RunReport) -> str:
     addresses, logs, data) are sorted, so that two reports can be compared line by line. NaN and infinity become `null`,
     and a value that JSON cannot hold becomes its text.
     """
-    plain = report.to_json()
+    plain: Any = report.to_json()
     plain["host"] = _sorted(plain["host"])
     for cell in plain["cells"]:
-        cell["observed"] = _sorted(cell["observed"])
-        cell["environments"] = _sorted(cell["environments"])
-        cell["logs"] = _sorted(cell["logs"])
+        for open_part in ("observed", "environments", "logs"):
+            cell[open_part] = _sorted(cell[open_part])
         for check in cell["checks"]:
             check["data"] = _sorted(check["data"])
     return json.dumps(_jsonable(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,6 +1,6 @@
-"""What a run found: the model that every report is drawn from, and its JSON shapes, versioned by `SCHEMA`.
+"""What a run found: the model that every report is drawn from, versioned by `SCHEMA`.
 
-xdist workers hand the same shapes to the controller.
+`to_json` and `from_json` convert it to the JSON that `schema.json` describes and that xdist workers publish.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from pytest_modelops.matrix.cell import Cell, Role
-from pytest_modelops.matrix.plan import LeftOut, LeftOutJson
+from pytest_modelops.matrix.plan import LeftOut
 
 SCHEMA = 1
 """Version of the JSON report's shape."""
@@ -39,25 +39,8 @@ class Status(enum.Enum):
         return self in {Status.PASSED, Status.SKIPPED}
 
 
-# The JSON shapes. `schema.json` describes their keys -----------------------------------------------------------------
-
-
-class CheckJson(TypedDict):
-    """A `CheckResult` as JSON."""
-
-    name: str
-    bundle: str | None
-    status: str
-    seconds: float
-    message: str
-    blocked_by: str | None
-    selected: bool
-    reproduce: str
-    data: dict[str, object]
-
-
 class EnvironmentReport(TypedDict, total=False):
-    """One distinct environment of a cell, as JSON and in the model.
+    """One distinct environment of a cell.
 
     Attributes:
         python: version of its interpreter.
@@ -75,53 +58,6 @@ class EnvironmentReport(TypedDict, total=False):
     identity: str
 
 
-class CellJson(TypedDict):
-    """A `CellReport` as JSON."""
-
-    id: str
-    python: str
-    dask: str
-    roles: dict[str, dict[str, str]]
-    selected: bool
-    status: str
-    first_broken: str | None
-    seconds: float
-    observed: dict[str, object]
-    lock: list[str]
-    environments: list[EnvironmentReport]
-    logs: dict[str, str]
-    notes: list[str]
-    checks: list[CheckJson]
-
-
-class RunJson(TypedDict):
-    """A `RunReport` as JSON."""
-
-    schema: int
-    started: str
-    seconds: float
-    host: dict[str, str]
-    backend: str
-    cells: list[CellJson]
-    left_out: list[LeftOutJson]
-
-
-class CellNews(TypedDict):
-    """What a test's report adds to what is known of its cell; travels from an xdist worker.
-
-    Attributes:
-        id: the cell's.
-        seconds: of the cell so far.
-        checks: results that no earlier report held.
-        facts: the cell without its checks; `None` if an earlier report held the same.
-    """
-
-    id: str
-    seconds: float
-    checks: list[CheckJson]
-    facts: CellJson | None
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckResult:
     """One check in one cell (and with one bundle, where it has one).
@@ -135,10 +71,10 @@ class CheckResult:
     """
 
     name: str
+    bundle: str | None = None
     status: Status
     seconds: float = 0.0
     message: str = ""
-    bundle: str | None = None
     blocked_by: str | None = None
     selected: bool = True
     reproduce: str = ""
@@ -149,22 +85,12 @@ class CheckResult:
         """`handshake[seir]`, or the name where there is no bundle."""
         return f"{self.name}[{self.bundle}]" if self.bundle else self.name
 
-    def to_json(self) -> CheckJson:
-        return {
-            "name": self.name,
-            "bundle": self.bundle,
-            "status": self.status.value,
-            "seconds": round(self.seconds, 3),
-            "message": self.message,
-            "blocked_by": self.blocked_by,
-            "selected": self.selected,
-            "reproduce": self.reproduce,
-            "data": dict(self.data),
-        }
+    def to_json(self) -> dict[str, object]:
+        return {**_fields(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
-    def from_json(cls, plain: CheckJson) -> CheckResult:
-        return cls(**{**plain, "status": Status(plain["status"])})  # type: ignore[arg-type] # the same keys
+    def from_json(cls, plain: Mapping[str, Any]) -> CheckResult:
+        return cls(**{**plain, "status": Status(plain["status"])})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,12 +114,12 @@ class CellReport:
     roles: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     selected: bool = True
     seconds: float = 0.0
-    checks: tuple[CheckResult, ...] = ()
     observed: Mapping[str, object] = dataclasses.field(default_factory=dict)
     lock: tuple[str, ...] = ()
     environments: tuple[EnvironmentReport, ...] = ()
     logs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
 
     @classmethod
     def of(cls, cell: Cell) -> CellReport:
@@ -208,7 +134,6 @@ class CellReport:
 
     @property
     def broken(self) -> CheckResult | None:
-        """The first check that broke."""
         return next((check for check in self.checks if check.status.broke), None)
 
     @property
@@ -229,41 +154,47 @@ class CellReport:
             return Status.NOT_RUN
         return next((check.status for check in asked if not check.status.lets_through), Status.PASSED)
 
-    def to_json(self) -> CellJson:
+    def to_json(self) -> dict[str, object]:
         return {
-            "id": self.id,
-            "python": self.python,
-            "dask": self.dask,
-            "roles": {role: dict(versions) for role, versions in self.roles.items()},
-            "selected": self.selected,
+            **dict.fromkeys(("id", "python", "dask", "roles", "selected")),  # in the schema's order
             "status": self.status.value,
             "first_broken": self.broken.label if self.broken else None,
+            **_fields(self),
             "seconds": round(self.seconds, 3),
-            "observed": dict(self.observed),
-            "lock": list(self.lock),
-            "environments": [environment.copy() for environment in self.environments],
-            "logs": dict(self.logs),
-            "notes": list(self.notes),
-            "checks": [check.to_json() for check in self.checks],
         }
 
     @classmethod
-    def from_json(cls, plain: CellJson) -> CellReport:
+    def from_json(cls, plain: Mapping[str, Any]) -> CellReport:
         """Read what `to_json` returns; `status` and `first_broken` are derived again."""
-        return cls(
-            id=plain["id"],
-            python=plain["python"],
-            dask=plain["dask"],
-            roles=plain["roles"],
-            selected=plain["selected"],
-            seconds=plain["seconds"],
-            checks=tuple(CheckResult.from_json(check) for check in plain["checks"]),
-            observed=plain["observed"],
-            lock=tuple(plain["lock"]),
-            environments=tuple(plain["environments"]),
-            logs=plain["logs"],
-            notes=tuple(plain["notes"]),
-        )
+        fields = {name: value for name, value in plain.items() if name not in {"status", "first_broken"}}
+        lists = {name: tuple(plain[name]) for name in ("lock", "environments", "notes")}
+        return cls(**{**fields, **lists, "checks": tuple(map(CheckResult.from_json, plain["checks"]))})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellNews:
+    """What the report of a test adds to what is known of its cell; travels from an xdist worker to the controller.
+
+    Attributes:
+        id: the cell's.
+        seconds: of the cell so far.
+        checks: results that no earlier report held.
+        facts: the cell without its checks and seconds; `None` if an earlier report held the same.
+    """
+
+    id: str
+    seconds: float
+    checks: tuple[CheckResult, ...]
+    facts: CellReport | None
+
+    def to_json(self) -> dict[str, object]:
+        return _fields(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> CellNews:
+        checks = tuple(map(CheckResult.from_json, plain["checks"]))
+        facts = plain["facts"] and CellReport.from_json(plain["facts"])
+        return cls(id=plain["id"], seconds=plain["seconds"], checks=checks, facts=facts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -289,34 +220,35 @@ class RunReport:
         """Whether every planned and selected cell passed, and nothing broke in any other."""
         return all(cell.status is Status.PASSED for cell in self.cells if cell.selected or cell.broken)
 
-    def to_json(self) -> RunJson:
-        return {
-            "schema": SCHEMA,
-            "started": self.started,
-            "seconds": round(self.seconds, 3),
-            "host": dict(self.host),
-            "backend": self.backend,
-            "cells": [cell.to_json() for cell in self.cells],
-            "left_out": [{"id": left.id, "reason": left.reason} for left in self.left_out],
-        }
+    def to_json(self) -> dict[str, object]:
+        return {"schema": SCHEMA, **_fields(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
-    def from_json(cls, plain: RunJson) -> RunReport:
-        """Read what `to_json` returns.
-
-        Raises:
-            ValueError: the data is of another schema.
-        """
+    def from_json(cls, plain: Mapping[str, Any]) -> RunReport:
+        """Read what `to_json` returns; `ValueError` for another schema."""
         if plain["schema"] != SCHEMA:
             raise ValueError(f"report of schema {plain['schema']}; this version reads {SCHEMA}")
-        return cls(
-            started=plain["started"],
-            seconds=plain["seconds"],
-            host=plain["host"],
-            backend=plain["backend"],
-            cells=tuple(CellReport.from_json(cell) for cell in plain["cells"]),
-            left_out=tuple(LeftOut(**left) for left in plain["left_out"]),
-        )
+        fields = {name: value for name, value in plain.items() if name != "schema"}
+        cells = tuple(map(CellReport.from_json, plain["cells"]))
+        return cls(**{**fields, "cells": cells, "left_out": tuple(LeftOut(**left) for left in plain["left_out"])})
+
+
+def _fields(value: Any) -> dict[str, object]:
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, CheckResult | CellReport):
+        return value.to_json()
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:

@@ -24,7 +24,6 @@ class Style(enum.Enum):
 
     @property
     def markup(self) -> dict[str, bool]:
-        """Keyword arguments for `write()` of pytest's terminal writer."""
         return {self.value: True} if self.value else {}
 
 
@@ -120,12 +119,10 @@ class Paper(NamedTuple):
 
 
 def text(lines: Iterable[Line]) -> str:
-    """Return the lines without their styles, each with a newline."""
     return "".join("".join(segment.text for segment in line) + "\n" for line in lines)
 
 
 def columns(shown: str) -> int:
-    """Return how many columns of a terminal a text takes."""
     return sum(
         0 if unicodedata.category(char) in {"Mn", "Me"} else 1 + (unicodedata.east_asian_width(char) in "WF")
         for char in shown
@@ -153,7 +150,6 @@ def trimmed(segments: Iterable[Segment]) -> Line:
 
 
 def joined(segments: Sequence[Segment], last: str = "") -> list[Segment]:
-    """Put a comma after each segment but the last."""
     ends = [","] * (len(segments) - 1) + [last]
     return [Segment(segment.text + end, segment.style) for segment, end in zip(segments, ends, strict=False)]
 

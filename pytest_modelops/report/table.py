@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
     unicode: str
     ascii: str
-    words: str
+    text: str
     style: Style
 
 
@@ -144,7 +144,7 @@ class Table:
         if gaps:
             occur.add(_NOT_PLANNED)
         marks = [mark for mark in (*MARKS.values(), _NOT_PLANNED) if mark in occur]
-        entries = [f"{self._symbol(mark)} {mark.words}" for mark in marks]
+        entries = [f"{self._symbol(mark)} {mark.text}" for mark in marks]
         if _IN_PART in occur:
             entries.append(f"{self._symbol(_IN_PART)} n/m only n of m checks were run")
         if not entries:
@@ -163,7 +163,7 @@ class Table:
             return Segment(symbol, Style.DIM)
         cause = cause_of(cell)
         if cause is None:
-            return Segment(f"{symbol} {mark.words}", mark.style)
+            return Segment(f"{symbol} {mark.text}", mark.style)
         # Users' tests are named by their node ids, and the table has room for the last part.
         check_name = self.paper.clean((cause.label if full else cause.name).rpartition("::")[2])
         return Segment(f"{symbol} {check_name if full else self.paper.cut(check_name, _CHECK)}", mark.style)

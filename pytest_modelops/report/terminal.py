@@ -55,31 +55,29 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
         if cell.status in {Status.PASSED, Status.NOT_RUN} or cause is None:
             continue
         style = mark_of(cell).style
-        said = _said(cause, paper)
+        ending = _ending(cause, paper)
         message = paper.first_line(cause.message.replace(f" in cell {cell.id}", ""))
-        if message and (said, message) == before:
-            words = [*paper.words(f"{said}:", style), *paper.words("as above")]
+        if message and (ending, message) == before:
+            words = [*paper.words(f"{ending}:", style), *paper.words("as above")]
         else:
-            words = paper.words(f"{said}: {message}" if message else said, style)
-            styled = len(said.split())
+            words = paper.words(f"{ending}: {message}" if message else ending, style)
+            styled = len(ending.split())
             words = [*words[:styled], *(Segment(word) for word, _ in words[styled:])]
-        before = said, message
+        before = ending, message
         lines.extend(paper.flow([Segment(f"{cell.id}:", style), *words], rows=rows))
-        also = [_said(check, paper) for check in cell.checks if check.status.broke and check is not cause]
+        also = [_ending(check, paper) for check in cell.checks if check.status.broke and check is not cause]
         if also:
             lines.extend(paper.flow(paper.words(f"also: {', '.join(also)}"), start=INDENT, rows=rows))
         lines.extend((Segment(f"    {part}"),) for part in cause.reproduce.splitlines())
     return lines
 
 
-def _said(check: CheckResult, paper: Paper) -> str:
-    """Return the name of a check, how it ended, and what blocked it."""
+def _ending(check: CheckResult, paper: Paper) -> str:
     by = f" by {check.blocked_by}" if check.status is Status.BLOCKED and check.blocked_by else ""
-    return paper.clean(f"{check.label} {MARKS[check.status].words}{by}")
+    return paper.clean(f"{check.label} {MARKS[check.status].text}{by}")
 
 
 def _not_run(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
-    """Return the cells that were selected and did not run, by reason."""
     reasons: dict[str, list[Segment]] = {}
     for cell in cells:
         if cell.selected and cell.status is Status.NOT_RUN:
@@ -94,7 +92,6 @@ def _not_run(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
 
 
 def _left_out(points: Sequence[LeftOut], paper: Paper) -> list[Line]:
-    """Return how many cells are not in the plan, and why."""
     reasons: dict[str, list[str]] = {}
     for point in points:
         reasons.setdefault(paper.first_line(point.reason), []).append(point.id)
@@ -114,15 +111,15 @@ def _sums(report: RunReport, paper: Paper) -> list[Line]:
     """Return one line: cells, time, how the cells ended, environments built and reused."""
     selected = [cell for cell in report.cells if cell.selected]
     order = list(Status)
-    ends = Counter(mark_of(cell) for cell in sorted(selected, key=lambda cell: order.index(cell.status)))
-    said = [Segment(f"{number} {mark.words}", mark.style) for mark, number in ends.items()]
+    counts = Counter(mark_of(cell) for cell in sorted(selected, key=lambda cell: order.index(cell.status)))
+    ends = [Segment(f"{number} {mark.text}", mark.style) for mark, number in counts.items()]
     if others := len(report.cells) - len(selected):
-        said.append(Segment(f"{others} not selected", Style.DIM))
+        ends.append(Segment(f"{others} not selected", Style.DIM))
     total = f"{_count(len(selected), 'cell')} in {_duration(report.seconds)}"
-    built = [f"{number} {words}" for words, number in _environments(report.cells).items() if number]
+    built = [f"{number} {how}" for how, number in _environments(report.cells).items() if number]
     if built:
         built[0] = f"environments: {built[0]}"
-    parts = [Segment(f"{total}:" if said else total), *joined(said, last=";" if built else "")]
+    parts = [Segment(f"{total}:" if ends else total), *joined(ends, last=";" if built else "")]
     return paper.flow([*parts, *joined([Segment(part) for part in built])])
 
 

@@ -27,8 +27,6 @@ def cell_of(item: pytest.Item | None) -> LiveCell | None:
 
 
 class Collecting:
-    """pytest's collection hooks."""
-
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         releases = [cell[role].python.release for cell in run.plan.cells for role in Role]
@@ -106,11 +104,11 @@ class Collecting:
         with said_of(f"{metafunc.definition.nodeid}: marker modelops_cells"):
             if not markers.narrow(planned, narrowing):
                 patterns = ", ".join(repr(glob) for mark in narrowing for glob in mark.args)
-                raise WrongInput(f"{patterns} leaves none of the cells {', '.join(planned)}")
+                raise WrongInput(f"{patterns} matches none of the cells {', '.join(planned)}")
         ids = markers.narrow(list(self.run.cells), narrowing)
         cells: list[Any] = [self.run.cells[cell_id] for cell_id in ids]
         if not cells:  # else the ini setting `empty_parameter_set_mark` would decide what happens
-            skip = pytest.mark.skip(reason="none of the cells that it is narrowed to is in this run")
+            skip = pytest.mark.skip(reason="this run has none of the cells that its markers match")
             cells, ids = [pytest.param(None, marks=skip)], ["no-cell"]
         metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")
         if bundles := bundles_of(metafunc.function):

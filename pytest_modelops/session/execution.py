@@ -12,7 +12,7 @@ from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
-from pytest_modelops.report.model import CellJson, CellNews, CheckResult, Status
+from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
 from pytest_modelops.session.collection import DEMANDS, cell_of
 from pytest_modelops.session.module import check_of, result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
@@ -31,10 +31,9 @@ class Running:
         self.run = run
         self._selected: set[tuple[str, str]] = set()
         self._published: dict[str, dict[str, CheckResult]] = {}
-        self._facts: dict[str, CellJson] = {}
+        self._facts: dict[str, CellReport] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Remember which checks are tests of this run."""
         for item in session.items:
             cell, check = cell_of(item), check_of(item)
             if cell is not None and check is not None:
@@ -124,7 +123,7 @@ class Running:
         cell_id = self.run.cell_of(report.nodeid)
         if cell_id is None or report.when not in PHASES or hasattr(report, "modelops_news"):
             return  # of no cell, or from a worker
-        report.modelops_news = self._news(self.run.cells[cell_id])  # type: ignore[attr-defined]
+        report.modelops_news = self._news(self.run.cells[cell_id]).to_json()  # type: ignore[attr-defined]
 
     def _news(self, cell: LiveCell) -> CellNews:
         """Return what no earlier report held of the cell, so that everything travels once from an xdist worker."""
@@ -134,15 +133,10 @@ class Running:
         published.update(results)
         report = cell.report()
         cell.lifecycle.unreported.clear()
-        facts = dataclasses.replace(report, checks=(), seconds=0.0).to_json()
+        facts = dataclasses.replace(report, checks=(), seconds=0.0, logs=dict(report.logs))
         changed = facts != self._facts.get(cell.id)
         self._facts[cell.id] = facts
-        return {
-            "id": cell.id,
-            "seconds": report.seconds,
-            "checks": [result.to_json() for result in new],
-            "facts": facts if changed else None,
-        }
+        return CellNews(id=cell.id, seconds=report.seconds, checks=tuple(new), facts=facts if changed else None)
 
     def _result_of(
         self, item: pytest.Item, cell: LiveCell, report: pytest.TestReport, call: pytest.CallInfo[Any]

@@ -117,7 +117,6 @@ def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
 
 
 def bundles_of(function: object) -> list[str]:
-    """Return the names of the bundles that a check's test is parametrized by; an empty list for any other test."""
     by_bundle: Mapping[str | None, Check] = getattr(function, "modelops_checks", {})
     return [name for name in by_bundle if name is not None]
 

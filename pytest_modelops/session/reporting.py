@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import platform
@@ -10,7 +9,6 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,9 +18,6 @@ from pytest_modelops.report.model import CellNews, CellReport, CheckResult, RunR
 from pytest_modelops.session.execution import PHASES
 from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
 from pytest_modelops.session.run import MatrixRun, short_id
-
-if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController
 
 _NOT_REACHED = "the run ended before it came to this"
 _WORDS = {
@@ -34,8 +29,6 @@ _WORDS = {
 
 
 class Reporting:
-    """pytest's reporting hooks."""
-
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         self._started = datetime.datetime.now().astimezone()
@@ -58,16 +51,16 @@ class Reporting:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Merge the news of a test's report into the report of its cell."""
-        news: CellNews | None = getattr(report, "modelops_news", None)
-        if news is None:
+        plain = getattr(report, "modelops_news", None)
+        if plain is None:
             if report.failed and report.when not in PHASES:
                 self._take_in_crash(report)
             return
         # If an xdist worker crashes, another worker continues the cell: results of both are merged.
-        known = self._cells[news["id"]]
-        checks = merge_checks(known.checks, map(CheckResult.from_json, news["checks"]))
-        facts = CellReport.from_json(news["facts"]) if news["facts"] is not None else known
-        self._cells[known.id] = dataclasses.replace(facts, seconds=news["seconds"], checks=checks)
+        news = CellNews.from_json(plain)
+        known = self._cells[news.id]
+        checks = merge_checks(known.checks, news.checks)
+        self._cells[news.id] = dataclasses.replace(news.facts or known, seconds=news.seconds, checks=checks)
 
     def _take_in_crash(self, report: pytest.TestReport) -> None:
         """Note a test in which an xdist worker crashed, and of which there is no result."""
@@ -83,7 +76,6 @@ class Reporting:
     def pytest_report_teststatus(
         self, report: pytest.TestReport
     ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
-        """Return a letter and a word for what is neither passed nor failed."""
         if report.when == "teardown":
             return None
         return _WORDS.get((getattr(report, "modelops_status", None) or "", report.outcome))
@@ -164,59 +156,3 @@ class Reporting:
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:
         selected = nodeid(check, cell_id) in self._selected
         return check.ended(Status.NOT_RUN, _NOT_REACHED if selected else "", selected=selected)
-
-
-class Distributing:
-    """xdist's hooks on the controller; without xdist, nothing calls them."""
-
-    def __init__(self, run: MatrixRun) -> None:
-        self.run = run
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: WorkerController) -> None:
-        node.workerinput["modelops"] = self.run.hand_over()
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: WorkerController) -> None:
-        self.run.progress.forget(node.gateway.id)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Give each cell as a whole to one worker.
-
-        `xdist_group` marks would not do: xdist 3.8 ignores them with pytest 9.2, and before that it appends the group
-        to node ids, which then differ in reports and in `--lf`.
-        """
-        from xdist.scheduler import LoadGroupScheduling
-
-        run = self.run
-
-        class OneWorkerForACell(LoadGroupScheduling):  # type: ignore[misc] # xdist has no types
-            def _split_scope(self, nodeid: str) -> str:
-                return run.cell_of(nodeid) or super()._split_scope(nodeid)
-
-            def _assign_work_unit(self, node: Any) -> None:
-                # The worker may have just crashed. Its `remove_node` comes next and hands on its work.
-                with contextlib.suppress(OSError):
-                    super()._assign_work_unit(node)
-
-            def _reschedule(self, node: Any) -> None:
-                super()._reschedule(node)
-                # A worker begins a test only when it knows the next one, or that it is the last. A replacement worker
-                # may get a single test, the rest of a cell, and would wait forever.
-                while not node.shutting_down and self._pending_of(self.assigned_work[node]) == 1:
-                    super()._reschedule(node)
-
-            def remove_node(self, node: Any) -> str | None:
-                # A worker crashed in the first of its tests that is not done. xdist would hand on that test, too, and
-                # one worker after the other would crash in it.
-                for unit in self.assigned_work[node].values():
-                    for test, done in unit.items():
-                        if not done:
-                            unit[test] = True
-                            super().remove_node(node)
-                            return str(test)
-                rest: str | None = super().remove_node(node)
-                return rest
-
-        return OneWorkerForACell(config, log)

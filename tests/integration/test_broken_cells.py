@@ -220,7 +220,7 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     checks["test_dies"].says("while the task was on it; its process exited with status 7")
     checks["test_marked_dies"].says("`exits` with 8 failed on 2 of 2 workers.")
     checks["test_marked_dies"].says("worker-0, worker-1: the worker left the cluster while the task was on it;")
-    checks["test_marked_dies"].says("its process exited with status 8", "worker-0: Its last words:", "worker-0.log")
+    checks["test_marked_dies"].says("its process exited with status 8", "worker-0: Its last output:", "worker-0.log")
     checks["test_raises"].says("`lambda x: 1 / x` with 0 failed on 2 of 2 workers.")
     checks["test_raises"].says("worker-0, worker-1: ZeroDivisionError: division by zero", "in <lambda>")
     checks["test_wrong"].says("`lambda x: x` with 41 failed on 2 of 2 workers.", "returned 41, not 42")

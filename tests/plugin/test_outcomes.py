@@ -70,8 +70,7 @@ def test_every_end_has_its_letter(ended_briefly: Ran) -> None:
 
 
 def test_pytest_counts_what_broke_as_failed_and_what_was_blocked_as_neither(ended: Ran) -> None:
-    sums = ended.out.splitlines()[-1]
-    assert "3 failed, 5 passed, 1 skipped, 3 blocked" in sums
+    assert "3 failed, 5 passed, 1 skipped, 3 blocked" in ended.out.splitlines()[-1]
     assert ended.code == pytest.ExitCode.TESTS_FAILED
 
 
@@ -387,14 +386,11 @@ def test_what_needs_the_cluster_is_blocked_and_what_does_not_is_not(broken_start
     }
 
 
-def test_the_cause_is_reported_once(broken_start: Ran) -> None:
+def test_the_cause_is_reported_once_and_nothing_is_left(broken_start: Ran) -> None:
     failures, _, _ = broken_start.out.partition("modelops matrix")
     assert failures.count("worker-0 exited with code 1") == 1
     assert failures.count("Full log: ") == 1
     assert "✗ start" in matrix_of(broken_start)
-
-
-def test_nothing_is_left_of_a_cluster_that_did_not_start(broken_start: Ran) -> None:
     assert broken_start.left == []
     assert len(broken_start.clusters) == 1
 

@@ -134,7 +134,7 @@ MARKERS = {
     "nothing to aggregate": ("modelops_aggregation(params=0)", "params=0 is not a whole number above 0", AGGREGATION),
     "no pattern": ("modelops_cells()", "wrong arguments ()", CELLS),
     "no text as pattern": ("modelops_cells(3.12)", "wrong arguments (3.12)", CELLS),
-    "a pattern that matches no cell": ("modelops_cells('py2.*')", "'py2.*' leaves none of the cells ", "{cell}"),
+    "a pattern that matches no cell": ("modelops_cells('py2.*')", "'py2.*' matches none of the cells ", "{cell}"),
 }
 
 alone_and_with_xdist = pytest.mark.parametrize("xdist", [[], ["-n", "2"]], ids=["alone", "xdist"])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from packaging.version import Version
 
-from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.config.model import AggregationSettings, RunnerSettings
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+from pytest_modelops.errors import CheckFailed
+from pytest_modelops.report.model import CellReport
 from pytest_modelops.session.run import MatrixRun
+
+if TYPE_CHECKING:
+    from tests.unit.cell.conftest import MakeCell
 
 
 class Part:
@@ -33,23 +34,19 @@ class Part:
     stop = close
 
 
-def live_cell() -> LiveCell:
-    nothing: Any = None
-    return LiveCell(
-        Cell.uniform(Versions(PythonVersion.parse("3.12"), Version("2024.10.0"))),
-        backend=nothing,
-        checks=[],
-        aggregation=AggregationSettings(),
-        runner=RunnerSettings(),
-        cluster_settings=nothing,
-        deadlines={},
-        progress=lambda _: None,
-        reproduce=lambda *_: "",
-    )
+def test_looking_at_a_cell_starts_nothing_and_changes_no_report(make_cell: MakeCell) -> None:
+    cell = make_cell()
+    assert cell.workers == ("worker-0", "worker-1")
+    assert (cell.logs, cell.report()) == ({}, CellReport.of(cell.cell))
+    with pytest.raises(CheckFailed, match=r'no cluster of cell py3.12-dask2024.10.0 runs; .* needs=\("start",\)'):
+        cell.cluster  # noqa: B018 - it raises
+    cell.lifecycle.unreported.append("something was left")
+    assert cell.report() == cell.report()
+    assert cell.lifecycle.unreported == ["something was left"]
 
 
-def test_a_client_that_cannot_be_closed_keeps_nothing_else_up() -> None:
-    cell: Any = live_cell()
+def test_a_client_that_cannot_be_closed_keeps_nothing_else_up(make_cell: MakeCell) -> None:
+    cell: Any = make_cell()
     clients = [Part(), Part(breaks=True), Part()]
     cluster = Part(left=("process 4711",))
     cell.lifecycle.clients, cell.lifecycle.cluster = clients, cluster
