@@ -1,4 +1,4 @@
-"""Bundles that come into running workers and the client, by a plugin of Dask's: found there, run there, and gone."""
+"""Bundles that a worker plugin installs into running workers and the client: found there, run there, and gone."""
 
 from __future__ import annotations
 
@@ -174,11 +174,11 @@ BREAKS = """
 
     def dask_setup(worker):
         real = worker.modelops_bundles.install_in_process
-        def bring(location, **given):
+        def install(location, **given):
             if str(worker.name) in os.environ["BREAKS_ON"].split():
                 given["requirements"] = ["no-such-package==1"]
             return real(location, **given)
-        worker.modelops_bundles.install_in_process = bring
+        worker.modelops_bundles.install_in_process = install
 """
 
 

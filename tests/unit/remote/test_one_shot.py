@@ -109,7 +109,7 @@ def test_large_documents_pass_both_ways(start: Start, tmp_path: Path) -> None:
     assert outcome["outside"] == ""
 
 
-def test_a_bundle_that_writes_much_to_stderr_is_in_nobodys_way(start: Start, tmp_path: Path) -> None:
+def test_a_bundle_that_writes_much_to_stderr_passes(start: Start, tmp_path: Path) -> None:
     text = "import sys\nsys.stderr.write('x' * (1 << 20))\ndef wire(e, p, s):\n    return {'a': b'1'}\n"
     (tmp_path / "wire.py").write_text(text)
     runner = start("")
@@ -173,7 +173,7 @@ def test_what_is_besides_the_document_is_reported(start: Start, server: str, out
         ),
     ],
 )
-def test_each_way_not_to_answer_has_its_own_words(
+def test_each_way_not_to_answer_has_its_own_message(
     start: Start, server: str, kind: str, reported: tuple[str, ...]
 ) -> None:
     runner = start(server)

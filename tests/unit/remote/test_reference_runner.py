@@ -132,7 +132,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 # --- a bundle's life ---------------------------------------------------------------------------------------------
 
 
-def test_it_is_ready_executes_aggregates_and_ends_when_it_is_reported_to(bundle: Make, start: Starter) -> None:
+def test_it_is_ready_executes_aggregates_and_shuts_down(bundle: Make, start: Starter) -> None:
     target = "def loss(sim_returns, data):\n    return {'loss': len(sim_returns) + data['more'], 'ignored': 1}\n"
     peer = start(bundle({"wire.py": WIRE, "targets.py": target}))
     ready = peer.result("ready")
@@ -322,7 +322,7 @@ def test_a_package_of_a_bundle_wins_with_all_that_is_in_it(bundle: Make, start: 
     assert who(start(bundle(files))) == "the bundle"
 
 
-def test_a_directory_of_data_named_as_a_module_of_pythons_is_none(bundle: Make, start: Starter) -> None:
+def test_a_directory_of_data_does_not_hide_a_module_of_pythons(bundle: Make, start: Starter) -> None:
     wire = "import json\ndef wire(e, p, s):\n    return {'who': json.dumps(1).encode()}\n"
     assert who(start(bundle({"wire.py": wire, "json/data.txt": "1"}))) == "1"
 
@@ -473,7 +473,7 @@ def test_what_an_execution_raises_is_reported_with_its_traceback(
     assert peer.result("ready")["ready"] is True
 
 
-def test_artifacts_may_be_none_and_any_kind_of_bytes(bundle: Make, start: Starter) -> None:
+def test_there_may_be_no_artifacts_or_any_kind_of_bytes(bundle: Make, start: Starter) -> None:
     peer = start(bundle({"wire.py": RAISING}))
     assert peer.result("execute", {"entrypoint": "empty", "params": {}, "seed": 0}) == {}
     view = peer.result("execute", {"entrypoint": "view", "params": {}, "seed": 0})

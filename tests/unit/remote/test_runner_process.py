@@ -97,7 +97,7 @@ def ready(runner: Runner) -> Outcome:
 
 
 @pytest.mark.parametrize("server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"])
-def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str) -> None:
+def test_what_the_protocol_allows_passes(start: Starter, server: str) -> None:
     runner = start(server)
     assert ready(runner)["outside"] == ""
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
     assert got == {who: {"result": {"reported": who}, "outside": ""} for who in ("first", "second")}
 
 
-def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_reported(start: Starter) -> None:
+def test_an_answer_to_no_request_is_ignored_and_reported(start: Starter) -> None:
     runner = start("wrong_id")
     outcome = runner.call("ready", {}, 3.0)
     assert outcome["silent"] == 3.0
@@ -168,7 +168,7 @@ def test_one_that_is_killed_has_exited(start: Starter) -> None:
     assert runner.call("ready", {}, SECONDS)["exited"] == "was killed by SIGKILL"
 
 
-def test_one_that_closes_its_stdout_and_still_runs_is_reported_so(start: Starter) -> None:
+def test_one_that_closes_its_stdout_and_still_runs_has_not_exited(start: Starter) -> None:
     outcome = start("closes_stdout").call("ready", {}, SECONDS)
     assert outcome["exited"] == "closed its stdout and still runs"
 
@@ -520,7 +520,7 @@ def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
     assert reported["error"]["error"]["code"] == -32001
 
 
-def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
+def test_artifacts_that_are_not_base64_are_garbled(cell: Cell) -> None:
     cell.install(requirements=[])
     location = cell.location(runner=str(SERVERS / "answers_anything.py"))
     reported = cell.execute(location=location, params={"json": '{"reported.txt": "no base64!"}'})
