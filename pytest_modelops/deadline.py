@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from pytest_modelops.errors import TimedOut
+
+_T = TypeVar("_T")
 
 
 class Deadline:
@@ -25,17 +29,31 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether the moment is over."""
         return time.monotonic() >= self._end
 
     def at_most(self, seconds: float) -> Deadline:
-        """A deadline for a part: this one's end or `seconds` from now, whichever comes first."""
+        """Return a deadline for a part: this one's end or `seconds` from now, whichever comes first."""
         return Deadline(min(seconds, self.remaining))
 
     def check(self, awaited: str) -> None:
-        """Raise `TimedOut` with what was awaited if the moment is over."""
+        """Raise `TimedOut`, naming what was awaited, if the deadline has passed."""
         if self.passed:
             raise TimedOut(f"{awaited}: not within {self.seconds:g} s")
+
+    def until(self, condition: Callable[[], _T], *, every: float) -> _T:
+        """Call `condition` every few seconds until it returns something true or the deadline passes.
+
+        It is called at least once, and once more when the deadline has passed.
+
+        Returns:
+            What the last call returned; false if the deadline passed.
+        """
+        while True:
+            last = self.passed
+            found = condition()
+            if found or last:
+                return found
+            time.sleep(min(every, self.remaining))
 
     def __repr__(self) -> str:
         return f"Deadline({self.seconds:g} s, {self.remaining:.1f} s left)"

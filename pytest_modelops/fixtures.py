@@ -19,16 +19,16 @@ WITHOUT_FLAG = "runs only with --modelops-matrix"
 def modelops_cell(request: pytest.FixtureRequest) -> Iterator[LiveCell]:
     """A cell with a real Dask scheduler and real workers; the test runs once for each cell of the matrix.
 
-    - `modelops_cell.call(f, *args)` runs a function on one worker, `call_each(f, *args)` on every one;
-    - `.workers` are their names, `.id` is the cell's, `.logs` are the logs by process name;
-    - `.client()` is a real `distributed.Client`, where this pytest's versions are the cell's.
+    - `modelops_cell.call(f, *args)` runs a function on one worker, `call_each(f, *args)` on every worker;
+    - `.workers` are the workers' names, `.id` is the cell's id, `.logs` are the logs by process name;
+    - `.client()` is a real `distributed.Client`, if this pytest's versions are the cell's.
 
-    The cluster starts when it is first needed, in the test's call phase, and ends with the cell's last test.
+    The cluster starts with the first call, in the test's call phase, and ends with the cell's last test.
     Functions travel as source and values as plain data. Narrow a test to some cells with
     `@pytest.mark.modelops_cells("py3.12-*")`.
     """
     cell: LiveCell | None = getattr(request, "param", None)
-    if cell is None:  # asked for by `request.getfixturevalue`
+    if cell is None:  # from `request.getfixturevalue`
         if not request.config.getoption("modelops_matrix"):
             pytest.skip(WITHOUT_FLAG)
         pytest.fail(

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 def pytest_modelops_cells(cells: list[Cell], config: pytest.Config) -> None:
     """Change which cells are planned: remove from, add to or reorder `cells`, in place.
 
-    Called once, before anything starts; with xdist on the controller alone.
+    Called once, before anything starts; with xdist, only on the controller.
     """
 
 
 @pytest.hookspec
 def pytest_modelops_checks(checks: list[Check], config: pytest.Config) -> None:
-    """Change the checks: add a check of one's own to `checks`, or remove one, in place.
+    """Change the checks: add your own to `checks`, or remove one, in place.
 
-    A check is a `pytest_modelops.checks.base.Check`; its `run` gets the living cell (as `modelops_cell`) and a
-    deadline,
-    and raises `CheckFailed`, asserts, or calls `pytest.fail`, when the cell is broken, and `pytest.skip` when it has
-    nothing to do there. Called once in each pytest process, with xdist in every worker, so it must always do the same.
+    A check is a `pytest_modelops.checks.base.Check`. Its `run` gets the cell, as tests do from `modelops_cell`, and a
+    deadline. If the cell is broken it raises `CheckFailed`, asserts or calls `pytest.fail`; if it has nothing to do
+    there it calls `pytest.skip`. A check that uses `cell.cluster` has `needs=("start",)`. Called once in each pytest
+    process, with xdist also in every worker, so it must always do the same.
     """

@@ -1,4 +1,4 @@
-"""The markers: what they say is checked at collection, and performed before the test's body runs."""
+"""The markers: checked at collection, and carried out before the test's body runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_modelops.errors import NotShippable, WrongInput
 
@@ -42,12 +42,8 @@ NAMES = frozenset(line.partition("(")[0] for line in DECLARATIONS)
 
 _NOTHING = object()
 
-
-@dataclasses.dataclass(frozen=True)
-class Demand:
-    """What one marker asks of a cell."""
-
-    perform: Callable[[LiveCell], None]
+Demand: TypeAlias = "Callable[[LiveCell], None]"
+"""What one marker asks of a cell."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,10 +51,10 @@ class Context:
     """What markers are read with.
 
     Attributes:
-        oldest: the oldest Python that a function must be readable for.
-        rootdir: what a bundle's path is relative to.
+        oldest: the oldest Python whose syntax a function may use.
+        rootdir: bundles' paths are relative to it.
         bundles: those that are configured.
-        named: the bundle of each name that a marker has named so far; it is added to.
+        named: the bundles that markers have named so far, by name; added to.
     """
 
     oldest: tuple[int, int]
@@ -68,15 +64,14 @@ class Context:
 
 
 def applied(node: pytest.Item | pytest.Collector) -> bool:
-    """Whether any of our markers applies to a test or collector."""
     return any(mark.name in NAMES for mark in node.iter_markers())
 
 
 def narrow(cell_ids: Sequence[str], marks: Iterable[pytest.Mark]) -> list[str]:
-    """The ids that all `modelops_cells` markers leave.
+    """Return the ids that all `modelops_cells` markers leave.
 
     Raises:
-        WrongInput: what a marker holds are no patterns; names neither test nor marker.
+        WrongInput: a marker's arguments are not patterns; names neither test nor marker.
     """
     left = list(cell_ids)
     for mark in marks:
@@ -90,15 +85,8 @@ def narrow(cell_ids: Sequence[str], marks: Iterable[pytest.Mark]) -> list[str]:
     return left
 
 
-def demands(
-    item: pytest.Item, *, oldest: tuple[int, int], bundles: Sequence[Bundle], named: dict[str, Bundle]
-) -> list[Demand]:
-    """What the markers of a test ask for, outermost first.
-
-    Args:
-        oldest: the oldest Python that a function must be readable for.
-        bundles: those that are configured.
-        named: the bundle of each name, of all tests so far; it is added to.
+def demands(item: pytest.Item, context: Context) -> list[Demand]:
+    """Return what the markers of a test ask for, outermost first.
 
     Raises:
         WrongInput: a marker's arguments are wrong; names test, marker and what is valid.
@@ -108,10 +96,9 @@ def demands(
         parse = _PARSERS.get(mark.name)
         if parse is None:
             continue
-        context = Context(oldest=oldest, rootdir=item.config.rootpath, bundles=bundles, named=named)
         try:
-            inspect.signature(parse).bind(*mark.args, **mark.kwargs, context=context)
-            found.append(Demand(parse(*mark.args, **mark.kwargs, context=context)))
+            inspect.signature(parse).bind(context, *mark.args, **mark.kwargs)
+            found.append(parse(context, *mark.args, **mark.kwargs))
         except (TypeError, WrongInput) as error:
             usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
             reason = str(error) if isinstance(error, NotShippable | WrongInput) else f"wrong arguments {_shown(mark)}"
@@ -132,52 +119,49 @@ def _seconds(deadline: object) -> float | None:
     return float(deadline)
 
 
-def _lambda(
-    function: Any, *args: Any, expect: Any = _NOTHING, deadline: Any = None, context: Context
-) -> Callable[[LiveCell], None]:
+def _lambda(context: Context, /, function: Any, *args: Any, expect: Any = _NOTHING, deadline: Any = None) -> Demand:
     from pytest_modelops.shipping import pack, ship
 
     seconds = _seconds(deadline)
     shipped = ship(function, oldest=context.oldest)
     for number, arg in enumerate(args, start=1):
         pack(arg, f"argument {number}")
-    if expect is _NOTHING:
-        return lambda cell: cell.run_lambda(shipped, args, expect=lambda _: True, expected="anything", seconds=seconds)
-    return lambda cell: cell.run_lambda(
-        shipped, args, expect=lambda value: bool(value == expect), expected=repr(expect), seconds=seconds
+
+    def as_expected(value: object) -> bool:
+        return expect is _NOTHING or bool(value == expect)
+
+    return lambda cell: cell.checks.run_lambda(
+        shipped, args, expect=as_expected, expected=repr(expect), seconds=seconds
     )
 
 
-def _aggregation(
-    *, params: Any = 20, replicates: Any = 20, deadline: Any = None, context: Context
-) -> Callable[[LiveCell], None]:
+def _aggregation(_: Context, /, *, params: Any = 20, replicates: Any = 20, deadline: Any = None) -> Demand:
     from pytest_modelops.config.model import AggregationSettings
 
-    del context  # nothing of the user's travels
     for name, value in {"params": params, "replicates": replicates}.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise WrongInput(f"{name}={value!r} is not a whole number above 0")
     seconds = _seconds(deadline)
     settings = AggregationSettings(params=params, replicates=replicates)
-    return lambda cell: cell.run_aggregation(settings, seconds=seconds)
+    return lambda cell: cell.checks.run_aggregation(settings, seconds=seconds)
 
 
-def _bundle(path: Any, *, deadline: Any = None, context: Context) -> Callable[[LiveCell], None]:
+def _bundle(context: Context, /, path: Any, *, deadline: Any = None) -> Demand:
     from pytest_modelops.checks import bundle_install, preflight
 
     bundle, seconds = _bundle_at(path, context), _seconds(deadline)
     checks = [preflight.check(bundle), bundle_install.check(bundle)]
-    return lambda cell: cell.run_bundle(checks, seconds=seconds)
+    return lambda cell: cell.checks.run_bundle(checks, seconds=seconds)
 
 
-def _handshake(path: Any, *, deadline: Any = None, context: Context) -> Callable[[LiveCell], None]:
+def _handshake(context: Context, /, path: Any, *, deadline: Any = None) -> Demand:
     from pytest_modelops.checks import bundle_install, handshake, preflight
 
     bundle, seconds = _bundle_at(path, context), _seconds(deadline)
     if bundle.in_workers:
         raise WrongInput(f"{bundle.name!r} is installed into the workers, where it has no runner")
     checks = [preflight.check(bundle), bundle_install.check(bundle), handshake.check(bundle)]
-    return lambda cell: cell.run_bundle(checks, seconds=seconds)
+    return lambda cell: cell.checks.run_bundle(checks, seconds=seconds)
 
 
 def _bundle_at(path: Any, context: Context) -> Bundle:
@@ -192,7 +176,7 @@ def _bundle_at(path: Any, context: Context) -> Bundle:
     return bundle
 
 
-_PARSERS: dict[str, Callable[..., Callable[[LiveCell], None]]] = {
+_PARSERS: dict[str, Callable[..., Demand]] = {
     "modelops_lambda": _lambda,
     "modelops_aggregation": _aggregation,
     "modelops_bundle": _bundle,

@@ -46,8 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it")
         return
     from pytest_modelops.session.collection import Collecting
+    from pytest_modelops.session.distribution import Distributing
     from pytest_modelops.session.execution import Running
-    from pytest_modelops.session.reporting import Distributing, Reporting
+    from pytest_modelops.session.reporting import Reporting
 
     run = config.stash[_RUN] = _open(config)
     register = config.pluginmanager.register
@@ -55,8 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     register(Running(run), "modelops-running")
     if not hasattr(config, "workerinput"):
         register(Reporting(run), "modelops-reporting")
-        if config.pluginmanager.hasplugin("xdist"):
-            register(Distributing(run), "modelops-distributing")
+        register(Distributing(run), "modelops-distributing")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,10 +1,9 @@
-"""The checks: one file each, and here the table of them and of what needs what."""
+"""The checks, one file each, and the table of them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import (
@@ -28,19 +27,17 @@ from pytest_modelops.errors import WrongInput
 
 CELL_CHECKS = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
 """The checks that every cell has, in order."""
-
-
 PLUGIN_CHECK = "runtime"
-"""The name of the check that there is with a worker plugin."""
+"""The check of a cell with a worker plugin."""
 BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation", "venv-reuse")
 """The names of the checks that each bundle may have, in order."""
 
 
 def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, *, reuse: bool = False) -> list[Check]:
-    """The checks of a run, in order; without those that have no object, as `execute` without an entry point.
+    """Return the checks of a run, in order, without those that do not apply, as `execute` without an entry point.
 
     Args:
-        reuse: whether runners install by themselves, and may use an environment again.
+        reuse: whether runners install by themselves, and may reuse an environment.
     """
     checks = [preflight.check(bundle) for bundle in bundles]
     checks += CELL_CHECKS
@@ -54,13 +51,13 @@ def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, 
 
 
 def in_order(checks: Sequence[Check]) -> list[Check]:
-    """The same checks, each after those that it needs, otherwise as given.
+    """Return the same checks, each after those that it needs, otherwise as given.
 
     Raises:
-        WrongInput: a name is used twice, a need is unknown, or needs go in a circle.
+        WrongInput: something is not a check, a name is used twice, a need is unknown, or needs go in a circle.
     """
     for check in checks:
-        _refuse_if_none(check)
+        _validate(check)
     by_name = {check.label: check for check in checks}
     if len(by_name) < len(checks):
         raise WrongInput(f"pytest_modelops_checks: a name is used twice among {', '.join(c.label for c in checks)}")
@@ -72,7 +69,7 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
         for need in check.needs:
             if need not in by_name:
                 raise WrongInput(
-                    f"pytest_modelops_checks: {check.label!r} needs {need!r}, which is no check; "
+                    f"pytest_modelops_checks: {check.label!r} needs {need!r}, which is not a check; "
                     f"there are {', '.join(by_name)}"
                 )
             add(by_name[need], (*path, check.label))
@@ -83,16 +80,16 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     return list(ordered.values())
 
 
-def _refuse_if_none(check: object) -> None:
-    """Refuse what a hook put among the checks that cannot be one; nothing checked its types there."""
+def _validate(check: object) -> None:
+    """Refuse what a hook returned and that cannot be a check; its types were not checked there."""
     if not isinstance(check, Check):
-        raise WrongInput(f"pytest_modelops_checks: {check!r} is no pytest_modelops.checks.base.Check")
-    given: dict[str, Any] = vars(check)
+        raise WrongInput(f"pytest_modelops_checks: {check!r} is not a pytest_modelops.checks.base.Check")
+    given = vars(check)
     wrong = ""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", str(given["name"])):
         wrong = "has a name that is not lower-case letters, digits and -"
     elif not isinstance(given["needs"], tuple) or not all(isinstance(need, str) for need in given["needs"]):
-        wrong = 'has needs that are no tuple of names, such as ("start",)'
+        wrong = 'has needs that are not a tuple of names, such as ("start",)'
     elif not callable(given["run"]):
         wrong = "has a run that cannot be called"
     elif type(given["seconds"]) not in {int, float} or not given["seconds"] > 0:

@@ -6,7 +6,7 @@ The three functions below travel into the cell as source and run on its workers.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
@@ -15,18 +15,19 @@ from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.shared.facts import AggregationReport, Outcome
 from pytest_modelops.shipping import ship
 
 
 def simulate(param: int, replicate: int) -> dict[str, int]:
-    """One replicate: a number that no other replicate has, and the process that made it."""
+    """Make one replicate: a number that no other replicate has, and the process that made it."""
     import os
 
     return {"value": param * 1_000_003 + replicate * replicate, "pid": os.getpid()}
 
 
 def aggregate(param: int, replicates: list[dict[str, int]]) -> dict[str, str]:
-    """The sum of a parameter set's replicates, written to a file of the worker's."""
+    """Write the sum of a parameter set's replicates to a file of the worker's."""
     import json
     import os
 
@@ -46,29 +47,30 @@ def aggregate(param: int, replicates: list[dict[str, int]]) -> dict[str, str]:
 
 
 def read_back(path: str) -> object:
-    """What a worker wrote."""
+    """Read what a worker wrote."""
     import json
 
     with open(path, encoding="utf-8") as file:  # noqa: PTH123
         return json.load(file)
 
 
-def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Submit the job, await its aggregates, and compare each with what it must be.
 
     Returns:
-        `tasks`, `seconds`, `tasks_per_second` (until the last aggregate was there) and `processes` that took part.
+        `tasks`, `seconds` and `tasks_per_second` (until the last aggregate was there), and how many `processes` took
+        part.
 
     Raises:
         CheckFailed: a replicate or an aggregate failed, or a number is wrong.
-        TimedOut: not all aggregates were complete; the message says how far it came.
+        TimedOut: not all aggregates were complete; the message says how many were.
     """
-    cell.progress(f"aggregating {settings.params} × {settings.replicates} tasks")
-    shipped = {"simulate": ship(simulate), "aggregate": ship(aggregate), "read_back": ship(read_back)}
     size = f"{settings.params} × {settings.replicates} tasks"
+    cell.progress(f"aggregating {size}")
+    shipped = {"simulate": ship(simulate), "aggregate": ship(aggregate), "read_back": ship(read_back)}
     late = f"aggregating {size}: not complete within {deadline.seconds:g} s;"
     try:
-        reply = cell.cluster.agent.call(
+        report: AggregationReport = cell.cluster.agent.call(
             "aggregate",
             modules={name: {"source": function.source, "name": function.name} for name, function in shipped.items()},
             params=settings.params,
@@ -79,50 +81,60 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
         )
     except TimedOut as error:
         raise TimedOut(f"{late} {error}") from None
-    outcomes: Mapping[str, Mapping[str, Any]] = reply["results"]
+    outcomes = report["results"]
     results = {name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome}
     failed = {name: outcome for name, outcome in outcomes.items() if "error" in outcome or "gone" in outcome}
     progress = (
         f"{len(results)} of {settings.params} aggregates were complete, "
-        f"{reply['simulated']} of {settings.params * settings.replicates} replicates"
+        f"{report['simulated']} of {settings.params * settings.replicates} replicates"
     )
     if failed:
-        param, outcome = next(iter(failed.items()))
-        deaths = {name: cell.cluster.death_of_worker(name) for name in cell.cluster.addresses.values()}
-        lines = [
-            f"aggregating {size}: {len(failed)} aggregates failed; {progress}. {role_differences(cell)}".rstrip(),
-            *(f"{key}: {error}" for key, error in reply["failed"].items()),
-            f"aggregate of parameter set {param}: {outcome.get('error') or outcome['gone']}",
-            *end_of(outcome.get("traceback", "")),
-            *(f"{name}: {death}" for name, death in deaths.items() if death),
-        ]
-        raise CheckFailed("\n".join(lines))
+        intro = f"aggregating {size}: {len(failed)} aggregates failed; {progress}. {role_differences(cell)}".rstrip()
+        raise CheckFailed("\n".join([intro, *_failures(report, failed, cell)]))
     if len(results) < settings.params:
-        holding = [
-            f"{cell.cluster.addresses.get(address, '?')} ({address}) holds {count} tasks"
-            for address, count in (reply["processing"] or {}).items()
-        ]
-        if reply["processing"] is None:
-            holding = ["The scheduler does not answer."]
-        raise TimedOut("\n".join([f"{late} {progress}.", *holding]))
-    wrong = [
-        f"parameter set {param}: got sum {result['sum']} of {result['replicates']} replicates, must be {expected}"
-        for param in range(settings.params)
-        if (result := results[str(param)])
-        and (result["sum"], result["replicates"]) != ((expected := expected_sum(param, settings)), settings.replicates)
-    ]
+        raise TimedOut("\n".join([f"{late} {progress}.", *_holding(report, cell)]))
+    wrong = list(_wrong(results, settings))
     if wrong:
         raise CheckFailed("\n".join([f"aggregating {size}: {len(wrong)} aggregates are wrong.", *wrong[:5]]))
     return {
-        "tasks": reply["tasks"],
-        "seconds": round(reply["seconds"], 3),
-        "tasks_per_second": round(reply["tasks"] / reply["seconds"], 1),
+        "tasks": report["tasks"],
+        "seconds": round(report["seconds"], 3),
+        "tasks_per_second": round(report["tasks"] / report["seconds"], 1),
         "processes": len({pid for result in results.values() for pid in result["pids"]}),
     }
 
 
+def _failures(report: AggregationReport, failed: Mapping[str, Outcome], cell: CheckedCell) -> Iterator[str]:
+    """Yield lines about replicates, the first aggregate that failed, and workers that died."""
+    yield from (f"{key}: {error}" for key, error in report["failed"].items())
+    param, outcome = next(iter(failed.items()))
+    yield f"aggregate of parameter set {param}: {outcome.get('error') or outcome['gone']}"
+    yield from end_of(outcome.get("traceback", ""))
+    for name in cell.cluster.addresses.values():
+        if death := cell.cluster.death_of_worker(name):
+            yield f"{name}: {death}"
+
+
+def _holding(report: AggregationReport, cell: CheckedCell) -> list[str]:
+    """Say how many tasks each worker holds."""
+    if report["processing"] is None:
+        return ["The scheduler does not answer."]
+    names = cell.cluster.addresses
+    return [
+        f"{names.get(address, '?')} ({address}) holds {count} tasks" for address, count in report["processing"].items()
+    ]
+
+
+def _wrong(results: Mapping[str, Any], settings: AggregationSettings) -> Iterator[str]:
+    for param in range(settings.params):
+        result, expected = results[str(param)], expected_sum(param, settings)
+        if (result["sum"], result["replicates"]) != (expected, settings.replicates):
+            got = f"got sum {result['sum']} of {result['replicates']} replicates"
+            yield f"parameter set {param}: {got}, must be {expected}"
+
+
 def expected_sum(param: int, settings: AggregationSettings) -> int:
-    """What the aggregate of a parameter set must be."""
+    """Return what the aggregate of a parameter set must be."""
     return sum(simulate(param, replicate)["value"] for replicate in range(settings.replicates))
 
 

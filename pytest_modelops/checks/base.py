@@ -1,4 +1,4 @@
-"""What a check is, and what it is given. One file a check; `pytest_modelops.checks` is the table of them."""
+"""What a check is, and what it is given. Each check has a file; `pytest_modelops.checks` is the table of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation
+from pytest_modelops.remote.shared.facts import ClusterFacts
+from pytest_modelops.report.model import CheckResult, Status
 
 
 class CheckedCell(Protocol):
@@ -24,12 +27,11 @@ class CheckedCell(Protocol):
         backend: makes environments.
         aggregation: the job's size.
         runner: how a bundle's runner is started.
-        progress: says what is being done now.
+        progress: shows what is being done now.
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
-        observed: what the cell's processes said of themselves (`Cluster.facts`); filled by `start` and `versions`.
-        unpacked: the directory for what bundles that are archives hold; `None` for the default.
-        locations: where the bundles are that the workers have (see `remote/worker/bundles.py`); filled by
-            `bundle-install`.
+        observed: what the cell's processes reported (`Cluster.facts`); filled by `start` and `versions`.
+        unpacked: the directory for the contents of bundles that are archives; `None` for the default.
+        locations: where the workers have each bundle (see `remote/worker/bundles.py`); filled by `bundle-install`.
     """
 
     cell: Cell
@@ -39,23 +41,23 @@ class CheckedCell(Protocol):
     progress: Progress
     locks: MutableMapping[Versions, Lock]
     environments: MutableMapping[Versions, Environment]
-    observed: Mapping[str, Any]
+    observed: ClusterFacts
     unpacked: Path | None
-    locations: MutableMapping[Bundle, Mapping[str, Any]]
+    locations: MutableMapping[Bundle, BundleLocation]
 
     @property
     def cluster(self) -> Cluster:
-        """The running cluster; there is one once `start` passed."""
+        """The running cluster. One runs for every check that needs `start`."""
 
     def open_cluster(self, deadline: Deadline) -> Cluster:
         """Start the cluster, without waiting until it is up."""
 
     def keep_log(self, name: str, content: bytes) -> Path:
-        """Keep what a part of the cell wrote that has no log on the host; replaces an earlier one of that name."""
+        """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""
 
 
-Run = Callable[[CheckedCell, Deadline], Mapping[str, Any] | None]
-"""Performs a check: returns figures worth keeping, or raises an error of `pytest_modelops.errors`."""
+Run = Callable[[CheckedCell, Deadline], Mapping[str, object] | None]
+"""Runs a check: returns figures for the report, or raises an error of `pytest_modelops.errors`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,13 +66,12 @@ class Check:
 
     Attributes:
         name: as in `modelops::test_<name>[…]`; letters, digits and `-`, which becomes `_` in the test's name.
-        bundle: what it is about; `None` for a check that is run once in a cell.
-        needs: labels of the checks that must have passed; those are performed for it.
-        after: labels of checks that stop this one if they were performed and did not pass.
-        run: performs it.
+        bundle: the bundle that it checks; `None` for a check that runs once in a cell.
+        needs: labels of the checks that must have passed; they run before it.
+        after: labels of checks that block this one if they ran and did not pass.
         seconds: its deadline, unless the user sets another.
-        leaves: does again what the check leaves behind in the cluster, when that was started again. A check that leaves
-            something is performed before bundles' checks and before what tests of the user's do, which shall find it.
+        leaves: repeats what the check leaves in the cluster, after that was restarted. A check that leaves something
+            runs before bundles' checks and before users' tests, which find it there.
         summary: one line for people.
     """
 
@@ -85,19 +86,24 @@ class Check:
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or just the name where there is no bundle; unique in a cell."""
+        """`handshake[seir]`, or the name where there is no bundle; unique in a cell."""
         return label(self.name, self.bundle)
+
+    def ended(self, status: Status, message: str, **fields: Any) -> CheckResult:
+        """Return a result of this check; `fields` are further fields of `CheckResult`."""
+        bundle = self.bundle.name if self.bundle else None
+        return CheckResult(name=self.name, bundle=bundle, status=status, message=message, **fields)
 
 
 def label(name: str, bundle: Bundle | None) -> str:
-    """What a check is called in messages and in `needs`."""
+    """Return what a check is called in messages and in `needs`."""
     return f"{name}[{bundle.name}]" if bundle is not None else name
 
 
 def role_differences(cell: CheckedCell) -> str:
-    """What differs between the roles' environments, as a sentence; empty when nothing that matters does.
+    """Return the differences between the roles' environments as a sentence; empty if there are none.
 
-    These packages are what a task passes through on its way: https://distributed.dask.org/en/stable/protocol.html
+    Compares the packages that serialize a task: https://distributed.dask.org/en/stable/protocol.html
     """
     locks = {role: cell.environments[cell.cell[role]].lock for role in Role}
     parts = []

@@ -1,11 +1,11 @@
-"""Calling a function on workers, for tests of the user's: values come back, and whatever went wrong is raised."""
+"""Calling a function on workers, for users' tests: returns the values, or raises what went wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pytest_modelops.checks.lambdas import in_words, whereabouts
+from pytest_modelops.checks.lambdas import call_each, in_words, whereabouts
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RemoteError, TimedOut
@@ -26,13 +26,13 @@ def call_on(
     Args:
         args: packed, see `shipping.pack`.
         workers: names; `None` for any worker.
-        where: what is called and in which cell, for messages.
+        where: function and cell, for messages.
 
     Returns:
-        What it returned, by worker name.
+        The value by worker name.
 
     Raises:
-        CheckFailed: there is no such worker.
+        CheckFailed: no such worker exists.
         RemoteError: it raised there, or its worker died.
         TimedOut: it did not finish, or the worker did not come back.
     """
@@ -42,21 +42,15 @@ def call_on(
     if unknown := set(names).difference(known):
         raise CheckFailed(f"{where}: it has no worker {unknown.pop()!r}; it has {', '.join(known)}")
     addresses = cluster.await_workers(deadline, names) if names else {}
-    outcomes: Mapping[str, Mapping[str, Any]] = cluster.agent.call(
-        "call_each",
-        module={"source": function.source, "name": function.name},
-        args=list(args),
-        workers=[name and addresses[name] for name in workers],
-        seconds=deadline.remaining,
-        deadline=deadline,
-    )
+    outcomes = call_each(cluster, function, args, [name and addresses[name] for name in workers], deadline)
     values = {}
     for name in workers:
         outcome = outcomes[str(name and addresses[name])]
         place = f"{where} on {name}" if name else where
         if "pending" in outcome:
-            words = whereabouts(cluster, outcome)
-            raise TimedOut(f"{place} did not finish within {deadline.seconds:g} s; it is {words}")
+            raise TimedOut(
+                f"{place} did not finish within {deadline.seconds:g} s; it is {whereabouts(cluster, outcome)}"
+            )
         if "value" not in outcome:
             raise RemoteError(f"{place}: {in_words(cluster, name, outcome)}")
         values[name] = unpack(outcome["value"])

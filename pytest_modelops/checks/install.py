@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.deadline import Deadline
 
 
-def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Make, or find, the environment of each lock."""
+def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
+    """Build or find the environment of each lock."""
     for versions, lock in cell.locks.items():
         cell.progress(f"installing {versions}")
         cell.environments[versions] = cell.backend.install(lock, deadline=deadline, progress=cell.progress)

@@ -1,8 +1,8 @@
-"""`lambda`: a function that was never heard of there runs on each worker."""
+"""`lambda`: a function that is not installed runs on each worker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
@@ -10,11 +10,12 @@ from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.shared.facts import Outcome
 from pytest_modelops.shipping import Shipped, ship
 
 
 def run(cell: CheckedCell, deadline: Deadline) -> None:
-    """`lambda x: x + 1` returns 42 for 41 on every worker."""
+    """Call `lambda x: x + 1` with 41 on every worker, which must return 42."""
     run_on_each(cell, deadline, ship("lambda x: x + 1"), (41,), expect=lambda value: value == 42, expected="42")
 
 
@@ -30,7 +31,7 @@ def run_on_each(
     """Run a function on each worker, all at once, and judge what comes back.
 
     Args:
-        expect: judges a returned value; `expected` says in words what is expected.
+        expect: judges a returned value; `expected` describes what is expected.
 
     Raises:
         CheckFailed: it raised on a worker, a worker died of it, or the value is another.
@@ -38,14 +39,7 @@ def run_on_each(
     """
     cell.cluster.await_workers(deadline)
     names = cell.cluster.addresses
-    outcomes: Mapping[str, Mapping[str, Any]] = cell.cluster.agent.call(
-        "call_each",
-        module={"source": function.source, "name": function.name},
-        args=[plain.pack(arg) for arg in args],
-        workers=list(names),
-        seconds=deadline.remaining,
-        deadline=deadline,
-    )
+    outcomes = call_each(cell.cluster, function, [plain.pack(arg) for arg in args], list(names), deadline)
     call = f"`{function.label}`" + (f" with {', '.join(map(repr, args))}" if args else "")
     failures: dict[str, list[str]] = {}
     wrong: dict[str, list[str]] = {}
@@ -53,9 +47,8 @@ def run_on_each(
     for address, outcome in outcomes.items():
         worker = names[address]
         if "pending" in outcome:
-            pending.setdefault(
-                f"not finished within {deadline.seconds:g} s, {whereabouts(cell.cluster, outcome)}", []
-            ).append(worker)
+            late = f"not finished within {deadline.seconds:g} s, {whereabouts(cell.cluster, outcome)}"
+            pending.setdefault(late, []).append(worker)
         elif "value" not in outcome:
             failures.setdefault(in_words(cell.cluster, worker, outcome), []).append(worker)
         elif not expect(value := plain.unpack(outcome["value"])):
@@ -65,29 +58,52 @@ def run_on_each(
         return
     count = sum(map(len, broken.values()))
     lines = [f"{call} failed on {count} of {len(outcomes)} workers. {role_differences(cell)}".rstrip()]
-    for words, workers in broken.items():
-        lines.append(f"{', '.join(workers)}: {words}")
-        if words in failures:
+    for fault, workers in broken.items():
+        lines.append(f"{', '.join(workers)}: {fault}")
+        if fault in failures:
             lines[-1] += f"\n{workers[0]}:{cell.cluster.last_words(workers[0])}"
     raise CheckFailed("\n".join(lines)) if failures or wrong else TimedOut("\n".join(lines))
 
 
-def in_words(cluster: Cluster, worker: str | None, outcome: Mapping[str, Any]) -> str:
-    """What went wrong on a worker: how it died, or Dask's words and the end of the cell's traceback."""
+def call_each(
+    cluster: Cluster, function: Shipped, args: Sequence[Any], workers: Sequence[str | None], deadline: Deadline
+) -> Mapping[str, Outcome]:
+    """Call a function on each of these workers, all at once.
+
+    Args:
+        args: packed.
+        workers: addresses; `None` for any worker.
+
+    Returns:
+        By address, `None` as text.
+    """
+    outcomes: Mapping[str, Outcome] = cluster.agent.call(
+        "call_each",
+        module={"source": function.source, "name": function.name},
+        args=list(args),
+        workers=list(workers),
+        seconds=deadline.remaining,
+        deadline=deadline,
+    )
+    return outcomes
+
+
+def in_words(cluster: Cluster, worker: str | None, outcome: Outcome) -> str:
+    """Say what went wrong on a worker: how it died, or Dask's error and the end of the cell's traceback."""
     if "gone" in outcome and worker is not None:
         death = cluster.death_of_worker(worker)
         return f"the worker left the cluster while the task was on it{f'; {death}' if death else ''}"
     return "\n    ".join([outcome["error"], *end_of(outcome["traceback"])])
 
 
-def whereabouts(cluster: Cluster, outcome: Mapping[str, Any]) -> str:
-    """Where a task is that did not finish. Where no worker has it, the client may have tripped over its answer."""
-    words = cluster.with_names(outcome["pending"])
-    return f"{words}\nThe client: {cluster.last_words('agent')}" if words.startswith("not assigned") else words
+def whereabouts(cluster: Cluster, outcome: Outcome) -> str:
+    """Say where a task is that did not finish. If no worker has it, the client may have failed on its result."""
+    text = cluster.with_names(outcome["pending"])
+    return f"{text}\nThe client: {cluster.last_words('agent')}" if text.startswith("not assigned") else text
 
 
 def end_of(trace: str) -> list[str]:
-    """The last lines of a traceback, without the message that is reported already."""
+    """Return the last lines of a traceback, without its message."""
     return trace.rstrip().splitlines()[-13:-1]
 
 

@@ -1,11 +1,10 @@
-"""From what a check returned or raised to how it ended."""
+"""Turning what a check returns or raises into its result."""
 
 from __future__ import annotations
 
 import json
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from pytest_modelops.checks.lambdas import end_of
 from pytest_modelops.errors import (
@@ -20,11 +19,11 @@ from pytest_modelops.errors import (
 from pytest_modelops.report.model import Status
 
 
-def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, Any]]:
-    """Perform a check: its status, its message for people (empty when it passed) and its figures.
+def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, object]]:
+    """Run a check; return its status, its message (empty if it passed) and its figures.
 
     Raises:
-        CellBroken: it used something of the cell that is broken already.
+        CellBroken: the check used a part of the cell that is broken already.
     """
     try:
         figures = _figures(run())
@@ -46,8 +45,7 @@ def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, Any
     return Status.PASSED, "", figures
 
 
-def _figures(returned: object) -> dict[str, Any]:
-    """What a check returned, as the plain data that a report can hold."""
+def _figures(returned: object) -> dict[str, object]:
     if returned is None:
         return {}
     try:

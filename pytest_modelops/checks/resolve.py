@@ -1,17 +1,16 @@
-"""`resolve`: the cell's requirements have a solution for its Python and platform."""
+"""`resolve`: the cell's requirements can be resolved for its Python and platform."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.matrix.cell import Role
 
 
-def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Make, or find, a lock for each distinct environment of the cell."""
+def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
+    """Make or find a lock for each distinct environment of the cell."""
     for versions in dict.fromkeys(cell.cell[role] for role in Role):
         cell.progress(f"resolving {versions}")
         cell.locks[versions] = cell.backend.resolve(versions, deadline=deadline, progress=cell.progress)
@@ -19,4 +18,4 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
     return {"notes": notes} if notes else {}
 
 
-CHECK = Check(name="resolve", run=run, seconds=120, summary="the cell's requirements have a solution")
+CHECK = Check(name="resolve", run=run, seconds=120, summary="the cell's requirements can be resolved")

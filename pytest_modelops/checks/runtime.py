@@ -1,6 +1,6 @@
 """`runtime`: the worker plugin's runtime is the one asked for, on every worker, and on one that joins late.
 
-The plugin stays registered afterwards, as in production: bundles' checks and tests of the user's run with it.
+The plugin stays registered, so bundle checks and tests of the user's run with it, as they do in production.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_modelops.checks import runtime_messages, runtime_processes
 from pytest_modelops.checks.base import Check, CheckedCell
@@ -19,183 +18,175 @@ from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
 from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.shared.facts import PluginAnswer, PluginFacts, PluginQuestion, RegisteredPlugin
 from pytest_modelops.remote.worker.plugins import NOT_SET_UP
 
-Answer = Mapping[str, Any]
-
 _MARGIN_SECONDS = 0.3
-"""The agent ends what it does so much earlier than the deadline, to tell of it."""
+"""How long before the deadline the agent stops, so that its report arrives in time."""
 _POLL_SECONDS = 0.1
 _SOON_SECONDS = 3.0
-"""How long a worker has to answer whose setup may still go on."""
+"""How long a worker has to answer while its setup may still go on."""
 
 
-def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Register the plugin, probe every worker, then have one more join, and probe that."""
     cell.progress("registering the worker plugin")
     cluster = cell.cluster
-    registered = register(plugin, cell, deadline)
+    runtime = _Runtime(plugin, cluster, deadline)
     addresses = {name: address for address, name in cluster.addresses.items()}
-    reply = {
-        name: _reported(plugin, cluster, name, answer)
-        for name, answer in _probe(plugin, cell, registered, addresses, deadline).items()
-    }
-    _judge(plugin, cell, registered, reply)
+    facts = {name: runtime.facts_of(name, answer) for name, answer in runtime.probe(addresses, deadline).items()}
+    runtime.judge(facts)
     tasks = runtime_processes.run(plugin, cell, addresses, deadline)
     cell.progress("probing a worker that joins late")
     began = time.monotonic()
     with cluster.one_more(deadline) as (late, address):
-        reply[late] = _await_setup(plugin, cell, registered, address, deadline)
-        _judge(plugin, cell, registered, reply)
+        facts[late] = runtime.await_setup(address)
+        runtime.judge(facts)
         for kind, figures in runtime_processes.run(plugin, cell, {late: address}, deadline).items():
-            tasks[kind] = {**tasks[kind], **figures}
+            tasks[kind] |= figures
         took = time.monotonic() - began
     return {
-        "plugin": registered["name"],
-        "workers": {name: runtime_messages.figures(answer) for name, answer in reply.items()},
+        "plugin": runtime.registered["name"],
+        "client": runtime.registered["origins"],
+        "workers": {name: runtime_messages.figures(one) for name, one in facts.items()},
         "late_seconds": round(took, 3),
         **({"processes": tasks} if tasks else {}),
     }
 
 
-def register(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Answer:
-    """Make the plugin in the client and register it; what the agent reported (see `Agent.register_plugin`).
+class _Runtime:
+    """A plugin that is made in the client and registered, and what workers say of it.
 
     Raises:
-        CheckFailed: it could not be made, or a worker died of it.
+        RemoteError: it could not be made.
+        ProcessExited: a worker died of it.
         TimedOut: its setup did not end.
     """
-    cluster = cell.cluster
-    cluster.await_workers(deadline)
-    before = dict(cluster.addresses)
-    try:
-        reply: Answer = cluster.agent.call(
-            "register_plugin",
-            path=plugin.path,
-            arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
+
+    def __init__(self, plugin: PluginSettings, cluster: Cluster, deadline: Deadline) -> None:
+        self._plugin, self._cluster, self._deadline = plugin, cluster, deadline
+        self._title = f"worker plugin {plugin.path}"
+        self._question: PluginQuestion = {
+            "path": plugin.path,
+            "attributes": [*dict.fromkeys([*filter(None, [plugin.probe]), *plugin.expect])],
+            "variables": list(cluster.settings.worker_variables),
+        }
+        cluster.await_workers(deadline)
+        before = dict(cluster.addresses)
+        try:
+            self.registered: RegisteredPlugin = cluster.agent.call(
+                "register_plugin",
+                arguments={name: plain.pack(value) for name, value in plugin.arguments.items()},
+                question=self._question,
+                seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
+                deadline=deadline,
+            )
+        except TimedOut as error:
+            raise TimedOut(f"{self._title}: {error}") from None
+        if "unmade" in self.registered:
+            raise RemoteError(runtime_messages.unmade(plugin, self.registered), self.registered["traceback"])
+        for address in self.registered["gone"]:
+            if address in before:
+                raise ProcessExited(self._lost(before[address]))
+
+    def probe(self, addresses: Mapping[str, str], deadline: Deadline) -> dict[str, PluginAnswer]:
+        """Ask each of these workers what it has of the plugin."""
+        answers = self._cluster.agent.call(
+            "probe",
+            name=self.registered["name"],
+            question=self._question,
+            workers=list(addresses.values()),
             seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
             deadline=deadline,
         )
-    except TimedOut as error:
-        raise TimedOut(f"worker plugin {plugin.path}: {error}") from None
-    if "unmade" in reply:
-        raise RemoteError(runtime_messages.unmade(plugin, reply), reply["traceback"])
-    for address in reply.get("gone", ()):
-        name = before.get(address)
-        if name is not None:
-            raise ProcessExited(_lost(plugin, cluster, name))
-    return reply
+        return {name: answers[address] for name, address in addresses.items()}
 
+    def facts_of(self, name: str, answer: PluginAnswer) -> PluginFacts:
+        """Return what a worker answered; raise if it did not."""
+        if "silent" in answer:
+            raise TimedOut(f"{name} was asked for its runtime: {answer['silent']}")
+        if "error" in answer:
+            if ended := self._ended_by_it(name):  # it was still registered when it was asked
+                raise ProcessExited(ended)
+            death = self._cluster.death_of_worker(name)
+            why = self._cluster.with_names(answer["error"]) + (f"; {death}" if death else "")
+            raise CheckFailed(f"{name} was asked for its runtime: {why}.{self._cluster.last_words(name)}")
+        return answer["value"]
 
-def _probe(
-    plugin: PluginSettings, cell: CheckedCell, registered: Answer, addresses: Mapping[str, str], deadline: Deadline
-) -> dict[str, Answer]:
-    """What each worker answered: `{"value": …}`, `{"error": …}` or `{"silent": …}`."""
-    answers: Mapping[str, Answer] = cell.cluster.agent.call(
-        "probe",
-        plugin=registered["name"],
-        paths=[*dict.fromkeys([*filter(None, [plugin.probe]), *plugin.expect])],
-        variables=list(cell.cluster.settings.worker_variables),
-        workers=list(addresses.values()),
-        seconds=max(0.1, deadline.remaining - _MARGIN_SECONDS),
-        deadline=deadline,
-    )
-    return {name: answers[address] for name, address in addresses.items()}
+    def _ended_by_it(self, name: str) -> str:
+        """Describe a worker whose log says that the plugin ended it; empty where it does not."""
+        log = next(process.log for process in self._cluster.processes if process.name == name)
+        lines = last_lines(log, most=400)
+        starts = [number for number, line in enumerate(lines) if line.startswith(NOT_SET_UP)]
+        return runtime_messages.not_set_up(self._plugin, name, lines[starts[-1] + 1 :], log) if starts else ""
 
+    def _lost(self, name: str) -> str:
+        """Describe a worker that the plugin took down; empty while nothing shows that it did."""
+        if ended := self._ended_by_it(name):
+            return ended
+        death = self._cluster.death_of_worker(name)
+        if name == LATE and not death:
+            return ""
+        where = f"{self._title}: while it was set up, {name} left the cluster"
+        return f"{where}{f'; {death}' if death else ''}.{self._cluster.last_words(name)}"
 
-def _reported(plugin: PluginSettings, cluster: Cluster, name: str, answer: Answer) -> Answer:
-    if "silent" in answer:
-        raise TimedOut(f"{name} was asked for its runtime: {answer['silent']}")
-    if "error" in answer:
-        if ended := _ended_by_it(plugin, cluster, name):  # it was still registered when it was asked
-            raise ProcessExited(ended)
-        death = cluster.death_of_worker(name)
-        why = f"; {death}" if death else ""
-        raise CheckFailed(
-            f"{name} was asked for its runtime: {cluster.with_names(answer['error'])}{why}.{cluster.last_words(name)}"
+    def await_setup(self, address: str) -> PluginFacts:
+        """Wait until the plugin's setup has ended on the late worker, which is registered before that."""
+        seen = "it was not asked"
+        while not self._deadline.passed:
+            answer = self.probe({LATE: address}, self._deadline.at_most(_SOON_SECONDS))[LATE]
+            setup = answer["value"]["setup"] if "value" in answer else None
+            if setup is not None and setup["done"]:
+                return answer["value"]
+            if lost := self._lost(LATE):
+                raise ProcessExited(lost)
+            if setup is not None:
+                seen = "its setup has begun"
+            else:
+                seen = answer.get("error") or answer.get("silent") or "it was not given the plugin"
+            time.sleep(_POLL_SECONDS)
+        raise TimedOut(
+            f"{self._title}: {LATE}, which joined after the others, was not set up within "
+            f"{self._deadline.seconds:g} s; seen last: {seen}.{self._cluster.last_words(LATE)}"
         )
-    reply: Answer = answer["value"]
-    return reply
+
+    def judge(self, facts: Mapping[str, PluginFacts]) -> None:
+        """Raise `CheckFailed` with everything that is wrong with what the workers reported."""
+        faults: dict[str, list[Fault]] = {}
+        for name, one in facts.items():
+            if found := list(runtime_messages.faults(self._plugin, one, self.registered)):
+                faults[name] = found
+        for name, fault in runtime_messages.differences(self._plugin, facts):
+            faults.setdefault(name, []).append(fault)
+        if not faults:
+            if "error" in self.registered:
+                text = f"{self._title}: registering it raised {self.registered['error']}"
+                raise RemoteError(text, self.registered["traceback"])
+            return
+        if [*faults] == [LATE]:
+            others = [name for name in facts if name != LATE]
+            as_asked = f"({', '.join(others)} {'is' if len(others) == 1 else 'are'} as asked)"
+            where = f"{self._title}, on {LATE}, which joined after the registration {as_asked}"
+            raise CheckFailed(
+                message(where, faults, f"Its log: {self._cluster.late.log}" if self._cluster.late else "")
+            )
+        count = counted(len(faults), facts, "workers")
+        raise CheckFailed(message(f"{self._title}, {count}", faults, named=True))
 
 
-def _ended_by_it(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
-    """What is said of a worker whose log tells that the plugin ended it; empty where it does not."""
-    log = next(process.log for process in cluster.processes if process.name == name)
-    lines = last_lines(log, most=400)
-    starts = [number for number, line in enumerate(lines) if line.startswith(NOT_SET_UP)]
-    return runtime_messages.not_set_up(plugin, name, lines[starts[-1] + 1 :], log) if starts else ""
-
-
-def _lost(plugin: PluginSettings, cluster: Cluster, name: str) -> str:
-    """What is said of a worker that the plugin took down; empty while nothing shows that it did."""
-    if ended := _ended_by_it(plugin, cluster, name):
-        return ended
-    death = cluster.death_of_worker(name)
-    if name != LATE or death:
-        where = f"worker plugin {plugin.path}: while it was set up, {name} left the cluster"
-        return f"{where}{f'; {death}' if death else ''}.{cluster.last_words(name)}"
-    return ""
-
-
-def _await_setup(
-    plugin: PluginSettings, cell: CheckedCell, registered: Answer, address: str, deadline: Deadline
-) -> Answer:
-    """What the late worker has once the plugin's setup has ended there: it is registered before that."""
-    cluster, seen = cell.cluster, "it was not asked"
-    while not deadline.passed:
-        answer = _probe(plugin, cell, registered, {LATE: address}, deadline.at_most(_SOON_SECONDS))[LATE]
-        setup = answer["value"]["setup"] if "value" in answer else None
-        if setup is not None and setup["done"]:
-            return _reported(plugin, cluster, LATE, answer)
-        if lost := _lost(plugin, cluster, LATE):
-            raise ProcessExited(lost)
-        if setup is not None:
-            seen = "its setup has begun"
-        else:
-            seen = answer.get("error") or answer.get("silent") or "it was not given the plugin"
-        time.sleep(_POLL_SECONDS)
-    raise TimedOut(
-        f"worker plugin {plugin.path}: {LATE}, which joined after the others, was not set up within "
-        f"{deadline.seconds:g} s; seen last: {seen}.{cluster.last_words(LATE)}"
-    )
-
-
-def _judge(plugin: PluginSettings, cell: CheckedCell, registered: Answer, reply: Mapping[str, Answer]) -> None:
-    """Raise `CheckFailed` with everything that is wrong with what the workers reported."""
-    faults: dict[str, list[Fault]] = {}
-    for name, answer in reply.items():
-        if found := list(runtime_messages.faults(plugin, answer, registered)):
-            faults[name] = found
-    for name, fault in runtime_messages.differences(plugin, reply):
-        faults.setdefault(name, []).append(fault)
-    if not faults:
-        if "error" in registered:
-            words = f"worker plugin {plugin.path}: registering it raised {registered['error']}"
-            raise RemoteError(words, registered["traceback"])
-        return
-    if [*faults] == [LATE]:
-        others = [name for name in reply if name != LATE]
-        verb = "is" if len(others) == 1 else "are"
-        where = f"on {LATE}, which joined after the registration ({', '.join(others)} {verb} as asked)"
-        after = f"Its log: {cell.cluster.late.log}" if cell.cluster.late is not None else ""
-        raise CheckFailed(message(f"worker plugin {plugin.path}, {where}", faults, after))
-    count = counted(len(faults), reply, "workers")
-    raise CheckFailed(message(f"worker plugin {plugin.path}, {count}", faults, named=True))
-
-
-def _again(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> None:
-    """Register it in a cluster that was started again; what it is worth, the check has reported."""
+def _register_again(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> None:
+    """Register it in a cluster that was restarted; the check has reported already whether it works."""
     with contextlib.suppress(ModelopsError):
-        register(plugin, cell, deadline)
+        _Runtime(plugin, cell.cluster, deadline)
 
 
 def check(plugin: PluginSettings) -> Check:
-    """The check for a worker plugin."""
+    """Return the check for a worker plugin."""
     return Check(
         name="runtime",
         run=lambda cell, deadline: run(plugin, cell, deadline),
         needs=("start",),
         seconds=120,
-        leaves=lambda cell, deadline: _again(plugin, cell, deadline),
+        leaves=lambda cell, deadline: _register_again(plugin, cell, deadline),
         summary="the worker plugin's runtime is the one asked for on every worker, a late one too",
     )

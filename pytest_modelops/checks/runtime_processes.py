@@ -3,41 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
-from pytest_modelops.checks import runtime_tasks
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_messages import Fault, counted, message
-from pytest_modelops.checks.lambdas import in_words, whereabouts
+from pytest_modelops.checks.lambdas import call_each, in_words, whereabouts
 from pytest_modelops.config.model import COLD, DIRECT, WARM, PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.shipping import ship
 
-Answer = Mapping[str, Any]
-"""What `runtime_tasks.run_task` returned."""
+
+class TaskFacts(TypedDict):
+    """What `run_task` returns."""
+
+    value: Any  # what the function returned
+    seconds: float  # how long it took
+    worker: int  # pid of the worker itself
+    # when the process whose pid the function returned was started, as the system says; `None` if it is gone
+    start: float | None
+
+
+def run_task(path: str) -> dict[str, object]:
+    """Call `module:function` on this worker. It travels into the cell as source, where it makes a `TaskFacts`."""
+    import functools
+    import importlib
+    import os
+    import time
+
+    import psutil  # which distributed needs, too
+
+    module, _, name = path.partition(":")
+    function = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    began = time.perf_counter()
+    answer = function()  # type: ignore[operator]
+    seconds = time.perf_counter() - began
+    pid = answer.get("pid") if isinstance(answer, dict) else answer
+    try:
+        start = psutil.Process(pid).create_time()
+    except (psutil.Error, TypeError, ValueError):
+        start = None
+    return {"value": answer, "seconds": seconds, "worker": os.getpid(), "start": start}
 
 
 def run(
     plugin: PluginSettings, cell: CheckedCell, addresses: Mapping[str, str], deadline: Deadline
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, dict[str, object]]]:
     """Call each configured function on each of these workers, one task after the other, and judge the processes.
 
     Args:
         addresses: by worker name.
 
     Returns:
-        By `cold`, `warm`, `direct` and worker name, of each task: `{"pids": […], "starts": […], "seconds": […]}`.
+        By `cold`, `warm` or `direct` and worker name: lists of `pids`, `starts` and `seconds`, one entry a task.
 
     Raises:
-        CheckFailed: other processes did the tasks than was asked for, or a task failed.
+        CheckFailed: the tasks ran in other processes than was asked for, or a task failed.
         TimedOut: a task did not finish.
     """
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, dict[str, object]]] = {}
     for kind, path in plugin.processes.items():
         cell.progress(f"looking which processes do tasks ({kind})")
-        answers: dict[str, list[Answer]] = {name: [] for name in addresses}
+        answers: dict[str, list[TaskFacts]] = {name: [] for name in addresses}
         for _ in range(plugin.tasks):
             for name, answer in _run_once(path, kind, cell, addresses, deadline).items():
                 answers[name].append(answer)
@@ -58,77 +86,61 @@ def run(
 
 def _run_once(
     path: str, kind: str, cell: CheckedCell, addresses: Mapping[str, str], deadline: Deadline
-) -> Mapping[str, Answer]:
-    shipped = ship(runtime_tasks.run_task)
-    outcomes: Mapping[str, Mapping[str, Any]] = cell.cluster.agent.call(
-        "call_each",
-        module={"source": shipped.source, "name": shipped.name},
-        args=[path],
-        workers=list(addresses.values()),
-        seconds=deadline.remaining,
-        deadline=deadline,
-    )
+) -> dict[str, TaskFacts]:
+    outcomes = call_each(cell.cluster, ship(run_task), [path], list(addresses.values()), deadline)
     answers = {}
     for name, address in addresses.items():
         outcome = outcomes[address]
         where = f"`{path}`, which shows whether tasks run {kind}, on {name}"
         if "pending" in outcome:
-            words = whereabouts(cell.cluster, outcome)
-            raise TimedOut(f"{where}: not finished within {deadline.seconds:g} s, {words}")
+            at = whereabouts(cell.cluster, outcome)
+            raise TimedOut(f"{where}: not finished within {deadline.seconds:g} s, {at}")
         if "value" not in outcome:
             raise CheckFailed(f"{where}: {in_words(cell.cluster, name, outcome)}")
         answers[name] = plain.unpack(outcome["value"])
     return answers
 
 
-def process_of(answer: Answer) -> tuple[int | None, Any]:
-    """Pid and start of the process that did a task; no pid where the function returned something else.
+def process_of(task: TaskFacts) -> tuple[int | None, Any]:
+    """Return pid and start of the process that did a task; no pid if the function did not return one.
 
-    The start is the one that the function reported, or else the system, which knows it only of a process that
-    still runs.
+    The start is the one that the function returned, or else the system's, which knows it only while the process runs.
     """
-    reply = answer["value"]
-    pid, start = (reply.get("pid"), reply.get("start")) if isinstance(reply, Mapping) else (reply, None)
-    start = answer["start"] if start is None else start
+    value = task["value"]
+    pid, start = (value.get("pid"), value.get("start")) if isinstance(value, Mapping) else (value, None)
+    start = task["start"] if start is None else start
     return (pid, start) if isinstance(pid, int) and not isinstance(pid, bool) else (None, None)
 
 
-def judge(kind: str, path: str, answers: Sequence[Answer]) -> Iterator[Fault]:
-    """What is wrong with the processes that did a worker's tasks, in order."""
-    for answer in answers:
-        if process_of(answer)[0] is None:
-            returned = f"`{path}` returned {answer['value']!r:.200}"
+def judge(kind: str, path: str, tasks: Sequence[TaskFacts]) -> Iterator[Fault]:
+    """Yield what is wrong with the processes that did a worker's tasks, in order."""
+    processes = [process_of(task) for task in tasks]
+    for task, (pid, _) in zip(tasks, processes, strict=True):
+        if pid is None:
+            returned = f"`{path}` returned {task['value']!r:.200}"
             yield Fault(head=f'{returned}; it has to return a pid, or {{"pid": …, "start": …}}')
             return
-    processes = [process_of(answer) for answer in answers]
-    pids = ", ".join(str(pid) for pid, _ in processes)
-    own = answers[0]["worker"]
+    pids = [pid for pid, _ in processes]
+    own = tasks[0]["worker"]
+    if wrong := _wrong(kind, processes, own):
+        details = () if kind == WARM and pids[0] == own else (f"pids, in order: {', '.join(map(str, pids))}",)
+        yield Fault(head=f"asked for {kind}, {wrong}", details=details)
+
+
+def _wrong(kind: str, processes: Sequence[tuple[int | None, Any]], own: int) -> str:
+    """Say in which way these processes are not of this kind; empty if they are."""
     distinct, count = len(set(processes)), len(processes)
-    own_tasks = [pid for pid, _ in processes].count(own)
-    wanted = f"asked for {kind}"
+    pids = [pid for pid, _ in processes]
     if kind == COLD and distinct < count:
-        pid = next(one[0] for one in processes if processes.count(one) > 1)
-        whose = ", the worker's own" if pid == own else ""
-        yield Fault(
-            head=f"{wanted}, a new process for every task; {count} tasks had {distinct} (pid {pid}{whose}, was reused)"
-            if whose
-            else f"{wanted}, a new process for every task; {count} tasks had {distinct} (pid {pid} was reused)",
-            details=(f"pids, in order: {pids}",),
-        )
-    elif kind == COLD and own_tasks:
-        yield Fault(
-            head=f"{wanted}, a new process for every task; the worker itself (pid {own}) did {own_tasks} of {count}",
-            details=(f"pids, in order: {pids}",),
-        )
-    elif kind == WARM and distinct > 1:
-        yield Fault(
-            head=f"{wanted}, one process for all tasks of a worker; {count} tasks had {distinct}",
-            details=(f"pids, in order: {pids}",),
-        )
-    elif kind == WARM and processes[0][0] == own:
-        yield Fault(head=f"{wanted}, a process beside the worker; the worker itself (pid {own}) did the tasks")
-    elif kind == DIRECT and {pid for pid, _ in processes} != {own}:
-        yield Fault(
-            head=f"{wanted}, the worker's own process (pid {own}); others did the tasks",
-            details=(f"pids, in order: {pids}",),
-        )
+        pid = next(pid for pid, start in processes if processes.count((pid, start)) > 1)
+        reused = f"pid {pid}, the worker's own, was reused" if pid == own else f"pid {pid} was reused"
+        return f"a new process for every task; {count} tasks had {distinct} ({reused})"
+    if kind == COLD and own in pids:
+        return f"a new process for every task; the worker itself (pid {own}) did {pids.count(own)} of {count}"
+    if kind == WARM and distinct > 1:
+        return f"one process for all tasks of a worker; {count} tasks had {distinct}"
+    if kind == WARM and pids[0] == own:
+        return f"a process beside the worker; the worker itself (pid {own}) did the tasks"
+    if kind == DIRECT and set(pids) != {own}:
+        return f"the worker's own process (pid {own}); others did the tasks"
+    return ""

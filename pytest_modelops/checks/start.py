@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import RemoteError
 
 
-def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
+def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Start all parts at once and wait until they have found each other."""
     cell.progress("starting scheduler and workers")
     cluster = cell.open_cluster(deadline)
     try:
         cluster.await_ready(deadline)
     except RemoteError as error:
-        words = [f"the client could not connect to the scheduler: {error}", role_differences(cell)]
-        raise RemoteError("\n".join(filter(None, words)), error.traceback) from None
-    # Asked here already, because a process that hangs later cannot tell its pid any more.
+        lines = [f"the client could not connect to the scheduler: {error}", role_differences(cell)]
+        raise RemoteError("\n".join(filter(None, lines)), error.traceback) from None
+    # Asked here already, because a process that hangs later cannot report its pid.
     cell.observed = cluster.facts(deadline.at_most(2.0))
     return {"workers": len(cluster.addresses)}
 

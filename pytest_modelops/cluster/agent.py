@@ -1,4 +1,4 @@
-"""The agent as pytest sees it: calls over JSON-RPC that end with a result, an error, or the agent's death."""
+"""The host's side of the agent: calls over JSON-RPC that end with a result, an error, or the agent's death."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import itertools
 import json
 import queue
 import threading
-from collections.abc import Mapping
 from typing import IO, Any
 
 from pytest_modelops.backends.base import Process, Sandbox
@@ -18,29 +17,29 @@ from pytest_modelops.errors import ProcessExited, RemoteError, TimedOut
 from pytest_modelops.remote.shared import jsonrpc
 
 GRACE_SECONDS = 1.0
-"""The agent keeps deadlines itself, to say more than "too late"; this much later it counts as frozen."""
+"""The agent keeps deadlines itself, for better messages; this long after a deadline it counts as frozen."""
 
 _CLOSE_SECONDS = 0.5
 
 
 class Agent:
-    """Speaks with the cell's agent. Calls may be made from any thread."""
+    """The cell's agent. Calls may be made from any thread."""
 
     def __init__(self, process: Process, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         self.process = process
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ids = itertools.count()
         self._changed = threading.Condition()
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._answers: dict[int, jsonrpc.Message] = {}
         self._dead: str | None = None
         threading.Thread(target=self._read, args=(stdout,), name="agent", daemon=True).start()
-        # One that does not read its stdin any more blocks this thread, and no caller beyond its deadline.
+        # An agent that has stopped reading its stdin blocks this thread, but no caller beyond its deadline.
         self._sender = threading.Thread(target=self._send, args=(stdin,), name="to the agent", daemon=True)
         self._sender.start()
 
     @classmethod
     def start(cls, sandbox: Sandbox, environment: Environment, *, seconds: float) -> Agent:
-        """Start the agent; it begins to connect at once, and tries for `seconds`."""
+        """Start the agent. It begins to connect at once and gives up after `seconds`."""
         process, stdin, stdout = sandbox.start_attached(
             "agent",
             environment,
@@ -62,7 +61,7 @@ class Agent:
         self._die(reason)
 
     def _send(self, stdin: IO[bytes]) -> None:
-        with contextlib.suppress(OSError), stdin:  # it is gone already, with words of ours still in the pipe
+        with contextlib.suppress(OSError), stdin:  # it ended with requests still in the pipe
             try:
                 while (frame := self._outgoing.get()) is not None:
                     stdin.write(frame)
@@ -80,9 +79,9 @@ class Agent:
 
         Raises:
             RemoteError: it failed there.
-            ProcessExited: the agent died; the message holds how, and its last words.
-            TimedOut: no answer by the deadline and its grace, whatever kept the request or the answer from arriving; or
-                the agent had none from the scheduler.
+            ProcessExited: the agent died; the message says how, and holds its last output.
+            TimedOut: no answer by the deadline and its grace, whatever the reason; or the scheduler did not answer the
+                agent.
         """
         __tracebackhide__ = True
         number = next(self._ids)
@@ -97,14 +96,13 @@ class Agent:
                 raise ProcessExited(self._death(deadline))
             raise TimedOut(f"the agent did not answer {method!r} within {deadline.seconds:g} s")
         if "error" in answer:
-            error: Mapping[str, Any] = answer["error"]
+            error = answer["error"]
             if error["code"] == jsonrpc.TIMED_OUT:
                 raise TimedOut(error["message"])
             raise RemoteError(error["message"], error.get("data", {}).get("traceback", ""))
         return answer["result"]
 
     def _death(self, deadline: Deadline) -> str:
-        """How the agent ended, and its last words."""
         try:
             how = self.process.wait(deadline.at_most(GRACE_SECONDS))
         except TimedOut:
@@ -112,6 +110,6 @@ class Agent:
         return f"the agent (the cell's client) {how}.{tail(self.process.log)}"
 
     def close(self) -> None:
-        """Close its stdin: it leaves at once. One that does not read will be killed with the sandbox."""
+        """Close its stdin: it exits at once. If it does not read, it is killed with the sandbox."""
         self._outgoing.put(None)
         self._sender.join(_CLOSE_SECONDS)

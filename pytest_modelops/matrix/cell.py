@@ -1,4 +1,4 @@
-"""A cell: one point of the matrix. Ids are printed for people and never taken apart again."""
+"""A cell: one point of the matrix. Ids are printed for people and never parsed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Role(enum.Enum):
 @functools.total_ordering
 @dataclasses.dataclass(frozen=True)
 class PythonVersion:
-    """A Python that was asked for: `3.12` (any patch at hand) or `3.12.1` (that one).
+    """A Python that was asked for: `3.12` (any installed patch release) or `3.12.1` (that one).
 
     Attributes:
         release: two or three numbers.
@@ -38,11 +38,7 @@ class PythonVersion:
 
     @classmethod
     def parse(cls, text: str) -> PythonVersion:
-        """Read `X.Y` or `X.Y.Z`.
-
-        Raises:
-            ValueError: it is neither.
-        """
+        """Read `X.Y` or `X.Y.Z`; `ValueError` if the text is neither."""
         match = cls._PATTERN.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is not a Python version")
@@ -50,7 +46,7 @@ class PythonVersion:
         return cls(numbers, match[4] or "")
 
     def admits(self, actual: Version) -> bool:
-        """Whether an interpreter of that version is what was asked for."""
+        """Return whether an interpreter of that version satisfies the request."""
         if len(self.release) == 2:  # noqa: PLR2004 - X.Y
             return actual.release[:2] == self.release
         return actual == Version(str(self))
@@ -73,8 +69,8 @@ class Versions:
         python: the Python that was asked for.
         dask: the release of dask and distributed; `None` when no index could be asked what `latest` or a range is.
         dask_request: what the user wrote (`latest`, `>=2024.8`, `2024.10.0`, `installed`).
-        as_is: this role lives in the host's own interpreter with the packages it has; nothing is built.
-        variant: which of a backend's environments for these versions, where roles have different ones; else empty.
+        as_is: the role runs in the host's own interpreter with the packages it has; nothing is built.
+        variant: tells a backend's environments for the same versions apart; empty where all roles share one.
     """
 
     python: PythonVersion
@@ -85,12 +81,12 @@ class Versions:
 
     @property
     def dask_text(self) -> str:
-        """The Dask release, or the request where no index could be asked."""
+        """The Dask release, or the request if no index could be asked."""
         return str(self.dask) if self.dask is not None else self.dask_request
 
     @property
     def key(self) -> tuple[PythonVersion, Version, str, str]:
-        """What versions are ordered by, and what makes two of them the same point of the matrix."""
+        """What versions are ordered and compared by."""
         unknown = Version("99999") if self.dask is None else self.dask
         return self.python, unknown, self.dask_text, self.variant
 
@@ -113,7 +109,7 @@ class Versions:
 class Cell:
     """One point of the matrix: the versions of each role.
 
-    `base` is what the cell is filed under in the table; a cell with a role of other versions is a skew cell.
+    `base` is its place in the table. A cell whose roles differ is a skew cell.
     """
 
     base: Versions
@@ -123,11 +119,10 @@ class Cell:
 
     @classmethod
     def uniform(cls, versions: Versions) -> Cell:
-        """A cell whose roles all have the same versions."""
         return cls(versions, versions, versions, versions)
 
     def with_variants(self, variants: Mapping[Role, str]) -> Cell:
-        """The same cell for a backend whose roles have environments of their own (see `Versions.variant`)."""
+        """Return the cell for a backend whose roles have environments of their own (see `Versions.variant`)."""
         changed = {role.value: dataclasses.replace(self[role], variant=variant) for role, variant in variants.items()}
         return dataclasses.replace(self, **changed)
 
@@ -136,7 +131,6 @@ class Cell:
 
     @property
     def skew(self) -> bool:
-        """Whether the roles' versions differ from each other."""
         return len({(role.python, role.dask_text) for role in (self.client, self.scheduler, self.worker)}) > 1
 
     @property
@@ -159,17 +153,13 @@ class Cell:
 
 
 OLDEST_PYTHON = PythonVersion((3, 9))
-"""Oldest Python of a scheduler or worker: what the preload is written for."""
+"""Oldest Python of a scheduler or worker; the preload supports it."""
 OLDEST_CLIENT_PYTHON = PythonVersion((3, 10))
-"""Oldest Python of a client: what the agent is written for."""
+"""Oldest Python of a client; the agent supports it."""
 
 
 def check_role(role: Role, versions: Versions) -> None:
-    """Refuse versions that this role cannot have.
-
-    Raises:
-        WrongInput: the Python is older than what runs in the cell.
-    """
+    """Raise `WrongInput` if the code that runs in the cell does not support this Python."""
     oldest = OLDEST_CLIENT_PYTHON if role is Role.CLIENT else OLDEST_PYTHON
     if versions.python < oldest:
         raise WrongInput(

@@ -1,15 +1,12 @@
-"""From what was asked for to the plan: the cells, and a reason for each one that is left out.
-
-Knows requests and releases, and neither where settings come from nor how a cell is run.
-"""
+"""Making the plan from the settings: the cells, and a reason for each one that is left out."""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 from packaging.version import Version
 
@@ -39,6 +36,41 @@ class LeftOut:
     reason: str
 
 
+class VersionsJson(TypedDict):
+    """Versions as JSON.
+
+    Attributes:
+        dask: `None` where no index could be asked which release the request means.
+        as_is: the role runs in the host's own interpreter, and nothing is built.
+    """
+
+    python: str
+    dask: str | None
+    dask_request: str
+    as_is: bool
+
+
+class PlannedCellJson(VersionsJson):
+    """A planned cell as JSON, with its base versions and those of each role: `client`, `scheduler`, `worker`."""
+
+    id: str
+    skew: bool
+    roles: dict[str, VersionsJson]
+
+
+class LeftOutJson(TypedDict):
+    id: str
+    reason: str
+
+
+class PlanJson(TypedDict):
+    """What `--modelops-plan=json` prints, and what xdist workers are handed."""
+
+    schema: int
+    cells: list[PlannedCellJson]
+    left_out: list[LeftOutJson]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What will run, in order, and what will not.
@@ -52,21 +84,7 @@ class Plan:
     cells: tuple[Cell, ...]
     left_out: tuple[LeftOut, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as plain data: what `--modelops-plan=json` prints, and what xdist workers are handed.
-
-        ```
-        {"schema": 1,
-         "cells": [{"id": "py3.12-dask2024.10.0+worker-py3.13", "skew": true,
-                    "python": "3.12", "dask": "2024.10.0", "dask_request": "latest", "as_is": false,
-                    "roles": {"client": {"python": …, "dask": …, "dask_request": …, "as_is": …},
-                              "scheduler": {…}, "worker": {…}}}],
-         "left_out": [{"id": "py3.13-dask2024.8.0", "reason": …}]}
-        ```
-
-        `dask` is `null` where no index could be asked which release the request means. `as_is` says that the
-        role lives in the host's own interpreter, with nothing built.
-        """
+    def to_json(self) -> PlanJson:
         return {
             "schema": SCHEMA,
             "cells": [
@@ -78,12 +96,12 @@ class Plan:
                 }
                 for cell in self.cells
             ],
-            "left_out": [dataclasses.asdict(left) for left in self.left_out],
+            "left_out": [{"id": left.id, "reason": left.reason} for left in self.left_out],
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Plan:
-        """The inverse of `to_json`.
+    def from_json(cls, plain: PlanJson) -> Plan:
+        """Read what `to_json` returns.
 
         Raises:
             ValueError: the data is of another schema.
@@ -102,7 +120,7 @@ class Plan:
         )
 
     def to_text(self) -> str:
-        """The plan for people: a line for each cell, with what its roles get, then those left out and why."""
+        """Return the plan for people: a line for each cell with its versions, then the cells left out and why."""
         lines = [f"{len(self.cells)} cell{'' if len(self.cells) == 1 else 's'}:"]
         lines += _columns((cell.id, _describe(cell)) for cell in self.cells)
         if self.left_out:
@@ -111,7 +129,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def _versions_to_json(versions: Versions) -> dict[str, Any]:
+def _versions_to_json(versions: Versions) -> VersionsJson:
     return {
         "python": str(versions.python),
         "dask": None if versions.dask is None else str(versions.dask),
@@ -120,7 +138,7 @@ def _versions_to_json(versions: Versions) -> dict[str, Any]:
     }
 
 
-def _versions_from_json(plain: Mapping[str, Any]) -> Versions:
+def _versions_from_json(plain: VersionsJson) -> Versions:
     return Versions(
         python=PythonVersion.parse(plain["python"]),
         dask=None if plain["dask"] is None else Version(plain["dask"]),
@@ -158,17 +176,14 @@ def make_plan(
     this_python: PythonVersion,
     as_is_allowed: bool,
 ) -> Plan:
-    """Make the plan: the product of the axes, without `exclude`, with `include`, and of these the selected.
+    """Make the plan: the product of the axes, without `exclude`, with `include`, restricted to the selected cells.
 
-    Where two requests mean the same release, the cell is there once, as the first of them made it.
+    If two requests mean the same release, the plan has the cell of the first.
 
     Args:
-        matrix: what was asked for.
-        releases: the index.
         installed: the release of Dask beside pytest, `None` if there is none.
         this_python: the version of the interpreter that runs pytest, to the patch.
-        as_is_allowed: whether that interpreter may be used with the packages it has, by roles that ask for
-            its Python and the installed Dask; not so if something is to be installed besides.
+        as_is_allowed: whether roles that ask for that Python and the installed Dask use the interpreter as it is.
 
     Raises:
         WrongInput: no such release, a duplicate, a Python that a role cannot have, or no cell left.
@@ -192,12 +207,12 @@ def make_plan(
 
 
 _Requests = tuple[tuple[str, str], ...]
-"""What was written for each role of a cell, Python and Dask; a cell may be reached by several such."""
+"""The Python and the Dask that were written for each role. Several requests may lead to the same cell."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Ground:
-    """What requests are made concrete by."""
+    """What turns requests into releases and interpreters."""
 
     releases: Releases
     installed: Version | None
@@ -230,7 +245,6 @@ def _product(matrix: MatrixSettings, ground: _Ground) -> dict[Cell, set[_Request
 
 
 def _include(entries: Iterable[Inclusion], cells: dict[Cell, set[_Requests]], ground: _Ground) -> None:
-    """Add the entries' cells."""
     for entry in entries:
         with said_of(entry.origin):
             cell = _included(entry, ground)
@@ -257,7 +271,7 @@ def _included(entry: Inclusion, ground: _Ground) -> Cell:
 
 
 def excluded(cell: Cell, entries: Iterable[Exclusion]) -> str:
-    """The reason why a cell of the product is excluded; empty if it is not."""
+    """Return why a cell of the product is excluded; empty if it is not."""
     return next((f"excluded by {entry.text}" for entry in entries if _matches(entry, cell.base)), "")
 
 
@@ -267,7 +281,7 @@ def _matches(entry: Exclusion, versions: Versions) -> bool:
         if entry.python not in {actual, PythonVersion(actual.release[:2])}:
             return False
     if entry.dask is not None:
-        # A release that no index could tell is not known to be in any range; its `resolve` check will fail.
+        # Without an index the release is unknown, so no range excludes it; its `resolve` check will fail.
         return versions.dask is not None and entry.dask.contains(versions.dask, prereleases=True)
     return True
 

@@ -1,7 +1,6 @@
-"""What was asked for, before it is known which cells that makes; and which releases a Dask request means.
+"""What the settings ask for, and which releases a Dask request means.
 
-Requests keep the text that was written and the place where it stands, for messages. An index is only a
-Protocol here: who implements it, and when it is asked, is not this module's business.
+Requests hold their text and where it was written, for messages.
 """
 
 from __future__ import annotations
@@ -19,34 +18,34 @@ from pytest_modelops.matrix.cell import PythonVersion, Role
 
 
 class NoIndex(ModelopsError):
-    """No index answered, so that nothing is known about releases."""
+    """No index answered, so nothing is known about releases."""
 
 
 class Releases(Protocol):
-    """The releases of Dask that an index has. Each method raises `NoIndex` when none answers.
+    """The releases of Dask that an index has. Each method raises `NoIndex` if no index answers.
 
-    A plan asks the same more than once, so answers are better kept.
+    A plan asks the same question several times, so implementations cache.
     """
 
     @property
     def note(self) -> str:
-        """What limits the answers, for people (`as of 2024-11-01`); may be empty."""
+        """What limits the answers (`as of 2024-11-01`), for people; may be empty."""
 
     def latest(self) -> Version:
         """The newest final release."""
 
     def exists(self, version: Version) -> bool:
-        """Whether there is that release, be it final or not."""
+        """Return whether the release exists, final or not."""
 
     def within(self, specifier: SpecifierSet) -> Sequence[Version]:
-        """The final releases that the specifier admits, oldest first; an empty specifier admits all."""
+        """Return the final releases in the specifier, oldest first; an empty specifier has all."""
 
     def near(self, version: Version) -> Sequence[Version]:
-        """A few final releases around one that there is not, oldest first."""
+        """Return a few final releases around a version that does not exist, oldest first."""
 
 
 class Keyword(enum.Enum):
-    """A Dask that is asked for by a word."""
+    """Requests that are neither a release nor a range."""
 
     LATEST = "latest"
     INSTALLED = "installed"
@@ -57,8 +56,8 @@ class DaskRequest:
     """A Dask that was asked for.
 
     Attributes:
-        text: the request as it is shown, and compared for duplicates: a release in its normal form
-            (`2024.10.0`), a keyword, or a range without spaces.
+        text: for messages and to find duplicates: a release in its normal form (`2024.10.0`), a keyword, or a range
+            without spaces.
         wanted: what the text means.
     """
 
@@ -70,7 +69,7 @@ class DaskRequest:
         """Read a release, `latest`, `installed` or a range.
 
         Raises:
-            ValueError: it is none of them; the message says what may be written.
+            ValueError: the text is none of these; the message lists the valid forms.
         """
         text = "".join(text.split())
         if text in {keyword.value for keyword in Keyword}:
@@ -85,11 +84,7 @@ class DaskRequest:
 
 
 def parse_specifier(text: str) -> SpecifierSet:
-    """Read a range, or one release as the range that holds only it.
-
-    Raises:
-        ValueError: it is neither; the message says what may be written.
-    """
+    """Read a range, or a release as the range that holds only it; `ValueError` if the text is neither."""
     wanted = _parse("".join(text.split()), f"a release such as 2024.10.0, or a range such as {_A_RANGE}")
     return SpecifierSet(f"=={wanted}") if isinstance(wanted, Version) else wanted
 
@@ -98,14 +93,14 @@ _A_RANGE = ">=2024.8,<2025"
 
 
 def _parse(text: str, forms: str) -> Version | SpecifierSet:
-    """Read a release or a range; they are reported apart by how they are written, `==2024.10.0` stays a range."""
+    """Read a release or a range. `==2024.10.0` is a range: the first character decides."""
     try:
         if not text[:1].isdigit():
             return SpecifierSet(text or "?")
         release = Version(text)
     except (InvalidVersion, InvalidSpecifier):
         raise ValueError(f"{text!r} is not a Dask version; write {forms}") from None
-    # To pip, 2024.10 is 2024.10.0; to people who write Python 3.12 beside it, it is any of that month.
+    # To pip, 2024.10 is 2024.10.0; to people who write Python 3.12 beside it, it is any release of that month.
     if len(release.release) < 3:  # noqa: PLR2004 - year, month, number
         family = ".".join(map(str, release.release))
         raise ValueError(
@@ -116,7 +111,7 @@ def _parse(text: str, forms: str) -> Version | SpecifierSet:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoleRequest:
-    """What an entry of `include` says of one role: a Python, a Dask or both."""
+    """The Python, the Dask or both that an entry of `include` has for one role."""
 
     python: PythonVersion | None = None
     dask: DaskRequest | None = None
@@ -127,7 +122,7 @@ class Inclusion:
     """One entry of `include`: a cell to add.
 
     Attributes:
-        roles: what is different for single roles.
+        roles: for each role that differs, its versions.
         origin: where the entry stands, for messages (`pyproject.toml: [tool.modelops.matrix] include[0]`).
     """
 
@@ -139,11 +134,10 @@ class Inclusion:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exclusion:
-    """One entry of `exclude`: cells to leave out; what it does not say matches everything.
+    """One entry of `exclude`: cells to leave out. `None` matches everything.
 
     Attributes:
-        python: `3.13` stands for every 3.13, `3.13.1` for that one only.
-        dask: the releases to leave out.
+        python: `3.13` matches every 3.13, `3.13.1` only that one.
         text: the entry as it was written, for the reason.
     """
 
@@ -159,8 +153,8 @@ class MatrixSettings:
     Attributes:
         python: the first axis; empty for the interpreter that runs pytest.
         dask: the second axis; empty for the Dask that is installed beside pytest.
-        select: patterns of which a cell's id must match one; empty for all.
-        python_origin, dask_origin, exclude_origin, select_origin: where each of them stands, for messages.
+        select: glob patterns of cell ids, one of which must match; empty for all cells.
+        python_origin, dask_origin, exclude_origin, select_origin: where each was written, for messages.
     """
 
     python: tuple[PythonVersion, ...] = ()
@@ -175,18 +169,16 @@ class MatrixSettings:
 
 
 def expand(request: DaskRequest, *, releases: Releases, installed: Version | None) -> tuple[Version | None, ...]:
-    """Find the releases that a request means, oldest first.
+    """Return the releases that a request means, oldest first.
 
-    Without an index an exact release is believed, and any other is one unknown release, `None`: the cell
-    exists, and its `resolve` check will say what is wrong.
+    Without an index, a release is taken as it is, and any other request is one unknown release, `None`: the cell
+    exists, and its `resolve` check reports what is wrong.
 
     Args:
-        request: what was asked for.
-        releases: the index; not asked for what is installed.
         installed: the release of Dask beside pytest, `None` if there is none.
 
     Raises:
-        WrongInput: there is no such release; the message does not say where that was asked for.
+        WrongInput: no such release exists; the message does not name the setting.
     """
     if request.wanted is Keyword.INSTALLED:
         if installed is None:
@@ -212,9 +204,9 @@ def _ask(request: DaskRequest, releases: Releases) -> tuple[Version, ...]:
 
 
 def _missing(request: DaskRequest, releases: Releases) -> str:
-    """Say that the index has no such release, and which ones there are."""
+    """Return a message that the index has no such release, and which releases it has."""
     note = f" ({releases.note})" if releases.note else ""
     if isinstance(request.wanted, Version):
         near = ", ".join(map(str, releases.near(request.wanted)))
-        return f"the index has no Dask {request.text}{note}; near it: {near or 'none at all'}"
+        return f"the index has no Dask {request.text}{note}; near it: {near or 'no other release'}"
     return f"no final release of Dask is in {request.text}{note}; the newest is {releases.latest()}"

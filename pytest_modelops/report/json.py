@@ -1,7 +1,6 @@
 """The report as a JSON file, for machines; `schema.json` beside this file describes it.
 
-Whatever a run found can be written: at the end of a long run, an odd figure in one check must not cost the
-whole report. Knows the model and nothing of how results came about.
+Everything can be written: an odd figure in one check must not cost the report of a long run.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from pytest_modelops.report.model import RunReport
 
 
 def render(report: RunReport) -> str:
-    """The report as indented JSON text with a newline at its end.
+    """Return the report as indented JSON text with a newline at its end.
 
-    Keys of the model stay in the model's order, cells in the plan's; keys that come from the run (facts of
-    the host, addresses, logs, data) are sorted, so that two reports can be compared line by line. A number
-    that is none or infinite becomes `null`, and a value that JSON does not know becomes its text.
+    Keys of the model stay in the model's order, cells in the plan's. Keys that come from the run (facts of the host,
+    addresses, logs, data) are sorted, so that two reports can be compared line by line. NaN and infinity become `null`,
+    and a value that JSON cannot hold becomes its text.
     """
-    plain = report.to_json()
+    plain: Any = report.to_json()
     plain["host"] = _sorted(plain["host"])
     for cell in plain["cells"]:
         for open_part in ("observed", "environments", "logs"):
@@ -35,17 +34,17 @@ def render(report: RunReport) -> str:
 
 
 def write(report: RunReport, path: Path) -> None:
-    """Write the report, so that there is never half of one: a reader sees the old file or the new.
+    """Write the report atomically: a reader sees the old file or the new one.
 
-    Directories are made as needed. Of a symbolic link, the file that it points to is replaced.
+    Creates missing directories. Replaces the file that a symbolic link points to, not the link.
 
     Raises:
-        OSError: the file cannot be written there; what was there before is untouched.
+        OSError: the file cannot be written there; the old one is untouched.
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    # In the same directory, because only within one file system is a replacement atomic; and not by `tempfile`,
-    # whose files nobody else may read.
+    # In the same directory, because a replacement is atomic only within one file system; and not by `tempfile`, whose
+    # files no other user may read.
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         temporary.write_text(render(report), encoding="utf-8", newline="\n")
@@ -56,7 +55,7 @@ def write(report: RunReport, path: Path) -> None:
 
 
 def _sorted(value: Any) -> Any:
-    """The same value with all its mappings in the order of their keys."""
+    """Return the value with the keys of all its mappings sorted."""
     if isinstance(value, Mapping):
         return {key: _sorted(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
@@ -65,7 +64,7 @@ def _sorted(value: Any) -> Any:
 
 
 def _jsonable(value: Any) -> Any:
-    """The nearest value that JSON and UTF-8 can carry."""
+    """Return the nearest value that JSON and UTF-8 can hold."""
     if isinstance(value, Mapping):
         return {_jsonable(str(key)): _jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -74,5 +73,5 @@ def _jsonable(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int)):
         return value
-    # Output of processes is decoded with surrogates for bytes that are not UTF-8, which no file would take.
+    # Bytes of a process's output that are not UTF-8 are decoded as surrogates, which cannot be written.
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,7 +1,6 @@
-"""What a run found, as plain types that every report is drawn from.
+"""What a run found: the model that every report is drawn from, versioned by `SCHEMA`.
 
-The model is versioned (`SCHEMA`); `to_json` and `from_json` are the only places that know its JSON shape,
-which also is what xdist workers hand to the controller.
+`to_json` and `from_json` convert it to the JSON that `schema.json` describes and that xdist workers publish.
 """
 
 from __future__ import annotations
@@ -9,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
+from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.matrix.plan import LeftOut
 
 SCHEMA = 1
@@ -39,6 +39,25 @@ class Status(enum.Enum):
         return self in {Status.PASSED, Status.SKIPPED}
 
 
+class EnvironmentReport(TypedDict, total=False):
+    """One distinct environment of a cell.
+
+    Attributes:
+        python: version of its interpreter.
+        reused: found in the cache and verified, instead of built.
+        seconds: that building or verifying it took.
+        location: for people; the same location is the same environment.
+        identity: such as an image's digest, where it has one.
+    """
+
+    python: str
+    dask: str
+    reused: bool
+    seconds: float
+    location: str
+    identity: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckResult:
     """One check in one cell (and with one bundle, where it has one).
@@ -46,43 +65,31 @@ class CheckResult:
     Attributes:
         seconds: how long the check itself took, without those it needed.
         message: empty when passed; else everything a person needs, first line first.
-        blocked_by: name of the check that broke, when `status` is `BLOCKED`.
+        blocked_by: label of the check that broke, when `status` is `BLOCKED`.
         selected: whether it was to run in this session; false for a check that the user deselected.
-        data: figures and facts worth keeping, plain JSON values (`{"tasks_per_second": 310.5}`).
+        data: figures and facts for the report, plain JSON values (`{"tasks_per_second": 310.5}`).
     """
 
     name: str
+    bundle: str | None = None
     status: Status
     seconds: float = 0.0
     message: str = ""
-    bundle: str | None = None
     blocked_by: str | None = None
     selected: bool = True
     reproduce: str = ""
-    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or just the name where there is no bundle."""
+        """`handshake[seir]`, or the name where there is no bundle."""
         return f"{self.name}[{self.bundle}]" if self.bundle else self.name
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as in the report's `checks`."""
-        return {
-            "name": self.name,
-            "bundle": self.bundle,
-            "status": self.status.value,
-            "seconds": round(self.seconds, 3),
-            "message": self.message,
-            "blocked_by": self.blocked_by,
-            "selected": self.selected,
-            "reproduce": self.reproduce,
-            "data": dict(self.data),
-        }
+    def to_json(self) -> dict[str, object]:
+        return {**_fields(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> CheckResult:
-        """The inverse of `to_json`."""
         return cls(**{**plain, "status": Status(plain["status"])})
 
 
@@ -95,12 +102,10 @@ class CellReport:
         roles: versions of each role, `{"client": {"python": …, "dask": …}, "scheduler": …, "worker": …}`.
         selected: whether any test of this cell was selected.
         seconds: from the first check to the proof that nothing is left.
-        observed: what the cell's processes said of themselves: `{"client": {…}, "scheduler": {…},
-            "workers": {address: {…}}}`.
+        observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`.
         lock: the requirements that were installed, `name==version` a line, for each distinct environment.
-        environments: one entry for each distinct environment, `{"python": …, "dask": …, "reused": bool, …}`.
-        logs: path of each kept log by process name.
-        notes: what a person should know though nothing is broken: warnings, and how to get into a cell left up.
+        logs: path of each log by process name.
+        notes: warnings, and how to get into a cell that was left up.
     """
 
     id: str
@@ -109,12 +114,18 @@ class CellReport:
     roles: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     selected: bool = True
     seconds: float = 0.0
-    checks: tuple[CheckResult, ...] = ()
-    observed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    observed: Mapping[str, object] = dataclasses.field(default_factory=dict)
     lock: tuple[str, ...] = ()
-    environments: tuple[Mapping[str, Any], ...] = ()
+    environments: tuple[EnvironmentReport, ...] = ()
     logs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+
+    @classmethod
+    def of(cls, cell: Cell) -> CellReport:
+        """Return the report of a planned cell in which nothing has run."""
+        roles = {role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role}
+        return cls(id=cell.id, python=str(cell.base.python), dask=cell.base.dask_text, roles=roles)
 
     @property
     def skew(self) -> bool:
@@ -123,20 +134,18 @@ class CellReport:
 
     @property
     def broken(self) -> CheckResult | None:
-        """The first check that broke."""
         return next((check for check in self.checks if check.status.broke), None)
 
     @property
     def ran(self) -> tuple[CheckResult, ...]:
-        """The checks of which something is known, be it that they were blocked."""
+        """The checks that ran or were blocked."""
         return tuple(check for check in self.checks if check.status is not Status.NOT_RUN)
 
     @property
     def status(self) -> Status:
-        """`PASSED` when everything that was asked of the cell passed or was skipped.
+        """`PASSED` if every check that was selected or needed passed or was skipped.
 
-        Checks that nobody selected, nor needed, are not asked of it: they are `not-run` in `checks`, and the terminal
-        says how many of them there are.
+        The other checks are `not-run` in `checks`, and the terminal shows how many there are.
         """
         if self.broken:
             return self.broken.status
@@ -145,34 +154,47 @@ class CellReport:
             return Status.NOT_RUN
         return next((check.status for check in asked if not check.status.lets_through), Status.PASSED)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as in the report's `cells`."""
+    def to_json(self) -> dict[str, object]:
         return {
-            "id": self.id,
-            "python": self.python,
-            "dask": self.dask,
-            "roles": {role: dict(versions) for role, versions in self.roles.items()},
-            "selected": self.selected,
+            **dict.fromkeys(("id", "python", "dask", "roles", "selected")),  # in the schema's order
             "status": self.status.value,
             "first_broken": self.broken.label if self.broken else None,
+            **_fields(self),
             "seconds": round(self.seconds, 3),
-            "observed": dict(self.observed),
-            "lock": list(self.lock),
-            "environments": [dict(environment) for environment in self.environments],
-            "logs": dict(self.logs),
-            "notes": list(self.notes),
-            "checks": [check.to_json() for check in self.checks],
         }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> CellReport:
-        """The inverse of `to_json`; what is derived is derived again."""
-        fields = {k: v for k, v in plain.items() if k not in {"status", "first_broken"}}
-        fields["checks"] = tuple(CheckResult.from_json(check) for check in plain["checks"])
-        fields["lock"] = tuple(plain["lock"])
-        fields["environments"] = tuple(plain["environments"])
-        fields["notes"] = tuple(plain.get("notes", ()))
-        return cls(**fields)
+        """Read what `to_json` returns; `status` and `first_broken` are derived again."""
+        fields = {name: value for name, value in plain.items() if name not in {"status", "first_broken"}}
+        lists = {name: tuple(plain[name]) for name in ("lock", "environments", "notes")}
+        return cls(**{**fields, **lists, "checks": tuple(map(CheckResult.from_json, plain["checks"]))})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellNews:
+    """What the report of a test adds to what is known of its cell; travels from an xdist worker to the controller.
+
+    Attributes:
+        id: the cell's.
+        seconds: of the cell so far.
+        checks: results that no earlier report held.
+        facts: the cell without its checks and seconds; `None` if an earlier report held the same.
+    """
+
+    id: str
+    seconds: float
+    checks: tuple[CheckResult, ...]
+    facts: CellReport | None
+
+    def to_json(self) -> dict[str, object]:
+        return _fields(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> CellNews:
+        checks = tuple(map(CheckResult.from_json, plain["checks"]))
+        facts = plain["facts"] and CellReport.from_json(plain["facts"])
+        return cls(id=plain["id"], seconds=plain["seconds"], checks=checks, facts=facts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,41 +220,41 @@ class RunReport:
         """Whether every planned and selected cell passed, and nothing broke in any other."""
         return all(cell.status is Status.PASSED for cell in self.cells if cell.selected or cell.broken)
 
-    def to_json(self) -> dict[str, Any]:
-        """The whole report as plain data."""
-        return {
-            "schema": SCHEMA,
-            "started": self.started,
-            "seconds": round(self.seconds, 3),
-            "host": dict(self.host),
-            "backend": self.backend,
-            "cells": [cell.to_json() for cell in self.cells],
-            "left_out": [dataclasses.asdict(left) for left in self.left_out],
-        }
+    def to_json(self) -> dict[str, object]:
+        return {"schema": SCHEMA, **_fields(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> RunReport:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: the data is of another schema.
-        """
+        """Read what `to_json` returns; `ValueError` for another schema."""
         if plain["schema"] != SCHEMA:
             raise ValueError(f"report of schema {plain['schema']}; this version reads {SCHEMA}")
-        return cls(
-            started=plain["started"],
-            seconds=plain["seconds"],
-            host=plain["host"],
-            backend=plain["backend"],
-            cells=tuple(CellReport.from_json(cell) for cell in plain["cells"]),
-            left_out=tuple(LeftOut(**left) for left in plain["left_out"]),
-        )
+        fields = {name: value for name, value in plain.items() if name != "schema"}
+        cells = tuple(map(CellReport.from_json, plain["cells"]))
+        return cls(**{**fields, "cells": cells, "left_out": tuple(LeftOut(**left) for left in plain["left_out"])})
+
+
+def _fields(value: Any) -> dict[str, object]:
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, CheckResult | CellReport):
+        return value.to_json()
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a later one of the same check and bundle replaces the earlier, in its place.
+    """Join two lists of results: a new one replaces the old one of the same check and bundle, in its place.
 
-    That something did not run replaces nothing.
+    `NOT_RUN` replaces nothing.
     """
     merged = {(check.name, check.bundle): check for check in old}
     for check in new:

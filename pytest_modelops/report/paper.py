@@ -1,7 +1,6 @@
-"""Paper to draw reports on: styled segments, lines of them, and what it takes to fit words and columns into a width.
+"""Laying out text for a terminal or a CI log: styled segments, lines of them, wrapping, columns.
 
-It is for whoever draws for a terminal or a CI log. It must not know what is drawn: no results, cells or statuses;
-nor who prints it: no pytest, and of a terminal only how wide it is and whether it shows Unicode.
+Knows neither results nor pytest; of a terminal, its width and whether it shows Unicode.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 
 class Style(enum.Enum):
-    """What a segment is, for whoever colours it."""
+    """The meaning of a segment; the value is its colour in pytest's terminal writer."""
 
     PLAIN = ""
     GOOD = "green"
@@ -25,7 +24,6 @@ class Style(enum.Enum):
 
     @property
     def markup(self) -> dict[str, bool]:
-        """Keyword arguments for `write()` of pytest's terminal writer."""
         return {self.value: True} if self.value else {}
 
 
@@ -59,18 +57,17 @@ _ASCII = str.maketrans(
 
 
 class Paper(NamedTuple):
-    """What a drawing has to fit: how many columns there are, and whether they can show more than ASCII."""
+    """What the text must fit: the number of columns, and whether they show more than ASCII."""
 
     width: int
     unicode: bool
 
     @property
     def ellipsis(self) -> str:
-        """What stands for the rest of a text that was cut."""
         return "…" if self.unicode else "..."
 
     def clean(self, raw: str) -> str:
-        """Text that cannot disturb a terminal: no escapes, no control characters, single spaces."""
+        """Remove escapes and control characters, and collapse spaces."""
         shown = _ESCAPES.sub("", raw)
         shown = "".join(" " if unicodedata.category(char).startswith("C") else char for char in shown)
         if not self.unicode:
@@ -78,26 +75,25 @@ class Paper(NamedTuple):
         return " ".join(shown.split())
 
     def first_line(self, message: str) -> str:
-        """The first line with something in it, clean; with the next, where it ends in a colon."""
+        """Return the first line that is not empty, clean; if it ends in a colon, with the next one."""
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         whole = 2 if lines and lines[0].endswith(":") else 1
         return self.clean(" ".join(lines[:whole]))
 
     def cut(self, shown: str, room: int) -> str:
-        """The beginning of a text that is too wide."""
         if columns(shown) <= room:
             return shown
         return next(_pieces(shown, room - columns(self.ellipsis))) + self.ellipsis
 
     def words(self, shown: str, style: Style = Style.PLAIN) -> list[Segment]:
-        """The words of a text, none wider than a line."""
+        """Split a text into words, and cut those that are wider than a line."""
         room = self.width - INDENT
         return [Segment(piece, style) for word in shown.split() for piece in _pieces(word, room)]
 
     def flow(
         self, words: Iterable[Segment], *, indent: int = INDENT, start: int = 0, rows: int | None = None
     ) -> list[Line]:
-        """Fill lines with words, which stay whole, and end with an ellipsis what takes more than `rows`."""
+        """Fill lines with whole words. Text that needs more than `rows` ends with an ellipsis."""
         filled: list[list[Segment]] = [[]]
         used = start
         for word in words:
@@ -123,12 +119,10 @@ class Paper(NamedTuple):
 
 
 def text(lines: Iterable[Line]) -> str:
-    """The lines without their styles, each ended by a newline."""
     return "".join("".join(segment.text for segment in line) + "\n" for line in lines)
 
 
 def columns(shown: str) -> int:
-    """How many columns of a terminal a text takes."""
     return sum(
         0 if unicodedata.category(char) in {"Mn", "Me"} else 1 + (unicodedata.east_asian_width(char) in "WF")
         for char in shown
@@ -136,18 +130,17 @@ def columns(shown: str) -> int:
 
 
 def widest(segments: Iterable[Segment]) -> int:
-    """How many columns the widest of them takes."""
     return max((columns(segment.text) for segment in segments), default=0)
 
 
 def padded(column: Sequence[Segment], extra: int = 0) -> list[Segment]:
-    """A column whose segments are all as wide as the widest, and `extra`."""
+    """Pad each segment to the width of the widest, plus `extra`."""
     wide = widest(column) + extra
     return [Segment(part.text + " " * (wide - columns(part.text)), part.style) for part in column]
 
 
 def trimmed(segments: Iterable[Segment]) -> Line:
-    """A line without empty segments and trailing spaces."""
+    """Return a line without empty segments and trailing spaces."""
     line = [segment for segment in segments if segment.text]
     while line and not line[-1].text.rstrip():
         line.pop()
@@ -157,18 +150,17 @@ def trimmed(segments: Iterable[Segment]) -> Line:
 
 
 def joined(segments: Sequence[Segment], last: str = "") -> list[Segment]:
-    """Commas after all but the last."""
     ends = [","] * (len(segments) - 1) + [last]
     return [Segment(segment.text + end, segment.style) for segment, end in zip(segments, ends, strict=False)]
 
 
 def apart(parts: Iterable[Sequence[Line]]) -> list[Line]:
-    """The parts that have lines, with an empty line between them."""
+    """Join the parts that have lines, with an empty line between them."""
     return [line for part in parts if part for line in ((), *part)][1:]
 
 
 def blocks(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
-    """Cut a row of columns into as few blocks as fit, and those into equal widths as far as it goes."""
+    """Split a row of columns into as few blocks as fit, of similar widths."""
     fewest = _filled(widths, gap, room)
     for less in range(max(widths.values()), room):
         if len(even := _filled(widths, gap, less)) == len(fewest):
@@ -177,7 +169,6 @@ def blocks(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
 
 
 def _filled(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
-    """Fill blocks from the left."""
     filled: list[list[str]] = []
     used = 0
     for name, wide in widths.items():
@@ -190,7 +181,7 @@ def _filled(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
 
 
 def _pieces(word: str, room: int) -> Iterator[str]:
-    """Cut a word that is wider than a line."""
+    """Cut a word into pieces that are no wider than `room`."""
     piece = ""
     for char in word:
         if columns(piece + char) > room:

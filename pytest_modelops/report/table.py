@@ -1,7 +1,6 @@
-"""The table of cells, Pythons down and Dasks across; a list of those that do not fit it; and a legend.
+"""The table of cells, with Pythons down and Dasks across; a list of the cells that do not fit; and a legend.
 
-It is for seeing at a glance how each cell ended, and so it decides how a status is shown. It must not know what is
-said of a cell elsewhere, neither messages nor commands, nor anything of a run but its cells.
+Decides how a status is shown. Messages and commands are the business of `terminal.py`.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from pytest_modelops.report.paper import (
 
 
 class Mark(NamedTuple):
-    """How a status is shown; all of them differ without colour, and none but the first resembles success."""
+    """How a status is shown. All marks differ without colour, and only that of `PASSED` looks like success."""
 
     unicode: str
     ascii: str
-    words: str
+    text: str
     style: Style
 
 
@@ -45,28 +44,28 @@ MARKS: Mapping[Status, Mark] = {
     Status.BLOCKED: Mark("!", "!", "blocked", Style.BAD),
     Status.UNAVAILABLE: Mark("?", "?", "unavailable", Style.WARN),
     Status.SKIPPED: Mark("s", "s", "skipped", Style.WARN),
-    # Not "." as the twin: to eyes used to pytest that is a test that passed.
+    # Not "." in ASCII: in pytest's output that is a test that passed.
     Status.NOT_RUN: Mark("·", "~", "not run", Style.WARN),
 }
-"""Of checks, and of cells but for those that `mark_of` tells apart."""
+"""By status of a check; for cells, use `mark_of`."""
 _IN_PART = Mark("✓", "ok", "passed in part", Style.WARN)
 _NOT_PLANNED = Mark("–", "-", "not planned", Style.DIM)
 
 _GAPS = (3, 2)
-"""Spaces between the columns of the table, and when it is tight."""
+"""Spaces between columns: in the roomy form and in the tight one."""
 _CHECK = 20
-"""How many columns of a check's name the table shows when it is tight; the longest of ours has 18."""
+"""How many columns of a check's name the tight form shows; the longest built-in name has 18."""
 
 
 def mark_of(cell: CellReport) -> Mark:
-    """How a cell is shown: one that passed, but was not asked everything, not like one that passed."""
+    """Return how a cell is shown; one in which not all checks ran does not look like one that passed."""
     if cell.status is Status.PASSED and len(cell.ran) < len(cell.checks):
         return _IN_PART
     return MARKS[cell.status]
 
 
 def cause_of(cell: CellReport) -> CheckResult | None:
-    """The check that a cell which did not pass owes its status to, if there is one."""
+    """Return the check that gave a cell its status, if the cell did not pass."""
     if cell.broken:
         return cell.broken
     same = (check for check in cell.checks if check.status is cell.status)
@@ -74,7 +73,7 @@ def cause_of(cell: CellReport) -> CheckResult | None:
 
 
 class Table:
-    """The cells of a run, and the paper that they have to fit."""
+    """The cells of a run, laid out on paper."""
 
     def __init__(self, cells: Sequence[CellReport], paper: Paper) -> None:
         self.cells = cells
@@ -82,7 +81,7 @@ class Table:
         self.grid: dict[tuple[str, str], CellReport] = {}
         self.others: list[CellReport] = []
         for cell in cells:
-            # A skew cell has no place in the table; and no cell may hide another one that has the same.
+            # A skew cell has no place in the table, and no cell may hide another one with the same place.
             if cell.skew or (cell.python, cell.dask) in self.grid:
                 self.others.append(cell)
             else:
@@ -91,7 +90,7 @@ class Table:
         self.dasks = sorted({dask for _, dask in self.grid}, key=_by_version)
 
     def lines(self) -> list[Line]:
-        """The table, under it the cells that have no place in it, and the legend; or a list, where no table fits."""
+        """Return the table, the cells that have no place in it, and the legend; or a list if no table fits."""
         if not self.cells:
             return [(Segment("no cell was planned", Style.WARN),)]
         parts = self._blocks()
@@ -99,14 +98,14 @@ class Table:
         return apart([*parts, self._listed(self.others if parts else self.cells), self._legend(gaps=gaps)])
 
     def _blocks(self) -> list[list[Line]]:
-        """The table, in several blocks of columns where it is too wide; none, where its widest column does not fit."""
+        """Return the table, split into blocks of columns if it is too wide; nothing if one column is too wide."""
         if not self.grid:
             return []
         left = [Segment("Python", Style.DIM), *map(Segment, self.pythons)]
         between = [Segment("   Dask ", Style.DIM), *(Segment("") for _ in self.pythons)]
         room = self.paper.width - widest(left) - widest(between)
         by_dask = {dask: [self.grid.get((python, dask)) for python in self.pythons] for dask in self.dasks}
-        # From the roomiest form to the tightest, and to blocks of columns where none fits at once.
+        # From the roomiest form to the tightest; if none fits as a whole, the tightest is split into blocks.
         for full, gap in itertools.product((True, False), _GAPS):
             shown = {
                 dask: [Segment(dask), *(self._look(cell, full=full) for cell in cells)]
@@ -126,7 +125,7 @@ class Table:
         return table
 
     def _listed(self, cells: Sequence[CellReport]) -> list[Line]:
-        """One line a cell: its whole id, and what the table would say."""
+        """Return a line for each cell: its id, and what the table would show."""
         lines: list[Line] = []
         for cell, aligned in zip(cells, padded([Segment(cell.id) for cell in cells], _GAPS[0]), strict=True):
             alone = Segment(cell.id + " " * _GAPS[0])
@@ -140,12 +139,12 @@ class Table:
         return lines
 
     def _legend(self, *, gaps: bool) -> list[Line]:
-        """What the symbols mean, of those that occur and do not explain themselves."""
+        """Explain the symbols that occur, except those for passed and failed."""
         occur = {mark_of(cell) for cell in self.cells} - {MARKS[Status.PASSED], MARKS[Status.FAILED]}
         if gaps:
             occur.add(_NOT_PLANNED)
         marks = [mark for mark in (*MARKS.values(), _NOT_PLANNED) if mark in occur]
-        entries = [f"{self._symbol(mark)} {mark.words}" for mark in marks]
+        entries = [f"{self._symbol(mark)} {mark.text}" for mark in marks]
         if _IN_PART in occur:
             entries.append(f"{self._symbol(_IN_PART)} n/m only n of m checks were run")
         if not entries:
@@ -153,7 +152,7 @@ class Table:
         return self.paper.flow(joined([Segment(entry, Style.DIM) for entry in entries]), indent=0)
 
     def _look(self, cell: CellReport | None, *, full: bool) -> Segment:
-        """What the table shows for a cell: where there is room, the check with its bundle, else without and cut."""
+        """Return what the table shows for a cell; `full` has the check's bundle and whole name."""
         mark = mark_of(cell) if cell else _NOT_PLANNED
         symbol = self._symbol(mark)
         if cell is None or mark is MARKS[Status.PASSED]:
@@ -164,8 +163,8 @@ class Table:
             return Segment(symbol, Style.DIM)
         cause = cause_of(cell)
         if cause is None:
-            return Segment(f"{symbol} {mark.words}", mark.style)
-        # A test of the user's goes by its node id, of which the table has room for the end.
+            return Segment(f"{symbol} {mark.text}", mark.style)
+        # Users' tests are named by their node ids, and the table has room for the last part.
         check_name = self.paper.clean((cause.label if full else cause.name).rpartition("::")[2])
         return Segment(f"{symbol} {check_name if full else self.paper.cut(check_name, _CHECK)}", mark.style)
 
@@ -174,7 +173,7 @@ class Table:
 
 
 def _by_version(version: str) -> tuple[bool, Version, str]:
-    """Sort key: versions in their order, then what is none (`latest`, where no index could be asked)."""
+    """Sort key: versions in their order, then other texts (`latest`, if no index could be asked)."""
     try:
         return False, Version(version), version
     except InvalidVersion:

@@ -1,10 +1,7 @@
-"""The matrix at the end of a run, as lines for a terminal or a CI log.
+"""The matrix at the end of a run, as lines of styled segments for a terminal or a CI log.
 
-It is for a person who wants to know what broke and how to see it again: the table, what broke and the command that
-reproduces it, what did not run, what was left out, and one line of sums. Takes a `RunReport` and returns lines of
-styled segments; whoever has a terminal writer colours them with `Style.markup`. It must not know pytest, backends or
-terminals, nor how the table is laid out. Colour never carries meaning alone: symbols and words do, so that a log
-without colours says the same.
+The table; what broke and the commands that reproduce it; what did not run; what was left out; one line of sums. Colour
+never carries meaning alone, so that a log without colours says the same. Knows neither pytest nor backends.
 """
 
 from __future__ import annotations
@@ -20,19 +17,18 @@ from pytest_modelops.report.table import MARKS, Table, cause_of, mark_of
 
 _NARROWEST = 40
 _MESSAGE = 300
-"""How many columns of a message are shown, about; pytest's failure above the table has all of it."""
+"""About how many columns of a message are shown; pytest's failure above the table has all of it."""
 _REASONS = 3
 """How many different reasons for leaving cells out are shown."""
 
 
 def matrix(report: RunReport, *, width: int, unicode: bool) -> list[Line]:
-    """Draw the matrix and what a person needs to know about it.
+    """Return the lines of the matrix.
 
     Args:
-        report: what the run found.
-        width: columns of the terminal. No line is wider, except commands, which are never cut, and ids of
-            cells that are wider by themselves. Less than 40 is taken as 40.
-        unicode: whether the terminal can show `✓` and its like. If not, everything but commands is ASCII.
+        width: columns of the terminal, at least 40. No line is wider, except commands, which are never cut, and ids
+            of cells that are wider by themselves.
+        unicode: whether the terminal can show `✓`. If not, everything but commands is ASCII.
     """
     paper = Paper(max(width, _NARROWEST), unicode)
     rest = [*_not_run(report.cells, paper), *_left_out(report.left_out, paper), *_sums(report, paper)]
@@ -40,7 +36,7 @@ def matrix(report: RunReport, *, width: int, unicode: bool) -> list[Line]:
 
 
 def _notes(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
-    """What should be known of cells though nothing is broken, each once. Lines of commands are never cut."""
+    """Return the cells' notes, each once. Lines after the first are commands and are never cut."""
     lines: list[Line] = []
     for note in dict.fromkeys(note for cell in cells for note in cell.notes):
         first, *rest = note.splitlines()
@@ -50,7 +46,7 @@ def _notes(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
 
 
 def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
-    """A line for each broken cell, and under it the command that reproduces it."""
+    """Return a message for each broken cell, and under it the command that reproduces it."""
     rows = math.ceil(_MESSAGE / paper.width)
     lines: list[Line] = []
     before = None
@@ -59,31 +55,29 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
         if cell.status in {Status.PASSED, Status.NOT_RUN} or cause is None:
             continue
         style = mark_of(cell).style
-        said = _said(cause, paper)
+        ending = _ending(cause, paper)
         message = paper.first_line(cause.message.replace(f" in cell {cell.id}", ""))
-        if message and (said, message) == before:
-            words = [*paper.words(f"{said}:", style), *paper.words("as above")]
+        if message and (ending, message) == before:
+            words = [*paper.words(f"{ending}:", style), *paper.words("as above")]
         else:
-            words = paper.words(f"{said}: {message}" if message else said, style)
-            answer = len(said.split())
-            words = [*words[:answer], *(Segment(word) for word, _ in words[answer:])]
-        before = said, message
+            words = paper.words(f"{ending}: {message}" if message else ending, style)
+            styled = len(ending.split())
+            words = [*words[:styled], *(Segment(word) for word, _ in words[styled:])]
+        before = ending, message
         lines.extend(paper.flow([Segment(f"{cell.id}:", style), *words], rows=rows))
-        also = [_said(check, paper) for check in cell.checks if check.status.broke and check is not cause]
+        also = [_ending(check, paper) for check in cell.checks if check.status.broke and check is not cause]
         if also:
             lines.extend(paper.flow(paper.words(f"also: {', '.join(also)}"), start=INDENT, rows=rows))
         lines.extend((Segment(f"    {part}"),) for part in cause.reproduce.splitlines())
     return lines
 
 
-def _said(check: CheckResult, paper: Paper) -> str:
-    """The name of a check, how it ended, and what blocked it."""
+def _ending(check: CheckResult, paper: Paper) -> str:
     by = f" by {check.blocked_by}" if check.status is Status.BLOCKED and check.blocked_by else ""
-    return paper.clean(f"{check.label} {MARKS[check.status].words}{by}")
+    return paper.clean(f"{check.label} {MARKS[check.status].text}{by}")
 
 
 def _not_run(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
-    """The cells that were selected and did not run, by reason."""
     reasons: dict[str, list[Segment]] = {}
     for cell in cells:
         if cell.selected and cell.status is Status.NOT_RUN:
@@ -98,7 +92,6 @@ def _not_run(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
 
 
 def _left_out(points: Sequence[LeftOut], paper: Paper) -> list[Line]:
-    """How many points of the product are not in the plan, and why."""
     reasons: dict[str, list[str]] = {}
     for point in points:
         reasons.setdefault(paper.first_line(point.reason), []).append(point.id)
@@ -115,23 +108,23 @@ def _left_out(points: Sequence[LeftOut], paper: Paper) -> list[Line]:
 
 
 def _sums(report: RunReport, paper: Paper) -> list[Line]:
-    """Cells and time, how they ended, and what their environments cost."""
+    """Return one line: cells, time, how the cells ended, environments built and reused."""
     selected = [cell for cell in report.cells if cell.selected]
     order = list(Status)
-    ends = Counter(mark_of(cell) for cell in sorted(selected, key=lambda cell: order.index(cell.status)))
-    said = [Segment(f"{number} {mark.words}", mark.style) for mark, number in ends.items()]
+    counts = Counter(mark_of(cell) for cell in sorted(selected, key=lambda cell: order.index(cell.status)))
+    ends = [Segment(f"{number} {mark.text}", mark.style) for mark, number in counts.items()]
     if others := len(report.cells) - len(selected):
-        said.append(Segment(f"{others} not selected", Style.DIM))
+        ends.append(Segment(f"{others} not selected", Style.DIM))
     total = f"{_count(len(selected), 'cell')} in {_duration(report.seconds)}"
-    built = [f"{number} {words}" for words, number in _environments(report.cells).items() if number]
+    built = [f"{number} {how}" for how, number in _environments(report.cells).items() if number]
     if built:
         built[0] = f"environments: {built[0]}"
-    parts = [Segment(f"{total}:" if said else total), *joined(said, last=";" if built else "")]
+    parts = [Segment(f"{total}:" if ends else total), *joined(ends, last=";" if built else "")]
     return paper.flow([*parts, *joined([Segment(part) for part in built])])
 
 
 def _environments(cells: Sequence[CellReport]) -> dict[str, int]:
-    """How many distinct environments were built and reused; one that a later cell finds again was built."""
+    """Count the distinct environments that were built and reused; one that a later cell reuses was built."""
     reused: dict[object, bool] = {}
     for cell in cells:
         for environment in cell.environments:

@@ -1,4 +1,4 @@
-"""Collection of a matrix run: the checks, the tests of the user's that belong to it, and their order."""
+"""Collection of a matrix run: the checks, the users' tests that belong to it, and their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pytest_modelops import fixtures, markers
-from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.markers import Demand
@@ -21,20 +20,21 @@ DEMANDS = pytest.StashKey[list[Demand]]()
 
 
 def cell_of(item: pytest.Item | None) -> LiveCell | None:
-    """The cell that a test is for."""
     callspec = getattr(item, "callspec", None)
     cell = callspec.params.get(fixtures.NAME) if callspec is not None else None
     return cell if isinstance(cell, LiveCell) else None
 
 
 class Collecting:
-    """pytest's collection hooks."""
-
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
-        pythons = [cell[role].python.release[:2] for cell in run.plan.cells for role in Role]
-        self._named: dict[str, Bundle] = {}
-        self._oldest = min((release[0], release[1]) for release in pythons)
+        releases = [cell[role].python.release for cell in run.plan.cells for role in Role]
+        self._context = markers.Context(
+            oldest=min((release[0], release[1]) for release in releases),
+            rootdir=run.config.rootpath,
+            bundles=run.settings.known_bundles,
+            named={},
+        )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_make_collect_report(
@@ -42,8 +42,8 @@ class Collecting:
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Put the checks in front of what the session collects; turn wrong markers into wrong input.
 
-        A `UsageError` raised in an xdist worker would be an internal error there, so the worker reports a failed
-        collection which the controller (or the only process) turns into exit 4; see `pytest_collectreport`.
+        A `UsageError` in an xdist worker would be an internal error. So the worker reports a failed collection, and the
+        controller (or the only process) turns it into exit 4; see `pytest_collectreport`.
         """
         report = yield
         if isinstance(collector, pytest.Session) and report.passed and self.run.wanted is not None:
@@ -76,19 +76,17 @@ class Collecting:
                     "plain class or a function"
                 )
             if cell_of(node) is not None:
-                node.stash[DEMANDS] = markers.demands(
-                    node, oldest=self._oldest, bundles=self.run.settings.known_bundles, named=self._named
-                )
+                node.stash[DEMANDS] = markers.demands(node, self._context)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """End the run with exit 4 for wrong input, in the process that talks with the user."""
+        """End the run with exit 4 for wrong input, on the controller."""
         wrong: str | None = getattr(report, "modelops_wrong_input", None)
         if wrong is not None and not hasattr(self.run.config, "workerinput"):
             raise pytest.UsageError(wrong)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makeitem(self, collector: pytest.Collector, obj: object) -> None:
-        """A test with one of our markers uses the cell, also without naming the fixture."""
+        """Give a test with one of our markers the cell, also if it does not name the fixture."""
         function = obj.__func__ if isinstance(obj, staticmethod | classmethod) else obj
         if not isinstance(function, FunctionType):
             return
@@ -97,7 +95,7 @@ class Collecting:
             pytest.mark.usefixtures(fixtures.NAME)(function)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Once for each cell that the test's markers leave."""
+        """Parametrize a test with the cells that its markers leave."""
         if fixtures.NAME not in metafunc.fixturenames:
             return
         planned = [*self.run.cells, *(left.id for left in self.run.plan.left_out)]
@@ -105,11 +103,11 @@ class Collecting:
         with said_of(f"{metafunc.definition.nodeid}: marker modelops_cells"):
             if not markers.narrow(planned, narrowing):
                 patterns = ", ".join(repr(glob) for mark in narrowing for glob in mark.args)
-                raise WrongInput(f"{patterns} leaves none of the cells {', '.join(planned)}")
+                raise WrongInput(f"{patterns} matches none of the cells {', '.join(planned)}")
         ids = markers.narrow(list(self.run.cells), narrowing)
         cells: list[Any] = [self.run.cells[cell_id] for cell_id in ids]
-        if not cells:  # without any, it would be for the ini setting `empty_parameter_set_mark` to say what happens
-            skip = pytest.mark.skip(reason="none of the cells that it is narrowed to is in this run")
+        if not cells:  # else the ini setting `empty_parameter_set_mark` would decide what happens
+            skip = pytest.mark.skip(reason="this run has none of the cells that its markers match")
             cells, ids = [pytest.param(None, marks=skip)], ["no-cell"]
         metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")
         if bundles := bundles_of(metafunc.function):
@@ -119,10 +117,10 @@ class Collecting:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        """Leave out what does not belong to the matrix; keep each cell's tests together.
+        """Deselect tests that do not belong to the matrix; keep each cell's tests together.
 
         Outermost, so after every other plugin's ordering: pytest before 9.1 groups parameters by their index, which
-        would start a cell once for each test that is narrowed in another way.
+        would start a cell again for each test that is narrowed in another way.
         """
         if self.run.wanted is not None and not names_tests(config):
             others = [item for item in items if cell_of(item) is None]
@@ -139,7 +137,7 @@ class Collecting:
 
 
 def _cannot_have_a_cell(test: pytest.Function) -> bool:
-    """Whether a test asks for a cell where pytest parametrizes nothing."""
+    """Return whether a test asks for a cell where pytest parametrizes nothing."""
     asks = fixtures.NAME in test.fixturenames or markers.applied(test)
     return asks and not hasattr(test, "callspec")
 

@@ -1,7 +1,8 @@
-"""Running a matrix run's tests: what markers ask for, how a cell's state becomes a test's outcome, a cell's end."""
+"""Running the tests of a matrix run: markers, the outcome of a test in a broken cell, the end of a cell."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from typing import Any, NoReturn
 
@@ -10,26 +11,29 @@ import pytest
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
-from pytest_modelops.report.model import CheckResult, Status
+from pytest_modelops.markers import Demand
+from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
 from pytest_modelops.session.collection import DEMANDS, cell_of
-from pytest_modelops.session.module import check_of
+from pytest_modelops.session.module import check_of, result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
 
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
+PHASES = ("setup", "call", "teardown")
 LEFT = pytest.StashKey[bool]()
 """Whether a test's teardown failed because its cell left something behind."""
 
 
 class Running:
-    """pytest's hooks around a test; in xdist's workers, or the only process."""
+    """pytest's hooks around a test, in xdist's workers or the only process."""
 
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         self._selected: set[tuple[str, str]] = set()
+        self._published: dict[str, dict[str, CheckResult]] = {}
+        self._facts: dict[str, CellReport] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Remember which checks are tests of this run, by cell and name."""
         for item in session.items:
             cell, check = cell_of(item), check_of(item)
             if cell is not None and check is not None:
@@ -37,7 +41,7 @@ class Running:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """A fixture of the user's that finds its cell broken blocks the test."""
+        """Block a test if a fixture of the user's finds the cell broken."""
         try:
             return (yield)
         except TimedOut:
@@ -51,16 +55,16 @@ class Running:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Perform what the markers say, then the test; tell a broken cell from a failed test."""
+        """Do what the markers ask for, then run the test; a broken cell is not a failed test."""
         cell = cell_of(item)
         if cell is None:
             return (yield)
         try:
             demands = item.stash.get(DEMANDS, [])
             if demands:
-                cell.require("start")
+                cell.checks.require("start")
             for demand in demands:
-                _perform(item, demand.perform, cell)
+                _perform(item, demand, cell)
             outcome = yield
         except TimedOut:
             item.stash[STATUS] = Status.TIMED_OUT
@@ -69,14 +73,14 @@ class Running:
             self._end_blocked(item, cell, broken)
         check = check_of(item)
         if check is not None:
-            self._end_as(item, cell.run_check(check.label))
+            self._end_as(item, cell.checks.run(check.label))
         return outcome
 
     def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> NoReturn:
-        """A test that the cell's state prevented: skipped where a red test of this run says why, else failed."""
+        """End a test that the cell's state prevents: skip it if a test of this run fails for the reason, else fail."""
         item.stash[STATUS] = Status.BLOCKED
         item.stash[BLOCKED_BY] = broken.root
-        root = cell.run_check(broken.root)
+        root = cell.checks.run(broken.root)
         if (cell.id, root.label) in self._selected:
             reason = f"blocked by {root.label}: {root.message.partition(chr(10))[0]}"
             raise pytest.skip.Exception(reason, _use_item_location=True) from None
@@ -94,39 +98,60 @@ class Running:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach what is known of the cell by now, as plain data that also travels from an xdist worker."""
+        """Add the result of a user's test to its cell."""
         report = yield
         cell = cell_of(item)
         if cell is None:
             return report
         if LEFT in item.stash:
-            pass  # the cell's own result
+            pass  # the cell has a result for that
         elif check_of(item) is None and (report.when == "call" or not report.passed):
             cell.add(self._result_of(item, cell, report, call))
         elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
-            # Not the check itself: a time limit on the test, a warning that is an error, another plugin's hook.
+            # The check passed; a time limit on the test, a warning or another plugin's hook failed it.
             cell.add(self._result_of(item, cell, report, call))
         if report.when != "teardown":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
-        report.modelops_cell = cell.report().to_json()  # type: ignore[attr-defined]
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Attach the cell's news, as plain data that also travels from an xdist worker to the controller.
+
+        Not when the report is made: plugins that repeat tests drop reports.
+        """
+        cell_id = self.run.cell_of(report.nodeid)
+        if cell_id is None or report.when not in PHASES or hasattr(report, "modelops_news"):
+            return  # of no cell, or from a worker
+        report.modelops_news = self._news(self.run.cells[cell_id]).to_json()  # type: ignore[attr-defined]
+
+    def _news(self, cell: LiveCell) -> CellNews:
+        """Return what no earlier report held of the cell, so that everything travels once from an xdist worker."""
+        published = self._published.setdefault(cell.id, {})
+        results = cell.checks.results
+        new = [result for label, result in results.items() if published.get(label) is not result]
+        published.update(results)
+        report = cell.report()
+        cell.lifecycle.unreported.clear()
+        facts = dataclasses.replace(report, checks=(), seconds=0.0, logs=dict(report.logs))
+        changed = facts != self._facts.get(cell.id)
+        self._facts[cell.id] = facts
+        return CellNews(id=cell.id, seconds=report.seconds, checks=tuple(new), facts=facts if changed else None)
 
     def _result_of(
         self, item: pytest.Item, cell: LiveCell, report: pytest.TestReport, call: pytest.CallInfo[Any]
     ) -> CheckResult:
-        """A test of the user's as a result of its cell."""
         status = item.stash.get(STATUS, None)
         if status is not Status.BLOCKED:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
         text = str(call.excinfo.value) if call.excinfo is not None else ""
-        check = check_of(item)
-        return CheckResult(
-            name=check.name if check else short_id(item.nodeid, cell.id),
-            bundle=check.bundle.name if check and check.bundle else None,
-            status=status,
+        return result_of_test(
+            check_of(item),
+            short_id(item.nodeid, cell.id),
+            status,
+            "" if status is Status.PASSED else text or report.outcome,
             seconds=call.duration,
-            message="" if status is Status.PASSED else text or report.outcome,
             blocked_by=item.stash[BLOCKED_BY] if status is Status.BLOCKED else None,
             reproduce=self.run.reproduce_test(item.nodeid),
         )
@@ -135,7 +160,7 @@ class Running:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """End a cell with its last test, so that what it leaves behind is that test's error and not the next one's."""
+        """End a cell with its last test, so that a leftover is an error of that test and not of the next one."""
         try:
             return (yield)
         finally:
@@ -145,8 +170,7 @@ class Running:
 
     @staticmethod
     def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
-        # What pytest itself would do as soon as the next test asks for another cell: the fixtures that were
-        # built on this one first, then this one.
+        # pytest does the same when the next test asks for another cell: it ends the fixtures that use this one first.
         definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
         definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001
         if cell.leftover is not None:
@@ -154,9 +178,9 @@ class Running:
             raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)
 
 
-def _perform(item: pytest.Item, perform: Any, cell: LiveCell) -> None:
+def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
     try:
-        perform(cell)
+        demand(cell)
     except CellBroken:
         raise
     except ModelopsError as error:

@@ -1,8 +1,7 @@
-"""The checks as pytest sees it: a module of ordinary tests, one a check, that exists in no file of the user's.
+"""The checks as tests: a virtual module with a test for each check.
 
-Its node ids read `modelops::test_lambda[py3.12-dask2024.10.0]`. pytest collects it as any module, so `-k`, `--lf`,
-`--deselect`, `--junitxml` and the rest work as ever; it is put in front of what the session collects, since pytest
-offers no hook that adds a collector.
+Its node ids read `modelops::test_lambda[py3.12-dask2024.10.0]`. pytest collects it like any module, so `-k`, `--lf`,
+`--deselect`, `--junitxml` and the rest work.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_modelops.errors import CheckFailed, NothingToDo
+from pytest_modelops.report.model import CheckResult, Status
 
 if TYPE_CHECKING:
     from pytest_modelops.cell.live import LiveCell
@@ -24,35 +24,31 @@ if TYPE_CHECKING:
 
 NAME = "modelops"
 """The virtual path in node ids."""
-
-
 BUNDLE = "modelops_bundle"
-"""The parameter of a check's test that is a bundle's name."""
+"""The parameter of a test that is a bundle's name."""
 
 
 def test_name(check: str) -> str:
-    """Name of a check's test."""
     return f"test_{check.replace('-', '_')}"
 
 
 def nodeid(check: Check, cell_id: str) -> str:
-    """Node id of a check's test in a cell."""
     parameters = f"{cell_id}-{check.bundle.name}" if check.bundle else cell_id
     return f"{NAME}::{test_name(check.name)}[{parameters}]"
 
 
 def short_nodeid(check: Check) -> str:
-    """The same without the cell (see `matrix_run.short_id`)."""
+    """Return the node id without the cell; see `run.short_id`."""
     return f"{NAME}::{test_name(check.name)}" + (f"[{check.bundle.name}]" if check.bundle else "")
 
 
-test_name.__test__ = False  # type: ignore[attr-defined] # pytest shall not collect it where it is imported
+test_name.__test__ = False  # type: ignore[attr-defined] # pytest would collect it in test modules that import it
 
 
 def with_pytest_outcomes(check: Check) -> Check:
-    """A check that may also end as tests do, with `pytest.skip` or `pytest.fail`; those are no `Exception`s."""
+    """Let a check end with `pytest.skip` or `pytest.fail`, too, which do not derive from `Exception`."""
 
-    def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any] | None:
+    def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object] | None:
         try:
             return check.run(cell, deadline)
         except pytest.skip.Exception as skipped:
@@ -71,7 +67,6 @@ class ChecksModule(pytest.Module):
 
     @classmethod
     def make(cls, session: pytest.Session, checks: Sequence[Check], wanted: Sequence[str]) -> ChecksModule:
-        """The virtual module of a session."""
         found: ChecksModule = cls.from_parent(session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME)
         found.checks = checks
         found.wanted = wanted
@@ -82,31 +77,29 @@ class ChecksModule(pytest.Module):
         return found
 
     def funcnamefilter(self, name: str) -> bool:
-        """Our names, whatever the user's `python_functions` says."""
+        """Ignore the user's `python_functions`."""
         return name.startswith("test_")
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """It has no line in any file."""
         return self.path, None, NAME
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
-        """The checks' tests that were asked for."""
         return [node for node in super().collect() if selected(node.nodeid, self.wanted)]
 
     def missing(self, nodes: Iterable[Any]) -> list[str]:
-        """Ids that were asked for, of which there is none."""
+        """Return the ids that were asked for and do not exist."""
         ids = [node.nodeid for node in nodes]
         return [f"{NAME}::{one}" for one in self.wanted if one and not any(selected(i, [one]) for i in ids)]
 
 
 def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
-    """The test of a check; with bundles, it is parametrized by them (see `bundles_of`)."""
+    """Return the test of a check; with bundles, it is parametrized by them (see `bundles_of`)."""
     by_bundle = {check.bundle and check.bundle.name: check for check in checks}
 
     def run_check(cell: LiveCell, label: str) -> None:
         __tracebackhide__ = True
-        if cell.run_check(label).blocked_by is not None:
-            cell.require(label)
+        if cell.checks.run(label).blocked_by is not None:
+            cell.checks.require(label)
 
     def of_cell(modelops_cell: LiveCell) -> None:
         __tracebackhide__ = True
@@ -124,13 +117,12 @@ def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
 
 
 def bundles_of(function: object) -> list[str]:
-    """Names of the bundles that a check's test is parametrized by; none for any other test."""
     by_bundle: Mapping[str | None, Check] = getattr(function, "modelops_checks", {})
     return [name for name in by_bundle if name is not None]
 
 
 def check_of(item: pytest.Item) -> Check | None:
-    """The check that a test is, or `None` for a test of the user's."""
+    """Return the check that a test runs, or `None` for a user's test."""
     by_bundle: Mapping[str | None, Check] | None = getattr(getattr(item, "obj", None), "modelops_checks", None)
     if by_bundle is None:
         return None
@@ -138,26 +130,30 @@ def check_of(item: pytest.Item) -> Check | None:
     return by_bundle[callspec.params.get(BUNDLE) if callspec is not None else None]
 
 
+def result_of_test(check: Check | None, name: str, status: Status, message: str, **fields: Any) -> CheckResult:
+    """Return the result of a test of a check or, without one, of a user's test with that name."""
+    if check is not None:
+        return check.ended(status, message, **fields)
+    return CheckResult(name=name, status=status, message=message, **fields)
+
+
 def selected(nodeid: str, wanted: Sequence[str]) -> bool:
-    """Whether a node id of the checks is, or lies below, one of those wanted."""
+    """Return whether the node id of a check is one of those wanted or below one."""
     rest = nodeid.partition("::")[2]
     return any(not one or rest == one or rest.startswith(f"{one}[") for one in wanted)
 
 
 def names_our_module(argument: str) -> bool:
-    """Whether a command line argument names the checks.
-
-    `modelops` or `modelops::…`, also as printed in a subdirectory.
-    """
+    """Return whether an argument names the checks: `modelops` or `modelops::…`, also as printed in a subdirectory."""
     path, colons, _ = argument.partition("::")
     return Path(path).name == NAME and (bool(colons) or not Path(path).exists())
 
 
 def wanted(config: pytest.Config) -> list[str] | None:
-    """Which of the checks's tests the command line asks for; `None` for none of them.
+    """Return which of the checks' tests the command line asks for; `None` if no one.
 
-    Without a path, or with directories, that is all of it; with files or node ids, just those. Arguments that name the
-    checks are taken out of `config.args`, where pytest would look for a file.
+    Without a path, or with directories, it asks for all; with files or node ids, only for those. Removes arguments that
+    name the checks from `config.args`, because pytest would look for such a file.
     """
     ours = [argument for argument in config.args if names_our_module(argument)]
     theirs = [argument for argument in config.args if not names_our_module(argument)]
@@ -168,7 +164,7 @@ def wanted(config: pytest.Config) -> list[str] | None:
 
 
 def names_tests(config: pytest.Config) -> bool:
-    """Whether the command line names files or tests of the user's, instead of directories or nothing."""
+    """Return whether the command line names files or tests of the user's, instead of directories or nothing."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return False
     return any(

@@ -1,10 +1,9 @@
 """What is being done now, for people who wait.
 
-At a terminal: one line under pytest's own, rewritten as time goes by and wiped when it is done. In a log: a line for
-each phase that takes longer than some seconds. With xdist the workers write what they do into the run's
-directory and the
-controller shows it. A thread does the showing, since the main thread is the one that waits; it writes to a duplicate of
-the real stdout, which pytest's capturing does not touch.
+At a terminal: one line below pytest's, rewritten as time passes and wiped at the end. In a log: a line for each phase
+that takes longer than some seconds. With xdist the workers write what they do into the run's directory and the
+controller shows it. A thread shows it, because the main thread waits; it writes to a duplicate of the real stdout,
+which pytest does not capture.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ import pytest
 
 _TICK_SECONDS = 0.25
 _LOG_AFTER_SECONDS = 5.0
-"""In a log, what takes less is not worth a line …"""
+"""In a log, a shorter phase gets no line."""
 _LOG_AGAIN_SECONDS = 30.0
-"""… and what takes long is reported again, since CI systems end jobs that are silent."""
+"""In a log, a long phase is reported again, because CI systems end silent jobs."""
 
 
 class Progress:
-    """Takes what cells are doing, and shows it where this process talks with people.
+    """Collects what cells are doing, and shows it unless this is an xdist worker.
 
     Args:
-        directory: of the run, in which its processes meet.
+        directory: of the run, shared by its processes.
     """
 
     def __init__(self, config: pytest.Config, directory: Path) -> None:
@@ -52,11 +51,11 @@ class Progress:
             return None
         try:
             return os.dup(sys.stdout.fileno())
-        except (OSError, ValueError, AttributeError):  # pytest runs inside of something without a real stdout
+        except (OSError, ValueError, AttributeError):  # pytest runs inside something without a real stdout
             return None
 
     def say(self, cell: str, doing: str) -> None:
-        """Say what is done for a cell now; an empty text when nothing is."""
+        """Set what is being done for a cell now; an empty text for nothing."""
         if self._worker is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
             file = self._directory / self._worker
@@ -70,11 +69,11 @@ class Progress:
             self._doing.pop(cell, None)
 
     def forget(self, worker: str) -> None:
-        """An xdist worker is gone, and what it did last is done by nobody."""
+        """Drop what an xdist worker did last, after its end."""
         (self._directory / worker).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Wipe what is drawn, and show nothing more."""
+        """Wipe the line, and show nothing more."""
         self._over.set()
         if self._out is not None:
             self._watcher.join()  # what it draws after the wipe would stay
@@ -94,15 +93,15 @@ class Progress:
                 self._log(doing)
 
     def _of_workers(self) -> list[tuple[str, float]]:
-        answer = []
+        doing = []
         for file in sorted(self._directory.glob("gw*[0-9]")) if self._directory.exists() else ():
             with contextlib.suppress(OSError, ValueError):
                 since, _, text = file.read_text(encoding="utf-8").partition("\n")
-                answer.append((text, float(since)))
-        return answer
+                doing.append((text, float(since)))
+        return doing
 
     def _draw(self, text: str) -> None:
-        """Show a text in the line below the cursor, which stays where pytest left it."""
+        """Show a text in the line below the cursor, and leave the cursor where it is."""
         if not text and not self._drawn:
             return
         width = os.get_terminal_size(self._out or 0).columns if text else 0

@@ -1,8 +1,7 @@
-"""What a matrix run found: gathered from the tests' reports, judged and drawn, in the process that people see."""
+"""The results of a matrix run: collected from the tests' reports, written and shown, on the controller."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import platform
@@ -10,19 +9,15 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_modelops.checks.base import Check
-from pytest_modelops.matrix.cell import Role
 from pytest_modelops.report import WRITERS, terminal
-from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status, merge_checks
-from pytest_modelops.session.module import nodeid, short_nodeid
+from pytest_modelops.report.model import CellNews, CellReport, CheckResult, RunReport, Status, merge_checks
+from pytest_modelops.session.execution import PHASES
+from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
 from pytest_modelops.session.run import MatrixRun, short_id
-
-if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController
 
 _NOT_REACHED = "the run ended before it came to this"
 _WORDS = {
@@ -30,76 +25,64 @@ _WORDS = {
     (Status.UNAVAILABLE.value, "failed"): ("failed", "U", ("UNAVAILABLE", {"red": True})),
     (Status.BLOCKED.value, "skipped"): ("blocked", "b", ("BLOCKED", {"yellow": True})),
 }
-"""By status and by pytest's outcome, which an `xfail` may have changed: what pytest is to call it."""
+"""By status and pytest's outcome, which an `xfail` may have changed: category, letter and word."""
 
 
 class Reporting:
-    """pytest's reporting hooks; with xdist, on the controller."""
-
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
         self._started = datetime.datetime.now().astimezone()
         self._clock = time.monotonic()
-        self._cells: dict[str, CellReport] = {}
+        self._cells = {cell_id: CellReport.of(live.cell) for cell_id, live in run.cells.items()}
         self._crashed: dict[str, list[CheckResult]] = {}
         self._selected: set[str] = set()
         self._finished: RunReport | None = None
         self._unwritten: dict[Path, OSError] = {}
 
     def pytest_report_header(self) -> str:
-        """Backend, cells and cache in use."""
         return self.run.describe()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Which tests were selected."""
         self._selected.update(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
-        """Which tests were selected, as an xdist worker says."""
         self._selected.update(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what a test's report says of its cell."""
-        plain: Mapping[str, Any] | None = getattr(report, "modelops_cell", None)
+        """Merge the news of a test's report into the report of its cell."""
+        plain = getattr(report, "modelops_news", None)
         if plain is None:
-            if report.failed and report.when not in {"setup", "call", "teardown"}:
+            if report.failed and report.when not in PHASES:
                 self._take_in_crash(report)
             return
-        answer = CellReport.from_json(plain)
-        before = self._cells.get(answer.id)
-        if before is not None:  # after a crash of an xdist worker, another one goes on
-            answer = dataclasses.replace(answer, checks=merge_checks(before.checks, answer.checks))
-        self._cells[answer.id] = answer
+        # If an xdist worker crashes, another worker continues the cell: results of both are merged.
+        news = CellNews.from_json(plain)
+        known = self._cells[news.id]
+        checks = merge_checks(known.checks, news.checks)
+        self._cells[news.id] = dataclasses.replace(news.facts or known, seconds=news.seconds, checks=checks)
 
     def _take_in_crash(self, report: pytest.TestReport) -> None:
-        """An xdist worker crashed in a test, so that the cell's own word of it is missing."""
+        """Note a test in which an xdist worker crashed, and of which there is no result."""
         cell_id = self.run.cell_of(report.nodeid)
         if cell_id is None:
             return
-        check_names = {short_nodeid(check): check for check in self.run.checks}
         name = short_id(report.nodeid, cell_id)
-        check = check_names.get(name)
-        result = CheckResult(
-            name=check.name if check else name,
-            bundle=check.bundle.name if check and check.bundle else None,
-            status=Status.FAILED,
-            message=str(report.longrepr),
-            reproduce=self.run.reproduce_test(report.nodeid),
-        )
+        checks = {short_nodeid(check): check for check in self.run.checks}
+        reproduce = self.run.reproduce_test(report.nodeid)
+        result = result_of_test(checks.get(name), name, Status.FAILED, str(report.longrepr), reproduce=reproduce)
         self._crashed.setdefault(cell_id, []).append(result)
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport
     ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
-        """A letter and a word of its own for what is not simply passed or failed."""
         if report.when == "teardown":
             return None
         return _WORDS.get((getattr(report, "modelops_status", None) or "", report.outcome))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
-        """Write the reports, when what an interrupt left running has been ended and before they are shown."""
+        """Write the reports after the cells have been stopped, also after an interrupt, and before they are shown."""
         try:
             return (yield)
         finally:
@@ -123,7 +106,6 @@ class Reporting:
                 session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The matrix."""
         if self._finished is None or not any(cell.selected for cell in self._finished.cells):
             return
         terminalreporter.write_sep("=", "modelops matrix")
@@ -155,18 +137,13 @@ class Reporting:
         )
 
     def _cell_report(self, cell_id: str) -> CellReport:
-        """What was found about a cell, with a `not-run` for each check that did not run."""
+        """Return the report of a cell, with a `not-run` for each check that did not run."""
         live = self.run.cells[cell_id]
-        cell = live.cell
-        # It knows more than its tests' reports where one was interrupted; with xdist, nothing.
+        # After an interrupt the cell in this process knows more than the tests' reports; with xdist, it knows nothing.
         here = live.report()
-        found = (here if here.checks else self._cells.get(cell_id)) or CellReport(
-            id=cell_id,
-            python=str(cell.base.python),
-            dask=cell.base.dask_text,
-            roles={role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role},
-        )
-        # A crash has the last word: what the test's check came to in another worker does not undo it.
+        live.lifecycle.unreported.clear()
+        found = here if here.checks else self._cells[cell_id]
+        # A crash outweighs what the test's check came to in another worker.
         by_name = {check.label: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
         check_names = {check.label: self._not_run(check, cell_id) for check in self.run.checks}
         tests = [nodeid for nodeid in sorted(self._selected) if self.run.cell_of(nodeid) == cell_id]
@@ -178,65 +155,4 @@ class Reporting:
 
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:
         selected = nodeid(check, cell_id) in self._selected
-        return CheckResult(
-            name=check.name,
-            bundle=check.bundle.name if check.bundle else None,
-            status=Status.NOT_RUN,
-            message=_NOT_REACHED if selected else "",
-            selected=selected,
-        )
-
-
-class Distributing:
-    """xdist's hooks on the controller. Registered only where xdist is."""
-
-    def __init__(self, run: MatrixRun) -> None:
-        self.run = run
-
-    def pytest_configure_node(self, node: WorkerController) -> None:
-        """Hand the plan to a worker."""
-        node.workerinput["modelops"] = self.run.hand_over()
-
-    def pytest_testnodedown(self, node: WorkerController) -> None:
-        """A worker ended, or crashed."""
-        self.run.progress.forget(node.gateway.id)
-
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Give each cell as a whole to one worker.
-
-        `xdist_group` marks would not do: xdist 3.8 ignores them with pytest 9.2, and before that it appends the group
-        to node ids, which then differ in reports and in `--lf`.
-        """
-        from xdist.scheduler import LoadGroupScheduling
-
-        run = self.run
-
-        class OneWorkerForACell(LoadGroupScheduling):  # type: ignore[misc] # xdist has no types
-            def _split_scope(self, nodeid: str) -> str:
-                return run.cell_of(nodeid) or super()._split_scope(nodeid)
-
-            def _assign_work_unit(self, node: Any) -> None:
-                # A worker may have crashed a moment ago, which its `remove_node` will tell: that hands on its work.
-                with contextlib.suppress(OSError):
-                    super()._assign_work_unit(node)
-
-            def _reschedule(self, node: Any) -> None:
-                super()._reschedule(node)
-                # A worker begins a test only when it knows of the one after it, or that there is none. One that came
-                # in the place of another may be given a single one, the rest of a cell, and would wait for ever.
-                while not node.shutting_down and self._pending_of(self.assigned_work[node]) == 1:
-                    super()._reschedule(node)
-
-            def remove_node(self, node: Any) -> str | None:
-                # A worker crashed in the first of its tests that is not done. xdist would hand that one on too, and
-                # so have one worker after the other crash in it, until it gives up on all the others.
-                for unit in self.assigned_work[node].values():
-                    for test, done in unit.items():
-                        if not done:
-                            unit[test] = True
-                            super().remove_node(node)
-                            return str(test)
-                rest: str | None = super().remove_node(node)
-                return rest
-
-        return OneWorkerForACell(config, log)
+        return check.ended(Status.NOT_RUN, _NOT_REACHED if selected else "", selected=selected)

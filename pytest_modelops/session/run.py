@@ -205,7 +205,7 @@ def _close_cell(cell: LiveCell) -> None:
     try:
         cell.close()
     finally:
-        for message in cell.unreported:
+        for message in cell.lifecycle.unreported:
             print(f"modelops: {message}", file=sys.stderr)  # noqa: T201 - the reports are written
 
 

@@ -1,6 +1,6 @@
 """Matrix runs as users start them: pytest in a process and session of its own, on a project of a few files.
 
-Cells are used as they are (this Python, its Dask, nothing built) wherever a promise does not need more. A run that has
+Cells are used as they are (this Python, its Dask, nothing built) wherever a test does not need more. A run that has
 ended is searched for anything that it left before a test sees it.
 """
 
@@ -31,29 +31,29 @@ FOLLOWERS = {"resolve": CHECKS[1:], "install": CHECKS[2:], "start": CHECKS[3:], 
 """Which checks are blocked when one breaks."""
 BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 AT_ONCE = 15.0
-"""Seconds in which is over what waits for nothing, also on a machine that has much else to do."""
+"""Seconds for what waits for nothing, also on a busy machine."""
 INSTALLED = 90.0
-"""Seconds in which an installer has reported why it cannot, also where it builds something first: half its deadline."""
+"""Seconds in which an installer reports why it cannot install, even if it builds something first: half its deadline."""
 _POLL_SECONDS = 0.02
 _SHOWN = 4096
 
 
 def left_behind(*directories: Path) -> list[str]:
-    """Every process whose variables, command line or working directory mention one of these directories, for people.
+    """Describe every process whose variables, command line or working directory mention one of these directories.
 
-    A cell's HOME lies in its run's directory and a runner inherits it, so processes in sessions of their own show too.
+    A cell's HOME is in its run's directory and a runner inherits it, so processes in sessions of their own show too.
     """
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd", "environ", "status"]):
         facts = process.info
-        words = [*(facts["cmdline"] or ()), facts["cwd"] or "", *(facts["environ"] or {}).values()]
-        if process.pid != os.getpid() and any(str(directory) in word for directory in directories for word in words):
+        texts = [*(facts["cmdline"] or ()), facts["cwd"] or "", *(facts["environ"] or {}).values()]
+        if process.pid != os.getpid() and any(str(directory) in text for directory in directories for text in texts):
             found.append(f"{process.pid} {facts['status']}: {' '.join(facts['cmdline'] or ())[:300]}")
     return found
 
 
 def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str] = ()) -> Path:
-    """Write a wheel with these files; name and version are those in its file name."""
+    """Write a wheel with these files; its file name has name and version."""
     name, version = path.name.split("-")[:2]
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
@@ -62,20 +62,18 @@ def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str]
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = [f"{file},sha256={_record_hash(text)},{len(text.encode())}" for file, text in everything.items()]
-    everything[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""])
+    record = ""
     with zipfile.ZipFile(path, "w") as archive:
         for file, text in everything.items():
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+            record += f"{file},sha256={digest},{len(text.encode())}\n"
             archive.writestr(file, text)
+        archive.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
     return path
 
 
-def _record_hash(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-
-
 def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
-    """Wait until the condition holds; returns what it said last, be it true or not."""
+    """Wait until the condition holds; returns its last value, true or not."""
     end = time.monotonic() + seconds
     while not (answer := condition()) and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
@@ -84,7 +82,7 @@ def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
-    """A check, or a test of the user's, in the report (see `results.CheckResult`)."""
+    """A check, or a test of the user's, in the report (see `report.model.CheckResult`)."""
 
     name: str
     bundle: str | None
@@ -96,16 +94,16 @@ class Check:
     reproduce: str
     data: dict[str, Any]
 
-    def says(self, *words: str) -> None:
-        """Assert that the message holds these words, in this order."""
+    def says(self, *parts: str) -> None:
+        """Assert that the message holds these parts, in this order."""
         at = 0
-        for word in words:
-            at = self.message.find(word, at)
-            assert at >= 0, f"{self.name} {self.status}; {word!r} is not, or not there, in:\n{self.message}"
-            at += len(word)
+        for part in parts:
+            at = self.message.find(part, at)
+            assert at >= 0, f"{self.name} {self.status}; {part!r} is not, or not there, in:\n{self.message}"
+            at += len(part)
 
-    def broke(self, status: str, *words: str, within: float) -> Check:
-        """Assert that it ended in this way, within so many seconds, and says these words in this order; returns itself.
+    def broke(self, status: str, *parts: str, within: float) -> Check:
+        """Assert that it ended in this way, within so many seconds, and says these parts in this order; returns itself.
 
         Args:
             within: for what ends by itself `AT_ONCE`, for what hangs its deadline and 2 s.
@@ -113,12 +111,12 @@ class Check:
         reported = f"{self.name}[{self.bundle}] {self.status} after {self.seconds} s\n{self.message}"
         assert self.status == status, reported
         assert self.seconds <= within, reported
-        self.says(*words)
+        self.says(*parts)
         return self
 
 
 class Cell:
-    """A cell in the report; `facts` is all that is said of it there."""
+    """A cell in the report; `facts` is all that the report has about it."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
@@ -126,12 +124,11 @@ class Cell:
 
     @property
     def statuses(self) -> dict[str, str]:
-        """Status by check."""
         return {name: check.status for name, check in self.checks.items()}
 
     def broke(self, check_name: str, status: str, *, deadline: float) -> Check:
-        """Assert that the cell broke at this check, in this way and in time; that exactly those that need it were
-        blocked, by name; and that all others passed.
+        """Assert that the cell broke at this check, in this way and in time; that exactly the checks that need it were
+        blocked by it; and that all others passed.
         """
         check = self.checks[check_name]
         reported = f"{self.facts['id']}: {self.statuses}\n{check.message}"
@@ -151,11 +148,11 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A matrix run that came to its end.
+    """A matrix run that has ended.
 
     Attributes:
         code: exit code, negative for a signal.
-        out: all that it printed.
+        out: what it printed.
         report: the JSON report; empty if there is none.
         directory: its own in the cache.
     """
@@ -167,22 +164,20 @@ class Run:
 
     @property
     def cells(self) -> list[Cell]:
-        """The cells of the report."""
         assert self.report, f"no report was written; exit code {self.code}\n{self.out}"
         return [Cell(cell) for cell in self.report["cells"]]
 
     def cell(self, cell_id: str | None = None) -> Cell:
-        """A cell by its id, or the only one."""
+        """Return a cell by its id, or the only one."""
         found = [cell for cell in self.cells if cell_id in (None, cell.facts["id"])]
         assert len(found) == 1, f"cells {[cell.facts['id'] for cell in self.cells]}; wanted {cell_id}"
         return found[0]
 
     def check(self, name: str, cell_id: str | None = None) -> Check:
-        """A check of a cell (of the only one)."""
         return self.cell(cell_id).checks[name]
 
     def passed(self) -> Run:
-        """Assert that everything was green; returns itself."""
+        """Assert that everything passed; returns itself."""
         assert self.code == 0, self.out
         return self
 
@@ -195,7 +190,7 @@ class Run:
 
 
 class Running:
-    """A matrix run that goes on."""
+    """A matrix run that has not ended."""
 
     def __init__(self, process: subprocess.Popen[bytes], project: Path, cache: Path) -> None:
         self.process = process
@@ -204,12 +199,11 @@ class Running:
 
     @property
     def out(self) -> str:
-        """All that it printed until now."""
         return (self._project / "out.txt").read_text(encoding="utf-8", errors="replace")
 
     @property
     def directory(self) -> Path:
-        """The run's own in the cache; one that does not exist before the run has made it."""
+        """The run's own directory in the cache, which may not exist yet."""
         return next(self._cache.glob(f"runs/*-{self.process.pid}"), self._cache / "runs" / "none")
 
     def until(self, condition: Callable[[], Any], awaited: str, *, seconds: float = 60) -> Any:
@@ -221,11 +215,7 @@ class Running:
         return answer
 
     def interrupt(self, *, again_when: Callable[[], bool] | None = None) -> Run:
-        """Ctrl-C at a terminal: to the whole process group. Returns how the run ended, for which it has 60 s.
-
-        Args:
-            again_when: press it once more when this holds.
-        """
+        """Press Ctrl-C, for the whole process group, and once more when `again_when` holds; the run has 60 s to end."""
         os.killpg(self.process.pid, signal.SIGINT)
         if again_when is None:
             return self.ended(seconds=60)
@@ -235,7 +225,7 @@ class Running:
         return self.ended(seconds=60, seconds_to_vanish=20)
 
     def kill(self) -> Run:
-        """SIGKILL to pytest alone. Returns when everything is gone, for which it has 20 s."""
+        """Send SIGKILL to pytest alone, and wait until everything is gone, for which it has 20 s."""
         self.process.kill()
         return self.ended(seconds_to_vanish=20)
 
@@ -259,20 +249,13 @@ class Running:
         )
 
     def left(self) -> list[str]:
-        """What there is of it at this moment: processes, and directories that shall not stay."""
-        scratch = [
-            f"directory {path}" for path in (*self.directory.glob("*/scratch"), *self.directory.glob("commands-*"))
-        ]
-        return [*left_behind(self._project, self.directory), *scratch]
+        """Describe what exists of it now: processes, and directories that must not stay."""
+        scratch = [*self.directory.glob("*/scratch"), *self.directory.glob("commands-*")]
+        return [*left_behind(self._project, self.directory), *(f"directory {path}" for path in scratch)]
 
 
 class Matrix:
-    """A project, and runs of its matrix one after the other.
-
-    Attributes:
-        path: the project's directory.
-        cache: where environments and logs are kept.
-    """
+    """A project in `path`, and runs of its matrix one after the other, with environments and logs in `cache`."""
 
     def __init__(self, path: Path, cache: Path) -> None:
         self.path = path
@@ -281,7 +264,6 @@ class Matrix:
         (path / "tmp").mkdir(parents=True)
 
     def configure(self, text: str) -> None:
-        """Write the `pyproject.toml`."""
         self.write("pyproject.toml", text)
 
     def write(self, name: str, text: str) -> Path:
@@ -292,17 +274,8 @@ class Matrix:
         return path
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> Running:
-        """Start a run."""
         (self.path / "report.json").unlink(missing_ok=True)
-        flags = (
-            "--modelops-matrix",
-            "--modelops-report=report.json",
-            "-v",
-            "-p",
-            "no:randomly",
-            "-p",
-            "no:cacheprovider",
-        )
+        flags = ["--modelops-matrix", "--modelops-report=report.json", "-v", "-pno:randomly", "-pno:cacheprovider"]
         with (self.path / "out.txt").open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", *flags, *arguments],
@@ -317,11 +290,10 @@ class Matrix:
         return self._started[-1]
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Run:
-        """Run it to its end."""
         return self.start(*arguments, env=env).ended()
 
     def close(self) -> None:
-        """End what a test that failed has left running."""
+        """End what a failed test has left running."""
         for running in self._started:
             if running.process.poll() is None:
                 running.kill()
@@ -337,7 +309,7 @@ class Matrix:
 
 
 def _host_variables() -> dict[str, str]:
-    """Without those of the pytest that runs this one, and those by which pytest notices a CI."""
+    """Return this process's variables without pytest's own and those by which pytest notices a CI."""
     ours = {"CI", "BUILD_NUMBER", "NO_COLOR", "FORCE_COLOR", "TERM"}
     return {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("PYTEST_")}
 
@@ -345,19 +317,25 @@ def _host_variables() -> dict[str, str]:
 @pytest.fixture
 def matrix(tmp_path: Path) -> Iterator[Matrix]:
     """A project with one as-is cell, and a cache of its own."""
-    made = Matrix(tmp_path / "project", tmp_path / "cache")
-    yield made
-    made.close()
+    with contextlib.closing(Matrix(tmp_path / "project", tmp_path / "cache")) as made:
+        yield made
 
 
 @pytest.fixture
 def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     """A project whose cells are built from the user's index, in a cache that the test session shares."""
+    with contextlib.closing(Matrix(tmp_path / "project", shared_cache(tmp_path_factory))) as made:
+        yield made
+
+
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory that all processes of the test session share."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    made = Matrix(tmp_path / "project", shared / "shared" / "cache")
-    yield made
-    made.close()
+    return base.parent if base.name.startswith("popen-") else base
+
+
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shared_directory(tmp_path_factory) / "shared" / "cache"
 
 
 class ContainerMatrix(Matrix):
@@ -368,14 +346,13 @@ class ContainerMatrix(Matrix):
         self.engine = engine
 
     def configure(self, text: str) -> None:
-        """As for any project; its base image is the tests', unless it says otherwise."""
+        """Write the `pyproject.toml`; the base image is the tests', unless it says otherwise."""
         if "image" not in text and "prebuilt" not in text:
             text = text.replace("[tool.modelops.docker]\n", "")
             text += '\n[tool.modelops.docker]\nimage = "modelops-fixture/python:{python}"\n'
         super().configure(text)
 
     def left_on_the_engine(self, run: Run | Running) -> list[str]:
-        """What there is of a run, in words."""
         return on_the_engine(self.engine, f"modelops.run={run.directory.name}")
 
     def _variables(self) -> dict[str, str]:
@@ -385,12 +362,11 @@ class ContainerMatrix(Matrix):
 
 
 class Reported:
-    """What a run that is shared said of its only cell and of the bundles in it.
+    """What a shared run reported of its only cell and of the bundles in it.
 
     Attributes:
-        cell: the cell.
         checks: by bundle and check.
-        logs: by name, how each log begins.
+        logs: the beginning of each log, by name.
     """
 
     def __init__(self, report: dict[str, Any], logs: dict[str, str]) -> None:
@@ -402,16 +378,15 @@ class Reported:
         self.checks = {(check["bundle"], check["name"]): Check(**check) for check in facts["checks"] if check["bundle"]}
 
     def statuses(self, bundle: str) -> dict[str, str]:
-        """Status by check."""
         return {name: check.status for (of, name), check in self.checks.items() if of == bundle}
 
     def passed(self, bundle: str, *check_names: str) -> None:
-        """Assert that the bundle has exactly these checks, all green."""
+        """Assert that the bundle has exactly these checks, and all passed."""
         messages = [check.message for (of, _), check in self.checks.items() if of == bundle]
         assert self.statuses(bundle) == dict.fromkeys(check_names, "passed"), messages
 
     def broke(self, bundle: str, check_name: str, status: str = "failed", *, within: float = AT_ONCE) -> Check:
-        """Assert that it broke there, in this way and in time; that all before was green, or deselected; and that
+        """Assert that it broke there, in this way and in time; that all before passed, or was deselected; and that
         exactly what needs it was blocked by it.
         """
         reported = f"{bundle}: {self.statuses(bundle)}"
@@ -436,34 +411,31 @@ def run_once(
     engine: Any = None,
     sources: Sequence[Path] = (),
 ) -> Reported:
-    """Run a matrix once in a test session, however many processes it has, for many tests to read what it said.
+    """Run a matrix once in a test session, whatever its number of processes, so that many tests can read the report.
 
     Args:
-        name: of the run, different from all others'.
+        name: of the run; unique.
         configure: makes bundles in an empty directory, and returns the `pyproject.toml` of a matrix of one cell.
         engine: for a cell in containers.
-        sources: directories besides that nothing may be written to, as nothing may be to the bundles.
+        sources: directories to which the run must not write; nor may it write to the bundles.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    kept = shared / f"{name}.json"
-    with filelock.FileLock(shared / f"{name}.lock"):
-        if not kept.exists():
+    result = shared_directory(tmp_path_factory) / f"{name}.json"
+    with filelock.FileLock(result.with_suffix(".lock")):
+        if not result.exists():
             made, project = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp(name) / "project"
-            cache = shared / "shared" / "cache"
-            matrix = ContainerMatrix(project, cache, engine) if engine is not None else Matrix(project, cache)
-            try:
+            cache = shared_cache(tmp_path_factory)
+            with contextlib.closing(
+                ContainerMatrix(project, cache, engine) if engine is not None else Matrix(project, cache)
+            ) as matrix:
                 matrix.configure(configure(made))
                 before = [_contents(directory) for directory in (made, *sources)]
                 run = matrix.start(*arguments).ended(seconds=600)
                 assert run.report, run.out
                 assert [_contents(directory) for directory in (made, *sources)] == before, "a bundle was written to"
-                # Here, since a cache keeps the logs of its latest runs alone.
+                # Read now, because a cache keeps only the logs of its latest runs.
                 logs = {path.name: path.read_text("utf-8", "replace")[:_SHOWN] for path in run.directory.rglob("*.log")}
-                kept.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
-            finally:
-                matrix.close()
-    return Reported(**json.loads(kept.read_text(encoding="utf-8")))
+                result.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
+    return Reported(**json.loads(result.read_text(encoding="utf-8")))
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
@@ -471,7 +443,7 @@ def _contents(directory: Path) -> dict[str, bytes]:
 
 
 def on_the_engine(engine: Any, label: str) -> list[str]:
-    """Containers, networks and volumes that carry a label."""
+    """Describe the containers, networks and volumes that have a label."""
     only = {"label": [label]}
     containers = engine.api.containers(all=True, filters=only)
     return [
@@ -484,11 +456,8 @@ def on_the_engine(engine: Any, label: str) -> list[str]:
 @pytest.fixture
 def containers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[ContainerMatrix]:
     """A project whose cells run in containers, with a cache that the test session shares."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    made = ContainerMatrix(tmp_path / "project", shared / "shared" / "cache", engine)
-    yield made
-    made.close()
+    with contextlib.closing(ContainerMatrix(tmp_path / "project", shared_cache(tmp_path_factory), engine)) as made:
+        yield made
 
 
 WriteWheel = Callable[..., Path]
@@ -504,9 +473,8 @@ PLUGINS = Path(__file__).parents[2] / "fixtures" / "plugins"
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugins' package; the same file in all tests, so that one environment does for them."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if base.name.startswith("popen-") else base) / "shared-plugins"
+    """The plugins' package; the same file in all tests, so that they share one environment."""
+    shared = shared_directory(tmp_path_factory) / "shared-plugins"
     shared.mkdir(exist_ok=True)
     path = shared / "acme_plugins-1.0-py3-none-any.whl"
     with filelock.FileLock(shared / "lock"):

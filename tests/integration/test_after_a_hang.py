@@ -59,7 +59,7 @@ def test_what_comes_after_a_task_that_hangs_finds_its_workers_free(
     run.check("test_mine.py::test_one_hangs").says(
         "hang in cell", "on worker-0 did not finish within 1 s", "processing on worker-0", "in hang"
     )
-    notes = [note for note in run.cell().facts["notes"] if "again" in note]
+    notes = [note for note in run.cell().facts["notes"] if "restarted" in note]
     assert notes == [
         "worker-0: restarted, since still on a task that had timed out",
         "worker-0, worker-1: restarted, since still on a task that had timed out",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,20 @@ async def dask_setup(worker):
 """
 """A preload with which worker-1 does something after its 30th replicate: in the middle of the aggregation."""
 
+ON_TRANSITION = """
+import glob, json, os, signal
+from distributed.diagnostics.plugin import WorkerPlugin
+
+class Once(WorkerPlugin):
+    def transition(self, key, start, finish, **kwargs):
+        if str(key).startswith({start!r}) and str(key).endswith({end!r}) and finish == {finish!r}:
+{action}
+
+async def dask_setup(worker):
+    await worker.plugin_add(plugin=Once(), name="once")
+"""
+"""A preload with which a worker does something when one task changes its state."""
+
 WHEN_THERE = """
 import os, signal, threading, time
 
@@ -44,22 +59,20 @@ def when_there(file, act):
         act()
     threading.Thread(target=wait, daemon=True).start()
 """
-"""For tests in a cell's project: do something as soon as a worker has said that it is time."""
+"""For tests in a cell's project: do something as soon as a worker has created a file."""
+
+
+def preload(matrix: Matrix, source: str | Path, more: str = "", *, option: str = "--preload") -> None:
+    """Configure workers that load a file, which exists or is written here, and more settings."""
+    path = source if isinstance(source, Path) else matrix.write("loaded_by_workers.py", source)
+    matrix.configure(f'[tool.modelops.environment]\nworker-args = ["{option}", "{path}"]\n{textwrap.dedent(more)}')
 
 
 # --- start --------------------------------------------------------------------------------------------------
 
 
 def test_a_worker_that_never_registers(matrix: Matrix) -> None:
-    hang = PRELOADS / "never_registers.py"
-    matrix.configure(
-        f"""
-        [tool.modelops.environment]
-        worker-args = ["--preload", "{hang}"]
-        [tool.modelops.deadlines]
-        start = 8
-        """
-    )
+    preload(matrix, PRELOADS / "never_registers.py", "[tool.modelops.deadlines]\nstart = 8")
     run = matrix.run()
     check = run.cell().broke("start", "timed-out", deadline=8)
     check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
@@ -72,21 +85,13 @@ def test_a_worker_that_never_registers(matrix: Matrix) -> None:
 
 @pytest.mark.parametrize("nanny", ["true", "false"])
 def test_a_worker_that_dies_at_start(matrix: Matrix, nanny: str) -> None:
-    dies = PRELOADS / "dies_at_start.py"
-    matrix.configure(
-        f"""
-        [tool.modelops]
-        nanny = {nanny}
-        [tool.modelops.environment]
-        worker-args = ["--preload", "{dies}"]
-        """
-    )
+    preload(matrix, PRELOADS / "dies_at_start.py", f"[tool.modelops]\nnanny = {nanny}")
     check = matrix.run().cell().broke("start", "failed", deadline=20)
     check.says("worker-1 exited with code 4", "no licence for this host", "Full log: ", "worker-1.log")
 
 
 def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
-    # Dask reads etc/dask of the prefix; this has the scheduler load pages of which there are none.
+    # Dask reads etc/dask of the prefix; with this, the scheduler loads pages that do not exist.
     settings = "distributed: {scheduler: {http: {routes: [ledger.pages]}}}\n"
     wheel = write_wheel(
         building_matrix.path / "site_settings-1.0-py3-none-any.whl",
@@ -104,31 +109,28 @@ def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: Wr
 
 
 def test_a_worker_that_runs_something_else_than_was_asked_for(matrix: Matrix) -> None:
-    stray = matrix.path / "stray"  # as it happens with a PYTHONPATH that somebody forgot
+    stray = matrix.path / "stray"  # as with a forgotten PYTHONPATH
     copy = Path(shutil.copytree(Path(cloudpickle.__file__).parent, stray / "cloudpickle")) / "__init__.py"
     copy.write_text(copy.read_text().replace(f'"{cloudpickle.__version__}"', '"0.0.1"'))
-    meddles = matrix.write(
-        "meddles.py",
-        """
+    meddles = """
         import os, dask
 
         os.environ["MODELOPS_EXECUTOR_TYPE"] = "warm"
         os.environ.pop("LEDGER", None)
         dask.config.set({"distributed.worker.memory.target": 0.9})
-        """,
-    )
-    matrix.configure(
+        """
+    preload(
+        matrix,
+        meddles,
         f"""
         [tool.modelops]
         workers = 1
-        [tool.modelops.environment]
-        worker-args = ["--preload", "{meddles}"]
         [tool.modelops.environment.env]
         PYTHONPATH = "{stray}"
         MODELOPS_EXECUTOR_TYPE = "cold"
         LEDGER = "tcp://ledger"
         DASK_DISTRIBUTED__WORKER__MEMORY__TARGET = "0.5"
-        """
+        """,
     )
     run = matrix.run()
     check = run.cell().broke("versions", "failed", deadline=30)
@@ -144,7 +146,7 @@ def test_a_worker_that_runs_something_else_than_was_asked_for(matrix: Matrix) ->
     )
 
 
-def test_a_worker_that_does_not_tell_its_versions(matrix: Matrix) -> None:
+def test_a_worker_that_does_not_report_its_versions(matrix: Matrix) -> None:
     matrix.write(
         "test_it.py",
         """
@@ -155,9 +157,9 @@ def test_a_worker_that_does_not_tell_its_versions(matrix: Matrix) -> None:
             reported = modelops_cell.observed["workers"].values()
             [pid] = [facts["pid"] for facts in reported if facts["settings"]["name"] == "worker-1"]
             os.kill(pid, signal.SIGSTOP)
-            modelops_cell.run("versions")
+            modelops_cell.run_check("versions")
             os.kill(pid, signal.SIGCONT)
-            # Having asked where it stands did no harm.
+            # Asking for its stacks did no harm.
             modelops_cell.require("lambda")
             assert pid in modelops_cell.call_each("lambda: __import__('os').getpid()").values()
         """,
@@ -177,7 +179,7 @@ def test_a_worker_that_does_not_tell_its_versions(matrix: Matrix) -> None:
 
 
 def test_functions_that_fail(matrix: Matrix) -> None:
-    """All in one cell: what one test does to its workers is not held against the next."""
+    """All in one cell: what one test does to its workers does not affect the next."""
     matrix.write(
         "test_it.py",
         """
@@ -218,29 +220,20 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     checks["test_dies"].says("while the task was on it; its process exited with status 7")
     checks["test_marked_dies"].says("`exits` with 8 failed on 2 of 2 workers.")
     checks["test_marked_dies"].says("worker-0, worker-1: the worker left the cluster while the task was on it;")
-    checks["test_marked_dies"].says("its process exited with status 8", "worker-0: Its last words:", "worker-0.log")
+    checks["test_marked_dies"].says("its process exited with status 8", "worker-0: Its last output:", "worker-0.log")
     checks["test_raises"].says("`lambda x: 1 / x` with 0 failed on 2 of 2 workers.")
     checks["test_raises"].says("worker-0, worker-1: ZeroDivisionError: division by zero", "in <lambda>")
     checks["test_wrong"].says("`lambda x: x` with 41 failed on 2 of 2 workers.", "returned 41, not 42")
     checks["test_slow"].says("failed on 2 of 2 workers.", "not finished within 2 s, processing on ", "tcp://")
-    # They were restarted after each death, and stand where the function waits.
+    # They were restarted after each death, and are where the function waits.
     checks["test_slow"].says("Where each process stands:", "worker-1 (pid ", " in <lambda>")
     assert checks["test_slow"].seconds <= 2 + 2
 
 
 def test_a_function_that_takes_its_worker_down_before_a_slow_nanny_has_noticed_it(matrix: Matrix) -> None:
-    """Such a nanny would take it for a worker that failed to start, and end."""
-    slow = matrix.write(
-        "slow.py", "from distributed.nanny import WorkerProcess\nWorkerProcess._init_msg_interval = 3\n"
-    )
-    matrix.configure(
-        f"""
-        [tool.modelops]
-        workers = 1
-        [tool.modelops.environment]
-        worker-args = ["--preload-nanny", "{slow}"]
-        """
-    )
+    """Such a nanny would think that the worker failed to start, and end."""
+    slow = "from distributed.nanny import WorkerProcess\nWorkerProcess._init_msg_interval = 3\n"
+    preload(matrix, slow, "[tool.modelops]\nworkers = 1", option="--preload-nanny")
     matrix.write(
         "test_it.py",
         """
@@ -261,15 +254,8 @@ def test_a_function_that_takes_its_worker_down_before_a_slow_nanny_has_noticed_i
 
 
 def test_a_worker_that_freezes_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
-    freezes = matrix.write("freezes.py", AT_THE_30TH.format(action="os.kill(os.getpid(), signal.SIGSTOP)"))
-    matrix.configure(
-        f"""
-        [tool.modelops.environment]
-        worker-args = ["--preload", "{freezes}"]
-        [tool.modelops.deadlines]
-        aggregation = 5
-        """
-    )
+    freezes = AT_THE_30TH.format(action="os.kill(os.getpid(), signal.SIGSTOP)")
+    preload(matrix, freezes, "[tool.modelops.deadlines]\naggregation = 5")
     check = matrix.run().cell().broke("aggregation", "timed-out", deadline=5)
     check.says("aggregating 20 × 20 tasks: not complete within 5 s; ", " of 20 aggregates were complete, ")
     check.says(" of 400 replicates.", "worker-1 (tcp://", ") holds ", " tasks", "Where each process stands:")
@@ -310,7 +296,7 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(c
             modelops_cell.require("lambda")
             modelops_cell.call(freezes_at_the_30th, worker="worker-1")
             assert "at-the-30th" in modelops_cell.call(plugins, worker="worker-1")
-            modelops_cell.run("aggregation")
+            modelops_cell.run_check("aggregation")
         """,
     )
     containers.configure(
@@ -333,30 +319,15 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(c
 
 
 def test_a_worker_that_loses_its_directory_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
-    loses = matrix.write("loses.py", AT_THE_30TH.format(action="shutil.rmtree(pathlib.Path.cwd())"))
-    matrix.configure(f'[tool.modelops.environment]\nworker-args = ["--preload", "{loses}"]')
+    preload(matrix, AT_THE_30TH.format(action="shutil.rmtree(pathlib.Path.cwd())"))
     check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
     check.says("aggregating 20 × 20 tasks: ", " aggregates failed; ", " of 20 aggregates were complete, ")
     check.says("aggregate of parameter set ", ": FileNotFoundError: ", "/worker-1/", "in aggregate")
 
 
 def test_a_replicate_that_takes_its_worker_down(matrix: Matrix) -> None:
-    crashes = matrix.write(
-        "crashes.py",
-        """
-        import os, signal
-        from distributed.diagnostics.plugin import WorkerPlugin
-
-        class Crash(WorkerPlugin):
-            def transition(self, key, start, finish, **kwargs):
-                if str(key).startswith("sim-") and str(key).endswith("-7-7") and finish == "executing":
-                    os.kill(os.getpid(), signal.SIGSEGV)
-
-        async def dask_setup(worker):
-            await worker.plugin_add(plugin=Crash(), name="crash")
-        """,
-    )
-    matrix.configure(f'[tool.modelops.environment]\nworker-args = ["--preload", "{crashes}"]')
+    crash = " " * 12 + "os.kill(os.getpid(), signal.SIGSEGV)"
+    preload(matrix, ON_TRANSITION.format(start="sim-", end="-7-7", finish="executing", action=crash))
     check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
     check.says("aggregating 20 × 20 tasks: 1 aggregates failed; ", "sim-", "-7-7: KilledWorker: ")
     check.says("aggregate of parameter set 7: KilledWorker: ", "worker-", ": its process ", " signal 11")
@@ -364,26 +335,13 @@ def test_a_replicate_that_takes_its_worker_down(matrix: Matrix) -> None:
 
 def test_numbers_that_are_wrong(matrix: Matrix) -> None:
     """A disk that changes what is written to it: what the worker returned was right, what it wrote is not."""
-    rots = matrix.write(
-        "rots.py",
-        """
-        import glob, json, os
-        from distributed.diagnostics.plugin import WorkerPlugin
-
-        class Rot(WorkerPlugin):
-            def transition(self, key, start, finish, **kwargs):
-                if str(key).startswith("agg-") and str(key).endswith("-7") and finish == "memory":
-                    [path] = glob.glob("**/aggregate-7-*.json", recursive=True)
-                    with open(path) as file:
-                        written = json.load(file)
-                    with open(path, "w") as file:
-                        json.dump({**written, "sum": written["sum"] + 1}, file)
-
-        async def dask_setup(worker):
-            await worker.plugin_add(plugin=Rot(), name="rot")
-        """,
-    )
-    matrix.configure(f'[tool.modelops.environment]\nworker-args = ["--preload", "{rots}"]')
+    rot = """\
+            [path] = glob.glob("**/aggregate-7-*.json", recursive=True)
+            with open(path) as file:
+                written = json.load(file)
+            with open(path, "w") as file:
+                json.dump({**written, "sum": written["sum"] + 1}, file)"""
+    preload(matrix, ON_TRANSITION.format(start="agg-", end="-7", finish="memory", action=rot))
     check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
     right = sum(7 * 1_000_003 + replicate**2 for replicate in range(20))
     check.says("aggregating 20 × 20 tasks: 1 aggregates are wrong.")
@@ -411,7 +369,6 @@ def test_a_job_that_is_not_even_submitted_in_time(matrix: Matrix) -> None:
 
 def test_a_scheduler_that_freezes(matrix: Matrix) -> None:
     there = matrix.path / "there"
-    says = matrix.write("says.py", AT_THE_30TH.format(action=f"pathlib.Path({str(there)!r}).touch()"))
     matrix.write(
         "test_it.py",
         WHEN_THERE
@@ -420,22 +377,22 @@ def test_it(modelops_cell):
     modelops_cell.require("lambda")
     pid = modelops_cell.observed["scheduler"]["pid"]
     os.kill(pid, signal.SIGSTOP)
-    modelops_cell.run("versions")
+    modelops_cell.run_check("versions")
     os.kill(pid, signal.SIGCONT)
     when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGSTOP))
-    modelops_cell.run("aggregation")
+    modelops_cell.run_check("aggregation")
 """,
     )
-    matrix.configure(
-        f"""
-        [tool.modelops.environment]
-        worker-args = ["--preload", "{says}"]
+    preload(
+        matrix,
+        AT_THE_30TH.format(action=f"pathlib.Path({str(there)!r}).touch()"),
+        """
         [tool.modelops.aggregation]
         params = 50
         [tool.modelops.deadlines]
         versions = 3
         aggregation = 6
-        """
+        """,
     )
     cell = matrix.run("test_it.py").cell()
     for check_name, deadline in {"versions": 3, "aggregation": 6}.items():
@@ -448,7 +405,7 @@ def test_it(modelops_cell):
 
 
 @pytest.mark.parametrize(
-    ("victim", "words"),
+    ("victim", "text"),
     [
         pytest.param("modelops_cell.observed['client']['pid']", "was killed by SIGKILL", id="agent"),
         pytest.param(
@@ -458,9 +415,8 @@ def test_it(modelops_cell):
         ),
     ],
 )
-def test_a_part_of_the_harness_is_killed_in_the_middle(matrix: Matrix, victim: str, words: str) -> None:
+def test_a_part_of_the_harness_is_killed_in_the_middle(matrix: Matrix, victim: str, text: str) -> None:
     there = matrix.path / "there"
-    says = matrix.write("says.py", AT_THE_30TH.format(action=f"pathlib.Path({str(there)!r}).touch()"))
     matrix.write(
         "test_it.py",
         WHEN_THERE
@@ -471,20 +427,14 @@ def test_it(modelops_cell):
     modelops_cell.require("lambda")
     pid = {victim}
     when_there({str(there)!r}, lambda: os.kill(pid, signal.SIGKILL))
-    modelops_cell.run("aggregation")
+    modelops_cell.run_check("aggregation")
     assert time.time() - os.stat({str(there)!r}).st_mtime < 2
 """,
     )
-    matrix.configure(
-        f"""
-        [tool.modelops.environment]
-        worker-args = ["--preload", "{says}"]
-        [tool.modelops.aggregation]
-        params = 200
-        """
-    )
+    says = AT_THE_30TH.format(action=f"pathlib.Path({str(there)!r}).touch()")
+    preload(matrix, says, "[tool.modelops.aggregation]\nparams = 200")
     cell = matrix.run("test_it.py").cell()
     check = cell.checks["aggregation"]
     assert check.status == "failed", check
-    check.says(f"the agent (the cell's client) {words}")
+    check.says(f"the agent (the cell's client) {text}")
     assert cell.checks["test_it.py::test_it"].status == "passed", cell.checks["test_it.py::test_it"].message

@@ -1,4 +1,4 @@
-"""Cells that work: every check green, and what is reported about them is true."""
+"""Cells that work: every check passes, and what is reported about them is true."""
 
 from __future__ import annotations
 
@@ -57,11 +57,8 @@ def test_without_any_configuration(matrix: Matrix) -> None:
     assert f"dask=={dask}" in cell.facts["lock"]
     assert cell.facts["lock"] == sorted(cell.facts["lock"])
     [environment] = cell.facts["environments"]
-    assert (environment["dask"], environment["python"], environment["reused"]) == (
-        dask,
-        platform.python_version(),
-        True,
-    )
+    found = (environment["dask"], environment["python"], environment["reused"])
+    assert found == (dask, platform.python_version(), True)
     logs = {name: Path(path) for name, path in cell.facts["logs"].items()}
     assert logs.keys() == {"scheduler", "worker-0", "worker-1", "agent"}
     assert all(log.parent == run.directory / cell.facts["id"] / "logs" and log.is_file() for log in logs.values())
@@ -156,12 +153,8 @@ def test_settings_arrive(matrix: Matrix) -> None:
     workers = cell.facts["observed"]["workers"].values()
     assert sorted(facts["settings"]["name"] for facts in workers) == ["worker-0", "worker-1", "worker-2"]
     for facts in workers:
-        assert facts["settings"] == {
-            **facts["settings"],
-            "threads": 2,
-            "nanny": False,
-            "resources": {"aggregation": 1.0},
-        }
+        settings = {"threads": 2, "nanny": False, "resources": {"aggregation": 1.0}}
+        assert facts["settings"] == {**facts["settings"], **settings}
         assert facts["variables"]["MODELOPS_EXECUTOR_TYPE"] == "cold"
         assert facts["config"] == {"distributed.worker.memory.target": {"asked": "0.55", "actual": "0.55"}}
     assert cell.checks["aggregation"].data["tasks"] == 35
@@ -172,7 +165,7 @@ def test_settings_arrive(matrix: Matrix) -> None:
 
 
 def test_one_worker_in_a_clean_room(matrix: Matrix, tmp_path: Path) -> None:
-    """Nothing of the host's that would change what is measured, or that is secret, is in a cell."""
+    """Nothing of the host's is in a cell that would change what is measured, or that is secret."""
     matrix.configure("[tool.modelops]\nworkers = 1")
     (tmp_path / "home" / ".config" / "dask").mkdir(parents=True)
     (tmp_path / "home" / ".config" / "dask" / "mine.yaml").write_text("distributed: {worker: {memory: {target: 0.11}}}")

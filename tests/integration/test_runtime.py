@@ -25,12 +25,13 @@ def configure(
     plugin: str,
     *,
     executor: str = "cold",
+    variable: str = "MODELOPS_EXECUTOR_TYPE",
     more: str = "",
     expect: str = 'expect = { "modelops_runtime.executor_type" = "cold" }',
     dask: str = "2024.10.0",
     deadline: int = DEADLINE,
 ) -> None:
-    """A cell with a plugin, which shall be `cold`; its workers' variable says `executor`."""
+    """Configure a cell with a plugin that must be `cold`; the variable on its workers is `executor`."""
     matrix.configure(
         f"""
         [tool.modelops.matrix]
@@ -38,7 +39,7 @@ def configure(
         dask = ["{dask}"]
         [tool.modelops.environment]
         requirements = ["{wheel}"]
-        env = {{ MODELOPS_EXECUTOR_TYPE = "{executor}" }}
+        env = {{ {variable} = "{executor}" }}
         [tool.modelops.worker-plugin]
         class = "acme_plugins.{plugin}"
         probe = "modelops_runtime"
@@ -51,7 +52,7 @@ def configure(
 
 
 def runtime_check(run: Run) -> Check:
-    """The check, of a run of which everything that it needs is green."""
+    """Return the check of a run, where everything that it needs passed."""
     cell = run.unavailable_is_no_failure().cell()
     needed = {name: cell.checks[name].status for name in ("resolve", "install", "start")}
     assert set(needed.values()) == {"passed"}, (needed, run.out)
@@ -105,7 +106,8 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
     for reported in check.data["workers"].values():
         assert reported["values"]["modelops_runtime.executor_type"] == "'cold'"
         assert reported["values"]["modelops_runtime.executor"] == "acme_plugins.runtime:Cold"
-        assert reported["variables_read"]["MODELOPS_EXECUTOR_TYPE"] == "cold"
+        assert reported["variables"] == {"MODELOPS_EXECUTOR_TYPE": "cold"}
+    assert check.data["client"] == {"variables": {"MODELOPS_EXECUTOR_TYPE": None}, "settings": {}}
     cold, warm, direct = (check.data["processes"][kind] for kind in ("cold", "warm", "direct"))
     for worker in ("worker-0", "worker-1", "worker-late"):
         assert len(set(cold[worker]["pids"])) == len(set(cold[worker]["starts"])) == 4
@@ -146,11 +148,10 @@ def test_a_whole_cell_runs_with_the_plugin_and_without_the_late_worker(
         "healthy:Plugin",
         executor="direct",
         expect='expect = { modelops_runtime.executor_type = "direct" }',
+        more=f"[tool.modelops]\nnanny = {nanny}",
     )
-    text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
-    (building_matrix.path / "pyproject.toml").write_text(f"[tool.modelops]\nnanny = {nanny}\n{text}", encoding="utf-8")
     cell = building_matrix.run("test_it.py").unavailable_is_no_failure().passed().cell()
-    # A test of the user's alone: the plugin is there all the same, and its check is reported.
+    # A test of the user's is selected alone; the plugin is there all the same, and its check is reported.
     assert cell.checks["runtime"].status == "passed"
     assert cell.checks["test_it.py::test_it"].status == "passed"
     assert "worker-late" in cell.facts["logs"]
@@ -185,13 +186,11 @@ def test_a_plugin_is_made_with_its_arguments(building_matrix: Matrix, wheel: Pat
 
 
 def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
-    configure(building_matrix, wheel, "reads_settings:Plugin")
-    text = (building_matrix.path / "pyproject.toml").read_text(encoding="utf-8")
-    building_matrix.write("pyproject.toml", text.replace("MODELOPS_EXECUTOR_TYPE", "DASK_ACME__EXECUTOR_TYPE"))
+    configure(building_matrix, wheel, "reads_settings:Plugin", variable="DASK_ACME__EXECUTOR_TYPE")
     check = runtime_check(building_matrix.run("-k", "runtime").passed())
     assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for reported in check.data["workers"].values():
-        assert reported["settings_read"] == {"acme.executor-type": "'cold'"}
+        assert reported["settings"] == {"acme.executor_type": "'cold'"}
 
 
 # What workers have is not what was asked for. ----------------------------------------------------------------
@@ -199,29 +198,25 @@ def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel
 
 @BACKENDS
 def test_a_configuration_that_was_built_on_the_client(broken: Any, backend: str) -> None:
-    check = broken("built_on_the_client:Plugin", backend=backend)
-    check.says(
+    broken("built_on_the_client:Plugin", backend=backend).says(
         BOTH.format("built_on_the_client"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
-        "The variable MODELOPS_EXECUTOR_TYPE of this worker says 'cold', and was not looked up during the plugin's "
-        "setup, so its value was not read there; it was looked up in the client, which has no such variable, when "
-        "the plugin was made: its configuration comes from there\nworker-0, worker-1",
+        "The variable MODELOPS_EXECUTOR_TYPE is 'cold' on this worker and not set in the client: the value fell back, "
+        "or was overridden, or the plugin reads it in the client\nworker-0, worker-1",
     )
 
 
 def test_a_value_that_fell_back(broken: Any) -> None:
-    check = broken("falls_back:Plugin")
-    check.says(
+    broken("falls_back:Plugin").says(
         BOTH.format("falls_back"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
-        "The variable MODELOPS_EXECUTOR_TYPE of this worker says 'cold' and was looked up during the plugin's setup: "
-        "the value fell back, or was overridden",
+        "The variable MODELOPS_EXECUTOR_TYPE is 'cold' on this worker and not set in the client: the value fell back, "
+        "or was overridden",
     )
 
 
 def test_an_argument_that_is_another_one(broken: Any) -> None:
-    check = broken("takes_arguments:Plugin", more=ARGUMENTS.format("direct"))
-    check.says(
+    broken("takes_arguments:Plugin", more=ARGUMENTS.format("direct")).says(
         BOTH.format("takes_arguments"),
         "asked for modelops_runtime.executor_type = 'cold', has 'direct'. ",
         "The plugin's argument executor_type is 'direct'",
@@ -229,23 +224,21 @@ def test_an_argument_that_is_another_one(broken: Any) -> None:
 
 
 def test_a_setting_that_nobody_made(broken: Any) -> None:
-    check = broken("reads_settings:Plugin")
-    check.says(
+    broken("reads_settings:Plugin", variable="MODELOPS_OTHER", executor="other").says(
         BOTH.format("reads_settings"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
-        "The Dask setting acme.executor-type was looked up during the plugin's setup there, and this worker has none, "
-        "so that a default was taken; set DASK_ACME__EXECUTOR_TYPE in [tool.modelops.environment] env",
+        "No variable …EXECUTOR_TYPE and no Dask setting DASK_…__EXECUTOR_TYPE is set on this worker or in the client, ",
+        "so a default may have been taken; if the plugin reads one, set it in [tool.modelops.environment] env",
     )
 
 
 @BACKENDS
 def test_an_object_of_another_class(broken: Any, backend: str) -> None:
-    check = broken(
+    broken(
         "wrong_class:Plugin",
         backend=backend,
         expect='expect = { "modelops_runtime.executor" = "acme_plugins.runtime:Cold" }',
-    )
-    check.says(
+    ).says(
         BOTH.format("wrong_class"),
         "asked for modelops_runtime.executor = 'acme_plugins.runtime:Cold', has acme_plugins.runtime:IsolatedWarm",
     )
@@ -261,13 +254,15 @@ def test_a_process_that_is_reused_is_not_cold(broken: Any, backend: str) -> None
 
 
 def test_a_new_process_for_every_task_is_not_warm(broken: Any) -> None:
-    check = broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:by_runtime" }')
-    check.says(BOTH.format("healthy"), "asked for warm, one process for all tasks of a worker; 4 tasks had 4", "pids")
+    broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:by_runtime" }').says(
+        BOTH.format("healthy"), "asked for warm, one process for all tasks of a worker; 4 tasks had 4", "pids"
+    )
 
 
-def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
-    check = broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:says_nothing" }')
-    check.says("`acme_plugins.tasks:says_nothing` returned None; it has to return a pid, or {")
+def test_a_function_that_does_not_return_its_process(broken: Any) -> None:
+    broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:says_nothing" }').says(
+        "`acme_plugins.tasks:says_nothing` returned None; it has to return a pid, or {"
+    )
 
 
 # Set-ups that break. -----------------------------------------------------------------------------------------
@@ -275,8 +270,7 @@ def test_a_function_that_does_not_tell_its_process(broken: Any) -> None:
 
 @CELLS
 def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(broken: Any, backend: str, dask: str) -> None:
-    check = broken("setup_fails:Plugin", backend=backend, dask=dask)
-    check.says(
+    broken("setup_fails:Plugin", backend=backend, dask=dask).says(
         BOTH.format("setup_fails"),
         "the plugin's setup raised PermissionError: the bundles' directory /bundles cannot be written; the worker "
         "stays, lists the plugin and would run tasks all the same",
@@ -289,8 +283,7 @@ def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(broken:
 
 @CELLS
 def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, backend: str, dask: str) -> None:
-    check = broken("setup_fails_late:Plugin", backend=backend, dask=dask)
-    check.says(
+    broken("setup_fails_late:Plugin", backend=backend, dask=dask).says(
         LATE.format("setup_fails_late", "Plugin"),
         "(worker-0, worker-1 are as asked): the plugin's setup raised OSError: the node of this worker has no volume",
         "acme_plugins/setup_fails_late.py",
@@ -300,8 +293,7 @@ def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, backend: str, da
 
 @BACKENDS
 def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any, backend: str) -> None:
-    check = broken("no_attribute:Plugin", backend=backend)
-    check.says(
+    broken("no_attribute:Plugin", backend=backend).says(
         "worker plugin acme_plugins.no_attribute:Plugin, 1 of 2 workers: it has no attribute 'modelops_runtime', "
         "although it lists the plugin 'acme_plugins.no_attribute:Plugin'; it registered, runs lambdas, and would run "
         "tasks without a runtime\nworker-1"
@@ -310,8 +302,7 @@ def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any
 
 @BACKENDS
 def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
-    check = broken("late_is_other:Plugin", backend=backend)
-    check.says(
+    broken("late_is_other:Plugin", backend=backend).says(
         LATE.format("late_is_other", "Plugin"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'",
         "its modelops_runtime is a acme_plugins.late_is_other:OldRuntime, that of worker-0 a "
@@ -320,36 +311,39 @@ def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
 
 
 def test_a_value_that_no_worker_takes(broken: Any) -> None:
-    check = broken("healthy:Plugin", executor="colt")
-    check.says(BOTH.format("healthy"), "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of ")
+    broken("healthy:Plugin", executor="colt").says(
+        BOTH.format("healthy"), "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of "
+    )
 
 
 @pytest.mark.parametrize("dask", ["2024.10.0", "latest"])
 def test_a_setup_that_ends_every_worker(broken: Any, dask: str) -> None:
     check = broken("exits_in_setup:Plugin", dask=dask)
     check.says("worker plugin acme_plugins.exits_in_setup:Plugin, on worker-", ": SystemExit: 3")
-    check.says("acme_plugins/exits_in_setup.py", "The worker did not live on.", ".log")
+    check.says("acme_plugins/exits_in_setup.py", "The worker did not survive it.", ".log")
 
 
 def test_a_setup_that_ends_a_late_worker(broken: Any) -> None:
-    check = broken("exits_in_setup:Late", dask="latest")
-    check.says(LATE.format("exits_in_setup", "Late"), ": SystemExit: 3", "acme_plugins/exits_in_setup.py")
+    broken("exits_in_setup:Late", dask="latest").says(
+        LATE.format("exits_in_setup", "Late"), ": SystemExit: 3", "acme_plugins/exits_in_setup.py"
+    )
 
 
 def test_what_a_worker_cannot_unpack(broken: Any) -> None:
-    check = broken("unknown_to_workers:Plugin")
-    check.says(BOTH.format("unknown_to_workers"), "No module named 'acme_runtime'", "in _unpacked")
+    broken("unknown_to_workers:Plugin").says(
+        BOTH.format("unknown_to_workers"), "No module named 'acme_runtime'", "in _unpacked"
+    )
 
 
 def test_what_a_late_worker_cannot_unpack(broken: Any) -> None:
-    check = broken("unknown_to_workers:Late", dask="latest")
-    check.says(LATE.format("unknown_to_workers", "Late"), "it ended the worker: ModuleNotFoundError: No module named ")
-    check.says("in _unpacked", "worker-late.log")
+    error = "it ended the worker: ModuleNotFoundError: No module named "
+    broken("unknown_to_workers:Late", dask="latest").says(
+        LATE.format("unknown_to_workers", "Late"), error, "in _unpacked", "worker-late.log"
+    )
 
 
 def test_a_setup_that_hangs(broken: Any) -> None:
-    check = broken("hangs_in_setup:Plugin", "timed-out", deadline=6)
-    check.says(
+    broken("hangs_in_setup:Plugin", "timed-out", deadline=6).says(
         "worker plugin acme_plugins.hangs_in_setup:Plugin: `register_plugin` did not return within 6 s: the plugin's "
         "setup has not ended on every worker",
         "Where each process stands:",
@@ -359,8 +353,7 @@ def test_a_setup_that_hangs(broken: Any) -> None:
 
 
 def test_a_setup_that_hangs_on_a_late_worker(broken: Any) -> None:
-    check = broken("hangs_in_setup:Late", "timed-out", deadline=12)
-    check.says(
+    broken("hangs_in_setup:Late", "timed-out", deadline=12).says(
         "worker plugin acme_plugins.hangs_in_setup:Late: worker-late, which joined after the others, was not set up ",
         "within 12 s",
         "Where each process stands:",
@@ -373,24 +366,23 @@ def test_a_setup_that_hangs_on_a_late_worker(broken: Any) -> None:
 
 
 def test_a_plugin_that_the_client_cannot_import(broken: Any) -> None:
-    check = broken("import_fails:Plugin")
-    check.says(
+    broken("import_fails:Plugin").says(
         "worker plugin acme_plugins.import_fails:Plugin could not be made in the client: ModuleNotFoundError: "
         "No module named 'acme_no_such_package'. No package in the cell's environment has a module "
-        "'acme_no_such_package': add the one that does to [tool.modelops.environment] requirements"
+        "'acme_no_such_package': add one that has it to [tool.modelops.environment] requirements"
     )
 
 
 def test_arguments_that_the_class_does_not_take(broken: Any) -> None:
-    check = broken("healthy:Plugin", more='arguments = { executor = "cold" }')
-    check.says(
+    broken("healthy:Plugin", more='arguments = { executor = "cold" }').says(
         "could not be made in the client: TypeError: ", "takes no arguments. Its arguments are executor = 'cold'"
     )
 
 
 def test_a_class_that_is_no_plugin(broken: Any) -> None:
-    check = broken("runtime:Cold")
-    check.says("TypeError: acme_plugins.runtime:Cold is a acme_plugins.runtime:Cold, which is no distributed.Worker")
+    broken("runtime:Cold").says(
+        "TypeError: acme_plugins.runtime:Cold is a acme_plugins.runtime:Cold, which is not a distributed.W"
+    )
 
 
 def test_every_story_has_its_test() -> None:

@@ -1,4 +1,4 @@
-"""Skew cells, whose roles have different versions: red where real Dask breaks, with what differs in the message."""
+"""Skew cells, whose roles have different versions: they fail where real Dask breaks, and say what differs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def pythons(cell: Cell) -> tuple[str, str, str]:
-    """Pythons of client, scheduler and workers, as they reported them."""
+    """Return the Pythons of client, scheduler and workers, as they reported them."""
     observed = cell.facts["observed"]
     [worker] = {facts["python"] for facts in observed["workers"].values()}
     return observed["client"]["python"], observed["scheduler"]["python"], worker
@@ -35,9 +35,9 @@ def test_clients_and_workers_of_different_pythons(building_matrix: Matrix) -> No
     )
     run = building_matrix.run().unavailable_is_no_failure()
     assert run.code == 1
-    green, newer, older = run.cells
-    assert green.facts["id"] == "py3.12-dask2024.10.0"
-    assert set(green.statuses.values()) == {"passed"}, "it is not taken along"
+    same, newer, older = run.cells
+    assert same.facts["id"] == "py3.12-dask2024.10.0"
+    assert set(same.statuses.values()) == {"passed"}, "the skew cells must not affect it"
     assert newer.facts["id"] == "py3.12-dask2024.10.0+worker-py3.13"
     assert older.facts["id"] == "py3.13-dask2024.10.0+worker-py3.12"
     for cell in (newer, older):

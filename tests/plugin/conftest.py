@@ -127,6 +127,13 @@ class Ran:
     left: list[str]
 
     @property
+    def refusal(self) -> str:
+        """Of a run that was refused for wrong input: its only line of stderr."""
+        assert self.code == pytest.ExitCode.USAGE_ERROR
+        (line,) = self.err.strip().splitlines()
+        return line
+
+    @property
     def ids(self) -> list[str]:
         """Of a quiet `--collect-only`: the node ids."""
         return [line for line in self.out.splitlines() if "::" in line and " " not in line]
@@ -304,20 +311,20 @@ Once = Callable[[Callable[[], Ran]], Ran]
 
 
 @pytest.fixture(scope="session")
-def _told() -> dict[str, Ran]:
+def _runs() -> dict[str, Ran]:
     return {}
 
 
 @pytest.fixture
-def once(_told: dict[str, Ran]) -> Once:
-    """Run something for the first test that wants it, and tell the others what came of it."""
+def once(_runs: dict[str, Ran]) -> Once:
+    """Run something for the first test that asks for it, and give the result to the others."""
 
     def once(run: Callable[[], Ran]) -> Ran:
         name = f"{run.__module__}.{run.__qualname__}"
-        if name in _told:
-            print(_told[name].out, _told[name].err)  # noqa: T201 - as pytester does where it runs
+        if name in _runs:
+            print(_runs[name].out, _runs[name].err)  # noqa: T201 - as pytester does where it runs
         else:
-            _told[name] = run()
-        return _told[name]
+            _runs[name] = run()
+        return _runs[name]
 
     return once

@@ -78,6 +78,11 @@ def broken(project: Project, name: str) -> None:
     )
 
 
+def mark(project: Project, marker: str, *, file: str = "test_marked.py") -> None:
+    """Write a test with a marker."""
+    project.write(f"tests/{file}", MARKED.format(marker=marker))
+
+
 def check_names(cell: str) -> list[str]:
     """Node ids of all that the three bundles' checks has in a cell, in order."""
     ids = [f"modelops::test_preflight[{cell}-{name}]" for name in NAMES]
@@ -166,9 +171,9 @@ def test_an_id_of_a_check_that_a_bundle_does_not_have_is_wrong_input(
 ) -> None:
     (cell,) = set_up(project)
     ran = project.matrix(*xdist, f"modelops::{test.format(cell)}")
-    assert ran.code == pytest.ExitCode.USAGE_ERROR
-    (line,) = ran.err.strip().splitlines()
-    assert line.startswith(f"ERROR: modelops::{test.format(cell)}: there is no such test; checks are test_preflight, ")
+    assert ran.refusal.startswith(
+        f"ERROR: modelops::{test.format(cell)}: there is no such test; checks are test_preflight, "
+    )
 
 
 def test_what_a_chosen_check_needs_is_performed_and_a_preflight_that_is_not_chosen_is_not(project: Project) -> None:
@@ -273,9 +278,7 @@ def test_a_flag_that_cannot_be_meant_is_wrong_input(
     set_up(project)
     project.write("other/seir/wire.py", WIRE)
     ran = project.matrix(*(f"--modelops-bundle={one}" for one in given), *xdist)
-    assert ran.code == pytest.ExitCode.USAGE_ERROR
-    (line,) = ran.err.strip().splitlines()
-    assert line.startswith(f"ERROR: {message}")
+    assert ran.refusal.startswith(f"ERROR: {message}")
 
 
 # --- markers -----------------------------------------------------------------------------------------------------
@@ -303,13 +306,11 @@ def test_a_marker_with_wrong_arguments_is_wrong_input(
     (cell,) = set_up(project)
     project.write("other/seir/wire.py", WIRE)
     project.write("with space/wire.py", WIRE)
-    project.write("tests/test_marked.py", MARKED.format(marker=marker))
+    mark(project, marker)
     ran = project.matrix(*xdist)
-    assert ran.code == pytest.ExitCode.USAGE_ERROR
-    (line,) = ran.err.strip().splitlines()
     name = marker.partition("(")[0]
-    assert line.startswith(f"ERROR: tests/test_marked.py::test_marked[{cell}]: marker {name}: {message}")
-    assert line.endswith(USES[name])
+    assert ran.refusal.startswith(f"ERROR: tests/test_marked.py::test_marked[{cell}]: marker {name}: {message}")
+    assert ran.refusal.endswith(USES[name])
     assert ran.results == {}
 
 
@@ -317,19 +318,15 @@ def test_markers_with_two_bundles_of_one_name_are_wrong_input(project: Project) 
     set_up(project)
     for directory in ("one", "two"):
         project.write(f"{directory}/mine/wire.py", WIRE)
-        text = MARKED.format(marker=f"modelops_bundle('{directory}/mine')")
-        project.write(f"tests/test_{directory}.py", text)
+        mark(project, f"modelops_bundle('{directory}/mine')", file=f"test_{directory}.py")
     ran = project.matrix("tests")
-    assert ran.code == pytest.ExitCode.USAGE_ERROR
-    (line,) = ran.err.strip().splitlines()
-    assert f"'two/mine' is named as another bundle, {project.path}/one/mine; rename one of them" in line
+    assert f"'two/mine' is named as another bundle, {project.path}/one/mine; rename one of them" in ran.refusal
 
 
 @pytest.mark.parametrize("path", ["seir", "bundles/seir", "./bundles/plain/../seir", "{absolute}/bundles/seir"])
 def test_a_marker_that_names_a_configured_bundle_shares_its_checks(project: Project, path: str) -> None:
     (cell,) = set_up(project)
-    marker = f"modelops_handshake('{path.format(absolute=project.path)}')"
-    project.write("tests/test_marked.py", MARKED.format(marker=marker))
+    mark(project, f"modelops_handshake('{path.format(absolute=project.path)}')")
     project.end(**{f"bundle-install[seir] {cell}": "failed"})
     ran = project.matrix("tests/test_marked.py")
     assert ran.results == {f"tests/test_marked.py::test_marked[{cell}]": "FAILED"}
@@ -342,7 +339,7 @@ def test_a_marker_that_names_a_configured_bundle_shares_its_checks(project: Proj
 @pytest.mark.parametrize("marker", ["modelops_bundle('seir')", "modelops_handshake('seir')"])
 def test_a_marker_whose_checks_pass_lets_the_body_run(project: Project, marker: str) -> None:
     (cell,) = set_up(project)
-    project.write("tests/test_marked.py", MARKED.format(marker=marker))
+    mark(project, marker)
     ran = project.matrix("tests/test_marked.py", "-rP")
     assert ran.results == {f"tests/test_marked.py::test_marked[{cell}]": "PASSED"}
     assert "the body ran" in ran.out
@@ -357,7 +354,7 @@ def test_a_bundle_that_only_a_marker_names_is_reproduced_with_the_flag(project: 
     (cell,) = set_up(project, "preflight")
     project.write("other/mine/wire.py", WIRE)
     project.write("other/mine/pyproject.toml", '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.99"\n')
-    project.write("tests/test_marked.py", MARKED.format(marker="modelops_handshake('other/mine')"))
+    mark(project, "modelops_handshake('other/mine')")
     ran = project.matrix("tests/test_marked.py")
     assert ran.results == {f"tests/test_marked.py::test_marked[{cell}]": "FAILED"}
     check = checks(ran, cell)["preflight[mine]"]
@@ -371,7 +368,7 @@ def test_a_bundle_that_only_a_marker_names_is_reproduced_with_the_flag(project: 
 
 
 def test_without_the_flag_tests_with_the_markers_are_skipped(project: Project) -> None:
-    project.write("tests/test_marked.py", MARKED.format(marker="modelops_handshake('gone')"))
+    mark(project, "modelops_handshake('gone')")
     ran = project.run("-rs", "tests")
     assert ran.results == {"tests/test_marked.py::test_marked": "SKIPPED"}
     assert ran.code == 0

@@ -70,8 +70,7 @@ def test_every_end_has_its_letter(ended_briefly: Ran) -> None:
 
 
 def test_pytest_counts_what_broke_as_failed_and_what_was_blocked_as_neither(ended: Ran) -> None:
-    sums = ended.out.splitlines()[-1]
-    assert "3 failed, 5 passed, 1 skipped, 3 blocked" in sums
+    assert "3 failed, 5 passed, 1 skipped, 3 blocked" in ended.out.splitlines()[-1]
     assert ended.code == pytest.ExitCode.TESTS_FAILED
 
 
@@ -387,14 +386,11 @@ def test_what_needs_the_cluster_is_blocked_and_what_does_not_is_not(broken_start
     }
 
 
-def test_the_cause_is_reported_once(broken_start: Ran) -> None:
+def test_the_cause_is_reported_once_and_nothing_is_left(broken_start: Ran) -> None:
     failures, _, _ = broken_start.out.partition("modelops matrix")
     assert failures.count("worker-0 exited with code 1") == 1
     assert failures.count("Full log: ") == 1
     assert "✗ start" in matrix_of(broken_start)
-
-
-def test_nothing_is_left_of_a_cluster_that_did_not_start(broken_start: Ran) -> None:
     assert broken_start.left == []
     assert len(broken_start.clusters) == 1
 
@@ -456,19 +452,19 @@ INTERRUPTED = """
 import os, signal
 
 def test_interrupted(modelops_cell):
-    assert modelops_cell.workers
+    modelops_cell.call("lambda: 1")
     os.kill(os.getpid(), signal.SIGINT)
     modelops_cell.call("lambda: 1")
 """
 LEFT_UP = """
-from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.cell.lifecycle import Lifecycle
 
-def keep_up(self, cluster):
-    note = f"cell {self.id} was left up"
-    self._notes.append(note)
+def leave_up(self, cluster, *, broke):
+    note = f"cell {self._cell.id} was left up"
+    self.notes.append(note)
     self.unreported.append(note)
 
-LiveCell._keep_up = keep_up
+Lifecycle._leave_up = leave_up
 """
 """Cells in processes cannot be left up."""
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 if TYPE_CHECKING:
-    from tests.plugin.conftest import Once, Project, Ran
+    from tests.plugin.conftest import Project, Ran
 
 USER_TESTS = """
 import pytest
@@ -187,15 +187,10 @@ def test_a_subdirectory_has_the_checks_and_its_own_tests(project: Project) -> No
     assert "test_more.py" not in text
 
 
-@pytest.fixture
-def only_lambda(project: Project, once: Once) -> Ran:
-    return once(lambda: project.matrix("-k", "lambda"))
-
-
-def test_what_a_selected_check_needs_runs_and_is_reported(project: Project, only_lambda: Ran) -> None:
-    cell = only_lambda.report["cells"][0]["id"]
-    assert only_lambda.results == {f"modelops::test_lambda[{cell}]": "PASSED"}
-    assert only_lambda.checks(cell) == {
+def test_what_a_selected_check_needs_runs_and_its_cell_does_not_look_as_if_it_had_passed(project: Project) -> None:
+    ran, cell = project.matrix("-k", "lambda"), project.cell
+    assert ran.results == {f"modelops::test_lambda[{cell}]": "PASSED"}
+    assert ran.checks(cell) == {
         "resolve": "passed",
         "install": "passed",
         "start": "passed",
@@ -203,17 +198,11 @@ def test_what_a_selected_check_needs_runs_and_is_reported(project: Project, only
         "lambda": "passed",
         "aggregation": "not-run",
     }
-    assert only_lambda.code == 0
-
-
-def test_a_cell_that_passed_in_part_does_not_look_as_if_it_had_passed(only_lambda: Ran) -> None:
-    assert "✓ 4/6" in only_lambda.out
-    assert "1 passed in part" in only_lambda.out
-
-
-def test_nothing_is_left_of_a_run(only_lambda: Ran) -> None:
-    assert len(only_lambda.clusters) == 1
-    assert only_lambda.left == []
+    assert ran.code == 0
+    assert "✓ 4/6" in ran.out
+    assert "1 passed in part" in ran.out
+    assert len(ran.clusters) == 1
+    assert ran.left == []
 
 
 # --- what failed before --------------------------------------------------------------------------------------------
@@ -289,7 +278,7 @@ def test_in_random_order_cells_stay_together(project: Project, seed: str) -> Non
 def test_in_random_order_each_cluster_starts_once(project: Project) -> None:
     pytest.importorskip("pytest_randomly")
     cells = project.configure_two()
-    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.workers == ('worker-0',)\n")
+    project.write("test_mine.py", "def test_mine(modelops_cell):\n    assert modelops_cell.call('lambda: 1') == 1\n")
     ran = project.matrix("--randomly-seed=3", order="randomly")
     assert ran.code == 0
     assert set(ran.results) == {*project.checks_of(*cells), *of("test_mine.py::test_mine", *cells)}
@@ -317,6 +306,16 @@ def test_with_xdist_no_cell_is_split(project: Project, dist: list[str]) -> None:
     assert not [test for test in ran.results if "@" in test]
 
 
+def test_with_xdist_as_a_module_no_cell_is_split(project: Project) -> None:
+    """pytest then registers it as `xdist.plugin`, not as `xdist`."""
+    cells = project.configure_quick()
+    project.environ(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    ran = project.matrix("-p", "pytest_modelops.plugin", "-p", "xdist.plugin", "-n", "2")
+    assert ran.code == 0
+    assert_no_cell_is_split(ran, cells)
+    assert len(ran.results) == 4 * 3
+
+
 def test_a_test_that_kills_its_xdist_worker_makes_its_cell_red_and_the_rest_goes_on(project: Project) -> None:
     cells = project.configure_quick()
     project.write(
@@ -335,37 +334,20 @@ def test_a_test_that_kills_its_xdist_worker_makes_its_cell_red_and_the_rest_goes
     assert "✗ test_crash" in ran.out
 
 
-@pytest.fixture
-def in_parallel(project: Project, once: Once) -> tuple[Ran, tuple[str, str]]:
+def test_with_xdist_cells_run_in_parallel_and_the_controller_reports_all_of_them_once(project: Project) -> None:
     cells = project.configure_two()
-
-    def run() -> Ran:
-        project.write(
-            "test_mine.py",
-            "def test_mine(modelops_cell):\n    assert modelops_cell.call('lambda: 42') == 42\n\n"
-            "def test_red(modelops_cell):\n    assert modelops_cell.id == 'red'\n",
-        )
-        return project.matrix("-n", "2")
-
-    return once(run), cells
-
-
-def test_with_xdist_cells_run_in_parallel_each_in_one_piece(in_parallel: tuple[Ran, tuple[str, str]]) -> None:
-    ran, cells = in_parallel
+    project.write(
+        "test_mine.py",
+        "def test_mine(modelops_cell):\n    assert modelops_cell.call('lambda: 42') == 42\n\n"
+        "def test_red(modelops_cell):\n    assert modelops_cell.id == 'red'\n",
+    )
+    ran = project.matrix("-n", "2")
     assert_no_cell_is_split(ran, cells)
     assert len(set(ran.workers.values())) == 2
     assert ran.clusters == sorted(cells)
     assert ran.left == []
-
-
-def test_with_xdist_the_controller_prints_the_matrix_once(in_parallel: tuple[Ran, tuple[str, str]]) -> None:
-    ran, _ = in_parallel
     assert ran.out.count("modelops matrix") == 1
     assert ran.out.count("✗ test_red") == 2
-
-
-def test_with_xdist_the_report_is_complete(project: Project, in_parallel: tuple[Ran, tuple[str, str]]) -> None:
-    ran, cells = in_parallel
     for cell in cells:
         assert ran.checks(cell) == {
             **dict.fromkeys(project.check_names, "passed"),
@@ -405,16 +387,10 @@ def test_junit_xml_holds_the_checks_and_what_became_of_it(project: Project) -> N
     assert "other is timed-out on purpose" in late[1]
 
 
-def test_without_the_cache_provider_everything_else_works(project: Project) -> None:
+@pytest.mark.parametrize("plugin", ["cacheprovider", "xdist"])
+def test_without_one_of_pytests_plugins_everything_else_works(project: Project, plugin: str) -> None:
     project.configure_quick()
-    ran = project.matrix("-p", "no:cacheprovider")
-    assert ran.code == 0
-    assert len(ran.results) == 12
-
-
-def test_without_xdist_everything_else_works(project: Project) -> None:
-    project.configure_quick()
-    ran = project.matrix("-p", "no:xdist")
+    ran = project.matrix("-p", f"no:{plugin}")
     assert ran.code == 0
     assert len(ran.results) == 12
 
@@ -432,7 +408,7 @@ import time
 import pytest
 
 def test_before(modelops_cell):
-    assert modelops_cell.workers
+    modelops_cell.call("lambda: 1")
 
 @pytest.mark.timeout(1)
 def test_hangs(modelops_cell):

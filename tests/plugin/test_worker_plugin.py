@@ -14,13 +14,10 @@ HEALTHY = f'{PLUGIN}probe = "address"\nexpect = {{ "state.nthreads" = 1, "name" 
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation", "runtime")
 
 
-def test_without_a_plugin_the_check_is_not_collected(project: Project) -> None:
+def test_it_is_collected_once_a_cell_and_not_without_a_plugin(project: Project) -> None:
     assert project.collect().ids == project.checks_of(project.cell)
     ran = project.collect("-k", "runtime")
     assert (ran.code, ran.ids) == (5, [])
-
-
-def test_with_a_plugin_it_is_collected_once_a_cell(project: Project) -> None:
     cells = project.configure_two(HEALTHY)
     assert project.collect().ids == project.checks_of(*cells, check_names=CHECKS)
     assert project.collect("-k", "runtime").ids == project.checks_of(*cells, check_names=("runtime",))
@@ -36,7 +33,7 @@ def test_alone_it_runs_with_what_it_needs(project: Project) -> None:
     assert ran.left == []
 
 
-def test_a_red_one_blocks_nothing_and_the_user_s_tests_come_after_it(project: Project) -> None:
+def test_a_failed_one_blocks_nothing_and_the_user_s_tests_come_after_it(project: Project) -> None:
     """The late worker is named otherwise, so it differs from what is asked."""
     project.configure(HEALTHY)
     project.write("test_it.py", "def test_it(modelops_cell):\n    assert modelops_cell.call('lambda: 1') == 1\n")

@@ -89,7 +89,7 @@ MARKERS = {
     "nothing to aggregate": ("modelops_aggregation(params=0)", "params=0 is not a whole number above 0", AGGREGATION),
     "no pattern": ("modelops_cells()", "wrong arguments ()", CELLS),
     "no text as pattern": ("modelops_cells(3.12)", "wrong arguments (3.12)", CELLS),
-    "a pattern that matches no cell": ("modelops_cells('py2.*')", "'py2.*' leaves none of the cells ", "{cell}"),
+    "a pattern that matches no cell": ("modelops_cells('py2.*')", "'py2.*' matches none of the cells ", "{cell}"),
 }
 
 alone_and_with_xdist = pytest.mark.parametrize("xdist", [[], ["-n", "2"]], ids=["alone", "xdist"])
@@ -268,7 +268,7 @@ def pytest_modelops_checks(checks, config):
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is no check; there are "),
+        ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is not a check; there are "),
         ("Check(name='mine', run=print, needs=('mine',))", "needs go in a circle: mine → mine"),
         ("Check(name='lambda', run=print)", "a name is used twice among resolve, install, start, versions"),
     ],

@@ -7,26 +7,51 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import IO, Any, TypedDict, cast
 
 METHOD_NOT_FOUND = -32601
 SERVER_ERROR = -32000
 TIMED_OUT = -32001
 
-
 MOST_BYTES = 1 << 31
 """No message is longer."""
+
+
+class ErrorData(TypedDict):
+    """What an error of ours adds: the traceback from the cell; may be empty."""
+
+    traceback: str
+
+
+class ErrorObject(TypedDict, total=False):
+    """Why a request failed: one of the codes above, and a message for people."""
+
+    code: int
+    message: str
+    data: ErrorData
+
+
+class Message(TypedDict, total=False):
+    """A request has `method` and `params`; its answer has the same `id`, and `result` or `error`."""
+
+    jsonrpc: str
+    id: int
+    method: str
+    params: dict[str, Any]
+    result: Any
+    error: ErrorObject
 
 
 class BrokenFrame(ValueError):
     """What was read is not a frame; the message quotes it."""
 
 
-def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
-    """Read one message; `None` at the end of the stream.
+def read_message(stream: IO[bytes]) -> Message | None:
+    """Read one message; return `None` at the end of the stream.
 
     Raises:
-        BrokenFrame: a header line is none, the stream ends inside a message, or the message is no JSON object.
+        BrokenFrame: a line is not a header, the stream ends inside a message, or the message is not a JSON object.
     """
     length = _read_header(stream)
     if length is None:
@@ -40,11 +65,11 @@ def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
         message = None
     if not isinstance(message, dict):
         raise BrokenFrame(f"not a JSON-RPC message: {body[:200]!r}")
-    return message
+    return cast("Message", message)
 
 
 def _read_header(stream: IO[bytes]) -> int | None:
-    """The length of the message that follows; `None` at the end of the stream."""
+    """Return the length of the message that follows; `None` at the end of the stream."""
     length = None
     while line := stream.readline():
         if line in (b"\r\n", b"\n"):
@@ -66,8 +91,8 @@ def _is_length(digits: bytes) -> bool:
     return digits.isdigit() and len(digits) <= len(str(MOST_BYTES)) and int(digits) <= MOST_BYTES
 
 
-def encode(message: dict[str, Any]) -> bytes:
-    """One message in its frame."""
+def encode(message: Mapping[str, object]) -> bytes:
+    """Return a message in its frame."""
     body = json.dumps({"jsonrpc": "2.0", **message}).encode()
     return b"Content-Length: %d\r\n\r\n" % len(body) + body
 
@@ -79,8 +104,7 @@ class Writer:
         self._stream = stream
         self._lock = threading.Lock()
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Write one message and flush it."""
+    def send(self, message: Mapping[str, object]) -> None:
         frame = encode(message)
         with self._lock:
             self._stream.write(frame)

@@ -1,11 +1,8 @@
 """Values as plain data: what may pass between host and cell, and its JSON form.
 
-`None`, `bool`, `str`, finite `float` and short `int` stand for themselves and a list is a list; everything
-else is an object with one key, its type: `{"tuple": [1, 2]}`. Only exact types pass, because a subclass would
-arrive as something else.
-
-Copied into cells: standard library only, Python 3.10 and up. The host uses it through
-`pytest_modelops.shipping`.
+`None`, `bool`, `str`, finite `float`, short `int` and lists are written as JSON has them; everything else is an
+object with one key, its type: `{"tuple": [1, 2]}`. Only exact types pass, because a subclass would arrive as something
+else. Copied into cells: standard library only, Python 3.10 and up.
 """
 
 from __future__ import annotations
@@ -30,10 +27,10 @@ def pack(value: Any, where: str = "value") -> Any:
 
     Args:
         value: the data. An object that it holds twice arrives as two equal ones.
-        where: what messages call it: `argument 2`.
+        where: what messages call it, such as `argument 2`.
 
     Raises:
-        TypeError: something in it is not plain, contains itself or is nested too deep; says what and where.
+        TypeError: something in it is not plain, contains itself or is nested too deep; the message says what and where.
     """
     try:
         return _pack(value, ())
@@ -42,10 +39,10 @@ def pack(value: Any, where: str = "value") -> Any:
 
 
 def unpack(packed: Any) -> Any:
-    """Return the value that `pack` made this of.
+    """Return the value that was packed.
 
     Raises:
-        TypeError: `pack` makes no such thing.
+        TypeError: this was not made by `pack`.
     """
     if isinstance(packed, list):
         return [unpack(item) for item in packed]
@@ -59,27 +56,22 @@ def unpack(packed: Any) -> Any:
 
 
 class _NotPlain(Exception):
-    """Why something cannot pass. Its path grows on the way up, so that good data pays nothing for it."""
+    """Why something cannot pass. Its path grows on the way up, so that good data costs nothing extra."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
         self.path = ""
 
-    def inside(self, step: str) -> _NotPlain:
-        """The same, seen from the container around it."""
-        self.path = step + self.path
-        return self
-
 
 def _pack(value: Any, outer: tuple[int, ...]) -> Any:
-    """Pack what sits in the containers with these ids."""
+    """Pack a value that is in the containers with these ids."""
     kind = type(value)
     if kind in _WRITERS:
         return _WRITERS[kind](value)
     if kind not in TYPES:
         raise _NotPlain(_why_not(kind))
     if id(value) in outer:
-        raise _NotPlain(f"is the {kind.__name__} that it sits in: data that contains itself cannot travel")
+        raise _NotPlain(f"is the {kind.__name__} that it is in: data that contains itself cannot travel")
     if len(outer) == MAX_DEPTH:
         raise _NotPlain(f"is nested more than {MAX_DEPTH} deep")
     outer = (*outer, id(value))
@@ -93,13 +85,14 @@ def _pack(value: Any, outer: tuple[int, ...]) -> Any:
 
 
 def _pack_each(items: Iterable[Any], outer: tuple[int, ...], step: Callable[[int], str]) -> list[Any]:
-    """Pack what a container holds; `step` names the place of the item that cannot pass."""
+    """Pack what a container holds; `step` describes the place of the item that cannot pass."""
     packed: list[Any] = []
     try:
         for item in items:
             packed.append(_pack(item, outer))  # noqa: PERF401 - how far it came names the culprit
     except _NotPlain as error:
-        raise error.inside(step(len(packed))) from None
+        error.path = step(len(packed)) + error.path
+        raise
     return packed
 
 

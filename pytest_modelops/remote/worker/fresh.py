@@ -19,7 +19,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .location import NOT_STARTED, BundleLocation, bundle_of, launch, venv_of
+from ..shared.bundle_messages import BundleLocation
+from .location import NOT_STARTED, bundle_of, launch, venv_of
 from .one_shot import OneShot
 
 ARTIFACT = "modelops-canary"
@@ -116,7 +117,7 @@ def _try(  # noqa: PLR0917
     loose = _append(os.path.join(directory, "bundle"), wire["module"], code)
     if not (installed or loose):
         raise NothingToTry(f"the source of its wire function's module {wire['module']!r} is not to be had")
-    copy = {**location, "directory": directory, "logs": os.path.join(directory, "logs")}
+    copy: BundleLocation = {**location, "directory": directory, "logs": os.path.join(directory, "logs")}
     copy["digest"] = hashlib.sha256(f"{location['digest']} {code}".encode()).hexdigest()
     if installed:
         path = os.path.join(directory, "overlay"), os.environ.get("PYTHONPATH", "")

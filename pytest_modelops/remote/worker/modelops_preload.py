@@ -1,8 +1,8 @@
-"""Loaded into every scheduler and worker by Dask's own `--preload`: lets the process tell its facts itself.
+"""Loaded into every scheduler and worker by Dask's own `--preload`, so that the process can say what it runs.
 
-The facts are asked for by name over Dask's own connection and answered as plain data, so they arrive also where
-functions cannot be sent (another Python at the other end). This file stands alone: its name is unique because Dask
-imports it as a top-level module. Python 3.9 and up.
+The facts are asked for by name over Dask's own connection and answered as plain data, so they also arrive where
+functions cannot be sent (another Python at the other end). This file imports none of ours, and its name is unique,
+because Dask imports it as a top-level module. Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..shared.facts import ConfigValue, ProcessFacts, WorkerAnswer
 
 # A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
 STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
 
-# Works while any thread holds the GIL for ever, which is when it is needed.
+# It also works while a thread holds the GIL for ever, which is when it is needed.
 faulthandler.register(STACKS_SIGNAL, file=sys.stderr, all_threads=True, chain=False)
 
 
 def _version_of(name: str) -> str | None:
-    """Version of a package as this process has imported it, else as it is installed."""
+    """Return a package's version as this process has imported it, else as it is installed."""
     module = sys.modules.get(name)
     version = getattr(module, "__version__", None) or getattr(module, "version", None)
     if isinstance(version, tuple):
@@ -44,11 +47,11 @@ def _version_of(name: str) -> str | None:
         return None
 
 
-def _configured(names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """For each `DASK_…` variable: what it says, and what Dask's configuration in this process says."""
+def _configured(names: Sequence[str]) -> dict[str, ConfigValue]:
+    """Compare each setting that a `DASK_…` variable asks for with Dask's configuration in this process."""
     import dask
 
-    found = {}
+    found: dict[str, ConfigValue] = {}
     for name in names:
         asked = dask.config.collect_env({name: os.environ[name]}) if name in os.environ else {}
         for key, value in _leaves(asked):
@@ -56,7 +59,7 @@ def _configured(names: Sequence[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, prefix + key + ".")
@@ -64,8 +67,8 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + key, value
 
 
-def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
-    """What this process runs, as plain data; `variables` are the environment variables to tell."""
+def facts(variables: Sequence[str] = ()) -> ProcessFacts:
+    """Return what this process runs, and these environment variables."""
     return {
         "pid": os.getpid(),
         "python": platform.python_version(),
@@ -80,9 +83,9 @@ def facts(variables: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _beside(module: str) -> Any:
-    """A module beside this file, for workers; `sys.path` stays as it is.
+    """Import a module of this package on a worker; `sys.path` stays as it is.
 
-    Dask copies a preload before it imports it, so that this file does not know by itself where the others are.
+    Dask copies a preload before it imports it, so this file cannot find the others by its own path.
     """
     if "modelops_remote" not in sys.modules:
         here = os.path.join(os.environ["PYTEST_MODELOPS_REMOTE"], "modelops_remote")
@@ -95,20 +98,20 @@ def _beside(module: str) -> Any:
     return importlib.import_module(f"modelops_remote.{module}")
 
 
-_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "look_inside")
+_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "inspect_process")
 _AT_ONCE = 8
 
 
 def _serve_bundles(worker: Any) -> None:
-    """Answer `modelops_bundles`, and be there for tasks as `worker.modelops_bundles`."""
+    """Answer `modelops_bundles`, and set `worker.modelops_bundles` for tasks."""
     bundles = worker.modelops_bundles = _beside("worker.bundles").Bundles(str(worker.name))
     threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
 
-    async def modelops_bundles(operation: str, arguments: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+    async def modelops_bundles(operation: str, arguments: Mapping[str, object], **_: Any) -> WorkerAnswer:
         if operation not in _OPERATIONS:
             return {"raised": f"no operation {operation!r}"}
         perform = functools.partial(getattr(bundles, operation), **arguments)
-        try:  # not on the event loop: a worker that does not answer the scheduler is given up
+        try:  # not on the event loop: the scheduler gives up a worker that does not answer
             return {"value": await asyncio.get_running_loop().run_in_executor(threads, perform)}
         except Exception:  # noqa: BLE001 - it is the answer
             return {"raised": traceback.format_exc()}
@@ -117,12 +120,9 @@ def _serve_bundles(worker: Any) -> None:
 
 
 def dask_setup(server: Any) -> None:
-    """Called by Dask with the scheduler or the worker: answer `modelops_facts`, and a worker what else it is asked.
+    """Answer `modelops_facts`, and on a worker everything else. Dask calls this with the scheduler or the worker."""
 
-    `modelops_running` tells the keys of the tasks that a worker's threads are on, also of those that nobody awaits now.
-    """
-
-    def modelops_facts(variables: Sequence[str] = (), **_: Any) -> dict[str, Any]:
+    def modelops_facts(variables: Sequence[str] = (), **_: Any) -> ProcessFacts:
         answer = facts(variables)
         if hasattr(server, "nanny"):
             state = getattr(server, "state", server)
@@ -135,6 +135,7 @@ def dask_setup(server: Any) -> None:
         return answer
 
     def modelops_running(**_: Any) -> list[str]:
+        # Keys of the tasks that threads are on, including those that are not awaited any more.
         return [str(getattr(task, "key", task)) for task in getattr(getattr(server, "state", server), "executing", ())]
 
     server.handlers["modelops_facts"] = modelops_facts

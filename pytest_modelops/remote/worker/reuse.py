@@ -23,8 +23,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..shared.bundle_messages import BundleLocation
 from .environment import Commands, Failed, make_bare
-from .location import NOT_STARTED, BundleLocation, bundle_of, launch, logs_of
+from .location import NOT_STARTED, bundle_of, launch, logs_of
 from .states import States, another_python
 
 CANARY = "modelops.canary/which"
@@ -249,7 +250,7 @@ class Reuse:
         Args:
             version: of the Python that the worker pretends to run.
         """
-        location = dict(self._place(variant))
+        location = self._place(variant)
         location["digest"] = digest or location["digest"]
         location["variables"] = {**location["variables"], **(variables or {})}
         return self._use_location({**location, "version": version})
@@ -258,7 +259,14 @@ class Reuse:
         """Put a variant where the bundle is."""
         shutil.rmtree(bundle_of(self._location), ignore_errors=True)
         shutil.copytree(self._variants[variant]["source"], bundle_of(self._location))
-        return {**self._location, **self._variants[variant], "variables": self._states.variables}
+        made = self._variants[variant]
+        return {
+            **self._location,
+            "source": made["source"],
+            "wheels": made["wheels"],
+            "digest": made["digest"],
+            "variables": dict(self._states.variables),
+        }
 
     def _use_location(self, location: BundleLocation) -> Answer:
         """Returns `{"ready": Outcome, "answer": Outcome or None, "end", "digest", "given", "seconds"}`.

@@ -13,7 +13,7 @@ from packaging.version import Version
 from pytest_modelops import checks
 from pytest_modelops.checks import aggregation, versions
 from pytest_modelops.checks.base import Check
-from pytest_modelops.cluster.cluster import innermost
+from pytest_modelops.cluster.stacks import innermost
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
@@ -94,7 +94,7 @@ def test_a_declared_skew_passes_when_each_role_runs_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "words"),
+    ("case", "text"),
     [
         ({"worker": facts("3.12.7")}, "asked for Python 3.12.1, runs 3.12.7 (/python)"),
         (
@@ -116,10 +116,10 @@ def test_a_declared_skew_passes_when_each_role_runs_its_own() -> None:
         ({"missing": True}, "it is not registered with the scheduler any more"),
     ],
 )
-def test_versions_that_are_not_as_asked_are_reported_with_both(case: dict[str, Any], words: str) -> None:
+def test_versions_that_are_not_as_asked_are_reported_with_both(case: dict[str, Any], text: str) -> None:
     with pytest.raises(CheckFailed) as caught:
         judge(**case)
-    assert words in str(caught.value)
+    assert text in str(caught.value)
 
 
 def test_silence_is_a_failure() -> None:
@@ -145,15 +145,15 @@ def test_checks_come_after_what_they_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("check_names", "words"),
+    ("check_names", "text"),
     [
-        ([check("a", "nothing")], "'a' needs 'nothing', which is no check; there are a"),
+        ([check("a", "nothing")], "'a' needs 'nothing', which is not a check; there are a"),
         ([check("a"), check("a")], "a name is used twice"),
         ([check("a", "b"), check("b", "a")], "a → b → a"),
     ],
 )
-def test_needs_that_cannot_be_met_are_wrong_input(check_names: list[Check], words: str) -> None:
-    with pytest.raises(WrongInput, match=words):
+def test_needs_that_cannot_be_met_are_wrong_input(check_names: list[Check], text: str) -> None:
+    with pytest.raises(WrongInput, match=text):
         checks.in_order(check_names)
 
 
@@ -201,15 +201,15 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("check_name", "words"),
+    ("check_name", "text"),
     [
-        ("x", "'x' is no pytest_modelops.checks.base.Check"),
+        ("x", "'x' is not a pytest_modelops.checks.base.Check"),
         (Check(name="jsön x]", run=run_nothing), "a name that is not lower-case letters, digits and -"),
-        (Check(name="a", run=run_nothing, needs="start"), "needs that are no tuple of names"),  # type: ignore[arg-type]
+        (Check(name="a", run=run_nothing, needs="start"), "needs that are not a tuple of names"),  # type: ignore[arg-type]
         (Check(name="a", run="nothing"), "a run that cannot be called"),  # type: ignore[arg-type]
         (Check(name="a", run=run_nothing, seconds=-1), "a deadline that is not a number of seconds above 0"),
     ],
 )
-def test_what_is_no_check_is_wrong_input(check_name: Any, words: str) -> None:
-    with pytest.raises(WrongInput, match=words):
+def test_what_is_no_check_is_wrong_input(check_name: Any, text: str) -> None:
+    with pytest.raises(WrongInput, match=text):
         checks.in_order([*checks.CELL_CHECKS, check_name])

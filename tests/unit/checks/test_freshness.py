@@ -91,13 +91,13 @@ def test_a_script_s_directory_comes_first_unless_python_is_reported_otherwise(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("" if "same" in name else name)
     script = str(tmp_path / "runner" / "worker.py")
-    reported = fresh.beside(
-        ["/venv/bin/python", *options, script], ["config", "same", "pkg", "gone"], {"directory": str(tmp_path)}
-    )
+    location: Any = {"directory": str(tmp_path)}
+    reported = fresh.beside(["/venv/bin/python", *options, script], ["config", "same", "pkg", "gone"], location)
     expected = {"config": "config.py", "pkg": "pkg/__init__.py"}
     assert reported == ({n: str(tmp_path / "runner" / f) for n, f in expected.items()} if found else {})
 
 
 def test_what_is_no_python_has_no_directory(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("")
-    assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], {"directory": str(tmp_path)}) == {}
+    location: Any = {"directory": str(tmp_path)}
+    assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], location) == {}

@@ -47,7 +47,7 @@ def heads(name: str, *uses: dict[str, Any], **reported: Any) -> list[str]:
 
 
 def test_there_are_words_for_what_a_worker_tries() -> None:
-    location = {"directory": "/nowhere"}
+    location: Any = {"directory": "/nowhere"}
     variants = {name: {"source": "", "wheels": "", "digest": "0" * 64} for name in "AB"}
     tried = Reuse(location, variants=variants, forced=None, seconds=1)._canaries
     assert list(tried) == list(CANARIES)

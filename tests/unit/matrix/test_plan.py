@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 
 import pytest
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from pytest_modelops.errors import WrongInput
@@ -17,43 +16,14 @@ from pytest_modelops.matrix.versions import (
     Exclusion,
     Inclusion,
     MatrixSettings,
-    NoIndex,
     RoleRequest,
     parse_specifier,
 )
+from tests.unit.matrix.index import Index
 
 THIS_PYTHON = PythonVersion.parse("3.12.1")
 RELEASES = ("2024.8.0", "2024.10.0", "2026.8.0rc1", "2026.8.0")
-
-
-class Index:
-    note = ""
-
-    def latest(self) -> Version:
-        return Version(RELEASES[-1])
-
-    def exists(self, version: Version) -> bool:
-        return str(version) in RELEASES
-
-    def within(self, specifier: SpecifierSet) -> Sequence[Version]:
-        return [Version(text) for text in RELEASES if "rc" not in text and specifier.contains(text)]
-
-    def near(self, version: Version) -> Sequence[Version]:
-        return self.within(SpecifierSet())
-
-
-class SilentIndex(Index):
-    def latest(self) -> Version:
-        raise NoIndex("no index answered")
-
-    def exists(self, version: Version) -> bool:
-        raise NoIndex("no index answered")
-
-    def within(self, specifier: SpecifierSet) -> Sequence[Version]:
-        raise NoIndex("no index answered")
-
-    def near(self, version: Version) -> Sequence[Version]:
-        raise NoIndex("no index answered")
+SILENT_INDEX = Index(reachable=False)
 
 
 def matrix(
@@ -109,7 +79,7 @@ def plan_of(
 ) -> Plan:
     return make_plan(
         settings,
-        releases=index or Index(),
+        releases=index or Index(*RELEASES),
         installed=Version(installed),
         this_python=this_python,
         as_is_allowed=as_is_allowed,
@@ -140,31 +110,62 @@ def as_is(cell: Cell) -> list[str]:
 
 
 def test_without_configuration_it_is_this_interpreter_with_the_dask_it_has_and_no_index_is_asked() -> None:
-    plan = plan_of(matrix(), index=SilentIndex())
+    plan = plan_of(matrix(), index=SILENT_INDEX)
     assert ids(plan) == ["py3.12.1-dask2026.8.0"]
     assert as_is(plan.cells[0]) == ["client", "scheduler", "worker"]
     assert plan.left_out == ()
 
 
-def test_every_python_meets_every_dask_in_order_of_version() -> None:
-    plan = plan_of(matrix(["3.13", "3.10"], ["2024.10.0", "2024.8.0"]))
-    assert ids(plan) == ["py3.10-dask2024.8.0", "py3.10-dask2024.10.0", "py3.13-dask2024.8.0", "py3.13-dask2024.10.0"]
-
-
-def test_a_range_is_a_cell_for_every_final_release_in_it() -> None:
-    assert ids(plan_of(matrix(["3.12"], [">=2024.10"]))) == ["py3.12-dask2024.10.0", "py3.12-dask2026.8.0"]
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param(
+            matrix(["3.13", "3.10"], ["2024.10.0", "2024.8.0"]),
+            ["py3.10-dask2024.8.0", "py3.10-dask2024.10.0", "py3.13-dask2024.8.0", "py3.13-dask2024.10.0"],
+            id="every Python meets every Dask, in order of version",
+        ),
+        pytest.param(
+            matrix(["3.12"], [">=2024.10"]),
+            ["py3.12-dask2024.10.0", "py3.12-dask2026.8.0"],
+            id="a range has a cell for every final release in it",
+        ),
+        pytest.param(
+            matrix(["3.12"], ["latest", "2026.8.0", ">2024.10.0"]),
+            ["py3.12-dask2026.8.0"],
+            id="requests for the same release make one cell",
+        ),
+        pytest.param(
+            matrix(["3.12", "3.12.1"], ["latest"]),
+            ["py3.12-dask2026.8.0", "py3.12.1-dask2026.8.0"],
+            id="a Python with and one without a patch are two",
+        ),
+        pytest.param(
+            matrix(["3.12", "3.12.1", "3.12.2"], ["latest"], exclude=[("3.12.1", None)]),
+            ["py3.12-dask2026.8.0", "py3.12.2-dask2026.8.0"],
+            id="exclude with a patch spares any patch and other patches",
+        ),
+        pytest.param(
+            matrix(["3.12"], ["2026.8.0rc1", "2024.8.0"], exclude=[(None, ">=2026.1")]),
+            ["py3.12-dask2024.8.0"],
+            id="exclude reaches pre-releases",
+        ),
+        pytest.param(
+            matrix(["3.8", "3.12"], ["latest"], exclude=[("3.8", None)]),
+            ["py3.12-dask2026.8.0"],
+            id="an excluded Python may be too old to run",
+        ),
+    ],
+)
+def test_cells_of_a_plan(settings: MatrixSettings, expected: list[str]) -> None:
+    assert ids(plan_of(settings)) == expected
 
 
 @pytest.mark.parametrize("request_", ["latest", ">=2024.8"])
 def test_without_an_index_the_cell_exists_with_an_unknown_dask(request_: str) -> None:
-    plan = plan_of(matrix(["3.12"], [request_, "2024.99.0"]), index=SilentIndex())
+    plan = plan_of(matrix(["3.12"], [request_, "2024.99.0"]), index=SILENT_INDEX)
     assert ids(plan) == ["py3.12-dask2024.99.0", f"py3.12-dask{request_}"]
     assert plan.cells[1].worker.dask is None
     assert plan.cells[1].worker.dask_request == request_
-
-
-def test_requests_that_mean_the_same_release_make_one_cell() -> None:
-    assert ids(plan_of(matrix(["3.12"], ["latest", "2026.8.0", ">2024.10.0"]))) == ["py3.12-dask2026.8.0"]
 
 
 @pytest.mark.parametrize(
@@ -181,10 +182,6 @@ def test_requests_that_mean_the_same_release_make_one_cell() -> None:
 )
 def test_a_wrong_axis_is_named(python: list[str], dask: list[str], message: str) -> None:
     assert message_of(matrix(python, dask)) == message
-
-
-def test_a_python_with_and_one_without_a_patch_are_two() -> None:
-    assert ids(plan_of(matrix(["3.12", "3.12.1"], ["latest"]))) == ["py3.12-dask2026.8.0", "py3.12.1-dask2026.8.0"]
 
 
 # As it is.
@@ -246,28 +243,14 @@ def test_an_entry_of_exclude_takes_what_it_matches_and_is_quoted(
     assert reasons(plan) == {id_: "excluded by entry 0" for id_ in everything if id_ not in left}
 
 
-def test_exclude_with_a_patch_spares_any_patch_and_other_patches() -> None:
-    plan = plan_of(matrix(["3.12", "3.12.1", "3.12.2"], ["latest"], exclude=[("3.12.1", None)]))
-    assert ids(plan) == ["py3.12-dask2026.8.0", "py3.12.2-dask2026.8.0"]
-
-
-def test_exclude_reaches_pre_releases() -> None:
-    plan = plan_of(matrix(["3.12"], ["2026.8.0rc1", "2024.8.0"], exclude=[(None, ">=2026.1")]))
-    assert ids(plan) == ["py3.12-dask2024.8.0"]
-
-
 def test_the_first_entry_that_matches_is_the_reason() -> None:
     plan = plan_of(matrix(["3.12", "3.13"], ["latest"], exclude=[("3.11", None), ("3.13", None), ("3.13", ">2024")]))
     assert reasons(plan) == {"py3.13-dask2026.8.0": "excluded by entry 1"}
 
 
 def test_a_dask_that_no_index_could_tell_is_not_excluded_by_a_range() -> None:
-    plan = plan_of(matrix(["3.12"], ["latest", "2024.8.0"], exclude=[(None, ">=2024")]), index=SilentIndex())
+    plan = plan_of(matrix(["3.12"], ["latest", "2024.8.0"], exclude=[(None, ">=2024")]), index=SILENT_INDEX)
     assert ids(plan) == ["py3.12-dasklatest"]
-
-
-def test_an_excluded_python_may_be_too_old_to_run() -> None:
-    assert ids(plan_of(matrix(["3.8", "3.12"], ["latest"], exclude=[("3.8", None)]))) == ["py3.12-dask2026.8.0"]
 
 
 def test_excluding_everything_is_wrong_input() -> None:
@@ -435,7 +418,7 @@ def rich() -> Plan:
             exclude=[("3.13", "2025.1.0rc1")],
             include=[inclusion("3.12", "installed", worker={"python": "3.13"})],
         ),
-        index=SilentIndex(),
+        index=SILENT_INDEX,
     )
 
 

@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Sequence
-
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from pytest_modelops.errors import ModelopsError, WrongInput, said_of
 from pytest_modelops.matrix.versions import DaskRequest, Keyword, NoIndex, expand, parse_specifier
+from tests.unit.matrix.index import Index
 
 INSTALLED = Version("2025.1.0")
-
-
-class Index:
-    """An index with these releases, or one that does not answer."""
-
-    def __init__(self, *releases: str, reachable: bool = True, note: str = "") -> None:
-        self.releases = sorted(map(Version, releases))
-        self.reachable = reachable
-        self.note = note
-
-    def _answer(self) -> Sequence[Version]:
-        if not self.reachable:
-            raise NoIndex("no index answered")
-        return self.releases
-
-    def latest(self) -> Version:
-        return self.within(SpecifierSet())[-1]
-
-    def exists(self, version: Version) -> bool:
-        return version in self._answer()
-
-    def within(self, specifier: SpecifierSet) -> Sequence[Version]:
-        return [each for each in self._answer() if not each.is_prerelease and each in specifier]
-
-    def near(self, version: Version) -> Sequence[Version]:
-        every = self.within(SpecifierSet())
-        middle = bisect.bisect(every, version)
-        return every[max(0, middle - 2) : middle + 2]
-
-
 INDEX = Index("2024.7.1", "2024.8.0", "2024.8.1", "2024.10.0", "2024.12.1", "2025.1.0rc1", "2025.1.0")
 
 
@@ -161,7 +129,7 @@ def test_the_message_says_what_limits_the_index() -> None:
 
 
 def test_an_empty_index_is_told_from_one_that_lacks_a_release() -> None:
-    with pytest.raises(WrongInput, match=r"near it: none at all$"):
+    with pytest.raises(WrongInput, match=r"near it: no other release$"):
         releases_of("2024.10.0", Index())
 
 

@@ -22,7 +22,7 @@ def frame(body: bytes, header: bytes = b"Content-Length: %d\r\n\r\n") -> bytes:
 
 
 @given(st.lists(MESSAGES))
-def test_what_is_written_is_read(messages: list[dict[str, Any]]) -> None:
+def test_what_is_written_is_read(messages: list[Any]) -> None:
     stream = io.BytesIO()
     writer = jsonrpc.Writer(stream)
     for message in messages:
@@ -43,7 +43,7 @@ def test_headers_may_be_written_in_other_ways(header: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "text"),
     [
         (b"hello\r\n\r\n", "not a header: b'hello"),
         (b"Content-Length: many\r\n\r\n", "not a header"),
@@ -56,8 +56,8 @@ def test_headers_may_be_written_in_other_ways(header: bytes) -> None:
         (frame(b"[1]"), "not a JSON-RPC message"),
     ],
 )
-def test_what_is_no_frame_is_quoted(data: bytes, words: str) -> None:
-    with pytest.raises(jsonrpc.BrokenFrame, match=words):
+def test_what_is_no_frame_is_quoted(data: bytes, text: str) -> None:
+    with pytest.raises(jsonrpc.BrokenFrame, match=text):
         jsonrpc.read_message(io.BytesIO(data))
 
 

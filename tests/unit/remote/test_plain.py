@@ -1,4 +1,4 @@
-"""Plain data: what passes, what comes back, and the words for what does not pass."""
+"""Plain data: what passes, what comes back, and the message about what does not pass."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ PLAIN = st.recursive(
 )
 
 
+TWICE = [1]
+
+
 def through_json(value: object) -> Any:
     """What arrives when a value is packed, written, read and unpacked."""
     return plain.unpack(json.loads(json.dumps(plain.pack(value), allow_nan=False)))
@@ -81,6 +84,8 @@ def test_plain_data_comes_back_exactly_as_it_was(value: object) -> None:
         set(),
         frozenset({(1, frozenset())}),
         {None: 1, (1, 2): {"int": "0x1"}, 1.5: [], b"k": {"set": [1]}},
+        {"b": 1, "a": 2},
+        [TWICE, TWICE],  # not a cycle
     ],
     ids=repr,
 )
@@ -96,10 +101,6 @@ def test_integers_have_no_longest() -> None:
 def test_simple_data_reads_the_same_in_json() -> None:
     value = [None, True, 1, -1.5, "é", ["a"]]
     assert plain.pack(value) == value
-
-
-def test_the_order_of_a_dict_is_kept() -> None:
-    assert list(through_json({"b": 1, "a": 2})) == ["b", "a"]
 
 
 def test_the_packed_form_holds_nothing_of_the_value() -> None:
@@ -144,13 +145,8 @@ def test_what_is_not_plain_is_refused_with_its_type_and_place(value: object, mes
 def test_data_that_contains_itself_is_refused() -> None:
     items: list[object] = [1]
     items.append({"again": items})
-    with pytest.raises(TypeError, match=r"value\[1\]\['again'\] is the list that it sits in: .*contains itself"):
+    with pytest.raises(TypeError, match=r"value\[1\]\['again'\] is the list that it is in: .*contains itself"):
         plain.pack(items)
-
-
-def test_what_is_held_twice_is_not_taken_for_a_cycle() -> None:
-    item = [1]
-    assert through_json([item, item]) == [[1], [1]]
 
 
 def test_data_may_be_as_deep_as_promised_and_no_deeper() -> None:

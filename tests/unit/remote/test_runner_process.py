@@ -16,7 +16,6 @@ import sys
 import textwrap
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,13 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_modelops.checks import bundle_messages as words
+from pytest_modelops.checks.bundle_messages import fault_of
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation, EnvironmentContents, InstallAnswer, Outcome
 from pytest_modelops.remote.shared.supervised import CouldNot
 from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.runner_process import Runner
+from tests.integration.conftest import write_wheel
+from tests.unit.remote.conftest import COMMAND, location_in
 
 SERVERS = Path(__file__).parents[2] / "servers"
 SECONDS = 60.0
@@ -41,8 +43,8 @@ def of(directory: Path) -> list[psutil.Process]:
     """Every process whose command line, working directory or open files mention a directory."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        words = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
-        if process.pid != os.getpid() and any(str(directory) in word for word in words):
+        arguments = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
+        if process.pid != os.getpid() and any(str(directory) in argument for argument in arguments):
             found.append(process)
     return found
 
@@ -85,7 +87,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
     assert of(tmp_path) == []
 
 
-def ready(runner: Runner) -> dict[str, Any]:
+def ready(runner: Runner) -> Outcome:
     outcome = runner.call("ready", {}, SECONDS)
     assert outcome["result"]["bundle_digest"] == DIGEST
     return outcome
@@ -95,7 +97,7 @@ def ready(runner: Runner) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"])
-def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str) -> None:
+def test_what_the_protocol_allows_passes(start: Starter, server: str) -> None:
     runner = start(server)
     assert ready(runner)["outside"] == ""
     for _ in range(3):
@@ -128,12 +130,12 @@ def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
     assert got == {who: {"result": {"reported": who}, "outside": ""} for who in ("first", "second")}
 
 
-def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_reported(start: Starter) -> None:
+def test_an_answer_to_no_request_is_ignored_and_reported(start: Starter) -> None:
     runner = start("wrong_id")
     outcome = runner.call("ready", {}, 3.0)
     assert outcome["silent"] == 3.0
     assert json.loads(outcome["strange"])["id"] == 1001
-    head = words.fault_of(outcome, "ready", seconds=3).head
+    head = fault_of(outcome, "ready", seconds=3).head
     assert "did not answer `ready` within the deadline of 3 s" in head
     assert 'It sent an answer to nothing that was asked: {"jsonrpc": "2.0", "id": 1001, "result":' in head
 
@@ -154,7 +156,7 @@ def test_one_that_ends_before_it_answers_has_exited_and_its_first_cause_is_repor
     runner = start("exits_early")
     outcome = runner.call("ready", {}, SECONDS)
     assert outcome["exited"] == "exited with code 3"
-    assert outcome["cause"].startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
+    assert (outcome["cause"] or "").startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
     assert outcome["last"][-1] == "and so it cannot start"
     assert runner.close(seconds=0)["left"] == []
 
@@ -166,7 +168,7 @@ def test_one_that_is_killed_has_exited(start: Starter) -> None:
     assert runner.call("ready", {}, SECONDS)["exited"] == "was killed by SIGKILL"
 
 
-def test_one_that_closes_its_stdout_and_still_runs_is_reported_so(start: Starter) -> None:
+def test_one_that_closes_its_stdout_and_still_runs_has_not_exited(start: Starter) -> None:
     outcome = start("closes_stdout").call("ready", {}, SECONDS)
     assert outcome["exited"] == "closed its stdout and still runs"
 
@@ -185,7 +187,7 @@ def test_a_frame_that_is_no_json_is_garbled_and_quoted(start: Starter, server: s
 def test_an_error_is_reported_as_it_came(start: Starter) -> None:
     outcome = start("refuses").call("execute", {}, SECONDS)
     assert outcome == {"error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}}, "outside": ""}
-    fault = words.fault_of(outcome, "execute", seconds=3)
+    fault = fault_of(outcome, "execute", seconds=3)
     assert fault.head == "`execute` was answered with error -32603: not today"
     assert fault.details == ("data: {'why': 'it refuses'}",)
 
@@ -229,7 +231,7 @@ def test_what_it_leaves_behind_is_reported_and_ended(start: Starter) -> None:
     child = child_of(runner)
     closed = runner.close(seconds=SECONDS)
     assert (closed["ended"], closed["left"]) == ("exited with code 0", [])
-    assert [words.split()[0] for words in closed["survived"]] == [str(child.pid)]
+    assert [line.split()[0] for line in closed["survived"]] == [str(child.pid)]
     assert not child.is_running()
 
 
@@ -283,6 +285,8 @@ def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) 
 WORKER = """
 import json, os, sys, threading
 from pytest_modelops.remote.worker.runner_process import Runner
+from tests.integration.conftest import write_wheel
+from tests.unit.remote.conftest import COMMAND, location_in
 directory = sys.argv[1]
 argv = [sys.executable, {server!r}, "--bundle-path", directory, "--venv-path", directory, "--bundle-digest", "0"]
 runner = Runner(argv, env=dict(os.environ), cwd=directory, directory=directory + "/logs")
@@ -301,10 +305,6 @@ def test_what_cannot_be_started_leaves_no_supervisor(tmp_path: Path) -> None:
 
 # --- bundles on a worker -----------------------------------------------------------------------------------------
 
-COMMAND = (
-    *("{python}", "{runner}", "--bundle-path", "{bundle}"),
-    *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
-)
 WIRE = """
 import os
 from lib import VALUE
@@ -325,19 +325,6 @@ def loss(sim_returns, target_data):
 """
 
 
-def write_wheel(directory: Path, name: str, version: str, files: Mapping[str, str]) -> None:
-    info = f"{name}-{version}.dist-info"
-    everything = {
-        **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{file},,\n" for file in [*everything, f"{info}/RECORD"])
-    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for file, text in {**everything, f"{info}/RECORD": record}.items():
-            archive.writestr(file, text)
-
-
 @dataclasses.dataclass
 class Cell:
     """A worker's bundles, and one bundle with a wheel that it needs."""
@@ -349,31 +336,28 @@ class Cell:
         (self.directory / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (self.directory / "source" / name).write_text(textwrap.dedent(text))
 
-    def location(
-        self, *, runner: str = "", command: Sequence[str] = COMMAND, protocol: str = "json-rpc"
-    ) -> dict[str, Any]:
-        return {
-            "name": "seir",
-            "digest": DIGEST,
-            "directories": {"worker-0": str(self.directory / "worker-0" / "bundles" / "seir")},
-            "source": str(self.directory / "source"),
-            "wheels": str(self.directory / "wheels"),
-            "runner": runner,
-            "command": list(command),
-            "protocol": protocol,
-            "install": "isolated",
-        }
+    def location(self, **more: Any) -> BundleLocation:
+        return location_in(self.directory, **more)
 
-    def install(self, *, seconds: float = SECONDS, **more: Any) -> dict[str, Any]:
+    def add_wheel(self, name: str, version: str, files: Mapping[str, str]) -> None:
+        write_wheel(self.directory / "wheels" / f"{name}-{version}-py3-none-any.whl", files)
+
+    def install(self, *, seconds: float = SECONDS, **more: Any) -> EnvironmentContents:
+        answer = self.try_to_install(seconds=seconds, **more)
+        assert answer["failure"] is None
+        assert answer["contents"] is not None
+        return answer["contents"]
+
+    def try_to_install(self, *, seconds: float = SECONDS, **more: Any) -> InstallAnswer:
         asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
         return self.bundles.install(self.location(), **asked, seconds=seconds)
 
-    def execute(self, entrypoint: str = "app/base", **more: Any) -> dict[str, Any]:
+    def execute(self, entrypoint: str = "app/base", **more: Any) -> Any:
         return self.bundles.execute(
             more.get("location") or self.location(),
             "0-0",
             entrypoint=entrypoint,
-            params={"beta": 0.3},
+            params=more.get("params", {"beta": 0.3}),
             seed=7,
             end=time.time() + more.get("seconds", SECONDS),
         )
@@ -382,8 +366,8 @@ class Cell:
 @pytest.fixture
 def cell(tmp_path: Path) -> Iterator[Cell]:
     (tmp_path / "wheels").mkdir()
-    write_wheel(tmp_path / "wheels", "lib", "1.5", {"lib/__init__.py": "VALUE = 'one and a half'\n"})
     made = Cell(tmp_path, Bundles("worker-0"))
+    made.add_wheel("lib", "1.5", {"lib/__init__.py": "VALUE = 'one and a half'\n"})
     made.write("wire.py", WIRE)
     made.write("targets.py", TARGETS)
     yield made
@@ -413,10 +397,10 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     assert one["outputs"]["reported.txt"]["size"] == len(content)
     assert base64.b64decode(one["outputs"]["reported.txt"]["inline"]) == content
     assert cell.execute()["pid"] == one["pid"], "the runner stays for the next task"
-    reported = cell.bundles.aggregate(
+    aggregate = cell.bundles.aggregate(
         cell.location(), [one, one], target="targets:loss", target_data={"weight": 0.5}, end=time.time() + SECONDS
     )
-    assert reported["result"]["loss"] == len(content)
+    assert aggregate["result"]["loss"] == len(content)
     closed = cell.bundles.close(cell.location())
     assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
     assert list(cell.bundles.close(cell.location())) == ["logs"]
@@ -424,11 +408,11 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
     cell.write("old.py", "")
-    write_wheel(cell.directory / "wheels", "more", "1", {"more.py": ""})
+    cell.add_wheel("more", "1", {"more.py": ""})
     reported = cell.install(requirements=["lib==1.5", "more==1"], modules=["old", "wire"])
     assert (reported["missing"], reported["packages"]) == ([], {"lib": "1.5", "more": "1"})
     (cell.directory / "source" / "old.py").unlink()
-    write_wheel(cell.directory / "wheels", "lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
+    cell.add_wheel("lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
     reported = cell.install(requirements=["lib==1.6"], modules=["old", "wire"])
     assert (reported["missing"], reported["packages"]) == (["old"], {"lib": "1.6"})
     assert base64.b64decode(cell.execute()["outputs"]["reported.txt"]["inline"]).startswith(b"newer ")
@@ -454,40 +438,40 @@ def test_imports_that_fail_are_reported_with_their_cause(cell: Cell) -> None:
 
 def test_an_import_that_hangs_is_timed_out_and_shows_where(cell: Cell) -> None:
     cell.write("hangs.py", "def inner():\n    import time\n    time.sleep(3600)\ninner()\n")
-    reported = cell.install(imports=["hangs"], requirements=[], seconds=12.0)
-    assert reported["timed_out"] is True
-    assert reported["failed"] == "importing hangs: not within 12 s"
-    assert any("hangs.py" in line for line in reported["last"])
+    failure = cell.try_to_install(imports=["hangs"], requirements=[], seconds=12.0)["failure"]
+    assert failure is not None
+    assert failure["timed_out"] is True
+    assert failure["failed"] == "importing hangs: not within 12 s"
+    assert any("hangs.py" in line for line in failure["last"])
 
 
 def test_a_requirement_that_no_wheel_meets_is_reported_with_its_cause(cell: Cell) -> None:
-    reported = cell.install(requirements=["lib==2"])
-    assert (reported["timed_out"], reported["failed"]) == (
-        False,
-        "installing seir from its wheels: python exited with code 1",
-    )
-    assert "Could not find a version that satisfies the requirement lib==2" in reported["cause"]
+    failure = cell.try_to_install(requirements=["lib==2"])["failure"]
+    assert failure is not None
+    assert failure["timed_out"] is False
+    assert failure["failed"] == "installing seir from its wheels: python exited with code 1"
+    assert "Could not find a version that satisfies the requirement lib==2" in (failure["cause"] or "")
 
 
 @pytest.mark.parametrize(
-    ("runner", "command", "words"),
+    ("runner", "command", "expected"),
     [
         ("", ["/no/such/python", "{runner}"], "could not start /no/such/python: FileNotFoundError"),
         ("nowhere:runner.py", COMMAND, "runner 'nowhere:runner.py': this worker has no module 'nowhere'"),
-        ("json:no.py", COMMAND, "runner 'json:no.py': there is no 'no.py' in "),
+        ("json:no.py", COMMAND, "runner 'json:no.py': no 'no.py' in "),
         ("no.where:runner.py", COMMAND, "runner 'no.where:runner.py': No module named 'no'"),
     ],
 )
 def test_a_runner_that_cannot_be_started_is_reported(
-    cell: Cell, runner: str, command: Sequence[str], words: str
+    cell: Cell, runner: str, command: Sequence[str], expected: str
 ) -> None:
     cell.install(requirements=[])
     location = cell.location(runner=runner, command=command)
     shaken = cell.bundles.handshake(location, seconds=SECONDS)
-    assert shaken["outcome"]["unstarted"].startswith(words)
+    assert shaken["outcome"]["unstarted"].startswith(expected)
     assert shaken["end"] == {}
     reported = cell.execute(location=location)
-    assert reported["error"]["unstarted"].startswith(words)
+    assert reported["error"]["unstarted"].startswith(expected)
     assert (reported["outputs"], reported["pid"]) == ({}, None)
 
 
@@ -536,14 +520,10 @@ def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
     assert reported["error"]["error"]["code"] == -32001
 
 
-def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
-    server = cell.directory / "server.py"
-    text = (SERVERS / "notification_first.py").read_text()
-    server.write_text(
-        text.replace('"execute": {"reported.txt": "dG9sZA=="}', '"execute": {"reported.txt": "no base64!"}')
-    )
+def test_artifacts_that_are_not_base64_are_garbled(cell: Cell) -> None:
     cell.install(requirements=[])
-    reported = cell.execute(location=cell.location(runner=str(server)))
+    location = cell.location(runner=str(SERVERS / "answers_anything.py"))
+    reported = cell.execute(location=location, params={"json": '{"reported.txt": "no base64!"}'})
     assert reported["error"]["garbled"] == "{'reported.txt': 'no base64!'}"
     assert reported["outputs"] == {}
 

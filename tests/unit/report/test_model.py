@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_modelops.matrix.plan import LeftOut
@@ -85,10 +85,6 @@ def test_what_was_selected_and_did_not_run_counts_without_a_message_too() -> Non
     assert cell(P, check(N, "versions")).status is N
 
 
-def test_that_something_did_not_run_replaces_no_result() -> None:
-    assert merge_checks([check(F)], [check(N)]) == (check(F),)
-
-
 @given(st.lists(st.sampled_from(Status)))
 def test_a_cell_passes_with_nothing_but_passed_and_skipped(statuses: list[Status]) -> None:
     if cell(*statuses).status is P:
@@ -146,23 +142,26 @@ def test_a_cell_that_was_not_selected_does_not_count() -> None:
 # Merging
 
 
-def test_later_result_replaces_the_earlier_in_its_place() -> None:
-    old = [check(P, "start"), check(F, "lambda"), check(P, "aggregation")]
-    assert merge_checks(old, [check(P, "lambda")]) == (old[0], check(P, "lambda"), old[2])
+SEIR, NUMBERS = check(F, "handshake", bundle="seir"), check(P, "handshake", bundle="numbers")
 
 
-def test_new_results_follow_the_old() -> None:
-    assert merge_checks([check(P, "start")], [check(F, "lambda")]) == (check(P, "start"), check(F, "lambda"))
-
-
-def test_the_same_check_of_another_bundle_is_another_result() -> None:
-    seir, numbers = check(F, "handshake", bundle="seir"), check(P, "handshake", bundle="numbers")
-    assert merge_checks([seir], [numbers]) == (seir, numbers)
-    assert merge_checks([check(P, "handshake")], [seir]) == (check(P, "handshake"), seir)
-
-
-def test_merging_takes_any_iterable_once() -> None:
-    assert merge_checks(iter([check(F)]), iter([check(P)])) == (check(P),)
+@pytest.mark.parametrize(
+    ("old", "new", "merged"),
+    [
+        pytest.param(
+            [check(P, "start"), check(F, "lambda"), check(P, "aggregation")],
+            [check(P, "lambda")],
+            [check(P, "start"), check(P, "lambda"), check(P, "aggregation")],
+            id="a later result replaces the earlier one in its place",
+        ),
+        pytest.param([check(P, "start")], [check(F)], [check(P, "start"), check(F)], id="new results follow the old"),
+        pytest.param([SEIR], [NUMBERS], [SEIR, NUMBERS], id="of another bundle"),
+        pytest.param([check(P, "handshake")], [SEIR], [check(P, "handshake"), SEIR], id="of a bundle and of none"),
+        pytest.param([check(F)], [check(N)], [check(F)], id="not-run replaces nothing"),
+    ],
+)
+def test_merging(old: list[CheckResult], new: list[CheckResult], merged: list[CheckResult]) -> None:
+    assert merge_checks(iter(old), iter(new)) == tuple(merged)
 
 
 # JSON
@@ -223,13 +222,11 @@ run_reports = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(check_results)
 def test_check_survives_the_way_through_json(result: CheckResult) -> None:
     assert CheckResult.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
-@settings(deadline=None)
 @given(cell_reports)
 def test_cell_survives_the_way_through_json(report: CellReport) -> None:
     plain = json.loads(json.dumps(report.to_json()))
@@ -238,7 +235,6 @@ def test_cell_survives_the_way_through_json(report: CellReport) -> None:
     assert again.to_json() == plain
 
 
-@settings(deadline=None)
 @given(run_reports)
 def test_run_survives_the_way_through_json(report: RunReport) -> None:
     again = RunReport.from_json(json.loads(json.dumps(report.to_json())))

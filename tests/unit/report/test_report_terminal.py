@@ -5,14 +5,13 @@ from __future__ import annotations
 import string
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
+from pytest_modelops.report.model import CellReport, CheckResult, EnvironmentReport, RunReport, Status
 from pytest_modelops.report.paper import Line, Segment, Style, columns, text
 from pytest_modelops.report.terminal import matrix
 
@@ -48,7 +47,7 @@ def a_cell(
     checks: Iterable[CheckResult] | None = None,
     worker: str | None = None,
     selected: bool = True,
-    environments: Iterable[Mapping[str, Any]] = (),
+    environments: Iterable[EnvironmentReport] = (),
 ) -> CellReport:
     base = {"python": python, "dask": dask}
     return CellReport(
@@ -386,12 +385,6 @@ def test_no_cell_hides_another_of_the_same_versions() -> None:
     assert "py3.12-dask2024.8.0+all-else   ✗ lambda" in drawn(report)
 
 
-def test_message_does_not_repeat_its_cell() -> None:
-    message = "Bundle 'seir' exited with code 1 in cell py3.12-dask2024.8.0, worker 1"
-    report = a_run(a_cell("3.12", "2024.8.0", broke("lambda", Status.FAILED, message)))
-    assert "py3.12-dask2024.8.0: lambda failed: Bundle 'seir' exited with code 1, worker 1\n" in drawn(report)
-
-
 def test_long_message_is_cut_and_the_command_is_not() -> None:
     check = CheckResult(name="lambda", status=Status.FAILED, message="word " * 200, reproduce="pytest " + "x" * 200)
     lines = drawn(a_run(a_cell("3.12", "2024.8.0", check, checks=[check]))).splitlines()
@@ -401,15 +394,21 @@ def test_long_message_is_cut_and_the_command_is_not() -> None:
     assert lines[-3] == "    pytest " + "x" * 200
 
 
-def test_messages_cannot_disturb_the_terminal() -> None:
-    message = "\x1b[31mred\x1b[0m\x07 tab\there \x1b]0;title\x07and\u202eback \udcff end\nmore"
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("'seir' exited with code 1 in cell py3.12-dask2024.8.0, worker 1", "'seir' exited with code 1, worker 1"),
+        (
+            "\x1b[31mred\x1b[0m\x07 tab\there \x1b]0;title\x07and\u202eback \udcff end\nmore",
+            "red tab here and back end",
+        ),
+        ("\n  \n  the point\n", "the point"),
+    ],
+    ids=["its cell is named once", "nothing disturbs the terminal", "its first line with text"],
+)
+def test_message_is_shown(message: str, shown: str) -> None:
     report = a_run(a_cell("3.12", "2024.8.0", broke("lambda", Status.FAILED, message)))
-    assert "lambda failed: red tab here and back end\n" in drawn(report)
-
-
-def test_first_line_of_a_message_is_the_first_with_something_in_it() -> None:
-    report = a_run(a_cell("3.12", "2024.8.0", broke("lambda", Status.FAILED, "\n  \n  the point\n")))
-    assert "lambda failed: the point\n" in drawn(report)
+    assert f"py3.12-dask2024.8.0: lambda failed: {shown}\n" in drawn(report)
 
 
 def test_command_of_several_lines_stays_so() -> None:
@@ -418,7 +417,7 @@ def test_command_of_several_lines_stays_so() -> None:
 
 
 def test_environments_are_counted_once_by_their_place() -> None:
-    def env(place: str, *, reused: bool) -> dict[str, Any]:
+    def env(place: str, *, reused: bool) -> EnvironmentReport:
         return {"python": "3.12.1", "dask": "2024.8.0", "reused": reused, "location": place}
 
     report = a_run(
@@ -509,40 +508,25 @@ def commands(report: RunReport) -> set[str]:
     return {f"    {check.reproduce}" for cell in report.cells for check in cell.checks if check.reproduce}
 
 
-@settings(deadline=None)
 @given(reports(), st.integers(1, 200), st.booleans())
-def test_nothing_but_commands_is_wider_than_the_terminal(report: RunReport, width: int, unicode: bool) -> None:
-    # A narrower terminal than 40 columns is taken as one of 40; and an id is not cut.
+def test_promises_for_every_report(report: RunReport, width: int, unicode: bool) -> None:
+    lines = drawn(report, width=width, unicode=unicode).splitlines()
     ids = {cell.id for cell in report.cells}
-    for line in drawn(report, width=width, unicode=unicode).splitlines():
+    for line in lines:  # no line but a command or an id is wider than the terminal, or than 40 columns
         assert columns(line) <= max(width, 40) or line in commands(report) or line.strip(" :,") in ids
         assert line == line.rstrip()
+    for line_ in matrix(report, width=width, unicode=unicode):
+        assert all(segment.text and len(segment.text.splitlines()) == 1 for segment in line_)
+    assert unicode or "".join(lines).isascii()
 
 
-@settings(deadline=None)
 @given(reports(), st.integers(40, 200), st.booleans())
-def test_every_selected_cell_that_did_not_pass_is_named(report: RunReport, width: int, unicode: bool) -> None:
-    named = {word.strip(":,") for word in drawn(report, width=width, unicode=unicode).split()}
+def test_every_selected_cell_that_did_not_pass_is_named_and_has_its_command_whole(
+    report: RunReport, width: int, unicode: bool
+) -> None:
+    shown = drawn(report, width=width, unicode=unicode)
+    named = {word.strip(":,") for word in shown.split()}
     assert {cell.id for cell in report.cells if cell.selected and cell.status is not Status.PASSED} <= named
-
-
-@settings(deadline=None)
-@given(reports(), st.integers(40, 200))
-def test_every_broken_cell_has_its_command_whole(report: RunReport, width: int) -> None:
-    lines = drawn(report, width=width).splitlines()
     for cell in report.cells:
         if cell.broken and cell.broken.reproduce:
-            assert f"    {cell.broken.reproduce}" in lines
-
-
-@settings(deadline=None)
-@given(reports(), st.integers(40, 200))
-def test_ascii_is_ascii(report: RunReport, width: int) -> None:
-    assert drawn(report, width=width, unicode=False).isascii()
-
-
-@settings(deadline=None)
-@given(reports(), st.integers(40, 200))
-def test_segments_hold_no_line_breaks_nor_nothing(report: RunReport, width: int) -> None:
-    for line in matrix(report, width=width, unicode=True):
-        assert all(segment.text and len(segment.text.splitlines()) == 1 for segment in line)
+            assert f"    {cell.broken.reproduce}" in shown.splitlines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_modelops.session.reporting import Distributing
+from pytest_modelops.session.distribution import Distributing
 
 TESTS = [f"test_{name}[{cell}]" for cell in ("a", "b", "c") for name in ("one", "two", "three", "four")]
 

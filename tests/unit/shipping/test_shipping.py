@@ -666,7 +666,7 @@ REFUSALS = [
     ("uses_plugin", "uses 'errors': pytest_modelops is in no cell"),
     ("uses_ship", "uses 'ship': pytest_modelops is in no cell"),
     ("uses_data", "uses 'K': K['a'][0] is a pathlib"),
-    ("uses_cycle", "uses 'LOOPED': LOOPED[0] is the list that it sits in"),
+    ("uses_cycle", "uses 'LOOPED': LOOPED[0] is the list that it is in"),
     ("uses_file", "uses '__file__', a path of this machine: pass it as an argument"),
     ("uses_two", "uses 'factor', which is something else in another function that travels along: rename one"),
     ("uses_open", "uses 'open', which is something else in another function that travels along: rename one"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from packaging.version import Version
 
-from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.config.model import AggregationSettings, RunnerSettings
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+from pytest_modelops.errors import CheckFailed
+from pytest_modelops.report.model import CellReport
 from pytest_modelops.session.run import MatrixRun
+
+if TYPE_CHECKING:
+    from tests.unit.cell.conftest import MakeCell
 
 
 class Part:
@@ -21,7 +23,7 @@ class Part:
         self._breaks = breaks
         self._left = left
         self.closed = 0
-        self.unreported: list[str] = []
+        self.lifecycle = SimpleNamespace(unreported=[])
 
     def close(self, timeout: float = 0) -> tuple[str, ...]:
         self.closed += 1
@@ -32,26 +34,22 @@ class Part:
     stop = close
 
 
-def live_cell() -> LiveCell:
-    nothing: Any = None
-    return LiveCell(
-        Cell.uniform(Versions(PythonVersion.parse("3.12"), Version("2024.10.0"))),
-        backend=nothing,
-        checks=[],
-        aggregation=AggregationSettings(),
-        runner=RunnerSettings(),
-        cluster_settings=nothing,
-        deadlines={},
-        progress=lambda _: None,
-        reproduce=lambda *_: "",
-    )
+def test_looking_at_a_cell_starts_nothing_and_changes_no_report(make_cell: MakeCell) -> None:
+    cell = make_cell()
+    assert cell.workers == ("worker-0", "worker-1")
+    assert (cell.logs, cell.report()) == ({}, CellReport.of(cell.cell))
+    with pytest.raises(CheckFailed, match=r'no cluster of cell py3.12-dask2024.10.0 runs; .* needs=\("start",\)'):
+        cell.cluster  # noqa: B018 - it raises
+    cell.lifecycle.unreported.append("something was left")
+    assert cell.report() == cell.report()
+    assert cell.lifecycle.unreported == ["something was left"]
 
 
-def test_a_client_that_cannot_be_closed_keeps_nothing_else_up() -> None:
-    cell: Any = live_cell()
+def test_a_client_that_cannot_be_closed_keeps_nothing_else_up(make_cell: MakeCell) -> None:
+    cell: Any = make_cell()
     clients = [Part(), Part(breaks=True), Part()]
     cluster = Part(left=("process 4711",))
-    cell._clients, cell._cluster, cell._sandbox = clients, cluster, Part()
+    cell.lifecycle.clients, cell.lifecycle.cluster = clients, cluster
     with pytest.raises(OSError, match="it cannot be closed"):
         cell.close()
     assert [part.closed for part in (*clients, cluster)] == [1, 1, 1, 1]
@@ -62,7 +60,7 @@ def test_a_client_that_cannot_be_closed_keeps_nothing_else_up() -> None:
 
 def test_a_cell_that_cannot_be_closed_keeps_no_other_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cells = {str(number): Part(breaks=number == 1) for number in range(3)}
-    cells["1"].unreported.append("cell 1: something was left")
+    cells["1"].lifecycle.unreported.append("cell 1: something was left")
     run: Any = object.__new__(MatrixRun)
     run.cells, run.progress, run.backend = cells, Part(), Part()
     run._handed, run.directory = None, tmp_path / "run"

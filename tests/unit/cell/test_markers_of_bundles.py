@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from packaging.version import Version
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.checks.base import Check
-from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.errors import CellBroken, CheckFailed, RunnerTimedOut, TimedOut
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+
+if TYPE_CHECKING:
+    from tests.unit.cell.conftest import MakeCell
 
 BUNDLE = Bundle(name="seir", path=Path("/seir"))
 
@@ -21,22 +20,13 @@ BUNDLE = Bundle(name="seir", path=Path("/seir"))
 class MarkerRun:
     """A cell, and the checks that a marker would run: what was performed, and what breaks it."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_cell: MakeCell) -> None:
         self.performed: list[str] = []
         self.deadlines: dict[str, float] = {}
         self.breaks: dict[str, Exception] = {}
-        nothing: Any = None
-        self.live = LiveCell(
-            Cell.uniform(Versions(PythonVersion.parse("3.12"), Version("2024.10.0"))),
-            backend=nothing,
-            checks=[self.check("start", None)],
-            aggregation=AggregationSettings(),
-            runner=RunnerSettings(),
-            cluster_settings=nothing,
-            deadlines={},
-            progress=lambda _: None,
-            reproduce=lambda _, check: f"run {check.label}",
-        )
+        self.live = make_cell(self.check("start", None))
+        checks: Any = self.live.checks
+        checks.require_cluster = lambda: None
         self.preflight = self.check("preflight")
         self.install = self.check("bundle-install", needs=("start",), after=("preflight[seir]",))
         self.handshake = self.check("handshake", needs=("bundle-install[seir]",))
@@ -53,13 +43,13 @@ class MarkerRun:
     def run(self, *checks: Check, seconds: float | None = None) -> list[str]:
         """What was performed for a marker."""
         self.performed.clear()
-        self.live.run_bundle(checks, seconds=seconds)
+        self.live.checks.run_bundle(checks, seconds=seconds)
         return list(self.performed)
 
 
 @pytest.fixture
-def run_check() -> MarkerRun:
-    return MarkerRun()
+def run_check(make_cell: MakeCell) -> MarkerRun:
+    return MarkerRun(make_cell)
 
 
 @pytest.mark.parametrize("seconds", [None, 7.0])
@@ -105,10 +95,12 @@ def test_the_last_check_with_a_deadline_of_its_own_says_what_broke(run_check: Ma
         run_check.run(run_check.preflight, run_check.install, run_check.handshake, seconds=7)
 
 
-def test_preflight_stops_the_install_if_it_was_performed_and_only_then(run_check: MarkerRun) -> None:
+def test_preflight_stops_the_install_if_it_was_performed_and_only_then(
+    run_check: MarkerRun, make_cell: MakeCell
+) -> None:
     run_check.breaks["preflight"] = CheckFailed("no wire")
     assert run_check.run(run_check.install) == ["start", "bundle-install"]
-    again = MarkerRun()
+    again = MarkerRun(make_cell)
     again.breaks["preflight"] = CheckFailed("no wire")
     with pytest.raises(CheckFailed, match="no wire"):
         again.run(again.preflight, again.install)

@@ -1,0 +1,209 @@
+"""Running a cell's checks: each once, after those that it needs, with its own deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pytest_modelops.cell.lifecycle import Lifecycle
+from pytest_modelops.checks.aggregation import run_with as run_aggregation
+from pytest_modelops.checks.base import Check, CheckedCell
+from pytest_modelops.checks.bundle_in_workers import install_again
+from pytest_modelops.checks.lambdas import run_on_each
+from pytest_modelops.checks.outcome import outcome_of
+from pytest_modelops.config.model import AggregationSettings
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.errors import CellBroken, CheckFailed, RunnerTimedOut, TimedOut
+from pytest_modelops.matrix.cell import Cell
+from pytest_modelops.report.model import CheckResult, Status
+from pytest_modelops.shipping import Shipped
+
+_T = TypeVar("_T")
+
+
+class Checks:
+    """The checks of one cell and their results.
+
+    Args:
+        live: what checks are given.
+        deadlines: seconds by check, where they are not the check's own.
+        reproduce: the command that runs one check of a cell.
+
+    Attributes:
+        results: by label, in the order in which they ended; also those of users' tests.
+    """
+
+    def __init__(
+        self,
+        live: CheckedCell,
+        lifecycle: Lifecycle,
+        checks: Sequence[Check],
+        *,
+        deadlines: Mapping[str, float],
+        reproduce: Callable[[Cell, Check], str],
+    ) -> None:
+        self._live = live
+        self._lifecycle = lifecycle
+        self._checks = {check.label: check for check in checks}
+        self._seconds = {**{check.name: check.seconds for check in checks}, **deadlines}
+        self._reproduce = reproduce
+        self.results: dict[str, CheckResult] = {}
+
+    def run(self, label: str) -> CheckResult:
+        """Run a check once, after those that it needs; never raises for what is wrong with the cell."""
+        if label not in self.results:
+            self.results[label] = self._run(self._checks[label])
+        return self.results[label]
+
+    def require(self, label: str) -> None:
+        """Run a check; raise `CellBroken` unless it passed."""
+        result = self.run(label)
+        if not result.status.lets_through:
+            root = self._root(result)
+            cell = self._live.cell
+            raise CellBroken(f"cell {cell.id}: {root.label} {root.status.value}: {root.message}", root.label)
+
+    def require_cluster(self) -> None:
+        """Start the cluster if it does not run; raise `CellBroken` if it could not be started.
+
+        A closed cell is started again: with tests in an order of its own, pytest may come back to it.
+        """
+        self.require("start")
+        if self._lifecycle.cluster is None:
+            deadline = Deadline(self.seconds_for("start"))
+            cluster = self._live.open_cluster(deadline)
+            cluster.await_ready(deadline)
+            self._live.observed = cluster.facts(deadline)
+            for check in self._leaving():
+                if check.label in self.results and check.leaves is not None:
+                    check.leaves(self._live, Deadline(self.seconds_for(check.name)))
+
+    def prepare(self) -> None:
+        """Set the cluster up as in production, before a bundle or code of the user's runs in it.
+
+        The checks that do so report their failures themselves.
+        """
+        self._free_workers()
+        for check in self._leaving():
+            self.run(check.label)
+
+    def run_bundle(self, checks: Sequence[Check], *, seconds: float | None) -> None:
+        """Run the checks that a bundle's marker asks for, in this order; they need not be checks of the run.
+
+        Args:
+            seconds: for the last check, which then runs even if it ran before.
+
+        Raises:
+            CheckFailed, TimedOut: a check did not pass; the message is its own.
+            CellBroken: the cell itself is broken.
+        """
+        for check in checks:
+            self._checks.setdefault(check.label, check)
+        *before, last = checks
+        labels = [check.label for check in before] + ([last.label] if seconds is None else [*last.needs])
+        for label in labels:
+            result = self.run(label)
+            if result.status.lets_through:
+                continue
+            root = self._root(result)
+            if root.bundle is None:
+                self.require(root.label)
+            error = TimedOut if root.status is Status.TIMED_OUT else CheckFailed
+            raise error(f"{root.label} {root.status.value}: {root.message}\n\nreproduce: {root.reproduce}")
+        if seconds is not None:
+            if last.needs:
+                self.require_cluster()
+            deadline = Deadline(seconds)
+            self.with_stacks(lambda: last.run(self._live, deadline))
+        if last.bundle is not None and last.bundle.in_workers:  # the test's body expects it there
+            self.require_cluster()
+            install_again(last.bundle, self._live, Deadline(self.seconds_for(last.name)))
+
+    def run_lambda(
+        self,
+        function: Shipped,
+        args: tuple[Any, ...],
+        *,
+        expect: Callable[[Any], bool],
+        expected: str,
+        seconds: float | None,
+    ) -> None:
+        """Do what `modelops_lambda` asks for; raises what the check would."""
+        deadline = self._deadline_with_cluster("lambda", seconds)
+        self.with_stacks(lambda: run_on_each(self._live, deadline, function, args, expect=expect, expected=expected))
+
+    def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
+        """Do what `modelops_aggregation` asks for; raises what the check would."""
+        deadline = self._deadline_with_cluster("aggregation", seconds)
+        self.with_stacks(lambda: run_aggregation(settings, self._live, deadline))
+
+    def _deadline_with_cluster(self, check_name: str, seconds: float | None) -> Deadline:
+        self.prepare()
+        self.require_cluster()
+        return Deadline(seconds or self.seconds_for(check_name))
+
+    def with_stacks(self, run: Callable[[], _T]) -> _T:
+        """Call `run`; if it times out, add to the message where each process stands."""
+        try:
+            return run()
+        except RunnerTimedOut:
+            raise
+        except TimedOut as error:
+            if self._lifecycle.cluster is None:
+                raise
+            self._lifecycle.timed_out = True
+            stacks = self._lifecycle.cluster.stacks()
+            raise TimedOut(f"{error}\n\nWhere each process stands:\n{stacks}") from None
+
+    def seconds_for(self, check_name: str) -> float:
+        return self._seconds.get(check_name, Check.seconds)
+
+    def _run(self, check: Check) -> CheckResult:
+        ran_before = [self.results[label] for label in check.after if label in self.results]
+        for before in (ran_before, map(self.run, check.needs)):
+            for needed in list(before):  # a blocked check starts no cluster
+                if not needed.status.lets_through:
+                    return self._blocked(check, needed.blocked_by or needed.label)
+        if check.bundle is not None and check.needs:
+            self.prepare()
+        self._free_workers()
+        self._lifecycle.begin()
+        began = time.monotonic()
+
+        def run() -> object:
+            if self._needs_cluster(check):
+                self.require_cluster()
+            return check.run(self._live, Deadline(self.seconds_for(check.name)))
+
+        try:
+            status, message, data = outcome_of(lambda: self.with_stacks(run))
+        except CellBroken as broken:  # it used something that it does not list in `needs`
+            return self._blocked(check, broken.root)
+        finally:
+            self._live.progress("")
+            self._lifecycle.collect_logs()  # it may have started another process
+        seconds = time.monotonic() - began
+        return check.ended(
+            status, message, seconds=seconds, reproduce=self._reproduce(self._live.cell, check), data=data
+        )
+
+    def _needs_cluster(self, check: Check) -> bool:
+        return any(
+            need == "start" or (need in self._checks and self._needs_cluster(self._checks[need]))
+            for need in check.needs
+        )
+
+    def _blocked(self, check: Check, root: str) -> CheckResult:
+        cause = self.results[root].message.partition("\n")[0]
+        return check.ended(Status.BLOCKED, f"blocked by {root}: {cause}", blocked_by=root)
+
+    def _root(self, result: CheckResult) -> CheckResult:
+        return self.results[result.blocked_by or result.label]
+
+    def _leaving(self) -> list[Check]:
+        """The checks that leave something in the cluster for later checks and tests."""
+        return [check for check in self._checks.values() if check.leaves is not None]
+
+    def _free_workers(self) -> None:
+        self._lifecycle.free_workers(Deadline(self.seconds_for("start")))

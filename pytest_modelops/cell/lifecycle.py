@@ -1,0 +1,152 @@
+"""Starting and stopping a cell: its sandbox, its cluster, the clients in this process, its logs, what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_modelops.backends.base import Backend, Sandbox
+from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.config.model import ClusterSettings
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Environment, Progress
+from pytest_modelops.errors import ModelopsError
+from pytest_modelops.matrix.cell import Cell, Role, Versions
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class Lifecycle:
+    """The sandbox and the cluster of one cell. Creating it starts nothing.
+
+    Args:
+        keep: when the cluster is left up: `never`, `failed` or `always`.
+
+    Attributes:
+        cluster: `None` while none runs.
+        logs: path of each log by process name.
+        clients: clients in this process, which are closed with the cell.
+        timed_out: whether something timed out, so that a worker may still be busy with it.
+        notes: for the report.
+        unreported: messages about the cell's end that no report holds yet.
+        leftover: a message about what stopping left behind; empty if nothing.
+    """
+
+    def __init__(
+        self, cell: Cell, backend: Backend, settings: ClusterSettings, *, keep: str, progress: Progress
+    ) -> None:
+        self._cell = cell
+        self._backend = backend
+        self._settings = settings
+        self._keep = keep
+        self._progress = progress
+        self._sandbox: Sandbox | None = None
+        self._began: float | None = None
+        self._seconds = 0.0
+        self.cluster: Cluster | None = None
+        self.logs: dict[str, str] = {}
+        self.clients: list[Client] = []
+        self.timed_out = False
+        self.notes: list[str] = []
+        self.unreported: list[str] = []
+        self.leftover = ""
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Names of the workers, whether they run or not."""
+        return tuple(f"worker-{number}" for number in range(self._settings.workers))
+
+    @property
+    def seconds(self) -> float:
+        """How long the cell has been in use, from its first check to the end of `close`."""
+        return self._seconds + (time.monotonic() - self._began if self._began is not None else 0.0)
+
+    def begin(self) -> None:
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def open(self, environments: Mapping[Versions, Environment], deadline: Deadline) -> Cluster:
+        """Start the cluster unless it runs, without waiting until it is up."""
+        if self.cluster is None:
+            self.begin()
+            self._sandbox = self._backend.sandbox(self._cell)
+            self.cluster = Cluster(
+                self._sandbox,
+                {role: environments[self._cell[role]] for role in Role},
+                self._settings,
+                start_seconds=deadline.remaining,
+            )
+            self.collect_logs()
+        return self.cluster
+
+    def write_log(self, name: str, content: bytes) -> Path:
+        """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""
+        if self._sandbox is None:
+            raise ValueError(f"log {name!r} of cell {self._cell.id}, which has no sandbox")
+        path = self._sandbox.log(name)
+        path.write_bytes(content)
+        self.collect_logs()
+        return path
+
+    def collect_logs(self) -> None:
+        """Note the logs of all processes that were started so far."""
+        if self._sandbox is not None:
+            self.logs.update({name: str(path) for name, path in self._sandbox.logs().items()})
+
+    def free_workers(self, deadline: Deadline) -> None:
+        """If something timed out, restart the workers that are still busy with it.
+
+        Does nothing if the cell may be left up: the processes that hang are then the evidence.
+        """
+        late, self.timed_out = self.timed_out, False
+        if not late or self.cluster is None or self._keep != "never":
+            return
+        self._progress("restarting workers that are still on a task that timed out")
+        try:
+            if names := self.cluster.free_workers(deadline):
+                self.notes.append(f"{', '.join(names)}: restarted, since still on a task that had timed out")
+        except ModelopsError as error:  # the next check reports it, too
+            self.notes.append(f"workers that are still on a task that timed out could not be restarted: {error}")
+
+    def close(self, *, broke: bool) -> None:
+        """Stop the cluster, if one runs, and prove that nothing is left; see `leftover`.
+
+        Args:
+            broke: whether a check of this cell broke, so that `keep="failed"` applies.
+        """
+        clients, self.clients = self.clients, []
+        with contextlib.ExitStack() as closing:  # clients first; one that cannot be closed does not stop the others
+            closing.callback(self._stop, broke=broke)
+            for client in clients:
+                closing.callback(client.close, timeout=2)
+
+    def _stop(self, *, broke: bool) -> None:
+        cluster, self.cluster = self.cluster, None
+        sandbox, self._sandbox = self._sandbox, None
+        left: Sequence[str] = ()
+        try:
+            if cluster is not None:
+                self._progress("stopping")
+                self._leave_up(cluster, broke=broke)
+                left = cluster.stop()
+            elif sandbox is not None:
+                left = sandbox.close()
+        finally:
+            self._progress("")
+            self._seconds, self._began = self.seconds, None
+        if left:
+            self.leftover = f"after stopping the cell, this was left: {'; '.join(left)}"
+            self.unreported.append(f"cell {self._cell.id}: {self.leftover}")
+
+    def _leave_up(self, cluster: Cluster, *, broke: bool) -> None:
+        if self._keep == "always" or (self._keep == "failed" and broke):
+            try:
+                note = cluster.keep()
+            except ModelopsError as error:
+                note = f"cell {self._cell.id} was not left up: {error}"
+            self.notes.append(note)
+            self.unreported.append(note)

@@ -1,0 +1,94 @@
+"""Where processes stand: their Python stacks, as `faulthandler` prints them into the log on a signal."""
+
+from __future__ import annotations
+
+import functools
+import re
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_modelops.backends.base import Process
+from pytest_modelops.cluster.parts import Parts
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.remote.shared.facts import ProcessFacts
+
+_POLL_SECONDS = 0.02
+_DUMP_SECONDS = 0.8
+"""How long processes have to print their stacks; they need milliseconds."""
+_FRAMES = 6
+"""Innermost frames shown of each thread that is not idle."""
+_ALIVE = {"running", "sleeping"}
+"""States in which a process acts on a signal."""
+_IDLE = re.compile(
+    r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|epoll|accept)$"
+    r"|multiprocessing/(?:popen_fork|popen_spawn_posix|resource_tracker)\.py\""  # of nannies
+)
+"""The innermost frame of a thread that waits for work, as faulthandler prints it."""
+
+
+def stacks_of(parts: Parts, reported: Mapping[str, ProcessFacts]) -> str:
+    """Return the stacks of each process, or why it has none to show.
+
+    A process that has reported its facts prints its stacks and continues. If none has, the cluster never came up and
+    is given up: each process gets SIGABRT and ends with its stacks. So does a late worker.
+
+    Args:
+        reported: the last facts of each process by its name.
+    """
+    deadline = Deadline(_DUMP_SECONDS)
+    asked = []
+    for process in parts.all:
+        facts = reported.get(process.name)
+        pid = facts["pid"] if facts else process.pid  # with a nanny, the worker is not the process that was started
+        state = process.state(pid=pid)
+        size = process.log.stat().st_size
+        if facts:
+            process.signal(facts["stacks_signal"], pid=pid)
+        elif not reported or process is parts.late:
+            _abort(process, deadline)
+        asked.append((process, pid, state, size))
+    for process, _, state, size in asked:
+        if state in _ALIVE:
+            deadline.until(functools.partial(_has_grown, process.log, size), every=_POLL_SECONDS)
+    time.sleep(_POLL_SECONDS)  # a dump is written line by line
+    lines = []
+    for process, pid, state, size in asked:
+        dump = process.log.read_bytes()[size:].decode(errors="replace")
+        lines.append(f"{process.name} (pid {pid}) is {state}; whole stacks in {process.log}")
+        lines += [f"    {line}" for line in innermost(dump)] or ["    it printed no stack"]
+    return "\n".join(lines)
+
+
+def _has_grown(log: Path, size: int) -> bool:
+    return log.stat().st_size > size
+
+
+def _abort(process: Process, deadline: Deadline) -> None:
+    """End a process with its stacks. Its children go first: a nanny's worker would end with it, without a stack."""
+    children = process.descendants()
+    for pid in reversed(children):
+        process.signal(signal.SIGABRT, pid=pid)
+    deadline.until(lambda: all(process.state(pid=pid) not in _ALIVE for pid in children), every=_POLL_SECONDS)
+    process.signal(signal.SIGABRT)
+
+
+def innermost(dump: str) -> list[str]:
+    """Return the innermost frames of each busy thread in a faulthandler dump, and how many threads are idle."""
+    threads: list[list[str]] = []
+    for line in dump.splitlines():
+        if "most recent call first" in line:
+            threads.append([line])
+        elif threads and line.startswith("  "):
+            threads[-1].append(line)
+    busy = [
+        thread
+        for thread in threads
+        if any(line.startswith("  File") for line in thread) and not _IDLE.search(thread[1])
+    ]
+    lines = [line for thread in busy for line in thread[: _FRAMES + 1]]
+    idle = len(threads) - len(busy)
+    if idle:
+        lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
+    return lines

@@ -1,0 +1,127 @@
+"""The jobs that checks run: futures that fan in to aggregates, submitted the way a deployment's job submits them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..shared import plain
+from ..shared.bundle_messages import BundleLocation
+from ..shared.facts import AggregationReport, BundleJobReport, BundleReplicate, Outcome, ShippedModule
+from ..worker.plugins import error_text
+from .tasks import Future, Processing, Tasks, define
+
+_RUNNER_GRACE_SECONDS = 1.0
+"""How long after a runner's time is over its report may take to arrive, stacks included."""
+_SHOWN_FAILURES = 5
+
+
+class Jobs:
+    """Runs jobs as tasks of the cluster."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+
+    def aggregate(
+        self, modules: dict[str, ShippedModule], params: int, replicates: int, run: str, seconds: float
+    ) -> AggregationReport:
+        """Fan `params` × `replicates` tasks in to `params` aggregates.
+
+        Each aggregate is written by the worker that ran it, and read back there.
+
+        Args:
+            modules: `simulate(param, replicate)`, `aggregate(param, replicates)` and `read_back(path)`.
+            run: makes the tasks' keys unique.
+        """
+        end = time.monotonic() + seconds
+        simulate, aggregate, read_back = (define(modules[name]) for name in ("simulate", "aggregate", "read_back"))
+        resources = self._tasks.aggregation_resources(seconds)
+        tasks = params * replicates + params
+        numbers = itertools.count()
+
+        def submit(function: Any, *args: object, key: str, resources: Mapping[str, int] | None = None) -> Future:
+            number = next(numbers)
+            if time.monotonic() > end:
+                raise TimeoutError(f"{number} of {tasks} tasks were submitted until then")
+            return self._tasks.submit(function, *args, key=key, resources=resources)
+
+        began = time.monotonic()
+        replicas = {
+            param: [submit(simulate, param, i, key=f"sim-{run}-{param}-{i}") for i in range(replicates)]
+            for param in range(params)
+        }
+        aggregates = {
+            str(param): submit(aggregate, param, sims, key=f"agg-{run}-{param}", resources=resources)
+            for param, sims in replicas.items()
+        }
+        outcomes, processing = self._tasks.settle(aggregates, pinned={}, seconds=end - time.monotonic())
+        took = time.monotonic() - began
+        if all("value" in outcome for outcome in outcomes.values()):
+            outcomes, processing = self._read_back(read_back, outcomes, end)
+        futures = [future for sims in replicas.values() for future in sims]
+        errors = [future for future in futures if future.status == "error"][:_SHOWN_FAILURES]
+        return {
+            "results": outcomes,
+            "tasks": tasks,
+            "seconds": took,
+            "simulated": sum(future.status == "finished" for future in futures),
+            "failed": {future.key: error_text(future.exception(timeout=10)) for future in errors},
+            "processing": None if processing is None else {worker: len(keys) for worker, keys in processing.items()},
+        }
+
+    def _read_back(
+        self, read_back: Any, written: dict[str, Outcome], end: float
+    ) -> tuple[dict[str, Outcome], Processing | None]:
+        """Read each aggregate on the worker that wrote it."""
+        files = {param: plain.unpack(outcome["value"]) for param, outcome in written.items()}
+        pinned = {param: file["worker"] for param, file in files.items()}
+        reading = {
+            param: self._tasks.submit(read_back, file["path"], worker=file["worker"]) for param, file in files.items()
+        }
+        return self._tasks.settle(reading, pinned=pinned, seconds=end - time.monotonic())
+
+    def run_bundle(
+        self,
+        *,
+        modules: dict[str, ShippedModule],
+        location: BundleLocation,
+        entrypoint: str,
+        sets: list[list[BundleReplicate]],
+        targets: list[str],
+        target_data: Any,
+        run: str,
+        seconds: float,
+    ) -> BundleJobReport:
+        """Run a bundle's replicates, and its targets on them.
+
+        Args:
+            modules: `replicate`, `aggregate` and `summarize` (see `checks/bundle_tasks.py`).
+            sets: the replicates of each parameter set.
+            seconds: for the runners; what they return may arrive a moment later.
+        """
+        replicate, aggregate, summarize = (define(modules[n]) for n in ("replicate", "aggregate", "summarize"))
+        end = time.time() + seconds
+        until = time.monotonic() + seconds + _RUNNER_GRACE_SECONDS
+        resources = self._tasks.aggregation_resources(seconds)
+        began = time.monotonic()
+        submit, simulated, aggregated, pinned = self._tasks.submit, {}, {}, {}
+        for number, replicates in enumerate(sets):
+            of_set = []
+            for index, one in enumerate(replicates):
+                name, task_id = f"{number}-{index}", f"sim-{run}-{number}-{index}"
+                args = (location, task_id, entrypoint, one["params"], one["seed"], end)
+                simulated[name] = submit(replicate, *args, key=task_id, worker=one["worker"])
+                of_set.append(simulated[name])
+                if one["worker"]:
+                    pinned[name] = one["worker"]
+            for target in targets:
+                key = f"agg-{run}-{number}-{target}"
+                aggregated[f"{number}-{target}"] = submit(
+                    aggregate, location, of_set, target, target_data, end, key=key, resources=resources
+                )
+        summaries = {name: submit(summarize, future) for name, future in simulated.items()}
+        aggregates, _ = self._tasks.settle(aggregated, pinned={}, seconds=until - time.monotonic())
+        outcomes, _ = self._tasks.settle(summaries, pinned=pinned, seconds=until - time.monotonic())
+        return {"replicates": outcomes, "aggregates": aggregates, "seconds": time.monotonic() - began}

@@ -1,0 +1,192 @@
+"""Tasks on the cluster: submitted with functions that the host sends as source, awaited, and their outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+from ..shared import plain
+from ..shared.facts import Outcome, ShippedModule
+from ..worker.plugins import error_text
+from .connection import Connection, Failure
+
+_POLL_SECONDS = 0.01
+_LOOK_AROUND_SECONDS = 0.5
+"""How often the scheduler is asked who is still there, while tasks are awaited."""
+_LAST_SECONDS = 0.4
+"""How long the scheduler has to say where tasks are, when their time is over."""
+
+Processing = Mapping[str, Sequence[str]]
+"""Keys of the tasks that each worker has, by address."""
+
+
+class Future(Protocol):
+    """A `distributed.Future`; its status is `pending`, `finished`, `error` and more."""
+
+    key: str
+    status: str
+
+    def result(self, timeout: float) -> object: ...
+    def exception(self, timeout: float) -> BaseException: ...
+    def traceback(self, timeout: float) -> TracebackType: ...
+
+
+def define(module: ShippedModule) -> Any:
+    """Return the function of a shipped module.
+
+    Its namespace has a name that no module has, so that cloudpickle sends the function by value, as it does with the
+    functions of a job's script.
+    """
+    namespace: dict[str, object] = {"__name__": "__modelops__"}
+    try:
+        exec(compile(module["source"], f"<{module['name']}>", "exec"), namespace)  # noqa: S102 - what it is for
+    except Exception as error:
+        raise Failure(
+            f"{module['name']} could not be defined in the client's Python: {error_text(error)}", traceback.format_exc()
+        ) from error
+    return namespace[module["name"]]
+
+
+class Tasks:
+    """Submits tasks and waits for them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._late: dict[str, str] = {}
+        """Worker by key of each task that was not done when its time was over."""
+
+    def submit(
+        self,
+        function: Any,
+        *args: object,
+        key: str | None = None,
+        worker: str | None = None,
+        resources: Mapping[str, int] | None = None,
+    ) -> Future:
+        """Submit a call, to the worker with this address where one is given."""
+        workers = [worker] if worker else None
+        future: Future = self.connection.client.submit(
+            function, *args, pure=False, key=key, workers=workers, resources=resources
+        )
+        return future
+
+    def aggregation_resources(self, seconds: float) -> Mapping[str, int] | None:
+        """Return the resources that an aggregate is submitted with, if any worker has them."""
+        workers = self.connection.workers(seconds).values()
+        return {"aggregation": 1} if any(worker["resources"].get("aggregation") for worker in workers) else None
+
+    def call_each(
+        self, module: ShippedModule, args: list[Any], workers: list[str | None], seconds: float
+    ) -> dict[str, Outcome]:
+        """Call a function on each of these workers, all at once; `None` is any of them.
+
+        Args:
+            args: packed.
+            workers: addresses.
+
+        Returns:
+            Outcomes by address, `None` as text.
+        """
+        function, arguments = define(module), [plain.unpack(value) for value in args]
+        futures = {str(address): self.submit(function, *arguments, worker=address) for address in workers}
+        outcomes, _ = self.settle(futures, pinned={a: a for a in workers if a}, seconds=seconds)
+        return outcomes
+
+    def settle(
+        self, futures: Mapping[str, Future], *, pinned: Mapping[str, str], seconds: float
+    ) -> tuple[dict[str, Outcome], Processing | None]:
+        """Wait until each future is done, its worker is gone, or the time is over.
+
+        Args:
+            pinned: address of the worker that a future must run on, by the future's name.
+
+        Returns:
+            Outcomes by name; and what is still processing, `None` if the scheduler does not answer.
+        """
+        end = time.monotonic() + seconds
+        gone = self._await(futures, pinned, end)
+        pending = _any_pending(futures, gone)
+        processing = self._processing() if pending else {}
+        ours = {str(key) for key, state in list(self.connection.client.futures.items()) if state.status == "pending"}
+        for worker, keys in (processing or {}).items():
+            self._late |= {str(key): worker for key in keys if str(key) in ours}
+        outcomes = {
+            name: _gone(gone[name]) if name in gone else _outcome(future, processing, max(1.0, end - time.monotonic()))
+            for name, future in futures.items()
+        }
+        return outcomes, processing
+
+    def _await(self, futures: Mapping[str, Future], pinned: Mapping[str, str], end: float) -> dict[str, str]:
+        """Wait for futures; returns the address of each worker that left, by its future's name."""
+        gone: dict[str, str] = {}
+        look_around = time.monotonic() + _LOOK_AROUND_SECONDS
+        while _any_pending(futures, gone) and time.monotonic() <= end:
+            if time.monotonic() > look_around:
+                # A task that is bound to a worker which died waits for ever, and Dask does not say so.
+                with contextlib.suppress(TimeoutError):  # the scheduler may be busy; it has until the end
+                    present = self.connection.workers(max(0.0, end - time.monotonic()))
+                    left = {name: address for name, address in pinned.items() if address not in present}
+                    gone |= {name: address for name, address in left.items() if futures[name].status == "pending"}
+                look_around = time.monotonic() + _LOOK_AROUND_SECONDS
+            time.sleep(_POLL_SECONDS)
+        return gone
+
+    def _processing(self) -> Processing | None:
+        """Ask the scheduler which tasks each worker has; `None` if it does not answer."""
+        try:
+            processing: Processing = self.connection.ask_scheduler("processing", seconds=_LAST_SECONDS)
+        except TimeoutError:
+            return None
+        return processing
+
+    def stuck(self, seconds: float) -> list[str]:
+        """Return the addresses of workers that still run a task whose time is over, or do not say what they run."""
+        late, self._late = self._late, {}
+        present = [address for address in self.connection.workers(seconds) if address in late.values()]
+        answers = self.connection.ask_each(present, {"op": "modelops_running"}, seconds)
+        return [address for address, answer in answers.items() if late.keys() & set(answer.get("value", late.keys()))]
+
+
+def _any_pending(futures: Mapping[str, Future], gone: Mapping[str, str]) -> bool:
+    return any(future.status == "pending" for name, future in futures.items() if name not in gone)
+
+
+def _gone(address: str) -> Outcome:
+    return {"gone": f"{address} left the cluster while the task was on it"}
+
+
+def _outcome(future: Future, processing: Processing | None, seconds: float) -> Outcome:
+    if future.status == "pending" or processing is None:  # without a scheduler no result can be fetched
+        return {"pending": _whereabouts(future.key, processing)}
+    try:
+        if future.status == "error":
+            # With the worker's own traceback, instead of one through the client that asks.
+            error, trace = future.exception(timeout=10), future.traceback(timeout=10)
+        else:
+            result = future.result(timeout=seconds)
+            try:
+                return {"value": plain.pack(result, "what it returned")}
+            except TypeError as refusal:
+                return {"error": str(refusal), "traceback": ""}
+    except (TimeoutError, asyncio.TimeoutError):
+        return {"pending": "done, but what it returned had not arrived by then"}
+    except Exception as failure:  # noqa: BLE001 - a result that cannot come back is an outcome too
+        error, trace = failure, failure.__traceback__  # type: ignore[assignment]
+    return {"error": error_text(error), "traceback": "".join(traceback.format_exception(type(error), error, trace))}
+
+
+def _whereabouts(key: str, processing: Processing | None) -> str:
+    """Say where a task is that is not done."""
+    if processing is None:
+        return "unaccounted for, because the scheduler does not answer"
+    for worker, keys in processing.items():
+        if key in keys:
+            others = [str(other) for other in keys if other != key]
+            besides = f", which also has {', '.join(others[:3])} to do" if others else ""
+            return f"processing on {worker}{besides}"
+    return "not assigned to any worker"
