@@ -57,7 +57,7 @@ def test_a_module_beside_a_runner_that_lacks_what_the_bundle_s_has(matrix: Matri
     assert check.status == "failed"
     check.says(
         "First cause: AttributeError: module 'config' has no attribute 'RATE' (wire.py, line 7, in wire).",
-        f"Beside its runner lies another config, which Python finds first: {beside}",
+        f"Beside its runner is another config, which Python finds first: {beside}",
         "rename one of them",
     )
 
@@ -113,4 +113,4 @@ def test_a_result_that_was_kept_is_no_answer(matrix: Matrix, keeps: str, words: 
     more = f'[tool.modelops.environment]\n        env = {{ KEEPS = "{keeps}" }}'
     check = execute(matrix, BUNDLES / "numbers", runner(SERVERS / "keeps_results.py"), more)
     assert check.status == "failed"
-    check.says(words, "nothing was executed, and a result that was kept")
+    check.says(words, "nothing was executed, and a ", "stands for a new one")

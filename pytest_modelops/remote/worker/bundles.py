@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..shared.canary_messages import FreshReport, ReuseReport
 from . import in_process
 from .environment import Commands, Failed, install_beside, look, make_bare, pip_install, try_import
 from .location import NOT_STARTED, AnyRunner, BundleLocation, bundle_of, command_of, launch, logs_of, site_of, venv_of
@@ -116,13 +117,13 @@ class Bundles:
         idle = runner.lock.acquire(blocking=False)  # else a task waits for it
         return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": logs_of(location)}
 
-    def reuse(self, location: BundleLocation, *, worker: str, **asked: Any) -> dict[str, Any]:
+    def reuse(self, location: BundleLocation, *, worker: str, **asked: Any) -> ReuseReport | None:
         """On this one worker, use an environment again in all the ways that go wrong (see `reuse.py`)."""
         from . import reuse
 
-        return reuse.Reuse(self._here(location), **asked).run() if worker == self._worker else {}
+        return reuse.Reuse(self._here(location), **asked).run() if worker == self._worker else None
 
-    def fresh(self, location: BundleLocation, *, worker: str, **asked: Any) -> dict[str, Any]:
+    def fresh(self, location: BundleLocation, *, worker: str, **asked: Any) -> FreshReport:
         """On this one worker, ask a copy of the bundle that tells when it was executed (see `fresh.py`)."""
         from . import fresh
 

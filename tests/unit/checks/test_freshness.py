@@ -1,4 +1,4 @@
-"""What came of asking a copy of a bundle that tells when it was executed, and what lies beside a runner's script."""
+"""What a copy of a bundle answers about its execution, and which modules are beside a runner's script."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ON_HOST = Path("/srv/deployed/worker.py")
 
 
 def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, str], str]:
-    reported = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
-    came = judged(reported, BUNDLE_S, PLACED, ON_HOST)
+    report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
+    came = judged(report, BUNDLE_S, PLACED, ON_HOST)
     return dict(came.figures), " ".join(fault.head for fault in came.faults)
 
 
