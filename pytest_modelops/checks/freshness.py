@@ -24,15 +24,10 @@ _TOO_FEW_SECONDS, _STARTS = 1.0, 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """What came of asking a copy.
-
-    Attributes:
-        faults: what is wrong; empty if it was not tried.
-        untried: why it was not tried.
-    """
+    """What came of asking a copy."""
 
     faults: tuple[Fault, ...] = ()
-    untried: str = ""
+    untried: str = ""  # why it was not asked
 
     @property
     def figures(self) -> Mapping[str, str]:

@@ -25,23 +25,16 @@ _WRONG = "it answered with {answer}, not with {wanted}"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A state of an environment, and what has to come of a use in it.
+    """A state of an environment, and what has to come of a use in it."""
 
-    Attributes:
-        title: the state, for people.
-        answer: which canary has to answer.
-        wrong: what it means if the other one does.
-        may_refuse: whether a runner may also exit with a message about what is wrong with the environment.
-        further: what else is wrong, from the worker's report and its Python.
-        advice: what to do if the runner does not answer.
-    """
-
-    title: str
-    answer: str = "A"
-    wrong: str = _WRONG
-    may_refuse: bool = False
-    further: Callable[[Tried, Version], Iterator[str]] = lambda _, __: iter(())
-    advice: str = ""
+    title: str  # the state, for people
+    answer: str = "A"  # which canary has to answer
+    wrong: str = _WRONG  # what it means if the other one does
+    may_refuse: bool = False  # the runner may also exit with a message about what is wrong with the environment
+    further: Callable[[Tried, Version], Iterator[str]] = lambda _, __: iter(
+        ()
+    )  # what else is wrong, by worker's Python
+    advice: str = ""  # what to do if the runner does not answer
 
 
 def _not_reused(tried: Tried, _: Version) -> Iterator[str]:
@@ -131,11 +124,7 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 def faults(name: str, tried: Tried, python: Version) -> list[Fault]:
-    """Return what is wrong with what came of a scenario; empty if it was not tried.
-
-    Args:
-        python: the worker's.
-    """
+    """Return what is wrong with what came of a scenario on a worker of that Python; empty if it was not tried."""
     scenario = SCENARIOS[name]
     if "untried" in tried:
         return []

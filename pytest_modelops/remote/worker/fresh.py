@@ -21,8 +21,7 @@ from ..shared.canary_messages import CanaryAnswer, CopyAnswer, FreshReport, Outc
 from .location import BundleLocation, bundle_of, venv_of
 from .uses import use
 
-_MOST_BYTES = 64 << 20
-"""A larger copy takes too long for what it is for."""
+_MOST_BYTES = 64 << 20  # a larger copy takes too long for what it is for
 _SHOWN = 300
 
 
@@ -41,12 +40,13 @@ def try_it(location: BundleLocation, *, request: Mapping[str, object], seconds: 
     shutil.rmtree(directory, ignore_errors=True)
     try:
         os.makedirs(directory)
-        copy, certain = _make_copy(location, directory)
+        mark = os.path.join(directory, "imported")
+        copy, installed = _make_copy(location, directory, f"open({mark!r}, 'a').close()\n")
         results = [result for times in (2, 1) for result in _ask(copy, request, times, end - time.monotonic())]
         answers = [found for found in map(canary.read, results) if found]
         return {
             "answers": [_answer_of(result) for result in results],
-            "certain": certain and os.path.exists(_mark_in(directory)),
+            "certain": os.path.exists(mark) and not installed,
             "others": _others(answers, location, directory),
         }
     except NothingToTry as why:
@@ -57,21 +57,14 @@ def try_it(location: BundleLocation, *, request: Mapping[str, object], seconds: 
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _mark_in(directory: str) -> str:
-    """Return the file that exists once the copy's wire function was imported."""
-    return os.path.join(directory, "imported")
-
-
-def _make_copy(location: BundleLocation, directory: str) -> tuple[BundleLocation, bool]:
-    """Make the canary; return its location, and whether it can only be imported from the bundle's directory."""
+def _make_copy(location: BundleLocation, directory: str, more: str) -> tuple[BundleLocation, bool]:
+    """Make the canary, with more code; return its location, and whether the wire function is an installed one."""
     module, function = location["wire"]["module"], location["wire"]["function"]
-    code = canary.code(function, variant="copy", modules=location["modules"])
-    code += f"open({_mark_in(directory)!r}, 'a').close()\n"
+    code = canary.code(function, variant="copy", modules=location["modules"]) + more
     installed = _overlay(location, directory, module, code)
     bundle = os.path.join(directory, "bundle")
     _copy(bundle_of(location), bundle)
-    loose = _append(bundle, module, code)
-    if not (installed or loose):
+    if not _append(bundle, module, code) and not installed:
         raise NothingToTry(f"the bundle has no source of its wire function's module {module!r}")
     path = os.path.join(directory, "overlay"), os.environ.get("PYTHONPATH", "")
     copy: BundleLocation = {
@@ -81,7 +74,7 @@ def _make_copy(location: BundleLocation, directory: str) -> tuple[BundleLocation
         "digest": hashlib.sha256(f"{location['digest']} {code}".encode()).hexdigest(),
         "variables": {"PYTHONPATH": os.pathsep.join(filter(None, path))} if installed else {},
     }
-    return copy, not installed
+    return copy, installed
 
 
 def _overlay(location: BundleLocation, directory: str, module: str, code: str) -> bool:
@@ -150,9 +143,6 @@ def _answer_of(result: object) -> CopyAnswer:
     return {"checksums": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}}
 
 
-# Modules that are not the bundle's ------------------------------------------------------------------------------------
-
-
 def _others(answers: Sequence[CanaryAnswer], location: BundleLocation, directory: str) -> dict[str, str]:
     """Return modules from outside the bundle and its environment, unless the bundle has a file with the same bytes."""
     found = {}
@@ -169,8 +159,7 @@ def _others(answers: Sequence[CanaryAnswer], location: BundleLocation, directory
 
 def _root_of(file: str, module: str) -> str:
     """Return the directory of `sys.path` that a module is from: a runner may have copied the bundle elsewhere."""
-    is_package = os.path.basename(file) == "__init__.py"
-    for _ in range(module.count(".") + is_package + 1):
+    for _ in range(module.count(".") + 1 + (os.path.basename(file) == "__init__.py")):
         file = os.path.dirname(file)
     return file
 
@@ -189,11 +178,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def beside(argv: Sequence[str], modules: Sequence[str], location: BundleLocation) -> dict[str, str]:
-    """Return files beside a Python script under the names of a bundle's modules; Python finds these first.
-
-    Args:
-        argv: a runner's command line.
-    """
+    """Return files beside a runner's Python script that Python finds first under the names of a bundle's modules."""
     script = _script(argv)
     if not script or os.environ.get("PYTHONSAFEPATH"):
         return {}

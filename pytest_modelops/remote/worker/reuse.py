@@ -29,13 +29,12 @@ from .location import NOT_STARTED, BundleLocation, bundle_of, launch, logs_of
 from .states import States, another_python
 from .uses import has_answered, use
 
-FIRST_SHARE = 0.5
-"""Share of the time that the first use gets; how long it takes cannot be known before."""
+FIRST_SHARE = 0.5  # of the time; how long the first use takes cannot be known before
+# Every other use gets that multiple of the first use's time, and at least so many seconds: then it hangs.
 LEAST_SECONDS, TIMES_THE_FIRST = 10.0, 5.0
-"""Every other use gets that multiple of the first use's time, and at least so many seconds: then it hangs."""
-_TIMES_UNTIL_SEEN = 2.0
+# With less time left than that, a scenario is not started: its failure would be the deadline's, not the runner's.
 LATE_SECONDS, LATE_TIMES_THE_FIRST = 1.0, 2.0
-"""With less time left than that, a scenario is not started: its failure would be the deadline's, not the runner's."""
+_TIMES_UNTIL_SEEN = 2.0
 _POLL_SECONDS = 0.002
 _MOST_NAMES = 5
 _REQUEST = {"entrypoint": canary.ENTRYPOINT, "params": {}, "seed": 0}
@@ -66,8 +65,7 @@ class Reuse:
         self._variants = variants
         self._forced = forced
         self._end = time.monotonic() + seconds
-        self._first_seconds: float | None = None
-        self._first_moment: int | None = None
+        self._first: Use | None = None
         self._first_began = 0.0
         self._bare: frozenset[str] = frozenset()
         self._scenarios: Mapping[str, Callable[[], Tried]] = {
@@ -90,9 +88,9 @@ class Reuse:
         scenarios: dict[str, Tried] = {}
         for name, perform in self._scenarios.items():
             began = time.monotonic()
-            if self._remaining < LATE_SECONDS + LATE_TIMES_THE_FIRST * (self._first_seconds or 0.0):
+            if self._remaining < LATE_SECONDS + LATE_TIMES_THE_FIRST * self._first_seconds:
                 tried: Tried = {"late": True}
-            elif name != "first-use" and self._first_seconds is None:
+            elif name != "first-use" and self._first is None:
                 tried = {"untried": "the first use failed"}
             else:
                 try:
@@ -100,8 +98,8 @@ class Reuse:
                 except Failed as failure:
                     tried = {"failed": cast("Failure", failure.to_plain())}
             scenarios[name] = {**tried, "seconds": round(time.monotonic() - began, 3)}
-        self._states.forget()
-        shutil.rmtree(bundle_of(self._location), ignore_errors=True)
+        for name in ("bundle", "live", "saved"):
+            shutil.rmtree(os.path.join(self._directory, name), ignore_errors=True)
         version = ".".join(map(str, sys.version_info[:3]))
         return {"scenarios": scenarios, "version": version, "logs": logs_of(self._location)}
 
@@ -114,20 +112,19 @@ class Reuse:
         self._states.save("bare")
         self._bare = frozenset(self._states.installed())
         self._first_began = time.time()
-        first = self._use("A")
+        first = self._use(self._place("A"))
         if has_answered(first):
-            self._first_seconds = first["seconds"]
-            self._first_moment = _moment(first)
+            self._first = first
         return {"uses": [first]}
 
     def _second_use(self) -> Tried:
         before = self._states.installed()
-        first = self._first_seconds or 0.0
+        first = self._first_seconds
         last = self._states.changed_last(before.keys() - self._bare)
         install_seconds = round(min(max(0.0, last - self._first_began), first), 3) if last else 0.0
-        uses = [self._use("A")]
+        uses = [self._use(self._place("A"))]
         if took_too_long(uses, first, install_seconds) and self._remaining > first + LATE_SECONDS:
-            uses.append(self._use("A"))  # a machine may be busy once
+            uses.append(self._use(self._place("A")))  # a machine may be busy once
         after = self._states.installed()
         rewritten = [path for path in before if after.get(path) != before[path]]
         self._states.save("good")
@@ -135,14 +132,14 @@ class Reuse:
             "uses": uses,
             "rewritten": rewritten[:_MOST_NAMES],
             "files": len(before),
-            "repeated": self._first_moment is not None and _moment(uses[0]) == self._first_moment,
+            "repeated": _moment(uses[0]) is not None and _moment(uses[0]) == _moment(self._first),
             "first_seconds": first,
             "install_seconds": install_seconds,
         }
 
     def _edited(self, digest: str) -> Tried:
         self._states.restore("good")
-        return {"uses": [self._use("B", digest=digest)]}
+        return {"uses": [self._use(self._place("B", digest=digest))]}
 
     def _another_python(self) -> Tried:
         with self._commands() as run:
@@ -154,15 +151,15 @@ class Reuse:
                 make_bare(run, self._location, python)
             except Failed as failure:
                 return {"untried": f"Python {version} makes no environment: {failure}"}
-        self._use("A", version=version)  # where workers run that one, this is a good use
-        return {"uses": [self._use("A")]}
+        self._use(self._place("A", version=version))  # where workers run that one, this is a good use
+        return {"uses": [self._use(self._place("A"))]}
 
     def _use_state(self, something_installed: bool) -> Tried:
-        return {"uses": [self._use("A")]} if something_installed else _NOTHING_INSTALLED
+        return {"uses": [self._use(self._place("A"))]} if something_installed else _NOTHING_INSTALLED
 
     def _dead_holder(self) -> Tried:
         self._states.restore("bare")
-        location = self._location_of("A")
+        location = self._place("A")
         before = self._states.signs()
         try:
             runner = launch(location)
@@ -173,21 +170,17 @@ class Reuse:
         while not (seen := self._states.signs() - before) and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
         runner.close(seconds=0)  # SIGKILL to it and to everything that it started
-        after = self._use("A")
+        after = self._use(self._place("A"))
         if not seen and has_answered(after):
             return {"untried": "nothing of an install was seen, so that none was interrupted"}
         return {"uses": [after]}
 
     def _two_at_once(self) -> Tried:
         self._states.restore("bare")
-        location = self._location_of("A")
-        limit = self._limit
-
-        def start(logs: str) -> Use:
-            return use({**location, "logs": os.path.join(self._directory, logs)}, _REQUEST, seconds=limit)
-
+        first = self._place("A")
+        second: BundleLocation = {**first, "logs": os.path.join(self._directory, "logs-2")}
         with ThreadPoolExecutor(2) as threads:
-            return {"uses": list(threads.map(start, ("logs", "logs-2")))}
+            return {"uses": list(threads.map(self._use, (first, second)))}
 
     def _forced_fresh(self) -> Tried:
         if self._forced is None:
@@ -197,39 +190,42 @@ class Reuse:
         with open(planted, "w", encoding="utf-8") as file:
             file.write("# no package installed this file\n")
         # Under the digest that the environment was made for: only a fresh install has the other code.
-        forced = self._use("B", digest=self._variants["A"]["digest"], variables=self._forced)
-        return {"uses": [forced], "planted": os.path.exists(planted)}
+        location = self._place("B", digest=self._variants["A"]["digest"], variables=self._forced)
+        return {"uses": [self._use(location)], "planted": os.path.exists(planted)}
 
     # A use -----------------------------------------------------------------------------------------------------------
 
-    def _use(
+    def _use(self, location: BundleLocation) -> Use:
+        return use(location, _REQUEST, seconds=self._limit)
+
+    def _place(
         self,
         variant: str,
         *,
         digest: str | None = None,
         variables: Mapping[str, str] | None = None,
         version: str | None = None,
-    ) -> Use:
-        """Start the runner for a variant.
+    ) -> BundleLocation:
+        """Put a variant where the bundle is.
 
         Args:
-            digest: what the runner is given instead of the variant's own.
+            digest: what the runner gets instead of the variant's own.
             version: of the Python that the worker pretends to run.
         """
-        location = self._location_of(variant)
-        changed: BundleLocation = {
-            **location,
-            "digest": digest or location["digest"],
-            "variables": {**location["variables"], **(variables or {})},
+        files = self._variants[variant]
+        shutil.rmtree(bundle_of(self._location), ignore_errors=True)
+        shutil.copytree(files["source"], bundle_of(self._location))
+        return {
+            **self._location,
+            **files,
+            "digest": digest or files["digest"],
+            "variables": {**self._states.variables, **(variables or {})},
             "version": version,
         }
-        return use(changed, _REQUEST, seconds=self._limit)
 
-    def _location_of(self, variant: str) -> BundleLocation:
-        """Put a variant where the bundle is."""
-        shutil.rmtree(bundle_of(self._location), ignore_errors=True)
-        shutil.copytree(self._variants[variant]["source"], bundle_of(self._location))
-        return {**self._location, **self._variants[variant], "variables": self._states.variables}
+    @property
+    def _first_seconds(self) -> float:
+        return self._first["seconds"] if self._first else 0.0
 
     @property
     def _remaining(self) -> float:
@@ -238,7 +234,7 @@ class Reuse:
     @property
     def _limit(self) -> float:
         """Seconds that a use gets from now on."""
-        if self._first_seconds is None:
+        if self._first is None:
             return self._remaining * FIRST_SHARE
         return min(max(LEAST_SECONDS, TIMES_THE_FIRST * self._first_seconds), max(1.0, self._remaining))
 
@@ -252,9 +248,9 @@ def took_too_long(uses: Sequence[Use], first: float, install_seconds: float) -> 
     return bool(seconds) and install_seconds > first / 2 and min(seconds) >= first
 
 
-def _moment(made: Use) -> int | None:
+def _moment(made: Use | None) -> int | None:
     """Return when an answer was made, if a canary made it."""
-    answer = canary.read(made["answers"][-1].get("result")) if made["answers"] else None
+    answer = canary.read(made["answers"][-1].get("result")) if made and made["answers"] else None
     return answer["moment"] if answer else None
 
 

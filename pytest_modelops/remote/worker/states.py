@@ -18,23 +18,19 @@ from pathlib import Path
 
 from .environment import Commands, Failed
 
-_OLDEST = 9
-"""Python 3.9: older ones cannot run what is written for workers."""
-_NEWER = 10
-"""So many minor versions above the worker's are looked for."""
+_OLDEST = 9  # Python 3.9: older ones cannot run what is written for workers
+_NEWER = 10  # so many minor versions above the worker's are looked for
+_SITE = os.path.join("venv", "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
 
 
 class States:
-    """The states of one environment; the caller saves `bare` and `good`.
-
-    Args:
-        directory: for `live` and what is saved of it.
-    """
+    """The states of one environment, in a directory; the caller saves `bare` and `good`."""
 
     def __init__(self, directory: str) -> None:
-        self._directory = directory
         self._live = os.path.join(directory, "live")
+        self._saved = os.path.join(directory, "saved")
         self.venv = os.path.join(self._live, "venv")
+        self.site = os.path.join(self._live, _SITE)
         self.variables = {"HOME": os.path.join(self._live, "home"), "TMPDIR": os.path.join(self._live, "tmp")}
 
     def clear(self) -> None:
@@ -44,39 +40,23 @@ class States:
             os.makedirs(path)
 
     def save(self, name: str) -> None:
-        _copy(self._live, self._saved(name))
+        _copy(self._live, os.path.join(self._saved, name))
 
     def restore(self, name: str) -> None:
         """Restore a saved state: the same contents at the same path."""
         shutil.rmtree(self._live, ignore_errors=True)
-        _copy(self._saved(name), self._live)
-
-    def forget(self) -> None:
-        for name in ("live", "saved"):
-            shutil.rmtree(os.path.join(self._directory, name), ignore_errors=True)
-
-    def _saved(self, name: str) -> str:
-        return os.path.join(self._directory, "saved", name)
-
-    @property
-    def site(self) -> str:
-        """The live environment's site-packages."""
-        return self._site(self._live)
-
-    def _site(self, live: str) -> str:
-        python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-        return os.path.join(live, "venv", "lib", python, "site-packages")
+        _copy(os.path.join(self._saved, name), self._live)
 
     def packages(self) -> list[str]:
         """Return the directories of metadata that a good use added."""
-        before, after = (_names(self._site(self._saved(name))) for name in ("bare", "good"))
+        before, after = (_names(os.path.join(self._saved, name, _SITE)) for name in ("bare", "good"))
         return sorted(name for name in after - before if name.endswith(".dist-info"))
 
     def halve(self) -> bool:
         """Restore `bare` and add the metadata of what a good use installs; `False` if it installs nothing."""
         self.restore("bare")
         for info in self.packages():
-            shutil.copytree(os.path.join(self._site(self._saved("good")), info), os.path.join(self.site, info))
+            shutil.copytree(os.path.join(self._saved, "good", _SITE, info), os.path.join(self.site, info))
         return bool(self.packages())
 
     def empty(self) -> bool:
@@ -144,10 +124,7 @@ def _remove_if_empty(directory: str, top: str) -> None:
 
 
 def another_python(run: Commands) -> tuple[str, str]:
-    """Return the interpreter of the nearest other minor version that can make environments, and its version.
-
-    Both are empty if there is none.
-    """
+    """Return the nearest other Python that can make environments: interpreter and version; both empty if none can."""
     siblings = glob.glob(os.path.join(glob.escape(os.path.dirname(sys.base_prefix)), "*", "bin"))
     path = os.pathsep.join(["/usr/local/bin", "/usr/bin", os.environ.get("PATH", ""), *siblings])
     own = sys.version_info[1]
