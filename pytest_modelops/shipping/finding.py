@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import ast
 import copy
+import dis
 import functools
 import inspect
 import io
 import linecache
 import re
+import sys
 import textwrap
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pytest_modelops.errors import NotShippable
 from pytest_modelops.shipping.definition import Definition, Node
-
-_ELSEWHERE = 100_000  # lines that no file has
 
 
 def parse(text: str) -> Definition:
@@ -93,17 +93,17 @@ def _undecorated(function: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(text: str) -> tuple[ast.Module, list[types.CodeType]]:
-    """The syntax tree of a file and all code in it; nothing of a file that is no Python (any more)."""
+def _compiled(text: str) -> tuple[ast.Module, frozenset[types.CodeType]]:
+    """Return the syntax tree of a file and all its code without places; nothing of a file that is not valid Python."""
     try:
         tree = ast.parse(text)
-        return tree, _codes(tree)
+        return tree, frozenset(map(_placeless, _codes(tree)))
     except SyntaxError:
-        return ast.Module([], []), []
+        return ast.Module([], []), frozenset()
 
 
 def _codes(tree: ast.Module) -> list[types.CodeType]:
-    """All code of a file. Code must be compiled with its file, because it depends on what that imports."""
+    """Return all code of a file. Code must be compiled with its file, because it depends on what that imports."""
     codes = [compile(tree, "<file>", "exec", dont_inherit=True)]
     for code in codes:
         codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
@@ -111,7 +111,7 @@ def _codes(tree: ast.Module) -> list[types.CodeType]:
 
 
 def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Module, Node]:
-    """The syntax tree of a file, and in it what this code was compiled from."""
+    """Return the syntax tree of a file, and in it what this code was compiled from."""
     tree, codes = _compiled("".join(lines))
     found = [
         node
@@ -120,45 +120,48 @@ def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Mo
         and getattr(node, "name", "<lambda>") == code.co_name
         and min(n.lineno for n in [node, *getattr(node, "decorator_list", [])]) == code.co_firstlineno
     ]
-    if len(found) > 1:
-        found = [node for node in found if _becomes(node, tree, code)]
-    known = _placeless(code) in map(_placeless, codes)
-    if not found or (not known and not _becomes_rewritten(found[0], tree, code)):
+    if len(found) > 1 and sys.version_info >= (3, 11):
+        found = _at_positions(found, code)
+    if not found or (_placeless(code) not in codes and not _becomes_rewritten(found[0], tree, code)):
         raise NotShippable(
             f"{what} is not what its file says: the file changed since its import, or a hook changed its code"
         )
     if len({ast.dump(node) for node in found}) > 1:
-        raise NotShippable(f"{what} cannot be reported from the other lambdas on its line: give it a line of its own")
+        raise NotShippable(
+            f"{what} cannot be distinguished from the other lambdas on its line: give each lambda a line of its own"
+        )
     return tree, found[0]
 
 
-def _becomes(node: Node, tree: ast.Module, code: types.CodeType) -> bool:
-    """Whether just this lambda of its line is compiled to the code: moved elsewhere, it is known by its line."""
-    _move(node, _ELSEWHERE)
-    try:
-        made = next((made for made in _codes(tree) if made.co_firstlineno == node.lineno), None)
-    finally:
-        _move(node, -_ELSEWHERE)
-    return made == _moved(code, _ELSEWHERE)
+def _at_positions(found: Sequence[Node], code: types.CodeType) -> list[Node]:
+    """Return which lambda of a line the code is from, by its positions; all of them if it has no positions."""
+    steps = list(dis.get_instructions(code))
+    if [step.opname for step in steps] == ["RESUME", "RETURN_CONST"]:  # no positions in Python 3.12
+        constant = ast.dump(ast.Constant(steps[-1].argval))
+        return [node for node in found if ast.dump(cast("ast.Lambda", node).body) == constant] or list(found)
+    spans = [
+        ((line, column), (end_line, end_column))
+        for line, end_line, column, end_column in code.co_positions()
+        if line and end_line and column is not None and end_column  # others belong to no expression
+    ]
+    within = [node for node in found if all(_is_within(span, node.body) for span in spans)]
+    # A lambda within a lambda comes after it, and the innermost one that holds all positions is it.
+    return within[-1:] if spans else list(found)
+
+
+def _is_within(span: tuple[tuple[int, int], tuple[int, int]], body: object) -> bool:
+    """Return whether a span, from line and column to line and column, is within the body of a lambda."""
+    return (
+        isinstance(body, ast.expr)
+        and (body.lineno, body.col_offset) <= span[0]
+        and span[1] <= (body.end_lineno or 0, body.end_col_offset or 0)
+    )
 
 
 def _placeless(code: types.CodeType) -> types.CodeType:
-    """Code without where in its lines it stands: pytest before 8.0 moves a lambda in an assert to where that begins."""
+    """Return code without its places: pytest before 8.0 moves a lambda in an assert to where that begins."""
     consts = (_placeless(const) if isinstance(const, types.CodeType) else const for const in code.co_consts)
     return code.replace(co_linetable=b"", co_consts=tuple(consts))
-
-
-def _move(node: Node, lines: int) -> None:
-    """Move a function down, but not its defaults: their code is not in its own."""
-    ast.increment_lineno(node, lines)
-    for default in [*node.args.defaults, *node.args.kw_defaults]:
-        if default is not None:
-            ast.increment_lineno(default, -lines)
-
-
-def _moved(code: types.CodeType, lines: int) -> types.CodeType:
-    consts = (_moved(const, lines) if isinstance(const, types.CodeType) else const for const in code.co_consts)
-    return code.replace(co_firstlineno=code.co_firstlineno + lines, co_consts=tuple(consts))
 
 
 def _becomes_rewritten(node: Node, tree: ast.Module, code: types.CodeType) -> bool:
