@@ -1,6 +1,6 @@
-"""Where a function is written: from its text, or from the object back to the file that it was compiled from.
+"""Finding where a function is written: in its text, or in the file that it was compiled from.
 
-Knows nothing of the module that travels, nor of the names that a function uses.
+Does not know the module that travels, nor the names that a function uses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytest_modelops.shipping.definition import Definition, Node
 
 
 def parse(text: str) -> Definition:
-    """Read the text of one lambda expression or of one `def` block, indented or not."""
+    """Parse the text of one lambda expression or of one `def` block, indented or not."""
     what = repr(textwrap.shorten(text, 60))
     text = io.StringIO(text, newline=None).read()  # all lines end in one way, as they do in files
     indentation = text[: -len(text.lstrip()) or None].rpartition("\n")[2]
@@ -41,12 +41,12 @@ def parse(text: str) -> Definition:
     if isinstance(node, ast.Expr):
         node = node.value
     if not isinstance(node, Node):
-        raise NotShippable(f"{what} is no function: give one lambda expression, or one def with its imports inside")
+        raise NotShippable(f"{what} is not a function: give one lambda expression, or one def with its imports inside")
     return Definition(what, lines, tree, node, node, None)
 
 
 def find(function: Any, user: str = "") -> Definition:
-    """Find where a function is written; `user` says in messages who uses it."""
+    """Find where a function is written; `user` names in messages what uses it."""
     what = f"{getattr(function, '__qualname__', type(function).__qualname__)!r}{user}"
     if isinstance(function, types.MethodType):
         raise NotShippable(f"{what} is a bound method: pass a function of a module, with what it needs as arguments")
@@ -73,16 +73,16 @@ def find(function: Any, user: str = "") -> Definition:
 
 
 def is_function(value: Any) -> bool:
-    """Whether there is a function written in Python, perhaps under decorators."""
+    """Return whether a value is a function written in Python, perhaps with decorators."""
     if isinstance(value, type | types.MethodType):
         return False
     return isinstance(_undecorated(value), types.FunctionType)
 
 
 def _undecorated(function: Any) -> Any:
-    """The function that a def made, without its decorators.
+    """Return the function that a def made, without its decorators.
 
-    One without a closure is what its own source says, whatever was set by hand as its `__wrapped__`.
+    A function without a closure is what its own source says, even if its `__wrapped__` was set by hand.
     """
     if isinstance(function, types.FunctionType) and not function.__code__.co_freevars:
         return function
@@ -165,7 +165,7 @@ def _placeless(code: types.CodeType) -> types.CodeType:
 
 
 def _becomes_rewritten(node: Node, tree: ast.Module, code: types.CodeType) -> bool:
-    """Whether this def may have become the code under pytest's rewriting of asserts: as far as the rest tells."""
+    """Return whether pytest's rewriting of asserts may have made the code of this def: everything else matches."""
     if not any(isinstance(part, ast.Assert) for part in ast.walk(node)):
         return False
     rest = _codes(_WithoutAsserts().visit(copy.deepcopy(tree)))
@@ -181,7 +181,7 @@ class _WithoutAsserts(ast.NodeTransformer):
 
 
 def _ingredients(code: types.CodeType) -> set[object]:
-    """The names and simple constants of code and of all code in it."""
+    """Return the names and simple constants of code and of all code in it."""
     found: set[object] = {*code.co_names, *code.co_varnames}
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
@@ -192,7 +192,7 @@ def _ingredients(code: types.CodeType) -> set[object]:
 
 
 def _check_decorators(definition: Definition, inner: types.FunctionType) -> None:
-    """Refuse methods, and functions that were wrapped or unwrapped elsewhere than on their def."""
+    """Refuse methods, and functions that were wrapped or unwrapped outside of their def."""
     what, node, value = definition.what, definition.node, definition.value
     static = not definition.decorators and getattr(node, "decorator_list", [])
     for scope in ast.walk(definition.tree):

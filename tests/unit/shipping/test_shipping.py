@@ -464,14 +464,14 @@ def test_lines_of_a_text_may_end_as_they_do_on_windows() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is no function: give one lambda expression, or one def with its imports inside"),
-        ("x + 1", "'x + 1' is no function"),
-        ("f = lambda x: x", "is no function"),
-        ("lambda x: x\nlambda x: x", "is no function"),
-        ("(lambda x: x)(1)", "is no function"),
-        ("import math\ndef f(x): return x", "is no function"),
-        ("def f(x): return x\nf(1)", "is no function"),
-        ("module:function", "is no function"),
+        ("", "is not a function: give one lambda expression, or one def with its imports inside"),
+        ("x + 1", "'x + 1' is not a function"),
+        ("f = lambda x: x", "is not a function"),
+        ("lambda x: x\nlambda x: x", "is not a function"),
+        ("(lambda x: x)(1)", "is not a function"),
+        ("import math\ndef f(x): return x", "is not a function"),
+        ("def f(x): return x\nf(1)", "is not a function"),
+        ("module:function", "is not a function"),
         ("lambda x: x +", "'lambda x: x +' is not valid Python: "),
         ("lambda x: x) + (1", "is not valid Python: "),
         ("def f(x)", "is not valid Python: "),
@@ -662,7 +662,7 @@ REFUSALS = [
     ("indirect", "'uses_object' (refused.py:41), which 'indirect' (refused.py:57) uses, uses 'T', an object of"),
     ("default_object", "uses 'T', an object of"),
     ("nested_default", "uses 'hidden', which is not defined"),
-    ("looped", "has the default 'function', which means something else by now: pass it as an argument"),
+    ("looped", "has the default 'function', whose value has changed since: pass it as an argument"),
     ("eval('lambda x: x')", "has no source file: define it in one, or pass its text"),
 ]
 
