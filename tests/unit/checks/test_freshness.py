@@ -34,7 +34,7 @@ def test_three_moments_are_three_executions() -> None:
     ("moments", "where"),
     [((1, 1, 2), "the same process"), ((1, 2, 1), "another process"), ((1, 1, 1), "another process")],
 )
-def test_a_moment_that_comes_again_was_kept(moments: tuple[int, ...], where: str) -> None:
+def test_a_moment_that_comes_again_was_stored(moments: tuple[int, ...], where: str) -> None:
     figures, said = say(*at(*moments))
     assert figures == {"outcome": "failed"}
     assert said.startswith(f"asked the same again, in {where}, it gave the answer of the first time")
