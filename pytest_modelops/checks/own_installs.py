@@ -10,9 +10,8 @@ from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed
+from pytest_modelops.remote.runner.installing import PINS
 
-PINS = "requirements.txt"
-"""File beside the wheels: those that the bundle needs, `name==version` a line (see `remote/runner/installing.py`)."""
 _LEGACY = ("setuptools>=40.8.0",)
 """What builds a project that does not say: https://pip.pypa.io/en/stable/reference/build-system/."""
 
@@ -47,11 +46,7 @@ def build_wheels(source: formats.Source, cell: CheckedCell, deadline: Deadline) 
 
 
 def wheels(house: Wheelhouse, builds: Wheelhouse | None, directory: Path) -> Path:
-    """Make a directory with a bundle's wheels, those that building it needs, and `PINS`.
-
-    Args:
-        directory: where to make it.
-    """
+    """Make a directory, in another, of a bundle's wheels, those that building it needs, and `PINS`: what to install."""
     target = directory / "wheels"
     target.mkdir()
     for one in filter(None, (house, builds)):

@@ -74,7 +74,7 @@ def refusal(function: Any, oldest: tuple[int, int] | None = OLDEST) -> str:
 # What travels.
 
 FUNCTIONS = r'''
-import functools, math, json as js, os.path, xml.dom.minidom, importlib.util
+import functools, math, json as js, os.path, xml.dom.minidom, importlib, importlib.util
 from collections import Counter as C
 from math import sqrt, pi
 from pathlib import Path
@@ -164,6 +164,27 @@ loop = [lambda x, i=i, *, k=2*i: x + i + k for i in range(3)]
 for i in range(3):
     def last(x, i=i): return x + i
 i = 99
+
+dom, floor = importlib.import_module("xml.dom"), importlib.import_module("math").floor
+def assigned(x): return dom.__name__, floor(x)
+
+# Decorators and defaults run while the module does, and use whatever their own bodies use.
+def late(x): return early(x) + 1
+def in_order(f):
+    assert late.__name__ == "late"
+    bonus = add(SCALE)
+    @functools.wraps(f)
+    def wrapper(x): return f(x) + bonus
+    return wrapper
+def add(x): return x + one()
+def one(): return 1
+@in_order
+def early(x, f=add): return f(x) if x else late(1)
+
+def by_hand(x): return one() + x
+by_hand.__wrapped__ = plain
+def itself(x): return x
+itself.__wrapped__ = itself
 '''.replace("<TAB>", "\t")
 
 HELPERS = """
@@ -209,6 +230,11 @@ TRAVELLERS = [
     ("loop[0]", 1, 1),
     ("loop[2]", 1, 7),
     ("last", 1, 3),
+    ("assigned", 1.5, ("xml.dom", 1)),
+    ("early", 0, 25),
+    ("late", 5, 18),
+    ("by_hand", 1, 2),
+    ("itself", 1, 1),
 ]
 
 
@@ -275,40 +301,6 @@ def test_an_object_is_imported_from_where_the_user_imported_it(project: Project)
     module = project(functions="import sys\nfrom pathlib import Path\ndef get(): return Path, sys")
     source = ship(module.get).source
     assert {"import sys", "from pathlib import Path"} < set(source.splitlines())
-
-
-def test_a_name_that_was_assigned_is_imported_too(project: Project) -> None:
-    module = project(
-        functions="""
-        import importlib
-        m, floor = importlib.import_module("xml.dom"), importlib.import_module("math").floor
-        def get(x): return m.__name__, floor(x)
-        """
-    )
-    assert there(module.get, 1.5) == ("xml.dom", 1)
-
-
-def test_functions_are_defined_in_an_order_that_executes(project: Project) -> None:
-    """Decorators and defaults run while the module does, and use whatever their own bodies use."""
-    module = project(
-        functions="""
-        from functools import wraps
-        def late(x): return early(x) + 1
-        def deco(f):
-            assert late.__name__ == "late"
-            bonus = add(SCALE)
-            @wraps(f)
-            def wrapper(x): return f(x) + bonus
-            return wrapper
-        SCALE = 10
-        def add(x): return x + one()
-        def one(): return 1
-        @deco
-        def early(x, f=add): return f(x) if x else late(1)
-        """
-    )
-    assert there(module.early, 0) == module.early(0)
-    assert there(module.late, 5) == module.late(5)
 
 
 def test_a_function_keeps_the_name_that_its_user_has_for_it(project: Project) -> None:
@@ -391,20 +383,6 @@ def test_a_library_is_reported_by_where_it_lies_and_not_by_its_name(project: Pro
 def test_each_module_has_its_own_name(project: Project) -> None:
     module = project(functions="def get(): return __name__")
     assert there(module.get) != "functions"
-
-
-def test_a_function_by_hand_wrapped_is_what_its_source_says(project: Project) -> None:
-    module = project(
-        functions="""
-        def inner(x): return x
-        def outer(x): return inner(x) + 1
-        outer.__wrapped__ = inner
-        def loop(x): return x
-        loop.__wrapped__ = loop
-        """
-    )
-    assert there(module.outer, 1) == 2
-    assert there(module.loop, 1) == 1
 
 
 def test_a_warning_in_the_source_is_no_error_here(project: Project) -> None:
