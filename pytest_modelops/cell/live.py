@@ -15,7 +15,7 @@ from pytest_modelops.backends.base import Backend, Sandbox
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.base import Check
-from pytest_modelops.checks.bundle_in_workers import bring_again
+from pytest_modelops.checks.bundle_in_workers import install_again
 from pytest_modelops.checks.calls import call_on
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
@@ -25,6 +25,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.errors import CellBroken, CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Cell, Role, Versions
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 from pytest_modelops.report.model import CellReport, CheckResult, Status
 from pytest_modelops.shipping import Shipped, pack, ship
 
@@ -89,7 +90,7 @@ class LiveCell:
         self.environments: MutableMapping[Versions, Environment] = {}
         self.observed: Mapping[str, Any] = {}
         self.unpacked = unpacked
-        self.locations: MutableMapping[Bundle, Mapping[str, Any]] = {}
+        self.locations: MutableMapping[Bundle, BundleLocation] = {}
         self._checks = {check.label: check for check in checks}
         self._cluster_settings = cluster_settings
         self._default_deadlines = {check.name: check.seconds for check in checks}
@@ -234,7 +235,7 @@ class LiveCell:
             deadline = Deadline(seconds)
             self._with_stacks(lambda: last.run(self, deadline))
         if last.bundle is not None and last.bundle.in_workers:  # the test's body shall find it there
-            bring_again(last.bundle, self, Deadline(self._seconds_for(last.name)))
+            install_again(last.bundle, self, Deadline(self._seconds_for(last.name)))
 
     def run_lambda(
         self,

@@ -14,6 +14,7 @@ from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 
 
 class CheckedCell(Protocol):
@@ -41,7 +42,7 @@ class CheckedCell(Protocol):
     environments: MutableMapping[Versions, Environment]
     observed: Mapping[str, Any]
     unpacked: Path | None
-    locations: MutableMapping[Bundle, Mapping[str, Any]]
+    locations: MutableMapping[Bundle, BundleLocation]
 
     @property
     def cluster(self) -> Cluster:

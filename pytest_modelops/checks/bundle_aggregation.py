@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_job import Replicate, run_job
-from pytest_modelops.checks.bundle_messages import Fault
+from pytest_modelops.checks.bundle_job import Replicate, faults_of_replicate, processes_of, run_job
+from pytest_modelops.checks.bundle_messages import Fault, fault_of, polluted
 from pytest_modelops.deadline import Deadline
+from pytest_modelops.remote.shared.bundle_messages import AggregateAnswer
 
 
-def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Parameter sets × replicates, each with a seed of its own, and every target on each set."""
+def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
+    """Run parameter sets × replicates, each with its own seed, and every target on each set."""
     size = f"{bundle.aggregation_params} × {bundle.aggregation_replicates} replicates"
     cell.progress(f"aggregating {size} of {bundle.name}")
     sets = [
@@ -25,44 +25,44 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         ]
         for number in range(bundle.aggregation_params)
     ]
-    reply = run_job(bundle, cell, deadline, sets, targets=bundle.targets)
+    job = run_job(bundle, cell, deadline, sets, targets=bundle.targets)
     seconds, failed = deadline.seconds, 0
     faults: dict[str, Sequence[Fault]] = {}
     for number, replicates in enumerate(sets):
         for index, asked in enumerate(replicates):
-            one = reply.replicates.get(f"{number}-{index}")
-            if one and (found := words.faults_of_replicate(one, cell.aggregation.failed_when, seconds=seconds)):
+            one = job.replicates.get(f"{number}-{index}")
+            if one and (found := faults_of_replicate(one, cell.aggregation.failed_when, seconds=seconds)):
                 faults[f"replicate {index} of set {number} (seed {asked.seed})"] = found
                 failed += 1
         for target in bundle.targets:
-            aggregate = reply.aggregates.get(f"{number}-{target}")
+            aggregate = job.aggregates.get(f"{number}-{target}")
             if aggregate and (wrong := list(_faults(aggregate, bundle, seconds))):
                 faults[f"{target} of set {number}"] = wrong
-    finished = f"{failed} of {len(reply.replicates)} replicates that Dask calls finished failed"
-    size = f"{bundle.aggregation_params} × {bundle.aggregation_replicates} replicates"
-    reply.judge(f"bundle {bundle.name!r}, {finished if failed else size}", faults, named=True)
-    losses = {name: reply.aggregates[name]["result"]["loss"] for name in sorted(reply.aggregates)}
-    tasks = bundle.aggregation_params * (bundle.aggregation_replicates + len(bundle.targets))
-    processes = words.processes_of(reply.replicates.values())
-    return {"tasks": tasks, "processes": processes, "losses": losses, "seconds": round(reply.seconds, 3)}
+    finished = f"{failed} of {len(job.replicates)} replicates that Dask calls finished failed"
+    job.raise_faults(f"bundle {bundle.name!r}, {finished if failed else size}", faults, named=True)
+    return {
+        "tasks": bundle.aggregation_params * (bundle.aggregation_replicates + len(bundle.targets)),
+        "processes": processes_of(job.replicates.values()),
+        "losses": {name: job.aggregates[name]["result"]["loss"] for name in sorted(job.aggregates)},
+        "seconds": round(job.seconds, 3),
+    }
 
 
-def _faults(aggregate: Mapping[str, Any], bundle: Bundle, seconds: float) -> Iterator[Fault]:
-    """What is wrong with an aggregate, the most telling first."""
+def _faults(aggregate: AggregateAnswer, bundle: Bundle, seconds: float) -> Iterator[Fault]:
+    """Yield what is wrong with an aggregate, the most telling first."""
     if aggregate["outside"]:
-        yield words.polluted(aggregate["outside"], "aggregate", aggregate["protocol"])
+        yield polluted(aggregate["outside"], "aggregate", aggregate["protocol"])
     if "error" in aggregate:
-        yield words.fault_of(aggregate["error"], "aggregate", seconds=seconds)
+        yield fault_of(aggregate["error"], "aggregate", seconds=seconds)
         return
     result = aggregate["result"]
     if not isinstance(result, Mapping) or "loss" not in result:
         yield Fault(head=f"its answer has no loss: {result!r}")
         return
-    loss, count = result["loss"], result.get("n_replicates")
+    loss, count, given = result["loss"], result.get("n_replicates"), bundle.aggregation_replicates
     if isinstance(loss, bool) or not isinstance(loss, int | float) or not math.isfinite(loss):
         yield Fault(head=f"its loss is {loss!r}, not a finite number")
-    if count != bundle.aggregation_replicates:
-        given = bundle.aggregation_replicates
+    if count != given:
         yield Fault(head=f"it says that it aggregated {count!r} replicates; it was given {given}")
 
 
@@ -71,7 +71,7 @@ def check(bundle: Bundle) -> Check:
     return Check(
         name="bundle-aggregation",
         bundle=bundle,
-        run=lambda cell, deadline: run(bundle, cell, deadline),
+        run=functools.partial(run, bundle),
         needs=(label("execute", bundle),),
         seconds=120,
         summary="targets aggregate the bundle's replicates in the graph",

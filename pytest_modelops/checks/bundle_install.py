@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_in_workers, bundle_isolated
-from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.deadline import Deadline
+from pytest_modelops.checks.base import Check, label
 
 
 def check(bundle: Bundle) -> Check:
     """The check for a bundle, whichever way it is installed."""
-    way = bundle_in_workers.run if bundle.in_workers else bundle_isolated.run
-
-    def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-        return way(bundle, cell, deadline)
-
     return Check(
         name="bundle-install",
         bundle=bundle,
-        run=run,
+        run=functools.partial(bundle_in_workers.run if bundle.in_workers else bundle_isolated.run, bundle),
         needs=("start",),
         after=(label("preflight", bundle),),
         seconds=180,

@@ -1,47 +1,53 @@
-"""`bundle-install[bundle]`: it installs on every worker, and every module of it is found there."""
+"""`bundle-install[bundle]` for a bundle that gets an environment on every worker."""
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import own_installs
 from pytest_modelops.checks.base import CheckedCell
-from pytest_modelops.checks.bundle_messages import Fault
+from pytest_modelops.checks.bundle_messages import Fault, Tidy, advice, counted, message
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock, Wheelhouse
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
+from pytest_modelops.remote.shared.bundle_messages import (
+    BundleLocation,
+    EnvironmentContents,
+    Inspection,
+    InstallAnswer,
+    InstallFailure,
+)
 
 MARGIN_SECONDS = 0.3
-"""A worker ends what it does so much earlier than the deadline, to tell of it."""
+"""A worker stops this much before the deadline, so that its report arrives in time."""
 CLIENT = "client"
 NEWCOMERS = (LATE, "agent")
-"""What else than the workers a bundle comes into that is installed into running processes."""
+"""Processes besides the workers that a bundle for running processes is installed into."""
 _MOST_NAMES = 10
 _MOST_LINES = 14
 
 
-def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Make the wheels, bring them and the bundle into the cell, and have every worker install it."""
+def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
+    """Make the wheels, copy them and the bundle into the cell, and have every worker install it."""
     cell.locations.pop(bundle, None)
     source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
-    workers = cell.environments[cell.cell.worker]
-    house = wheels_of(bundle, source, workers.lock, cell, deadline)
+    python = cell.environments[cell.cell.worker].lock.python
+    house = wheels_of(bundle, source, cell.environments[cell.cell.worker].lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
     location = place(bundle, source, house, cell, builds)
-    of_client = _on_the_client(bundle, source, location, cell, deadline)
+    _check_the_client(bundle, source, location, cell, deadline)
     cell.progress(f"installing {bundle.name} on every worker")
-    reply = cell.cluster.ask_workers(
+    answers: Mapping[str, InstallAnswer] = cell.cluster.ask_workers(
         "install",
         {
             "location": location,
@@ -52,21 +58,32 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
         },
         deadline,
     )
-    tidy = words.Tidy(directories=location["directories"].values())
+    tidy = Tidy(directories=location["directories"].values())
     faults = {
         name: [tidy.fault(fault) for fault in found]
-        for name, answer in reply.items()
-        if (found := list(faults_of(answer, house, workers.lock.python)))
+        for name, answer in answers.items()
+        if (found := list(_faults(answer, house, python)))
     }
-    accounted = accounted_for({CLIENT: of_client, **reply}, source)
+    contents = {name: answer["contents"] for name, answer in answers.items()}
+    accounted = {CLIENT: len(source.modules), **accounted_for(contents, source)}
     if faults:
-        count = words.counted(len(faults), reply, "workers")
-        message = words.message(f"bundle {bundle.name!r} was not installed on {count}", faults)
-        late = any(answer.get("timed_out") for answer in reply.values())
-        error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(message)
+        text = message(
+            f"bundle {bundle.name!r} was not installed on {counted(len(faults), answers, 'workers')}", faults
+        )
+        late = any(answer["failure"] and answer["failure"]["timed_out"] for answer in answers.values())
+        error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(text)
         error.figures = {"modules": len(source.modules), "accounted": accounted}
         raise error
     cell.locations[bundle] = location
+    return figures(source, house, accounted)
+
+
+def figures(source: formats.Source, house: Wheelhouse, accounted: Mapping[str, int]) -> Mapping[str, object]:
+    """Return what a report shows of an install.
+
+    Args:
+        accounted: see `accounted_for`.
+    """
     return {
         "format": source.format.value,
         "found": source.why,
@@ -77,30 +94,32 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, A
     }
 
 
-def accounted_for(reply: Mapping[str, Mapping[str, Any]], source: formats.Source) -> Mapping[str, int]:
-    """How many of the bundle's modules each process finds, of those that could be asked."""
-    return {name: len(source.modules) - len(answer["missing"]) for name, answer in reply.items() if "missing" in answer}
+def accounted_for(contents: Mapping[str, Inspection | None], source: formats.Source) -> Mapping[str, int]:
+    """Return how many of the bundle's modules each process finds, by name, of those that could be inspected."""
+    return {name: len(source.modules) - len(one["missing"]) for name, one in contents.items() if one is not None}
 
 
-def _on_the_client(
-    bundle: Bundle, source: formats.Source, location: Mapping[str, Any], cell: CheckedCell, deadline: Deadline
-) -> Mapping[str, Any]:
-    """What the client has of an isolated bundle, whose entry points it submits by name and never imports."""
+def _check_the_client(
+    bundle: Bundle, source: formats.Source, location: BundleLocation, cell: CheckedCell, deadline: Deadline
+) -> None:
+    """Check the client's copy of the bundle: the client submits entry points by name and imports nothing of it.
+
+    Raises:
+        CheckFailed: the copy lacks modules.
+    """
     files = {name: str(file.relative_to(source.path)) for name, file in source.modules.items()}
-    reply: Mapping[str, Any] = cell.cluster.agent.call(
+    missing: list[str] = cell.cluster.agent.call(
         "look_at_source", source=location["source"], files=files, deadline=deadline
-    )
-    if reply["missing"]:
-        lost = words.counted(len(reply["missing"]), files, "modules")
+    )["missing"]
+    if missing:
         raise CheckFailed(
-            f"bundle {bundle.name!r}: the client's copy of it lacks {lost} that {bundle.path} has: "
-            f"{_names(reply['missing'])}"
+            f"bundle {bundle.name!r}: the client's copy of it lacks {counted(len(missing), files, 'modules')} that "
+            f"{bundle.path} has: {_names(missing)}"
         )
-    return reply
 
 
 def wheels_of(bundle: Bundle, source: formats.Source, lock: Lock, cell: CheckedCell, deadline: Deadline) -> Wheelhouse:
-    """The wheels of a bundle and of all that it needs, for the Python of a lock."""
+    """Make the wheels of a bundle and of all that it needs, for the Python of a lock."""
     cell.progress(f"making the wheels of {bundle.name}")
     try:
         return cell.backend.wheelhouse(
@@ -108,12 +127,30 @@ def wheels_of(bundle: Bundle, source: formats.Source, lock: Lock, cell: CheckedC
         )
     except CheckFailed as error:
         what = f"bundle {bundle.name!r} cannot be installed by Python {lock.python}"
-        why = str(error)
-        raise CheckFailed(f"{what}:{words.advice_on_build(why, lock.python)} {why}") from error
+        raise CheckFailed(f"{what}:{_advice_on_build(str(error), lock.python)} {error}") from error
 
 
-def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Where the bundle is; it is installed again in a cluster that was started again."""
+_LACKS_A_COMPILER = re.compile(
+    r"error: command '(?P<one>[^']+)' failed: No such file"
+    r"|building '[^\n]*' extension\n(?:[^\n]*\n)*?error: \[Errno 2\] No such file or directory: '(?P<other>[^']+)'"
+    r"|unable to execute '(?P<third>[^']+)'"
+)
+"""The wording of old and new versions of setuptools."""
+
+
+def _advice_on_build(output: str, python: Version) -> str:
+    """Return what to do about sources that cannot be built here; empty for another cause."""
+    if match := _LACKS_A_COMPILER.search(output):
+        compiler = match["one"] or match["other"] or match["third"]
+        return (
+            f" It has sources that need the compiler {compiler!r}, which is not on this machine; install that, or ship "
+            f"a wheel for Python {python.major}.{python.minor} instead."
+        )
+    return advice(output, python)
+
+
+def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> BundleLocation:
+    """Return where the bundle is; a cluster that was started again first installs it again."""
     if bundle not in cell.locations:
         run(bundle, cell, deadline)
     return cell.locations[bundle]
@@ -121,11 +158,11 @@ def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mappin
 
 def place(
     bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell, builds: Wheelhouse | None = None
-) -> Mapping[str, Any]:
-    """Bring the bundle, its wheels and its runner into the cell; where they are (see `remote/worker/bundles.py`).
+) -> BundleLocation:
+    """Copy the bundle, its wheels and its runner into the cell.
 
     Args:
-        builds: wheels of what building it takes, for a runner that installs by itself.
+        builds: wheels of what building it takes, for a runner that installs the bundle itself.
     """
     sandbox, runner = cell.cluster.sandbox, cell.runner.path
     modules = _accountable(source)
@@ -157,7 +194,7 @@ def place(
 
 
 def _accountable(source: formats.Source) -> list[str]:
-    """Top-level names that have to be the bundle's own; a wheel's may be one for Pythons that lack it in their own."""
+    """Return the top-level names that have to be the bundle's own; a wheel may be a backport of a standard module."""
     own = {name.partition(".")[0] for name, file in source.modules.items() if file.suffix != ".whl"}
     return [
         name for name in source.top_level if name != "__main__" and (name in own or name not in sys.stdlib_module_names)
@@ -165,7 +202,7 @@ def _accountable(source: formats.Source) -> list[str]:
 
 
 def _beside(runner: Path, modules: Iterable[str], source: formats.Source) -> Iterator[Path]:
-    """What lies beside a script, as in a deployment, under a name of the bundle's: Python looks there first."""
+    """Yield what is beside a script, as in a deployment, and has a name of the bundle's: Python looks there first."""
     if runner.is_dir() or runner.parent.resolve() == source.path:
         return
     for name in modules:
@@ -180,30 +217,37 @@ def _names(modules: Sequence[str]) -> str:
     return ", ".join(modules[:_MOST_NAMES]) + (", …" if len(modules) > _MOST_NAMES else "")
 
 
-def faults_of(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[Fault]:
-    """What is wrong with what a worker reported, the most telling first."""
-    if "failed" in answer:
-        cause = f". {answer['cause']}{words.advice(answer['cause'], python)}" if answer["cause"] else ""
-        yield Fault(head=f"{answer['failed']}{cause}", details=tuple(answer["last"][-_MOST_LINES:]))
-    else:
-        yield from (Fault(head=head) for head in mismatches(answer, house, python))
+def _faults(answer: InstallAnswer, house: Wheelhouse, python: Version) -> Iterator[Fault]:
+    if answer["failure"]:
+        yield fault_of_install(answer["failure"], python)
+    elif answer["contents"]:
+        yield from mismatches(answer["contents"], house, python)
 
 
-def mismatches(answer: Mapping[str, Any], house: Wheelhouse, python: Version) -> Iterator[str]:
-    """Where an environment is not what was installed, or lacks a module, in words."""
-    if Version(answer["version"]) != python:
-        yield f"its environment runs Python {answer['version']} ({answer['python']}), the worker {python}"
-    found: dict[str, str] = {canonicalize_name(name): version for name, version in answer["packages"].items()}
+def fault_of_install(failure: InstallFailure, python: Version) -> Fault:
+    cause = f". {failure['cause']}{advice(failure['cause'], python)}" if failure["cause"] else ""
+    return Fault(head=f"{failure['failed']}{cause}", details=tuple(failure["last"][-_MOST_LINES:]))
+
+
+def mismatches(contents: EnvironmentContents, house: Wheelhouse, python: Version) -> Iterator[Fault]:
+    """Yield where an environment is not what was installed, or lacks a module; the most telling first."""
+    if Version(contents["version"]) != python:
+        yield Fault(
+            head=f"its environment runs Python {contents['version']} ({contents['python']}), the worker {python}"
+        )
+    found: dict[str, str] = {canonicalize_name(name): version for name, version in contents["packages"].items()}
     for name, version in house.packages.items():
         if name not in found:
-            yield f"{name} {version} was installed, and is not there"
+            yield Fault(head=f"{name} {version} was installed, and is not there")
         elif Version(found[name]) != version:
-            yield f"{name} {version} was installed, and {found[name]} is there"
+            yield Fault(head=f"{name} {version} was installed, and {found[name]} is there")
     for name in sorted(found.keys() - house.packages.keys()):
-        yield f"{name} {found[name]} is there, and was not installed"
-    if answer["missing"]:
-        count, names = len(answer["missing"]), _names(answer["missing"])
-        plural = "modules of it are" if count > 1 else "module of it is"
-        yield f"{count} {plural} not found after the install: {names}; does the package's build leave them out?"
-    for module, failure in answer["imports"].items():
-        yield f"import {module} failed: {failure}"
+        yield Fault(head=f"{name} {found[name]} is there, and was not installed")
+    if missing := contents["missing"]:
+        modules = "modules of it are" if len(missing) > 1 else "module of it is"
+        yield Fault(
+            head=f"{len(missing)} {modules} not found after the install: {_names(missing)}; does the package's build "
+            "leave them out?"
+        )
+    for module, failure in contents["imports"].items():
+        yield Fault(head=f"import {module} failed: {failure}")

@@ -4,68 +4,80 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_in_workers, bundle_tasks
-from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in
-from pytest_modelops.checks.bundle_messages import Fault
+from pytest_modelops.checks.bundle_messages import (
+    Fault,
+    Tidy,
+    fault_of,
+    faults_of_end,
+    keep_logs,
+    message,
+    polluted,
+    shown,
+)
 from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.shared.bundle_messages import AggregateAnswer, BundleLocation, CloseAnswer, ReplicateSummary
 from pytest_modelops.shipping import ship
 
+Outcomes = Mapping[str, Mapping[str, Any]]
+"""By name, how a task ended, as the agent's `run_bundle` reports it: `value`, packed, `pending`, `gone` or `error`."""
+
 _GRACE_SECONDS = 0.8
-"""The word of a runner that was too slow arrives so much later, stacks included."""
+"""The report of a runner that was too slow arrives this much later, stacks included."""
 _CLOSE_SECONDS = 8.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Replicate:
-    """One run of the entry point that is asked for; on any worker, unless one is named."""
+    """One run of the entry point; on any worker, unless one is named."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     seed: int
     worker: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a bundle's job came to.
+class JobResult:
+    """The result of a bundle's job.
 
     Attributes:
-        replicates: summary of each, by `<parameter set>-<number>`; see `checks/bundle_tasks.py`.
-        aggregates: `{"result"}` or `{"error"}` of each, by `<parameter set>-<target>`.
-        lost: of both, those that Dask has no result for, and why.
+        replicates: by `<parameter set>-<number>`.
+        aggregates: by `<parameter set>-<target>`.
+        lost: why Dask has no result, for replicates and aggregates.
         late: whether anything was too slow.
         ends: what is wrong with how runners ended, by worker.
-        tidy: for texts of this bundle's.
-        logs: where runners' logs are, as the end of a message.
+        tidy: for texts about this bundle.
+        logs: where runners' logs are, as the last line of a message.
         seconds: from the first task to the last result.
-        in_process: whether no runner was between worker and bundle, so that a worker's stacks tell where it stands.
+        in_process: whether the worker ran the bundle itself, without a runner, so that its stacks show where it is.
     """
 
-    replicates: Mapping[str, Mapping[str, Any]]
-    aggregates: Mapping[str, Mapping[str, Any]]
+    replicates: Mapping[str, ReplicateSummary]
+    aggregates: Mapping[str, AggregateAnswer]
     lost: Mapping[str, Fault]
     late: bool
     ends: Mapping[str, Sequence[Fault]]
-    tidy: words.Tidy
+    tidy: Tidy
     logs: str
     seconds: float
     in_process: bool
 
-    def judge(self, intro: str, faults: Mapping[str, Sequence[Fault]], *, named: bool = False) -> None:
-        """Raise what this came to, if anything is wrong with it.
+    def raise_faults(self, intro: str, faults: Mapping[str, Sequence[Fault]], *, named: bool = False) -> None:
+        """Raise everything that is wrong with the job, if anything is.
 
         Args:
             intro: what it is about.
             faults: what is wrong with results, by name.
-            named: see `bundle_words.message`.
+            named: see `bundle_messages.message`.
 
         Raises:
             CheckFailed, TimedOut: with all that is wrong.
@@ -77,9 +89,9 @@ class Answer:
             found.setdefault(name, []).extend(some)
         if found:
             tidied = {name: [self.tidy.fault(fault) for fault in some] for name, some in found.items()}
-            message = words.message(intro, tidied, self.logs, named=named)
+            text = message(intro, tidied, self.logs, named=named)
             too_late = TimedOut if self.in_process else RunnerTimedOut
-            raise too_late(message) if self.late else CheckFailed(message)
+            raise too_late(text) if self.late else CheckFailed(text)
 
 
 def run_job(
@@ -89,18 +101,16 @@ def run_job(
     sets: Sequence[Sequence[Replicate]],
     *,
     targets: Sequence[str] = (),
-) -> Answer:
-    """Submit replicates, and targets that depend on them, await all, and end the runners that they started.
+) -> JobResult:
+    """Submit replicates and the targets that depend on them, await all, and end the runners that they started.
 
     Args:
         sets: the replicates of each parameter set.
     """
-    location = (bundle_in_workers.bring_again if bundle.in_workers else location_in)(bundle, cell, deadline)
+    location = (bundle_in_workers.install_again if bundle.in_workers else location_in)(bundle, cell, deadline)
     addresses = cell.cluster.await_workers(deadline)
-    shipped = {
-        function.__name__: ship(function)
-        for function in (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
-    }
+    functions = (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
+    shipped = {function.__name__: ship(function) for function in functions}
     run = secrets.token_hex(4)
     reply = cell.cluster.agent.call(
         "run_bundle",
@@ -123,72 +133,110 @@ def run_job(
     ends: Mapping[str, Sequence[Fault]] = {}
     logs = ""
     if bundle.in_workers:
-        bundle_in_workers.take_away(cell)
+        bundle_in_workers.uninstall(cell)
     else:
         ends, logs = _end_runners(bundle, location, cell)
+    replicates: dict[str, ReplicateSummary] = _values(reply["replicates"])
+    aggregates: dict[str, AggregateAnswer] = _values(reply["aggregates"])
+    lost = dict(_answers_of_others(replicates, aggregates, run, sets, targets))
     names = {address: name for name, address in addresses.items()}
-    lost, values = {}, {}
-    for kind in ("replicates", "aggregates"):
-        for name, outcome in reply[kind].items():
-            if "value" in outcome:
-                values[kind, name] = plain.unpack(outcome["value"])
-            elif "pending" in outcome:
-                where = whereabouts(cell.cluster, outcome)
-                lost[f"{kind[:-1]} {name}"] = Fault(head=f"not finished in time, {where}")
-            else:
-                worker = next((names[a] for a in names if a in outcome.get("gone", "")), None)
-                lost[f"{kind[:-1]} {name}"] = Fault(head=in_words(cell.cluster, worker, outcome))
-    others = dict(_answers_of_others(values, run, sets, targets))
-    late = any(_silent(value.get("error")) for value in values.values())
-    pending = any("pending" in outcome for kind in ("replicates", "aggregates") for outcome in reply[kind].values())
-    return Answer(
-        replicates={name: value for (kind, name), value in values.items() if kind == "replicates"},
-        aggregates={name: value for (kind, name), value in values.items() if kind == "aggregates"},
-        lost={**others, **lost},
-        late=late or pending,
+    lost.update(_lost("replicate", reply["replicates"], cell, names))
+    lost.update(_lost("aggregate", reply["aggregates"], cell, names))
+    errors = [one["error"] for one in replicates.values()] + [one.get("error") for one in aggregates.values()]
+    pending = any("pending" in one for one in (*reply["replicates"].values(), *reply["aggregates"].values()))
+    return JobResult(
+        replicates=replicates,
+        aggregates=aggregates,
+        lost=lost,
+        late=pending or any(error and "silent" in error for error in errors),
         ends=ends,
-        tidy=words.Tidy(directories=location["directories"].values()),
+        tidy=Tidy(directories=location["directories"].values()),
         logs=logs,
         seconds=reply["seconds"],
         in_process=bundle.in_workers,
     )
 
 
+def _values(outcomes: Outcomes) -> Any:
+    return {name: plain.unpack(outcome["value"]) for name, outcome in outcomes.items() if "value" in outcome}
+
+
+def _lost(kind: str, outcomes: Outcomes, cell: CheckedCell, names: Mapping[str, str]) -> Iterator[tuple[str, Fault]]:
+    """Yield the tasks that Dask has no value for, and why.
+
+    Args:
+        names: of the workers, by address.
+    """
+    for name, outcome in outcomes.items():
+        if "pending" in outcome:
+            yield f"{kind} {name}", Fault(head=f"not finished in time, {whereabouts(cell.cluster, outcome)}")
+        elif "value" not in outcome:
+            worker = next((names[address] for address in names if address in outcome.get("gone", "")), None)
+            yield f"{kind} {name}", Fault(head=in_words(cell.cluster, worker, outcome))
+
+
 def _answers_of_others(
-    values: Mapping[tuple[str, str], Mapping[str, Any]],
+    of_replicates: Mapping[str, ReplicateSummary],
+    of_aggregates: Mapping[str, AggregateAnswer],
     run: str,
     sets: Sequence[Sequence[Replicate]],
     targets: Sequence[str],
 ) -> Iterator[tuple[str, Fault]]:
-    """Results that are not of the task they were asked of: kept from another run, or under the key of another task."""
+    """Yield results of another task than the one that was asked: of another run, or under the key of another task."""
     for number, replicates in enumerate(sets):
         asked = [f"sim-{run}-{number}-{index}" for index in range(len(replicates))]
         for index, task_id in enumerate(asked):
-            reply = values.get(("replicates", f"{number}-{index}"))
-            if reply is not None and reply["task_id"] != task_id:
-                yield (f"replicate {number}-{index}", Fault(head=f"the result is that of task {reply['task_id']!r}"))
+            one = of_replicates.get(f"{number}-{index}")
+            if one is not None and one["task_id"] != task_id:
+                yield f"replicate {number}-{index}", Fault(head=f"the result is that of task {one['task_id']!r}")
         for target in targets:
-            reply = values.get(("aggregates", f"{number}-{target}"))
-            if reply is not None and (reply["target"], reply["of"]) != (target, asked):
-                head = f"the result is that of target {reply['target']} on {', '.join(reply['of'])}"
+            aggregate = of_aggregates.get(f"{number}-{target}")
+            if aggregate is not None and (aggregate["target"], aggregate["of"]) != (target, asked):
+                head = f"the result is that of target {aggregate['target']} on {', '.join(aggregate['of'])}"
                 yield f"{target} of set {number}", Fault(head=head)
 
 
-def _silent(error: Any) -> bool:
-    return isinstance(error, Mapping) and "silent" in error
-
-
 def _end_runners(
-    bundle: Bundle, location: Mapping[str, Any], cell: CheckedCell
+    bundle: Bundle, location: BundleLocation, cell: CheckedCell
 ) -> tuple[Mapping[str, Sequence[Fault]], str]:
-    """End every worker's runner; what is wrong with that by worker, and where the logs are."""
+    """End every worker's runner; returns what is wrong with that by worker, and where the logs are."""
     ends, logs = {}, []
     try:
-        reply = cell.cluster.ask_workers("close", {"location": location}, Deadline(_CLOSE_SECONDS))
-    except ModelopsError as error:  # a worker that died of the bundle; what it died of is reported elsewhere
+        answers: Mapping[str, CloseAnswer] = cell.cluster.ask_workers(
+            "close", {"location": location}, Deadline(_CLOSE_SECONDS)
+        )
+    except ModelopsError as error:  # a worker has died of the bundle; its tasks' messages say how
         return {"their runners": [Fault(head=f"could not all be ended: {error}")]}, ""
-    for name, answer in reply.items():
-        logs.append(words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log))
-        if faults := words.faults_of_end(answer):
+    for name, answer in answers.items():
+        logs.append(keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log))
+        if faults := faults_of_end(answer):
             ends[name] = faults
     return ends, next(filter(None, logs), "")
+
+
+def faults_of_replicate(one: ReplicateSummary, failed_when: Collection[str], *, seconds: float) -> list[Fault]:
+    """Return why a replicate that Dask calls finished has failed; empty if it has not.
+
+    Args:
+        failed_when: of `error` (the runner could not run it), `outputs.error` (an artifact is named `error`, with any
+            ending), `outputs.empty` (there is no artifact, or all of them are empty, or the runner did not answer).
+        seconds: the deadline.
+    """
+    found = []
+    error, outputs = one["error"], one["outputs"]
+    if one["outside"]:  # it may be the reason for the rest
+        found.append(polluted(one["outside"], "execute", one["protocol"]))
+    empty = "outputs.empty" in failed_when and not any(artifact["size"] for artifact in outputs.values())
+    if error is not None and ("error" in failed_when or empty):
+        found.append(fault_of(error, "execute", seconds=seconds))
+    for name, artifact in outputs.items():
+        if name.partition(".")[0].lower() == "error" and "outputs.error" in failed_when:
+            found.append(Fault(head=f"it returned an artifact named {name!r}: {shown(artifact['head'])}"))
+    if error is None and empty:
+        found.append(Fault(head="it returned no artifact that holds anything"))
+    return found
+
+
+def processes_of(replicates: Iterable[ReplicateSummary]) -> int:
+    """Return how many processes ran these replicates."""
+    return len({(one["worker"], one["pid"]) for one in replicates})

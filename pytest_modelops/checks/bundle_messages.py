@@ -1,27 +1,25 @@
-"""What came of a bundle's runner, in words. Reads the plain data that `remote/worker/runner_process.py` describes."""
+"""Messages about bundles and their runners, as far as several checks share them."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any
 
 from packaging.version import Version
 
 from pytest_modelops.cluster.cluster import innermost
-
-Outcome = Mapping[str, Any]
+from pytest_modelops.remote.shared.bundle_messages import Outcome, RunnerEnd
 
 _TRACE_LINES = 14
 _MOST_NAMES = 6
 _NOT_THE_BUNDLE_S = re.compile(r"<frozen importlib|/importlib/__init__\.py|/modelops_remote/runner/runner\.py")
-"""Files whose frames say nothing of a bundle: the import machinery, and the reference runner."""
+"""Files whose frames do not concern a bundle: the import machinery, and the reference runner."""
 _WANTS_ANOTHER_PYTHON = re.compile(
     r"requires a different Python: \S+ not in '([^']*)'|does not satisfy Python([<>=!~][^\s,]*)"
 )
-"""How pip and uv say it, and in which group the requirement is."""
+"""The wording of pip and of uv; one of the groups is the requirement."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,8 +27,8 @@ class Fault:
     """One thing that is wrong.
 
     Attributes:
-        head: what, in a sentence or few.
-        details: lines that a person reads next: a stack, a traceback, last words.
+        head: what, in a sentence or a few.
+        details: lines that a person reads next: a stack, a traceback, the end of a log.
     """
 
     head: str
@@ -39,7 +37,7 @@ class Fault:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tidy:
-    """Makes texts of a cell readable: paths in a bundle are shown relative to it.
+    """Makes texts from a cell readable: shows paths in a bundle relative to it.
 
     Attributes:
         directories: the workers' own directories for the bundle.
@@ -48,24 +46,23 @@ class Tidy:
     directories: Collection[str]
 
     def __call__(self, text: str) -> str:
-        """The text without what differs from worker to worker, and says nothing."""
+        """Return the text without the directories, which differ from worker to worker."""
         for directory in self.directories:
             text = text.replace(f"{directory}/bundle/", "").replace(f"{directory}/venv/", "venv/")
         return text
 
     def fault(self, fault: Fault) -> Fault:
-        """A fault, so treated."""
         return Fault(head=self(fault.head), details=tuple(map(self, fault.details)))
 
 
 def message(intro: str, faults: Mapping[str, Sequence[Fault]], after: str = "", *, named: bool = False) -> str:
-    """Everything that is wrong, as one text: its first line says the first of it.
+    """Return a message about everything that is wrong; its first line holds the first fault.
 
     Args:
         intro: what this is about.
-        faults: by name (of a worker, or a replicate). Those with the same head share a line, and show its details once.
-        after: its last line.
-        named: tell the names also where all share one fault that has no details.
+        faults: by name (of a worker, or a replicate). Faults with the same head share a line and one's details.
+        after: the last line.
+        named: show the names even if all share one fault without details.
     """
     groups: dict[str, dict[str, Fault]] = {}
     for name, found in faults.items():
@@ -85,26 +82,26 @@ def message(intro: str, faults: Mapping[str, Sequence[Fault]], after: str = "", 
 
 
 def fault_of(outcome: Outcome, request: str, *, seconds: float, python: Version | None = None) -> Fault:
-    """What happened instead of a result.
+    """Return what happened instead of a result.
 
     Args:
-        seconds: the deadline, for a runner that was silent.
+        seconds: the deadline, for a silent runner.
         python: of the workers.
     """
-    cause = f" First cause: {_ended(outcome['cause'])}" if outcome.get("cause") else ""
-    if outcome.get("cause") and python is not None:
-        cause += advice(outcome["cause"], python)
-    if outcome.get("strange"):
-        cause += f" It sent an answer to nothing that was asked: {outcome['strange']}"
+    cause = ""
+    if said := outcome.get("cause"):
+        cause = f" First cause: {said if said.endswith(('.', '!', '?')) else f'{said}.'}"
+        cause += advice(said, python) if python is not None else ""
+    if strange := outcome.get("strange"):
+        cause += f" It sent an answer to nothing that was asked: {strange}"
     one_shot = outcome.get("protocol") == "one-shot"
     if "unstarted" in outcome:
         return Fault(head=f"its runner could not be started: {outcome['unstarted']}")
     if "silent" in outcome:
-        stack = [line for line in innermost(outcome["stacks"]) if not _NOT_THE_BUNDLE_S.search(line)]
         what = _printed(outcome["printed"]) if one_shot else "and still ran"
         not_done = f"end after `{request}`" if one_shot else f"answer `{request}`"
         head = f"its runner did not {not_done} within the deadline of {seconds:g} s, {what}.{cause}"
-        return Fault(head=head, details=tuple(stack or ["it printed no stack"]))
+        return Fault(head=head, details=_stack(outcome["stacks"]))
     if "exited" in outcome:
         silence = "" if outcome["last"] else " It printed nothing to stderr."
         before = "before its JSON-RPC handshake" if request == "ready" else f"during `{request}`"
@@ -112,24 +109,27 @@ def fault_of(outcome: Outcome, request: str, *, seconds: float, python: Version 
         head = f"its runner {outcome['exited']} {how}.{cause}{silence}"
         return Fault(head=head, details=tuple(_own_frames(outcome["last"])[-_TRACE_LINES:]))
     if "garbled" in outcome:
-        why = outcome.get("why", "what is no JSON-RPC message")
-        head = f"its runner answered `{request}` with {outcome['garbled']!r}: {why}.{cause}"
-        if not one_shot:
-            head = f"its runner answered `{request}` with {why}: {outcome['garbled']!r}.{cause}"
+        sent, why = repr(outcome["garbled"]), outcome.get("why", "what is no JSON-RPC message")
+        head = f"its runner answered `{request}` with {f'{sent}: {why}' if one_shot else f'{why}: {sent}'}.{cause}"
         return Fault(head=head, details=tuple(outcome["last"][-_TRACE_LINES:]))
     return _fault_of_error(outcome["error"], request)
 
 
+def _stack(stacks: str) -> tuple[str, ...]:
+    """Return the lines of a runner's stacks that show where its bundle is."""
+    stack = [line for line in innermost(stacks) if not _NOT_THE_BUNDLE_S.search(line)]
+    return tuple(stack or ["it printed no stack"])
+
+
 def _printed(text: str) -> str:
-    """What a one-shot runner had on stdout, in words."""
     return f"having printed {text!r} to stdout" if text else "having printed nothing to stdout"
 
 
-def _fault_of_error(error: Any, request: str) -> Fault:
+def _fault_of_error(error: object, request: str) -> Fault:
     if not isinstance(error, Mapping):
         return Fault(head=f"`{request}` was answered with the error {error!r}")
     data = error.get("data")
-    if not isinstance(data, Mapping) or "exc_type" not in data:  # another's way to tell of it
+    if not isinstance(data, Mapping) or "exc_type" not in data:  # as other runners than the reference runner report it
         head = f"`{request}` was answered with error {error.get('code')}: {cut(str(error.get('message')))}"
         return Fault(head=head, details=() if data is None else (cut(f"data: {data!r}"),))
     trace = _own_frames(str(data.get("traceback", "")).rstrip().splitlines())
@@ -138,12 +138,12 @@ def _fault_of_error(error: Any, request: str) -> Fault:
 
 
 def cut(text: str, most: int = 400) -> str:
-    """A text of at most so many characters, for messages."""
+    """Shorten a text to this many characters, for messages."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def _own_frames(lines: Sequence[str]) -> list[str]:
-    """A traceback's lines without the frames that are not the bundle's; none where no frame is."""
+    """Return a traceback's lines without the frames that are not the bundle's; empty if no frame is."""
     kept, skipping = [], False
     for line in lines:
         if line.startswith('  File "'):
@@ -157,12 +157,8 @@ def _own_frames(lines: Sequence[str]) -> list[str]:
     return [line for line in kept if not line.startswith("Traceback (most recent")]
 
 
-def _ended(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
 def advice(cause: str, python: Version) -> str:
-    """What to do about a bundle that wants another Python than the workers run; empty for another cause."""
+    """Return what to do if the bundle requires another Python than the workers run; empty for another cause."""
     match = _WANTS_ANOTHER_PYTHON.search(cause)
     if match is None:
         return ""
@@ -173,51 +169,31 @@ def advice(cause: str, python: Version) -> str:
     )
 
 
-_LACKS_A_COMPILER = re.compile(
-    r"error: command '(?P<one>[^']+)' failed: No such file"
-    r"|building '[^\n]*' extension\n(?:[^\n]*\n)*?error: \[Errno 2\] No such file or directory: '(?P<other>[^']+)'"
-    r"|unable to execute '(?P<third>[^']+)'"
-)
-"""How setuptools says it, in versions new and old."""
-
-
-def advice_on_build(output: str, python: Version) -> str:
-    """What to do about sources of which no wheel can be made here; empty for another cause."""
-    if match := _LACKS_A_COMPILER.search(output):
-        compiler = match["one"] or match["other"] or match["third"]
-        return (
-            f" It has sources that need the compiler {compiler!r}, which is not on this machine; install that, or ship "
-            f"a wheel for Python {python.major}.{python.minor} instead."
-        )
-    return advice(output, python)
-
-
 def polluted(outside: str, request: str | None, protocol: str = "json-rpc") -> Fault:
-    """That stdout carried something else than answers.
+    """Return the fault that stdout carried something else than answers.
 
     Args:
-        request: what was asked; `None` after the last answer.
+        request: what the runner was asked; `None` after the last answer.
     """
     when = f"before the answer to `{request}`" if request else "after the last answer"
     else_than = f"JSON-RPC frames {when}"
     if protocol == "one-shot":
         else_than = f"the one JSON document that answers `{request}`"
     return Fault(
-        head=f"stdout carried something else than {else_than}: {outside!r}. It is the runner's; what a "
-        "bundle prints, or lets a child print, has to go to stderr"
+        head=f"stdout carried something else than {else_than}: {outside!r}. stdout is the runner's: what a "
+        "bundle or its children print has to go to stderr"
     )
 
 
-def faults_of_end(end: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with how a runner ended, if anything is."""
+def faults_of_end(end: RunnerEnd) -> list[Fault]:
+    """Return what is wrong with how a runner ended."""
     wrong = []
     if end.get("outside"):
         wrong.append(polluted(end["outside"], None))
     if end.get("unwilling"):
-        stack = [line for line in innermost(end["stacks"]) if not _NOT_THE_BUNDLE_S.search(line)]
         seconds = round(end["unwilling"], 1)  # 3, or what was left of the deadline
         head = f"its runner did not end within {seconds:g} s after `shutdown`: something keeps it running"
-        wrong.append(Fault(head=head, details=tuple(stack or ["it printed no stack"])))
+        wrong.append(Fault(head=head, details=_stack(end["stacks"])))
     if end.get("survived"):
         wrong.append(Fault(head="when its runner had ended, this was left of it", details=tuple(end["survived"])))
     if end.get("left"):
@@ -226,45 +202,16 @@ def faults_of_end(end: Mapping[str, Any]) -> list[Fault]:
 
 
 def keep_logs(logs: Mapping[str, bytes], prefix: str, keep: Callable[[str, bytes], Path]) -> str:
-    """Keep a runner's stderr and stdout; where they are, as the end of a message."""
-    kept = {name: keep(f"{prefix}-{name}", content) for name, content in sorted(logs.items())}
-    return f"Full log: {kept['stderr']}; raw stdout: {kept['stdout']}" if len(kept) > 1 else ""
-
-
-def faults_of_replicate(reply: Mapping[str, Any], failed_when: Collection[str], *, seconds: float) -> list[Fault]:
-    """Why a replicate is a failed one although Dask calls it finished; empty if it is not.
-
-    Args:
-        reported: its summary, see `checks/bundle_tasks.py`.
-        failed_when: of `error` (the runner failed to run it), `outputs.error` (an artifact is named `error`, with any
-            ending), `outputs.empty` (there is no artifact, also for want of an answer, or all of them are empty).
-        seconds: the deadline.
-    """
-    found = []
-    error, outputs = reply["error"], reply["outputs"]
-    if reply["outside"]:  # what else went wrong may have been its doing
-        found.append(polluted(reply["outside"], "execute", reply["protocol"]))
-    empty = "outputs.empty" in failed_when and not any(one["size"] for one in outputs.values())
-    if error is not None and ("error" in failed_when or empty):
-        found.append(fault_of(error, "execute", seconds=seconds))
-    for name, artifact in outputs.items():
-        if name.partition(".")[0].lower() == "error" and "outputs.error" in failed_when:
-            found.append(Fault(head=f"it returned an artifact named {name!r}: {shown(artifact['head'])}"))
-    if error is None and empty:
-        found.append(Fault(head="it returned no artifact that holds anything"))
-    return found
+    """Store a runner's stderr and stdout; returns where they are, as the last line of a message."""
+    paths = {name: keep(f"{prefix}-{name}", content) for name, content in sorted(logs.items())}
+    return f"Full log: {paths['stderr']}; raw stdout: {paths['stdout']}" if len(paths) > 1 else ""
 
 
 def shown(content: bytes, most: int = 200) -> str:
-    """The beginning of an artifact, for messages."""
+    """Return the beginning of an artifact, for messages."""
     return repr(content[:most].decode(errors="backslashreplace"))
 
 
-def processes_of(replicates: Iterable[Mapping[str, Any]]) -> int:
-    """How many processes of runners these replicates were run by."""
-    return len({(one["worker"], one["pid"]) for one in replicates})
-
-
-def counted(number: int, of: Collection[Any], what: str) -> str:
-    """`2 of 6 replicates`."""
+def counted(number: int, of: Sized, what: str) -> str:
+    """Return, for example, `2 of 6 replicates`."""
     return f"{number} of {len(of)} {what}"

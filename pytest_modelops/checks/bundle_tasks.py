@@ -1,15 +1,17 @@
-"""The tasks of a bundle's job. They travel into the cell as source, and call what its workers have for bundles."""
+"""The tasks of a bundle's job. They travel into the cell as source and call what its workers have for bundles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation, ReplicateAnswer, ReplicateSummary
+
 
 def replicate(  # noqa: PLR0917 - as Dask passes them
-    location: Mapping[str, Any], task_id: str, entrypoint: str, params: Mapping[str, Any], seed: int, end: float
+    location: BundleLocation, task_id: str, entrypoint: str, params: Mapping[str, object], seed: int, end: float
 ) -> Any:
-    """One run of the entry point, by the worker's runner."""
+    """Run the entry point once, through the worker's runner; returns a `ReplicateAnswer`."""
     from distributed import get_worker
 
     bundles: Any = get_worker().modelops_bundles  # type: ignore[attr-defined]
@@ -17,21 +19,21 @@ def replicate(  # noqa: PLR0917 - as Dask passes them
 
 
 def aggregate(
-    location: Mapping[str, Any],
-    replicates: Sequence[Mapping[str, Any]],
+    location: BundleLocation,
+    replicates: Sequence[ReplicateAnswer],
     target: str,
-    target_data: Mapping[str, Any],
+    target_data: Mapping[str, object],
     end: float,
 ) -> Any:
-    """A target on the replicates of a parameter set, by the worker's runner."""
+    """Evaluate a target on the replicates of a parameter set, through the worker's runner; an `AggregateAnswer`."""
     from distributed import get_worker
 
     bundles: Any = get_worker().modelops_bundles  # type: ignore[attr-defined]
     return bundles.aggregate(location, replicates, target=target, target_data=target_data, end=end)
 
 
-def summarize(returned: Mapping[str, Any]) -> dict[str, Any]:
-    """What pytest needs to know of a replicate: of each artifact the beginning is enough."""
+def summarize(returned: ReplicateAnswer) -> ReplicateSummary:
+    """Return what pytest needs to know of a replicate: of each artifact the beginning is enough."""
     import base64
 
     outputs = {
@@ -42,4 +44,4 @@ def summarize(returned: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, artifact in returned["outputs"].items()
     }
-    return {**returned, "outputs": outputs}
+    return {**returned, "outputs": outputs}  # type: ignore[typeddict-item]

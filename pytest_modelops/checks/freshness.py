@@ -14,8 +14,8 @@ from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 from pytest_modelops.remote.shared.canary_messages import FreshReport
-from pytest_modelops.remote.worker.location import BundleLocation
 
 _LEAST_SECONDS, _TIMES = 5.0, 4.0
 """The copy is asked three times in two processes: it gets at least so many seconds, or so many executions' time."""
@@ -66,6 +66,7 @@ def ask(  # noqa: PLR0917
     asked = {
         "location": location,
         "worker": worker,
+        "wire": location["wire"],
         "request": {"entrypoint": bundle.entrypoint, "params": dict(bundle.params), "seed": bundle.seed},
         "seconds": seconds,
     }
@@ -92,7 +93,7 @@ def judged(
     stored = ""
     moments = [answer.get("moment") for answer in report["answers"]]
     if None in moments:
-        module = location["wire"]["module"].partition(".")[0]
+        module = location["wire"]["module"].partition(".")[0] if location["wire"] else ""
         same = all(answer.get("checksums", checksums) == checksums for answer in report["answers"])
         if same and module in report["beside"]:
             shadows[module] = report["beside"][module]

@@ -2,77 +2,82 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import freshness
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in
-from pytest_modelops.checks.bundle_messages import Fault
+from pytest_modelops.checks.bundle_messages import (
+    Fault,
+    Tidy,
+    counted,
+    fault_of,
+    faults_of_end,
+    keep_logs,
+    message,
+    polluted,
+)
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation, HandshakeAnswer
 
 
-def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Start a runner on each worker, compare what it answers, end it, and prove that nothing of it is left."""
+def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
+    """Start a runner on each worker, compare its answer, end it, and prove that nothing of it is left."""
     location = location_in(bundle, cell, deadline)
     cell.progress(f"shaking hands with the runner of {bundle.name}")
     seconds = max(0.1, deadline.remaining - MARGIN_SECONDS)
-    reply = cell.cluster.ask_workers(
+    answers: Mapping[str, HandshakeAnswer] = cell.cluster.ask_workers(
         "handshake", {"location": location, "seconds": seconds}, Deadline(deadline.remaining + 1)
     )
-    tidy = words.Tidy(directories=location["directories"].values())
+    tidy = Tidy(directories=location["directories"].values())
     faults, logs = {}, []
-    for name, answer in reply.items():
-        where = words.keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)
+    for name, answer in answers.items():
+        where = keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)
         found = [tidy.fault(fault) for fault in _faults(answer, location, deadline)]
         if found := freshness.with_hint(found, answer["beside"], location, cell.runner.path):
             faults[name] = found
             logs.append(where)
     if not faults:
-        return {"runners": len(reply)}
-    count = words.counted(len(faults), reply, "workers")
-    message = words.message(f"bundle {bundle.name!r}, cell {cell.cell.id}, {count}", faults, logs[0])
-    late = any("silent" in answer["outcome"] for answer in reply.values())
-    raise (RunnerTimedOut if late else CheckFailed)(message)
+        return {"runners": len(answers)}
+    count = counted(len(faults), answers, "workers")
+    text = message(f"bundle {bundle.name!r}, cell {cell.cell.id}, {count}", faults, logs[0])
+    late = any("silent" in answer["outcome"] for answer in answers.values())
+    raise (RunnerTimedOut if late else CheckFailed)(text)
 
 
-def _faults(answer: Mapping[str, Any], location: Mapping[str, Any], deadline: Deadline) -> Iterator[Fault]:
-    """What is wrong on a worker, the most telling first."""
+def _faults(answer: HandshakeAnswer, location: BundleLocation, deadline: Deadline) -> Iterator[Fault]:
+    """Yield what is wrong on a worker, the most telling first."""
     python = Version(answer["worker"]["version"])
     for outcome in filter(None, (answer["outcome"], answer["again"])):
         if "result" in outcome:
-            yield from map(_fault, _untrue(outcome["result"], answer, location))
-        if outcome["outside"]:  # it may be the reason for all else
-            yield words.polluted(outcome["outside"], "ready", location["protocol"])
+            yield from (Fault(head=head) for head in _mismatches(outcome["result"], answer, location))
+        if outcome["outside"]:  # it may be the reason for the rest
+            yield polluted(outcome["outside"], "ready", location["protocol"])
         if "result" not in outcome:
-            yield words.fault_of(outcome, "ready", seconds=deadline.seconds, python=python)
-    yield from map(_fault, _warm(answer))
-    yield from words.faults_of_end(answer["end"])
+            yield fault_of(outcome, "ready", seconds=deadline.seconds, python=python)
+    yield from (Fault(head=head) for head in _warm(answer))
+    yield from faults_of_end(answer["end"])
 
 
-def _warm(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Where a one-shot runner, which was asked twice, has answered twice from one process."""
-    reply = [(answer[which] or {}).get("result") for which in ("outcome", "again")]
-    first, again = (one.get("pid") if isinstance(one, Mapping) else None for one in reply)
+def _warm(answer: HandshakeAnswer) -> Iterator[str]:
+    """Yield the fault of a one-shot runner that has answered both requests from one process."""
+    results = [outcome and outcome.get("result") for outcome in (answer["outcome"], answer["again"])]
+    first, again = (result.get("pid") if isinstance(result, Mapping) else None for result in results)
     if first is not None and first == again:
         yield (
-            f"both of its answers to `ready` came from process {first}: it is no one-shot runner, which is a new "
+            f"both of its answers to `ready` came from process {first}: it is no one-shot runner, which starts a new "
             "process for every request"
         )
 
 
-def _fault(head: str) -> Fault:
-    return Fault(head=head)
-
-
-def _untrue(ready: Any, answer: Mapping[str, Any], location: Mapping[str, Any]) -> Iterator[str]:
-    """Where the answer is not that of the runner which was started."""
+def _mismatches(ready: object, answer: HandshakeAnswer, location: BundleLocation) -> Iterator[str]:
+    """Yield where the answer is not that of the runner that was started."""
     if not isinstance(ready, Mapping) or ready.get("ready") is not True:
         yield f"its runner answered `ready` with {ready!r}, not with ready: true"
         return
@@ -91,10 +96,10 @@ def _untrue(ready: Any, answer: Mapping[str, Any], location: Mapping[str, Any]) 
             yield f"its runner runs {python}, which is not the interpreter of its environment {venv}"
 
 
-def _same_python(reply: str, worker: str) -> bool:
-    """Whether `3.12` or `3.12.1` is the worker's Python, as far as it goes."""
+def _same_python(said: str, worker: str) -> bool:
+    """Return whether `3.12` or `3.12.1` is the worker's Python, as far as it goes."""
     try:
-        release = Version(reply).release
+        release = Version(said).release
     except InvalidVersion:
         return False
     return len(release) > 1 and Version(worker).release[: len(release)] == release
@@ -105,7 +110,7 @@ def check(bundle: Bundle) -> Check:
     return Check(
         name="handshake",
         bundle=bundle,
-        run=lambda cell, deadline: run(bundle, cell, deadline),
+        run=functools.partial(run, bundle),
         needs=(label("bundle-install", bundle),),
         seconds=60,
         summary="on every worker, the bundle's runner starts and answers",

@@ -1,9 +1,9 @@
-"""`preflight[bundle]`: what can be known of a bundle before anything starts, by reading its source."""
+"""`preflight[bundle]`: what the bundle's source shows before anything starts."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.preflight import preflight
@@ -12,8 +12,8 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import NothingToDo, Unavailable
 
 
-def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, Any]:
-    """Compare the bundle with the cell's workers, whose Python is known to the patch."""
+def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
+    """Compare the bundle with the cell's workers, whose Python is known to the patch release."""
     try:
         python = cell.backend.python(cell.cell.worker, deadline=deadline, progress=cell.progress)
     except Unavailable as error:
@@ -28,7 +28,7 @@ def check(bundle: Bundle) -> Check:
     return Check(
         name="preflight",
         bundle=bundle,
-        run=lambda cell, deadline: run(bundle, cell, deadline),
+        run=functools.partial(run, bundle),
         seconds=60,
         summary="the bundle's source fits the cell, and what is named in it exists",
     )

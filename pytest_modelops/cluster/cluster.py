@@ -215,9 +215,7 @@ class Cluster:
         self._reported.update({name: facts for name, facts in by_name.items() if "pid" in facts})
         return reply
 
-    def ask_workers(
-        self, operation: str, arguments: Mapping[str, Any], deadline: Deadline
-    ) -> Mapping[str, Mapping[str, Any]]:
+    def ask_workers(self, operation: str, arguments: Mapping[str, Any], deadline: Deadline) -> Mapping[str, Any]:
         """Have every worker do something with a bundle (`remote/worker/bundles.py`), all at once and not as tasks.
 
         Returns:

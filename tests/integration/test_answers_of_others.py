@@ -110,7 +110,7 @@ ANSWERS = {
     ),
     "number": ({"reported.txt": 42}, "with an artifact 'reported.txt' that is 42, and no base64"),
     "plain": ({"reported.txt": "no base64!"}, "with an artifact 'reported.txt' that is no base64 ("),
-    "heap": (["dG9sZA=="], "with a result that is no document of artifacts, name: base64: \"['dG9sZA==']\""),
+    "heap": (["dG9sZA=="], "with a result that is not a document of artifacts, name: base64: \"['dG9sZA==']\""),
 }
 
 

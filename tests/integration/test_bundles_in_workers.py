@@ -173,12 +173,12 @@ BREAKS = """
     import os
 
     def dask_setup(worker):
-        real = worker.modelops_bundles.bring
+        real = worker.modelops_bundles.install_in_process
         def bring(location, **given):
             if str(worker.name) in os.environ["BREAKS_ON"].split():
                 given["requirements"] = ["no-such-package==1"]
             return real(location, **given)
-        worker.modelops_bundles.bring = bring
+        worker.modelops_bundles.install_in_process = bring
 """
 
 

@@ -108,7 +108,7 @@ JSON_RPC: Mapping[str, Peer] = {
 ONE_SHOT: Mapping[str, Peer] = {
     "one_shot": Peer(replicates=3),
     "one_shot_answers_twice": Peer("handshake", (BESIDES, r"""'\n{"result": {"ready": true""")),
-    "one_shot_broken_json": Peer("handshake", ("its runner answered `ready` with '{", "no JSON document: Expecting")),
+    "one_shot_broken_json": Peer("handshake", ("answered `ready` with '{", "not a JSON document: Expecting")),
     "one_shot_does_not_end": Peer(
         "handshake",
         (
@@ -132,7 +132,7 @@ ONE_SHOT: Mapping[str, Peer] = {
         "handshake", ("when its runner had ended, this was left of it", "time.sleep(600)")
     ),
     "one_shot_no_answer": Peer(
-        "handshake", ('answered `ready` with \'{"ready"', 'no document with either a "result" or an "error".')
+        "handshake", ('answered `ready` with \'{"ready"', 'a document with neither a "result" nor an "error", or')
     ),
     "one_shot_prints_after": Peer("handshake", (rf"{BESIDES}' done\n'",)),
     "one_shot_prints_before": Peer("handshake", (rf"{BESIDES}'loading the model\n'",)),

@@ -72,7 +72,7 @@ class Agent:
     def __init__(self, contact: Mapping[str, str], seconds: float) -> None:
         self._client: Any = None
         self._bundles = Bundles("agent")
-        self._brought = self._plugin = ""
+        self._installed = self._plugin = ""
         self._late: dict[str, str] = {}  # key → worker of each task that was not done when its time was over
         self._connected = threading.Event()
         self._error: BaseException | None = None
@@ -411,23 +411,25 @@ class Agent:
         message = {"op": "modelops_probe", "plugin": plugin, "paths": paths, "variables": variables}
         return self._ask_each(workers, message, seconds)
 
-    def bring(self, name: str, arguments: dict[str, Any], here: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Bring a bundle into every worker, by a plugin of Dask's, and into this process. Any other is taken away.
+    def install_bundle(
+        self, name: str, arguments: dict[str, Any], here: dict[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """Install a bundle in every worker, by a worker plugin, and in this process, in place of any other one.
 
         Args:
             name: the plugin's.
-            arguments, here: of `Bundles.bring`, on workers and here.
+            arguments, here: of `Bundles.install_in_process`, on workers and here.
             seconds: for all of it.
 
         Returns:
-            `{}`, or `{"error": why registering the plugin failed}`. What a process has of it, `look_inside` tells.
+            `{}`, or `{"error": why registering the plugin failed}`. See `inspect_process`.
         """
         from ..worker import installer_plugin
 
-        self.take_away(seconds)
+        self.uninstall_bundle(seconds)
         reply: dict[str, Any] = {}
-        self._plugin, self._brought = name, here["location"]["name"]
-        plugin = installer_plugin.BringBundle(name, arguments)
+        self._plugin, self._installed = name, here["location"]["name"]
+        plugin = installer_plugin.InstallBundle(name, arguments)
 
         def register() -> None:
             try:
@@ -438,19 +440,19 @@ class Agent:
         registering = threading.Thread(target=register, daemon=True)
         registering.start()
         began = time.monotonic()
-        self._bundles.bring(**here)
+        self._bundles.install_in_process(**here)
         registering.join(max(0.0, seconds - (time.monotonic() - began)))
         if registering.is_alive():
             raise TimeoutError(f"`register_plugin` did not return within {seconds:.0f} s")
         return reply
 
-    def take_away(self, seconds: float) -> dict[str, Any]:
-        """Take the bundle away that was brought; returns `{}`, or `{"error": why that failed}`."""
-        brought, self._brought = self._brought, ""
+    def uninstall_bundle(self, seconds: float) -> dict[str, Any]:
+        """Uninstall the bundle that was installed last; returns `{}`, or `{"error": why that failed}`."""
+        installed, self._installed = self._installed, ""
         plugin, self._plugin = self._plugin, ""
         reply: dict[str, Any] = {}
-        if brought:
-            self._bundles.take_away(brought)
+        if installed:
+            self._bundles.uninstall(installed)
         if plugin:
             try:
                 self._scheduler("unregister_worker_plugin", seconds=seconds, name=plugin)
@@ -462,9 +464,9 @@ class Agent:
         """What the client has of a bundle that it never imports: `{"missing": [module]}` (see `look.missing_in`)."""
         return {"missing": inspection.missing_in(source, files)}
 
-    def look_inside(self, **arguments: Any) -> Any:
-        """What this process has of a bundle (see `Bundles.look_inside`)."""
-        return plain.pack(self._bundles.look_inside(**arguments))
+    def inspect_process(self, **arguments: Any) -> Any:
+        """What this process has of a bundle (see `Bundles.inspect_process`)."""
+        return plain.pack(self._bundles.inspect_process(**arguments))
 
     def run_bundle(
         self,

@@ -1,10 +1,8 @@
-"""How the reference runner installs a bundle into its environment by itself, and when it believes an earlier install.
+"""How the reference runner installs a bundle into its own environment, and when it trusts an earlier install.
 
-A directory that is there proves nothing: its install may have been interrupted, made of other code, by another
-    Python, or
-have lost files since. So what was installed is written down last, file by file, and compared before it is used again.
-
-Loaded by `runner.py` from beside it, in the bundle's environment. Standard library only, Python 3.9 and up.
+An existing directory proves nothing: its install may have been interrupted, may be of other code or another Python, or
+may have lost files since. So the runner records every installed file, as its last step, and compares them before it
+uses the environment again. `runner.py` loads this from beside it. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 FRESH = "MODELOPS_FORCE_FRESH_VENV"
-"""Variable that asks for an install whatever there is: `true`, `1` or `yes`."""
+"""Variable that demands an install in any case: `true`, `1` or `yes`."""
 PINS = "requirements.txt"
 """File beside the wheels: what the bundle needs of them, `name==version` a line."""
 _MARKER = "modelops-installed.json"
@@ -30,19 +28,19 @@ _MOST_TIMES = 3
 
 
 class Unusable(Exception):
-    """The environment cannot be used, and why."""
+    """The environment cannot be used; the message says why."""
 
 
 def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
     """Make the environment that this process runs in hold what the bundle needs, and nothing else.
 
-    The process begins again after an install, since what lies in site-packages has its say when Python starts.
+    The process starts again after an install, because Python reads site-packages when it starts.
 
     Args:
         venv: the environment's directory.
-        wheels: directory of wheels, and of the file that says which.
+        wheels: directory of the wheels and of the file that lists the bundle's.
         digest: of the bundle; all of it counts.
-        python: the version that it has to have, X.Y.Z; `None` for any.
+        python: the version that the environment must have, X.Y.Z; `None` for any.
 
     Raises:
         Unusable: it is another environment than it should be, or pip failed.
@@ -50,8 +48,8 @@ def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
     times = int(os.environ.pop(_TIMES, "0"))
     fresh = not times and os.environ.get(FRESH, "").lower() in {"true", "1", "yes"}
     _refuse_another(venv, python)
-    # The system frees it when its holder ends, however that happens. This process shares it for as long as it lives:
-    # nobody empties an environment that somebody runs from.
+    # The kernel releases the lock when its holder ends, in whatever way. This process shares it as long as it lives, so
+    # nobody empties an environment that is in use.
     lock = os.open(f"{os.path.normpath(venv)}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     fcntl.flock(lock, fcntl.LOCK_SH)
     stale = "a fresh one is wanted" if fresh else _why_stale(venv, digest)
@@ -74,7 +72,7 @@ def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
 
 
 def ensured_pip() -> str:
-    """The wheel of pip that this Python brings along; raises `LookupError`."""
+    """Return the path of the pip wheel that is part of this Python; raises `LookupError` if there is none."""
     try:
         import ensurepip
     except ImportError:
@@ -82,7 +80,7 @@ def ensured_pip() -> str:
             f"{sys.executable} has no ensurepip, so it cannot install anything into an environment"
         ) from None
     bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
-    elsewhere: str | None = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # where a distribution keeps wheels
+    elsewhere: str | None = getattr(ensurepip, "_WHEEL_PKG_DIR", None)  # set by Linux distributions
     for directory in (bundled, elsewhere):
         if directory is None or not os.path.isdir(directory):
             continue
@@ -93,9 +91,9 @@ def ensured_pip() -> str:
 
 
 def unpack_pip(wheel: str, venv: str) -> None:
-    """Put pip into an environment; as ensurepip would, which needs half a minute for it on a busy machine.
+    """Put pip into an environment as ensurepip does, which takes half a minute on a busy machine.
 
-    Unpacking is what installing a wheel is, where it has only modules:
+    A wheel that has only modules is installed by unpacking it:
     https://packaging.python.org/en/latest/specifications/binary-distribution-format/.
     """
     [site] = glob.glob(os.path.join(glob.escape(venv), "lib", "python3.*", "site-packages"))
@@ -107,6 +105,14 @@ def unpack_pip(wheel: str, venv: str) -> None:
         with open(script, "w", encoding="utf-8") as file:
             file.write(f"#!{python}\nimport sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n")
         os.chmod(script, 0o755)  # noqa: S103 - as every script of an environment
+
+
+def files_in(directories: Sequence[str]) -> Iterator[str]:
+    """Yield the path of every file below these directories, except bytecode: imports write that at any time."""
+    for top in directories:
+        for parent, _, names in os.walk(top):
+            if os.path.basename(parent) != "__pycache__":
+                yield from (os.path.join(parent, name) for name in names)
 
 
 def _refuse_another(venv: str, python: str | None) -> None:
@@ -121,10 +127,10 @@ def _refuse_another(venv: str, python: str | None) -> None:
 
 
 def _why_stale(venv: str, digest: str) -> str:
-    """Why what is installed cannot be believed, in words; empty if it can."""
+    """Return why the earlier install cannot be trusted; empty if it can."""
     try:
         with open(os.path.join(venv, _MARKER), encoding="utf-8") as file:
-            marker: dict[str, Any] = json.load(file)
+            marker = json.load(file)
         made_for, made_by, files = marker["digest"], marker["python"], marker["files"]
     except FileNotFoundError:
         return "no install was completed in it"
@@ -134,7 +140,7 @@ def _why_stale(venv: str, digest: str) -> str:
         return f"it was made for digest {made_for}, and {digest} is wanted"
     if made_by != sys.version:
         return f"it was made by another Python, {made_by}"
-    found = _files()
+    found = _sizes()
     for path in sorted(found.keys() | files.keys()):
         if path not in found:
             return f"{path} is gone"
@@ -144,25 +150,16 @@ def _why_stale(venv: str, digest: str) -> str:
 
 
 def _places() -> list[str]:
-    """The directories that packages are installed into."""
+    """Return the directories that packages are installed into."""
     return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
 
-def _files() -> dict[str, int]:
-    """Size of every installed file; without bytecode, which is written whenever something is imported."""
-    found = {}
-    for place in _places():
-        for parent, _, names in os.walk(place):
-            if os.path.basename(parent) == "__pycache__":
-                continue
-            for name in names:
-                path = os.path.join(parent, name)
-                found[os.path.relpath(path, sys.prefix)] = os.lstat(path).st_size
-    return found
+def _sizes() -> dict[str, int]:
+    return {os.path.relpath(path, sys.prefix): os.lstat(path).st_size for path in files_in(_places())}
 
 
 def _empty(venv: str) -> None:
-    """Remove whatever was installed, the marker first. The interpreter stays, or nobody could begin again."""
+    """Remove everything that was installed, the marker first; the interpreter stays, since this process restarts."""
     _remove(os.path.join(venv, _MARKER))
     for name in os.listdir(venv):
         if name not in {"pyvenv.cfg", "bin", "lib", "lib64"}:
@@ -206,8 +203,8 @@ def _install(venv: str, wheels: str) -> None:
 
 
 def _mark(venv: str, digest: str) -> None:
-    """Write down what is installed; in one step, so that it is there wholly or not at all."""
+    """Record what is installed, in one step: an interrupted write leaves no marker."""
     path = os.path.join(venv, _MARKER)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump({"digest": digest, "python": sys.version, "files": _files()}, file)
+        json.dump({"digest": digest, "python": sys.version, "files": _sizes()}, file)
     os.replace(f"{path}.new", path)

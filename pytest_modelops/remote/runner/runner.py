@@ -2,12 +2,12 @@
 
 Run as `<environment's python> runner.py --bundle-path P --venv-path V --bundle-digest D`, working directory P. With
 `--install-from WHEELS` it first installs the bundle into V, or finds it there and verifies it (`installing.py`). It
-imports the bundle's wire function, and only then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC
-2.0, Content-Length frames on stdin and stdout). A start that fails ends with code 1 and a traceback on stderr. With
-`--one-shot` it reads one JSON document, `{"method", "params"}`, prints one, `{"result"}` or `{"error"}`, and ends.
+imports the bundle's wire function and then reads requests: `ready`, `execute`, `aggregate`, `shutdown` (JSON-RPC 2.0,
+Content-Length frames on stdin and stdout). If the start fails, it exits with code 1 and a traceback on stderr. With
+`--one-shot` it reads one JSON document, `{"method", "params"}`, prints one, `{"result"}` or `{"error"}`, and exits.
 
-It protects neither stdout nor anybody from what a bundle does, because it stands for runners that do not: a bundle that
-prints breaks the framing, and that has to show. Standard library only, Python 3.9 and up.
+It does not protect stdout from the bundle, because the runners that it stands for do not: a bundle that prints breaks
+the framing, and that must show. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -32,18 +32,37 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from ..shared import jsonrpc
+    from ..shared.bundle_messages import Ready
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
 METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (-32601, -32602, -32603, -32700, -32600)
 
-Wire = Callable[[str, dict[str, Any], int], dict[str, bytes]]
+Wire = Callable[[str, dict[str, Any], int], Mapping[str, bytes]]
+"""Given entry point, parameters and seed, returns artifacts by name: `bytes`, or as good as that."""
+
+
+class Response(TypedDict, total=False):
+    """What answers a request.
+
+    Attributes:
+        id: as the request has it; absent from a one-shot runner's document.
+        result: what the method returned.
+        error: `code`, `message` and, where it helps, `data`.
+    """
+
+    id: object
+    result: object
+    error: dict[str, object]
 
 
 def _load(name: str, directory: str = HERE) -> Any:
-    """A module of ours, under a name that no module of a bundle has; not by way of `sys.path`."""
+    """Load a module of ours without `sys.path`, under a name that no module of a bundle has."""
     spec = importlib.util.spec_from_file_location(f"_modelops_{name}", os.path.join(directory, f"{name}.py"))
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018
     module = importlib.util.module_from_spec(spec)
@@ -74,7 +93,7 @@ def find_wire(bundle: str) -> Wire | None:
     """
     declared = _declared(bundle)
     if declared is None:
-        return None  # it may be there for its modules and targets alone
+        return None  # a bundle may consist of modules and targets alone
     module, function = declared
     return _attribute(importlib.import_module(module), function)  # type: ignore[no-any-return]
 
@@ -92,10 +111,9 @@ def _declared(bundle: str) -> tuple[str, str] | None:
         if wire:
             return _module_and_name(wire)
     settings = os.path.join(bundle, ".modelops", "modelops.toml")
-    if os.path.exists(settings):
-        wire = _wire_in_toml(settings)
-        if wire:
-            return _module_and_name(wire)
+    wire = _wire_in_toml(settings) if os.path.exists(settings) else None
+    if wire:
+        return _module_and_name(wire)
     return ("wire", "wire") if os.path.exists(os.path.join(bundle, "wire.py")) else None
 
 
@@ -119,7 +137,7 @@ def _wire_in_toml(path: str) -> str | None:
 
 
 def _module_and_name(text: str) -> tuple[str, str]:
-    """`pkg/mod.py:func`, `pkg.mod:func` or `pkg.mod/func`."""
+    """Split `pkg/mod.py:func`, `pkg.mod:func` or `pkg.mod/func`."""
     module, colon, name = text.rpartition(":")
     if not colon:
         module, _, name = text.rpartition("/")
@@ -134,15 +152,14 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 class Runner:
-    """The methods."""
+    """The methods that requests name."""
 
     def __init__(self, wire: Wire | None, *, venv: str, digest: str) -> None:
         self._wire = wire
         self._venv = venv
         self._digest = digest
 
-    def ready(self) -> dict[str, Any]:
-        """Who answers."""
+    def ready(self) -> Ready:
         return {
             "ready": True,
             "bundle_digest": self._digest,
@@ -153,37 +170,36 @@ class Runner:
         }
 
     def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
-        """Run the wire function; its artifacts as base64, by name."""
+        """Run the wire function; returns its artifacts as base64, by name."""
         with reported_as(EXECUTE_FAILED, f"{entrypoint} failed"):
             if self._wire is None:
                 raise LookupError(_NO_WIRE)
             outputs = self._wire(entrypoint, params, seed)
-            _refuse_if_no_artifacts(outputs)
+            _refuse_other_than_artifacts(outputs)
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
 
     def aggregate(
-        self, target_entrypoint: str, sim_returns: Sequence[Any], target_data: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Evaluate a target on replicates."""
+        self, target_entrypoint: str, sim_returns: Sequence[object], target_data: Mapping[str, Any] | None = None
+    ) -> dict[str, object]:
+        """Evaluate a target on replicates; returns `loss`, `diagnostics`, `n_replicates` and `outputs`."""
         with reported_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
             module, name = _module_and_name(target_entrypoint)
             target = _attribute(importlib.import_module(module), name)
-            reply = _evaluate(target, sim_returns, target_data or {})
+            evaluation = _evaluate(target, sim_returns, target_data or {})
             result = {
-                "loss": reply["loss"],
-                "diagnostics": reply.get("diagnostics", {}),
-                "n_replicates": reply.get("n_replicates", len(sim_returns)),
-                "outputs": reply.get("outputs", {}),
+                "loss": evaluation["loss"],
+                "diagnostics": evaluation.get("diagnostics", {}),
+                "n_replicates": evaluation.get("n_replicates", len(sim_returns)),
+                "outputs": evaluation.get("outputs", {}),
             }
-            json.dumps(result)  # that it cannot be sent is the target's error, and no end of this process
+            json.dumps(result)  # a result that cannot be sent is the target's error and must not end this process
             return result
 
     def shutdown(self) -> dict[str, bool]:
-        """The last request."""
         return {"ok": True}
 
 
-def _refuse_if_no_artifacts(outputs: Any) -> None:
+def _refuse_other_than_artifacts(outputs: object) -> None:
     if not isinstance(outputs, Mapping):
         raise TypeError(f"wire returned {type(outputs).__name__}, not a dict of bytes")
     for name, content in outputs.items():
@@ -191,23 +207,23 @@ def _refuse_if_no_artifacts(outputs: Any) -> None:
             raise TypeError(f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes")
 
 
-def _evaluate(target: Any, sim_returns: Sequence[Any], target_data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _evaluate(target: Any, sim_returns: Sequence[object], target_data: Mapping[str, Any]) -> Mapping[str, object]:
     parameters = inspect.signature(target).parameters
     if not parameters:
-        reply = target().evaluate(sim_returns)
+        evaluation = target().evaluate(sim_returns)
     elif list(parameters) == ["data_paths"]:
-        reply = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
+        evaluation = target(data_paths=target_data.get("data_paths", {})).evaluate(sim_returns)
     else:
-        reply = target(sim_returns, target_data)
-    if isinstance(reply, Mapping):
-        return reply
-    if not hasattr(reply, "loss"):
-        raise TypeError(f"the target returned {reply!r:.200}, which is no dict with a loss")
-    return dict(vars(reply))
+        evaluation = target(sim_returns, target_data)
+    if isinstance(evaluation, Mapping):
+        return evaluation
+    if not hasattr(evaluation, "loss"):
+        raise TypeError(f"the target returned {evaluation!r:.200}, not a dict with a loss")
+    return dict(vars(evaluation))
 
 
 class reported_as:  # noqa: N801 - reads as a word of the language
-    """What a bundle raises, as an error of this code that holds its own traceback."""
+    """Turns what a bundle raises into an error with this code and its own traceback."""
 
     def __init__(self, code: int, what: str) -> None:
         self._code = code
@@ -231,18 +247,18 @@ class reported_as:  # noqa: N801 - reads as a word of the language
 METHODS = ("ready", "execute", "aggregate", "shutdown")
 
 
-def answer(runner: Runner, message: Mapping[str, Any]) -> dict[str, Any]:
-    """The response to one request."""
+def answer(runner: Runner, message: Mapping[str, Any]) -> Response:
+    """Return the response to a request, which has an id."""
     try:
         return {"id": message["id"], "result": _perform(runner, message.get("method"), message.get("params") or {})}
     except Refused as refused:
-        error: dict[str, Any] = {"code": refused.code, "message": str(refused)}
+        error: dict[str, object] = {"code": refused.code, "message": str(refused)}
         if refused.data is not None:
             error["data"] = refused.data
         return {"id": message["id"], "error": error}
 
 
-def _perform(runner: Runner, method: object, params: object) -> Any:
+def _perform(runner: Runner, method: object, params: object) -> object:
     if not isinstance(method, str) or not isinstance(params, Mapping):
         raise Refused(INVALID_REQUEST, "a request has a method and params by name")
     if method not in METHODS:
@@ -255,41 +271,40 @@ def _perform(runner: Runner, method: object, params: object) -> Any:
     return call(**params)
 
 
-def serve(runner: Runner, requests: Any, frames: Any, framing: Any) -> None:
-    """Answer in the main thread, one after the other; a thread of its own reads, and ends all when stdin does."""
-    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+def serve(runner: Runner, requests: IO[bytes], writer: jsonrpc.Writer, read_message: Callable[[Any], Any]) -> None:
+    """Answer one request after the other in the main thread; a reading thread ends the process when stdin ends."""
+    waiting: queue.Queue[Mapping[str, Any]] = queue.Queue()
 
     def read() -> None:
         try:
-            while (message := framing.read_message(requests)) is not None:
+            while (message := read_message(requests)) is not None:
                 waiting.put(message)
         except ValueError as error:
-            sys.stderr.write(f"stdin carries something that is no request: {error}\n")
-        os._exit(0)  # whoever started this is gone, or done with it; a task may hang
+            sys.stderr.write(f"stdin carries something that is not a request: {error}\n")
+        os._exit(0)  # the worker is gone, or has finished; a task may hang
 
     threading.Thread(target=read, name="requests", daemon=True).start()
-    writer = framing.Writer(frames)
     while True:
         message = waiting.get()
         if "id" not in message:
-            continue  # a notification; there is none that needs anything to be done
+            continue  # a notification; none needs an action
         response = answer(runner, message)
         try:
             sys.stdout.flush()  # what a bundle printed comes before the answer, as without a buffer
-            writer.send(response)
+            writer.send({**response})
         except (OSError, ValueError) as error:
             sys.stderr.write(f"fatal: the bundle closed stdout, on which answers go ({error})\n")
             os._exit(1)
         if message.get("method") == "shutdown":
-            return  # an end like any other script's: what a bundle left running for its exit shows
+            return  # to the end of the script, so that threads and exit handlers of the bundle show
 
 
-def serve_once(runner: Runner, requests: Any, document: Any) -> None:
+def serve_once(runner: Runner, requests: IO[bytes], document: IO[bytes]) -> None:
     """Answer the one request that stdin holds."""
     try:
         asked = json.loads(requests.read())
     except ValueError as error:
-        response: dict[str, Any] = {"error": {"code": PARSE_ERROR, "message": f"the request: {error}"}}
+        response: Response = {"error": {"code": PARSE_ERROR, "message": f"the request: {error}"}}
     else:
         response = answer(runner, {**asked, "id": None} if isinstance(asked, dict) else {"id": None})
         del response["id"]
@@ -302,9 +317,9 @@ def serve_once(runner: Runner, requests: Any, document: Any) -> None:
 
 
 def make_way(bundle: str) -> None:
-    """Forget those modules of ours that a bundle has too: it gets its own, as a script of its own would.
+    """Forget the modules that a bundle has too, so that it imports its own, as from a script of its own.
 
-    What Python has imported before any script stays, as it does there. Our references to the others stay good.
+    What Python imports before any script stays, as it does for a script. Our own references stay valid.
     """
     own = {
         module.name
@@ -315,15 +330,19 @@ def make_way(bundle: str) -> None:
         del sys.modules[name]
 
 
-def main() -> int:
-    """Import the bundle, then serve."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run a bundle for a worker, over JSON-RPC on stdin and stdout.")
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
         parser.add_argument(flag, required=True)
     parser.add_argument("--one-shot", action="store_true", help="answer one JSON document, without frames")
-    parser.add_argument("--install-from", help="install the bundle by itself, from this directory of wheels")
+    parser.add_argument("--install-from", help="install the bundle first, from this directory of wheels")
     parser.add_argument("--python-version", help="what the environment must have to be installed into, X.Y.Z")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Import the bundle, then serve."""
+    given = _arguments()
     framing = _load("jsonrpc", os.path.join(os.path.dirname(HERE), "shared"))
     if given.install_from:
         installing = _load("installing")
@@ -333,29 +352,29 @@ def main() -> int:
         except installing.Unusable as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    # A bundle's own `config.py` is the bundle's: this script's directory gives way to it.
+    # A bundle's own `config.py` comes before one in this script's directory.
     make_way(given.bundle_path)
     sys.path[:] = [given.bundle_path, *(path for path in sys.path if os.path.abspath(path or ".") != HERE)]
-    # Whatever a bundle starts shall not read our requests.
+    # Processes that the bundle starts must not read our requests.
     requests = os.fdopen(os.dup(0), "rb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    frames = os.fdopen(1, "wb", closefd=False)  # as it is: what a bundle does to fd 1 is done to the answers
+    frames = os.fdopen(1, "wb", closefd=False)  # not a copy: what a bundle does to fd 1 happens to the answers
     try:
         wire = find_wire(given.bundle_path)
     except SystemExit as error:
         traceback.print_exc()
         sys.stderr.write(f"SystemExit: {error.code!r}: the bundle ends the runner while it is imported\n")
         raise
-    except BaseException:  # noqa: BLE001 - whatever it is, it is reported, and the start has failed
+    except BaseException:  # noqa: BLE001 - whatever it is, the start has failed
         traceback.print_exc()
         return 1
     runner = Runner(wire, venv=given.venv_path, digest=given.bundle_digest)
     if given.one_shot:
         serve_once(runner, requests, frames)
     else:
-        serve(runner, requests, frames, framing)
+        serve(runner, requests, framing.Writer(frames), framing.read_message)
     return 0
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
-Outcome = Mapping[str, Any]
-"""What came of a request to a runner."""
+from .bundle_messages import InstallFailure, Outcome, RunnerEnd
 
 
 class CanaryAnswer(TypedDict):
@@ -31,19 +29,10 @@ class Use(TypedDict):
 
     ready: Outcome  # of the handshake
     answers: list[Outcome]  # of each `execute`; the last one may lack a result
-    end: Mapping[str, Any]  # how the runner ended; empty if it was not started
+    end: RunnerEnd  # how the runner ended; empty if it was not started
     digest: str  # that it was started for
     given: float  # seconds that it had
     seconds: float  # that it took until it had answered
-
-
-class Failure(TypedDict):
-    """Why a scenario could not be prepared."""
-
-    failed: str  # what failed, and how
-    timed_out: bool
-    cause: str | None  # first cause in the output of what failed
-    last: list[str]  # last lines of that output
 
 
 class Tried(TypedDict, total=False):
@@ -52,7 +41,7 @@ class Tried(TypedDict, total=False):
     seconds: float  # how long it took
     untried: str  # why it does not apply here
     late: bool  # there was no time left for it
-    failed: Failure
+    failed: InstallFailure  # why it could not be prepared
     uses: list[Use]  # those to judge, in order
     # `second-use` alone:
     rewritten: list[str]  # installed files that were written again, some of them

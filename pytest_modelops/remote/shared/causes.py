@@ -1,23 +1,23 @@
-"""Finds the first cause in what a process wrote to stderr: all of it is searched, for the last lines seldom tell it.
+"""Finds the first cause in what a process wrote to stderr. Python 3.9 and up.
 
-An installer that failed, and an import that failed because of it, and a handshake that failed because of that, are one
-story, whose first sentence is wanted. Python 3.9 and up.
+All of the text is searched, because the last lines seldom say it: an installer fails, so an import fails, so a
+handshake fails, and only the first of these is the cause.
 """
 
 from __future__ import annotations
 
 import re
 
-# No pattern begins with `[^\n]*`: on a line of a megabyte, as progress bars write it, that takes hours.
+# No pattern begins with `[^\n]*`: that takes hours on a line of a megabyte, as progress bars write them.
 _INSTALLERS = (
     # pip, then uv: a Python that is too old or too new
     re.compile(r"requires a different Python: [^\n]*"),
     re.compile(r"does not satisfy Python[^\n]*(?:\n[ │]+[^\n]*)?"),
-    # a distribution that there is not
+    # a distribution that does not exist
     re.compile(r"(?:No matching distribution found for|Could not find a version that satisfies)[^\n]*"),
     re.compile(r"was not found in the (?:package registry|provided package locations)[^\n]*"),
     re.compile(r"No solution found when resolving[^\n]*(?:\n[^\n]+){0,6}"),
-    # a wheel that does not fit, or that cannot be built
+    # a wheel that does not fit or cannot be built
     re.compile(r"is not a supported wheel on this platform[^\n]*"),
     re.compile(r"(?:Failed building wheel for|Failed to build)[^\n]*"),
 )
@@ -29,14 +29,14 @@ _LAST_FRAME = re.compile(r"^  File \"(?P<file>[^\n]*?)\", line (?P<line>\d+)(?:,
 _SAID = re.compile(r"\b(?:error|fatal|cannot|failed)\b[^\n]*", re.IGNORECASE)
 _LONGEST = 600
 _BEFORE = 200
-"""So much of a line is reported from before what was looked for."""
+"""This many characters before a match are reported with it."""
 
 
 def first_cause(text: str) -> str | None:
-    """The line, or few, that tell why a process failed; `None` where nothing looks like a reason.
+    """Return the line or few lines that say why a process failed; `None` if nothing looks like a reason.
 
-    The earliest of: what an installer says of versions or packages, the error of the first traceback and where it was
-    raised, a crash of the interpreter; else the first line that speaks of an error.
+    The earliest of: an installer's complaint about versions or packages, the error of the first traceback with the
+    place where it was raised, a crash of the interpreter. Failing that, the first line that mentions an error.
     """
     found = []
     for pattern in (*_INSTALLERS, _CRASH):
@@ -53,13 +53,13 @@ def first_cause(text: str) -> str | None:
 
 
 def _with_line(text: str, match: re.Match[str]) -> str:
-    """What was found, and what stands before it on its line."""
+    """Return the match with what is before it on its line."""
     start = max(text.rfind("\n", 0, match.start()) + 1, match.start() - _BEFORE)
     return " ".join(text[start : match.end()].split())
 
 
 def _of_traceback(trace: re.Match[str]) -> str:
-    """`ModuleNotFoundError: No module named 'x' (…/wire.py, line 3, in <module>)`."""
+    """Return, for example, `ModuleNotFoundError: No module named 'x' (…/wire.py, line 3, in <module>)`."""
     frames = list(_LAST_FRAME.finditer(trace[0]))
     ours = [frame for frame in frames if not frame["file"].startswith("<frozen ")]
     if not ours:
@@ -70,5 +70,5 @@ def _of_traceback(trace: re.Match[str]) -> str:
 
 
 def last_lines(text: str, most: int = 60) -> list[str]:
-    """The last lines with something on them."""
+    """Return the last lines that are not blank."""
     return [line.rstrip()[:_LONGEST] for line in text.splitlines() if line.strip()][-most:]

@@ -1,7 +1,7 @@
-"""Takes a runner's stdout apart: frames, and whatever is outside them.
+"""Splits a runner's stdout into frames and everything outside of them. Python 3.9 and up.
 
-`jsonrpc.read_message` is for peers that keep to the protocol. Here nothing is forgiven and nothing is lost: a line such
-as `Loading: model`, which a lenient reader takes for a header, is outside the frames. Python 3.9 and up.
+`jsonrpc.read_message` is for peers that keep to the protocol. This is strict and loses nothing: a line such as
+`Loading: model`, which a lenient reader takes for a header, is outside of the frames.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import Any
 _LENGTH = re.compile(rb"(.*?)content-length:[ \t]*(\d{1,18})[ \t]*", re.IGNORECASE | re.DOTALL)
 _TYPE = re.compile(rb"content-type:.*", re.IGNORECASE | re.DOTALL)
 MOST_OUTSIDE = 64 * 1024
-"""So many bytes outside frames are kept for messages."""
+"""This many bytes outside of frames are stored for messages."""
+
+Message = dict[str, Any]
+"""A JSON object as a runner sent it: nothing is known of its fields."""
 
 
 class Splitter:
-    """Feed it bytes as they come.
+    """Takes bytes as they arrive.
 
     Attributes:
-        outside: what was outside frames so far, its first 64 KiB, in order.
-        outside_bytes: how much that was in all.
-        broken: bodies of frames that were no JSON object; they are outside, too.
+        outside: the first 64 KiB of what was outside of frames, in order.
+        outside_bytes: the size of all of it.
+        broken: number of frames whose body is not a JSON object; such bodies are outside, too.
     """
 
     def __init__(self) -> None:
@@ -30,15 +33,15 @@ class Splitter:
         self.outside_bytes = 0
         self.broken = 0
         self._buffer = bytearray()
-        self._searched = 0  # so much of it holds no end of a line
-        self._header = b""  # lines of a header that has no body yet
+        self._searched = 0  # no line ends before this place in the buffer
+        self._header = b""  # lines of a header whose body has not come yet
         self._length: int | None = None
         self._in_body = False
 
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """Take in some bytes; returns the messages that are complete by now."""
+    def feed(self, data: bytes) -> list[Message]:
+        """Take in bytes; returns the messages that they complete."""
         self._buffer += data
-        messages: list[dict[str, Any]] = []
+        messages: list[Message] = []
         while True:
             if self._in_body:
                 if len(self._buffer) < (self._length or 0):
@@ -57,7 +60,7 @@ class Splitter:
                 self._take_line(line)
 
     def finish(self) -> None:
-        """The stream ended: what has not become a frame is outside."""
+        """Take in the end of the stream: an incomplete frame is outside."""
         self._add_outside(self._header + bytes(self._buffer))
         self._buffer.clear()
         self._searched = 0
@@ -84,14 +87,14 @@ class Splitter:
             self._add_outside(line)
 
     def _drop_header(self) -> None:
-        """It was none: something else follows."""
+        """Put aside what looked like a header and is followed by something else."""
         self._add_outside(self._header)
         self._end_header()
 
     def _end_header(self) -> None:
         self._header, self._length, self._in_body = b"", None, False
 
-    def _take_body(self) -> dict[str, Any] | None:
+    def _take_body(self) -> Message | None:
         length = self._length or 0
         body = bytes(self._buffer[:length])
         del self._buffer[:length]

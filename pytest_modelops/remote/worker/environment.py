@@ -1,4 +1,4 @@
-"""Makes a bundle's environment on a worker, and looks at what came of it. Python 3.9 and up."""
+"""Makes a bundle's environment on a worker and inspects it. Python 3.9 and up."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from ..runner.installing import ensured_pip, unpack_pip
 from ..shared import causes
+from ..shared.bundle_messages import BundleLocation, Inspection, InstallFailure
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
-from .location import RUNNER, BundleLocation, bundle_of, python_of, site_of, venv_of
+from .location import RUNNER, bundle_of, python_of, site_of, venv_of
 
 
 class Failed(Exception):
-    """Something did not work, with the words and the output of what was tried."""
+    """A step did not work: what failed, and the output of it."""
 
     def __init__(self, what: str, output: str = "", *, timed_out: bool = False) -> None:
         super().__init__(what)
         self.output = output
         self.timed_out = timed_out
 
-    def to_plain(self) -> dict[str, Any]:
-        """As data for pytest."""
+    def to_plain(self) -> InstallFailure:
         return {
             "failed": str(self),
             "timed_out": self.timed_out,
@@ -36,54 +36,61 @@ class Failed(Exception):
 
 
 class Commands:
-    """Runs commands to their end, one after the other, within so many seconds in all; nothing of them is left."""
+    """Runs commands one after the other, all within a number of seconds, and ends every process that they leave."""
 
     def __init__(self, directory: str, seconds: float) -> None:
         os.makedirs(directory, exist_ok=True)
         self._directory = directory
         self._seconds = seconds
         self._end = time.monotonic() + seconds
-        self._kept = Supervised(log=os.path.join(directory, "supervisor.log"))
+        self._supervised = Supervised(log=os.path.join(directory, "supervisor.log"))
 
     def __enter__(self) -> Commands:  # noqa: PYI034 - Self is newer than some workers
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._kept.close()
+        self._supervised.close()
 
     def __call__(self, what: str, argv: Sequence[str], *, cwd: str | None = None, check: bool = True) -> str:
-        """Run one; returns what it printed, or why it failed where `check` is false."""
+        """Run a command.
+
+        Returns:
+            Its output. With `check` false: why it failed, or an empty string.
+
+        Raises:
+            Failed: it did not start, ran out of time or, unless `check` is false, failed.
+        """
         log = os.path.join(self._directory, f"{what.replace(' ', '-')}.log")
         began = os.path.getsize(log) if os.path.exists(log) else 0
         env = {**os.environ, "PYTHONFAULTHANDLER": "1", "PIP_CONFIG_FILE": os.devnull}
         try:
-            pid = self._kept.start(argv, env=env, cwd=cwd or self._directory, log=log)
+            pid = self._supervised.start(argv, env=env, cwd=cwd or self._directory, log=log)
         except (CouldNot, SupervisorGone) as error:
             raise Failed(f"{what}: {error}") from error
-        ending = self._kept.wait(pid, max(0.0, self._end - time.monotonic()))
+        ending = self._supervised.wait(pid, max(0.0, self._end - time.monotonic()))
         if ending is None:
-            self._kept.signal(pid, 6)  # SIGABRT: its stacks
-            self._kept.wait(pid, 1.0)
+            self._supervised.signal(pid, signal.SIGABRT)  # faulthandler prints the stacks
+            self._supervised.wait(pid, 1.0)
         with open(log, "rb") as file:
             file.seek(began)
             output = file.read().decode(errors="replace")
         if ending is None:
             raise Failed(f"{what}: not within {self._seconds:g} s", output, timed_out=True)
-        if ending != "exited with code 0":
-            if check:
-                raise Failed(f"{what}: {os.path.basename(argv[0])} {ending}", output)
-            return causes.first_cause(output) or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
-        return output if check else ""
+        if ending == "exited with code 0":
+            return output if check else ""
+        if check:
+            raise Failed(f"{what}: {os.path.basename(argv[0])} {ending}", output)
+        return causes.first_cause(output) or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
 
 
 def make_bare(run: Commands, location: BundleLocation, python: str = sys.executable) -> None:
-    """An environment with nothing but pip, for a runner that installs by itself."""
+    """Make an environment that holds only pip, for a runner that installs the bundle itself."""
     run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", venv_of(location)])
     unpack_pip(_ensured_pip(), venv_of(location))
 
 
 def install_beside(location: BundleLocation, requirements: Sequence[str], seconds: float) -> None:
-    """Install a bundle for this process's Python into a directory of its own, unless it is there."""
+    """Install a bundle for this process's Python into a directory of its own, unless the same is installed there."""
     mark = os.path.join(location["directory"], "inside.json")
     made_of = {"digest": location["digest"], "python": sys.version, "requirements": list(requirements)}
     with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
@@ -103,7 +110,7 @@ def install_beside(location: BundleLocation, requirements: Sequence[str], second
 def pip_install(
     run: Commands, location: BundleLocation, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
 ) -> None:
-    """Install from the wheels, by the pip that every Python brings along."""
+    """Install from the wheels with the pip that is part of every Python."""
     lines = os.path.join(location["directory"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in requirements))
@@ -119,18 +126,18 @@ def _ensured_pip() -> str:
         raise Failed(str(error)) from None
 
 
-def look(run: Commands, location: BundleLocation, modules: Sequence[str]) -> dict[str, Any]:
-    """Have the environment's Python tell what it is and has, and which modules it does not find."""
+def inspect(run: Commands, location: BundleLocation, modules: Sequence[str]) -> Inspection:
+    """Have the environment's own Python report what it is and has, and which of these modules it does not find."""
     question = os.path.join(location["directory"], "modules.json")
     with open(question, "w", encoding="utf-8") as file:
         json.dump({"modules": list(modules), "first": bundle_of(location)}, file)
     argv = [python_of(location), "-I", os.path.join(RUNNER, "inspection.py"), question]
-    answer: dict[str, Any] = json.loads(run("looking at what was installed", argv).splitlines()[-1])
-    return answer
+    inspected: Inspection = json.loads(run("looking at what was installed", argv).splitlines()[-1])
+    return inspected
 
 
 def try_import(run: Commands, location: BundleLocation, module: str) -> str:
-    """Import a module as the runner would; why it failed, in words, or empty."""
+    """Import a module the way the runner would; returns why that failed, or an empty string."""
     path = f"import sys; sys.path.insert(0, {bundle_of(location)!r})"
     code = f"{path}; import importlib; importlib.import_module({module!r})"
     return run(f"importing {module}", [python_of(location), "-c", code], cwd=bundle_of(location), check=False)

@@ -17,8 +17,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ..shared import canary
-from ..shared.canary_messages import CanaryAnswer, CopyAnswer, FreshReport, Outcome
-from .location import BundleLocation, bundle_of, venv_of
+from ..shared.bundle_messages import BundleLocation, Outcome, WireFunction
+from ..shared.canary_messages import CanaryAnswer, CopyAnswer, FreshReport
+from .location import bundle_of, venv_of
 from .uses import use
 
 _MOST_BYTES = 64 << 20  # a larger copy takes too long for what it is for
@@ -29,25 +30,23 @@ class NothingToTry(Exception):
     """Why this runner, or this bundle, cannot be asked."""
 
 
-def try_it(location: BundleLocation, *, request: Mapping[str, object], seconds: float) -> FreshReport:
-    """Ask a copy three times what `execute` was asked of the bundle; returns the report without `beside`.
-
-    Args:
-        seconds: for all of it.
-    """
+def try_it(
+    location: BundleLocation, *, wire: WireFunction, request: Mapping[str, object], seconds: float
+) -> FreshReport:
+    """Ask a copy three times, in so many seconds, what `execute` was asked; returns the report without `beside`."""
     end = time.monotonic() + seconds
     directory = os.path.join(location["directory"], "fresh")
     shutil.rmtree(directory, ignore_errors=True)
     try:
         os.makedirs(directory)
         mark = os.path.join(directory, "imported")
-        copy, installed = _make_copy(location, directory, f"open({mark!r}, 'a').close()\n")
+        copy, installed = _make_copy(location, wire, directory, f"open({mark!r}, 'a').close()\n")
         results = [result for times in (2, 1) for result in _ask(copy, request, times, end - time.monotonic())]
         answers = [found for found in map(canary.read, results) if found]
         return {
             "answers": [_answer_of(result) for result in results],
             "certain": os.path.exists(mark) and not installed,
-            "others": _others(answers, location, directory),
+            "others": _others(answers, location, directory, wire["module"]),
         }
     except NothingToTry as why:
         return {"untried": str(why)}
@@ -57,10 +56,10 @@ def try_it(location: BundleLocation, *, request: Mapping[str, object], seconds: 
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _make_copy(location: BundleLocation, directory: str, more: str) -> tuple[BundleLocation, bool]:
+def _make_copy(location: BundleLocation, wire: WireFunction, directory: str, more: str) -> tuple[BundleLocation, bool]:
     """Make the canary, with more code; return its location, and whether the wire function is an installed one."""
-    module, function = location["wire"]["module"], location["wire"]["function"]
-    code = canary.code(function, variant="copy", modules=location["modules"]) + more
+    module = wire["module"]
+    code = canary.code(wire["function"], variant="copy", modules=location["modules"]) + more
     installed = _overlay(location, directory, module, code)
     bundle = os.path.join(directory, "bundle")
     _copy(bundle_of(location), bundle)
@@ -143,11 +142,11 @@ def _answer_of(result: object) -> CopyAnswer:
     return {"checksums": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}}
 
 
-def _others(answers: Sequence[CanaryAnswer], location: BundleLocation, directory: str) -> dict[str, str]:
+def _others(answers: Sequence[CanaryAnswer], location: BundleLocation, directory: str, wire: str) -> dict[str, str]:
     """Return modules from outside the bundle and its environment, unless the bundle has a file with the same bytes."""
     found = {}
     for answer in answers:
-        roots = (directory, venv_of(location), _root_of(answer["wire"], location["wire"]["module"]))
+        roots = (directory, venv_of(location), _root_of(answer["wire"], wire))
         allowed = tuple(os.path.realpath(root) + os.sep for root in roots if root)
         for name, paths in answer["modules"].items():
             if not paths or any(os.path.realpath(path).startswith(allowed) for path in paths):

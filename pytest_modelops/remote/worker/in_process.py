@@ -1,90 +1,78 @@
-"""A bundle in a process that runs already, a worker's or the client's: what is put on its path, found there, and run.
+"""A bundle in a process that runs already, a worker's or the client's: on its path, and run there. Python 3.9 and up.
 
-Installing is done by `bundles.py`; here nothing but this process is changed, and that can be taken back as far as
-Python allows: what has been imported from a bundle is forgotten, but not what it did. Python 3.9 and up.
+`bundles.py` installs the files; this module changes only the process. Uninstalling forgets what was imported from the
+bundle, but cannot undo what those imports did.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
-import re
 import sys
 import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ..runner import inspection, runner
+from ..runner.installing import files_in
 from ..shared import causes
+from ..shared.bundle_messages import Conflict, Outcome, ProcessContents
+from .location import VERSION
 
 
-class Inside:
+class BundleInProcess:
     """One bundle in this process.
 
     Args:
         bundle: its directory, which comes first on the path, as for a runner.
-        site: what was installed for it, which comes next.
+        site: the directory of what was installed for it, which comes next.
     """
 
     def __init__(self, *, bundle: str, site: str, digest: str) -> None:
         self.bundle, self.site, self.digest = bundle, site, digest
-        self._wire: Any = None
+        self._wire: runner.Wire | None = None
         sys.path[:0] = [bundle, site]
         importlib.invalidate_caches()
 
-    def take_away(self) -> None:
-        """Take it off the path, and forget what was imported from it."""
+    def uninstall(self) -> None:
+        """Remove it from the path, and forget what was imported from it."""
         sys.path[:] = [path for path in sys.path if path not in {self.bundle, self.site}]
         for name, module in list(sys.modules.items()):
             if self._is_ours(module):
                 del sys.modules[name]
         importlib.invalidate_caches()
 
-    def look(self, modules: Sequence[str], packages: Mapping[str, str]) -> dict[str, Any]:
-        """What this process finds of it, without importing anything.
+    def inspect(self, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]) -> ProcessContents:
+        """Report what this process finds of it; only then import `imports`.
 
         Args:
-            modules: dotted names of all that it has.
-            packages: canonical name → version of all that was installed for it.
-
-        Returns:
-            `{"python", "version", "packages": {name: version} of what was installed, "missing": [module], "hidden":
-            {module: file of another that is imported already}, "conflicts": [{"name", "here", "wanted", "imported"}]}`.
+            modules: dotted names of all its modules.
+            packages: canonical name → version of everything that was installed for it.
         """
         tops = dict.fromkeys(module.partition(".")[0] for module in modules)
         hidden = {name: _file_of(sys.modules[name]) for name in tops if name in sys.modules}
         return {
             "python": sys.executable,
-            "version": ".".join(map(str, sys.version_info[:3])),
-            "packages": {_name(found): found.version for found in _distributions([self.site])},
+            "version": VERSION,
+            "packages": {name: found.version for name, found in inspection.distributions([self.site]).items()},
             "missing": [module for module in modules if not inspection.found(module, sys.path)],
             "hidden": {name: file for name, file in hidden.items() if file and not self._is_ours(sys.modules[name])},
             "conflicts": list(self._conflicts(packages)),
+            "imports": _import_all(imports),
         }
 
-    def import_all(self, modules: Sequence[str]) -> dict[str, str]:
-        """Import modules into this process; why it failed, in words, of each that does."""
-        failures = {}
-        for module in modules:
-            try:
-                importlib.import_module(module)
-            except BaseException as error:  # noqa: BLE001 - also a SystemExit is an answer
-                text = traceback.format_exc()
-                failures[module] = causes.first_cause(text) or f"{type(error).__name__}: {error}"
-        return failures
-
-    def _conflicts(self, packages: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Packages that this process has from elsewhere in another version."""
+    def _conflicts(self, packages: Mapping[str, str]) -> Iterator[Conflict]:
+        """Yield the packages that this process has from elsewhere in another version."""
         elsewhere = [path for path in sys.path if path not in {self.bundle, self.site}]
-        for found in _distributions(elsewhere):
-            wanted = packages.get(_name(found))
+        for name, found in inspection.distributions(elsewhere).items():
+            wanted = packages.get(name)
             if wanted is not None and wanted != found.version:
-                imported = [
-                    name for name in _modules_of(found) if name in sys.modules and not self._is_ours(sys.modules[name])
-                ]
-                yield {"name": _name(found), "here": found.version, "wanted": wanted, "imported": bool(imported)}
+                imported = any(
+                    module in sys.modules and not self._is_ours(sys.modules[module]) for module in _modules_of(found)
+                )
+                yield {"name": name, "here": found.version, "wanted": wanted, "imported": imported}
 
     def _is_ours(self, module: object) -> bool:
         file = _file_of(module)
@@ -94,37 +82,36 @@ class Inside:
 
     # What the `direct` executor of a deployment does. ----------------------------------------------------------------
 
-    def answer(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """What a runner would answer, as in `running.Outcome`: `{"result"}` or `{"error"}`."""
+    def answer(self, method: str, params: Mapping[str, object]) -> Outcome:
+        """Answer a request as a runner would, with a `result` or an `error`."""
         failed = runner.EXECUTE_FAILED if method == "execute" else runner.AGGREGATE_FAILED
         try:
             with runner.reported_as(failed, "the bundle"):
                 if self._wire is None:
                     self._wire = runner.find_wire(self.bundle)
         except runner.Refused as refused:
-            error = {"code": refused.code, "message": str(refused), "data": refused.data}
-            return {"error": error, "outside": ""}
+            return {"error": {"code": refused.code, "message": str(refused), "data": refused.data}, "outside": ""}
         served = runner.Runner(self._wire, venv=self.site, digest=self.digest)
         answered = runner.answer(served, {"id": None, "method": method, "params": params})
-        del answered["id"]
-        return {**answered, "outside": ""}
+        if "error" in answered:
+            return {"error": answered["error"], "outside": ""}
+        return {"result": answered["result"], "outside": ""}
 
 
-def _distributions(paths: list[str]) -> list[importlib.metadata.Distribution]:
-    """What is installed in these directories; the first of each name, which is the one that counts."""
-    found: dict[str, importlib.metadata.Distribution] = {}
-    for distribution in importlib.metadata.distributions(path=paths):
-        if distribution.metadata["Name"]:
-            found.setdefault(_name(distribution), distribution)
-    return list(found.values())
-
-
-def _name(distribution: importlib.metadata.Distribution) -> str:
-    return re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+def _import_all(modules: Sequence[str]) -> dict[str, str]:
+    """Import modules into this process; returns those that fail, and why."""
+    failures = {}
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except BaseException as error:  # noqa: BLE001 - also a SystemExit is an answer
+            text = traceback.format_exc()
+            failures[module] = causes.first_cause(text) or f"{type(error).__name__}: {error}"
+    return failures
 
 
 def _modules_of(distribution: importlib.metadata.Distribution) -> set[str]:
-    """Names of the top-level modules that it has brought."""
+    """Return the names of the top-level modules that it installed."""
     tops = {file.parts[0] for file in distribution.files or () if len(file.parts) > 1 or file.suffix == ".py"}
     return {top.partition(".")[0] for top in tops if not top.endswith((".dist-info", ".egg-info"))}
 
@@ -142,17 +129,10 @@ def _below(path: object, *directories: str) -> bool:
 
 
 def listing(directories: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Size and time of every file in an environment's directories, bytecode apart, which running it may add."""
+    """Return size and modification time of every file in these directories, except bytecode."""
     found = {}
-    for top in directories:
-        for directory, _, files in os.walk(top):
-            if os.path.basename(directory) == "__pycache__":
-                continue
-            for file in files:
-                path = os.path.join(directory, file)
-                try:
-                    status = os.lstat(path)
-                except OSError:
-                    continue
-                found[path] = (status.st_size, status.st_mtime_ns)
+    for path in files_in(directories):
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            found[path] = (status.st_size, status.st_mtime_ns)
     return found

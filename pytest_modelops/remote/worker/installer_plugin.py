@@ -1,7 +1,7 @@
-"""The worker plugin that brings a bundle into running workers; what it does there is `bundles.Bundles.bring`.
+"""The worker plugin that installs a bundle into running workers (`bundles.Bundles.install_in_process`).
 
-It is found by its name on workers, whose preload has this package, so that it also travels where functions do not.
-Workers that join later, and those that a nanny has restarted, get it before they run tasks. Python 3.9 and up.
+Workers find it by name, because their preload has this package, so it arrives even where functions cannot be sent.
+Workers that join later, and those that a nanny restarts, get it before they run tasks. Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from distributed import WorkerPlugin
 
 
-class BringBundle(WorkerPlugin):
-    """Brings one bundle.
+class InstallBundle(WorkerPlugin):
+    """Installs one bundle.
 
     Args:
-        arguments: of `Bundles.bring`.
+        arguments: of `Bundles.install_in_process`.
     """
 
     def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
@@ -26,12 +26,11 @@ class BringBundle(WorkerPlugin):
         self._arguments = dict(arguments)
 
     async def setup(self, worker: Any) -> None:
-        """Install it, not on the event loop: a worker that does not answer the scheduler is given up."""
-        perform = functools.partial(worker.modelops_bundles.bring, **self._arguments)
-        answer = await asyncio.get_running_loop().run_in_executor(None, perform)
-        if "failed" in answer:
-            raise RuntimeError(f"{answer['failed']}: {answer['cause']}")
+        # Not on the event loop: the scheduler gives up a worker that does not answer.
+        install = functools.partial(worker.modelops_bundles.install_in_process, **self._arguments)
+        answer = await asyncio.get_running_loop().run_in_executor(None, install)
+        if failure := answer["failure"]:
+            raise RuntimeError(f"{failure['failed']}: {failure['cause']}")
 
     def teardown(self, worker: Any) -> None:
-        """Take it away."""
-        worker.modelops_bundles.take_away(self._arguments["location"]["name"])
+        worker.modelops_bundles.uninstall(self._arguments["location"]["name"])

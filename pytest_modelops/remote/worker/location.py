@@ -1,4 +1,4 @@
-"""Where a bundle is in its cell, and how its runner is started there. Python 3.9 and up."""
+"""Where a bundle is on its worker, and how its runner is started there. Python 3.9 and up."""
 
 from __future__ import annotations
 
@@ -6,44 +6,30 @@ import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any, Union
+from typing import Union
 
+from ..shared.bundle_messages import BundleLocation
 from ..shared.supervised import CouldNot, SupervisorGone
 from .one_shot import OneShot
 from .runner_process import Runner
-
-BundleLocation = Mapping[str, Any]
-"""Where a bundle is in the cell, and how its runner is started:
-
-- `name`, `digest`: of the bundle;
-- `modules`: names of its top-level modules; `wire`: `module` and `function` that run its entry points, or `None`;
-- `directories`: by worker name, the worker's own directory for it; made by `install`;
-- `source`, `wheels`: directories in the cell: the bundle's files, and the wheels that it is installed from;
-- `runner`: the runner's path in the cell, `module:file`, or empty for the reference runner;
-- `command`: the runner's command line, with `{python}`, `{runner}`, `{bundle}`, `{venv}`, `{digest}`, `{wheels}`,
-  `{version}`;
-- `protocol`: `json-rpc`, or `one-shot` for a runner that is restarted for every request;
-- `installs`: whether the runner installs by itself, into an environment of its own that has nothing but pip;
-- `install`: `isolated`, or `workers` for one that comes into running processes and has no runner;
-- `variables`, `version`, `venv`, `logs`: of a runner that is started in another way than usual.
-"""
 
 AnyRunner = Union[Runner, OneShot]  # noqa: UP007 - Python 3.9
 
 RUNNER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runner")
 """The directory of what runs in a bundle's environment."""
-_LOG_BYTES = 1 << 20
-"""So much of each end of a runner's log travels to pytest."""
+VERSION = ".".join(map(str, sys.version_info[:3]))
+"""Of this worker's Python."""
 NOT_STARTED = (CouldNot, SupervisorGone, LookupError, OSError)
-"""What keeps a runner from being started."""
+"""What `launch` raises when a runner cannot be started."""
+_LOG_BYTES = 1 << 20
+"""This much of each end of a runner's log travels to pytest."""
 
 
 def launch(location: BundleLocation) -> AnyRunner:
-    """Start a runner, and ask it nothing yet; raises one of `NOT_STARTED`."""
+    """Start a runner without asking it anything; raises one of `NOT_STARTED`."""
     env = {
         **os.environ,
-        # Where a runner installs by itself, there is no way out to an index.
+        # A runner that installs the bundle itself reaches no index.
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": location["wheels"],
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -57,32 +43,29 @@ def launch(location: BundleLocation) -> AnyRunner:
 
 
 def bundle_of(location: BundleLocation) -> str:
-    """The bundle's files, a copy of this worker's own."""
+    """Return the directory of this worker's own copy of the bundle's files."""
     return os.path.join(location["directory"], "bundle")
 
 
 def venv_of(location: BundleLocation) -> str:
-    """The bundle's environment."""
-    return str(location["venv"])
+    return location["venv"]
 
 
 def site_of(location: BundleLocation) -> str:
-    """What is installed for running processes, without an environment."""
+    """Return the directory of what is installed for running processes, without an environment."""
     return os.path.join(location["directory"], "inside")
 
 
 def python_of(location: BundleLocation) -> str:
-    """The environment's interpreter."""
     return os.path.join(venv_of(location), "bin", "python")
 
 
 def logs_directory_of(location: BundleLocation) -> str:
-    """Where its runner's logs are."""
-    return str(location.get("logs") or os.path.join(location["directory"], "logs"))
+    return location.get("logs") or os.path.join(location["directory"], "logs")
 
 
 def logs_of(location: BundleLocation) -> dict[str, bytes]:
-    """What the runner wrote to stderr and stdout so far, from each at most 1 MiB of the beginning and of the end."""
+    """Return what the runner wrote to stderr and stdout so far: of each at most the first and the last MiB."""
     found = {}
     for name in ("stderr", "stdout"):
         with contextlib.suppress(OSError), open(os.path.join(logs_directory_of(location), name), "rb") as file:
@@ -96,7 +79,7 @@ def logs_of(location: BundleLocation) -> dict[str, bytes]:
 
 
 def command_of(location: BundleLocation) -> list[str]:
-    """The runner's command line; raises `LookupError` where `module:file` names nothing."""
+    """Return the runner's command line; raises `LookupError` if `module:file` does not exist."""
     values = {
         "{python}": python_of(location),
         "{runner}": _runner(location["runner"]),
@@ -104,31 +87,30 @@ def command_of(location: BundleLocation) -> list[str]:
         "{venv}": venv_of(location),
         "{digest}": location["digest"],
         "{wheels}": location["wheels"],
-        "{version}": location.get("version") or ".".join(map(str, sys.version_info[:3])),
+        "{version}": location.get("version") or VERSION,
     }
-    words = []
-    for word in location["command"]:
-        filled = word
-        for name, value in values.items():
-            filled = filled.replace(name, value)
-        words.append(filled)
-    return words
+    command = []
+    for argument in location["command"]:
+        for placeholder, value in values.items():
+            argument = argument.replace(placeholder, value)  # noqa: PLW2901
+        command.append(argument)
+    return command
 
 
-def _runner(named: str) -> str:
-    if not named:
+def _runner(path: str) -> str:
+    if not path:
         return os.path.join(RUNNER, "runner.py")
-    if os.path.isabs(named):
-        return named
-    module, _, file = named.partition(":")
+    if os.path.isabs(path):
+        return path
+    module, _, file = path.partition(":")
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError) as error:
-        raise LookupError(f"runner {named!r}: {error}") from None
+        raise LookupError(f"runner {path!r}: {error}") from None
     if spec is None:
-        raise LookupError(f"runner {named!r}: this worker has no module {module!r}")
+        raise LookupError(f"runner {path!r}: this worker has no module {module!r}")
     directories = list(spec.submodule_search_locations or ([os.path.dirname(spec.origin)] if spec.origin else []))
     for directory in directories:
         if os.path.exists(os.path.join(directory, file)):
             return os.path.join(directory, file)
-    raise LookupError(f"runner {named!r}: there is no {file!r} in {', '.join(directories)}")
+    raise LookupError(f"runner {path!r}: no {file!r} in {', '.join(directories)}")

@@ -95,7 +95,7 @@ def _beside(module: str) -> Any:
     return importlib.import_module(f"modelops_remote.{module}")
 
 
-_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "look_inside")
+_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "inspect_process")
 _AT_ONCE = 8
 
 

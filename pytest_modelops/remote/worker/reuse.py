@@ -20,12 +20,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
 
 from ..shared import canary
-from ..shared.canary_messages import Failure, ReuseReport, Tried, Use, Variant
+from ..shared.bundle_messages import BundleLocation
+from ..shared.canary_messages import ReuseReport, Tried, Use, Variant
 from .environment import Commands, Failed, make_bare
-from .location import NOT_STARTED, BundleLocation, bundle_of, launch, logs_of
+from .location import NOT_STARTED, bundle_of, launch, logs_of
 from .states import States, another_python
 from .uses import has_answered, use
 
@@ -96,7 +96,7 @@ class Reuse:
                 try:
                     tried = perform()
                 except Failed as failure:
-                    tried = {"failed": cast("Failure", failure.to_plain())}
+                    tried = {"failed": failure.to_plain()}
             scenarios[name] = {**tried, "seconds": round(time.monotonic() - began, 3)}
         for name in ("bundle", "live", "saved"):
             shutil.rmtree(os.path.join(self._directory, name), ignore_errors=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from ..shared.bundle_messages import BundleLocation
 from ..shared.canary_messages import Use
-from .location import NOT_STARTED, BundleLocation, launch
+from .location import NOT_STARTED, launch
 from .one_shot import OneShot
 
 _SHUTDOWN_SECONDS = 3.0

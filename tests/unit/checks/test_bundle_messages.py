@@ -8,33 +8,32 @@ from typing import Any
 import pytest
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import execute
-from pytest_modelops.checks.bundle_job import Answer
+from pytest_modelops.checks.bundle_job import JobResult, faults_of_replicate
+from pytest_modelops.checks.bundle_messages import Tidy
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed
+from pytest_modelops.remote.shared.bundle_messages import ReplicateSummary
 
 CRASHED = {"exited": "exited with code 1", "last": ["Killed by its licence server"]}
 
 
-def reported(failure: Any = None, **outputs: bytes) -> dict[str, Any]:
+def reported(failure: Any = None, **outputs: bytes) -> ReplicateSummary:
     """The summary of a replicate."""
-    artifacts = {
-        name: {"size": len(content), "checksum": "0" * 64, "head": content} for name, content in outputs.items()
-    }
     return {
+        "task_id": "sim-0-0",
         "worker": "worker-0",
         "pid": 1,
         "outside": "",
         "protocol": "json-rpc",
         "error": failure,
-        "outputs": artifacts,
+        "outputs": {name: {"size": len(head), "checksum": "0" * 64, "head": head} for name, head in outputs.items()},
     }
 
 
-def heads(replicate: dict[str, Any], *failed_when: str) -> list[str]:
-    return [fault.head for fault in words.faults_of_replicate(replicate, failed_when, seconds=12)]
+def heads(replicate: ReplicateSummary, *failed_when: str) -> list[str]:
+    return [fault.head for fault in faults_of_replicate(replicate, failed_when, seconds=12)]
 
 
 @pytest.mark.parametrize("failed_when", ["error", "outputs.empty"])
@@ -53,15 +52,15 @@ def test_each_condition_is_honoured_alone() -> None:
 
 @pytest.mark.parametrize("replicate", [reported(CRASHED), reported(a=b""), reported(error=b"no")])
 def test_execute_is_red_whatever_an_aggregation_lets_pass(
-    monkeypatch: pytest.MonkeyPatch, replicate: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, replicate: ReplicateSummary
 ) -> None:
-    job = Answer(
+    job = JobResult(
         replicates={"0-0": replicate},
         aggregates={},
         lost={},
         late=False,
         ends={},
-        tidy=words.Tidy(directories=[]),
+        tidy=Tidy(directories=[]),
         logs="",
         seconds=1.0,
         in_process=False,

@@ -12,13 +12,13 @@ from pytest_modelops.checks.freshness import judged, with_hint
 from pytest_modelops.remote.worker import fresh
 
 BUNDLE_S = {"answer.txt": "aa"}
-PLACED = {"wire": {"module": "wire", "function": "wire"}, "runner": "/cell/runner/worker.py"}
+LOCATION: Any = {"wire": {"module": "wire", "function": "wire"}, "runner": "/cell/runner/worker.py"}
 ON_HOST = Path("/srv/deployed/worker.py")
 
 
 def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, str], str]:
     report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
-    came = judged(report, BUNDLE_S, PLACED, ON_HOST)
+    came = judged(report, BUNDLE_S, LOCATION, ON_HOST)
     return dict(came.figures), " ".join(fault.head for fault in came.faults)
 
 
@@ -68,7 +68,7 @@ def test_what_shadows_is_reported_with_its_place_on_the_host() -> None:
     ],
 )
 def test_a_hint_goes_to_what_speaks_of_the_module(head: str, hinted: bool) -> None:
-    [fault] = with_hint([Fault(head=head)], {"config": "/cell/runner/config.py"}, PLACED, ON_HOST)
+    [fault] = with_hint([Fault(head=head)], {"config": "/cell/runner/config.py"}, LOCATION, ON_HOST)
     assert ("another config, which Python finds first: /srv/deployed/config.py" in fault.head) is hinted, fault.head
 
 
@@ -91,13 +91,13 @@ def test_a_script_s_directory_comes_first_unless_python_is_reported_otherwise(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("" if "same" in name else name)
     script = str(tmp_path / "runner" / "worker.py")
-    reported = fresh.beside(
-        ["/venv/bin/python", *options, script], ["config", "same", "pkg", "gone"], {"directory": str(tmp_path)}
-    )
+    location: Any = {"directory": str(tmp_path)}
+    reported = fresh.beside(["/venv/bin/python", *options, script], ["config", "same", "pkg", "gone"], location)
     expected = {"config": "config.py", "pkg": "pkg/__init__.py"}
     assert reported == ({n: str(tmp_path / "runner" / f) for n, f in expected.items()} if found else {})
 
 
 def test_what_is_no_python_has_no_directory(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("")
-    assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], {"directory": str(tmp_path)}) == {}
+    location: Any = {"directory": str(tmp_path)}
+    assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], location) == {}

@@ -17,7 +17,8 @@ from pytest_modelops.checks.canary import variants
 from pytest_modelops.checks.reuse_messages import SCENARIOS, faults
 from pytest_modelops.errors import NothingToDo
 from pytest_modelops.remote.shared import canary
-from pytest_modelops.remote.shared.canary_messages import Failure, Variant
+from pytest_modelops.remote.shared.bundle_messages import InstallFailure
+from pytest_modelops.remote.shared.canary_messages import Variant
 from pytest_modelops.remote.worker.reuse import Reuse
 
 PYTHON = Version("3.12.1")
@@ -51,7 +52,7 @@ def heads(name: str, *uses: dict[str, Any], **reported: Any) -> list[str]:
 
 
 def test_there_are_messages_for_what_a_worker_tries() -> None:
-    location = {"directory": "/nowhere"}
+    location: Any = {"directory": "/nowhere"}
     variants: dict[str, Variant] = {name: {"source": "", "wheels": "", "digest": "0" * 64} for name in "AB"}
     tried = Reuse(location, variants=variants, forced=None, seconds=1)._scenarios
     assert list(tried) == list(SCENARIOS)
@@ -142,7 +143,7 @@ def test_what_was_not_tried_is_no_fault_and_what_was_not_reached_is() -> None:
     [late] = faults("half-made", {"late": True}, PYTHON)
     assert late.head.endswith("there was no time left to try it")
     what = "making a bare environment: python exited with code 1"
-    failed: Failure = {"failed": what, "timed_out": False, "cause": "no space", "last": []}
+    failed: InstallFailure = {"failed": what, "timed_out": False, "cause": "no space", "last": []}
     [fault] = faults("first-use", {"failed": failed}, PYTHON)
     assert fault.head.endswith("making a bare environment: python exited with code 1. no space")
 

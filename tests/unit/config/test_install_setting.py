@@ -50,10 +50,12 @@ def test_it_has_all_checks_but_the_handshake(tmp_path: Path) -> None:
     assert check_names[-2].needs == ("bundle-install[seir]",)
 
 
-def answer(**more: Any) -> dict[str, Any]:
-    """What a process tells that has all that it should."""
-    return {
-        "setup": {"done": True, "touched": []},
+DONE = {"done": True, "touched": [], "failure": None}
+
+
+def answer(*, setup: Any = DONE, **more: Any) -> Any:
+    """The answer of a process that has all that it should, unless it says otherwise."""
+    contents = {
         "python": "/python",
         "version": "3.12.1",
         "packages": {"lib": "1.0"},
@@ -63,9 +65,10 @@ def answer(**more: Any) -> dict[str, Any]:
         "conflicts": [],
         **more,
     }
+    return {"setup": setup, "contents": None if setup is None or setup["failure"] else contents}
 
 
-def heads(reported: dict[str, Any], error: str = "") -> list[str]:
+def heads(reported: Any, error: str = "") -> list[str]:
     return [fault.head for fault in bundle_in_workers._faults(reported, HOUSE, PYTHON, error)]
 
 
@@ -79,20 +82,21 @@ def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
 @pytest.mark.parametrize(
     ("reported", "words"),
     [
-        (answer(setup=None), "it did not get the plugin that brings the bundle; registering it raised Oh: no"),
-        (answer(setup={"done": False}), "still being set up"),
-        (answer(setup={"done": True, "touched": ["/site/x.py"]}), "changed the environment of the process: /site/x.py"),
+        (answer(setup=None), "it did not get the plugin that installs the bundle; registering it raised Oh: no"),
+        (answer(setup={**DONE, "done": False}), "still being set up"),
+        (answer(setup={**DONE, "touched": ["/site/x.py"]}), "changed the environment of the process: /site/x.py"),
         (
-            {
-                "setup": {
-                    "done": True,
-                    "touched": [],
-                    "failed": "installing: pip exited with code 1",
-                    "cause": "No matching distribution found for lib",
-                    "last": [],
-                    "timed_out": False,
+            answer(
+                setup={
+                    **DONE,
+                    "failure": {
+                        "failed": "installing: pip exited with code 1",
+                        "cause": "No matching distribution found for lib",
+                        "last": [],
+                        "timed_out": False,
+                    },
                 }
-            },
+            ),
             "installing: pip exited with code 1. No matching distribution found for lib",
         ),
         (
@@ -108,15 +112,15 @@ def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
         (answer(packages={}), "lib 1.0 was installed, and is not there"),
     ],
 )
-def test_what_is_wrong_in_a_process_is_said(reported: dict[str, Any], words: str) -> None:
+def test_what_is_wrong_in_a_process_is_said(reported: Any, words: str) -> None:
     [head] = heads(reported, "Oh: no")
     assert words in head
 
 
-def judge(*wrong: str, setup: object = None) -> None:
+def judge(*wrong: str, setup: Any = DONE) -> None:
     reported = {name: answer(setup=setup) for name in ("worker-0", "client", LATE)}
     found = {name: list(bundle_in_workers._faults(answer(missing=["x"]), HOUSE, PYTHON, "")) for name in wrong}
-    location = {"directories": {"worker-0": "/w/bundles/seir"}}
+    location: Any = {"directories": {"worker-0": "/w/bundles/seir"}}
     bundle_in_workers._judge(Bundle(name="seir", path=Path("/seir")), location, reported, found)
 
 
@@ -124,7 +128,7 @@ def test_all_processes_are_judged_together() -> None:
     judge()
     with pytest.raises(CheckFailed, match=r"'seir' was not installed into 2 of 3 processes: 1 module"):
         judge("worker-0", "client")
-    with pytest.raises(CheckFailed, match=r"into worker-late, which joined after the others, where all is well"):
+    with pytest.raises(CheckFailed, match=r"into worker-late, which joined after the others; those have it"):
         judge(LATE)
     with pytest.raises(RunnerTimedOut):
-        judge("client", setup={"timed_out": True})
+        judge("client", setup={**DONE, "failure": {"timed_out": True}})

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation, ProcessContents, ProcessInstall
 from pytest_modelops.remote.worker import in_process
 from pytest_modelops.remote.worker.bundles import Bundles
-from pytest_modelops.remote.worker.in_process import Inside
+from pytest_modelops.remote.worker.in_process import BundleInProcess
 from tests.integration.conftest import write_wheel
+from tests.unit.remote.conftest import location_in
 
 WIRE = """
 import brought_inside
@@ -39,7 +41,7 @@ def path_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def location(tmp_path: Path) -> dict[str, Any]:
+def location(tmp_path: Path) -> BundleLocation:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "wire.py").write_text(WIRE)
     (tmp_path / "source" / "targets.py").write_text(TARGETS)
@@ -48,19 +50,17 @@ def location(tmp_path: Path) -> dict[str, Any]:
         tmp_path / "wheels" / "brought_inside-1.5-py3-none-any.whl",
         {"brought_inside/__init__.py": "VALUE = 'one and a half'\n"},
     )
-    return {
-        "name": "seir",
-        "digest": "abc",
-        "directories": {"worker-0": str(tmp_path / "worker-0")},
-        "source": str(tmp_path / "source"),
-        "wheels": str(tmp_path / "wheels"),
-        "install": "workers",
-        "protocol": "json-rpc",
-    }
+    return location_in(tmp_path, install="workers")
 
 
-def bring(bundles: Bundles, location: dict[str, Any], *requirements: str) -> dict[str, Any]:
-    return bundles.bring(location, requirements=requirements or ("brought-inside==1.5",), seconds=60)
+def bring(bundles: Bundles, location: BundleLocation, *requirements: str) -> ProcessInstall:
+    return bundles.install_in_process(location, requirements=requirements or ("brought-inside==1.5",), seconds=60)
+
+
+def inspect(bundles: Bundles, location: BundleLocation) -> ProcessContents:
+    contents = bundles.inspect_process(location, **ASKED)["contents"]
+    assert contents is not None
+    return contents
 
 
 ASKED: dict[str, Any] = {
@@ -70,32 +70,36 @@ ASKED: dict[str, Any] = {
 }
 
 
-def test_it_is_brought_found_run_and_taken_away(location: dict[str, Any]) -> None:
+def test_it_is_brought_found_run_and_taken_away(location: BundleLocation) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
-    assert bundles.look_inside(location, **ASKED) == {"pid": os.getpid(), "setup": None}
-    assert bring(bundles, location) == {"touched": [], "done": True}
-    reported = bundles.look_inside(location, **ASKED)
-    assert reported["setup"] == {"touched": [], "done": True}
-    assert (reported["missing"], reported["imports"], reported["hidden"], reported["conflicts"]) == ([], {}, {}, [])
-    assert reported["packages"] == {"brought-inside": "1.5"}
+    assert bundles.inspect_process(location, **ASKED) == {"pid": os.getpid(), "setup": None, "contents": None}
+    installed: ProcessInstall = {"touched": [], "done": True, "failure": None}
+    assert bring(bundles, location) == installed
+    assert bundles.inspect_process(location, **ASKED)["setup"] == installed
+    found = inspect(bundles, location)
+    assert (found["missing"], found["imports"], found["hidden"], found["conflicts"]) == ([], {}, {}, [])
+    assert found["packages"] == {"brought-inside": "1.5"}
     given: dict[str, Any] = {"entrypoint": "a/b", "params": {}, "end": time.time() + 60}
     executed = bundles.execute(location, "0-0", seed=7, **given)
     assert executed["outputs"]["reported.txt"]["size"] == len("a/b 7 one and a half")
     assert (executed["error"], executed["outside"], executed["pid"]) == (None, "", os.getpid())
-    failed = bundles.execute(location, "0-1", seed=0, **given)
-    assert failed["error"]["error"]["data"]["exc"] == "no seed"
+    failed = bundles.execute(location, "0-1", seed=0, **given)["error"]
+    assert failed is not None
+    assert failed["error"]["data"]["exc"] == "no seed"
     aggregate = bundles.aggregate(
         location, [executed], target="targets:loss", target_data={"more": 0.5}, end=time.time() + 60
     )
     assert aggregate["result"]["loss"] == 1.5
-    bundles.take_away("seir")
+    bundles.uninstall("seir")
     assert sys.path == before
     assert not {"wire", "targets", "brought_inside"} & sys.modules.keys()
-    assert "does not have the bundle" in bundles.execute(location, "0-2", seed=7, **given)["error"]["unstarted"]
+    gone = bundles.execute(location, "0-2", seed=7, **given)["error"]
+    assert gone is not None
+    assert "does not have the bundle" in gone["unstarted"]
 
 
-def test_a_second_time_nothing_is_installed_unless_it_is_another(location: dict[str, Any]) -> None:
+def test_a_second_time_nothing_is_installed_unless_it_is_another(location: BundleLocation) -> None:
     bundles = Bundles("worker-0")
     bring(bundles, location)
     installed = Path(location["directories"]["worker-0"], "inside", "brought_inside", "__init__.py")
@@ -107,29 +111,31 @@ def test_a_second_time_nothing_is_installed_unless_it_is_another(location: dict[
     assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
 
 
-def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(location: dict[str, Any]) -> None:
+def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(location: BundleLocation) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
     reported = bring(bundles, location, "brought-inside==9")
-    assert reported["cause"].endswith("brought-inside==9 (from versions: 1.5)")
+    assert reported["failure"] is not None
+    assert (reported["failure"]["cause"] or "").endswith("brought-inside==9 (from versions: 1.5)")
     assert sys.path == before
-    assert bundles.look_inside(location, **ASKED)["setup"]["failed"] == reported["failed"]
-    assert "failed" not in bring(bundles, location), "what has failed is not taken for what is there"
+    answer = bundles.inspect_process(location, **ASKED)
+    assert (answer["setup"], answer["contents"]) == (reported, None)
+    assert bring(bundles, location)["failure"] is None, "a failed install is not used again"
 
 
 def test_a_worker_that_nobody_knew_of_makes_do_with_where_it_is(
-    location: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: BundleLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     bundles = Bundles("another")
     bring(bundles, location)
-    assert bundles.look_inside(location, **ASKED)["missing"] == []
+    assert inspect(bundles, location)["missing"] == []
     assert (tmp_path / "bundles" / "seir" / "inside").is_dir()
-    bundles.take_away("seir")
+    bundles.uninstall("seir")
 
 
 def test_a_change_of_the_environment_is_reported(
-    location: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: BundleLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = iter([{"a": (1, 1), "b": (1, 1)}, {"a": (1, 2), "c": (1, 1)}])
     monkeypatch.setattr(in_process, "listing", lambda directories: next(listings))
@@ -145,13 +151,13 @@ def test_every_file_of_an_environment_is_listed_but_bytecode(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def inside(tmp_path: Path) -> Iterator[Inside]:
+def inside(tmp_path: Path) -> Iterator[BundleInProcess]:
     for directory in ("bundle", "site", "elsewhere"):
         (tmp_path / directory).mkdir()
     sys.path.append(str(tmp_path / "elsewhere"))
-    made = Inside(bundle=str(tmp_path / "bundle"), site=str(tmp_path / "site"), digest="abc")
+    made = BundleInProcess(bundle=str(tmp_path / "bundle"), site=str(tmp_path / "site"), digest="abc")
     yield made
-    made.take_away()
+    made.uninstall()
 
 
 def install(directory: Path, version: str) -> None:
@@ -164,49 +170,49 @@ def install(directory: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize("imported", [True, False])
-def test_a_package_of_another_version_is_a_conflict(inside: Inside, tmp_path: Path, imported: bool) -> None:
+def test_a_package_of_another_version_is_a_conflict(inside: BundleInProcess, tmp_path: Path, imported: bool) -> None:
     install(tmp_path / "elsewhere", "1.1")
     if imported:
         __import__("inside_lib")
     install(tmp_path / "site", "1.0")
-    [conflict] = inside.look([], {"inside-lib": "1.0"})["conflicts"]
+    [conflict] = inside.inspect([], {"inside-lib": "1.0"}, [])["conflicts"]
     assert conflict == {"name": "inside-lib", "here": "1.1", "wanted": "1.0", "imported": imported}
 
 
-def test_a_package_of_the_same_version_is_none(inside: Inside, tmp_path: Path) -> None:
+def test_a_package_of_the_same_version_is_none(inside: BundleInProcess, tmp_path: Path) -> None:
     install(tmp_path / "elsewhere", "1.0")
     install(tmp_path / "site", "1.0")
-    assert inside.look([], {"inside-lib": "1.0"})["conflicts"] == []
+    assert inside.inspect([], {"inside-lib": "1.0"}, [])["conflicts"] == []
 
 
-def test_a_module_that_another_one_hides_is_reported_with_its_file(inside: Inside, tmp_path: Path) -> None:
+def test_a_module_that_another_one_hides_is_reported_with_its_file(inside: BundleInProcess, tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "inside_hidden.py").touch()
     __import__("inside_hidden")
     for name in ("inside_hidden.py", "inside_own.py", "sys.py"):
         (tmp_path / "bundle" / name).touch()
     __import__("inside_own")
-    hidden = inside.look(["inside_hidden", "inside_own", "sys"], {})["hidden"]
+    hidden = inside.inspect(["inside_hidden", "inside_own", "sys"], {}, [])["hidden"]
     assert hidden == {"inside_hidden": str(tmp_path / "elsewhere" / "inside_hidden.py"), "sys": "Python itself"}
 
 
-def test_modules_are_found_without_being_imported(inside: Inside, tmp_path: Path) -> None:
+def test_modules_are_found_without_being_imported(inside: BundleInProcess, tmp_path: Path) -> None:
     (tmp_path / "bundle" / "inside_raises.py").write_text("raise RuntimeError\n")
-    assert inside.look(["inside_raises", "inside_raises.sub", "inside_no"], {})["missing"] == [
+    assert inside.inspect(["inside_raises", "inside_raises.sub", "inside_no"], {}, [])["missing"] == [
         "inside_raises.sub",
         "inside_no",
     ]
 
 
-def test_an_import_that_fails_or_ends_the_process_is_reported(inside: Inside, tmp_path: Path) -> None:
+def test_an_import_that_fails_or_ends_the_process_is_reported(inside: BundleInProcess, tmp_path: Path) -> None:
     (tmp_path / "bundle" / "inside_raises.py").write_text("import inside_nobody\n")
     (tmp_path / "bundle" / "inside_exits.py").write_text("import sys\nsys.exit(0)\n")
-    reported = inside.import_all(["inside_raises", "inside_exits", "json"])
+    reported = inside.inspect([], {}, ["inside_raises", "inside_exits", "json"])["imports"]
     assert reported.keys() == {"inside_raises", "inside_exits"}
     assert reported["inside_raises"].startswith("ModuleNotFoundError: No module named 'inside_nobody'")
     assert reported["inside_exits"].startswith("SystemExit: 0")
 
 
-def test_a_bundle_without_a_wire_function_is_reported_as_a_runner_would(inside: Inside) -> None:
+def test_a_bundle_without_a_wire_function_is_reported_as_a_runner_would(inside: BundleInProcess) -> None:
     request = {"entrypoint": "a/b", "params": {}, "seed": 0}
     error = inside.answer("execute", request)["error"]
     assert error["code"] == -32000

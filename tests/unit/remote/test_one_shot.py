@@ -18,6 +18,7 @@ from packaging.version import Version
 
 from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import handshake
+from pytest_modelops.remote.shared.bundle_messages import Outcome
 from pytest_modelops.remote.worker import one_shot
 from pytest_modelops.remote.worker.one_shot import OneShot, find_answer
 from tests.conftest import MUTATIONS
@@ -47,7 +48,7 @@ def start(tmp_path: Path) -> Start:
     return made
 
 
-def reported_of(outcome: dict[str, Any], request: str = "execute") -> str:
+def reported_of(outcome: Outcome, request: str = "execute") -> str:
     """What people read about an outcome that is no result."""
     return words.fault_of(outcome, request, seconds=5, python=Version("3.12.1")).head
 
@@ -142,12 +143,12 @@ def test_what_is_besides_the_document_is_reported(start: Start, server: str, out
         (
             "one_shot_broken_json",
             "garbled",
-            ('answered `execute` with \'{"result": {"reported.txt"', "no JSON document: Expecting"),
+            ('answered `execute` with \'{"result": {"reported.txt"', "not a JSON document: Expecting"),
         ),
         (
             "one_shot_no_answer",
             "garbled",
-            ('answered `execute` with \'{"ready"', 'no document with either a "result" or an "error".'),
+            ('answered `execute` with \'{"ready"', 'a document with neither a "result" nor an "error", or with both.'),
         ),
         (
             "one_shot_says_nothing",
@@ -221,9 +222,10 @@ def test_one_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("first", "again", "warm"), [(1, 1, True), (1, 2, False), (None, None, False)])
 def test_one_process_that_answers_twice_is_no_one_shot_runner(first: int | None, again: int | None, warm: bool) -> None:
-    answer = {"outcome": {"result": {"pid": first}}, "again": {"result": {"pid": again}}}
+    answer: Any = {"outcome": {"result": {"pid": first}}, "again": {"result": {"pid": again}}}
     assert bool(list(handshake._warm(answer))) is warm
-    assert list(handshake._warm({"outcome": {"result": {"pid": 1}}, "again": None})) == []
+    answer["again"] = None
+    assert list(handshake._warm(answer)) == []
 
 
 # --- the document ------------------------------------------------------------------------------------------------

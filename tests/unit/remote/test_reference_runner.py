@@ -579,4 +579,4 @@ def test_what_is_no_request_on_stdin_ends_it_and_is_reported(bundle: Make, start
     peer.stdin.write(b"hello\r\n\r\n")
     peer.stdin.flush()
     assert peer.ended() == 0
-    assert "stdin carries something that is no request: not a header: b'hello" in peer.stderr
+    assert "stdin carries something that is not a request: not a header: b'hello" in peer.stderr

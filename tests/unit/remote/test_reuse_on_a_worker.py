@@ -20,7 +20,7 @@ def reuse(tmp_path: Path) -> Reuse:
     (tmp_path / "A").mkdir()
     (tmp_path / "A" / "wire.py").write_text(WIRE)
     (tmp_path / "wheels").mkdir()
-    location = {
+    location: Any = {
         "name": "b",
         "digest": "0" * 64,
         "directory": str(tmp_path / "worker-0"),

@@ -16,7 +16,6 @@ import sys
 import textwrap
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,12 @@ import psutil
 import pytest
 
 from pytest_modelops.checks import bundle_messages as words
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation, EnvironmentContents, InstallAnswer, Outcome
 from pytest_modelops.remote.shared.supervised import CouldNot
 from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.runner_process import Runner
+from tests.integration.conftest import write_wheel
+from tests.unit.remote.conftest import COMMAND, location_in
 
 SERVERS = Path(__file__).parents[2] / "servers"
 SECONDS = 60.0
@@ -85,7 +87,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
     assert of(tmp_path) == []
 
 
-def ready(runner: Runner) -> dict[str, Any]:
+def ready(runner: Runner) -> Outcome:
     outcome = runner.call("ready", {}, SECONDS)
     assert outcome["result"]["bundle_digest"] == DIGEST
     return outcome
@@ -154,7 +156,7 @@ def test_one_that_ends_before_it_answers_has_exited_and_its_first_cause_is_repor
     runner = start("exits_early")
     outcome = runner.call("ready", {}, SECONDS)
     assert outcome["exited"] == "exited with code 3"
-    assert outcome["cause"].startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
+    assert (outcome["cause"] or "").startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
     assert outcome["last"][-1] == "and so it cannot start"
     assert runner.close(seconds=0)["left"] == []
 
@@ -283,6 +285,8 @@ def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) 
 WORKER = """
 import json, os, sys, threading
 from pytest_modelops.remote.worker.runner_process import Runner
+from tests.integration.conftest import write_wheel
+from tests.unit.remote.conftest import COMMAND, location_in
 directory = sys.argv[1]
 argv = [sys.executable, {server!r}, "--bundle-path", directory, "--venv-path", directory, "--bundle-digest", "0"]
 runner = Runner(argv, env=dict(os.environ), cwd=directory, directory=directory + "/logs")
@@ -301,10 +305,6 @@ def test_what_cannot_be_started_leaves_no_supervisor(tmp_path: Path) -> None:
 
 # --- bundles on a worker -----------------------------------------------------------------------------------------
 
-COMMAND = (
-    *("{python}", "{runner}", "--bundle-path", "{bundle}"),
-    *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
-)
 WIRE = """
 import os
 from lib import VALUE
@@ -325,19 +325,6 @@ def loss(sim_returns, target_data):
 """
 
 
-def write_wheel(directory: Path, name: str, version: str, files: Mapping[str, str]) -> None:
-    info = f"{name}-{version}.dist-info"
-    everything = {
-        **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{file},,\n" for file in [*everything, f"{info}/RECORD"])
-    with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for file, text in {**everything, f"{info}/RECORD": record}.items():
-            archive.writestr(file, text)
-
-
 @dataclasses.dataclass
 class Cell:
     """A worker's bundles, and one bundle with a wheel that it needs."""
@@ -349,26 +336,23 @@ class Cell:
         (self.directory / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (self.directory / "source" / name).write_text(textwrap.dedent(text))
 
-    def location(
-        self, *, runner: str = "", command: Sequence[str] = COMMAND, protocol: str = "json-rpc"
-    ) -> dict[str, Any]:
-        return {
-            "name": "seir",
-            "digest": DIGEST,
-            "directories": {"worker-0": str(self.directory / "worker-0" / "bundles" / "seir")},
-            "source": str(self.directory / "source"),
-            "wheels": str(self.directory / "wheels"),
-            "runner": runner,
-            "command": list(command),
-            "protocol": protocol,
-            "install": "isolated",
-        }
+    def location(self, **more: Any) -> BundleLocation:
+        return location_in(self.directory, **more)
 
-    def install(self, *, seconds: float = SECONDS, **more: Any) -> dict[str, Any]:
+    def add_wheel(self, name: str, version: str, files: Mapping[str, str]) -> None:
+        write_wheel(self.directory / "wheels" / f"{name}-{version}-py3-none-any.whl", files)
+
+    def install(self, *, seconds: float = SECONDS, **more: Any) -> EnvironmentContents:
+        answer = self.try_to_install(seconds=seconds, **more)
+        assert answer["failure"] is None
+        assert answer["contents"] is not None
+        return answer["contents"]
+
+    def try_to_install(self, *, seconds: float = SECONDS, **more: Any) -> InstallAnswer:
         asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
         return self.bundles.install(self.location(), **asked, seconds=seconds)
 
-    def execute(self, entrypoint: str = "app/base", **more: Any) -> dict[str, Any]:
+    def execute(self, entrypoint: str = "app/base", **more: Any) -> Any:
         return self.bundles.execute(
             more.get("location") or self.location(),
             "0-0",
@@ -382,8 +366,8 @@ class Cell:
 @pytest.fixture
 def cell(tmp_path: Path) -> Iterator[Cell]:
     (tmp_path / "wheels").mkdir()
-    write_wheel(tmp_path / "wheels", "lib", "1.5", {"lib/__init__.py": "VALUE = 'one and a half'\n"})
     made = Cell(tmp_path, Bundles("worker-0"))
+    made.add_wheel("lib", "1.5", {"lib/__init__.py": "VALUE = 'one and a half'\n"})
     made.write("wire.py", WIRE)
     made.write("targets.py", TARGETS)
     yield made
@@ -413,10 +397,10 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     assert one["outputs"]["reported.txt"]["size"] == len(content)
     assert base64.b64decode(one["outputs"]["reported.txt"]["inline"]) == content
     assert cell.execute()["pid"] == one["pid"], "the runner stays for the next task"
-    reported = cell.bundles.aggregate(
+    aggregate = cell.bundles.aggregate(
         cell.location(), [one, one], target="targets:loss", target_data={"weight": 0.5}, end=time.time() + SECONDS
     )
-    assert reported["result"]["loss"] == len(content)
+    assert aggregate["result"]["loss"] == len(content)
     closed = cell.bundles.close(cell.location())
     assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
     assert list(cell.bundles.close(cell.location())) == ["logs"]
@@ -424,11 +408,11 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
     cell.write("old.py", "")
-    write_wheel(cell.directory / "wheels", "more", "1", {"more.py": ""})
+    cell.add_wheel("more", "1", {"more.py": ""})
     reported = cell.install(requirements=["lib==1.5", "more==1"], modules=["old", "wire"])
     assert (reported["missing"], reported["packages"]) == ([], {"lib": "1.5", "more": "1"})
     (cell.directory / "source" / "old.py").unlink()
-    write_wheel(cell.directory / "wheels", "lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
+    cell.add_wheel("lib", "1.6", {"lib/__init__.py": "VALUE = 'newer'\n"})
     reported = cell.install(requirements=["lib==1.6"], modules=["old", "wire"])
     assert (reported["missing"], reported["packages"]) == (["old"], {"lib": "1.6"})
     assert base64.b64decode(cell.execute()["outputs"]["reported.txt"]["inline"]).startswith(b"newer ")
@@ -454,19 +438,19 @@ def test_imports_that_fail_are_reported_with_their_cause(cell: Cell) -> None:
 
 def test_an_import_that_hangs_is_timed_out_and_shows_where(cell: Cell) -> None:
     cell.write("hangs.py", "def inner():\n    import time\n    time.sleep(3600)\ninner()\n")
-    reported = cell.install(imports=["hangs"], requirements=[], seconds=12.0)
-    assert reported["timed_out"] is True
-    assert reported["failed"] == "importing hangs: not within 12 s"
-    assert any("hangs.py" in line for line in reported["last"])
+    failure = cell.try_to_install(imports=["hangs"], requirements=[], seconds=12.0)["failure"]
+    assert failure is not None
+    assert failure["timed_out"] is True
+    assert failure["failed"] == "importing hangs: not within 12 s"
+    assert any("hangs.py" in line for line in failure["last"])
 
 
 def test_a_requirement_that_no_wheel_meets_is_reported_with_its_cause(cell: Cell) -> None:
-    reported = cell.install(requirements=["lib==2"])
-    assert (reported["timed_out"], reported["failed"]) == (
-        False,
-        "installing seir from its wheels: python exited with code 1",
-    )
-    assert "Could not find a version that satisfies the requirement lib==2" in reported["cause"]
+    failure = cell.try_to_install(requirements=["lib==2"])["failure"]
+    assert failure is not None
+    assert failure["timed_out"] is False
+    assert failure["failed"] == "installing seir from its wheels: python exited with code 1"
+    assert "Could not find a version that satisfies the requirement lib==2" in (failure["cause"] or "")
 
 
 @pytest.mark.parametrize(
@@ -474,7 +458,7 @@ def test_a_requirement_that_no_wheel_meets_is_reported_with_its_cause(cell: Cell
     [
         ("", ["/no/such/python", "{runner}"], "could not start /no/such/python: FileNotFoundError"),
         ("nowhere:runner.py", COMMAND, "runner 'nowhere:runner.py': this worker has no module 'nowhere'"),
-        ("json:no.py", COMMAND, "runner 'json:no.py': there is no 'no.py' in "),
+        ("json:no.py", COMMAND, "runner 'json:no.py': no 'no.py' in "),
         ("no.where:runner.py", COMMAND, "runner 'no.where:runner.py': No module named 'no'"),
     ],
 )
