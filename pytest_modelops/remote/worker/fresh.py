@@ -8,7 +8,6 @@ once in another, so that a stored answer shows. An installed wire function is ch
 from __future__ import annotations
 
 import base64
-import glob
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from ..shared import canary
 from ..shared.bundle_messages import BundleLocation, Outcome, WireFunction
 from ..shared.canary_messages import CanaryAnswer, CopyAnswer, FreshReport
 from .location import bundle_of, venv_of
+from .states import SITE
 from .uses import use
 
 _MOST_BYTES = 64 << 20  # a larger copy takes too long for what it is for
@@ -78,20 +78,19 @@ def _make_copy(location: BundleLocation, wire: WireFunction, directory: str, mor
 
 def _overlay(location: BundleLocation, directory: str, module: str, code: str) -> bool:
     """Copy what is installed of a module and change the copy; `False` if the module is not installed as source."""
-    top = module.partition(".")[0]
-    for site in glob.glob(os.path.join(glob.escape(venv_of(location)), "lib", "python3*", "site-packages")):
-        source, target = os.path.join(site, top), os.path.join(directory, "overlay", top)
-        if os.path.isdir(source):
-            _copy(source, target)
-        elif os.path.isfile(f"{source}.py"):
-            os.makedirs(os.path.dirname(target))
-            shutil.copy2(f"{source}.py", f"{target}.py")
-        else:
-            continue
-        if not _append(os.path.dirname(target), module, code):
-            raise NothingToTry(f"its wire function's module {module!r} is installed without its source")
-        return True
-    return False
+    source = os.path.join(venv_of(location), SITE, module.partition(".")[0])
+    overlay = os.path.join(directory, "overlay")
+    target = os.path.join(overlay, os.path.basename(source))
+    if os.path.isdir(source):
+        _copy(source, target)
+    elif os.path.isfile(f"{source}.py"):
+        os.makedirs(overlay)
+        shutil.copy2(f"{source}.py", f"{target}.py")
+    else:
+        return False
+    if not _append(overlay, module, code):
+        raise NothingToTry(f"its wire function's module {module!r} is installed without its source")
+    return True
 
 
 def _copy(source: str, target: str) -> None:

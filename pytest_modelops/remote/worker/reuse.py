@@ -42,13 +42,11 @@ _NOTHING_INSTALLED: Tried = {"untried": "the bundle installs nothing"}
 
 
 class Reuse:
-    """All scenarios, one after the other.
+    """All scenarios, one after the other, in so many seconds.
 
     Args:
-        location: the bundle, on this worker.
         variants: the canaries `A` and `B`.
         forced: variables that make the runner install in any case; `None` if it knows none.
-        seconds: for all scenarios.
     """
 
     def __init__(
@@ -103,8 +101,6 @@ class Reuse:
         version = ".".join(map(str, sys.version_info[:3]))
         return {"scenarios": scenarios, "version": version, "logs": logs_of(self._location)}
 
-    # The scenarios ---------------------------------------------------------------------------------------------------
-
     def _first_use(self) -> Tried:
         self._states.clear()
         with self._commands() as run:
@@ -151,7 +147,7 @@ class Reuse:
                 make_bare(run, self._location, python)
             except Failed as failure:
                 return {"untried": f"Python {version} makes no environment: {failure}"}
-        self._use(self._place("A", version=version))  # where workers run that one, this is a good use
+        self._use({**self._place("A"), "version": version})  # where workers run that one, this is a good use
         return {"uses": [self._use(self._place("A"))]}
 
     def _use_state(self, something_installed: bool) -> Tried:
@@ -193,25 +189,11 @@ class Reuse:
         location = self._place("B", digest=self._variants["A"]["digest"], variables=self._forced)
         return {"uses": [self._use(location)], "planted": os.path.exists(planted)}
 
-    # A use -----------------------------------------------------------------------------------------------------------
-
     def _use(self, location: BundleLocation) -> Use:
         return use(location, _REQUEST, seconds=self._limit)
 
-    def _place(
-        self,
-        variant: str,
-        *,
-        digest: str | None = None,
-        variables: Mapping[str, str] | None = None,
-        version: str | None = None,
-    ) -> BundleLocation:
-        """Put a variant where the bundle is.
-
-        Args:
-            digest: what the runner gets instead of the variant's own.
-            version: of the Python that the worker pretends to run.
-        """
+    def _place(self, variant: str, *, digest: str = "", variables: Mapping[str, str] | None = None) -> BundleLocation:
+        """Put a variant where the bundle is; the runner gets another digest, or more variables, if there are any."""
         files = self._variants[variant]
         shutil.rmtree(bundle_of(self._location), ignore_errors=True)
         shutil.copytree(files["source"], bundle_of(self._location))
@@ -220,7 +202,6 @@ class Reuse:
             **files,
             "digest": digest or files["digest"],
             "variables": {**self._states.variables, **(variables or {})},
-            "version": version,
         }
 
     @property
