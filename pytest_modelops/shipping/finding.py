@@ -18,7 +18,7 @@ import textwrap
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pytest_modelops.errors import NotShippable
 from pytest_modelops.shipping.definition import Definition, Node
@@ -120,8 +120,9 @@ def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Mo
         and getattr(node, "name", "<lambda>") == code.co_name
         and min(n.lineno for n in [node, *getattr(node, "decorator_list", [])]) == code.co_firstlineno
     ]
-    if len(found) > 1 and sys.version_info >= (3, 11):
-        found = _at_positions(found, code)
+    lambdas = [node for node in found if isinstance(node, ast.Lambda)]
+    if len(lambdas) > 1 and sys.version_info >= (3, 11):
+        found = [*_at_positions(lambdas, code)]
     if not found or (_placeless(code) not in codes and not _becomes_rewritten(found[0], tree, code)):
         raise NotShippable(
             f"{what} is not what its file says: the file changed since its import, or a hook changed its code"
@@ -133,29 +134,25 @@ def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Mo
     return tree, found[0]
 
 
-def _at_positions(found: Sequence[Node], code: types.CodeType) -> list[Node]:
+def _at_positions(lambdas: list[ast.Lambda], code: types.CodeType) -> list[ast.Lambda]:
     """Return which lambda of a line the code is from, by its positions; all of them if it has no positions."""
     steps = list(dis.get_instructions(code))
-    if [step.opname for step in steps] == ["RESUME", "RETURN_CONST"]:  # no positions in Python 3.12
+    if [step.opname for step in steps] == ["RESUME", "RETURN_CONST"]:  # has no positions in Python 3.12
         constant = ast.dump(ast.Constant(steps[-1].argval))
-        return [node for node in found if ast.dump(cast("ast.Lambda", node).body) == constant] or list(found)
-    spans = [
-        ((line, column), (end_line, end_column))
-        for line, end_line, column, end_column in code.co_positions()
-        if line and end_line and column is not None and end_column  # others belong to no expression
+        return [node for node in lambdas if ast.dump(node.body) == constant] or lambdas
+    # Instructions that are from no expression have no columns, or none but 0.
+    places = [place for place in code.co_positions() if None not in place and place[3]]
+    if not places:
+        return lambdas
+    begin = min((line or 0, column or 0) for line, _, column, _ in places)
+    end = max((line or 0, column or 0) for _, line, _, column in places)
+    around = [
+        node
+        for node in lambdas
+        if (node.body.lineno, node.body.col_offset) <= begin
+        and end <= (node.body.end_lineno or 0, node.body.end_col_offset or 0)
     ]
-    within = [node for node in found if all(_is_within(span, node.body) for span in spans)]
-    # A lambda within a lambda comes after it, and the innermost one that holds all positions is it.
-    return within[-1:] if spans else list(found)
-
-
-def _is_within(span: tuple[tuple[int, int], tuple[int, int]], body: object) -> bool:
-    """Return whether a span, from line and column to line and column, is within the body of a lambda."""
-    return (
-        isinstance(body, ast.expr)
-        and (body.lineno, body.col_offset) <= span[0]
-        and span[1] <= (body.end_lineno or 0, body.end_col_offset or 0)
-    )
+    return around[-1:]  # a lambda within another comes after it: the innermost one
 
 
 def _placeless(code: types.CodeType) -> types.CodeType:

@@ -682,7 +682,7 @@ ON_A_LINE = [
 
 
 @pytest.mark.parametrize(("expression", "result"), ON_A_LINE, ids=[case[0] for case in ON_A_LINE])
-def test_lambdas_of_a_line_are_distinguished_by_their_positions_which_python_3_10_lacks(
+def test_lambdas_of_a_line_are_distinguished_by_position_or_refused(
     project: Project, expression: str, result: object
 ) -> None:
     function = eval(expression, vars(project(functions=LINES)))
