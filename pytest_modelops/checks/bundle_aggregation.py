@@ -67,7 +67,6 @@ def _faults(aggregate: AggregateAnswer, bundle: Bundle, seconds: float) -> Itera
 
 
 def check(bundle: Bundle) -> Check:
-    """The check for a bundle with an entry point and targets."""
     return Check(
         name="bundle-aggregation",
         bundle=bundle,

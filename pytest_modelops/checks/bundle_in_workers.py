@@ -88,7 +88,7 @@ def uninstall(cell: CheckedCell) -> None:
 def _location(
     bundle: Bundle, source: formats.Source, house: Wheelhouse, of_client: Wheelhouse, cell: CheckedCell
 ) -> BundleLocation:
-    location = bundle_isolated.place(bundle, source, house, cell)
+    location = bundle_isolated.copy_in(bundle, source, house, cell)
     wheels = location["wheels"]
     if of_client is not house:
         wheels = cell.cluster.sandbox.put(of_client.directory, f"bundles/{bundle.name}/wheels-of-client")
@@ -108,7 +108,7 @@ def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadli
     seconds = max(0.1, deadline.remaining - MARGIN_SECONDS)
     client = location["client"]
     here = {**location, "wheels": client["wheels"]}
-    reply = cell.cluster.agent.call(
+    answer = cell.cluster.agent.call(
         "install_bundle",
         name=f"modelops-bundle-{bundle.name}",
         arguments={"location": location, "requirements": location["requirements"], "seconds": seconds},
@@ -116,7 +116,7 @@ def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadli
         seconds=seconds,
         deadline=deadline,
     )
-    return str(reply.get("error", ""))
+    return str(answer.get("error", ""))
 
 
 def _asked(bundle: Bundle, location: BundleLocation, source: formats.Source, house: Wheelhouse) -> dict[str, Any]:

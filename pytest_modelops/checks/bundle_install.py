@@ -10,7 +10,6 @@ from pytest_modelops.checks.base import Check, label
 
 
 def check(bundle: Bundle) -> Check:
-    """The check for a bundle, whichever way it is installed."""
     return Check(
         name="bundle-install",
         bundle=bundle,

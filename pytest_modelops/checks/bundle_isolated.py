@@ -44,7 +44,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     python = cell.environments[cell.cell.worker].lock.python
     house = wheels_of(bundle, source, cell.environments[cell.cell.worker].lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
-    location = place(bundle, source, house, cell, builds)
+    location = copy_in(bundle, source, house, cell, builds)
     _check_the_client(bundle, source, location, cell, deadline)
     cell.progress(f"installing {bundle.name} on every worker")
     answers: Mapping[str, InstallAnswer] = cell.cluster.ask_workers(
@@ -156,7 +156,7 @@ def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Bundle
     return cell.locations[bundle]
 
 
-def place(
+def copy_in(
     bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell, builds: Wheelhouse | None = None
 ) -> BundleLocation:
     """Copy the bundle, its wheels and its runner into the cell.

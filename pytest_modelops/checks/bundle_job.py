@@ -109,10 +109,55 @@ def run_job(
     """
     location = (bundle_in_workers.install_again if bundle.in_workers else location_in)(bundle, cell, deadline)
     addresses = cell.cluster.await_workers(deadline)
+    run = secrets.token_hex(4)
+    outcomes = _submit(bundle, location, cell, deadline, sets, targets=targets, run=run, addresses=addresses)
+    ends: Mapping[str, Sequence[Fault]] = {}
+    logs = ""
+    if bundle.in_workers:
+        bundle_in_workers.uninstall(cell)
+    else:
+        ends, logs = _end_runners(bundle, location, cell)
+    replicates: dict[str, ReplicateSummary] = _values(outcomes["replicates"])
+    aggregates: dict[str, AggregateAnswer] = _values(outcomes["aggregates"])
+    lost = dict(_answers_of_others(replicates, aggregates, run, sets, targets))
+    names = {address: name for name, address in addresses.items()}
+    lost.update(_lost("replicate", outcomes["replicates"], cell, names))
+    lost.update(_lost("aggregate", outcomes["aggregates"], cell, names))
+    errors = [one["error"] for one in replicates.values()] + [one.get("error") for one in aggregates.values()]
+    pending = any("pending" in one for one in (*outcomes["replicates"].values(), *outcomes["aggregates"].values()))
+    return JobResult(
+        replicates=replicates,
+        aggregates=aggregates,
+        lost=lost,
+        late=pending or any(error and "silent" in error for error in errors),
+        ends=ends,
+        tidy=Tidy(directories=location["directories"].values()),
+        logs=logs,
+        seconds=outcomes["seconds"],
+        in_process=bundle.in_workers,
+    )
+
+
+def _submit(
+    bundle: Bundle,
+    location: BundleLocation,
+    cell: CheckedCell,
+    deadline: Deadline,
+    sets: Sequence[Sequence[Replicate]],
+    *,
+    targets: Sequence[str],
+    run: str,
+    addresses: Mapping[str, str],
+) -> Any:
+    """Have the agent submit the job and await it; returns `replicates` and `aggregates`, as `Outcomes`, and `seconds`.
+
+    Args:
+        run: part of every key, so that no result of another run is taken for one of this.
+        addresses: of the workers, by name.
+    """
     functions = (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
     shipped = {function.__name__: ship(function) for function in functions}
-    run = secrets.token_hex(4)
-    reply = cell.cluster.agent.call(
+    return cell.cluster.agent.call(
         "run_bundle",
         modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
         location=location,
@@ -129,31 +174,6 @@ def run_job(
         run=run,
         seconds=max(0.1, deadline.remaining - MARGIN_SECONDS),
         deadline=Deadline(deadline.remaining + _GRACE_SECONDS),
-    )
-    ends: Mapping[str, Sequence[Fault]] = {}
-    logs = ""
-    if bundle.in_workers:
-        bundle_in_workers.uninstall(cell)
-    else:
-        ends, logs = _end_runners(bundle, location, cell)
-    replicates: dict[str, ReplicateSummary] = _values(reply["replicates"])
-    aggregates: dict[str, AggregateAnswer] = _values(reply["aggregates"])
-    lost = dict(_answers_of_others(replicates, aggregates, run, sets, targets))
-    names = {address: name for name, address in addresses.items()}
-    lost.update(_lost("replicate", reply["replicates"], cell, names))
-    lost.update(_lost("aggregate", reply["aggregates"], cell, names))
-    errors = [one["error"] for one in replicates.values()] + [one.get("error") for one in aggregates.values()]
-    pending = any("pending" in one for one in (*reply["replicates"].values(), *reply["aggregates"].values()))
-    return JobResult(
-        replicates=replicates,
-        aggregates=aggregates,
-        lost=lost,
-        late=pending or any(error and "silent" in error for error in errors),
-        ends=ends,
-        tidy=Tidy(directories=location["directories"].values()),
-        logs=logs,
-        seconds=reply["seconds"],
-        in_process=bundle.in_workers,
     )
 
 

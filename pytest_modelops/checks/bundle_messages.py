@@ -144,17 +144,17 @@ def cut(text: str, most: int = 400) -> str:
 
 def _own_frames(lines: Sequence[str]) -> list[str]:
     """Return a traceback's lines without the frames that are not the bundle's; empty if no frame is."""
-    kept, skipping = [], False
+    own, skipping = [], False
     for line in lines:
         if line.startswith('  File "'):
             skipping = _NOT_THE_BUNDLE_S.search(line) is not None
         elif not line.startswith(" "):
             skipping = False
         if not skipping:
-            kept.append(line)
-    if any(line.startswith('  File "') for line in kept):
-        return kept
-    return [line for line in kept if not line.startswith("Traceback (most recent")]
+            own.append(line)
+    if any(line.startswith('  File "') for line in own):
+        return own
+    return [line for line in own if not line.startswith("Traceback (most recent")]
 
 
 def advice(cause: str, python: Version) -> str:

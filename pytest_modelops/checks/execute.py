@@ -83,7 +83,6 @@ def _unexpected(bundle: Bundle, artifacts: Artifacts) -> Iterator[str]:
 
 
 def check(bundle: Bundle) -> Check:
-    """The check for a bundle with an entry point."""
     return Check(
         name="execute",
         bundle=bundle,

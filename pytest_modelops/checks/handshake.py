@@ -106,7 +106,6 @@ def _same_python(said: str, worker: str) -> bool:
 
 
 def check(bundle: Bundle) -> Check:
-    """The check for a bundle."""
     return Check(
         name="handshake",
         bundle=bundle,

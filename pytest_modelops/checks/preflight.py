@@ -24,7 +24,6 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
 
 
 def check(bundle: Bundle) -> Check:
-    """The check for a bundle."""
     return Check(
         name="preflight",
         bundle=bundle,

@@ -80,14 +80,14 @@ def test_two_targets_and_results_of_other_tasks(matrix: Matrix) -> None:
     reported = {(one["bundle"], one["name"]): one for one in run.cell().facts["checks"] if one["bundle"]}
     assert reported["first", "execute"]["status"] == reported["crossed", "execute"]["status"] == "passed"
     assert reported["second", "bundle-aggregation"]["blocked_by"] == "execute[second]"
-    for bundle, check_name, words in (
+    for bundle, check_name, expected in (
         ("second", "execute", "the result is that of task 'sim-"),
         ("first", "bundle-aggregation", "the result is that of task 'sim-"),
         ("crossed", "bundle-aggregation", "the result is that of target targets:"),
     ):
         check = reported[bundle, check_name]
         assert check["status"] == "failed", check
-        assert words in check["message"].partition("\n")[0]
+        assert expected in check["message"].partition("\n")[0]
         assert check["seconds"] <= 30 + 2
     lines = reported["first", "bundle-aggregation"]["message"]
     assert "replicate 0-0, replicate 0-1, replicate 0-2, replicate 1-0" in lines
@@ -106,10 +106,10 @@ def test_two_targets_of_one_bundle_aggregate_the_same_replicates(matrix: Matrix)
 ANSWERS = {
     "null": (
         {"reported.txt": None},
-        "with an artifact 'reported.txt' that is null, and no base64: \"{'reported.txt': None}\"",
+        "with an artifact 'reported.txt' that is null, not base64: \"{'reported.txt': None}\"",
     ),
-    "number": ({"reported.txt": 42}, "with an artifact 'reported.txt' that is 42, and no base64"),
-    "plain": ({"reported.txt": "no base64!"}, "with an artifact 'reported.txt' that is no base64 ("),
+    "number": ({"reported.txt": 42}, "with an artifact 'reported.txt' that is 42, not base64"),
+    "plain": ({"reported.txt": "no base64!"}, "with an artifact 'reported.txt' that is not base64 ("),
     "heap": (["dG9sZA=="], "with a result that is not a document of artifacts, name: base64: \"['dG9sZA==']\""),
 }
 
@@ -132,6 +132,6 @@ def test_an_artifact_that_is_none_is_reported_by_its_name(matrix: Matrix) -> Non
     run = matrix.run("-k", "execute")
     assert run.code == 1, run.out
     reported = {one["bundle"]: one for one in run.cell().facts["checks"] if one["name"] == "execute"}
-    for name, (_, words) in ANSWERS.items():
+    for name, (_, expected) in ANSWERS.items():
         assert reported[name]["status"] == "failed"
-        assert f"its runner answered `execute` {words}" in reported[name]["message"], reported[name]["message"]
+        assert f"its runner answered `execute` {expected}" in reported[name]["message"], reported[name]["message"]

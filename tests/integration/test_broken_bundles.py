@@ -157,8 +157,8 @@ BY_CHECK = {
 )
 def test_it_breaks_at_the_right_check_in_the_right_words(reported: Reported, check_name: str, bundle: str) -> None:
     check = reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE)
-    for words in BY_CHECK[check_name][bundle]:
-        check.says(words)
+    for expected in BY_CHECK[check_name][bundle]:
+        check.says(expected)
 
 
 def test_the_modules_that_each_process_has_are_counted(reported: Reported) -> None:

@@ -150,8 +150,8 @@ def runners_of(bundle: str, matrix: Matrix, running: Running) -> list[psutil.Pro
     found = []
     for process in processes_of(matrix, running):
         with contextlib.suppress(psutil.Error):
-            words = process.cmdline()
-            if any("runner.py" in word for word in words) and any(f"/bundles/{bundle}/" in w for w in words):
+            command = process.cmdline()
+            if any("runner.py" in word for word in command) and any(f"/bundles/{bundle}/" in word for word in command):
                 found.append(process)
     return found
 
@@ -162,8 +162,8 @@ def processes_of(matrix: Matrix, running: Running) -> Iterator[psutil.Process]:
         only = {"label": [f"modelops.run={running.directory.name}"]}
         for thing in matrix.engine.api.containers(filters=only):
             with contextlib.suppress(Exception):  # it may have ended since
-                for words in matrix.engine.api.top(thing["Id"], ps_args="-eo pid,args")["Processes"]:
-                    yield psutil.Process(int(words[0]))
+                for line in matrix.engine.api.top(thing["Id"], ps_args="-eo pid,args")["Processes"]:
+                    yield psutil.Process(int(line[0]))
         return
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

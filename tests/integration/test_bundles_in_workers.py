@@ -1,4 +1,4 @@
-"""Bundles that come into running workers and the client, by a plugin of Dask's: found there, run there, and gone."""
+"""Bundles that a worker plugin installs into running workers and the client: found there, run there, and gone."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_reported(
 def test_a_module_that_the_process_has_imported_from_elsewhere(matrix: Matrix, tmp_path: Path) -> None:
     directory = bundle(tmp_path / "hides", "", {"wire.py": WIRE, "tornado.py": "", "config.py": ""})
     matrix.configure(configured(table(directory)))
-    words = "its module tornado cannot be imported: this process has already imported another tornado ("
-    check = matrix.run("-k", "hides").check("bundle-install").broke("failed", words, within=INSTALLED)
+    expected = "its module tornado cannot be imported: this process has already imported another tornado ("
+    check = matrix.run("-k", "hides").check("bundle-install").broke("failed", expected, within=INSTALLED)
     assert "module config" not in check.message
 
 
@@ -129,24 +129,24 @@ def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> N
 
 
 def test_answers_that_are_none_break_where_they_are_asked_for(matrix: Matrix) -> None:
-    words = {
+    expected = {
         "wire-raises": "`execute` raised ValueError: beta must be positive",
         "import-fails": "`execute` raised ModuleNotFoundError: No module named",
         "unstable-output": "'answer.txt' differs between workers",
         "empty-output": "it returned no artifact that holds anything",
     }
-    matrix.configure(configured(*(table(BUNDLES / name) for name in words)))
+    matrix.configure(configured(*(table(BUNDLES / name) for name in expected)))
     checks = matrix.run("-k", "bundle_install or execute").cell().facts["checks"]
     statuses = {check["bundle"]: check["status"] for check in checks if check["name"] == "bundle-install"}
-    assert statuses == dict.fromkeys(words, "passed")
+    assert statuses == dict.fromkeys(expected, "passed")
     executed = {check["bundle"]: Check(**check) for check in checks if check["name"] == "execute"}
-    assert executed.keys() == words.keys()
+    assert executed.keys() == expected.keys()
     for name, check in executed.items():
-        check.broke("failed", words[name], within=AT_ONCE)
+        check.broke("failed", expected[name], within=AT_ONCE)
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "expected"),
     [
         ("hangs-in-task", ("not finished in time", "Where each process stands", 'wire.py", line')),
         (
@@ -155,13 +155,13 @@ def test_answers_that_are_none_break_where_they_are_asked_for(matrix: Matrix) ->
         ),
     ],
 )
-def test_it_breaks_at_the_right_check(matrix: Matrix, name: str, words: tuple[str, ...]) -> None:
+def test_it_breaks_at_the_right_check(matrix: Matrix, name: str, expected: tuple[str, ...]) -> None:
     matrix.configure(f"{configured(table(BUNDLES / name))}[tool.modelops.deadlines]\nexecute = {DEADLINE}\n")
     cell = matrix.run("-k", name).cell()
     assert cell.facts["first_broken"] == f"execute[{name}]", cell.statuses
     hangs = name == "hangs-in-task"
     status, within = ("timed-out", DEADLINE + 2) if hangs else ("failed", AT_ONCE)
-    cell.checks["execute"].broke(status, *words, within=within)
+    cell.checks["execute"].broke(status, *expected, within=within)
 
 
 def test_what_it_prints_is_no_failure(matrix: Matrix) -> None:
@@ -174,22 +174,22 @@ BREAKS = """
 
     def dask_setup(worker):
         real = worker.modelops_bundles.install_in_process
-        def bring(location, **given):
+        def install(location, **given):
             if str(worker.name) in os.environ["BREAKS_ON"].split():
                 given["requirements"] = ["no-such-package==1"]
             return real(location, **given)
-        worker.modelops_bundles.install_in_process = bring
+        worker.modelops_bundles.install_in_process = install
 """
 
 
 @pytest.mark.parametrize(
-    ("where", "words"),
+    ("where", "expected"),
     [
         ("worker-1", ("was not installed into 1 of 3 processes", "No matching distribution found for no-such-package")),
         ("worker-late", ("was not installed into worker-late, which joined after the others", "no-such-package")),
     ],
 )
-def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, words: tuple[str, ...]) -> None:
+def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, expected: tuple[str, ...]) -> None:
     breaks = matrix.write("breaks.py", BREAKS)
     matrix.configure(
         configured(NUMBERS)
@@ -198,7 +198,7 @@ def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, words: 
     )
     run = matrix.run("-k", "numbers")
     assert run.code == 1, run.out
-    check = run.check("bundle-install").broke("failed", *words, within=INSTALLED)
+    check = run.check("bundle-install").broke("failed", *expected, within=INSTALLED)
     assert where in check.message
 
 

@@ -1,8 +1,7 @@
 """Every peer of tests/servers on a real cell, in processes and in containers: green, or red for its reason and in time.
 
-All peers of a protocol ride in one run for each backend, since the runner there is their directory, which
-becomes the peer
-that a bundle names. Each test reads what the report says of its bundle.
+One run for each protocol and backend holds all peers: its runner is their directory, which becomes the peer that a
+bundle names. Each test reads what the report says of its bundle.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Peer:
 
     Attributes:
         check: where it breaks; empty for one that is in nobody's way.
-        words: of the message, in this order.
+        expected: of the message, in this order.
         hangs: whether it is timed out.
         file: of the peer, if the bundle is named otherwise.
         wire: the bundle's wire module.
@@ -43,7 +42,7 @@ class Peer:
     """
 
     check_name: str = ""
-    words: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
     hangs: bool = False
     file: str = ""
     wire: str = WIRE
@@ -192,7 +191,7 @@ def test_a_peer(reported: Callable[[str], Reported], protocol: str, name: str) -
         reported(protocol).passed(name, *BUNDLE_CHECKS)
         return
     status, within = ("timed-out", DEADLINE + 2) if peer.hangs else ("failed", AT_ONCE)
-    reported(protocol).broke(name, peer.check_name, status, within=within).says(*peer.words)
+    reported(protocol).broke(name, peer.check_name, status, within=within).says(*peer.expected)
 
 
 def test_large_params_and_answers_pass_in_pieces_with_odd_headers(reported: Callable[[str], Reported]) -> None:
@@ -210,4 +209,4 @@ def test_every_peer_has_its_test() -> None:
     }
     for name, file in elsewhere.items():
         assert name in (Path(__file__).parent / file).read_text(encoding="utf-8")
-    assert tested | elsewhere.keys() == {path.stem for path in SERVERS.glob("*.py")} - {"__main__"}
+    assert tested | elsewhere.keys() == {path.stem for path in SERVERS.glob("*.py")} - {"__main__", "answering"}

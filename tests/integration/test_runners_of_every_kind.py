@@ -89,8 +89,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
 
 @pytest.mark.parametrize("bundle", BROKEN)
 def test_a_bundle_that_breaks_it_breaks_at_the_right_check(reported: Reported, bundle: str) -> None:
-    check_name, words = BROKEN[bundle]
-    reported.broke(bundle, check_name).says(words)
+    check_name, expected = BROKEN[bundle]
+    reported.broke(bundle, check_name).says(expected)
 
 
 def test_another_protocol_is_wrong_input(matrix: Matrix) -> None:

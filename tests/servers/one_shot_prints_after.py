@@ -1,21 +1,5 @@
 """One-shot: prints after its document, on the same line."""
 
-import json
-import os
-import sys
+from answering import one_shot
 
-request = json.loads(sys.stdin.buffer.read())
-answers = {
-    "ready": {
-        "ready": True,
-        "bundle_digest": sys.argv[sys.argv.index("--bundle-digest") + 1],
-        "python": sys.executable,
-        "version": "%d.%d" % sys.version_info[:2],
-        "pid": os.getpid(),
-        "venv": sys.argv[sys.argv.index("--venv-path") + 1],
-    },
-    "execute": {"reported.txt": "dG9sZA=="},
-    "aggregate": {"loss": 1.0, "diagnostics": {}, "n_replicates": 3, "outputs": {}},
-}
-document = json.dumps({"result": answers[request["method"]]})
-sys.stdout.write(document + " done\n")
+print(one_shot(), "done")

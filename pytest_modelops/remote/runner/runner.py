@@ -19,6 +19,7 @@ AT_START = frozenset(sys.modules)
 
 import argparse
 import base64
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -30,8 +31,7 @@ import queue
 import re
 import threading
 import traceback
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -43,22 +43,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
 METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (-32601, -32602, -32603, -32700, -32600)
 
-Wire = Callable[[str, dict[str, Any], int], Mapping[str, bytes]]
+Wire = Callable[[str, dict[str, object], int], Mapping[str, bytes]]
 """Given entry point, parameters and seed, returns artifacts by name: `bytes`, or as good as that."""
 
 
 class Response(TypedDict, total=False):
-    """What answers a request.
+    """What answers a request, with a `result` or an `error`."""
 
-    Attributes:
-        id: as the request has it; absent from a one-shot runner's document.
-        result: what the method returned.
-        error: `code`, `message` and, where it helps, `data`.
-    """
-
-    id: object
+    id: object  # the request's; absent from a one-shot runner's document
     result: object
-    error: dict[str, object]
+    error: dict[str, object]  # `code`, `message` and sometimes `data`
 
 
 def _load(name: str, directory: str = HERE) -> Any:
@@ -99,7 +93,9 @@ def find_wire(bundle: str) -> Wire | None:
 
 
 def _declared(bundle: str) -> tuple[str, str] | None:
-    entries = _entry_points()
+    found: Any = importlib.metadata.entry_points()
+    of_group = found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
+    entries = {entry.value for entry in of_group}
     if len(entries) > 1:
         raise LookupError(f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}")
     if entries:
@@ -115,12 +111,6 @@ def _declared(bundle: str) -> tuple[str, str] | None:
     if wire:
         return _module_and_name(wire)
     return ("wire", "wire") if os.path.exists(os.path.join(bundle, "wire.py")) else None
-
-
-def _entry_points() -> set[str]:
-    found: Any = importlib.metadata.entry_points()
-    of_group = found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
-    return {entry.value for entry in of_group}
 
 
 def _wire_in_toml(path: str) -> str | None:
@@ -169,7 +159,7 @@ class Runner:
             "venv": self._venv,
         }
 
-    def execute(self, entrypoint: str, params: dict[str, Any], seed: int) -> dict[str, str]:
+    def execute(self, entrypoint: str, params: dict[str, object], seed: int) -> dict[str, str]:
         """Run the wire function; returns its artifacts as base64, by name."""
         with reported_as(EXECUTE_FAILED, f"{entrypoint} failed"):
             if self._wire is None:
@@ -179,7 +169,7 @@ class Runner:
         return {name: base64.b64encode(content).decode("ascii") for name, content in outputs.items()}
 
     def aggregate(
-        self, target_entrypoint: str, sim_returns: Sequence[object], target_data: Mapping[str, Any] | None = None
+        self, target_entrypoint: str, sim_returns: Sequence[object], target_data: Mapping[str, object] | None = None
     ) -> dict[str, object]:
         """Evaluate a target on replicates; returns `loss`, `diagnostics`, `n_replicates` and `outputs`."""
         with reported_as(AGGREGATE_FAILED, f"{target_entrypoint} failed"):
@@ -207,7 +197,7 @@ def _refuse_other_than_artifacts(outputs: object) -> None:
             raise TypeError(f"artifact {name!r} is {type(content).__name__}; a name is str, and an artifact bytes")
 
 
-def _evaluate(target: Any, sim_returns: Sequence[object], target_data: Mapping[str, Any]) -> Mapping[str, object]:
+def _evaluate(target: Any, sim_returns: Sequence[object], target_data: Mapping[str, object]) -> Mapping[str, object]:
     parameters = inspect.signature(target).parameters
     if not parameters:
         evaluation = target().evaluate(sim_returns)
@@ -222,32 +212,21 @@ def _evaluate(target: Any, sim_returns: Sequence[object], target_data: Mapping[s
     return dict(vars(evaluation))
 
 
-class reported_as:  # noqa: N801 - reads as a word of the language
-    """Turns what a bundle raises into an error with this code and its own traceback."""
-
-    def __init__(self, code: int, what: str) -> None:
-        self._code = code
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: types.TracebackType | None) -> None:
-        if error is None:
-            return
+@contextlib.contextmanager
+def reported_as(code: int, what: str) -> Iterator[None]:
+    """Turn what a bundle raises into an error with this code and its own traceback."""
+    try:
+        yield
+    except BaseException as error:  # also SystemExit: a bundle must not end this process
         name = f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "")
-        data = {
-            "exc_type": name,
-            "exc": str(error),
-            "traceback": "".join(traceback.format_exception(type(error), error, trace)),
-        }
-        raise Refused(self._code, f"{self._what}: {name}: {error}", data) from error
+        data = {"exc_type": name, "exc": str(error), "traceback": traceback.format_exc()}
+        raise Refused(code, f"{what}: {name}: {error}", data) from error
 
 
 METHODS = ("ready", "execute", "aggregate", "shutdown")
 
 
-def answer(runner: Runner, message: Mapping[str, Any]) -> Response:
+def answer(runner: Runner, message: Mapping[str, object]) -> Response:
     """Return the response to a request, which has an id."""
     try:
         return {"id": message["id"], "result": _perform(runner, message.get("method"), message.get("params") or {})}
@@ -273,7 +252,7 @@ def _perform(runner: Runner, method: object, params: object) -> object:
 
 def serve(runner: Runner, requests: IO[bytes], writer: jsonrpc.Writer, read_message: Callable[[Any], Any]) -> None:
     """Answer one request after the other in the main thread; a reading thread ends the process when stdin ends."""
-    waiting: queue.Queue[Mapping[str, Any]] = queue.Queue()
+    waiting: queue.Queue[Mapping[str, object]] = queue.Queue()
 
     def read() -> None:
         try:

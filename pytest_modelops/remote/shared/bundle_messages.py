@@ -1,15 +1,17 @@
 """The shapes of what host, worker and runner exchange about a bundle. Python 3.9 and up.
 
-The functions that send them:
+- `checks/bundle_isolated.copy_in` makes a `BundleLocation`, which every request to a worker holds.
+- The methods of `worker/bundles.Bundles` return an `…Answer`.
+- `call` of `worker/runner_process.Runner` and of `worker/one_shot.OneShot` returns an `Outcome`, `close` a `RunnerEnd`.
 
-- `checks/bundle_isolated.place` makes a `BundleLocation`, which every request to a worker holds;
-- `worker/bundles.Bundles` answers with an `…Answer`, whose method is named in its docstring;
-- `worker/runner_process.Runner.call` and `worker/one_shot.OneShot.call` return an `Outcome`.
+Directories are paths in the cell.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypedDict
+
+# Where a bundle is ----------------------------------------------------------------------------------------------------
 
 
 class WireFunction(TypedDict):
@@ -20,354 +22,236 @@ class WireFunction(TypedDict):
 
 
 class ClientInstall(TypedDict):
-    """What the client installs of a bundle that goes into running processes, where its Python may be another one.
+    """What the client, whose Python may be another one, installs of a bundle that goes into running processes."""
 
-    Attributes:
-        wheels: directory in the cell.
-        requirements: `name==version` of each wheel.
-    """
-
-    wheels: str
-    requirements: list[str]
+    wheels: str  # directory
+    requirements: list[str]  # `name==version`
 
 
 class _Location(TypedDict):
     name: str
     digest: str
-    directories: dict[str, str]
-    source: str
-    wheels: str
-    runner: str
-    command: list[str]
-    protocol: str
-    install: str
+    directories: dict[str, str]  # by worker name, its own directory for the bundle, which it creates
+    source: str  # directory of the bundle's files
+    wheels: str  # directory of the wheels that it is installed from
+    runner: str  # path, `module:file`, or empty for the reference runner
+    command: list[str]  # with {python}, {runner}, {bundle}, {venv}, {digest}, {wheels} and {version}
+    protocol: str  # `json-rpc`, or `one-shot` for a runner that is started for each request
+    install: str  # `isolated`, or `workers` for a bundle that goes into running processes and has no runner
 
 
 class BundleLocation(_Location, total=False):
-    """Where a bundle is in the cell, and how its runner is started.
+    """Where a bundle is in the cell, and how its runner is started."""
 
-    Attributes:
-        name, digest: of the bundle.
-        directories: by worker name, the worker's own directory for the bundle; the worker creates it.
-        source, wheels: directories in the cell: the bundle's files, and the wheels that it is installed from.
-        runner: path of the runner in the cell, `module:file`, or empty for the reference runner.
-        command: the runner's command line, with the placeholders `{python}`, `{runner}`, `{bundle}`, `{venv}`,
-            `{digest}`, `{wheels}` and `{version}`.
-        protocol: `json-rpc`, or `one-shot` for a runner that is started for each request.
-        install: `isolated`, or `workers` for a bundle that is installed into running processes and has no runner.
-
-        modules: names of the bundle's top-level modules.
-        wire: runs its entry points; `None` if it declares none.
-        installs: whether the runner installs the bundle itself, into an environment that holds only pip.
-        requirements, client: of a bundle that is installed into running processes: what workers and the client install.
-
-        directory, venv: on one worker: the worker's directory for the bundle, and the bundle's environment.
-        variables: environment variables that the runner gets besides the worker's.
-        version: value of `{version}`; by default the worker's Python.
-        logs: directory of the runner's logs; by default `logs` in `directory`.
-    """
-
-    modules: list[str]
+    modules: list[str]  # names of its top-level modules
     wire: WireFunction | None
-    installs: bool
+    installs: bool  # whether the runner installs the bundle itself, into an environment that holds only pip
+
+    # Of a bundle that goes into running processes:
     requirements: list[str]
     client: ClientInstall
-    directory: str
-    venv: str
-    variables: dict[str, str]
-    version: str | None
-    logs: str
+
+    # On one worker:
+    directory: str  # the worker's own directory for the bundle
+    venv: str  # the bundle's environment
+    variables: dict[str, str]  # that the runner gets besides the worker's
+    version: str | None  # value of {version}; by default the worker's Python
+    logs: str  # directory of the runner's logs; by default `logs` in `directory`
+
+
+# Requests to a runner -------------------------------------------------------------------------------------------------
 
 
 class _Outcome(TypedDict):
-    outside: str
+    outside: str  # what it wrote to stdout outside of frames since the last request; empty if nothing
 
 
 class Outcome(_Outcome, total=False):
-    """What a request to a runner led to. Exactly one of the first six is present.
-
-    Attributes:
-        result: the answer.
-        error: `{"code", "message", "data"}`, the answer of a runner that could not perform the request.
-        exited: how the process ended before it answered: `exited with code 1`.
-        garbled: what the runner sent instead of a JSON object.
-        silent: the seconds that the runner had. `stacks` shows where it was.
-        unstarted: why the runner could not be started.
-
-        outside: what it wrote to stdout outside of frames since the last request; empty if nothing.
-        stacks: the stacks of a silent runner's threads.
-        cause, last: the first cause in its stderr, if one was found, and the last lines of it. Absent after an answer.
-        strange: an answer to nothing that was asked.
-        why: why a one-shot runner's output or an artifact is garbled.
-        printed: what a one-shot runner that did not answer wrote to stdout.
-        protocol: `one-shot`, of a one-shot runner.
-        left: processes of a runner without an answer that could not be ended.
-    """
+    """What a request to a runner led to. Exactly one of the first six fields is present."""
 
     result: Any
-    error: Any
-    exited: str
-    garbled: str
-    silent: float
-    unstarted: str
-    stacks: str
-    cause: str | None
-    last: list[str]
-    strange: str
-    why: str
-    printed: str
-    protocol: str
-    left: list[str]
+    error: Any  # `{"code", "message", "data"}`: the runner could not perform the request
+    exited: str  # how the process ended before it answered: `exited with code 1`
+    garbled: str  # what the runner sent instead of a JSON object
+    silent: float  # the seconds that the runner had
+    unstarted: str  # why the runner could not be started
+
+    stacks: str  # of a silent runner's threads
+    cause: str | None  # first cause in its stderr; as `last`, absent after an answer
+    last: list[str]  # last lines of its stderr
+    strange: str  # an answer to nothing that was asked
+    why: str  # why a one-shot runner's output, or an artifact, is garbled
+    printed: str  # what a one-shot runner that did not answer wrote to stdout
+    protocol: str  # `one-shot`, of a one-shot runner
+    left: list[str]  # processes of a runner without an answer that could not be ended
 
 
 class RunnerEnd(TypedDict, total=False):
-    """How a runner ended, as `Runner.close` returns it.
+    """How a runner ended."""
 
-    Attributes:
-        outside: as in an `Outcome`.
-        ended: how it ended by itself; `None` if it did not.
-        unwilling: the seconds within which it should have ended and did not. `stacks` shows where it was.
-        survived: processes that it had started and that were still running after its end.
-        left: processes that could not be ended.
-    """
-
-    outside: str
-    ended: str | None
-    unwilling: float
-    stacks: str
-    survived: list[str]
-    left: list[str]
+    outside: str  # as in an `Outcome`
+    ended: str | None  # how it ended by itself, if it did
+    unwilling: float  # seconds that it had to end by itself and did not
+    stacks: str  # of an unwilling runner's threads
+    survived: list[str]  # processes that it had started and that were still running after its end
+    left: list[str]  # processes that could not be ended
 
 
 class CloseAnswer(RunnerEnd, total=False):
-    """Of `Bundles.close`: without a running runner, only `logs`.
+    """Of `close`; without a running runner only `logs`."""
 
-    Attributes:
-        logs: content of the runner's `stderr` and `stdout`, both ends of long ones.
-    """
+    logs: dict[str, bytes]  # content of the runner's `stderr` and `stdout`, both ends of long ones
 
-    logs: dict[str, bytes]
+
+class Ready(TypedDict):
+    """A runner's answer to `ready`."""
+
+    ready: bool
+    bundle_digest: str  # that it was started for
+    python: str  # path of its interpreter
+    version: str  # series of its interpreter, `3.12`
+    pid: int
+    venv: str  # that it was started for
+
+
+class WorkerPython(TypedDict):
+    """The interpreter of a worker."""
+
+    python: str  # path
+    version: str  # `3.12.1`
+
+
+class HandshakeAnswer(TypedDict):
+    """Of `handshake`."""
+
+    outcome: Outcome  # of `ready`
+    again: Outcome | None  # of a second `ready`, for one-shot runners
+    end: RunnerEnd  # empty if the runner was not started
+    worker: WorkerPython
+    venv: str  # the bundle's environment
+    beside: dict[str, str]  # modules beside the runner with the name of one of the bundle's → their file
+    logs: dict[str, bytes]  # as in `CloseAnswer`
+
+
+# Installs -------------------------------------------------------------------------------------------------------------
 
 
 class InstallFailure(TypedDict):
-    """Why an environment could not be made.
+    """Why an environment could not be made."""
 
-    Attributes:
-        failed: what failed and how.
-        timed_out: whether it ran out of time.
-        cause, last: first cause in the output, if one was found, and the last lines of it.
-    """
-
-    failed: str
+    failed: str  # what failed and how
     timed_out: bool
-    cause: str | None
-    last: list[str]
+    cause: str | None  # first cause in the output
+    last: list[str]  # last lines of the output
 
 
 class Inspection(TypedDict):
-    """What is in an environment, as `runner/inspection.py` prints it.
+    """What is in an environment, as `runner/inspection.py` prints it."""
 
-    Attributes:
-        python: path of its interpreter.
-        version: of that interpreter, `3.12.1`.
-        packages: version of each installed package, by canonical name.
-        missing: dotted names of the bundle's modules that an import would not find.
-    """
-
-    python: str
-    version: str
-    packages: dict[str, str]
-    missing: list[str]
+    python: str  # path of its interpreter
+    version: str  # of its interpreter, `3.12.1`
+    packages: dict[str, str]  # version of each installed package, by canonical name
+    missing: list[str]  # dotted names of the bundle's modules that an import would not find
 
 
 class EnvironmentContents(Inspection):
-    """What is in an environment, and which modules cannot be imported from it.
+    """What is in an environment, and which modules cannot be imported from it."""
 
-    Attributes:
-        imports: modules that could not be imported → why.
-    """
-
-    imports: dict[str, str]
+    imports: dict[str, str]  # modules that could not be imported → why
 
 
 class InstallAnswer(TypedDict):
-    """Of `Bundles.install`: one of both is `None`."""
+    """Of `install`: one of both is `None`."""
 
     contents: EnvironmentContents | None
     failure: InstallFailure | None
 
 
 class ProcessInstall(TypedDict):
-    """Of `Bundles.install_in_process`.
+    """Of `install_in_process`."""
 
-    Attributes:
-        done: whether it has come to its end.
-        touched: files of the process's environment that have changed.
-        failure: why it failed; `None` if it did not.
-    """
-
-    done: bool
-    touched: list[str]
+    done: bool  # whether it has come to its end
+    touched: list[str]  # files of the process's environment that have changed
     failure: InstallFailure | None
 
 
 class Conflict(TypedDict):
-    """A package that a process has in another version than the bundle brings.
+    """A package that a process has in another version than the bundle brings."""
 
-    Attributes:
-        name: canonical.
-        here, wanted: the two versions.
-        imported: whether the process has imported its own one.
-    """
-
-    name: str
-    here: str
-    wanted: str
-    imported: bool
+    name: str  # canonical
+    here: str  # the process's version
+    wanted: str  # the bundle's version
+    imported: bool  # whether the process has imported its own version
 
 
 class ProcessContents(EnvironmentContents):
-    """What a process that runs already finds of a bundle.
+    """What a process that runs already finds of a bundle."""
 
-    Attributes:
-        hidden: modules of the bundle → the file of another module of that name that is imported already.
-        conflicts: packages in another version.
-    """
-
-    hidden: dict[str, str]
+    hidden: dict[str, str]  # modules of the bundle → file of another module of that name that is imported already
     conflicts: list[Conflict]
 
 
 class ProcessAnswer(TypedDict):
-    """Of `Bundles.inspect_process`.
-
-    Attributes:
-        pid: of the process.
-        setup: how the install went; `None` if there was none.
-        contents: `None` unless the install succeeded.
-    """
+    """Of `inspect_process`."""
 
     pid: int
-    setup: ProcessInstall | None
-    contents: ProcessContents | None
+    setup: ProcessInstall | None  # `None` if nothing was installed
+    contents: ProcessContents | None  # `None` unless the install succeeded
 
 
-class Ready(TypedDict):
-    """A runner's answer to `ready`.
-
-    Attributes:
-        ready: `True`.
-        bundle_digest: the digest that it was started for.
-        python, version: its interpreter's path, and the series, `3.12`.
-        pid: of its process.
-        venv: the environment that it was started for.
-    """
-
-    ready: bool
-    bundle_digest: str
-    python: str
-    version: str
-    pid: int
-    venv: str
-
-
-class WorkerPython(TypedDict):
-    """The interpreter of a worker: its path, and its version, `3.12.1`."""
-
-    python: str
-    version: str
-
-
-class HandshakeAnswer(TypedDict):
-    """Of `Bundles.handshake`.
-
-    Attributes:
-        outcome: of `ready`.
-        again: of a second `ready`, which only one-shot runners are asked.
-        end: how the runner ended; empty if it was not started.
-        worker: the worker's interpreter.
-        venv: the bundle's environment.
-        beside: modules beside the runner with the name of one of the bundle's → their file.
-        logs: as in `CloseAnswer`.
-    """
-
-    outcome: Outcome
-    again: Outcome | None
-    end: RunnerEnd
-    worker: WorkerPython
-    venv: str
-    beside: dict[str, str]
-    logs: dict[str, bytes]
+# Tasks ----------------------------------------------------------------------------------------------------------------
 
 
 class Artifact(TypedDict):
-    """What an entry point returned under a name: bytes, SHA-256 in hex, content as base64."""
+    """What an entry point returned under a name."""
 
-    size: int
-    checksum: str
-    inline: str
+    size: int  # bytes
+    checksum: str  # SHA-256 in hex
+    inline: str  # content as base64
 
 
 class ArtifactSummary(TypedDict):
-    """An artifact as it travels to pytest, with the first 300 bytes of its content."""
+    """An artifact as it travels to pytest."""
 
     size: int
     checksum: str
-    head: bytes
+    head: bytes  # the first 300 bytes of its content
 
 
 class _Replicate(TypedDict):
-    task_id: str
-    outside: str
+    task_id: str  # as it was asked
+    outside: str  # as in an `Outcome`
     protocol: str
-    worker: str
-    pid: int | None
-    error: Outcome | None
+    worker: str  # name
+    pid: int | None  # of the process that ran the entry point; `None` if none was started
+    error: Outcome | None  # what came instead of a result
 
 
-class _ReplicateOfFailure(_Replicate, total=False):
-    beside: dict[str, str]
+class _MaybeFailed(_Replicate, total=False):
+    beside: dict[str, str]  # as in `HandshakeAnswer`; only with an error
 
 
-class ReplicateAnswer(_ReplicateOfFailure):
-    """Of `Bundles.execute`, the result of a task.
+class ReplicateAnswer(_MaybeFailed):
+    """Of `execute`, the result of a task."""
 
-    Attributes:
-        task_id: as it was asked.
-        outside, protocol: as in an `Outcome`.
-        worker: name of the worker.
-        pid: of the process that ran the entry point; `None` if none was started.
-        error: what came instead of a result.
-        beside: as in `HandshakeAnswer`; only with an error.
-        outputs: the artifacts by name; empty with an error.
-    """
-
-    outputs: dict[str, Artifact]
+    outputs: dict[str, Artifact]  # by name; empty with an error
 
 
-class ReplicateSummary(_ReplicateOfFailure):
+class ReplicateSummary(_MaybeFailed):
     """A `ReplicateAnswer` as it travels to pytest."""
 
     outputs: dict[str, ArtifactSummary]
 
 
 class _Aggregate(TypedDict):
-    target: str
-    of: list[str]
-    outside: str
+    target: str  # as it was asked
+    of: list[str]  # task ids of the replicates that it aggregated
+    outside: str  # as in an `Outcome`
     protocol: str
 
 
 class AggregateAnswer(_Aggregate, total=False):
-    """Of `Bundles.aggregate`, the result of a task.
+    """Of `aggregate`, the result of a task: with a `result` or an `error`."""
 
-    Attributes:
-        target: as it was asked.
-        of: the task ids of the replicates that it aggregated.
-        outside, protocol: as in an `Outcome`.
-        result: what the target returned.
-        error: what came instead of a result.
-    """
-
-    result: Any
+    result: Any  # what the target returned
     error: Outcome

@@ -1,4 +1,4 @@
-"""A bundle in a process that runs already: found, run, in nobody's way, and taken away again."""
+"""A bundle in a process that runs already: installed, run, harmless, and uninstalled again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.integration.conftest import write_wheel
 from tests.unit.remote.conftest import location_in
 
 WIRE = """
-import brought_inside
+import inside_wheel
 
 def wire(entrypoint, params, seed):
-    print("a print is in nobody's way")
+    print("a print is harmless")
     if seed == 0:
         raise ValueError("no seed")
-    return {"reported.txt": f"{entrypoint} {seed} {brought_inside.VALUE}".encode()}
+    return {"reported.txt": f"{entrypoint} {seed} {inside_wheel.VALUE}".encode()}
 """
 TARGETS = "def loss(returns, data):\n    return {'loss': len(returns) + data['more']}\n"
 
@@ -36,7 +36,7 @@ def path_as_before() -> Iterator[None]:
     yield
     sys.path[:] = path
     for name in set(sys.modules) - modules:
-        if name.startswith(("inside_", "brought_inside", "wire", "targets")):
+        if name.startswith(("inside_", "wire", "targets")):
             del sys.modules[name]
 
 
@@ -47,14 +47,14 @@ def location(tmp_path: Path) -> BundleLocation:
     (tmp_path / "source" / "targets.py").write_text(TARGETS)
     (tmp_path / "wheels").mkdir()
     write_wheel(
-        tmp_path / "wheels" / "brought_inside-1.5-py3-none-any.whl",
-        {"brought_inside/__init__.py": "VALUE = 'one and a half'\n"},
+        tmp_path / "wheels" / "inside_wheel-1.5-py3-none-any.whl",
+        {"inside_wheel/__init__.py": "VALUE = 'one and a half'\n"},
     )
     return location_in(tmp_path, install="workers")
 
 
-def bring(bundles: Bundles, location: BundleLocation, *requirements: str) -> ProcessInstall:
-    return bundles.install_in_process(location, requirements=requirements or ("brought-inside==1.5",), seconds=60)
+def install(bundles: Bundles, location: BundleLocation, *requirements: str) -> ProcessInstall:
+    return bundles.install_in_process(location, requirements=requirements or ("inside-wheel==1.5",), seconds=60)
 
 
 def inspect(bundles: Bundles, location: BundleLocation) -> ProcessContents:
@@ -65,21 +65,21 @@ def inspect(bundles: Bundles, location: BundleLocation) -> ProcessContents:
 
 ASKED: dict[str, Any] = {
     "modules": ["wire", "targets"],
-    "packages": {"brought-inside": "1.5"},
-    "imports": ["brought_inside", "wire"],
+    "packages": {"inside-wheel": "1.5"},
+    "imports": ["inside_wheel", "wire"],
 }
 
 
-def test_it_is_brought_found_run_and_taken_away(location: BundleLocation) -> None:
+def test_it_is_installed_found_run_and_uninstalled(location: BundleLocation) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
     assert bundles.inspect_process(location, **ASKED) == {"pid": os.getpid(), "setup": None, "contents": None}
     installed: ProcessInstall = {"touched": [], "done": True, "failure": None}
-    assert bring(bundles, location) == installed
+    assert install(bundles, location) == installed
     assert bundles.inspect_process(location, **ASKED)["setup"] == installed
     found = inspect(bundles, location)
     assert (found["missing"], found["imports"], found["hidden"], found["conflicts"]) == ([], {}, {}, [])
-    assert found["packages"] == {"brought-inside": "1.5"}
+    assert found["packages"] == {"inside-wheel": "1.5"}
     given: dict[str, Any] = {"entrypoint": "a/b", "params": {}, "end": time.time() + 60}
     executed = bundles.execute(location, "0-0", seed=7, **given)
     assert executed["outputs"]["reported.txt"]["size"] == len("a/b 7 one and a half")
@@ -93,42 +93,42 @@ def test_it_is_brought_found_run_and_taken_away(location: BundleLocation) -> Non
     assert aggregate["result"]["loss"] == 1.5
     bundles.uninstall("seir")
     assert sys.path == before
-    assert not {"wire", "targets", "brought_inside"} & sys.modules.keys()
+    assert not {"wire", "targets", "inside_wheel"} & sys.modules.keys()
     gone = bundles.execute(location, "0-2", seed=7, **given)["error"]
     assert gone is not None
     assert "does not have the bundle" in gone["unstarted"]
 
 
-def test_a_second_time_nothing_is_installed_unless_it_is_another(location: BundleLocation) -> None:
+def test_the_same_bundle_is_not_installed_again(location: BundleLocation) -> None:
     bundles = Bundles("worker-0")
-    bring(bundles, location)
-    installed = Path(location["directories"]["worker-0"], "inside", "brought_inside", "__init__.py")
+    install(bundles, location)
+    installed = Path(location["directories"]["worker-0"], "inside", "inside_wheel", "__init__.py")
     stamp = installed.stat().st_ino
-    bring(bundles, location)
+    install(bundles, location)
     assert installed.stat().st_ino == stamp
     assert sys.path.count(str(installed.parents[1])) == 1
-    bring(bundles, {**location, "digest": "abcd"})
+    install(bundles, {**location, "digest": "abcd"})
     assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
 
 
 def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(location: BundleLocation) -> None:
     bundles = Bundles("worker-0")
     before = list(sys.path)
-    reported = bring(bundles, location, "brought-inside==9")
+    reported = install(bundles, location, "inside-wheel==9")
     assert reported["failure"] is not None
-    assert (reported["failure"]["cause"] or "").endswith("brought-inside==9 (from versions: 1.5)")
+    assert (reported["failure"]["cause"] or "").endswith("inside-wheel==9 (from versions: 1.5)")
     assert sys.path == before
     answer = bundles.inspect_process(location, **ASKED)
     assert (answer["setup"], answer["contents"]) == (reported, None)
-    assert bring(bundles, location)["failure"] is None, "a failed install is not used again"
+    assert install(bundles, location)["failure"] is None, "a failed install is not used again"
 
 
-def test_a_worker_that_nobody_knew_of_makes_do_with_where_it_is(
+def test_a_worker_without_a_directory_uses_its_working_directory(
     location: BundleLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     bundles = Bundles("another")
-    bring(bundles, location)
+    install(bundles, location)
     assert inspect(bundles, location)["missing"] == []
     assert (tmp_path / "bundles" / "seir" / "inside").is_dir()
     bundles.uninstall("seir")
@@ -139,7 +139,7 @@ def test_a_change_of_the_environment_is_reported(
 ) -> None:
     listings = iter([{"a": (1, 1), "b": (1, 1)}, {"a": (1, 2), "c": (1, 1)}])
     monkeypatch.setattr(in_process, "listing", lambda directories: next(listings))
-    assert bring(Bundles("worker-0"), location)["touched"] == ["a", "b", "c"]
+    assert install(Bundles("worker-0"), location)["touched"] == ["a", "b", "c"]
 
 
 def test_every_file_of_an_environment_is_listed_but_bytecode(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def inside(tmp_path: Path) -> Iterator[BundleInProcess]:
     made.uninstall()
 
 
-def install(directory: Path, version: str) -> None:
+def add_package(directory: Path, version: str) -> None:
     info = directory / f"inside_lib-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: Inside.Lib\nVersion: {version}\n")
@@ -171,17 +171,17 @@ def install(directory: Path, version: str) -> None:
 
 @pytest.mark.parametrize("imported", [True, False])
 def test_a_package_of_another_version_is_a_conflict(inside: BundleInProcess, tmp_path: Path, imported: bool) -> None:
-    install(tmp_path / "elsewhere", "1.1")
+    add_package(tmp_path / "elsewhere", "1.1")
     if imported:
         __import__("inside_lib")
-    install(tmp_path / "site", "1.0")
+    add_package(tmp_path / "site", "1.0")
     [conflict] = inside.inspect([], {"inside-lib": "1.0"}, [])["conflicts"]
     assert conflict == {"name": "inside-lib", "here": "1.1", "wanted": "1.0", "imported": imported}
 
 
-def test_a_package_of_the_same_version_is_none(inside: BundleInProcess, tmp_path: Path) -> None:
-    install(tmp_path / "elsewhere", "1.0")
-    install(tmp_path / "site", "1.0")
+def test_a_package_of_the_same_version_is_no_conflict(inside: BundleInProcess, tmp_path: Path) -> None:
+    add_package(tmp_path / "elsewhere", "1.0")
+    add_package(tmp_path / "site", "1.0")
     assert inside.inspect([], {"inside-lib": "1.0"}, [])["conflicts"] == []
 
 

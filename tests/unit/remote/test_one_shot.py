@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from pytest_modelops.checks import bundle_messages as words
 from pytest_modelops.checks import handshake
+from pytest_modelops.checks.bundle_messages import fault_of, polluted
 from pytest_modelops.remote.shared.bundle_messages import Outcome
 from pytest_modelops.remote.worker import one_shot
 from pytest_modelops.remote.worker.one_shot import OneShot, find_answer
@@ -50,7 +50,7 @@ def start(tmp_path: Path) -> Start:
 
 def reported_of(outcome: Outcome, request: str = "execute") -> str:
     """What people read about an outcome that is no result."""
-    return words.fault_of(outcome, request, seconds=5, python=Version("3.12.1")).head
+    return fault_of(outcome, request, seconds=5, python=Version("3.12.1")).head
 
 
 # --- without fault -----------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_large_documents_pass_both_ways(start: Start, tmp_path: Path) -> None:
     assert outcome["outside"] == ""
 
 
-def test_a_bundle_that_writes_much_to_stderr_is_in_nobodys_way(start: Start, tmp_path: Path) -> None:
+def test_a_bundle_that_writes_much_to_stderr_passes(start: Start, tmp_path: Path) -> None:
     text = "import sys\nsys.stderr.write('x' * (1 << 20))\ndef wire(e, p, s):\n    return {'a': b'1'}\n"
     (tmp_path / "wire.py").write_text(text)
     runner = start("")
@@ -131,7 +131,7 @@ def test_a_bundle_that_writes_much_to_stderr_is_in_nobodys_way(start: Start, tmp
 def test_what_is_besides_the_document_is_reported(start: Start, server: str, outside: str) -> None:
     outcome = start(server).call("execute", ASKED, SECONDS)
     assert (outcome["result"], outcome["outside"]) == ({"reported.txt": "dG9sZA=="}, outside)
-    head = words.polluted(outcome["outside"], "execute", outcome["protocol"]).head
+    head = polluted(outcome["outside"], "execute", outcome["protocol"]).head
     assert head.startswith(
         f"stdout carried something else than the one JSON document that answers `execute`: {outside!r}."
     )
@@ -173,7 +173,7 @@ def test_what_is_besides_the_document_is_reported(start: Start, server: str, out
         ),
     ],
 )
-def test_each_way_not_to_answer_has_its_own_words(
+def test_each_way_not_to_answer_has_its_own_message(
     start: Start, server: str, kind: str, reported: tuple[str, ...]
 ) -> None:
     runner = start(server)
@@ -189,7 +189,7 @@ def test_one_that_answers_and_does_not_end_is_reported_where_it_stands(start: St
     runner = start("one_shot_does_not_end")
     outcome = runner.call("ready", {}, 5)
     assert outcome["silent"] == 5
-    fault = words.fault_of(outcome, "ready", seconds=5)
+    fault = fault_of(outcome, "ready", seconds=5)
     assert fault.head.startswith(
         'its runner did not end after `ready` within the deadline of 5 s, having printed \'{"result":'
     )

@@ -132,7 +132,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 # --- a bundle's life ---------------------------------------------------------------------------------------------
 
 
-def test_it_is_ready_executes_aggregates_and_ends_when_it_is_reported_to(bundle: Make, start: Starter) -> None:
+def test_it_is_ready_executes_aggregates_and_shuts_down(bundle: Make, start: Starter) -> None:
     target = "def loss(sim_returns, data):\n    return {'loss': len(sim_returns) + data['more'], 'ignored': 1}\n"
     peer = start(bundle({"wire.py": WIRE, "targets.py": target}))
     ready = peer.result("ready")
@@ -264,7 +264,7 @@ def test_the_forms_of_a_wire_function(bundle: Make, start: Starter, declared: st
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "expected"),
     [
         (
             {**ENTRY_POINT, "app-1.0.dist-info/entry_points.txt": "[modelops.wire]\na = by.a:x\nb = by.b:x\n"},
@@ -279,13 +279,13 @@ def test_the_forms_of_a_wire_function(bundle: Make, start: Starter, declared: st
     ],
 )
 def test_a_bundle_that_cannot_be_imported_ends_it_with_1_and_a_traceback(
-    bundle: Make, start: Starter, files: dict[str, str], words: str
+    bundle: Make, start: Starter, files: dict[str, str], expected: str
 ) -> None:
     peer = start(bundle(files))
     assert peer.ended() == 1
     assert peer.stdout.read() == b""
     assert peer.stderr.startswith("Traceback (most recent call last):\n")
-    assert words in peer.stderr
+    assert expected in peer.stderr
 
 
 @pytest.mark.parametrize(("argument", "code"), [("0", 0), ("3", 3), ("'enough'", 1), ("", 0)])
@@ -322,7 +322,7 @@ def test_a_package_of_a_bundle_wins_with_all_that_is_in_it(bundle: Make, start: 
     assert who(start(bundle(files))) == "the bundle"
 
 
-def test_a_directory_of_data_named_as_a_module_of_pythons_is_none(bundle: Make, start: Starter) -> None:
+def test_a_directory_of_data_does_not_hide_a_module_of_pythons(bundle: Make, start: Starter) -> None:
     wire = "import json\ndef wire(e, p, s):\n    return {'who': json.dumps(1).encode()}\n"
     assert who(start(bundle({"wire.py": wire, "json/data.txt": "1"}))) == "1"
 
@@ -447,7 +447,7 @@ def wire(entrypoint, params, seed):
 
 
 @pytest.mark.parametrize(
-    ("entrypoint", "kind", "words"),
+    ("entrypoint", "kind", "expected"),
     [
         ("raises", "wire.OurError", "it is broken"),
         ("exits", "SystemExit", "3"),
@@ -460,20 +460,20 @@ def wire(entrypoint, params, seed):
     ],
 )
 def test_what_an_execution_raises_is_reported_with_its_traceback(
-    bundle: Make, start: Starter, entrypoint: str, kind: str, words: str
+    bundle: Make, start: Starter, entrypoint: str, kind: str, expected: str
 ) -> None:
     peer = start(bundle({"wire.py": RAISING}))
     error = peer.error("execute", {"entrypoint": entrypoint, "params": {}, "seed": 0})
     assert error["code"] == -32000
-    assert error["message"] == f"{entrypoint} failed: {kind}: {words}"
-    assert (error["data"]["exc_type"], error["data"]["exc"]) == (kind, words)
+    assert error["message"] == f"{entrypoint} failed: {kind}: {expected}"
+    assert (error["data"]["exc_type"], error["data"]["exc"]) == (kind, expected)
     assert error["data"]["traceback"].startswith("Traceback (most recent call last):\n")
     if entrypoint in {"raises", "exits", "unknown"}:
         assert "wire.py" in error["data"]["traceback"]
     assert peer.result("ready")["ready"] is True
 
 
-def test_artifacts_may_be_none_and_any_kind_of_bytes(bundle: Make, start: Starter) -> None:
+def test_there_may_be_no_artifacts_or_any_kind_of_bytes(bundle: Make, start: Starter) -> None:
     peer = start(bundle({"wire.py": RAISING}))
     assert peer.result("execute", {"entrypoint": "empty", "params": {}, "seed": 0}) == {}
     view = peer.result("execute", {"entrypoint": "view", "params": {}, "seed": 0})
@@ -481,7 +481,7 @@ def test_artifacts_may_be_none_and_any_kind_of_bytes(bundle: Make, start: Starte
 
 
 @pytest.mark.parametrize(
-    ("target", "kind", "words"),
+    ("target", "kind", "expected"),
     [
         ("targets:raises", "ValueError", "no data"),
         ("targets:lossless", "KeyError", "'loss'"),
@@ -490,13 +490,13 @@ def test_artifacts_may_be_none_and_any_kind_of_bytes(bundle: Make, start: Starte
     ],
 )
 def test_what_an_aggregation_raises_is_reported_with_its_traceback(
-    bundle: Make, start: Starter, target: str, kind: str, words: str
+    bundle: Make, start: Starter, target: str, kind: str, expected: str
 ) -> None:
     peer = start(bundle({"wire.py": WIRE, "targets.py": TARGETS}))
     error = peer.error("aggregate", {"target_entrypoint": target, "sim_returns": [], "target_data": {}})
     assert error["code"] == -32001
-    assert error["message"] == f"{target} failed: {kind}: {words}"
-    assert (error["data"]["exc_type"], error["data"]["exc"]) == (kind, words)
+    assert error["message"] == f"{target} failed: {kind}: {expected}"
+    assert (error["data"]["exc_type"], error["data"]["exc"]) == (kind, expected)
     assert "Traceback" in error["data"]["traceback"]
 
 

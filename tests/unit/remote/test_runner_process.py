@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_modelops.checks import bundle_messages as words
+from pytest_modelops.checks.bundle_messages import fault_of
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation, EnvironmentContents, InstallAnswer, Outcome
 from pytest_modelops.remote.shared.supervised import CouldNot
 from pytest_modelops.remote.worker.bundles import Bundles
@@ -43,8 +43,8 @@ def of(directory: Path) -> list[psutil.Process]:
     """Every process whose command line, working directory or open files mention a directory."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
-        words = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
-        if process.pid != os.getpid() and any(str(directory) in word for word in words):
+        arguments = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
+        if process.pid != os.getpid() and any(str(directory) in argument for argument in arguments):
             found.append(process)
     return found
 
@@ -97,7 +97,7 @@ def ready(runner: Runner) -> Outcome:
 
 
 @pytest.mark.parametrize("server", ["notification_first", "asks_back", "answers_out_of_order", "noisy_stderr"])
-def test_what_the_protocol_allows_is_in_nobodys_way(start: Starter, server: str) -> None:
+def test_what_the_protocol_allows_passes(start: Starter, server: str) -> None:
     runner = start(server)
     assert ready(runner)["outside"] == ""
     for _ in range(3):
@@ -130,12 +130,12 @@ def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
     assert got == {who: {"result": {"reported": who}, "outside": ""} for who in ("first", "second")}
 
 
-def test_an_answer_to_nothing_that_was_asked_is_not_taken_and_is_reported(start: Starter) -> None:
+def test_an_answer_to_no_request_is_ignored_and_reported(start: Starter) -> None:
     runner = start("wrong_id")
     outcome = runner.call("ready", {}, 3.0)
     assert outcome["silent"] == 3.0
     assert json.loads(outcome["strange"])["id"] == 1001
-    head = words.fault_of(outcome, "ready", seconds=3).head
+    head = fault_of(outcome, "ready", seconds=3).head
     assert "did not answer `ready` within the deadline of 3 s" in head
     assert 'It sent an answer to nothing that was asked: {"jsonrpc": "2.0", "id": 1001, "result":' in head
 
@@ -168,7 +168,7 @@ def test_one_that_is_killed_has_exited(start: Starter) -> None:
     assert runner.call("ready", {}, SECONDS)["exited"] == "was killed by SIGKILL"
 
 
-def test_one_that_closes_its_stdout_and_still_runs_is_reported_so(start: Starter) -> None:
+def test_one_that_closes_its_stdout_and_still_runs_has_not_exited(start: Starter) -> None:
     outcome = start("closes_stdout").call("ready", {}, SECONDS)
     assert outcome["exited"] == "closed its stdout and still runs"
 
@@ -187,7 +187,7 @@ def test_a_frame_that_is_no_json_is_garbled_and_quoted(start: Starter, server: s
 def test_an_error_is_reported_as_it_came(start: Starter) -> None:
     outcome = start("refuses").call("execute", {}, SECONDS)
     assert outcome == {"error": {"code": -32603, "message": "not today", "data": {"why": "it refuses"}}, "outside": ""}
-    fault = words.fault_of(outcome, "execute", seconds=3)
+    fault = fault_of(outcome, "execute", seconds=3)
     assert fault.head == "`execute` was answered with error -32603: not today"
     assert fault.details == ("data: {'why': 'it refuses'}",)
 
@@ -231,7 +231,7 @@ def test_what_it_leaves_behind_is_reported_and_ended(start: Starter) -> None:
     child = child_of(runner)
     closed = runner.close(seconds=SECONDS)
     assert (closed["ended"], closed["left"]) == ("exited with code 0", [])
-    assert [words.split()[0] for words in closed["survived"]] == [str(child.pid)]
+    assert [line.split()[0] for line in closed["survived"]] == [str(child.pid)]
     assert not child.is_running()
 
 
@@ -357,7 +357,7 @@ class Cell:
             more.get("location") or self.location(),
             "0-0",
             entrypoint=entrypoint,
-            params={"beta": 0.3},
+            params=more.get("params", {"beta": 0.3}),
             seed=7,
             end=time.time() + more.get("seconds", SECONDS),
         )
@@ -454,7 +454,7 @@ def test_a_requirement_that_no_wheel_meets_is_reported_with_its_cause(cell: Cell
 
 
 @pytest.mark.parametrize(
-    ("runner", "command", "words"),
+    ("runner", "command", "expected"),
     [
         ("", ["/no/such/python", "{runner}"], "could not start /no/such/python: FileNotFoundError"),
         ("nowhere:runner.py", COMMAND, "runner 'nowhere:runner.py': this worker has no module 'nowhere'"),
@@ -463,15 +463,15 @@ def test_a_requirement_that_no_wheel_meets_is_reported_with_its_cause(cell: Cell
     ],
 )
 def test_a_runner_that_cannot_be_started_is_reported(
-    cell: Cell, runner: str, command: Sequence[str], words: str
+    cell: Cell, runner: str, command: Sequence[str], expected: str
 ) -> None:
     cell.install(requirements=[])
     location = cell.location(runner=runner, command=command)
     shaken = cell.bundles.handshake(location, seconds=SECONDS)
-    assert shaken["outcome"]["unstarted"].startswith(words)
+    assert shaken["outcome"]["unstarted"].startswith(expected)
     assert shaken["end"] == {}
     reported = cell.execute(location=location)
-    assert reported["error"]["unstarted"].startswith(words)
+    assert reported["error"]["unstarted"].startswith(expected)
     assert (reported["outputs"], reported["pid"]) == ({}, None)
 
 
@@ -520,14 +520,10 @@ def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
     assert reported["error"]["error"]["code"] == -32001
 
 
-def test_artifacts_that_are_none_are_garbled(cell: Cell) -> None:
-    server = cell.directory / "server.py"
-    text = (SERVERS / "notification_first.py").read_text()
-    server.write_text(
-        text.replace('"execute": {"reported.txt": "dG9sZA=="}', '"execute": {"reported.txt": "no base64!"}')
-    )
+def test_artifacts_that_are_not_base64_are_garbled(cell: Cell) -> None:
     cell.install(requirements=[])
-    reported = cell.execute(location=cell.location(runner=str(server)))
+    location = cell.location(runner=str(SERVERS / "answers_anything.py"))
+    reported = cell.execute(location=location, params={"json": '{"reported.txt": "no base64!"}'})
     assert reported["error"]["garbled"] == "{'reported.txt': 'no base64!'}"
     assert reported["outputs"] == {}
 
