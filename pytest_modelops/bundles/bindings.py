@@ -1,10 +1,10 @@
-"""Which names the top level of a module binds, and by which statements; knows no other module."""
+"""Which names the top level of a module binds, and by which statements. Knows no other module."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -13,9 +13,9 @@ class Bindings:
 
     Attributes:
         names: name → statements that bind it; a statement that always runs replaces those before it.
-        stars: modules that it imports everything from, dotted, as seen from anywhere.
+        stars: dotted names of the modules that it imports everything from.
         exported: its `__all__`, `None` when it has none that can be read.
-        dynamic: whether it makes names in ways that only running it tells.
+        dynamic: whether it may bind names in ways that only running it can tell.
     """
 
     names: dict[str, list[ast.AST]] = dataclasses.field(default_factory=dict)
@@ -25,9 +25,9 @@ class Bindings:
 
     @classmethod
     def of(cls, tree: ast.Module, absolute: Callable[[ast.ImportFrom], str]) -> Bindings:
-        """Those of a module; `absolute` tells which module a statement imports from."""
+        """Return the bindings of a module; `absolute` names the module that a statement imports from."""
         bindings = cls(exported=_exported(tree))
-        bind(tree.body, bindings, certain=True)
+        bindings.bind(tree.body, certain=True)
         for node in ast.walk(tree):
             match node:
                 case ast.Global(names=names):
@@ -43,27 +43,17 @@ class Bindings:
                     bindings.dynamic = True
         return bindings
 
-
-def bind(body: Sequence[ast.AST], bindings: Bindings, *, certain: bool) -> None:
-    """Note what statements bind, in order.
-
-    Args:
-        body: statements, or parts of one.
-        bindings: where they are noted.
-        certain: whether they always run.
-    """
-    for node in body:
-        names = list(_bound_by(node))
-        for name in names:
-            if certain:
-                bindings.names[name] = [node]
-            else:
-                bindings.names.setdefault(name, []).append(node)
-        if isinstance(node, ast.With | ast.AsyncWith):
-            bind([*node.items, *node.body], bindings, certain=certain)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            # Branches, loops and handlers may run or not; a walrus may stand in any expression.
-            bind(list(ast.iter_child_nodes(node)), bindings, certain=False)
+    def bind(self, body: Iterable[ast.AST], *, certain: bool) -> None:
+        """Note the names that statements, or parts of one, bind; `certain` if they always run."""
+        for node in body:
+            for name in _bound_by(node):
+                before = [] if certain else self.names.get(name, [])
+                self.names[name] = [*before, node]
+            if isinstance(node, ast.With | ast.AsyncWith):
+                self.bind([*node.items, *node.body], certain=certain)
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+                # Branches, loops and handlers may run or not; a walrus may stand in any expression.
+                self.bind(ast.iter_child_nodes(node), certain=False)
 
 
 def _bound_by(node: ast.AST) -> Iterator[str]:
@@ -74,10 +64,10 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
             yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
         case ast.ImportFrom():
             yield from (alias.asname or alias.name for alias in node.names if alias.name != "*")
-        case ast.Assign(targets=targets):
-            yield from (name for target in targets for name in _stored_in(target))
         case ast.AnnAssign(value=None):
             return
+        case ast.Assign(targets=targets):
+            yield from _stored_in(*targets)
         case ast.AnnAssign() | ast.AugAssign() | ast.NamedExpr() | ast.For() | ast.AsyncFor():
             yield from _stored_in(node.target)
         case ast.withitem(optional_vars=ast.expr() as target):
@@ -86,14 +76,14 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
             yield name
 
 
-def _stored_in(target: ast.AST) -> Iterator[str]:
-    for node in ast.walk(target):
+def _stored_in(*targets: ast.AST) -> Iterator[str]:
+    for node in (node for target in targets for node in ast.walk(target)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
 
 
 def _exported(tree: ast.Module) -> set[str] | None:
-    """A module's `__all__`, where it is one literal."""
+    """Return a module's `__all__` if it is one literal."""
     found = None
     for node in ast.walk(tree):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]

@@ -1,4 +1,4 @@
-"""A bundle as it was asked for: where it lies, and what is to be run of it."""
+"""A bundle and its settings: its location, and what cells run of it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Bundle:
     Attributes:
         name: for people and node ids; the directory's or the archive's, see `archive.name_of`.
         path: the directory or archive, absolute.
-        entrypoint: what the wire function is asked to run, `package.module/scenario` or `package.module:object`;
-            `None` when nothing is to be executed.
+        entrypoint: what the wire function runs, `package.module/scenario` or `package.module:object`; `None` for
+            nothing.
         params: the entry point's parameters, plain data as JSON has it.
-        seed: the seed of an execution; replicates of an aggregation have seeds of their own.
-        targets: what aggregates, each `package.module:function` (old form `package.module/function`).
+        seed: of an execution; replicates of an aggregation have seeds of their own.
+        targets: functions that aggregate, each `package.module:function` (old form `package.module/function`).
         target_data: the second argument of every target, plain data as JSON has it.
         imports: modules that must import on each worker, `package` or `package.module`.
         expect: name of an artifact → its content, UTF-8 text or `sha256:` and 64 hexadecimal digits.
@@ -46,9 +46,9 @@ class Bundle:
 
     @property
     def in_workers(self) -> bool:
-        """Whether it comes into running processes, where it has no environment and no runner of its own."""
+        """Whether running workers import it, without an environment or a runner of its own."""
         return self.install == "workers"
 
     def __hash__(self) -> int:
-        """By what names it; the mappings have no hash."""
+        """Hash name and path; the mappings have no hash."""
         return hash((self.name, self.path))

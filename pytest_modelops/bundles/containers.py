@@ -1,6 +1,7 @@
-"""What zip and tar archives hold, member by member, as one sequence. Says what is there; judges no name.
+"""The members of zip and tar archives, as one sequence.
 
-Nothing here writes to a path that an archive names. Damage of any kind is an error of `DAMAGE`.
+Reads only: nothing here writes to a path that an archive names, and no name is judged. Any damage is an error of
+`DAMAGE` or `Damaged`.
 """
 
 from __future__ import annotations
@@ -21,20 +22,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 SUFFIXES: Mapping[str, str] = {
-    ".zip": "zip",
-    ".whl": "zip",
+    **dict.fromkeys((".zip", ".whl"), "zip"),
     ".tar": "tar",
-    ".tar.gz": "gz",
-    ".tgz": "gz",
-    ".tar.bz2": "bz2",
-    ".tbz2": "bz2",
-    ".tar.xz": "xz",
-    ".txz": "xz",
+    **dict.fromkeys((".tar.gz", ".tgz"), "gz"),
+    **dict.fromkeys((".tar.bz2", ".tbz2"), "bz2"),
+    **dict.fromkeys((".tar.xz", ".txz"), "xz"),
 }
-"""How the names of archives end, in any case, and which container that is."""
+"""Suffix of an archive's name, in any case → its container."""
 DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -44,26 +41,30 @@ DAMAGE = (
     EOFError,
     OSError,  # also of gzip and bz2
     ValueError,  # also names that cannot be decoded
-    RuntimeError,  # also a method of compression that is not known, and headers within headers without end
+    RuntimeError,  # also an unknown compression method, and endlessly nested headers
     LookupError,
     ArithmeticError,
     MemoryError,
 )
-"""What the standard library raises at something that is no whole archive."""
+"""What the standard library raises for a damaged archive."""
 BLOCK = 1 << 20
 _LONGEST_HEADER = 1 << 20
-"""A header is read into memory as a whole; a name of this length is none."""
+"""Bytes. Headers are read into memory as a whole."""
 _TAR_BLOCK = 512
+_OPEN: Mapping[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 
 
 class Kind(enum.Enum):
-    """What a member is, in words."""
+    """What a member is; the value is for messages."""
 
     FILE = "a file"
     DIRECTORY = "a directory"
     LINK = "a link"
     HARD_LINK = "a hard link"
-    OTHER = "a device, a pipe or something else that is no file"
+    OTHER = "a device, a pipe or another special file"
+
+
+_KIND_OF_MODE = {0: Kind.FILE, stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,31 +88,30 @@ class Member:
 
 
 class Damaged(Exception):
-    """It is no whole archive, in words."""
-
-
-Spend = Callable[[int], None]
-"""Is reported of every so many bytes that come out of an archive; raises when they are too many."""
+    """The archive is not whole; the text says why."""
 
 
 @contextlib.contextmanager
-def members(path: Path, container: str, spend: Spend) -> Iterator[Iterator[Member]]:
-    """The members, in the order of the archive, each to be read before the next.
+def members(path: Path, container: str, spend: Callable[[int], None]) -> Iterator[Iterator[Member]]:
+    """Yield the members in the order of the archive; read each one's content before the next member.
 
-    Args:
-        path: the archive.
-        container: see `SUFFIXES`.
-        spend: for what is decompressed before there are members.
+    `container` is a value of `SUFFIXES`. `spend` gets each number of bytes that is decompressed before the first
+    member, and raises to stop.
     """
-    with path.open("rb") as file:
+    with contextlib.ExitStack() as stack:
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
         if container == "zip":
-            with zipfile.ZipFile(file) as archive:
-                yield _of_zip(archive)
+            yield _of_zip(stack.enter_context(zipfile.ZipFile(file)))
             return
-        with contextlib.ExitStack() as stack:
-            plain = stack.enter_context(_decompressed(file, container, spend))
-            tar = stack.enter_context(tarfile.open(fileobj=_Careful(plain), mode="r:"))
-            yield _of_tar(tar, plain)
+        if container in _OPEN:
+            plain = stack.enter_context(tempfile.TemporaryFile(prefix="modelops-"))  # any position is cheap to reach
+            with _OPEN[container](file) as stream:
+                while block := stream.read(BLOCK):
+                    spend(len(block))
+                    plain.write(block)
+            plain.seek(0)
+            file = plain
+        yield _of_tar(stack.enter_context(tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file)), mode="r:")), file)
 
 
 def _of_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
@@ -119,11 +119,9 @@ def _of_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
         mode = info.external_attr >> 16
         if info.flag_bits & 0x1:
             raise Damaged(f"{info.orig_filename!r} is encrypted")
-        kind = _KINDS.get(stat.S_IFMT(mode), Kind.OTHER)
-        if info.is_dir():
-            if info.file_size:
-                raise Damaged(f"{info.orig_filename!r} is a directory that holds data")
-            kind = Kind.DIRECTORY
+        if info.is_dir() and info.file_size:
+            raise Damaged(f"{info.orig_filename!r} is a directory that holds data")
+        kind = Kind.DIRECTORY if info.is_dir() else _KIND_OF_MODE.get(stat.S_IFMT(mode), Kind.OTHER)
         target = ""
         if kind is Kind.LINK:
             with archive.open(info) as content:
@@ -138,9 +136,6 @@ def _of_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
         )
 
 
-_KINDS = {0: Kind.FILE, stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
-
-
 def _of_tar(archive: tarfile.TarFile, file: IO[bytes]) -> Iterator[Member]:
     for info in archive:
         yield Member(
@@ -149,17 +144,13 @@ def _of_tar(archive: tarfile.TarFile, file: IO[bytes]) -> Iterator[Member]:
             size=info.size,
             executable=bool(info.mode & stat.S_IXUSR),
             target=info.linkname,
-            open=functools.partial(_content, archive, info),
+            open=functools.partial(cast("Callable[..., IO[bytes]]", archive.extractfile), info),
         )
     # tarfile takes a damaged header for the end.
     file.seek(archive.offset)
     end = file.read(_TAR_BLOCK)
     if len(end) < _TAR_BLOCK or any(end):
-        raise Damaged("it is cut off or damaged, since its end has no mark")
-
-
-def _content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    return archive.extractfile(info) or io.BytesIO()
+        raise Damaged("it is cut off or damaged: it has no end mark")
 
 
 def _kind(info: tarfile.TarInfo) -> Kind:
@@ -172,39 +163,13 @@ def _kind(info: tarfile.TarInfo) -> Kind:
     return Kind.HARD_LINK if info.islnk() else Kind.OTHER
 
 
-@contextlib.contextmanager
-def _decompressed(file: IO[bytes], container: str, spend: Spend) -> Iterator[IO[bytes]]:
-    """A tar as a file that can be read at any place."""
-    if container == "tar":
-        yield file
-        return
-    opened = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}[container]
-    with tempfile.TemporaryFile(prefix="modelops-") as plain:
-        with opened(file, "rb") as stream:  # type: ignore[operator]
-            while block := stream.read(BLOCK):
-                spend(len(block))
-                plain.write(block)
-        plain.seek(0)
-        yield plain
-
-
-class _Careful(io.RawIOBase):
-    """A file of which no more is read into memory at once than a header may be long."""
+class _Bounded:
+    """A file that refuses to read more into memory at once than a header may have."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        super().__init__()
-        self._file = file
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As that of a file."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """As that of a file."""
-        return self._file.tell()
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
 
     def read(self, size: int = -1) -> bytes:
-        """At most so many bytes."""
         if not 0 <= size <= _LONGEST_HEADER:
             raise Damaged(f"it has a header of {size} bytes")
-        return self._file.read(size)
+        return self._read(size)

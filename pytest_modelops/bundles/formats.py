@@ -1,4 +1,4 @@
-"""Which format a bundle has, and what its files say. It is only read; an archive is unpacked elsewhere first."""
+"""Which format a bundle has, and what its files declare. Bundles are only read; `archive` unpacks them first."""
 
 from __future__ import annotations
 
@@ -12,35 +12,31 @@ from pathlib import Path
 from packaging.version import Version
 
 from pytest_modelops.bundles import archive, contents, wheel_tags, wires
+from pytest_modelops.bundles.documents import unreadable_is_malformed
 from pytest_modelops.bundles.found import REQUIREMENTS, Found, look
-from pytest_modelops.bundles.metadata import WIRE_GROUP, Metadata, RequiresPython
+from pytest_modelops.bundles.metadata import EntryPoint, Metadata, RequiresPython
 from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.bundles.wires import Wire
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import MalformedBundle
 
-__all__ = ["Format", "RequiresPython", "Source", "Wire", "read"]
-
 
 class Format(enum.Enum):
-    """How a bundle brings what it needs."""
+    """How a bundle contains what it needs. If several apply, the first is reported; see `_formats`."""
 
+    NESTED = "nested"
+    MIXED = "mixed"
     PACKAGED = "packaged"
     REQUIREMENTS = "requirements"
     EXISTING_WHEELS = "existing_wheels"
     PURE_PYTHON = "pure_python"
-    MIXED = "mixed"
-    NESTED = "nested"
 
 
-LOOKS_FOR: Mapping[Format, str] = {
-    Format.PACKAGED: "a pyproject.toml or setup.py",
-    Format.REQUIREMENTS: f"a {REQUIREMENTS}",
-    Format.EXISTING_WHEELS: "wheels (*.whl), at any depth",
-    Format.PURE_PYTHON: "modules and packages whose names can be imported",
-    Format.NESTED: "one directory that holds any of these",
-}
-"""What tells a format, in words."""
+_LOOKED_FOR = (
+    f"a pyproject.toml or setup.py; a {REQUIREMENTS}; wheels (*.whl), at any depth; "
+    "modules and packages whose names can be imported; one directory that holds any of these"
+)
+_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,18 +44,17 @@ class Source:
     """A bundle, as read.
 
     Attributes:
-        path: the directory in which its contents begin, absolute; of an archive, the one that it was unpacked into.
-        format: the one that says most of it.
-        why: what was found that tells so, one phrase.
+        path: the directory in which its contents begin, absolute; of an archive, below the one it was unpacked into.
+        format: the first that applies.
+        why: what makes it that format, one phrase.
         pythons: which Pythons its projects admit, and where each says so.
-        requirements: all that an installer is given, one by one: names, URLs and absolute paths; see
-            `requirements_for`.
-        dependencies: those that its own code declares; `None` when only a build tells.
+        requirements: what an installer gets, one by one: names, URLs and absolute paths; see `requirements_for`.
+        dependencies: what its own code declares; `None` when only a build can tell.
         roots: the directories on the import path that hold its modules.
-        modules: dotted name → file, absolute, of the modules that must be found once it is installed. Those of a wheel
-            have the wheel as their file.
-        loose: those of them that no installer is given, and that are found where the bundle's directory is on the path.
-        wheels: those that it brings along.
+        modules: dotted name → file, absolute, of the modules that must be found once it is installed. The file of a
+            module in a wheel is the wheel.
+        loose: those modules that are not installed, but found when the bundle's directory is on the path.
+        wheels: the wheels in it.
         wire: the function that runs its entry points; `None` when none is declared.
     """
 
@@ -81,14 +76,14 @@ class Source:
         return tuple(sorted({name.partition(".")[0] for name in self.modules}))
 
     def requirements_for(self, python: Version) -> tuple[str, ...]:
-        """What an installer is given for workers with this Python: of wheels of one distribution, the one for them."""
+        """Return what an installer gets for workers with this Python; of each distribution's wheels, one."""
         unchosen = {wheel.path for wheel in self.wheels}
         unchosen -= {wheel.path for wheel in wheel_tags.chosen(self.wheels, python)}
         return tuple(line for line in self.requirements if Path(line) not in unchosen)
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256, hexadecimal, over all that a build or an installer reads. Computed once, when first needed.
+        """SHA-256, hexadecimal, of all that a build or an installer reads.
 
         Raises:
             MalformedBundle: a file cannot be read.
@@ -96,17 +91,12 @@ class Source:
         return contents.digest(self.path)
 
     def file_of(self, module: str) -> Path | None:
-        """The file of a module, also of one that no installer is asked for but that lies in the directory.
-
-        The runner's working directory is the bundle.
-        """
-        if found := self.modules.get(module):
-            return found
+        """Return the file of a module, also of one that is not installed; runners work in the bundle's directory."""
         files = (contents.file_of(module, root) for root in (*self.roots, self.path))
-        return next((file for file in files if file), None)
+        return self.modules.get(module) or next(filter(None, files), None)
 
     def owns(self, module: str) -> bool:
-        """Whether a module's top-level name is one of this bundle, alone."""
+        """Whether no other distribution has a module's top-level name."""
         top = module.partition(".")[0]
         return (
             module in self.modules
@@ -116,40 +106,37 @@ class Source:
         )
 
     def has_directory(self, module: str) -> bool:
-        """Whether there is a directory for a package, which needs no file of its own."""
+        """Whether a package has a directory; it needs no file of its own."""
         return any(root.joinpath(*module.split(".")).is_dir() for root in (*self.roots, self.path))
 
 
-def read(path: Path, kept: Path | None = None, *, deadline: Deadline | None = None) -> Source:
+def read(path: Path, unpacked: Path | None = None, *, deadline: Deadline | None = None) -> Source:
     """Read a bundle: a directory, an archive, a wheel or an sdist.
 
     Args:
-        path: of it.
-        kept: the directory for what is unpacked of archives; by default in the user's cache.
-        deadline: how long another process is awaited that unpacks the same; see `archive.unpack`.
+        unpacked, deadline: see `archive.unpack`.
 
     Raises:
-        MalformedBundle: it is neither, of no known format, or something in it is not well formed or not readable.
+        MalformedBundle: it has no known format, or something in it is malformed or cannot be read.
         TimedOut: another process was unpacking it until the deadline.
     """
     if not path.exists():
-        raise MalformedBundle(f"{path} is not a bundle: a bundle is a directory or an archive, and there is nothing")
-    with contents.said_of_files():
+        raise MalformedBundle(f"{path} does not exist; a bundle is a directory or an archive")
+    with unreadable_is_malformed():
         if path.is_dir():
-            found = look(path.resolve())
-        else:
-            found = look(archive.unpack(path, kept, deadline=deadline).resolve(), archive.name_of(path))
-        return _source(path, found)
+            return _source(path, look(path.resolve()))
+        directory = archive.unpack(path, unpacked, deadline=deadline).resolve()
+        return _source(path, look(directory, archive.name_of(path)))
 
 
 def _source(path: Path, found: Found) -> Source:
-    parts = _parts(found)
-    if not parts:
-        looked_for = "; ".join(LOOKS_FOR.values())
-        raise MalformedBundle(f"{path} has no known format. Looked for: {looked_for}. Found: {_listing(found)}")
-    if parts == {Format.PURE_PYTHON} and (found.directory / "__init__.py").exists() and not found.has_wire:
+    formats = _formats(found)
+    if not formats - {Format.NESTED}:
+        raise MalformedBundle(f"{path} has no known format. Looked for: {_LOOKED_FOR}. Found: {_listing(found)}")
+    is_package = (found.directory / "__init__.py").exists() and not found.has_wire
+    if is_package and formats <= {Format.NESTED, Format.PURE_PYTHON}:
         raise MalformedBundle(
-            f"{path} is itself a package, since it has an __init__.py, and nobody could import it by its name; "
+            f"{path} is itself a package, since it has an __init__.py, and cannot be imported by its name; "
             "ship the directory that it is in"
         )
     metadatas = [project.metadata for project in found.projects]
@@ -164,7 +151,7 @@ def _source(path: Path, found: Found) -> Source:
         modules |= project.modules
     return Source(
         path=found.directory,
-        format=_format(parts, found),
+        format=next(one for one in Format if one in formats),
         why=f"it has {found.why}",
         pythons=tuple(one.requires_python for one in metadatas if one.requires_python),
         requirements=_requirements(found),
@@ -173,38 +160,30 @@ def _source(path: Path, found: Found) -> Source:
         modules={**modules, **found.loose},
         loose=found.loose,
         wheels=found.wheels,
-        wire=wires.find(found.directory, _with_all_wires(found, metadatas), roots),
+        wire=wires.find(found.directory, _wires(found, metadatas), roots),
     )
 
 
-def _parts(found: Found) -> set[Format]:
-    there = {
+def _formats(found: Found) -> set[Format]:
+    """Return every format that applies."""
+    applies = {
+        Format.NESTED: found.is_nested,
+        Format.MIXED: found.projects and found.requirements_files,
         Format.PACKAGED: found.projects,
         Format.REQUIREMENTS: found.requirements_files,
         Format.EXISTING_WHEELS: found.wheels,
         Format.PURE_PYTHON: found.loose,
     }
-    return {kind for kind, things in there.items() if things}
-
-
-def _kinds(parts: set[Format], found: Found) -> frozenset[Format]:
-    both = {Format.MIXED} if parts >= {Format.PACKAGED, Format.REQUIREMENTS} else set()
-    return frozenset(parts | both | ({Format.NESTED} if found.is_nested else set()))
-
-
-def _format(parts: set[Format], found: Found) -> Format:
-    kinds = _kinds(parts, found)
-    first = (Format.NESTED, Format.MIXED, Format.PACKAGED, Format.REQUIREMENTS, Format.EXISTING_WHEELS)
-    return next((kind for kind in first if kind in kinds), Format.PURE_PYTHON)
+    return {one for one, reason in applies.items() if reason}
 
 
 def _requirements(found: Found) -> tuple[str, ...]:
-    """The sum: every project, every line and every wheel, each once."""
-    answer = list(found.lines)
+    """Return every project, every wheel and every line of requirements, each once."""
+    lines = found.lines
     paths = [*(project.directory for project in found.projects), *(wheel.path for wheel in found.wheels)]
-    mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in answer} | {line.partition(" @ ")[2] for line in answer}
+    mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in lines} | {line.partition(" @ ")[2] for line in lines}
     own = [str(path) for path in paths if not {str(path), path.as_uri()} & mentioned]
-    return tuple(dict.fromkeys([*own, *answer]))
+    return tuple(dict.fromkeys([*own, *lines]))
 
 
 def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...] | None:
@@ -216,21 +195,10 @@ def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...
     return tuple(known)
 
 
-def _with_all_wires(found: Found, metadatas: Sequence[Metadata]) -> Metadata:
-    """The entry points of all that is installed, since a runner finds every one of them."""
-    declared: dict[str, tuple[str, str]] = {}
-    for one in metadatas:
-        declared |= {value: (name, one.wires_in) for name, value in one.wires.items()}
-    for wheel in found.wheels:
-        declared |= {value: (name, f"[{WIRE_GROUP}] of {wheel.path}") for name, value in wheel.wires.items()}
-    places = list(dict.fromkeys(where for _, where in declared.values()))
-    names = [name for name, _ in declared.values()]
-    if len(set(names)) < len(names):
-        raise MalformedBundle(f"{' and '.join(places)} have {len(names)} entries ({', '.join(names)}); keep one")
-    return Metadata(wires={name: value for value, (name, _) in declared.items()}, wires_in=" and ".join(places))
-
-
-_SHOWN = 12
+def _wires(found: Found, metadatas: Sequence[Metadata]) -> list[EntryPoint]:
+    """Return the entry points of all that is installed, since a runner finds every one of them."""
+    declared = [*(one.wires for one in metadatas), *(wheel.wires for wheel in found.wheels)]
+    return list({point.value: point for points in declared for point in points}.values())
 
 
 def _listing(found: Found) -> str:

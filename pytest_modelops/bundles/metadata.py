@@ -1,25 +1,26 @@
-"""What a package says of itself in pyproject.toml, setup.cfg and setup.py; read only, nothing is built or executed.
+"""What a package declares in pyproject.toml, setup.cfg and setup.py. Files are read; nothing is built or executed.
 
-What only a build can tell is `None`, for unknown.
+What only a build can tell is unknown: `None`. `packaging.metadata` and `installer` do not help here: they read the
+result of a build.
 """
 
 from __future__ import annotations
 
 import ast
-import configparser
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pytest_modelops.bundles.contents import parse_python, read_text, read_toml
+from pytest_modelops.bundles.documents import Table, parse_ini, parse_python, read_text, read_toml, table
 from pytest_modelops.errors import MalformedBundle
 
 WIRE_GROUP = "modelops.wire"
 """Group of entry points: https://packaging.python.org/en/latest/specifications/entry-points/."""
+_LEGACY = ("setuptools>=40.8.0",)
+"""What builds a project that does not say: https://pip.pypa.io/en/stable/reference/build-system/."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,9 @@ class RequiresPython:
     """Which Pythons a package admits.
 
     Attributes:
-        text: as written; what Poetry writes its own way, as Poetry puts it into a wheel.
-        key: what it is called in its file; file: which that is, absolute.
+        text: as written; Poetry's own operators as Poetry writes them into a wheel.
+        key: its name in the file.
+        file: absolute.
     """
 
     text: str
@@ -37,72 +39,230 @@ class RequiresPython:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EntryPoint:
+    """A declaration in the group `modelops.wire`.
+
+    Attributes:
+        value: `module:function`, as written.
+        where: the file and place of it, for messages.
+    """
+
+    name: str
+    value: str
+    where: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What is known of a package before it is built.
 
     Attributes:
         dependencies: as written, `None` when unknown.
-        wires: entry points of the group `modelops.wire`: name → `module:function`.
-        wires_in: the file and place of them, for messages.
-        roots: directories that hold its modules, relative; empty when it does not say.
+        roots: directories that hold its modules, relative; empty when none is declared.
     """
 
     requires_python: RequiresPython | None = None
     dependencies: tuple[str, ...] | None = ()
-    wires: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    wires_in: str = ""
+    wires: tuple[EntryPoint, ...] = ()
     roots: tuple[str, ...] = ()
+
+
+Setup = Mapping[str, tuple[object, Path]]
+"""Arguments of `setup()`: name → value, `None` if only running setup.py tells, and the file that has it."""
 
 
 def read(directory: Path) -> Metadata:
     """Read a package's metadata.
 
     Raises:
-        MalformedBundle: a file is not what an installer or a build backend could take.
+        MalformedBundle: no installer or build backend could take one of the files.
     """
-    pyproject = read_toml(directory / "pyproject.toml") if (directory / "pyproject.toml").is_file() else {}
-    tool = table(pyproject, "tool")
-    setup = _setup_cfg(directory) | _setup_py(directory)
-    roots = tuple(dict.fromkeys((*_roots(tool), *_setup_roots(setup))))
-    if "project" in pyproject:
-        return _of_project(directory, pyproject["project"], setup, roots)
-    if poetry := table(tool, "poetry"):
-        return _of_poetry(directory, poetry, roots)
-    return _of_setup(directory, setup, roots)
-
-
-def _of_project(directory: Path, project: Any, setup: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
-    """The standard table. Source: https://packaging.python.org/en/latest/specifications/pyproject-toml/."""
     file = directory / "pyproject.toml"
+    pyproject = _pyproject(directory)
+    poetry = table(pyproject, "tool", "poetry")
+    setup = {**_setup_cfg(directory / "setup.cfg"), **_setup_py(directory / "setup.py")}
+    if "project" in pyproject:
+        metadata = _of_project(file, pyproject["project"], setup)
+    elif poetry:
+        metadata = _of_poetry(file, poetry)
+    else:
+        metadata = _of_setup(directory, setup)
+    roots = (*_roots(table(pyproject, "tool")), *_setup_roots(setup))
+    return dataclasses.replace(metadata, roots=tuple(dict.fromkeys(roots)))
+
+
+def build_requires(directory: Path) -> tuple[str, ...]:
+    """Return the requirements of a project's build.
+
+    Raises:
+        MalformedBundle: pyproject.toml cannot be read, or does not list strings.
+    """
+    requires = table(_pyproject(directory), "build-system").get("requires")
+    where = f"{directory / 'pyproject.toml'}: [build-system] requires"
+    return _LEGACY if requires is None else _requirements(requires, where)
+
+
+def _pyproject(directory: Path) -> Table:
+    file = directory / "pyproject.toml"
+    return read_toml(file) if file.is_file() else {}
+
+
+def _of_project(file: Path, project: object, setup: Setup) -> Metadata:
+    """Read the standard table. Source: https://packaging.python.org/en/latest/specifications/pyproject-toml/."""
     if not isinstance(project, dict):
         raise MalformedBundle(f"{file}: project is not a table")
     dynamic = project.get("dynamic", [])
     if not isinstance(dynamic, list):
         raise MalformedBundle(f'{file}: [project] dynamic is not a list of strings, such as ["version"]')
     if not isinstance(project.get("name"), str):
-        raise MalformedBundle(f'{file}: [project] has no name; write one such as name = "{directory.name}"')
+        raise MalformedBundle(f'{file}: [project] has no name; write one such as name = "{file.parent.name}"')
     if "version" not in project and "version" not in dynamic:
         raise MalformedBundle(f'{file}: [project] has no version; write one such as version = "1.0"')
-    of_setup = _of_setup(directory, setup, roots)
-    requires_python = None
+    of_setup = _of_setup(file.parent, setup)
+    requires_python = of_setup.requires_python if "requires-python" in dynamic else None
     if "requires-python" in project:
         text = _string(project["requires-python"], f"{file}: [project] requires-python", ">=3.10")
         requires_python = RequiresPython(text=text, key="requires-python", file=file)
-    elif "requires-python" in dynamic:
-        requires_python = of_setup.requires_python
-    dependencies: tuple[str, ...] | None = None
+    dependencies = None
     if "dependencies" not in dynamic:
-        dependencies = _dependencies(project.get("dependencies", []), f"{file}: [project] dependencies")
-    wires, wires_in = of_setup.wires, of_setup.wires_in
+        dependencies = _requirements(project.get("dependencies", []), f"{file}: [project] dependencies")
+    wires = of_setup.wires
     if "entry-points" in project or "entry-points" not in dynamic:
-        wires_in = f'[project.entry-points."{WIRE_GROUP}"] of {file}'
-        wires = _strings(table(project, "entry-points").get(WIRE_GROUP, {}), wires_in)
+        where = f'[project.entry-points."{WIRE_GROUP}"] of {file}'
+        wires = _entry_points(table(project, "entry-points").get(WIRE_GROUP, {}), where)
+    return Metadata(requires_python=requires_python, dependencies=dependencies, wires=wires)
+
+
+def _of_poetry(file: Path, poetry: Table) -> Metadata:
+    """Read Poetry's own table, of a project without the standard one."""
+    dependencies = table(poetry, "dependencies")
+    python = dependencies.get("python")
+    if isinstance(python, dict):
+        python = python.get("version")
+    requires_python = None
+    if python is not None:
+        text = _string(python, f"{file}: [tool.poetry.dependencies] python", "^3.10")
+        if "|" not in text:  # alternatives cannot be written in another way; the installer judges them
+            requires_python = RequiresPython(text=_from_poetry(text), key="python", file=file)
+    where = f'[tool.poetry.plugins."{WIRE_GROUP}"] of {file}'
     return Metadata(
-        requires_python=requires_python, dependencies=dependencies, wires=wires, wires_in=wires_in, roots=roots
+        requires_python=requires_python,
+        dependencies=tuple(name for name in dependencies if name != "python"),
+        wires=_entry_points(table(poetry, "plugins").get(WIRE_GROUP, {}), where),
     )
 
 
-def _dependencies(value: Any, where: str) -> tuple[str, ...]:
+def _from_poetry(text: str) -> str:
+    """Rewrite `^3.10` as `>=3.10,<4`; standard operators stay. Source: Poetry's "dependency specification"."""
+    parts = []
+    for part in (part.strip() for part in text.split(",")):
+        match = re.fullmatch(r"([~^]?)\s*(\d+(?:\.\d+)*)(\.\*)?", part)
+        if match is None:
+            parts += [part] if part != "*" else []
+            continue
+        operator, version, wildcard = match.groups()
+        if not operator:
+            parts.append(f"=={version}{wildcard or ''}")
+            continue
+        *same, last = version.split(".")[: 1 if operator == "^" else 2]
+        parts.append(f">={version},<{'.'.join([*same, str(int(last) + 1)])}")
+    return ",".join(parts)
+
+
+def _of_setup(directory: Path, setup: Setup) -> Metadata:
+    """Read setup.cfg, or the call of `setup` where it can be read without running it."""
+    nothing = (None, directory / "setup.py")
+    python, file = setup.get("python_requires", nothing)
+    dependencies, _ = setup.get("install_requires", ([], directory))
+    if isinstance(dependencies, str):
+        dependencies = [line.strip() for line in dependencies.splitlines() if line.strip()]
+    known = tuple(item for item in _list(dependencies) if isinstance(item, str))
+    entry_points, declared_in = setup.get("entry_points", nothing)
+    return Metadata(
+        requires_python=(
+            RequiresPython(text=python, key="python_requires", file=file) if isinstance(python, str) else None
+        ),
+        dependencies=known if dependencies in (known, list(known)) else None,
+        wires=_setup_wires(table(entry_points).get(WIRE_GROUP), f"the entry points {WIRE_GROUP} of {declared_in}"),
+    )
+
+
+def _setup_wires(lines: object, where: str) -> tuple[EntryPoint, ...]:
+    """Parse setuptools' lines `name = module:function`, a list or one text."""
+    wires: dict[str, str] = {}
+    for line in lines.splitlines() if isinstance(lines, str) else _list(lines):
+        if isinstance(line, str) and line.strip():
+            name, equals, value = line.partition("=")
+            if not equals:
+                raise MalformedBundle(
+                    f"{where}: {line.strip()!r} is not of the form name = module:function, such as wire = pkg.wire:wire"
+                )
+            wires[name.strip()] = value.strip()
+    return _entry_points(wires, where)
+
+
+def _setup_cfg(file: Path) -> dict[str, tuple[object, Path]]:
+    if not file.is_file():
+        return {}
+    parser = parse_ini(read_text(file), str(file))
+    sections = {
+        **dict.fromkeys(("python_requires", "install_requires", "package_dir"), "options"),
+        "where": "options.packages.find",
+        WIRE_GROUP: "options.entry_points",
+    }
+    found = {key: parser.get(name, key).strip() for key, name in sections.items() if parser.has_option(name, key)}
+    return {key: (value, file) for key, value in found.items()} | {"entry_points": (found, file)}
+
+
+def _setup_py(file: Path) -> dict[str, tuple[object, Path]]:
+    found: dict[str, tuple[object, Path]] = {}
+    tree = parse_python(file) if file.is_file() else None
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Call) and "setup" in {getattr(node.func, "id", ""), getattr(node.func, "attr", "")}:
+            for keyword in node.keywords:
+                if keyword.arg in {"python_requires", "install_requires", "package_dir", "entry_points"}:
+                    try:
+                        value = ast.literal_eval(keyword.value)
+                    except (ValueError, TypeError, RecursionError):
+                        value = None
+                    found[keyword.arg] = (value, file)
+    return found
+
+
+def _roots(tool: Table) -> list[str]:
+    """Return the directories that hold modules, from the settings of each build backend."""
+    wheel = table(tool, "hatch", "build", "targets", "wheel")
+    packages = _list(table(tool, "poetry").get("packages"))
+    found: list[object] = [
+        table(tool, "setuptools", "package-dir").get(""),
+        *_list(table(tool, "setuptools", "packages", "find").get("where")),
+        *(str(Path(name).parent) for name in _list(wheel.get("packages")) if isinstance(name, str)),
+        *_list(wheel.get("sources")),
+        *(package.get("from", ".") for package in packages if isinstance(package, dict)),
+        table(tool, "maturin").get("python-source"),
+        table(tool, "pdm", "build").get("package-dir"),
+        table(tool, "uv", "build-backend").get("module-root"),
+    ]
+    return [root or "." for root in found if isinstance(root, str)]
+
+
+def _setup_roots(setup: Setup) -> list[str]:
+    found: list[object] = []
+    match setup.get("package_dir"):
+        case [dict() as directories, _]:
+            found.append(directories.get(""))
+        case [str() as text, _]:
+            pairs = (line.partition("=") for line in text.splitlines())
+            found += [directory.strip() for package, _, directory in pairs if not package.strip() and directory.strip()]
+    found += setup.get("where", ())[:1]
+    return [root for root in found if isinstance(root, str)]
+
+
+def _list(value: object) -> Iterable[object]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _requirements(value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise MalformedBundle(f'{where} is not a list of strings, such as ["numpy>=2"]')
     for item in value:
@@ -113,172 +273,16 @@ def _dependencies(value: Any, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _of_poetry(directory: Path, poetry: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
-    """Poetry's own table, of a project without the standard one."""
-    file = directory / "pyproject.toml"
-    dependencies = table(poetry, "dependencies")
-    python = dependencies.get("python")
-    if isinstance(python, dict):
-        python = python.get("version")
-    requires_python = None
-    if python is not None:
-        text = _string(python, f"{file}: [tool.poetry.dependencies] python", "^3.10")
-        if "|" not in text:  # alternatives have no other way to be written; the installer judges them
-            requires_python = RequiresPython(text=_from_poetry(text), key="python", file=file)
-    wires_in = f'[tool.poetry.plugins."{WIRE_GROUP}"] of {file}'
-    return Metadata(
-        requires_python=requires_python,
-        dependencies=tuple(name for name in dependencies if name != "python"),
-        wires=_strings(table(poetry, "plugins").get(WIRE_GROUP, {}), wires_in),
-        wires_in=wires_in,
-        roots=roots,
-    )
-
-
-def _from_poetry(text: str) -> str:
-    """`^3.10` as `>=3.10,<4`; what is written the common way stays. Source: Poetry's "dependency specification"."""
-    parts = []
-    for part in text.split(","):
-        match = re.fullmatch(r"([~^]?)\s*(\d+(?:\.\d+)*)(\.\*)?", part.strip())
-        if part.strip() == "*":
-            continue
-        if match is None:
-            parts.append(part.strip())
-            continue
-        operator, version, wildcard = match.groups()
-        numbers = [int(number) for number in version.split(".")]
-        if not operator:
-            parts.append(f"=={version}{wildcard or ''}")
-            continue
-        kept = numbers[:1] if operator == "^" else numbers[:2]
-        upper = ".".join(map(str, [*kept[:-1], kept[-1] + 1]))
-        parts.append(f">={version},<{upper}")
-    return ",".join(parts)
-
-
-def _of_setup(directory: Path, setup: Mapping[str, Any], roots: tuple[str, ...]) -> Metadata:
-    """What setup.cfg says, or the call of `setup` where it can be read without running it."""
-    python = None
-    if isinstance(text := setup.get("python_requires"), str):
-        python = RequiresPython(text=text, key="python_requires", file=directory / setup["python_requires_in"])
-    dependencies = setup.get("install_requires", [])
-    if isinstance(dependencies, str):
-        dependencies = [line.strip() for line in dependencies.splitlines() if line.strip()]
-    known = isinstance(dependencies, list | tuple) and all(isinstance(item, str) for item in dependencies)
-    wires_in = f"the entry points {WIRE_GROUP} of {directory / setup.get('entry_points_in', 'setup.py')}"
-    return Metadata(
-        requires_python=python,
-        dependencies=tuple(dependencies) if known else None,
-        wires=_named(setup.get("entry_points"), wires_in),
-        wires_in=wires_in,
-        roots=roots,
-    )
-
-
-def _named(entry_points: Any, where: str) -> dict[str, str]:
-    """Setuptools' lines `name = module:function`, as a list or one text."""
-    lines = entry_points.get(WIRE_GROUP, []) if isinstance(entry_points, dict) else []
-    lines = lines.splitlines() if isinstance(lines, str) else lines
-    pairs = {}
-    for line in lines if isinstance(lines, list | tuple) else []:
-        if isinstance(line, str) and line.strip():
-            name, equals, value = line.partition("=")
-            if not equals:
-                raise MalformedBundle(
-                    f"{where}: {line.strip()!r} is not as name = module:function, such as wire = pkg.wire:wire"
-                )
-            pairs[name.strip()] = value.strip()
-    return pairs
-
-
-def _setup_cfg(directory: Path) -> dict[str, Any]:
-    file = directory / "setup.cfg"
-    if not file.is_file():
-        return {}
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
-    try:
-        parser.read_string(read_text(file))
-    except configparser.Error as error:
-        raise MalformedBundle(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    found: dict[str, Any] = {}
-    for key in ("python_requires", "install_requires", "package_dir"):
-        if parser.has_option("options", key):
-            found[key] = parser.get("options", key).strip()
-            found[f"{key}_in"] = "setup.cfg"
-    if parser.has_option("options.packages.find", "where"):
-        found["where"] = parser.get("options.packages.find", "where")
-    if parser.has_option("options.entry_points", WIRE_GROUP):
-        found["entry_points"] = {WIRE_GROUP: parser.get("options.entry_points", WIRE_GROUP)}
-        found["entry_points_in"] = "setup.cfg"
-    return found
-
-
-def _setup_py(directory: Path) -> dict[str, Any]:
-    """Arguments of `setup(…)`: values that are literals, `None` for those that only running it tells."""
-    file = directory / "setup.py"
-    if not file.is_file():
-        return {}
-    found: dict[str, Any] = {}
-    tree = parse_python(file)
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Call) and "setup" in {getattr(node.func, "id", ""), getattr(node.func, "attr", "")}:
-            for keyword in node.keywords:
-                if keyword.arg in {"python_requires", "install_requires", "package_dir", "entry_points"}:
-                    try:
-                        found[keyword.arg] = ast.literal_eval(keyword.value)
-                    except (ValueError, TypeError, RecursionError):
-                        found[keyword.arg] = None
-                    found[f"{keyword.arg}_in"] = "setup.py"
-    return found
-
-
-def _roots(tool: Mapping[str, Any]) -> list[str]:
-    """Directories that hold modules, as each build backend is reported."""
-    setuptools = table(tool, "setuptools")
-    found = [table(setuptools, "package-dir").get("")]
-    find = table(table(setuptools, "packages"), "find") if "packages" in setuptools else {}
-    found += _list(find.get("where"))
-    wheel = table(table(table(table(tool, "hatch"), "build"), "targets"), "wheel")
-    found += [str(Path(name).parent) for name in _list(wheel.get("packages")) if isinstance(name, str)]
-    found += _list(wheel.get("sources"))
-    for package in _list(table(tool, "poetry").get("packages")):
-        if isinstance(package, dict):
-            found.append(package.get("from", "."))
-    found.append(table(tool, "maturin").get("python-source"))
-    found.append(table(table(tool, "pdm"), "build").get("package-dir"))
-    found.append(table(table(tool, "uv"), "build-backend").get("module-root"))
-    return [root or "." for root in found if isinstance(root, str)]
-
-
-def _setup_roots(setup: Mapping[str, Any]) -> list[str]:
-    found = []
-    match setup.get("package_dir"):
-        case dict() as directories:
-            found.append(directories.get(""))
-        case str() as text:
-            pairs = (line.partition("=") for line in text.splitlines())
-            found += [directory.strip() for package, _, directory in pairs if not package.strip() and directory.strip()]
-    found.append(setup.get("where"))
-    return [root for root in found if isinstance(root, str)]
-
-
-def table(value: Any, key: str) -> dict[str, Any]:
-    """A table in a table, an empty one when it is not there or is something else."""
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _string(value: Any, where: str, example: str) -> str:
+def _string(value: object, where: str, example: str) -> str:
     if isinstance(value, str):
         return value
     raise MalformedBundle(f'{where}: {value!r} is not a string; write one such as "{example}"')
 
 
-def _strings(value: Any, where: str) -> dict[str, str]:
-    if isinstance(value, dict):
-        return {str(name): _string(item, where, "package.module:function") for name, item in value.items()}
-    raise MalformedBundle(f'{where} is not a table, such as wire = "package.module:function"')
+def _entry_points(value: object, where: str) -> tuple[EntryPoint, ...]:
+    if not isinstance(value, dict):
+        raise MalformedBundle(f'{where} is not a table, such as wire = "package.module:function"')
+    return tuple(
+        EntryPoint(name=str(name), value=_string(item, where, "package.module:function"), where=where)
+        for name, item in value.items()
+    )

@@ -1,4 +1,4 @@
-"""What can be reported of a bundle before anything starts: from its files alone, nothing of it is imported."""
+"""Check a bundle by its files alone, before anything starts. Nothing of it is imported."""
 
 from __future__ import annotations
 
@@ -14,30 +14,39 @@ from packaging.version import Version
 
 from pytest_modelops.bundles import formats, wheel_files, wheel_tags
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.bundles.formats import RequiresPython, Source
+from pytest_modelops.bundles.formats import Source
+from pytest_modelops.bundles.metadata import RequiresPython
 from pytest_modelops.bundles.names import Names, Symbol
 from pytest_modelops.bundles.signatures import wrong_as_target, wrong_as_wire
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, MalformedBundle
 
+_REQUIRES = "requires Python "
+_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_SHOWN = 8
+
 
 def preflight(
-    bundle: Bundle, *, worker_python: Version, cell_id: str, kept: Path | None = None, deadline: Deadline | None = None
+    bundle: Bundle,
+    *,
+    worker_python: Version,
+    cell_id: str,
+    unpacked: Path | None = None,
+    deadline: Deadline | None = None,
 ) -> Source:
-    """Check that a bundle can be installed on a cell's workers, and has what it is asked to run; returns it, as read.
+    """Check that a cell's workers can install a bundle and that it has what it is asked to run. Return it, as read.
 
     Args:
-        bundle: what was asked for.
-        worker_python: the workers' Python, to the patch.
+        worker_python: to the patch.
         cell_id: for the message.
-        kept, deadline: where archives are unpacked, and how long others are awaited, see `formats.read`.
+        unpacked, deadline: see `archive.unpack`.
 
     Raises:
-        CheckFailed: with all that is wrong, the most telling first, one a line.
+        CheckFailed: with every problem, one a line, the most important first.
         TimedOut: another process was unpacking it until the deadline.
     """
     try:
-        source = formats.read(bundle.path, kept, deadline=deadline)
+        source = formats.read(bundle.path, unpacked, deadline=deadline)
     except MalformedBundle as error:
         raise CheckFailed(f"bundle {bundle.name!r}: {error}") from None
     problems = [
@@ -52,12 +61,8 @@ def preflight(
     return source
 
 
-_REQUIRES = "requires Python "
-_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-
-
 def _python_problems(python: RequiresPython, worker: Version, cell_id: str) -> Iterator[str]:
-    """Whether the workers' Python is admitted, compared as pip does: X.Y.Z, without what a pre-release adds."""
+    """Check whether the workers' Python is admitted, compared as pip does: X.Y.Z, without a pre-release's suffix."""
     try:
         wanted = SpecifierSet(python.text)
     except InvalidSpecifier:
@@ -67,43 +72,42 @@ def _python_problems(python: RequiresPython, worker: Version, cell_id: str) -> I
         )
         return
     # Source: https://github.com/pypa/pip/blob/24.0/src/pip/_internal/utils/packaging.py, check_requires_python.
-    answer = Version(".".join(map(str, (*worker.release, 0, 0)[:3])))
-    if not wanted.contains(answer, prereleases=True):
-        if python.file.suffix == ".whl":
-            yield (
-                f"{python.file.name} requires Python {python.text}, but this cell's workers run {worker}; "
-                f"{_ANOTHER_WHEEL.format(minor=_minor(worker))}, or drop the cell {cell_id}."
-            )
-            return
-        yield (
-            f"{_REQUIRES}{python.text}, but this cell's workers run {worker}; "
-            f"set {python.key} to '{_widened(wanted, answer)}' in {python.file}, or drop the cell {cell_id}."
-        )
+    compared = Version(".".join(map(str, (*worker.release, 0, 0)[:3])))
+    if wanted.contains(compared, prereleases=True):
+        return
+    required = f"{_REQUIRES}{python.text}, but this cell's workers run {worker}"
+    if python.file.suffix == ".whl":
+        yield f"{python.file.name} {required}; {_another_wheel(worker, cell_id)}"
+    else:
+        widened = _widened(wanted, compared)
+        yield f"{required}; set {python.key} to '{widened}' in {python.file}, or drop the cell {cell_id}."
 
 
-_ANOTHER_WHEEL = "ship a wheel for Python {minor}, or its name in a requirements.txt instead"
+def _another_wheel(worker: Version, cell_id: str) -> str:
+    return (
+        f"ship a wheel for Python {_minor(worker)}, or its name in a requirements.txt instead, "
+        f"or drop the cell {cell_id}."
+    )
 
 
 def _wheel_problems(source: Source, worker: Version, cell_id: str) -> Iterator[str]:
-    """Whether the workers can install the wheels, and whether it can be verified that they did."""
+    """Check whether the workers can install the wheels, and whether that can be verified."""
     for wheel in wheel_tags.chosen(source.wheels, worker):
-        if python := wheel.python:
-            yield from _python_problems(python, worker, cell_id)
+        if wheel.python:
+            yield from _python_problems(wheel.python, worker, cell_id)
         if unfit := wheel_tags.unfit(wheel, worker):
-            yield (
-                f"{wheel.path.name} {unfit}; this cell's workers run {worker} on {wheel_tags.machine()}; "
-                f"{_ANOTHER_WHEEL.format(minor=_minor(worker))}, or drop the cell {cell_id}."
-            )
+            workers = f"this cell's workers run {worker} on {wheel_tags.machine()}"
+            yield f"{wheel.path.name} {unfit}; {workers}; {_another_wheel(worker, cell_id)}"
         yield from wheel_files.problems_of_record(wheel)
 
 
 def _widened(wanted: SpecifierSet, worker: Version) -> str:
-    """The range with those parts changed that do not admit the worker's Python."""
-    kept = []
-    for specifier in sorted(wanted, key=str, reverse=True):
-        text = str(specifier) if specifier.contains(worker, prereleases=True) else _admitting(specifier, worker)
-        kept.append(text)
-    return ",".join(dict.fromkeys(filter(None, kept))) or f">={_minor(worker)}"
+    """Return the range with those parts changed that do not admit the workers' Python."""
+    parts = (
+        str(specifier) if specifier.contains(worker, prereleases=True) else _admitting(specifier, worker)
+        for specifier in sorted(wanted, key=str, reverse=True)
+    )
+    return ",".join(dict.fromkeys(filter(None, parts))) or f">={_minor(worker)}"
 
 
 def _admitting(specifier: Specifier, worker: Version) -> str:
@@ -121,100 +125,92 @@ def _minor(version: Version) -> str:
 
 
 class _Preflight:
-    """Looks up what a bundle is asked to run in what it has."""
+    """Looks up in a bundle what it is asked to run."""
 
     def __init__(self, source: Source, worker_python: Version) -> None:
         self._source = source
         self._names = Names(source, worker_python)
 
     def problems(self, bundle: Bundle) -> Iterator[str]:
-        """All that is not there, or cannot be called the way it will be."""
+        """Yield what is missing, or cannot be called the way a runner will call it."""
         yield from self._wire(bundle)
         if bundle.entrypoint is not None:
             yield from self._entrypoint(bundle.entrypoint)
         for target in bundle.targets:
-            yield from self._target(target)
+            subject = f"target {target!r}"
+            if match := re.fullmatch(rf"({_DOTTED})[:/]({_DOTTED})", target):
+                yield from self._callable(subject, match[1], match[2], wrong_as_target)
+            else:
+                yield f"{subject} is not package.module:function"
         for module in bundle.imports:
             if not re.fullmatch(_DOTTED, module):
-                yield f"import {module!r}: this is no module's name, such as package.module"
+                yield f"import {module!r} is not a module's name; write one such as package.module"
             elif self._source.owns(module):
                 yield from (f"import {module!r}: {problem}" for problem in self._module(module))
 
     def _wire(self, bundle: Bundle) -> Iterator[str]:
-        wire = self._source.wire
-        if wire is None:
-            if bundle.entrypoint is not None:
-                yield (
-                    f"it declares no wire function, which would run its entry point {bundle.entrypoint!r}; "
-                    'name one in [project.entry-points."modelops.wire"], or add a wire.py with a function wire'
-                )
-            return
-        said = f"the wire function {wire.module}:{wire.function} ({wire.where})"
-        yield from self._callable(said, wire.module, wire.function, wrong_as_wire)
+        if wire := self._source.wire:
+            subject = f"the wire function {wire.module}:{wire.function} ({wire.where})"
+            yield from self._callable(subject, wire.module, wire.function, wrong_as_wire)
+        elif bundle.entrypoint is not None:
+            yield (
+                f"it declares no wire function, which would run its entry point {bundle.entrypoint!r}; "
+                'name one in [project.entry-points."modelops.wire"], or add a wire.py with a function wire'
+            )
 
     def _entrypoint(self, text: str) -> Iterator[str]:
-        said = f"entry point {text!r}"
+        subject = f"entry point {text!r}"
         match = re.fullmatch(rf"({_DOTTED})(?:/(\S.*)|:({_DOTTED}))", text)
         if match is None:
-            yield f"{said} is neither package.module/scenario nor package.module:object"
-            return
-        module, _, name = match.groups()
-        if name is None:  # what a scenario is, only the wire function knows
-            yield from (f"{said}: {problem}" for problem in self._module(module))
-        else:
-            yield from self._callable(said, module, name, lambda _: "")
+            yield f"{subject} is neither package.module/scenario nor package.module:object"
+        elif match[3]:
+            yield from self._callable(subject, match[1], match[3], lambda _: "")
+        else:  # only the wire function knows the scenarios
+            yield from (f"{subject}: {problem}" for problem in self._module(match[1]))
 
-    def _target(self, text: str) -> Iterator[str]:
-        match = re.fullmatch(rf"({_DOTTED})[:/]({_DOTTED})", text)
-        if match is None:
-            yield f"target {text!r} is not package.module:function"
-        else:
-            yield from self._callable(f"target {text!r}", match[1], match[2], wrong_as_target)
-
-    def _callable(self, said: str, module: str, name: str, wrong_as: Callable[[Symbol], str]) -> Iterator[str]:
-        """Problems of one function, which is `name` in `module`."""
+    def _callable(self, subject: str, module: str, name: str, wrong_as: Callable[[Symbol], str]) -> Iterator[str]:
+        """Check one function, which is `name` in `module`."""
         found = list(self._module(module))
         if found or not self._source.owns(module):
-            yield from (f"{said}: {problem}" for problem in found)
+            yield from (f"{subject}: {problem}" for problem in found)
             return
         first, dot, _ = name.partition(".")
         try:
             symbols = self._names.find(module, first)
         except MalformedBundle as error:
-            yield f"{said}: {error}"
+            yield f"{subject}: {error}"
             return
         if not symbols:
-            yield f"{said}: {module} has no {first!r}; {self._near_names(module, first)}"
+            yield f"{subject}: {module} has no {first!r}; {self._near_names(module, first)}"
             return
-        # Of several definitions it is not known which one counts, so one that suits is enough.
+        # Which of several definitions counts is unknown, so one that suits is enough.
         wrong = [] if dot else [wrong_as(symbol) for symbol in symbols]
         if wrong and all(wrong):
             symbol = symbols[-1]
             where = f" ({self._shown(symbol.file)}, line {symbol.line})" if symbol.file and symbol.line else ""
-            yield f"{said}{where}: {wrong[-1]}"
+            yield f"{subject}{where}: {wrong[-1]}"
 
     def _module(self, module: str) -> Iterator[str]:
-        """Whether a module is there and is valid Python; those of other distributions are believed."""
-        if not self._source.owns(module):
-            if not self._may_be_foreign(module):
-                yield f"the bundle has no module {module!r}; {self._near_modules(module)}"
-            return
-        try:
-            self._names.check(module)
-        except MalformedBundle as error:
-            yield str(error)
-            return
-        if self._source.file_of(module) is None and not self._source.has_directory(module):
+        """Check that a module exists and is valid Python; one that a dependency may have is accepted."""
+        if self._source.owns(module):
+            try:
+                self._names.check(module)
+            except MalformedBundle as error:
+                yield str(error)
+                return
+            missing = self._source.file_of(module) is None and not self._source.has_directory(module)
+        else:
+            missing = not self._may_be_foreign(module)
+        if missing:
             yield f"the bundle has no module {module!r}; {self._near_modules(module)}"
 
     def _may_be_foreign(self, module: str) -> bool:
-        """Whether a module may come with a dependency, whose modules nobody can tell from its name."""
+        """Whether a module may belong to a dependency, whose name does not tell its modules."""
         dependencies = self._source.dependencies
         top = module.partition(".")[0]
         if dependencies is not None and canonicalize_name(top) in map(_distribution, dependencies):
             return True
-        own = {name.partition(".")[0] for name in self._source.modules}
-        return dependencies != () and not difflib.get_close_matches(top, own, n=1, cutoff=0.75)
+        return dependencies != () and not difflib.get_close_matches(top, self._source.top_level, n=1, cutoff=0.75)
 
     def _near_modules(self, module: str) -> str:
         known = sorted(self._source.modules)
@@ -226,22 +222,18 @@ class _Preflight:
 
     def _near_names(self, module: str, name: str) -> str:
         lines = self._names.near(module)
+        file = self._shown(self._source.file_of(module))
         if name in lines:
-            return f"line {lines[name]} of {self._shown(self._source.file_of(module))} imports it from where it is not"
+            return f"line {lines[name]} of {file} imports it from a module that does not define it"
         near = difflib.get_close_matches(name, lines, n=3) or list(lines)[:_SHOWN]
-        if not near:
-            return "it defines nothing"
         shown = ", ".join(f"{each!r} (line {lines[each]})" for each in near)
-        return f"it has {shown} in {self._shown(self._source.file_of(module))}"
+        return f"it has {shown} in {file}" if near else "it defines nothing"
 
     def _shown(self, file: Path | None) -> str:
-        """A file of the bundle, short."""
+        """Return a file's path relative to the bundle."""
         if file is not None and file.is_relative_to(self._source.path):
             file = file.relative_to(self._source.path)
         return str(file)
-
-
-_SHOWN = 8
 
 
 def _distribution(requirement: str) -> str:

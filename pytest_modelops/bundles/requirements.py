@@ -1,7 +1,7 @@
-"""`requirements.txt`: the requirements in it, as an installer gets them one by one.
+"""The requirements in a `requirements.txt`, as an installer gets them one by one.
 
-Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/. Options are refused by name, not
-ignored: an index, a constraint or a switch that is dropped in silence gives another environment.
+Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/. Options are refused by name: to ignore an
+index, a constraint or a switch would give another environment.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pytest_modelops.bundles.contents import read_text
+from pytest_modelops.bundles.contents import PROJECT_FILES
+from pytest_modelops.bundles.documents import read_text
 from pytest_modelops.errors import MalformedBundle
 
 _FOLLOWED = re.compile(r"(?:-r\s*|--requirement[\s=]+)(.+)")
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
 _INSTEAD = {
-    "-c": "write the versions into the requirements themselves",
-    "--constraint": "write the versions into the requirements themselves",
-    "-e": "write the path alone; workers get a wheel of it",
-    "--editable": "write the path alone; workers get a wheel of it",
+    **dict.fromkeys(("-c", "--constraint"), "write the versions into the requirements themselves"),
+    **dict.fromkeys(("-e", "--editable"), "write the path alone; workers get a wheel of it"),
     **dict.fromkeys(
         ("-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host"),
         "remove it; where packages come from is the host's configuration of uv or pip",
@@ -33,13 +32,10 @@ _INSTEAD = {
 
 
 def requirements(file: Path, directory: Path) -> tuple[str, ...]:
-    """The requirements of a file and of those that it names with `-r`.
+    """Return the requirements of a file and of those that it names with `-r`.
 
-    Hashes are dropped: what is pinned stays pinned. Paths are made absolute.
-
-    Args:
-        file: the `requirements.txt`.
-        directory: the bundle's; what lies outside does not travel to workers, and is refused.
+    Hashes are dropped: what is pinned stays pinned. Paths become absolute; those outside of the bundle's directory are
+    refused, since workers do not get them.
 
     Raises:
         MalformedBundle: a line is no requirement, or has an option.
@@ -50,21 +46,22 @@ def requirements(file: Path, directory: Path) -> tuple[str, ...]:
 def _read(file: Path, directory: Path, readers: tuple[Path, ...]) -> Iterator[str]:
     for number, line in _lines(read_text(file)):
         where = f"{file.relative_to(directory)}, line {number}"
-        if followed := _FOLLOWED.fullmatch(line):
-            other = _inside(followed[1].strip("'\" "), file.parent, directory, where)
-            if other in (*readers, file):
-                raise MalformedBundle(f"{where}: {line!r} names a file that is being read already")
-            if not other.is_file():
-                raise MalformedBundle(f"{where}: {line!r} names a file that is not there ({other})")
-            yield from _read(other, directory, (*readers, file))
+        followed = _FOLLOWED.fullmatch(line)
+        if followed is None:
+            yield _requirement(line, file.parent, directory, where)
             continue
-        yield _requirement(line, file.parent, directory, where)
+        other = _inside(followed[1].strip("'\" "), file.parent, directory, where)
+        if other in (*readers, file):
+            raise MalformedBundle(f"{where}: {line!r} names a file that is being read already")
+        if not other.is_file():
+            raise MalformedBundle(f"{where}: {line!r} names a file that is not there ({other})")
+        yield from _read(other, directory, (*readers, file))
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Logical lines without comments, each with the number of its first."""
-    pending, start = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
+    """Yield logical lines without comments, each with the number of its first."""
+    pending, start = "", 1
+    for number, line in enumerate([*text.splitlines(), ""], 1):
         start = start if pending else number
         # A comment ends a continued line, as in pip.
         without = re.sub(r"(^|\s)#.*$", "", line)
@@ -74,24 +71,21 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         if pending.strip():
             yield start, pending.strip()
         pending = ""
-    if pending.strip():
-        yield start, pending.strip()
 
 
 def _requirement(line: str, here: Path, directory: Path, where: str) -> str:
     requirement, *options = re.split(r"\s+(?=--?[A-Za-z])", line)
-    if requirement.startswith("-"):
-        options = [requirement]
-    for option in options:
+    for option in [requirement] if requirement.startswith("-") else options:
         name = re.split(r"[\s=]", option)[0]
         name = name if name.startswith("--") else name[:2]
         if name != "--hash":
             instead = _INSTEAD.get(name, "remove it")
-            raise MalformedBundle(f"{where}: the option {name} is not taken in a bundle; {instead}")
+            raise MalformedBundle(f"{where}: the option {name} is not supported in a bundle; {instead}")
     if variable := re.search(r"\$\{\w+\}", requirement):
-        raise MalformedBundle(f"{where}: {variable[0]} is not filled in; write what it stands for")
+        raise MalformedBundle(f"{where}: {variable[0]} is not filled in; write its value")
     if _is_path(requirement):
-        path, extras = _split_extras(requirement)
+        path = re.sub(r"\[[\w\s,.-]*\]$", "", requirement)
+        extras = requirement[len(path) :]
         return f"{_project(path, here, directory, where)}{extras}"
     if re.match(r"[a-z+]+://", requirement):
         return requirement
@@ -109,28 +103,21 @@ def _requirement(line: str, here: Path, directory: Path, where: str) -> str:
 
 
 def _is_path(requirement: str) -> bool:
-    if "@" in requirement and not requirement.startswith((".", "/")):
-        return False  # a name and where it is
-    without_marker = requirement.partition(";")[0].strip()
-    is_file = without_marker.endswith(_ARCHIVES) and "://" not in without_marker
-    return requirement.startswith((".", "/", "~", "file:")) or is_file or _has_directory(without_marker)
-
-
-def _has_directory(requirement: str) -> bool:
-    return "/" in requirement and "://" not in requirement
-
-
-def _split_extras(path: str) -> tuple[str, str]:
-    match = re.fullmatch(r"(.*?)(\[[\w\s,.-]*\])?", path)
-    return (match[1], match[2] or "") if match else (path, "")
+    if requirement.startswith((".", "/")):
+        return True
+    if "@" in requirement:
+        return False  # a name and its location
+    text = requirement.partition(";")[0].strip()
+    is_local = "://" not in text and (text.endswith(_ARCHIVES) or "/" in text)
+    return is_local or requirement.startswith(("~", "file:"))
 
 
 def _project(text: str, here: Path, directory: Path, where: str) -> Path:
-    """The absolute path of what a requirement names: a project's directory or an archive."""
+    """Return the absolute path of the project's directory or archive that a requirement names."""
     if ";" in text:
-        raise MalformedBundle(f"{where}: {text!r}: a path takes no marker here; write 'name @ path ; marker'")
+        raise MalformedBundle(f"{where}: {text!r}: a path cannot have a marker here; write 'name @ path ; marker'")
     path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), here, directory, where)
-    is_project = any((path / name).is_file() for name in ("pyproject.toml", "setup.py"))
+    is_project = any((path / name).is_file() for name in PROJECT_FILES)
     if not is_project and not (path.is_file() and path.name.endswith(_ARCHIVES)):
         raise MalformedBundle(
             f"{where}: {text!r} is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py ({path})"
@@ -139,14 +126,14 @@ def _project(text: str, here: Path, directory: Path, where: str) -> Path:
 
 
 def _inside(text: str, here: Path, directory: Path, where: str) -> Path:
-    """A path that is named in a file, absolute."""
+    """Return the absolute path that a file names."""
     try:
         path = (here / text).resolve()
     except (OSError, ValueError, RuntimeError):
         raise MalformedBundle(f"{where}: {text!r} is not a path") from None
     if not path.is_relative_to(directory):
         raise MalformedBundle(
-            f"{where}: {text!r} lies outside the bundle ({directory}), so it does not travel to workers; "
+            f"{where}: {text!r} lies outside the bundle ({directory}), so workers do not get it; "
             "move it into the bundle"
         )
     return path

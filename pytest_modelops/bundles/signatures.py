@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
+from collections.abc import Sequence
 
 from pytest_modelops.bundles.names import Kind, Symbol
 
@@ -11,81 +11,43 @@ _TARGET = ("sim_returns", "target_data")
 _WIRE = ("entrypoint", "params", "seed")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-    """A signature, as a caller sees it.
-
-    Attributes:
-        positional: names that may be given in order; star: whether more may.
-        required: names without a default among them.
-        keyword_required: names without a default that must be given by name.
-    """
-
-    positional: tuple[str, ...]
-    star: bool
-    required: tuple[str, ...]
-    keyword_required: tuple[str, ...]
-
-    @classmethod
-    def of(cls, symbol: Symbol) -> _Call | None:
-        """How a symbol is called, `None` when that is not known."""
-        if symbol.arguments is None:
-            return None
-        arguments = symbol.arguments
-        every = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-        required = every[: len(every) - len(arguments.defaults)]
-        by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        return cls(
-            positional=tuple(every[symbol.skipped :]),
-            star=arguments.vararg is not None,
-            required=tuple(required[symbol.skipped :]),
-            keyword_required=tuple(argument.arg for argument, default in by_name if default is None),
-        )
-
-    def takes(self, count: int) -> bool:
-        """Whether it can be called with so many arguments, in order."""
-        enough = self.star or len(self.positional) >= count
-        return enough and len(self.required) <= count and not self.keyword_required
-
-
 def wrong_as_wire(symbol: Symbol) -> str:
-    """Why a runner cannot call it as the wire function; empty when it can, or when that is not known."""
-    if wrong := _wrong_kind(symbol):
-        return wrong
-    call = _Call.of(symbol)
-    if call is None or call.takes(len(_WIRE)):
-        return ""
-    return f"it is called with ({', '.join(_WIRE)}), but takes {_shown(symbol)}"
+    """Return why a runner cannot call a symbol as the wire function; empty when it can or that is unknown."""
+    return _wrong(symbol, _WIRE, f"it is called with ({', '.join(_WIRE)}), but takes")
 
 
 def wrong_as_target(symbol: Symbol) -> str:
-    """Why a runner cannot call it as a target; empty when it can, or when that is not known."""
-    if wrong := _wrong_kind(symbol):
-        return wrong
-    call = _Call.of(symbol)
-    if call is None or call.takes(len(_TARGET)):
+    """Return why a runner cannot call a symbol as a target; empty when it can or that is unknown."""
+    takes = f"a target takes ({', '.join(_TARGET)}), or nothing or only data_paths to return an object with evaluate"
+    return _wrong(symbol, _TARGET, f"{takes}; this takes", by_name=frozenset({"data_paths"}))
+
+
+def _wrong(symbol: Symbol, given: Sequence[str], text: str, *, by_name: frozenset[str] | None = None) -> str:
+    """Check a call with these arguments in order, or with some of `by_name`; `text` begins the message."""
+    if symbol.kind is Kind.COROUTINE:
+        return "it is async, and nothing awaits it; write it with def"
+    if symbol.kind in {Kind.MODULE, Kind.VALUE}:
+        return f"it is {symbol.kind.value}, not a function"
+    arguments = symbol.arguments
+    if arguments is None or _takes(symbol, arguments, len(given)):
         return ""
-    if set(call.required + call.keyword_required) <= {"data_paths"}:
+    if by_name is not None and _required(symbol, arguments) <= by_name:
         return ""
-    return (
-        f"a target takes ({', '.join(_TARGET)}), or nothing or only data_paths to return an object with evaluate; "
-        f"this takes {_shown(symbol)}"
-    )
+    shown = ast.unparse(arguments)
+    return f"{text} ({shown.partition(', ')[2] if symbol.skipped else shown})"
 
 
-def _wrong_kind(symbol: Symbol) -> str:
-    match symbol.kind:
-        case Kind.COROUTINE:
-            return "it is async, and nothing awaits it; write it with def"
-        case Kind.MODULE | Kind.VALUE:
-            return f"it is {symbol.kind.value}, not a function"
-        case _:
-            return ""
+def _takes(symbol: Symbol, arguments: ast.arguments, count: int) -> bool:
+    """Whether a call with so many positional arguments is possible."""
+    given = count + symbol.skipped
+    names = len(arguments.posonlyargs) + len(arguments.args)
+    enough = arguments.vararg is not None or names >= given
+    return enough and names - len(arguments.defaults) <= given and None not in arguments.kw_defaults
 
 
-def _shown(symbol: Symbol) -> str:
-    """The arguments that a caller gives, as written."""
-    if symbol.arguments is None:
-        return "(…)"
-    text = ast.unparse(symbol.arguments)
-    return f"({text.partition(', ')[2] if symbol.skipped else text})"
+def _required(symbol: Symbol, arguments: ast.arguments) -> set[str]:
+    """Return the names of arguments that a caller must give."""
+    positional = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
+    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    required = positional[symbol.skipped : len(positional) - len(arguments.defaults)]
+    return {*required, *(argument.arg for argument, default in by_name if default is None)}

@@ -1,4 +1,4 @@
-"""For whom a wheel is: which workers can install it, and in which words that is said.
+"""Which workers can install a wheel, by its tags.
 
 Source of the tags: https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/
 """
@@ -17,23 +17,42 @@ from pytest_modelops.bundles.wheel_files import WheelFile
 
 
 def unfit(wheel: WheelFile, python: Version) -> str:
-    """Why no worker with this Python on this machine can install it; empty when one may.
+    """Return why no worker with this Python on this machine can install a wheel; empty when one may.
 
-    The tags of the workers' platform are known to their own interpreter alone, which is asked when the wheels are made;
-    until then a version of a C library is believed.
+    Only the workers' own interpreter knows their platform's tags. It is asked when the wheels are made; here, any
+    version of a C library suits.
     """
-    if any(_suits_python(tag, python) and _suits_machine(tag) for tag in wheel.tags):
+    if any(_suits(tag, python) for tag in wheel.tags):
         return ""
-    if not any(_suits_python(tag, python) for tag in wheel.tags):
-        pythons = dict.fromkeys(_python_in_words(tag) for tag in sorted(wheel.tags, key=str))
-        return f"is for {' and '.join(pythons)}"
-    platforms = sorted({tag.platform for tag in wheel.tags})
-    return f"is for {' and '.join(platforms)}"
+    if any(_suits_python(tag, python) for tag in wheel.tags):
+        names = sorted({tag.platform for tag in wheel.tags})
+    else:
+        names = list(dict.fromkeys(_python_of(tag) for tag in sorted(wheel.tags, key=str)))
+    return f"is for {' and '.join(names)}"
 
 
 def machine() -> str:
-    """This one, in the words of the tags: `linux_x86_64`."""
+    """Return this machine's tag, such as `linux_x86_64`."""
     return f"{platform.system()}_{platform.machine()}".lower()
+
+
+def chosen(wheels: Iterable[WheelFile], python: Version) -> tuple[WheelFile, ...]:
+    """Return the wheel of each distribution that suits workers with this Python best; any if none does."""
+    order = {platform_tag: number for number, platform_tag in enumerate(platform_tags())}
+
+    def rank(wheel: WheelFile) -> tuple[bool, int, str]:
+        suiting = [tag for tag in wheel.tags if _suits(tag, python)]
+        places = [order.get(tag.platform, len(order)) for tag in suiting if tag.platform != "any"]
+        return not suiting, min(places, default=len(order) + 1), wheel.path.name
+
+    best: dict[str, WheelFile] = {}
+    for wheel in sorted(wheels, key=rank):
+        best.setdefault(wheel.name, wheel)
+    return tuple(sorted(best.values(), key=lambda wheel: wheel.path))
+
+
+def _suits(tag: Tag, python: Version) -> bool:
+    return _suits_python(tag, python) and _suits_machine(tag)
 
 
 def _suits_python(tag: Tag, python: Version) -> bool:
@@ -43,9 +62,9 @@ def _suits_python(tag: Tag, python: Version) -> bool:
 
 @functools.cache
 def _tags_of(major: int, minor: int) -> frozenset[Tag]:
-    """What a Python takes, on a platform that is called `here`."""
+    """Return the tags that a Python takes, on a platform called `here`."""
     name = f"cp{major}{minor}"
-    # A Python without a global lock takes others; which one this is, only its interpreter tells.
+    # A free-threaded Python takes others; only its interpreter knows whether it is one.
     own = cpython_tags((major, minor), [name, f"{name}t"], ["here"])
     return frozenset([*own, *compatible_tags((major, minor), name, ["here"])])
 
@@ -60,7 +79,8 @@ def _suits_machine(tag: Tag) -> bool:
     return not tag.platform.startswith("macosx") and tag.platform.endswith(f"_{platform.machine()}")
 
 
-def _python_in_words(tag: Tag) -> str:
+def _python_of(tag: Tag) -> str:
+    """Return the Python of a tag for people, such as `CPython 3.11 and newer`."""
     match = re.fullmatch(r"(cp|pp|py)(\d)_?(\d*)", tag.interpreter)
     if match is None:
         return str(tag)
@@ -69,18 +89,3 @@ def _python_in_words(tag: Tag) -> str:
     newer = " and newer" if tag.abi == "abi3" or (match[1] == "py" and match[3]) else ""
     special = " without a global lock" if tag.abi.endswith("t") and match[1] == "cp" else ""
     return f"{kind} {version}{newer}{special}"
-
-
-def chosen(wheels: Iterable[WheelFile], python: Version) -> tuple[WheelFile, ...]:
-    """Of each distribution the wheel that suits workers with this Python best; any, where none does."""
-    order = {platform_tag: number for number, platform_tag in enumerate(platform_tags())}
-
-    def rank(wheel: WheelFile) -> tuple[bool, int, str]:
-        suiting = [tag for tag in wheel.tags if _suits_python(tag, python) and _suits_machine(tag)]
-        places = [order.get(tag.platform, len(order)) for tag in suiting if tag.platform != "any"]
-        return not suiting, min(places, default=len(order) + 1), wheel.path.name
-
-    best: dict[str, WheelFile] = {}
-    for wheel in sorted(wheels, key=rank):
-        best.setdefault(wheel.name, wheel)
-    return tuple(sorted(best.values(), key=lambda wheel: wheel.path))

@@ -12,9 +12,6 @@ from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.remote.runner.installing import PINS
 
-_LEGACY = ("setuptools>=40.8.0",)
-"""What builds a project that does not say: https://pip.pypa.io/en/stable/reference/build-system/."""
-
 
 def copy(source: formats.Source, directory: Path) -> Path:
     """Copy a bundle's files, without caches and environments, into a directory; returns the copy."""
@@ -61,7 +58,5 @@ def build_requires(source: formats.Source) -> tuple[str, ...]:
     found: list[str] = []
     for project in map(Path, source.requirements):
         if project.is_absolute() and project.is_dir():
-            file = project / "pyproject.toml"
-            system = metadata.table(contents.read_toml(file), "build-system") if file.is_file() else {}
-            found += system.get("requires", _LEGACY)
+            found += metadata.build_requires(project)
     return tuple(dict.fromkeys(found))

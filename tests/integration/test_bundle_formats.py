@@ -5,17 +5,16 @@ All are shipped in one run; each test reads what the report says of its bundle.
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import tarfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from pytest_modelops.bundles.archive import suffix_of
 from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once, write_wheel
+from tests.unit.bundles.files import PACKERS, rewrite, without_hashes
 
 FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
 CELL = "py3.12-dask2024.10.0"
@@ -98,7 +97,7 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
         path = wheel(directory / name / file)
         made[directory / name] = ()
         if name == "wheels-without-hashes":
-            without_hashes(path)
+            rewrite(path, without_hashes)
     for name, files in {"wheel-escaping": ["../../evil.py"], "wheel-clash": ["one/A.py", "one/a.py"]}.items():
         (directory / name).mkdir()
         write_wheel(directory / name / "wheeled-1.0-py3-none-any.whl", dict.fromkeys(files, ""))
@@ -131,16 +130,6 @@ def wheel(path: Path) -> Path:
     return write_wheel(path, {"wheeled/__init__.py": "", "wheeled/core.py": "answer = 42\n"})
 
 
-def without_hashes(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    record = next(name for name in files if name.endswith("/RECORD"))
-    files[record] = "".join(f"{name},,\n" for name in files).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-
-
 def pack(directory: Path, path: Path, more: Mapping[str, str] | None = None, *, top: str = "") -> Path:
     """Pack what a directory holds, and other files, into an archive of the kind that its name says."""
     files = {
@@ -149,17 +138,7 @@ def pack(directory: Path, path: Path, more: Mapping[str, str] | None = None, *, 
         if file.is_file() and "__pycache__" not in file.parts
     }
     files |= {name: text.encode() for name, text in (more or {}).items()}
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        return path
-    compression = {".tgz": "gz", ".tar": ""}.get(path.suffix, path.suffix.removeprefix("."))
-    with tarfile.open(path, f"w:{compression}") as tar:  # type: ignore[call-overload]
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    path.write_bytes(PACKERS[suffix_of(path) or ""](*files.items()))
     return path
 
 
@@ -198,49 +177,38 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
 
 
 FOUND = {
-    "requirements": ("requirements", "it has a requirements.txt"),
-    "pure_python": ("pure_python", "it has 1 loose module and 1 loose package"),
-    "packaged": ("packaged", "it has a pyproject.toml"),
-    "existing_wheels": ("existing_wheels", "it has 1 wheel"),
-    "mixed": ("mixed", "it has a pyproject.toml and a requirements.txt"),
+    "requirements": ("requirements", 0, "it has a requirements.txt"),
+    "pure_python": ("pure_python", 4, "it has 1 loose module and 1 loose package"),
+    "packaged": ("packaged", 2, "it has a pyproject.toml"),
+    "existing_wheels": ("existing_wheels", 2, "it has 1 wheel"),
+    "mixed": ("mixed", 2, "it has a pyproject.toml and a requirements.txt"),
     "nested": (
         "nested",
+        3,
         "it has a requirements.txt, 1 loose module and 1 loose package, one directory down in myproject-v1.0",
     ),
-    "wheeled": ("existing_wheels", "it has 1 wheel"),
-    "testpkg": ("packaged", "it has a pyproject.toml, one directory down in testpkg-1.0"),
+    "wheeled": ("existing_wheels", 2, "it has 1 wheel"),
+    "testpkg": ("packaged", 2, "it has a pyproject.toml, one directory down in testpkg-1.0"),
     "combined": (
         "nested",
+        8,
         (
             "it has a pyproject.toml in project, a requirements.txt in project, 1 wheel, 1 loose module and 1 loose "
             "package, one directory down in all-of-it-2.0"
         ),
     ),
 }
-MODULES = {
-    "requirements": 0,
-    "pure_python": 4,
-    "packaged": 2,
-    "existing_wheels": 2,
-    "mixed": 2,
-    "nested": 3,
-    "wheeled": 2,
-    "testpkg": 2,
-    "combined": 8,
-}
-"""How many modules each bundle must have brought to every worker."""
+"""Of each bundle its format, how many modules every worker must have, and why it has that format."""
 
 
 @pytest.mark.parametrize("bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"])
 def test_a_healthy_bundle_installs_answers_and_loses_no_module(reported: Reported, bundle: str) -> None:
     reported.passed(bundle, "preflight", "bundle-install", "handshake")
-    name = bundle.removesuffix("-packed")
+    format_, modules, why = FOUND[bundle.removesuffix("-packed")]
     data = reported.checks[bundle, "bundle-install"].data
-    assert (data["format"], data["found"]) == FOUND[name]
-    assert data["modules"] == MODULES[name]
-    names = ("format", "found", "modules")
-    assert reported.checks[bundle, "preflight"].data == {key: data[key] for key in names}
-    assert data["accounted"] == dict.fromkeys(("client", "worker-0"), MODULES[name])
+    found = {"format": format_, "found": why, "modules": modules}
+    assert {key: data[key] for key in found} == found == reported.checks[bundle, "preflight"].data
+    assert data["accounted"] == dict.fromkeys(("client", "worker-0"), modules)
 
 
 BROKEN = {
@@ -253,7 +221,7 @@ BROKEN = {
     "mixed-at-odds": ("bundle-install", ("tomli==2.0.1", "tomli>=2.1")),
     "nested-beside": (
         "preflight",
-        ("myproject-v1.0/requirements.txt in ", "is read by nothing, since other things lie beside myproject-v1.0"),
+        ("myproject-v1.0/requirements.txt in ", "would be ignored, because other files are beside myproject-v1.0"),
     ),
     "wheels-other-python": (
         "preflight",
@@ -280,7 +248,7 @@ BROKEN = {
         ("is refused: 'one/a.py' and 'one/A.py' are one name where case does not count", "no installer"),
     ),
     "escaper": ("preflight", ("escaper-1.0-py3-none-any.whl is refused: '../../evil.py' leads",)),
-    "cut-off": ("preflight", ("cut-off.tar.gz cannot be unpacked, it is no whole gz archive",)),
+    "cut-off": ("preflight", ("cut-off.tar.gz cannot be unpacked, it is not a complete gz archive",)),
     "compiled": (
         "bundle-install",
         (
@@ -294,8 +262,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("bundle", BROKEN)
 def test_a_broken_twin_is_red_for_its_reason(reported: Reported, bundle: str) -> None:
-    check_name, words = BROKEN[bundle]
-    reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(*words)
+    check_name, facts = BROKEN[bundle]
+    reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(*facts)
 
 
 def test_every_format_of_the_fixtures_has_its_test() -> None:

@@ -47,7 +47,7 @@ TWINS: Mapping[str, str] = {
     "mixed": "mixed-at-odds",
     "nested": "nested-beside",
 }
-"""The broken twin of each format, which `test_bundle_formats.py` makes and tells of."""
+"""The broken twin of each format, which `test_bundle_formats.py` makes and describes."""
 PACKED = {"requirements": "isolated", "packaged": "isolated", "nested": "isolated"}
 """Which twins are archives, in which way; of the other formats it is those in the workers."""
 
@@ -116,7 +116,7 @@ def test_a_format_installs_in_every_way_and_loses_no_module(
     reported.passed(bundle, "preflight", "bundle-install", *(["handshake"] if way == "isolated" else []))
     install = reported.checks[bundle, "bundle-install"]
     assert install.data["format"] == name
-    assert install.data["modules"] == formats.MODULES[name] > 0 or name == "requirements"
+    assert install.data["modules"] == formats.FOUND[name][1] > 0 or name == "requirements"
     assert install.seconds <= DEADLINE + 2
     if way == "isolated":
         handshake = reported.checks[bundle, "handshake"]
@@ -129,9 +129,9 @@ def test_a_format_installs_in_every_way_and_loses_no_module(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", TWINS)
 def test_its_broken_twin_is_red_for_its_reason_in_every_way(reported: Reported, name: str, way: str) -> None:
-    check_name, words = formats.BROKEN[TWINS[name]]
+    check_name, facts = formats.BROKEN[TWINS[name]]
     within = INSTALLED if check_name == "bundle-install" else AT_ONCE
-    reported.broke(f"{TWINS[name]}-{way}", check_name, within=within).says(*words)
+    reported.broke(f"{TWINS[name]}-{way}", check_name, within=within).says(*facts)
 
 
 def test_half_of_the_bundles_are_archives_in_every_way() -> None:

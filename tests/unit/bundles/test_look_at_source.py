@@ -1,4 +1,4 @@
-"""Which modules a bundle's directory has, as it was brought to the client."""
+"""Which modules a bundle's directory has, as it was copied to the client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WHEEL = "model-1.0-py3-none-any.whl"
 FILES = {"wire": "wire.py", "pkg": "src/pkg/__init__.py", "one": WHEEL, "one.two": WHEEL, "pure": WHEEL, "fast": WHEEL}
 
 
-def bring(directory: Path, *without: str) -> Path:
+def write(directory: Path, *without: str) -> Path:
     inside = {
         "one/__init__.py": "",
         "one/two.py": "",
@@ -27,14 +27,14 @@ def bring(directory: Path, *without: str) -> Path:
 
 
 def test_all_that_is_there_is_found(tmp_path: Path) -> None:
-    assert missing_in(str(bring(tmp_path)), FILES) == []
+    assert missing_in(str(write(tmp_path)), FILES) == []
 
 
 def test_what_is_lost_on_the_way_is_named_also_of_a_wheel(tmp_path: Path) -> None:
     lost = ("src/pkg/__init__.py", "one/two.py", "model-1.0.data/purelib/pure.py")
-    assert missing_in(str(bring(tmp_path, *lost)), FILES) == ["pkg", "one.two", "pure"]
+    assert missing_in(str(write(tmp_path, *lost)), FILES) == ["pkg", "one.two", "pure"]
 
 
 def test_a_wheel_that_is_lost_takes_its_modules_along(tmp_path: Path) -> None:
-    (bring(tmp_path) / WHEEL).unlink()
+    (write(tmp_path) / WHEEL).unlink()
     assert missing_in(str(tmp_path), FILES) == ["one", "one.two", "pure", "fast"]

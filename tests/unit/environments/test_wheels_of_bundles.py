@@ -1,11 +1,10 @@
-"""Wheels that a bundle brings along: for whom they are, and whether their RECORD can verify them."""
+"""Wheels in a bundle: which workers can install them, and whether their RECORD can verify them."""
 
 from __future__ import annotations
 
 import platform
 import sys
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,12 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.preflight import preflight
 from pytest_modelops.errors import CheckFailed
 from tests.integration.conftest import write_wheel
+from tests.unit.bundles.files import CELL, rewrite, without_hashes
 
 MACHINE = platform.machine()
-CELL = "py3.12-dask2024.10.0"
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="workers elsewhere may be containers")
 
 FILES = {"one/__init__.py": "", "one/two.py": "x = 2\n"}
-
-
-def rewrite(path: Path, change: Callable[[dict[str, bytes]], Mapping[str, bytes]]) -> None:
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    files = dict(change(files))
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
 
 
 def reported(directory: Path, python: str = "3.12.1") -> str:
@@ -43,15 +33,11 @@ def reported(directory: Path, python: str = "3.12.1") -> str:
     return ""
 
 
-def problems(path: Path) -> list[str]:
-    return list(wheel_files.problems_of_record(wheel_files.read(path)))
-
-
 # For whom they are.
 
 
 @pytest.mark.parametrize(
-    ("tag", "pythons", "words"),
+    ("tag", "pythons", "reason"),
     [
         ("py3-none-any", {"3.10", "3.11", "3.12", "3.13", "3.14"}, ""),
         ("py2-none-any", set(), "is for Python 2"),
@@ -63,13 +49,13 @@ def problems(path: Path) -> list[str]:
         ("pp39-pypy39_pp73-linux_{m}", set(), "is for PyPy 3.9"),
     ],
 )
-def test_a_wheel_is_for_some_pythons(tmp_path: Path, tag: str, pythons: set[str], words: str) -> None:
+def test_a_wheel_is_for_some_pythons(tmp_path: Path, tag: str, pythons: set[str], reason: str) -> None:
     tag = tag.format(m=MACHINE)
     wheel = wheel_files.read(write_wheel(tmp_path / f"one-1.0-{tag}.whl", FILES))
     assert wheel.tags == parse_tag(tag)
     for python in ("3.10", "3.11", "3.12", "3.13", "3.14"):
         unfit = wheel_tags.unfit(wheel, Version(f"{python}.1"))
-        assert unfit == ("" if python in pythons else words), python
+        assert unfit == ("" if python in pythons else reason), python
 
 
 @on_linux
@@ -118,42 +104,47 @@ def wheel(tmp_path: Path) -> Path:
 RECORD = "one-1.0.dist-info/RECORD"
 
 
-def test_a_good_record_is_no_problem(wheel: Path) -> None:
-    assert problems(wheel) == []
+REBUILD = "build it again, such as with `python -m build --wheel` or `pip wheel`"
+Contents = dict[str, bytes]
 
 
-def test_a_record_without_hashes_is_one(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, RECORD: "".join(f"{name},,\n" for name in files).encode()})
-    [problem] = problems(wheel)
-    assert problem == (
-        "the RECORD of one-1.0-py3-none-any.whl has no hash of 4 of its 4 files "
-        "(one-1.0.dist-info/METADATA, one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify "
-        "what was installed of it; build it again, such as with `python -m build --wheel` or `pip wheel`"
-    )
-    assert reported(wheel.parent) == problem
+def without(files: Contents, *names: str) -> Contents:
+    return {name: content for name, content in files.items() if name not in names}
 
 
-def test_a_weak_hash_is_none(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, RECORD: files[RECORD].replace(b"sha256=", b"md5=")})
-    assert "has no hash of 4 of its 4 files" in problems(wheel)[0]
-
-
-def test_no_record_is_a_problem(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {name: files[name] for name in files if name != RECORD})
-    assert problems(wheel) == [
-        "one-1.0-py3-none-any.whl has no RECORD; build it again, such as with `python -m build --wheel` or `pip wheel`"
-    ]
-
-
-def test_what_was_changed_added_or_taken_away_is_named(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, "one/two.py": b"x = 3\n"})
-    assert "was changed after it was built: one/two.py is not what its RECORD says" in problems(wheel)[0]
-    rewrite(wheel, lambda files: {**files, "one/two.py": b"x = 2\n", "more.py": b""})
-    assert "holds files that its RECORD does not list (more.py)" in problems(wheel)[0]
-    rewrite(wheel, lambda files: {name: files[name] for name in files if name not in {"more.py", "one/two.py"}})
-    assert "lists files that are not in it (one/two.py)" in problems(wheel)[0]
-
-
-def test_a_signed_record_needs_no_hash_of_its_signature(wheel: Path) -> None:
-    rewrite(wheel, lambda files: {**files, f"{RECORD}.jws": b"", f"{RECORD}.p7s": b""})
-    assert problems(wheel) == []
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda files: files, ""),
+        # A signed record needs no hash of its signature.
+        (lambda files: {**files, f"{RECORD}.jws": b"", f"{RECORD}.p7s": b""}, ""),
+        (
+            without_hashes,
+            (
+                "the RECORD of one-1.0-py3-none-any.whl has no hash of 4 of its 4 files (one-1.0.dist-info/METADATA, "
+                "one-1.0.dist-info/WHEEL, one/__init__.py and 1 more), so nothing can verify what was installed of it; "
+                f"{REBUILD}"
+            ),
+        ),
+        # A weak hash is none.
+        (
+            lambda files: {**files, RECORD: files[RECORD].replace(b"sha256=", b"md5=")},
+            "has no hash of 4 of its 4 files",
+        ),
+        (lambda files: without(files, RECORD), f"one-1.0-py3-none-any.whl has no RECORD; {REBUILD}"),
+        (
+            lambda files: {**files, "one/two.py": b"x = 3\n"},
+            "was changed after it was built: one/two.py is not what its RECORD says",
+        ),
+        (lambda files: {**files, "more.py": b""}, "holds files that its RECORD does not list (more.py)"),
+        (lambda files: without(files, "one/two.py"), "lists files that are not in it (one/two.py)"),
+    ],
+)
+def test_a_record_that_cannot_verify_the_wheel_is_a_problem(
+    wheel: Path, change: Callable[[Contents], Contents], problem: str
+) -> None:
+    rewrite(wheel, change)
+    found = list(wheel_files.problems_of_record(wheel_files.read(wheel)))
+    assert len(found) == bool(problem)
+    assert problem in "".join(found)
+    assert reported(wheel.parent) == "".join(found)

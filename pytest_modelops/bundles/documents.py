@@ -1,0 +1,98 @@
+"""A bundle's files as text, tables and syntax trees. What cannot be read is a `MalformedBundle` that names the file."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import contextlib
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pytest_modelops.errors import MalformedBundle
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Table = Mapping[str, object]
+"""A TOML table or a JSON object, before its values are checked."""
+
+
+@contextlib.contextmanager
+def unreadable_is_malformed() -> Iterator[None]:
+    """Turn a file or directory that cannot be read into a `MalformedBundle`."""
+    try:
+        yield
+    except OSError as error:
+        raise MalformedBundle(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def read_bytes(file: Path) -> bytes:
+    with unreadable_is_malformed():
+        return file.read_bytes()
+
+
+def read_text(file: Path) -> str:
+    """Decode UTF-8, or UTF-16 with its byte order mark, which PowerShell writes."""
+    content = read_bytes(file)
+    try:
+        return content.decode("utf-16" if content[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise MalformedBundle(f"{file} is not text in UTF-8; save it as such") from None
+
+
+def read_toml(file: Path) -> Table:
+    try:
+        return tomllib.loads(read_bytes(file).decode())
+    except (ValueError, RecursionError) as error:
+        raise MalformedBundle(f"{file} is not valid TOML: {error}") from None
+
+
+def read_json(file: Path) -> Table:
+    try:
+        value = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise MalformedBundle(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedBundle(f"{file} is not a JSON object, such as {{}}")
+    return value
+
+
+def parse_ini(text: str, where: str) -> configparser.ConfigParser:
+    """Parse setup.cfg or entry_points.txt; `where` begins the message."""
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise MalformedBundle(f"{where} cannot be read: {str(error).splitlines()[0]}") from None
+    return parser
+
+
+def parse_python(file: Path, feature_version: tuple[int, int] | None = None) -> ast.Module | None:
+    """Return a Python file's syntax tree, `None` if it is too deep for this Python's parser.
+
+    `feature_version` is the Python, X and Y, that the syntax must suit, as far as the parser knows; `None` for any.
+    """
+    content = read_bytes(file)
+    which = f" {feature_version[0]}.{feature_version[1]}" if feature_version else ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of an invalid escape, which the bundle's owner may fix
+            return ast.parse(content, str(file), feature_version=feature_version)
+    except SyntaxError as error:
+        raise MalformedBundle(f"{file}:{error.lineno or 1}: invalid Python{which}: {error.msg}") from None
+    except ValueError as error:  # NUL characters, in Python 3.10 and 3.11
+        raise MalformedBundle(f"{file}: invalid Python{which}: {error}") from None
+    except (RecursionError, MemoryError):
+        return None
+
+
+def table(value: object, *keys: str) -> Table:
+    """Return the table at a path of keys, an empty one if it is missing or something else."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
