@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import cast
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.base import CheckedCell
@@ -14,153 +14,140 @@ from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
-
-Answer = Mapping[str, Any]
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation
+from pytest_modelops.remote.shared.canary_messages import FreshReport
 
 _LEAST_SECONDS, _TIMES = 5.0, 4.0
-"""So many seconds it gets, and so many times what one execution took: it is three, in two processes."""
+"""The copy is asked three times in two processes: it gets at least so many seconds, or so many executions' time."""
 _TOO_FEW_SECONDS, _STARTS = 1.0, 2
-_OUT_OF_TIME = "there was no time left for it"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """What came of asking a copy.
-
-    Attributes:
-        faults: what is wrong; nothing where it was not tried.
-        untried: why it was not, in words.
-    """
+    """What came of asking a copy."""
 
     faults: tuple[Fault, ...] = ()
-    untried: str = ""
+    untried: str = ""  # why it was not asked
 
     @property
     def figures(self) -> Mapping[str, str]:
         """For the report."""
-        outcome = "not tried" if self.untried else "failed" if self.faults else "passed"
-        return {"outcome": outcome, **({"why": self.untried} if self.untried else {})}
+        if self.untried:
+            return {"outcome": "not tried", "why": self.untried}
+        return {"outcome": "failed" if self.faults else "passed"}
 
 
 def ask(  # noqa: PLR0917
     bundle: Bundle,
-    location: Answer,
+    location: BundleLocation,
     worker: str,
-    outputs: Answer,
+    outputs: Mapping[str, Mapping[str, object]],
     cell: CheckedCell,
     deadline: Deadline,
     *,
     took: float,
 ) -> Freshness:
-    """Ask a copy of the bundle on one worker, as `execute` has asked the bundle there.
+    """Ask a copy of the bundle on one worker what `execute` asked the bundle there.
 
     Args:
         outputs: the artifacts that the bundle returned there.
-        took: seconds of that.
+        took: how many seconds that took.
     """
-    if reason := _nothing_to_try(bundle, location):
-        return Freshness(untried=reason)
-    soon = deadline.at_most(max(_LEAST_SECONDS, _TIMES * took))
-    seconds = soon.remaining - MARGIN_SECONDS
+    if bundle.in_workers:
+        return Freshness(untried="no runner is between worker and bundle")
+    if location["installs"]:
+        return Freshness(untried="its runner installs by itself, which `venv-reuse` checks")
+    if not location["wire"]:
+        return Freshness(untried="it declares no wire function")
+    seconds = deadline.at_most(max(_LEAST_SECONDS, _TIMES * took)).remaining - MARGIN_SECONDS
     if seconds < max(_TOO_FEW_SECONDS, _STARTS * took):
-        return Freshness(untried=_OUT_OF_TIME)
-    cell.progress(f"executing a copy of {bundle.name} that tells when it was executed, on {worker}")
+        return Freshness(untried="there was no time left for it")
+    cell.progress(f"executing a copy of {bundle.name} on {worker}, which answers when it was executed")
     asked = {
         "location": location,
         "worker": worker,
         "wire": location["wire"],
-        "modules": location["modules"],
         "request": {"entrypoint": bundle.entrypoint, "params": dict(bundle.params), "seed": bundle.seed},
         "seconds": seconds,
     }
     try:
-        reply = cell.cluster.ask_workers("fresh", asked, Deadline(deadline.remaining + 1))[worker]
-    except ModelopsError as error:  # a worker that died of it: its later checks tell
+        answer = cell.cluster.ask_workers("fresh", asked, Deadline(deadline.remaining + 1))[worker]
+    except ModelopsError as error:  # a worker that died of it: its later checks report that
         return Freshness(untried=str(error).partition("\n")[0])
-    if "untried" in reply:
-        return Freshness(untried=reply["untried"])
-    return judged(reply, {name: one["checksum"] for name, one in outputs.items()}, location, cell.runner.path)
+    checksums = {name: str(one["checksum"]) for name, one in outputs.items()}
+    return judged(cast("FreshReport", answer), checksums, location, cell.runner.path)
 
 
-def _nothing_to_try(bundle: Bundle, location: Answer) -> str:
-    if bundle.in_workers:
-        return "no runner is between worker and bundle"
-    if location["installs"]:
-        return "its runner installs by itself, of which venv-reuse tells"
-    return "" if location["wire"] else "it declares no wire function"
-
-
-def judged(reply: Answer, checksums: Mapping[str, str], location: Answer, runner: Path | str | None) -> Freshness:
-    """What `fresh.try_it` has reported, judged.
+def judged(
+    report: FreshReport, checksums: Mapping[str, str], location: BundleLocation, runner: Path | str | None
+) -> Freshness:
+    """Judge a worker's report.
 
     Args:
         checksums: SHA-256 of the artifacts that the bundle itself returned, by name.
         runner: the runner's path, as configured.
     """
-    faults = [_shadowed(name, file, location, runner) for name, file in reply["others"].items()]
-    answers = reply["answers"]
-    moments = [answer.get("moment") for answer in answers]
+    if "untried" in report:
+        return Freshness(untried=report["untried"])
+    shadows = dict(report["others"])
+    stored = ""
+    moments = [answer.get("moment") for answer in report["answers"]]
     if None in moments:
-        module = location["wire"]["module"].partition(".")[0]
-        same = all(answer.get("checksums", checksums) == checksums for answer in answers)
-        if same and module in reply["beside"]:
-            faults.append(_shadowed(module, reply["beside"][module], location, runner))
-        elif same and reply["certain"]:
-            faults.append(Fault(head=_ANSWER_OF_THE_BUNDLE))
-        elif not faults:
+        module = location["wire"]["module"].partition(".")[0] if location["wire"] else ""
+        same = all(answer.get("checksums", checksums) == checksums for answer in report["answers"])
+        if same and module in report["beside"]:
+            shadows[module] = report["beside"][module]
+        elif same and report["certain"]:
+            stored = _ANSWER_OF_THE_BUNDLE
+        elif not shadows:
             return Freshness(untried="another wire function than that of the copy answered")
     elif len(set(moments)) < len(moments):
         where = "another process" if moments[2] in moments[:2] else "the same process"
-        faults.append(Fault(head=_KEPT.format(where=where)))
-    return Freshness(faults=tuple(faults))
+        stored = _REPEATED.format(where=where)
+    heads = [
+        f"its module {name!r} is shadowed: to its runner, {name!r} is {_on_the_host(file, location, runner)}, and the "
+        f"bundle's own is never imported; {_TO_DO}"
+        for name, file in shadows.items()
+    ]
+    return Freshness(faults=tuple(Fault(head=head) for head in [*heads, *filter(None, [stored])]))
 
 
-_KEPT = (
+_REPEATED = (
     "asked the same again, in {where}, it gave the answer of the first time, made at the same moment: nothing was "
-    "executed, and a result that was kept stands for a new one"
+    "executed, and a stored result stands for a new one"
 )
 _ANSWER_OF_THE_BUNDLE = (
     "asked for a copy of the bundle with another wire function, under a digest of its own, it gave the answer of the "
-    "bundle: nothing was executed, and a result that was kept for another digest stands for a new one"
+    "bundle: nothing was executed, and a result that was stored for another digest stands for a new one"
 )
-
-
-def _shadowed(name: str, file: str, location: Answer, runner: Path | str | None) -> Fault:
-    shown = _on_the_host(file, location, runner)
-    return Fault(
-        head=f"its module {name!r} is shadowed: to its runner, {name!r} is {shown}, and the bundle's own is never "
-        f"imported; {_TO_DO}"
-    )
-
-
 _TO_DO = (
-    "rename one of them, have the runner put the bundle first on sys.path before it imports one of that name, or start "
-    "it with -P (from Python 3.11 on)"
+    "rename one of them, have the runner put the bundle first on sys.path before it imports a module of that name, or "
+    "start it with -P (from Python 3.11 on)"
 )
 
 
 def with_hint(
-    faults: Sequence[Fault], beside: Mapping[str, str], location: Answer, runner: Path | str | None
+    faults: Sequence[Fault], beside: Mapping[str, str], location: BundleLocation, runner: Path | str | None
 ) -> list[Fault]:
-    """Faults, those that speak of a module that lies beside the runner too with the place of that."""
+    """Return the faults; where one names a module of which the runner has another beside it, say where that is."""
     hinted = []
     for fault in faults:
-        said = "\n".join((fault.head, *fault.details))
+        text = "\n".join((fault.head, *fault.details))
         near = [
-            f" Beside its runner lies another {name}, which Python finds first: "
+            f" Beside its runner is another {name}, which Python finds first: "
             f"{_on_the_host(file, location, runner)}; {_TO_DO}."
             for name, file in beside.items()
-            if file in said or re.search(rf"(module|from|named) '{re.escape(name)}'", said)
+            if file in text or re.search(rf"(module|from|named) '{re.escape(name)}'", text)
         ]
         hinted.append(dataclasses.replace(fault, head=f"{fault.head}{''.join(near)}"))
     return hinted
 
 
-def _on_the_host(file: str, location: Answer, runner: Path | str | None) -> str:
-    """A file that came with the runner, where it came from."""
+def _on_the_host(file: str, location: BundleLocation, runner: Path | str | None) -> str:
+    """Return where a file that came with the runner is on the host; any other file as it is."""
     if isinstance(runner, Path):
-        brought = PurePosixPath(location["runner"])
-        here, there = (runner, brought) if runner.is_dir() else (runner.parent, brought.parent)
+        copied = PurePosixPath(location["runner"])
+        here, there = (runner, copied) if runner.is_dir() else (runner.parent, copied.parent)
         if PurePosixPath(file).is_relative_to(there):
             return str(here / PurePosixPath(file).relative_to(there))
     return file

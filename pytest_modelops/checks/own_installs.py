@@ -1,4 +1,4 @@
-"""What a runner that installs a bundle by itself finds in the cell: files, and wheels for every way to do it."""
+"""What a runner that installs a bundle by itself gets in the cell: the bundle's files, and wheels for them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed
-
-PINS = "requirements.txt"
-"""File beside the wheels: what the bundle needs of them, `name==version` a line (see `remote/runner/installing.py`)."""
+from pytest_modelops.remote.runner.installing import PINS
 
 
 def copy(source: formats.Source, directory: Path) -> Path:
-    """Copy what belongs to a bundle into a directory, and not the caches and environments beside; returns the copy."""
+    """Copy a bundle's files, without caches and environments, into a directory; returns the copy."""
     target = directory / source.path.name
     for file in contents.files(source.path):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
@@ -25,29 +23,27 @@ def copy(source: formats.Source, directory: Path) -> Path:
 
 
 def build_wheels(source: formats.Source, cell: CheckedCell, deadline: Deadline) -> Wheelhouse | None:
-    """Wheels of what building a bundle takes on the workers; `None` where nothing of it is built.
+    """Make the wheels that building a bundle needs on the workers; `None` if nothing of it is built.
 
     Raises:
-        CheckFailed: they cannot be had.
+        CheckFailed: the index does not have them.
         TimedOut: the deadline passed.
     """
     needed = build_requires(source)
+    if not needed:
+        return None
     lock = cell.environments[cell.cell.worker].lock
     try:
-        return cell.backend.wheelhouse(needed, lock, deadline=deadline, progress=cell.progress) if needed else None
+        return cell.backend.wheelhouse(needed, lock, deadline=deadline, progress=cell.progress)
     except CheckFailed as error:
         raise CheckFailed(
-            f"what building {source.path.name!r} takes ({', '.join(needed)}) cannot be had, so that no runner can "
-            f"install it by itself: {error}"
+            f"no runner can install {source.path.name!r} by itself, because what building it takes "
+            f"({', '.join(needed)}) cannot be had: {error}"
         ) from error
 
 
 def wheels(house: Wheelhouse, builds: Wheelhouse | None, directory: Path) -> Path:
-    """A directory with a bundle's wheels, those that building it takes, and a file that says which are the bundle's.
-
-    Args:
-        directory: where to make it.
-    """
+    """Make a directory, in another, of a bundle's wheels, those that building it needs, and `PINS`: what to install."""
     target = directory / "wheels"
     target.mkdir()
     for one in filter(None, (house, builds)):
@@ -58,10 +54,9 @@ def wheels(house: Wheelhouse, builds: Wheelhouse | None, directory: Path) -> Pat
 
 
 def build_requires(source: formats.Source) -> tuple[str, ...]:
-    """What installing the bundle's projects from their directories takes, as their `[build-system]` says."""
+    """Return what installing the bundle's projects needs, according to their `[build-system]`."""
     found: list[str] = []
-    for requirement in source.requirements:
-        project = Path(requirement)
+    for project in map(Path, source.requirements):
         if project.is_absolute() and project.is_dir():
             found += metadata.build_requires(project)
     return tuple(dict.fromkeys(found))

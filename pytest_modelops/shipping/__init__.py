@@ -1,7 +1,7 @@
 """Functions and values on their way into a cell: functions as source, values as plain data.
 
-The host's bytecode is not the cell's, so a function travels as the text of a module of its own. What cannot
-travel is refused by name. Knows nothing of cells.
+A cell may not run the host's bytecode, so a function travels as the source of a module of its own. What cannot travel
+is refused by name. Knows nothing of cells.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A function within the text that it was written in, and its own part of that text.
+"""A function within the source that it is written in, and its own part of that source.
 
-The part is cut out by the positions of the syntax tree, neither dedented nor printed restarted: both would change
-strings that span lines. Knows neither how functions are found, nor what becomes of the names that they use.
+The part is cut out by the positions of the syntax tree. It is neither dedented nor unparsed, since both change strings
+that span lines. Does not know how functions are found, nor what happens to the names that they use.
 """
 
 from __future__ import annotations
@@ -18,57 +18,49 @@ from pytest_modelops.errors import NotShippable
 from pytest_modelops.shipping.values import MISSING, is_plain, literal_of
 
 Node = ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
-"""What a function is in a syntax tree."""
+"""A function in a syntax tree."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """Where a function is written.
+    """Where a function is written."""
 
-    Attributes:
-        what: how messages call it.
-        lines: the file, or the text that was given.
-        tree: the syntax tree of the lines; `node` is the function in it.
-        value: the function with its decorators, which is what its module calls by its name.
-        function: the function without them; `None` when it was given as text.
-    """
-
-    what: str
-    lines: Sequence[str]
-    tree: ast.AST
-    node: Node
-    value: Any
-    function: types.FunctionType | None
+    what: str  # its name in messages
+    lines: Sequence[str]  # of the file, or of the text that was given
+    tree: ast.AST  # of the lines
+    node: Node  # the function in the tree
+    value: Any  # the function with its decorators, which its module has under its name
+    function: types.FunctionType | None  # the function without decorators; `None` if it was given as text
 
     @property
     def name(self) -> str:
-        """What the module that travels calls it."""
+        """Its name in the module that travels."""
         return "shipped_lambda" if isinstance(self.node, ast.Lambda) else self.node.name
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """Its name for people: the qualified name, or a lambda's own text."""
         if isinstance(self.node, ast.Lambda):
             return textwrap.shorten(str(ast.get_source_segment("".join(self.lines), self.node)), 60)
         return self.function.__qualname__ if self.function else self.name
 
     @property
     def globals(self) -> Mapping[str, Any]:
-        """What its module defines; a text defines itself alone."""
+        """What its module defines; a text defines only itself."""
         return self.function.__globals__ if self.function else {self.name: self.value}
 
     def owns(self, value: Any) -> bool:
-        """Whether a value says that it is of the same module."""
+        """Return whether a value is defined in the same module, by its `__module__`."""
         return bool(getattr(value, "__module__", MISSING) == self.globals.get("__name__"))
 
     @property
     def decorators(self) -> list[ast.expr]:
-        """The decorators that travel: `staticmethod` means nothing outside a class."""
+        """The decorators that travel; `staticmethod` does not, it means nothing outside a class."""
         found: list[ast.expr] = getattr(self.node, "decorator_list", [])
         return [] if [ast.unparse(decorator) for decorator in found] == ["staticmethod"] else found
 
     def source(self, name: str) -> str:
-        """Its own text, made to define `name`."""
+        """Return its own source, changed to define `name`."""
         text = "".join(self.lines).encode()
         start, end = self._span(self.node)
         edits = [(*self._span(default), literal) for default, literal in self._computed_defaults()]
@@ -90,11 +82,11 @@ class Definition:
         return self._offset(node.lineno, node.col_offset), self._offset(end_line, end_column)
 
     def _offset(self, line: int, column: int) -> int:
-        """A position of the tree as one in the UTF-8 of the text, whose bytes columns count."""
+        """Return a position of the tree as an offset in the UTF-8 of the text; columns count bytes."""
         return len("".join(self.lines[: line - 1]).encode()) + column
 
     def _computed_defaults(self) -> Iterator[tuple[ast.expr, str]]:
-        """Defaults that came from variables, as literals: by now the `i` of a loop's `i=i` is another."""
+        """Yield defaults that use variables, with their values as literals: the `i` of a loop's `i=i` has changed."""
         if self.function is None:
             return
         spec, by_keyword = self.node.args, self.function.__kwdefaults__ or {}
@@ -110,6 +102,5 @@ class Definition:
                 yield default, literal_of(value)
             elif isinstance(default, ast.Name) and self.globals.get(default.id, value) is not value:
                 raise NotShippable(
-                    f"{self.what} has the default {default.id!r}, which means something else by now: "
-                    "pass it as an argument"
+                    f"{self.what} has the default {default.id!r}, whose value has changed since: pass it as an argument"
                 )

@@ -1,17 +1,19 @@
-"""Where a function is written: from its text, or from the object back to the file that it was compiled from.
+"""Finding where a function is written: in its text, or in the file that it was compiled from.
 
-Knows nothing of the module that travels, nor of the names that a function uses.
+Does not know the module that travels, nor the names that a function uses.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
+import dis
 import functools
 import inspect
 import io
 import linecache
 import re
+import sys
 import textwrap
 import types
 from collections.abc import Sequence
@@ -21,11 +23,9 @@ from typing import Any
 from pytest_modelops.errors import NotShippable
 from pytest_modelops.shipping.definition import Definition, Node
 
-_ELSEWHERE = 100_000  # lines that no file has
-
 
 def parse(text: str) -> Definition:
-    """Read the text of one lambda expression or of one `def` block, indented or not."""
+    """Parse the text of one lambda expression or of one `def` block, indented or not."""
     what = repr(textwrap.shorten(text, 60))
     text = io.StringIO(text, newline=None).read()  # all lines end in one way, as they do in files
     indentation = text[: -len(text.lstrip()) or None].rpartition("\n")[2]
@@ -41,12 +41,12 @@ def parse(text: str) -> Definition:
     if isinstance(node, ast.Expr):
         node = node.value
     if not isinstance(node, Node):
-        raise NotShippable(f"{what} is no function: give one lambda expression, or one def with its imports inside")
+        raise NotShippable(f"{what} is not a function: give one lambda expression, or one def with its imports inside")
     return Definition(what, lines, tree, node, node, None)
 
 
 def find(function: Any, user: str = "") -> Definition:
-    """Find where a function is written; `user` says in messages who uses it."""
+    """Find where a function is written; `user` names in messages what uses it."""
     what = f"{getattr(function, '__qualname__', type(function).__qualname__)!r}{user}"
     if isinstance(function, types.MethodType):
         raise NotShippable(f"{what} is a bound method: pass a function of a module, with what it needs as arguments")
@@ -73,16 +73,16 @@ def find(function: Any, user: str = "") -> Definition:
 
 
 def is_function(value: Any) -> bool:
-    """Whether there is a function written in Python, perhaps under decorators."""
+    """Return whether a value is a function written in Python, perhaps with decorators."""
     if isinstance(value, type | types.MethodType):
         return False
     return isinstance(_undecorated(value), types.FunctionType)
 
 
 def _undecorated(function: Any) -> Any:
-    """The function that a def made, without its decorators.
+    """Return the function that a def made, without its decorators.
 
-    One without a closure is what its own source says, whatever was set by hand as its `__wrapped__`.
+    A function without a closure is what its own source says, even if its `__wrapped__` was set by hand.
     """
     if isinstance(function, types.FunctionType) and not function.__code__.co_freevars:
         return function
@@ -93,17 +93,17 @@ def _undecorated(function: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(text: str) -> tuple[ast.Module, list[types.CodeType]]:
-    """The syntax tree of a file and all code in it; nothing of a file that is no Python (any more)."""
+def _compiled(text: str) -> tuple[ast.Module, frozenset[types.CodeType]]:
+    """Return the syntax tree of a file and all its code without places; nothing of a file that is not valid Python."""
     try:
         tree = ast.parse(text)
-        return tree, _codes(tree)
+        return tree, frozenset(map(_placeless, _codes(tree)))
     except SyntaxError:
-        return ast.Module([], []), []
+        return ast.Module([], []), frozenset()
 
 
 def _codes(tree: ast.Module) -> list[types.CodeType]:
-    """All code of a file. Code must be compiled with its file, because it depends on what that imports."""
+    """Return all code of a file. Code must be compiled with its file, because it depends on what that imports."""
     codes = [compile(tree, "<file>", "exec", dont_inherit=True)]
     for code in codes:
         codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
@@ -111,7 +111,7 @@ def _codes(tree: ast.Module) -> list[types.CodeType]:
 
 
 def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Module, Node]:
-    """The syntax tree of a file, and in it what this code was compiled from."""
+    """Return the syntax tree of a file, and in it what this code was compiled from."""
     tree, codes = _compiled("".join(lines))
     found = [
         node
@@ -120,49 +120,49 @@ def _node(lines: Sequence[str], code: types.CodeType, what: str) -> tuple[ast.Mo
         and getattr(node, "name", "<lambda>") == code.co_name
         and min(n.lineno for n in [node, *getattr(node, "decorator_list", [])]) == code.co_firstlineno
     ]
-    if len(found) > 1:
-        found = [node for node in found if _becomes(node, tree, code)]
-    known = _placeless(code) in map(_placeless, codes)
-    if not found or (not known and not _becomes_rewritten(found[0], tree, code)):
+    lambdas = [node for node in found if isinstance(node, ast.Lambda)]
+    if len(lambdas) > 1 and sys.version_info >= (3, 11):
+        found = [*_at_positions(lambdas, code)]
+    if not found or (_placeless(code) not in codes and not _becomes_rewritten(found[0], tree, code)):
         raise NotShippable(
             f"{what} is not what its file says: the file changed since its import, or a hook changed its code"
         )
     if len({ast.dump(node) for node in found}) > 1:
-        raise NotShippable(f"{what} cannot be reported from the other lambdas on its line: give it a line of its own")
+        raise NotShippable(
+            f"{what} cannot be distinguished from the other lambdas on its line: give each lambda a line of its own"
+        )
     return tree, found[0]
 
 
-def _becomes(node: Node, tree: ast.Module, code: types.CodeType) -> bool:
-    """Whether just this lambda of its line is compiled to the code: moved elsewhere, it is known by its line."""
-    _move(node, _ELSEWHERE)
-    try:
-        made = next((made for made in _codes(tree) if made.co_firstlineno == node.lineno), None)
-    finally:
-        _move(node, -_ELSEWHERE)
-    return made == _moved(code, _ELSEWHERE)
+def _at_positions(lambdas: list[ast.Lambda], code: types.CodeType) -> list[ast.Lambda]:
+    """Return which lambda of a line the code is from, by its positions; all of them if it has no positions."""
+    steps = list(dis.get_instructions(code))
+    if [step.opname for step in steps] == ["RESUME", "RETURN_CONST"]:  # has no positions in Python 3.12
+        constant = ast.dump(ast.Constant(steps[-1].argval))
+        return [node for node in lambdas if ast.dump(node.body) == constant] or lambdas
+    # Instructions that are from no expression have no columns, or none but 0.
+    places = [place for place in code.co_positions() if None not in place and place[3]]
+    if not places:
+        return lambdas
+    begin = min((line or 0, column or 0) for line, _, column, _ in places)
+    end = max((line or 0, column or 0) for _, line, _, column in places)
+    around = [
+        node
+        for node in lambdas
+        if (node.body.lineno, node.body.col_offset) <= begin
+        and end <= (node.body.end_lineno or 0, node.body.end_col_offset or 0)
+    ]
+    return around[-1:]  # a lambda within another comes after it: the innermost one
 
 
 def _placeless(code: types.CodeType) -> types.CodeType:
-    """Code without where in its lines it stands: pytest before 8.0 moves a lambda in an assert to where that begins."""
+    """Return code without its places: pytest before 8.0 moves a lambda in an assert to where that begins."""
     consts = (_placeless(const) if isinstance(const, types.CodeType) else const for const in code.co_consts)
     return code.replace(co_linetable=b"", co_consts=tuple(consts))
 
 
-def _move(node: Node, lines: int) -> None:
-    """Move a function down, but not its defaults: their code is not in its own."""
-    ast.increment_lineno(node, lines)
-    for default in [*node.args.defaults, *node.args.kw_defaults]:
-        if default is not None:
-            ast.increment_lineno(default, -lines)
-
-
-def _moved(code: types.CodeType, lines: int) -> types.CodeType:
-    consts = (_moved(const, lines) if isinstance(const, types.CodeType) else const for const in code.co_consts)
-    return code.replace(co_firstlineno=code.co_firstlineno + lines, co_consts=tuple(consts))
-
-
 def _becomes_rewritten(node: Node, tree: ast.Module, code: types.CodeType) -> bool:
-    """Whether this def may have become the code under pytest's rewriting of asserts: as far as the rest tells."""
+    """Return whether pytest's rewriting of asserts may have made the code of this def: everything else matches."""
     if not any(isinstance(part, ast.Assert) for part in ast.walk(node)):
         return False
     rest = _codes(_WithoutAsserts().visit(copy.deepcopy(tree)))
@@ -178,7 +178,7 @@ class _WithoutAsserts(ast.NodeTransformer):
 
 
 def _ingredients(code: types.CodeType) -> set[object]:
-    """The names and simple constants of code and of all code in it."""
+    """Return the names and simple constants of code and of all code in it."""
     found: set[object] = {*code.co_names, *code.co_varnames}
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
@@ -189,7 +189,7 @@ def _ingredients(code: types.CodeType) -> set[object]:
 
 
 def _check_decorators(definition: Definition, inner: types.FunctionType) -> None:
-    """Refuse methods, and functions that were wrapped or unwrapped elsewhere than on their def."""
+    """Refuse methods, and functions that were wrapped or unwrapped outside of their def."""
     what, node, value = definition.what, definition.node, definition.value
     static = not definition.decorators and getattr(node, "decorator_list", [])
     for scope in ast.walk(definition.tree):

@@ -1,7 +1,6 @@
 """The module that travels: a function, with the functions, data and imports that it uses, as one source.
 
-Puts together what the files beside it tell. Knows neither how a function's text is found and cut out, nor what
-a cell can import.
+Does not know how a function's source is found and cut out, nor what a cell can import.
 """
 
 from __future__ import annotations
@@ -27,41 +26,34 @@ from pytest_modelops.shipping.names import imports_of, is_library, is_never_in_c
 from pytest_modelops.shipping.values import MISSING, literal_of, same
 
 _HEADER = "from __future__ import annotations\n"
-"""Heads every shipped module, so that what only annotations name need not travel."""
+"""First line of every shipped module, so that names in annotations need not travel."""
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 @dataclasses.dataclass(frozen=True)
 class Shipped:
-    """A function as the source of a module.
+    """A function as the source of a module."""
 
-    Attributes:
-        source: executed in an empty namespace, it defines `name`.
-        name: what the module calls the function.
-        label: what people call it: `double`, or a lambda's own text.
-    """
-
-    source: str
-    name: str
-    label: str
+    source: str  # executed in an empty namespace, it defines `name`
+    name: str  # of the function in the module
+    label: str  # its name for people: `double`, or a lambda's own text
 
 
 def ship(function: Callable[..., Any] | str, *, oldest: tuple[int, int] | None = None) -> Shipped:
     """Turn a function into source that defines it, with the functions and data of its module that it uses.
 
-    Data travels as it is now. Modules, and what comes from the standard library or from an installed
-    distribution, are imported in the cell; whether the cell has them is for the cell to say. Coroutine
-    functions travel like any other.
+    Data travels with its present value. Modules, and everything from the standard library or an installed
+    distribution, are imported in the cell, where that may fail. Coroutine functions travel like any other.
 
     Args:
         function: a function written in Python, or the text of one lambda expression or of one `def`.
-        oldest: the oldest Python that must be able to read the source; `None` leaves that to the cell.
+        oldest: the oldest Python that must parse the source; `None` checks nothing.
 
     Raises:
         NotShippable: it cannot travel, or something that it uses cannot; names what, why and what to do.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the compiler says of this source, it said when it was imported
+        warnings.simplefilter("ignore")  # the compiler warned when the source was imported
         if not isinstance(function, str) and (shipped := _ship_import(function)):
             return shipped
         definition = parse(function) if isinstance(function, str) else find(function)
@@ -83,7 +75,7 @@ def _ship_import(function: Any) -> Shipped | None:
 
 
 class _Module:
-    """A module in the making: imports, then data, then functions in an order that executes."""
+    """A module under construction: imports, then data, then functions in an order that executes."""
 
     def __init__(self, oldest: tuple[int, int] | None) -> None:
         self._oldest = oldest
@@ -97,11 +89,7 @@ class _Module:
         return "".join([_HEADER, *self._imports, *self._data, *self._functions])
 
     def define(self, name: str, definition: Definition) -> types.CodeType:
-        """Add a function: after what its decorators and defaults use, before what its body uses.
-
-        Returns:
-            the function's code, without its decorators.
-        """
+        """Add a function, after what its decorators and defaults use; returns its code, without decorators."""
         self._known[name] = definition.value
         text = definition.source(name)
         if self._oldest and (newer := _newer_syntax(text, self._oldest)):
@@ -119,7 +107,7 @@ class _Module:
         return code
 
     def _provide(self, name: str, user: Definition) -> None:
-        """Let a name mean in the cell what it means in the module of the function that uses it."""
+        """Define a name in the cell as in the module of the function that uses it."""
         if name in {"__name__", "__annotations__"}:
             return  # every module, and every class body, has its own
         value = user.globals.get(name, getattr(builtins, name, MISSING))
@@ -153,13 +141,13 @@ class _Module:
 
 
 def _own_code(compiled: types.CodeType) -> types.CodeType:
-    """The code of the one function that was compiled; that of its decorators and defaults comes before it."""
+    """Return the code of the one function that was compiled; the code of its decorators and defaults precedes it."""
     own = [const for const in compiled.co_consts if isinstance(const, types.CodeType)][-1]
     return _own_code(own) if own.co_name.startswith("<generic parameters of ") else own
 
 
 def _global_names(code: types.CodeType, apart_from: types.CodeType | None = None) -> set[str]:
-    """The names that code, with all code in it, takes from its module."""
+    """Return the names that code, with all code in it, looks up in its module."""
     steps = list(dis.get_instructions(code))
     names = {s.argval for s in steps if s.opname in {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}}
     if code.co_name != "<module>":  # the names that the body of a class defines are its own
@@ -171,18 +159,18 @@ def _global_names(code: types.CodeType, apart_from: types.CodeType | None = None
 
 
 def _newer_syntax(text: str, oldest: tuple[int, int]) -> str | None:
-    """What a Python of that age cannot read in the text."""
+    """Return what that Python cannot parse in the text; `None` if it can parse all of it."""
     try:
         ast.parse(text, feature_version=oldest)
     except SyntaxError as error:
         return error.msg
-    if oldest < (3, 12) and _has_free_fstring(text):  # to which the parser is blind
+    if oldest < (3, 12) and _has_free_fstring(text):  # the parser does not check it
         return "the braces of an f-string hold its own quotes, a backslash, a comment or a line break (3.12)"
     return None
 
 
 def _has_free_fstring(text: str) -> bool:
-    """Whether the braces of an f-string hold what only PEP 701 allows there."""
+    """Return whether the braces of an f-string hold what only PEP 701 allows there."""
     if sys.version_info < (3, 12):
         return False  # this Python could not have read it
     quotes: list[str] = []

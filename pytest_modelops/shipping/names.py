@@ -1,6 +1,6 @@
-"""Names that a function uses: what a cell can import to have them, and why it cannot have the others.
+"""The names that a function uses: what a cell imports to have them, and why it cannot have the others.
 
-Knows neither how functions are found, nor how the module that travels is put together.
+Does not know how functions are found, nor how the module that travels is made.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _NEVER_IN_CELLS = frozenset({"pytest", "_pytest", "pytest_modelops"})
 
 
 def imports_of(name: str, value: Any, user: Definition) -> list[str]:
-    """The statements that import a value in a cell; none if no cell can import it.
+    """Return the statements that import a value in a cell; empty if no cell can import it.
 
-    The user's own statements come first: a submodule that was imported by name is needed too, and an object's
-    `__module__` may be a private one that other versions do not have (`pathlib._local` of Python 3.13).
+    The user's own statements come first: they also import submodules, and an object's `__module__` may be private to
+    one version (`pathlib._local` of Python 3.13).
     """
     if found := list(_written_imports(name, value, user)):
         return found
@@ -42,7 +42,7 @@ def imports_of(name: str, value: Any, user: Definition) -> list[str]:
 
 
 def _written_imports(name: str, value: Any, user: Definition) -> Iterator[str]:
-    """The import statements of the user's file that make the name mean this value."""
+    """Yield the import statements of the user's file that bind the name to this value."""
     for node in ast.walk(user.tree):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
@@ -58,7 +58,7 @@ def _written_imports(name: str, value: Any, user: Definition) -> Iterator[str]:
 
 
 def _absolute(node: ast.ImportFrom, user: Definition) -> str:
-    """The module of a `from … import`, of a relative one too; empty if that leads nowhere."""
+    """Return the absolute module of a `from … import`; empty if a relative one cannot be resolved."""
     module = node.module or ""
     if not node.level:
         return module
@@ -69,12 +69,12 @@ def _absolute(node: ast.ImportFrom, user: Definition) -> str:
 
 
 def member_of(module: str, name: str) -> Any:
-    """What a loaded module has under a name."""
+    """Return an attribute of a loaded module; `MISSING` if there is none."""
     return getattr(sys.modules.get(module), name, MISSING)
 
 
 def _is_importable(module: str) -> bool:
-    """Whether a cell can have a module: it is of the standard library or of an installed distribution."""
+    """Return whether a cell can have a module: it is from the standard library or an installed distribution."""
     root = module.partition(".")[0]
     if module not in sys.modules or root in _NEVER_IN_CELLS:
         return False
@@ -82,10 +82,10 @@ def _is_importable(module: str) -> bool:
 
 
 def is_library(module: str) -> bool:
-    """Whether a module lies where Python or an installer put it.
+    """Return whether a module is in a directory of Python's or an installer's.
 
-    Its name does not tell: pytest's importlib mode calls the file `platform/test_it.py` of a project
-    `platform.test_it`, and some distributions have installed a package `tests`.
+    Its name is not enough: pytest's importlib mode names a project's file `platform/test_it.py` `platform.test_it`, and
+    some distributions install a package `tests`.
     """
     root, place = module.partition(".")[0], _place(module)
     if module not in sys.modules or root in _NEVER_IN_CELLS:
@@ -95,7 +95,7 @@ def is_library(module: str) -> bool:
 
 
 def _place(module: str) -> Path:
-    """The file of a loaded module, or a directory of its package; an empty path if it is built into Python."""
+    """Return the file of a loaded module, or a directory of its package; an empty path if Python contains it."""
     loaded = sys.modules.get(module)
     return Path(getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), ""))
 
@@ -105,10 +105,10 @@ def _is_in_site(place: object) -> bool:
 
 
 def _is_editable(module: str) -> bool:
-    """Whether a module is of a distribution that is installed from a checkout.
+    """Return whether a module is from a distribution that is installed from a checkout.
 
-    Not every installer lists the names in it; then the distribution's own is taken, and all that lies in
-    `src`. What else a checkout holds may be tests.
+    If the installer does not list the top-level names, the distribution's own name counts, and everything in `src`. The
+    rest of a checkout may be tests.
     """
     names, sources = _checkouts()
     root, place = module.partition(".")[0], _place(module)
@@ -117,7 +117,7 @@ def _is_editable(module: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _checkouts() -> tuple[set[str], set[Path]]:
-    """Top-level names, in lower case, and `src` directories of distributions that lie outside site-packages."""
+    """Return top-level names, in lower case, and `src` directories of distributions outside site-packages."""
     names, sources = set(), set()
     for distribution in importlib.metadata.distributions():
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
@@ -129,18 +129,18 @@ def _checkouts() -> tuple[set[str], set[Path]]:
 
 
 def is_never_in_cells(value: Any) -> bool:
-    """Whether a value is of a package that no cell has."""
+    """Return whether a value is from a package that no cell has."""
     return _home(value) in _NEVER_IN_CELLS
 
 
 def _home(value: Any) -> str:
-    """The top-level package that a value says it is from."""
+    """Return the top-level package of a value, by its `__module__`."""
     module = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
     return str(module).partition(".")[0]
 
 
 def why_not(name: str, value: Any) -> str:
-    """Why a module's value cannot travel, and what to do."""
+    """Return why a module's value cannot travel, and what to do."""
     if is_never_in_cells(value):
         return f"{name!r}: {_home(value).strip('_')} is in no cell, so do without it in this function"
     if isinstance(value, types.ModuleType):

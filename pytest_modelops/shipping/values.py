@@ -1,7 +1,4 @@
-"""Plain data on its way: packed for `json`, or as literals within source.
-
-Knows nothing of functions, nor of the modules that values are from.
-"""
+"""Plain data for cells: packed for `json`, or as literals in source."""
 
 from __future__ import annotations
 
@@ -16,10 +13,13 @@ MISSING = object()
 
 
 def pack(value: Any, where: str = "value") -> Any:
-    """Turn plain data into what `json` can write; messages call it `where`.
+    """Turn plain data into what `json` can write.
+
+    Args:
+        where: its name in messages.
 
     Raises:
-        NotShippable: something in it is not plain data; says what and where.
+        NotShippable: something in it is not plain data.
     """
     try:
         return plain.pack(value, where)
@@ -28,10 +28,10 @@ def pack(value: Any, where: str = "value") -> Any:
 
 
 def unpack(packed: Any) -> Any:
-    """Return the value that `pack` made this of, here or in a cell.
+    """Return the value that was packed, here or in a cell.
 
     Raises:
-        NotShippable: `pack` makes no such thing.
+        NotShippable: `pack` did not make this.
     """
     try:
         return plain.unpack(packed)
@@ -40,7 +40,7 @@ def unpack(packed: Any) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether `pack` takes a value."""
+    """Return whether a value is plain data."""
     try:
         plain.pack(value)
     except TypeError:
@@ -49,7 +49,7 @@ def is_plain(value: Any) -> bool:
 
 
 def literal_of(value: Any) -> str:
-    """An expression for plain data; `repr` gives none for nan, inf, an empty set and very long integers."""
+    """Return an expression for plain data; `repr` has none for nan, inf, an empty set and very long integers."""
     kind = type(value)
     if kind is int:
         return repr(value) if value.bit_length() <= plain.MAX_BITS else hex(value)
@@ -66,5 +66,5 @@ def literal_of(value: Any) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two functions that use these two under one name can share it."""
+    """Return whether two functions that use these values under one name can share the name."""
     return one is other or (is_plain(one) and is_plain(other) and literal_of(one) == literal_of(other))

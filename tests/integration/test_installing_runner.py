@@ -1,4 +1,4 @@
-"""The reference runner installs by itself: into the environment that it runs in, and believes what it finds or not."""
+"""The reference runner installs by itself into the environment that it runs in, and verifies what it finds there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Start = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def write_wheel(directory: Path, version: str) -> None:
-    """A package `lib` that tells its version."""
+    """Write a wheel of a package `lib` that has its version."""
     info = f"lib-{version}.dist-info"
     files = {
         "lib/__init__.py": f"VERSION = {version!r}\n",
@@ -38,7 +38,7 @@ def write_wheel(directory: Path, version: str) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """A bare environment, a bundle that tells the version of `lib`, and wheels of 1 and 2; asks it, once."""
+    """Start a runner once, on a bare environment, a bundle that returns the version of `lib`, and wheels of 1 and 2."""
     venv, bundle, wheels = (tmp_path / name for name in ("venv", "bundle", "wheels"))
     subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", str(venv)], check=True)
     bundle.mkdir()
@@ -79,43 +79,33 @@ def test_it_installs_once_and_stdout_has_the_answer_alone(start: Start) -> None:
     assert (again.stdout, again.stderr) == (first.stdout, "")
 
 
-def truncate(venv: Path, site: Path) -> None:
-    (site / "lib" / "__init__.py").write_text("")
-
-
-def remove(venv: Path, site: Path) -> None:
-    (site / "lib" / "__init__.py").unlink()
-
-
-def plant(venv: Path, site: Path) -> None:
-    (site / "foreign.pth").write_text("import os; os.environ['FOREIGN'] = 'yes'\n")
-
-
-def garble(venv: Path, site: Path) -> None:
-    (venv / "modelops-installed.json").write_text("{")
-
-
-def of_another_python(venv: Path, site: Path) -> None:
-    marker = venv / "modelops-installed.json"
-    marker.write_text(json.dumps({**json.loads(marker.read_text()), "python": "3.1.0"}))
+MARKER = "../../../modelops-installed.json"
+"""Seen from site-packages."""
 
 
 @pytest.mark.parametrize(
-    ("lie", "reported"),
+    ("name", "change", "reported"),
     [
-        (truncate, "__init__.py is not what was installed"),
-        (remove, "__init__.py is gone"),
-        (plant, "foreign.pth is not what was installed"),
-        (garble, "its marker cannot be read (JSONDecodeError)"),
-        (of_another_python, "it was made by another Python, 3.1.0"),
+        ("lib/__init__.py", lambda _: "", "__init__.py is not what was installed"),
+        ("lib/__init__.py", None, "__init__.py is gone"),
+        (
+            "foreign.pth",
+            lambda _: "import os; os.environ['FOREIGN'] = 'yes'\n",
+            "foreign.pth is not what was installed",
+        ),
+        (MARKER, lambda _: "{", "its marker cannot be read (JSONDecodeError)"),
+        (MARKER, lambda text: text.replace(VERSION, "3.1.0"), "it was made by another Python, 3.1.0"),
     ],
 )
 def test_what_is_not_as_it_was_installed_is_installed_again(
-    start: Start, tmp_path: Path, lie: Callable[[Path, Path], None], reported: str
+    start: Start, tmp_path: Path, name: str, change: Callable[[str], str] | None, reported: str
 ) -> None:
     start()
     [site] = tmp_path.glob("venv/lib/python3*/site-packages")
-    lie(tmp_path / "venv", site)
+    if change is None:
+        (site / name).unlink()
+    else:
+        (site / name).write_text(change((site / name).read_text() if (site / name).exists() else ""))
     again = start()
     assert ONE in again.stdout
     assert reported in again.stderr

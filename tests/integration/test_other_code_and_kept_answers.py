@@ -1,4 +1,4 @@
-"""Runners that run other code than the bundle's, or none at all: on real workers, of cells as they are."""
+"""Runners that run other code than the bundle's, or none at all, on real workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 30
 
 
 def execute(matrix: Matrix, bundle: Path, runner: str, more: str = "", expect: str = "") -> Check:
-    """Run a bundle's checks up to `execute`, on the only worker; that check."""
+    """Run a bundle's checks up to `execute` on one worker; returns that check."""
     matrix.configure(
         f"""
         [tool.modelops]
@@ -57,7 +57,7 @@ def test_a_module_beside_a_runner_that_lacks_what_the_bundle_s_has(matrix: Matri
     assert check.status == "failed"
     check.says(
         "First cause: AttributeError: module 'config' has no attribute 'RATE' (wire.py, line 7, in wire).",
-        f"Beside its runner lies another config, which Python finds first: {beside}",
+        f"Beside its runner is another config, which Python finds first: {beside}",
         "rename one of them",
     )
 
@@ -102,15 +102,15 @@ def test_the_reference_runner_is_not_fooled(matrix: Matrix) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keeps", "words"),
+    ("keeps", "message"),
     [
         ("files", "asked the same again, in another process, it gave the answer of the first time"),
         ("", "asked the same again, in the same process, it gave the answer of the first time"),
         ("files any", "asked for a copy of the bundle with another wire function, under a digest of its own"),
     ],
 )
-def test_a_result_that_was_kept_is_no_answer(matrix: Matrix, keeps: str, words: str) -> None:
+def test_a_result_that_was_kept_is_no_answer(matrix: Matrix, keeps: str, message: str) -> None:
     more = f'[tool.modelops.environment]\n        env = {{ KEEPS = "{keeps}" }}'
     check = execute(matrix, BUNDLES / "numbers", runner(SERVERS / "keeps_results.py"), more)
     assert check.status == "failed"
-    check.says(words, "nothing was executed, and a result that was kept")
+    check.says(message, "nothing was executed, and a ", "stands for a new one")

@@ -1,4 +1,4 @@
-"""Runners that install by themselves and use an environment again, on real workers: a careful one, and a naive one."""
+"""Runners that install by themselves and reuse an environment, on real workers: a careful one and a naive one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
 NAIVE = REPOSITORY / "tests" / "servers" / "naive_installing_runner.py"
 CAREFUL = REPOSITORY / "tests" / "servers" / "careful_installing_runner.py"
 DEADLINE = 300
-"""Of the check, as it is by default."""
+"""Of the check, its default."""
 SECONDS = 600
-"""For a run, in which an environment is made twelve times."""
+"""For a run, which makes an environment twelve times."""
 CANARIES = (
     *("first-use", "second-use", "edited-code", "common-prefix", "another-python", "half-made"),
     *("missing-packages", "dead-holder", "two-at-once", "forced-fresh"),
@@ -43,7 +43,7 @@ WIRE = """
 
 
 def ship(matrix: Matrix, runner: str, *more: str, naive: str = "") -> Path:
-    """A project with a packaged bundle that needs another package, and a runner that installs; returns the bundle."""
+    """Write a project with a packaged bundle that needs another package, and its runner; returns the bundle."""
     matrix.write("bundles/reused/pyproject.toml", PROJECT)
     matrix.write("bundles/reused/src/reused/__init__.py", "")
     matrix.write("bundles/reused/src/reused/wire.py", WIRE)
@@ -71,9 +71,9 @@ COMMAND = (
 )
 
 
-def naive(matrix: Matrix, words: str, *, fresh_env: str = "") -> tuple[Check, dict[str, str]]:
-    """Ship with the naive runner; the check, which is red in time, and how each canary ended."""
-    ship(matrix, f'path = "{NAIVE}"\n        command = {COMMAND}]\n        {fresh_env}', naive=words)
+def naive(matrix: Matrix, habits: str, *, fresh_env: str = "") -> tuple[Check, dict[str, str]]:
+    """Run with the naive runner; returns the check, which fails in time, and how each scenario ended."""
+    ship(matrix, f'path = "{NAIVE}"\n        command = {COMMAND}]\n        {fresh_env}', naive=habits)
     run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS)
     check = run.check("venv-reuse")
     assert run.code == 1, run.out
@@ -142,7 +142,7 @@ def test_who_always_installs_uses_nothing_again_and_who_keeps_results_executes_n
     check, found = naive(matrix, "always keeps")
     assert (found["first-use"], found["second-use"]) == ("passed", "failed")
     check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
-    check.says("second use: what was installed was installed again", "were written restarted, or are gone")
+    check.says("second use: what was installed was installed again", "were written again, or are gone")
 
 
 @pytest.mark.timeout(900)

@@ -32,6 +32,7 @@ from ..shared.bundle_messages import (
     ReplicateAnswer,
     RunnerEnd,
 )
+from ..shared.canary_messages import FreshReport, ReuseReport
 from . import fresh, in_process, reuse
 from .environment import Commands, Failed, inspect, install_beside, make_bare, pip_install, try_import
 from .location import NOT_STARTED, VERSION, AnyRunner, bundle_of, command_of, launch, logs_of, site_of, venv_of
@@ -119,11 +120,11 @@ class Bundles:
         idle = runner.lock.acquire(blocking=False)  # otherwise a task waits for it
         return {**runner.close(seconds=_SHUTDOWN_SECONDS if idle else 0), "logs": logs_of(location)}
 
-    def reuse(self, location: BundleLocation, *, worker: str, **asked: Any) -> Mapping[str, object]:
+    def reuse(self, location: BundleLocation, *, worker: str, **asked: Any) -> ReuseReport | None:
         """On this worker alone, have a runner use an environment again in every way that goes wrong (`reuse.py`)."""
-        return reuse.Reuse(self._here(location), **asked).run() if worker == self._worker else {}
+        return reuse.Reuse(self._here(location), **asked).run() if worker == self._worker else None
 
-    def fresh(self, location: BundleLocation, *, worker: str, **asked: Any) -> Mapping[str, object]:
+    def fresh(self, location: BundleLocation, *, worker: str, **asked: Any) -> FreshReport:
         """On this worker alone, ask a copy of the bundle that reports when it was executed (`fresh.py`)."""
         if worker != self._worker:
             return {}

@@ -1,4 +1,4 @@
-"""What came of asking a copy of a bundle that tells when it was executed, and what lies beside a runner's script."""
+"""What a copy of a bundle answers about its execution, and which modules are beside a runner's script."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pytest_modelops.checks.freshness import judged, with_hint
 from pytest_modelops.remote.worker import fresh
 
 BUNDLE_S = {"answer.txt": "aa"}
-PLACED = {"wire": {"module": "wire", "function": "wire"}, "runner": "/cell/runner/worker.py"}
+LOCATION: Any = {"wire": {"module": "wire", "function": "wire"}, "runner": "/cell/runner/worker.py"}
 ON_HOST = Path("/srv/deployed/worker.py")
 
 
 def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, str], str]:
-    reported = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
-    came = judged(reported, BUNDLE_S, PLACED, ON_HOST)
+    report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
+    came = judged(report, BUNDLE_S, LOCATION, ON_HOST)
     return dict(came.figures), " ".join(fault.head for fault in came.faults)
 
 
@@ -34,7 +34,7 @@ def test_three_moments_are_three_executions() -> None:
     ("moments", "where"),
     [((1, 1, 2), "the same process"), ((1, 2, 1), "another process"), ((1, 1, 1), "another process")],
 )
-def test_a_moment_that_comes_again_was_kept(moments: tuple[int, ...], where: str) -> None:
+def test_a_moment_that_comes_again_was_stored(moments: tuple[int, ...], where: str) -> None:
     figures, said = say(*at(*moments))
     assert figures == {"outcome": "failed"}
     assert said.startswith(f"asked the same again, in {where}, it gave the answer of the first time")
@@ -68,7 +68,7 @@ def test_what_shadows_is_reported_with_its_place_on_the_host() -> None:
     ],
 )
 def test_a_hint_goes_to_what_speaks_of_the_module(head: str, hinted: bool) -> None:
-    [fault] = with_hint([Fault(head=head)], {"config": "/cell/runner/config.py"}, PLACED, ON_HOST)
+    [fault] = with_hint([Fault(head=head)], {"config": "/cell/runner/config.py"}, LOCATION, ON_HOST)
     assert ("another config, which Python finds first: /srv/deployed/config.py" in fault.head) is hinted, fault.head
 
 

@@ -1,8 +1,9 @@
-"""What is said of a runner that uses an environment again, and how a bundle is made to tell which code runs."""
+"""Messages about a runner that reuses an environment, and canaries made of a bundle."""
 
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +13,24 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops.bundles import formats
-from pytest_modelops.checks import canary
-from pytest_modelops.checks.reuse_messages import CANARIES, faults
+from pytest_modelops.checks.canary import variants
+from pytest_modelops.checks.reuse_messages import SCENARIOS, faults
 from pytest_modelops.errors import NothingToDo
-from pytest_modelops.remote.worker.reuse import CANARY, Reuse
+from pytest_modelops.remote.shared import canary
+from pytest_modelops.remote.shared.bundle_messages import InstallFailure
+from pytest_modelops.remote.shared.canary_messages import Variant
+from pytest_modelops.remote.worker.reuse import Reuse
 
 PYTHON = Version("3.12.1")
 QUIET: dict[str, Any] = {"cause": None, "last": [], "outside": ""}
 
 
-def use(said: str = "A", *, version: str = "3.12", digest: str = "d", **other: Any) -> dict[str, Any]:
-    """A use that came to its end, in which this was said."""
+def use(variant: str = "A", *, version: str = "3.12", digest: str = "d", **other: Any) -> dict[str, Any]:
+    """A complete use, in which that canary answered."""
+    artifact = base64.b64encode(json.dumps({"variant": variant, "moment": 1}).encode()).decode()
     return {
         "ready": {"result": {"ready": True, "bundle_digest": digest, "version": version}, "outside": ""},
-        "answer": {"result": {"canary": base64.b64encode(said.encode()).decode()}, "outside": ""},
+        "answers": [{"result": {canary.ARTIFACT: artifact}, "outside": ""}],
         "end": {"outside": "", "ended": "exited with code 0", "survived": [], "left": []},
         "digest": "d",
         "given": 10.0,
@@ -37,44 +42,61 @@ def use(said: str = "A", *, version: str = "3.12", digest: str = "d", **other: A
 def broken(*last: str, **outcome: Any) -> dict[str, Any]:
     """A use without a handshake, and what its stderr said."""
     reported = outcome or {"exited": "exited with code 1"}
-    return use(ready={**QUIET, **reported, "cause": last[-1] if last else None, "last": [*last]}, answer=None)
+    return use(ready={**QUIET, **reported, "cause": last[-1] if last else None, "last": [*last]}, answers=[])
 
 
 def heads(name: str, *uses: dict[str, Any], **reported: Any) -> list[str]:
-    facts = {"rewritten": [], "kept": False, "files": 7, "planted": False, "other": "3.13.0"}
+    facts: Any = {"uses": list(uses), "rewritten": [], "repeated": False, "files": 7, "planted": False}
     facts |= {"first_seconds": 4.0, "install_seconds": 3.0, **reported}
-    return [fault.head for fault in faults(name, {"uses": list(uses), **facts}, PYTHON)]
+    return [fault.head for fault in faults(name, facts, PYTHON)]
 
 
-def test_there_are_words_for_what_a_worker_tries() -> None:
+def test_there_are_messages_for_what_a_worker_tries() -> None:
     location: Any = {"directory": "/nowhere"}
-    variants = {name: {"source": "", "wheels": "", "digest": "0" * 64} for name in "AB"}
-    tried = Reuse(location, variants=variants, forced=None, seconds=1)._canaries
-    assert list(tried) == list(CANARIES)
+    variants: dict[str, Variant] = {name: {"source": "", "wheels": "", "digest": "0" * 64} for name in "AB"}
+    tried = Reuse(location, variants=variants, forced=None, seconds=1)._scenarios
+    assert list(tried) == list(SCENARIOS)
 
 
-@pytest.mark.parametrize("name", CANARIES)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_the_right_answer_is_right_and_the_other_one_is_reported(name: str) -> None:
-    right = CANARIES[name].answer
+    right = SCENARIOS[name].answer
     wrong = "B" if right == "A" else "A"
     assert heads(name, use(right)) == []
     [head] = heads(name, use(wrong))
-    assert head.startswith(f"{CANARIES[name].title}: it answered with ")
+    assert head.startswith(f"{SCENARIOS[name].title}: it answered with ")
     assert repr(wrong) in head
     assert "{" not in head
 
 
-def test_the_words_for_old_code() -> None:
-    assert heads("edited-code", use("A")) == [
-        (
-            "edited code under the same name: it answered with the old code's output ('A'), its environment was made "
-            "for another digest"
-        )
-    ]
-    assert "first 60 digits in common" in heads("common-prefix", use("A"))[0]
-    assert heads("edited-code", use("what is this?")) == [
-        "edited code under the same name: it answered with 'what is this?', not with 'B'"
-    ]
+OTHER = use(answers=[{"result": {"other.txt": "QQ=="}, "outside": ""}])
+LEFT = use(end={"outside": "", "survived": ["12 sleep"], "left": []})
+SILENT = broken(silent=10.0, stacks="")
+WRONG = [
+    (heads("edited-code", use("A")), "the old code's output ('A'), its environment was made for another digest"),
+    (heads("edited-code", OTHER), "same name: it answered with \"{'other.txt': 'QQ=='}\", not with 'B'"),
+    (heads("common-prefix", use("A")), "first 60 digits in common"),
+    (heads("second-use", use(), rewritten=["a.py", "b.py"]), "installed again, within 1.5 s: a.py, b.py of 7 files"),
+    (heads("second-use", use(), repeated=True), "it gave the answer of the first use"),
+    (heads("second-use", LEFT), "when its runner had ended, this was left of it"),
+    (heads("another-python", use(version="3.13")), "in silence, and runs Python 3.13; the worker runs 3.12.1."),
+    (heads("another-python", use(version="None")), "runs Python None"),
+    (heads("dead-holder", SILENT), "killed in the middle of its install: its runner did not answer `ready` within the"),
+    (heads("dead-holder", SILENT), " within the deadline of 10 s, and still ran"),
+    (heads("dead-holder", SILENT), "as that of flock(2) does, and what was begun has to be made again."),
+    (heads("two-at-once", use(), broken("ImportError: x")), "ImportError: x"),
+    (
+        heads("forced-fresh", use("B"), planted=True),
+        "a foreign file in its site-packages is still there: nothing fresh",
+    ),
+    (heads("first-use", use(digest="e")), "answers for the digest 'e', and was started for 'd'"),
+]
+
+
+@pytest.mark.parametrize(("reported", "fact"), WRONG)
+def test_what_is_wrong_is_reported_once(reported: list[str], fact: str) -> None:
+    [head] = reported
+    assert fact in head
 
 
 def test_a_second_use_that_is_slower_than_an_install_is_reported_with_both_figures() -> None:
@@ -84,26 +106,6 @@ def test_a_second_use_that_is_slower_than_an_install_is_reported_with_both_figur
     assert heads("second-use", slower, use(seconds=3.9)) == [], "a machine may be busy once"
     assert heads("second-use", slower, slow, install_seconds=0.0) == [], "nothing was installed"
     assert heads("second-use", slower, slow, install_seconds=1.9) == [], "most of it was no install"
-
-
-def test_a_second_use_may_not_install_again() -> None:
-    assert heads("second-use", use(), rewritten=["a.py", "b.py"]) == [
-        (
-            "second use: what was installed was installed again, within 1.5 s: a.py, b.py of 7 files were written "
-            "restarted, or are gone"
-        )
-    ]
-
-
-def test_a_kept_answer_is_no_new_one() -> None:
-    assert "it gave the answer of the first use" in heads("second-use", use(), kept=True)[0]
-
-
-def test_another_python_may_not_answer_in_silence() -> None:
-    [head] = heads("another-python", use(version="3.13"))
-    assert "it was used in silence, and runs Python 3.13; the worker runs 3.12.1." in head
-    assert heads("another-python", use(version="3.12.1")) == []
-    assert "runs Python None" in heads("another-python", use(version="None"))[0]
 
 
 REFUSALS = [
@@ -132,38 +134,16 @@ def test_a_crash_is_no_refusal(name: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["first-use", "edited-code", "dead-holder", "two-at-once", "forced-fresh"])
-def test_where_an_environment_can_be_made_nobody_may_refuse(name: str) -> None:
+def test_where_an_environment_can_be_made_a_runner_may_not_refuse(name: str) -> None:
     assert heads(name, broken(REFUSALS[0]))
-
-
-def test_a_lock_that_nobody_holds() -> None:
-    [head] = heads("dead-holder", broken(silent=10.0, stacks=""))
-    assert head.startswith("an environment whose runner was killed in the middle of its install: ")
-    assert "did not answer `ready` within the deadline of 10 s, and still ran" in head
-    assert head.endswith("as that of flock(2) does, and what was begun has to be made again.")
-
-
-def test_one_of_two_at_once() -> None:
-    assert len(heads("two-at-once", use(), broken("ImportError: x"))) == 1
-
-
-def test_fresh_is_without_what_nobody_installed() -> None:
-    assert heads("forced-fresh", use("B"), planted=True) == [
-        "a fresh environment was wanted: a foreign file in its site-packages is still there: nothing fresh was made"
-    ]
-
-
-def test_what_else_is_wrong_with_a_right_answer_is_reported() -> None:
-    assert "answers for the digest 'e', and was started for 'd'" in heads("first-use", use(digest="e"))[0]
-    left = use(end={"outside": "", "survived": ["12 sleep"], "left": []})
-    assert "when its runner had ended, this was left of it" in heads("second-use", left)[0]
 
 
 def test_what_was_not_tried_is_no_fault_and_what_was_not_reached_is() -> None:
     assert faults("another-python", {"untried": "this worker has no other Python"}, PYTHON) == []
     [late] = faults("half-made", {"late": True}, PYTHON)
     assert late.head.endswith("there was no time left to try it")
-    failed = {"failed": "making a bare environment: python exited with code 1", "cause": "no space", "last": []}
+    what = "making a bare environment: python exited with code 1"
+    failed: InstallFailure = {"failed": what, "timed_out": False, "cause": "no space", "last": []}
     [fault] = faults("first-use", {"failed": failed}, PYTHON)
     assert fault.head.endswith("making a bare environment: python exited with code 1. no space")
 
@@ -181,7 +161,7 @@ WIRES = {
 
 
 @pytest.mark.parametrize("names", [("wire.py",), (".modelops/manifest.json", "app/wires.py")])
-def test_variants_tell_which_they_are_and_are_as_they_were_otherwise(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_variants_answer_which_they_are_and_are_unchanged_otherwise(tmp_path: Path, names: tuple[str, ...]) -> None:
     bundle = tmp_path / "bundle"
     for name in (*names, "requirements.txt"):
         (bundle / name).parent.mkdir(parents=True, exist_ok=True)
@@ -191,26 +171,27 @@ def test_variants_tell_which_they_are_and_are_as_they_were_otherwise(tmp_path: P
     assert source.wire is not None
     made = tmp_path / "made"
     made.mkdir()
-    found = canary.variants(source, made)
-    assert len({source.digest, *(variant.source.digest for variant in found)}) == 3
+    found = variants(source, made)
+    assert len({source.digest, *(variant.digest for variant in found.values())}) == 3
     asking = (
-        f"import {source.wire.module} as m; f = m.{source.wire.function}; "
-        f"said, later = [f({CANARY!r}, {{}}, 0) for _ in range(2)]; "
-        "assert said.pop('moment') != later['moment']; print(said, f(entrypoint='x', params={}, seed=0))"
+        f"import json; import {source.wire.module} as m; f = m.{source.wire.function}; "
+        f"one, two = [json.loads(f({canary.ENTRYPOINT!r}, {{}}, 0)[{canary.ARTIFACT!r}]) for _ in range(2)]; "
+        "assert one['moment'] < two['moment']; assert one['wire'] == m.__file__; "
+        "print(one['variant'], f(entrypoint='x', params={}, seed=0))"
     )
-    for variant in found:
+    for name, variant in found.items():
         ran = subprocess.run(
-            [sys.executable, "-B", "-c", asking], cwd=variant.source.path, capture_output=True, text=True, check=True
+            [sys.executable, "-B", "-c", asking], cwd=variant.path, capture_output=True, text=True, check=True
         )
-        assert ran.stdout == f"{{'canary': b'{variant.name}'}} {{'reported': b'x'}}\n"
+        assert ran.stdout == f"{name} {{'reported': b'x'}}\n"
     assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
 
 
-def test_a_bundle_that_cannot_tell_is_left_alone(tmp_path: Path) -> None:
+def test_a_bundle_without_source_of_its_wire_function_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\n")
     with pytest.raises(NothingToDo, match="declares no wire function"):
-        canary.variants(formats.read(tmp_path), tmp_path)
+        variants(formats.read(tmp_path), tmp_path)
     (tmp_path / ".modelops").mkdir()
     (tmp_path / ".modelops/modelops.toml").write_text("[modelops]\nwire = 'elsewhere:wire'\n")
     with pytest.raises(NothingToDo, match=r"wire function elsewhere:wire is not among its files"):
-        canary.variants(formats.read(tmp_path), tmp_path)
+        variants(formats.read(tmp_path), tmp_path)

@@ -1,4 +1,4 @@
-"""Uses of an environment, with real processes: what is concluded of a runner that never installs."""
+"""Uses of an environment, with real processes, by a runner that never installs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from pytest_modelops.remote.shared import canary
+from pytest_modelops.remote.shared.canary_messages import Variant
 from pytest_modelops.remote.worker.reuse import Reuse, took_too_long
 
 RUNNER = Path(__file__).parents[2] / "servers" / "users_runner.py"
-WIRE = "def wire(entrypoint, params, seed):\n    return {'canary': b'A', 'moment': b'1'}\n"
+WIRE = "def wire(entrypoint, params, seed):\n    return {}\n" + canary.code("wire", variant="A")
 
 
 @pytest.fixture
@@ -33,24 +35,25 @@ def reuse(tmp_path: Path) -> Reuse:
         "wheels": str(tmp_path / "wheels"),
     }
     (tmp_path / "worker-0" / "reuse").mkdir(parents=True)
-    variant = {"source": str(tmp_path / "A"), "wheels": str(tmp_path / "wheels"), "digest": "0" * 64}
+    variant: Variant = {"source": str(tmp_path / "A"), "wheels": str(tmp_path / "wheels"), "digest": "0" * 64}
     return Reuse(location, variants={"A": variant, "B": variant}, forced=None, seconds=120)
 
 
-def test_no_dead_holder_passes_of_whom_nothing_was_seen(reuse: Reuse) -> None:
-    assert "result" in reuse._first_use()["uses"][0]["answer"]
+def test_a_killed_runner_counts_only_if_its_install_was_seen(reuse: Reuse) -> None:
+    assert "result" in reuse._first_use()["uses"][0]["answers"][0]
     second = reuse._second_use()
     assert (second["install_seconds"], second["files"] > 0) == (0.0, True)
     assert reuse._dead_holder() == {"untried": "nothing of an install was seen, so that none was interrupted"}
 
 
-def took(*seconds: float) -> list[dict[str, Any]]:
-    return [{"seconds": each, "answer": {"result": {}}} for each in seconds]
+def took(*seconds: float) -> Any:
+    return [{"seconds": each, "answers": [{"result": {}}]} for each in seconds]
 
 
 def test_a_second_use_is_slow_only_against_a_first_that_was_mostly_an_install() -> None:
+    unanswered: Any = [{"seconds": 9.0, "answers": []}]
     assert took_too_long(took(4.0), 4.0, 2.1)
     assert not took_too_long(took(3.9), 4.0, 2.1)
     assert not took_too_long(took(9.0), 4.0, 2.0)
     assert not took_too_long(took(9.0, 1.0), 4.0, 3.0)
-    assert not took_too_long([{"seconds": 9.0, "answer": None}], 4.0, 3.0)
+    assert not took_too_long(unanswered, 4.0, 3.0)
