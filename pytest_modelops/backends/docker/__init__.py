@@ -1,6 +1,8 @@
-"""The `docker` backend: every process of a cell in a container of its own. Nothing outside knows that word.
+"""The `docker` backend: every process of a cell runs in a container of its own.
 
-`backend` puts it together: `engine` finds the engine and speaks with it, `images` makes what runs there, `sandbox` is a
-cell's network and containers, `process` one of them over its `link`, and `belongings` whatever is on an engine by us.
+- `engine` finds the engine; `belongings` knows what runs have made on it.
+- `images`, `contents`, `packages`, `layers` and `audit` make an environment of an image.
+- `sandbox` is a cell: a `network`, `shared_files`, and `containers` with a `process` each, reached over a `link`.
+
 Imported only when the backend is used.
 """
