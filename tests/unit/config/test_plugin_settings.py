@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_modelops import checks
+from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.config.model import PluginSettings
 from tests.unit.config.conftest import MessageOf, Read
 
@@ -23,9 +26,11 @@ def test_without_the_table_there_is_no_plugin_and_no_check(read: Read) -> None:
 
 
 def test_with_a_plugin_there_is_a_check_before_those_of_bundles(read: Read) -> None:
-    check_names = checks.in_order(checks.all_checks([], of_table(read, 'class = "a:B"\nprobe = "c"')))
-    assert [check_name.name for check_name in check_names][-2:] == ["aggregation", "runtime"]
-    assert check_names[-1].needs == ("start",)
+    bundle = Bundle(name="seir", path=Path("seir"))
+    ordered = checks.in_order(checks.all_checks([bundle], of_table(read, 'class = "a:B"\nprobe = "c"')))
+    names = [check.name for check in ordered]
+    assert names.index("aggregation") < names.index("runtime") < names.index("bundle-install")
+    assert ordered[names.index("runtime")].needs == ("start",)
 
 
 def test_everything_can_be_said(read: Read) -> None:

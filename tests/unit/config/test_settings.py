@@ -22,6 +22,7 @@ from pytest_modelops.config.settings import parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
+from pytest_modelops.report import WRITERS
 from tests.unit.config.conftest import CHECKS, MessageOf, Read
 
 pytest_plugins = ["pytester"]
@@ -39,6 +40,8 @@ REQUIREMENT_FORMS = (
 )
 
 # Defaults, and a file that says everything.
+
+FORMATS = ", ".join(WRITERS)
 
 
 @pytest.mark.parametrize("toml", [None, "", "[tool.other]\nkey = 1", "tool = 1"])
@@ -197,8 +200,8 @@ def test_a_home_directory_is_expanded(
         ("cache = 7", 'cache: 7 is a number; write it in quotes: "7"'),
         ('cache = " "', "cache: ' ' is empty"),
         ('cache = ["a"]', 'cache: ["a"] is not a string'),
-        ('report = "a.html"', "report: 'a.html' does not end in a report's format; valid: .json"),
-        ('report = ["a.json", "json"]', "report: 'json' does not end in a report's format; valid: .json"),
+        ('report = "a.html"', f"report: 'a.html' does not end in a report's format; valid: {FORMATS}"),
+        ('report = ["a.json", "json"]', f"report: 'json' does not end in a report's format; valid: {FORMATS}"),
         ("aggregation.params = 0", "[tool.modelops.aggregation] params: 0 is not a whole number from 1 up"),
         ("aggregation.replicates = 2.0", "[tool.modelops.aggregation] replicates: 2.0 is not a whole number from 1 up"),
         ("deadlines.start = 0", "[tool.modelops.deadlines] start: 0 is not a number of seconds above 0"),
@@ -473,7 +476,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         ("workers", ("two",), "'two' is not a whole number from 1 up"),
         ("fresh", ("maybe",), "'maybe' is neither true nor false"),
         ("cache", ("",), "'' is empty"),
-        ("report", ("a.json", "a.xml"), "'a.xml' does not end in a report's format; valid: .json"),
+        ("report", ("a.json", "a.xml"), f"'a.xml' does not end in a report's format; valid: {FORMATS}"),
         ("python", ("3.12", "3"), f"'3' is not a Python version; {PYTHON_FORMS}"),
         ("dask", ("new",), f"'new' is not a Dask version; {DASK_FORMS}"),
         ("deadline", ("120",), "'120' is not CHECK=SECONDS, such as start=120"),
