@@ -172,8 +172,8 @@ class Checks:
         began = time.monotonic()
 
         def run() -> object:
-            if self._needs_cluster(check):
-                self.require_cluster()
+            if self._lifecycle.was_open and self._needs_cluster(check):
+                self.require_cluster()  # the cell may have been closed since
             return check.run(self._live, Deadline(self.seconds_for(check.name)))
 
         try:

@@ -28,6 +28,7 @@ class Lifecycle:
 
     Attributes:
         cluster: `None` while none runs.
+        was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
         logs: path of each log by process name.
         clients: clients in this process, which are closed with the cell.
         timed_out: whether something timed out, so that a worker may still be busy with it.
@@ -48,6 +49,7 @@ class Lifecycle:
         self._began: float | None = None
         self._seconds = 0.0
         self.cluster: Cluster | None = None
+        self.was_open = False
         self.logs: dict[str, str] = {}
         self.clients: list[Client] = []
         self.timed_out = False
@@ -72,6 +74,7 @@ class Lifecycle:
     def open(self, environments: Mapping[Versions, Environment], deadline: Deadline) -> Cluster:
         """Start the cluster unless it runs, without waiting until it is up."""
         if self.cluster is None:
+            self.was_open = True
             self.begin()
             self._sandbox = self._backend.sandbox(self._cell)
             self.cluster = Cluster(

@@ -20,7 +20,7 @@ from .environment import Commands, Failed
 
 _OLDEST = 9  # Python 3.9: older ones cannot run what is written for workers
 _NEWER = 10  # so many minor versions above the worker's are looked for
-SITE = os.path.join("venv", "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
+SITE = os.path.join("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
 
 
 class States:
@@ -30,7 +30,7 @@ class States:
         self._live = os.path.join(directory, "live")
         self._saved = os.path.join(directory, "saved")
         self.venv = os.path.join(self._live, "venv")
-        self.site = os.path.join(self._live, SITE)
+        self.site = os.path.join(self._live, "venv", SITE)
         self.variables = {"HOME": os.path.join(self._live, "home"), "TMPDIR": os.path.join(self._live, "tmp")}
 
     def clear(self) -> None:
@@ -49,14 +49,14 @@ class States:
 
     def packages(self) -> list[str]:
         """Return the directories of metadata that a good use added."""
-        before, after = (_names(os.path.join(self._saved, name, SITE)) for name in ("bare", "good"))
+        before, after = (_names(os.path.join(self._saved, name, "venv", SITE)) for name in ("bare", "good"))
         return sorted(name for name in after - before if name.endswith(".dist-info"))
 
     def halve(self) -> bool:
         """Restore `bare` and add the metadata of what a good use installs; `False` if it installs nothing."""
         self.restore("bare")
         for info in self.packages():
-            shutil.copytree(os.path.join(self._saved, "good", SITE, info), os.path.join(self.site, info))
+            shutil.copytree(os.path.join(self._saved, "good", "venv", SITE, info), os.path.join(self.site, info))
         return bool(self.packages())
 
     def empty(self) -> bool:
