@@ -17,7 +17,7 @@ from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, ProcessFacts
+from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, ProcessFacts, ShippedModule
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -219,6 +219,24 @@ class Cluster:
         )
         self.await_workers(deadline, names)
         return names
+
+    def try_calls(
+        self, modules: Mapping[str, ShippedModule], args: Sequence[Any], expected: object, deadline: Deadline
+    ) -> Mapping[str, str]:
+        """Call functions of the client's in processes of the workers' environment, which may die of them.
+
+        Args:
+            args: packed.
+            expected: what each returns.
+
+        Returns:
+            How it broke, by the name of each function that did.
+        """
+        calls = self.agent.call("pickled", modules=dict(modules), args=list(args), deadline=deadline)
+        broken: Mapping[str, str] = self._parts.ask_worker_environment(
+            "trial", "worker.trial", {"calls": calls, "expected": expected}
+        ).answer(deadline)
+        return broken
 
     def with_names(self, text: str) -> str:
         """Put each worker's name beside its address in a text of Dask's."""

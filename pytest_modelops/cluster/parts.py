@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.logs import last_line, last_lines, tail
+from pytest_modelops.cluster.question import Question
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
@@ -74,6 +75,11 @@ class Parts:
             ],
             variables={**self._settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self._sandbox.remote},
         )
+
+    def ask_worker_environment(self, name: str, module: str, content: object) -> Question:
+        """Ask the workers' environment something, in a process with their variables; see `Question`."""
+        environment, variables = self._environments[Role.WORKER], self._settings.worker_variables
+        return Question(self._sandbox, environment, name, module, content, variables=variables)
 
     @property
     def all(self) -> Sequence[Process]:

@@ -38,6 +38,7 @@ def methods(connection: Connection) -> Methods:
         "facts": connection.facts,
         "close": connection.close,
         "call_each": tasks.call_each,
+        "pickled": tasks.pickled,
         "stuck": tasks.stuck,
         "aggregate": jobs.aggregate,
         "run_bundle": jobs.run_bundle,
