@@ -17,7 +17,7 @@ from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, ProcessFacts, ShippedModule
+from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, ProcessFacts, ShippedModule, TrialQuestion
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -74,10 +74,12 @@ class Cluster:
         """Wait until the client is connected and all workers are registered.
 
         Raises:
+            CheckFailed: `dask worker` does not understand an argument.
             ProcessExited: a process ended.
             RemoteError: the client could not connect; the message is Dask's.
             TimedOut: the deadline passed; the message names the processes that were missing.
         """
+        self._parts.raise_if_misunderstood(deadline)
         self._registration.await_client(deadline)
         self.await_workers(deadline)
 
@@ -233,9 +235,10 @@ class Cluster:
             How it broke, by the name of each function that did.
         """
         calls = self.agent.call("pickled", modules=dict(modules), args=list(args), deadline=deadline)
-        broken: Mapping[str, str] = self._parts.ask_worker_environment(
-            "trial", "worker.trial", {"calls": calls, "expected": expected}
-        ).answer(deadline)
+        question: TrialQuestion = {"calls": calls, "expected": expected}
+        broken: Mapping[str, str] = self._parts.ask_worker_environment("trial", "worker.trial", question).answer(
+            deadline
+        )
         return broken
 
     def with_names(self, text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,8 +18,9 @@ from pytest_modelops.cluster.question import Question
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import ProcessExited, TimedOut
+from pytest_modelops.errors import CheckFailed, ProcessExited, TimedOut
 from pytest_modelops.matrix.cell import Role
+from pytest_modelops.remote.shared.facts import WorkerOptions
 
 _POLL_SECONDS = 0.02
 _KERNEL_SECONDS = 0.5
@@ -46,6 +48,11 @@ class Parts:
         self._settings = settings
         self._environments = environments
         self._preload = f"{sandbox.remote}/modelops_remote/worker/modelops_preload.py"
+        self._options = (
+            self.ask_worker_environment("options", "worker.options", list(settings.worker_arguments))
+            if settings.worker_arguments
+            else None
+        )
         self.scheduler = sandbox.start(
             "scheduler",
             environments[Role.SCHEDULER],
@@ -81,6 +88,11 @@ class Parts:
         environment, variables = self._environments[Role.WORKER], self._settings.worker_variables
         return Question(self._sandbox, environment, name, module, content, variables=variables)
 
+    def raise_if_misunderstood(self, deadline: Deadline) -> None:
+        """Raise `CheckFailed` if `dask worker` does not understand an argument of the user's."""
+        if self._options is not None and (problem := misunderstood(self._options.answer(deadline))):
+            raise CheckFailed(problem)
+
     @property
     def all(self) -> Sequence[Process]:
         late = [self.late] if self.late is not None else []
@@ -102,6 +114,24 @@ class Parts:
         Deadline(_KERNEL_SECONDS).until(lambda: not _logged_death(part)[1], every=_POLL_SECONDS)
         death, _ = _logged_death(part)
         return f"its process {death}" if death else ""
+
+
+def misunderstood(options: WorkerOptions) -> str:
+    """Return what is wrong with the arguments of `dask worker`, for people; empty if nothing is."""
+    where = "`worker-args` in [tool.modelops.environment]"
+    if options["error"]:
+        return f"`dask worker` of Dask {options['dask']} refuses its arguments: {options['error']}\nCorrect {where}."
+    if not (ignored := options["ignored"]):
+        return ""
+    shown = shlex.join(ignored)
+    is_option = ignored[0].startswith("-")
+    lines = [
+        f"No such option: {shown}. `dask worker` of Dask {options['dask']} would ignore it."
+        if is_option
+        else f"No option takes {shown}. `dask worker` of Dask {options['dask']} would ignore or misread it."
+    ]
+    lines += [f"Instead of `{name}`, that Dask has `{near}`." for name, near in options["nearest"].items()]
+    return "\n".join([*lines, f"Correct or remove it: {where}."])
 
 
 def _logged_death(worker: Process) -> tuple[str, bool]:

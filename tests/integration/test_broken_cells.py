@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import cloudpickle
 import pytest
 
+from tests.integration.conftest import AT_ONCE
+
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix, Matrix, WriteWheel
 
@@ -88,6 +90,41 @@ def test_a_worker_that_dies_at_start(matrix: Matrix, nanny: str) -> None:
     preload(matrix, PRELOADS / "dies_at_start.py", f"[tool.modelops]\nnanny = {nanny}")
     check = matrix.run().cell().broke("start", "failed", deadline=20)
     check.says("worker-1 exited with code 4", "no licence for this host", "Full log: ", "worker-1.log")
+
+
+def test_options_that_dask_would_ignore(matrix: Matrix) -> None:
+    matrix.configure("[tool.modelops.environment]\nworker-args = ['--lifetimes', '9 hours']")
+    check = matrix.run().cell().broke("start", "failed", deadline=AT_ONCE)
+    check.says("No such option: --lifetimes '9 hours'.", " of Dask 20", "`--lifetime`", "`worker-args`")
+
+
+def test_arguments_of_a_preload_reach_it(matrix: Matrix) -> None:
+    """Also the first, which Dask would take for the scheduler's address."""
+    matrix.write(
+        "test_it.py",
+        """
+        def token():
+            from distributed import get_worker
+            return get_worker().token
+
+        def test_it(modelops_cell):
+            assert modelops_cell.call_each(token) == {"worker-0": "t-1"}
+        """,
+    )
+    takes = """
+        import click
+
+        @click.command()
+        @click.option("--token")
+        def dask_setup(worker, token):
+            worker.token = token
+        """
+    path = matrix.write("takes_a_token.py", takes)
+    matrix.configure(
+        f"[tool.modelops]\nworkers = 1\n[tool.modelops.environment]\n"
+        f'worker-args = ["--preload", "{path}", "--token", "t-1"]'
+    )
+    matrix.run("test_it.py").passed()
 
 
 def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: WriteWheel) -> None:

@@ -104,6 +104,22 @@ class WorkerAnswer(TypedDict, total=False):
     raised: str
 
 
+class TrialQuestion(TypedDict):
+    """Calls to try in processes of their own, and what each must return."""
+
+    calls: dict[str, str]  # by name, function and arguments as Dask sends them, in base64
+    expected: Any
+
+
+class WorkerOptions(TypedDict):
+    """What `dask worker` makes of its arguments."""
+
+    dask: str  # version
+    ignored: list[str]  # the arguments that it accepts and does not understand
+    nearest: dict[str, str]  # the valid option that was probably meant, by each option of these that has one
+    error: str  # what its command line says of an option that it knows; empty if nothing
+
+
 # The aggregation job -------------------------------------------------------------------------------------------------
 
 

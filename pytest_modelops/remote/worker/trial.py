@@ -1,18 +1,21 @@
 """Calls functions as Dask sends them, each in a process of its own, and says which break and how.
 
-Run as `python -m modelops_remote.worker.trial` with the workers' Python. Stdin is a JSON object: by name, a call in
-base64 (see `client/tasks.py`). Stdout is one: by the name of each call that broke, how. Python 3.9 and up.
+Run as `python -m modelops_remote.worker.trial` with the workers' Python. Stdin is a `TrialQuestion` in JSON; stdout is
+how each call broke that did, by its name. Python 3.9 and up.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import os
 import pickle
 import signal
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..shared.answering import answer_with
+
+if TYPE_CHECKING:
+    from ..shared.facts import TrialQuestion
 
 SECONDS = 5
 """How long each may take."""
@@ -47,13 +50,13 @@ def _outcome(call: bytes, expected: Any) -> str:
     return "" if value == expected else f"returns {value!r}, not {expected!r}"
 
 
-def main() -> None:
-    """Answer the one question on stdin."""
-    question = json.load(sys.stdin)
-    calls, expected = question["calls"], question["expected"]
-    outcomes = {name: try_call(base64.b64decode(call), expected) for name, call in calls.items()}
-    json.dump({name: outcome for name, outcome in outcomes.items() if outcome}, sys.stdout)
+def try_all(question: TrialQuestion) -> dict[str, str]:
+    """Return how each call broke that did, by its name."""
+    outcomes = {
+        name: try_call(base64.b64decode(call), question["expected"]) for name, call in question["calls"].items()
+    }
+    return {name: outcome for name, outcome in outcomes.items() if outcome}
 
 
 if __name__ == "__main__":
-    main()
+    answer_with(try_all)
