@@ -17,7 +17,14 @@ from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, ProcessFacts, ShippedModule, TrialQuestion
+from pytest_modelops.remote.shared.facts import (
+    Answer,
+    ClusterFacts,
+    PreloadSetup,
+    ProcessFacts,
+    ShippedModule,
+    TrialQuestion,
+)
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -106,6 +113,30 @@ class Cluster:
                 self._reported.pop(name, None)
             self.facts(deadline.at_most(_ANSWER_SECONDS))
         return {worker.name: found[worker.name] for worker in wanted}
+
+    def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:
+        """Return how the preloads of each process went, by the process's name; waits until all have ended.
+
+        Raises:
+            TimedOut: one has not ended by the deadline.
+        """
+        found: dict[str, Sequence[PreloadSetup]] = {}
+
+        def ended() -> bool:
+            seconds = max(deadline.remaining, _POLL_SECONDS)
+            answers = self.agent.call("preloads", nannies=self.settings.nanny, seconds=seconds, deadline=deadline)
+            found.update({self.with_names(process): setups for process, setups in answers.items()})
+            return all(setup["done"] for setups in found.values() for setup in setups)
+
+        if not deadline.until(ended, every=_POLL_SECONDS):
+            late = [
+                f"preload {setup['name']} of the {process}"
+                for process, setups in found.items()
+                for setup in setups
+                if not setup["done"]
+            ]
+            raise TimedOut(f"{', '.join(late)}: its setup had not ended within {deadline.seconds:g} s")
+        return found
 
     def facts(self, deadline: Deadline) -> ClusterFacts:
         answer: ClusterFacts = self.agent.call(

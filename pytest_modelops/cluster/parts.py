@@ -78,6 +78,7 @@ class Parts:
                 "--nanny" if self._settings.nanny else "--no-nanny",
                 *("--local-directory", self._sandbox.directory(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
+                *(("--preload-nanny", self._preload) if self._settings.nanny else ()),
                 *self._settings.worker_arguments,
             ],
             variables={**self._settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self._sandbox.remote},

@@ -127,6 +127,36 @@ def test_arguments_of_a_preload_reach_it(matrix: Matrix) -> None:
     matrix.run("test_it.py").passed()
 
 
+def test_preloads_of_workers_and_nannies_that_raise(matrix: Matrix) -> None:
+    source = "def dask_setup(server):\n    open_ledger()\n\ndef open_ledger():\n    raise OSError('no {0}')\n"
+    path = matrix.write("for_nannies.py", source.format("quota"))
+    preload(
+        matrix,
+        source.format("ledger"),
+        "[tool.modelops]\nworkers = 1",
+        option=f'--preload-nanny", "{path}", "--preload',
+    )
+    check = matrix.run().cell().broke("start", "failed", deadline=AT_ONCE)
+    check.says(
+        "the preload ", "loaded_by_workers.py failed on worker-0 (tcp://", "): OSError: no ledger", "open_ledger"
+    )
+    check.says("for_nannies.py failed on nanny of worker-0 (tcp://", "): OSError: no quota", "open_ledger")
+
+
+def test_a_configured_preload_of_the_scheduler_that_raises(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
+    settings = "distributed: {scheduler: {preload: [ledger_preload]}}\n"
+    wheel = write_wheel(
+        building_matrix.path / "ledger_preload-1.0-py3-none-any.whl",
+        {
+            "ledger_preload.py": "async def dask_setup(scheduler):\n    scheduler.ledger = {}['ledger']\n",
+            "ledger_preload-1.0.data/data/etc/dask/ledger.yaml": settings,
+        },
+    )
+    building_matrix.configure(f'[tool.modelops]\nworkers = 1\n[tool.modelops.environment]\nrequirements = ["{wheel}"]')
+    check = building_matrix.run().cell().broke("start", "failed", deadline=20)
+    check.says("the preload ledger_preload failed on scheduler: KeyError: 'ledger'", "in dask_setup")
+
+
 def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
     # Dask reads etc/dask of the prefix; with this, the scheduler loads pages that do not exist.
     settings = "distributed: {scheduler: {http: {routes: [ledger.pages]}}}\n"

@@ -36,6 +36,7 @@ def methods(connection: Connection) -> Methods:
         "workers": connection.workers,
         "nannies_watch": connection.nannies_watch,
         "facts": connection.facts,
+        "preloads": connection.preloads,
         "close": connection.close,
         "call_each": tasks.call_each,
         "pickled": tasks.pickled,

@@ -47,6 +47,15 @@ class ProcessFacts(TypedDict, total=False):
     error: str  # why there is no answer: asking raised, or the worker is gone
 
 
+class PreloadSetup(TypedDict):
+    """How the setup of a preload of the user's went."""
+
+    name: str  # as Dask was given it
+    done: bool  # whether it has ended
+    error: str  # `Type: text` of what it raised; empty if nothing
+    traceback: str  # of that error
+
+
 class ClusterFacts(TypedDict, total=False):
     """What every process of a cell says of itself; empty before they are asked."""
 
