@@ -132,7 +132,11 @@ def in_words(cluster: Cluster, worker: str | None, outcome: Outcome) -> str:
     if "gone" in outcome and worker is not None:
         death = cluster.death_of_worker(worker)
         return f"the worker left the cluster while the task was on it{f'; {death}' if death else ''}"
-    return "\n    ".join([outcome["error"], *end_of(outcome["traceback"])])
+    lines = [outcome["error"], *end_of(outcome["traceback"])]
+    if outcome["error"].startswith("KilledWorker"):
+        deaths = {name: cluster.death_of_worker(name) for name in cluster.addresses.values()}
+        lines[1:1] = [f"{name}: {death}" for name, death in deaths.items() if death]
+    return "\n    ".join(lines)
 
 
 def whereabouts(cluster: Cluster, outcome: Outcome) -> str:

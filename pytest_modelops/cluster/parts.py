@@ -25,8 +25,10 @@ from pytest_modelops.remote.shared.facts import WorkerOptions
 _POLL_SECONDS = 0.02
 _KERNEL_SECONDS = 0.5
 """How long the supervisor has to report that the kernel killed a worker for its memory; it looks every 0.2 s."""
-_DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
+_DEATH = re.compile(r"(?:Worker process (?P<pid>\d+)|^modelops: a process) (?P<how>(?:was killed|exited|died).*)")
 """How a nanny or the supervisor logs the end of a worker."""
+_MEMORY = re.compile(r"\(pid=(?P<pid>\d+)\) exceeded (?P<share>\d+% )memory budget")
+"""How a nanny logs that it ends a worker for its memory."""
 
 
 class Parts:
@@ -34,6 +36,7 @@ class Parts:
 
     Attributes:
         late: the worker that joins after the others, while there is one.
+        memory_limits: bytes by the worker's name, of those that have registered.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Parts:
         self.workers = [self.start_worker(f"worker-{number}") for number in range(settings.workers)]
         self.agent = Agent.start(sandbox, environments[Role.CLIENT], seconds=connect_seconds)
         self.late: Process | None = None
+        self.memory_limits: dict[str, int] = {}
 
     def start_worker(self, name: str) -> Process:
         return self._sandbox.start(
@@ -112,9 +116,19 @@ class Parts:
         if part.ending is not None:
             return f"it {part.ending}"
 
-        Deadline(_KERNEL_SECONDS).until(lambda: not _logged_death(part)[1], every=_POLL_SECONDS)
-        death, _ = _logged_death(part)
-        return f"its process {death}" if death else ""
+        def logged() -> tuple[str, bool]:
+            return logged_death(last_lines(part.log, most=400), self._memory_limit(name))
+
+        Deadline(_KERNEL_SECONDS).until(lambda: not logged()[1], every=_POLL_SECONDS)
+        death, _ = logged()
+        return f"its process {death}" + (f"\n    Log: {part.log}" if "\n" in death else "") if death else ""
+
+    def _memory_limit(self, name: str) -> str:
+        """Return a worker's memory limit and where it comes from, for people."""
+        limit = self.memory_limits.get(name)
+        given = any(argument.partition("=")[0] == "--memory-limit" for argument in self._settings.worker_arguments)
+        origin = "`--memory-limit` in `worker-args`" if given else "Dask's default; `--memory-limit` in `worker-args`"
+        return (f"of {limit / 2**20:.0f} MiB " if limit else "") + f"({origin})"
 
 
 def misunderstood(options: WorkerOptions) -> str:
@@ -135,9 +149,18 @@ def misunderstood(options: WorkerOptions) -> str:
     return "\n".join([*lines, f"Correct or remove it: {where}."])
 
 
-def _logged_death(worker: Process) -> tuple[str, bool]:
+def logged_death(lines: Sequence[str], memory_limit: str) -> tuple[str, bool]:
     """Return the last death that a worker's log holds, and whether a line with its cause may follow."""
-    deaths = [match[1] for line in last_lines(worker.log, most=400) if (match := _DEATH.search(line))]
+    found = [match for line in lines if (match := _DEATH.search(line))]
+    deaths = [match["how"] for match in found]
+    ended = [(line, match) for line in lines if (match := _MEMORY.search(line))]
+    if ended:
+        line, memory = ended[-1]
+        of_it = [match["how"] for match in found if match["pid"] == memory["pid"]]
+        if not of_it or found[-1]["pid"] == memory["pid"]:
+            how = f" ({of_it[-1]})" if of_it else ""
+            why = f"because it exceeded {memory['share']}of its memory limit {memory_limit}"
+            return f"was ended by its nanny{how}, {why}\n    {line.strip()}", False
     # The nanny sees only a signal. If the supervisor knows why the kernel sent it, it logs that too.
     causes = [death for death in deaths[-2:] if "by the kernel" in death]
     death = (causes or deaths or [""])[-1]

@@ -297,6 +297,32 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     assert checks["test_slow"].seconds <= 2 + 2
 
 
+def test_a_function_that_is_too_hungry_for_memory(matrix: Matrix) -> None:
+    matrix.write(
+        "test_it.py",
+        """
+        import time
+
+        def eats():
+            kept = []
+            for _ in range(100):
+                kept.append(bytearray(b"x" * (10 << 20)))
+                time.sleep(0.05)
+
+        def test_it(modelops_cell):
+            modelops_cell.call_each(eats)
+        """,
+    )
+    matrix.configure(
+        '[tool.modelops]\nworkers = 1\n[tool.modelops.environment]\nworker-args = ["--memory-limit", "320MiB"]'
+    )
+    check = matrix.run("test_it.py").check("test_it.py::test_it")
+    check.says(
+        "its process was ended by its nanny", "of its memory limit of 320 MiB (`--memory-limit` in `worker-args`)"
+    )
+    check.says(" memory budget", "Log: ", "worker-0.log")
+
+
 def test_a_function_that_takes_its_worker_down_before_a_slow_nanny_has_noticed_it(matrix: Matrix) -> None:
     """Such a nanny would think that the worker failed to start, and end."""
     slow = "from distributed.nanny import WorkerProcess\nWorkerProcess._init_msg_interval = 3\n"

@@ -90,7 +90,11 @@ class Connection:
         """Return every worker that is registered, by address."""
         found = self.ask_scheduler("identity", seconds=seconds)["workers"]
         return {
-            address: {"name": str(worker.get("name") or worker.get("id")), "resources": worker.get("resources", {})}
+            address: {
+                "name": str(worker.get("name") or worker.get("id")),
+                "memory_limit": int(worker.get("memory_limit") or 0),
+                "resources": worker.get("resources", {}),
+            }
             for address, worker in found.items()
         }
 

@@ -68,6 +68,7 @@ class RegisteredWorker(TypedDict):
     """A worker that is registered with the scheduler: its name, and its resources as given to `--resources`."""
 
     name: str
+    memory_limit: int  # in bytes; 0 where there is none
     resources: dict[str, float]
 
 
