@@ -125,11 +125,13 @@ def _load_configured(server: Any) -> None:
     If the user's own arguments have one, Dask ignores them in production, too.
     """
     import dask
-    from distributed import preloading
+    from distributed import Nanny, preloading
 
+    if isinstance(server, Nanny) or len(server.preloads) != 1:
+        return  # nor does Dask's command line load those that are configured for nannies
     kind = "worker" if hasattr(server, "nanny") else "scheduler"
     names = dask.config.get(f"distributed.{kind}.preload", None)
-    if not names or len(server.preloads) != 1 or type(server).__name__ == "Nanny":
+    if not names:
         return
     argv = dask.config.get(f"distributed.{kind}.preload-argv", None) or []
     directory = getattr(server, "local_directory", None)
