@@ -13,6 +13,9 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import ProcessExited, TimedOut
 
+_POLL_SECONDS = 0.02
+_LAST_SECONDS = 1.0
+
 
 class Question:
     """A process of an environment that runs a module of `remote/` and answers one JSON document with another.
@@ -61,12 +64,12 @@ class Question:
             ProcessExited: it ended without one.
             TimedOut: the deadline passed.
         """
-        self._exchange.join(deadline.remaining)
-        if self._exchange.is_alive():
-            process = self._process
+        process, exchange = self._process, self._exchange
+        deadline.until(lambda: not exchange.is_alive() or process.ending is not None, every=_POLL_SECONDS)
+        exchange.join(deadline.at_most(_LAST_SECONDS).remaining)  # what it wrote last may be on its way
+        if exchange.is_alive() and process.ending is None:
             raise TimedOut(f"{process.name} did not answer within {deadline.seconds:g} s.{tail(process.log)}")
         try:
             return json.loads(b"".join(self._output))
         except ValueError:
-            ending = self._process.wait(deadline)
-            raise ProcessExited(f"{self._process.name} {ending}.{tail(self._process.log)}") from None
+            raise ProcessExited(f"{process.name} {process.wait(deadline)}.{tail(process.log)}") from None
