@@ -17,7 +17,14 @@ from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, ProcessFacts
+from pytest_modelops.remote.shared.facts import (
+    Answer,
+    ClusterFacts,
+    PreloadSetup,
+    ProcessFacts,
+    ShippedModule,
+    TrialQuestion,
+)
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -74,10 +81,12 @@ class Cluster:
         """Wait until the client is connected and all workers are registered.
 
         Raises:
+            CheckFailed: `dask worker` does not understand an argument.
             ProcessExited: a process ended.
             RemoteError: the client could not connect; the message is Dask's.
             TimedOut: the deadline passed; the message names the processes that were missing.
         """
+        self._parts.raise_if_misunderstood(deadline)
         self._registration.await_client(deadline)
         self.await_workers(deadline)
 
@@ -104,6 +113,30 @@ class Cluster:
                 self._reported.pop(name, None)
             self.facts(deadline.at_most(_ANSWER_SECONDS))
         return {worker.name: found[worker.name] for worker in wanted}
+
+    def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:
+        """Return how the preloads of each process went, by the process's name; waits until all have ended.
+
+        Raises:
+            TimedOut: one has not ended by the deadline.
+        """
+        found: dict[str, Sequence[PreloadSetup]] = {}
+
+        def ended() -> bool:
+            seconds = max(deadline.remaining, _POLL_SECONDS)
+            answers = self.agent.call("preloads", nannies=self.settings.nanny, seconds=seconds, deadline=deadline)
+            found.update({self.with_names(process): setups for process, setups in answers.items()})
+            return all(setup["done"] for setups in found.values() for setup in setups)
+
+        if not deadline.until(ended, every=_POLL_SECONDS):
+            late = [
+                f"preload {setup['name']} of the {process}"
+                for process, setups in found.items()
+                for setup in setups
+                if not setup["done"]
+            ]
+            raise TimedOut(f"{', '.join(late)}: its setup had not ended within {deadline.seconds:g} s")
+        return found
 
     def facts(self, deadline: Deadline) -> ClusterFacts:
         answer: ClusterFacts = self.agent.call(
@@ -219,6 +252,25 @@ class Cluster:
         )
         self.await_workers(deadline, names)
         return names
+
+    def try_calls(
+        self, modules: Mapping[str, ShippedModule], args: Sequence[Any], expected: object, deadline: Deadline
+    ) -> Mapping[str, str]:
+        """Call functions of the client's in processes of the workers' environment, which may die of them.
+
+        Args:
+            args: packed.
+            expected: what each returns.
+
+        Returns:
+            How it broke, by the name of each function that did.
+        """
+        calls = self.agent.call("pickled", modules=dict(modules), args=list(args), deadline=deadline)
+        question: TrialQuestion = {"calls": calls, "expected": expected}
+        broken: Mapping[str, str] = self._parts.ask_worker_environment("trial", "worker.trial", question).answer(
+            deadline
+        )
+        return broken
 
     def with_names(self, text: str) -> str:
         """Put each worker's name beside its address in a text of Dask's."""

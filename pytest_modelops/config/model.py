@@ -68,7 +68,9 @@ class EnvironmentTable(EnvironmentSpec):
         "configuration has them.",
         {},
     )
-    worker_args: tuple[str, ...] = setting(WORKER_ARGS, "Further arguments of `dask worker`.", ())
+    worker_args: tuple[str, ...] = setting(
+        WORKER_ARGS, "Further arguments of `dask worker`. `start` fails for what the Dask of a cell does not know.", ()
+    )
 
 
 AGGREGATION = section(AggregationSettings)

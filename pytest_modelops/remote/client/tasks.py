@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 import traceback
@@ -44,7 +45,7 @@ def define(module: ShippedModule) -> Any:
     """
     namespace: dict[str, object] = {"__name__": "__modelops__"}
     try:
-        exec(compile(module["source"], f"<{module['name']}>", "exec"), namespace)  # noqa: S102 - what it is for
+        exec(compile(module["source"], f"<{module['name']}>", "exec", dont_inherit=True), namespace)  # noqa: S102 - what it is for
     except Exception as error:
         raise Failure(
             f"{module['name']} could not be defined in the client's Python: {error_text(error)}", traceback.format_exc()
@@ -96,6 +97,16 @@ class Tasks:
         futures = {str(address): self.submit(function, *arguments, worker=address) for address in workers}
         outcomes, _ = self.settle(futures, pinned={a: a for a in workers if a}, seconds=seconds)
         return outcomes
+
+    def pickled(self, modules: dict[str, ShippedModule], args: list[Any]) -> dict[str, str]:
+        """Return calls of functions as Dask would send them, in base64, by the functions' names in `modules`."""
+        from distributed.protocol import pickle
+
+        arguments = tuple(plain.unpack(value) for value in args)
+        return {
+            name: base64.b64encode(pickle.dumps((define(module), arguments))).decode()
+            for name, module in modules.items()
+        }
 
     def settle(
         self, futures: Mapping[str, Future], *, pinned: Mapping[str, str], seconds: float

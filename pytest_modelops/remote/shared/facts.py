@@ -47,6 +47,15 @@ class ProcessFacts(TypedDict, total=False):
     error: str  # why there is no answer: asking raised, or the worker is gone
 
 
+class PreloadSetup(TypedDict):
+    """How the setup of a preload of the user's went."""
+
+    name: str  # as Dask was given it
+    done: bool  # whether it has ended
+    error: str  # `Type: text` of what it raised; empty if nothing
+    traceback: str  # of that error
+
+
 class ClusterFacts(TypedDict, total=False):
     """What every process of a cell says of itself; empty before they are asked."""
 
@@ -59,6 +68,7 @@ class RegisteredWorker(TypedDict):
     """A worker that is registered with the scheduler: its name, and its resources as given to `--resources`."""
 
     name: str
+    memory_limit: int  # in bytes; 0 where there is none
     resources: dict[str, float]
 
 
@@ -102,6 +112,22 @@ class WorkerAnswer(TypedDict, total=False):
 
     value: Any
     raised: str
+
+
+class TrialQuestion(TypedDict):
+    """Calls to try in processes of their own, and what each must return."""
+
+    calls: dict[str, str]  # by name, function and arguments as Dask sends them, in base64
+    expected: Any
+
+
+class WorkerOptions(TypedDict):
+    """What `dask worker` makes of its arguments."""
+
+    dask: str  # version
+    ignored: list[str]  # the arguments that it accepts and does not understand
+    nearest: dict[str, str]  # the valid option that was probably meant, by each option of these that has one
+    error: str  # what its command line says of an option that it knows; empty if nothing
 
 
 # The aggregation job -------------------------------------------------------------------------------------------------
