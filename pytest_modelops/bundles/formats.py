@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from packaging.version import Version
@@ -15,6 +15,7 @@ from pytest_modelops.bundles import archive, contents, wheel_tags, wires
 from pytest_modelops.bundles.documents import unreadable_is_malformed
 from pytest_modelops.bundles.found import REQUIREMENTS, Found, look
 from pytest_modelops.bundles.metadata import EntryPoint, Metadata, RequiresPython
+from pytest_modelops.bundles.requirements import Requirements
 from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.bundles.wires import Wire
 from pytest_modelops.deadline import Deadline
@@ -48,7 +49,8 @@ class Source:
         format: the first that applies.
         why: what makes it that format, one phrase.
         pythons: which Pythons its projects admit, and where each says so.
-        requirements: what an installer gets, one by one: names, URLs and absolute paths; see `requirements_for`.
+        requirements: what is installed: names, URLs and absolute paths; see `requirements_for`.
+        required: what its requirements files say, with constraints and hashes.
         dependencies: what its own code declares; `None` when only a build can tell.
         roots: the directories on the import path that hold its modules.
         modules: dotted name → file, absolute, of the modules that must be found once it is installed. The file of a
@@ -63,6 +65,7 @@ class Source:
     why: str
     pythons: tuple[RequiresPython, ...]
     requirements: tuple[str, ...]
+    required: Requirements
     dependencies: tuple[str, ...] | None
     roots: tuple[Path, ...]
     modules: Mapping[str, Path]
@@ -76,10 +79,13 @@ class Source:
         return tuple(sorted({name.partition(".")[0] for name in self.modules}))
 
     def requirements_for(self, python: Version) -> tuple[str, ...]:
-        """Return what an installer gets for workers with this Python; of each distribution's wheels, one."""
+        """Return what an installer gets for workers with this Python; of each distribution's wheels, one.
+
+        Lines of a requirements file, see `Backend.wheelhouse`.
+        """
         unchosen = {wheel.path for wheel in self.wheels}
         unchosen -= {wheel.path for wheel in wheel_tags.chosen(self.wheels, python)}
-        return tuple(line for line in self.requirements if Path(line) not in unchosen)
+        return self.required.for_installer([line for line in self.requirements if Path(line) not in unchosen])
 
     @functools.cached_property
     def digest(self) -> str:
@@ -110,11 +116,18 @@ class Source:
         return any(root.joinpath(*module.split(".")).is_dir() for root in (*self.roots, self.path))
 
 
-def read(path: Path, unpacked: Path | None = None, *, deadline: Deadline | None = None) -> Source:
+def read(
+    path: Path,
+    unpacked: Path | None = None,
+    *,
+    indexes: Collection[str] | None = None,
+    deadline: Deadline | None = None,
+) -> Source:
     """Read a bundle: a directory, an archive, a wheel or an sdist.
 
     Args:
         unpacked, deadline: see `archive.unpack`.
+        indexes: see `requirements.read`.
 
     Raises:
         MalformedBundle: it has no known format, or something in it is malformed or cannot be read.
@@ -124,9 +137,9 @@ def read(path: Path, unpacked: Path | None = None, *, deadline: Deadline | None 
         raise MalformedBundle(f"{path} does not exist; a bundle is a directory or an archive")
     with unreadable_is_malformed():
         if path.is_dir():
-            return _source(path, look(path.resolve()))
+            return _source(path, look(path.resolve(), indexes=indexes))
         directory = archive.unpack(path, unpacked, deadline=deadline).resolve()
-        return _source(path, look(directory, archive.name_of(path)))
+        return _source(path, look(directory, archive.name_of(path), indexes))
 
 
 def _source(path: Path, found: Found) -> Source:
@@ -155,6 +168,7 @@ def _source(path: Path, found: Found) -> Source:
         why=f"it has {found.why}",
         pythons=tuple(one.requires_python for one in metadatas if one.requires_python),
         requirements=_requirements(found),
+        required=found.required,
         dependencies=_dependencies(found, metadatas),
         roots=roots,
         modules={**modules, **found.loose},
@@ -179,7 +193,7 @@ def _formats(found: Found) -> set[Format]:
 
 def _requirements(found: Found) -> tuple[str, ...]:
     """Return every project, every wheel and every line of requirements, each once."""
-    lines = found.lines
+    lines = found.required.lines
     paths = [*(project.directory for project in found.projects), *(wheel.path for wheel in found.wheels)]
     mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in lines} | {line.partition(" @ ")[2] for line in lines}
     own = [str(path) for path in paths if not {str(path), path.as_uri()} & mentioned]
@@ -187,7 +201,7 @@ def _requirements(found: Found) -> tuple[str, ...]:
 
 
 def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...] | None:
-    known = [*found.lines, *(line for wheel in found.wheels for line in (wheel.name, *wheel.dependencies))]
+    known = [*found.required.lines, *(line for wheel in found.wheels for line in (wheel.name, *wheel.dependencies))]
     for one in metadatas:
         if one.dependencies is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -32,6 +32,7 @@ def preflight(
     worker_python: Version,
     cell_id: str,
     unpacked: Path | None = None,
+    indexes: Collection[str] | None = None,
     deadline: Deadline | None = None,
 ) -> Source:
     """Check that a cell's workers can install a bundle and that it has what it is asked to run. Return it, as read.
@@ -40,13 +41,14 @@ def preflight(
         worker_python: to the patch.
         cell_id: for the message.
         unpacked, deadline: see `archive.unpack`.
+        indexes: see `requirements.read`.
 
     Raises:
         CheckFailed: with every problem, one a line, the most important first.
         TimedOut: another process was unpacking it until the deadline.
     """
     try:
-        source = formats.read(bundle.path, unpacked, deadline=deadline)
+        source = formats.read(bundle.path, unpacked, indexes=indexes, deadline=deadline)
     except MalformedBundle as error:
         raise CheckFailed(f"bundle {bundle.name!r}: {error}") from None
     problems = [

@@ -34,7 +34,7 @@ _UNINSTALL_SECONDS = 5.0
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Install it into all of them, inspect each, then have one more worker join, and inspect that."""
     cell.locations.pop(bundle, None)
-    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
+    source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     workers, client = (cell.environments[versions].lock for versions in (cell.cell.worker, cell.cell.client))
     house = of_client = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
     if client.python != workers.python:

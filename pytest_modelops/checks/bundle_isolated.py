@@ -40,7 +40,7 @@ _MOST_LINES = 14
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Make the wheels, copy them and the bundle into the cell, and have every worker install it."""
     cell.locations.pop(bundle, None)
-    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
+    source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     python = cell.environments[cell.cell.worker].lock.python
     house = wheels_of(bundle, source, cell.environments[cell.cell.worker].lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None

@@ -19,7 +19,14 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     except Unavailable as error:
         first = str(error).partition("\n")[0]
         raise NothingToDo(f"which Python the workers would run is not known: {first}") from None
-    source = preflight(bundle, worker_python=python, cell_id=cell.cell.id, unpacked=cell.unpacked, deadline=deadline)
+    source = preflight(
+        bundle,
+        worker_python=python,
+        cell_id=cell.cell.id,
+        unpacked=cell.unpacked,
+        indexes=cell.backend.indexes,
+        deadline=deadline,
+    )
     return {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
 
 
