@@ -56,8 +56,10 @@ class Source:
         modules: dotted name → file, absolute, of the modules that must be found once it is installed. The file of a
             module in a wheel is the wheel.
         loose: those modules that are not installed, but found when the bundle's directory is on the path.
+        projects: the directories of what has a build.
         wheels: the wheels in it.
         wire: the function that runs its entry points; `None` when none is declared.
+        unpacked: of an archive, the directory that it was unpacked into, and the archive.
     """
 
     path: Path
@@ -70,8 +72,10 @@ class Source:
     roots: tuple[Path, ...]
     modules: Mapping[str, Path]
     loose: Mapping[str, Path]
+    projects: tuple[Path, ...]
     wheels: tuple[WheelFile, ...]
     wire: Wire | None
+    unpacked: tuple[Path, Path] | None = None
 
     @property
     def top_level(self) -> tuple[str, ...]:
@@ -86,6 +90,10 @@ class Source:
         unchosen = {wheel.path for wheel in self.wheels}
         unchosen -= {wheel.path for wheel in wheel_tags.chosen(self.wheels, python)}
         return self.required.for_installer([line for line in self.requirements if Path(line) not in unchosen])
+
+    def shown(self, text: str) -> str:
+        """Return a text for people; a file of an archive is named as that, not as the copy that was unpacked."""
+        return _as_of_archive(text, *self.unpacked) if self.unpacked else text
 
     @functools.cached_property
     def digest(self) -> str:
@@ -139,7 +147,15 @@ def read(
         if path.is_dir():
             return _source(path, look(path.resolve(), indexes=indexes))
         directory = archive.unpack(path, unpacked, deadline=deadline).resolve()
-        return _source(path, look(directory, archive.name_of(path), indexes))
+        try:
+            source = _source(path, look(directory, archive.name_of(path), indexes))
+        except MalformedBundle as error:
+            raise MalformedBundle(_as_of_archive(str(error), directory, path)) from None
+        return dataclasses.replace(source, unpacked=(directory, path))
+
+
+def _as_of_archive(text: str, directory: Path, path: Path) -> str:
+    return text.replace(f"{directory}/", f"{path}/").replace(str(directory), str(path))
 
 
 def _source(path: Path, found: Found) -> Source:
@@ -173,6 +189,7 @@ def _source(path: Path, found: Found) -> Source:
         roots=roots,
         modules={**modules, **found.loose},
         loose=found.loose,
+        projects=tuple(project.directory for project in found.projects),
         wheels=found.wheels,
         wire=wires.find(found.directory, _wires(found, metadatas), roots),
     )

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
@@ -18,6 +19,7 @@ from pytest_modelops.bundles.formats import Source
 from pytest_modelops.bundles.metadata import RequiresPython
 from pytest_modelops.bundles.names import Names, Symbol
 from pytest_modelops.bundles.signatures import wrong_as_target, wrong_as_wire
+from pytest_modelops.bundles.unread import sources_of_uv
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, MalformedBundle
 
@@ -54,12 +56,13 @@ def preflight(
     problems = [
         *(problem for one in source.pythons for problem in _python_problems(one, worker_python, cell_id)),
         *_wheel_problems(source, worker_python, cell_id),
+        *(problem for one in source.projects for problem in sources_of_uv(one, source.required.lines)),
         *_Preflight(source, worker_python).problems(bundle),
     ]
     if problems:
         first, *others = dict.fromkeys(problems)
         begin = f"bundle {bundle.name!r}{'' if first.startswith(_REQUIRES) else ':'}"
-        raise CheckFailed("\n".join([f"{begin} {first}", *others]))
+        raise CheckFailed(source.shown("\n".join([f"{begin} {first}", *others])))
     return source
 
 
@@ -101,6 +104,12 @@ def _wheel_problems(source: Source, worker: Version, cell_id: str) -> Iterator[s
             workers = f"this cell's workers run {worker} on {wheel_tags.machine()}"
             yield f"{wheel.path.name} {unfit}; {workers}; {_another_wheel(worker, cell_id)}"
         yield from wheel_files.problems_of_record(wheel)
+        for line in wheel.dependencies:
+            if (path := re.search(r"@ file:(?://)?(/[^ ;]*)", line)) and not Path(unquote(path[1])).exists():
+                yield (
+                    f"{wheel.path.name} depends on {line.partition(' @')[0]} {path[0]}, a path that is not on this "
+                    "machine; build it again without a path dependency, or ship the wheel of that too"
+                )
 
 
 def _widened(wanted: SpecifierSet, worker: Version) -> str:

@@ -38,12 +38,14 @@ class Requirements:
         constraints: versions of what may be needed.
         hashes: of a line or constraint, those that its file may have, each `sha256:…`.
         hashed: whether everything has to have a hash, as pip's `--require-hashes` asks.
+        files: all that were read.
     """
 
     lines: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     hashes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     hashed: bool = False
+    files: tuple[Path, ...] = ()
 
     def for_installer(self, requirements: Sequence[str]) -> tuple[str, ...]:
         """Return these requirements, the constraints as `--constraint=…`, and each with its hashes."""
@@ -85,9 +87,11 @@ class _Reader:
         self._indexes = None if indexes is None else {_normalized(index) for index in indexes}
         self._problems: list[str] = []
         self._requires_hashes = False
+        self._files: list[Path] = []
         self._found: list[tuple[_Place, str, tuple[str, ...]]] = []
 
     def read(self, file: Path, readers: tuple[Path, ...], *, constrains: bool = False) -> None:
+        self._files.append(file)
         for number, line in _lines(read_text(file)):
             place = _Place(file, f"{file.relative_to(self._directory)}, line {number}", constrains)
             try:
@@ -115,6 +119,7 @@ class _Reader:
             constraints=tuple(dict.fromkeys(line for place, line, _ in self._found if place.constrains)),
             hashes=hashes,
             hashed=hashed,
+            files=tuple(self._files),
         )
 
     def _line(self, line: str, place: _Place, readers: tuple[Path, ...]) -> None:

@@ -112,6 +112,16 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
     twin("requirements-refused", "requirements", lambda at: (at / "requirements.txt").write_text(refused))
     twin("pure_python-relative", "pure_python", lambda at: (at / "calculator.py").write_text(relative))
     twin("packaged-undeclared", "packaged", lambda at: replace(at / "pyproject.toml", "tomli==2.0.1", "iniconfig"))
+    group = '\n[dependency-groups]\nrun = ["tomli>=2"]\n'
+    toml = directory / "packaged-undeclared" / "pyproject.toml"
+    toml.write_text(toml.read_text() + group)
+    twin("packaged-uv-sources", "packaged", lambda at: None)
+    toml = directory / "packaged-uv-sources" / "pyproject.toml"
+    toml.write_text(toml.read_text() + '\n[tool.uv.sources]\ntomli = { path = "../tomli" }\n')
+    write_wheel(made_in(directory, "wheels-of-another-machine"), {"a.py": ""}, requires=["b @ file:///home/ci/b"])
+    made[directory / "wheels-of-another-machine"] = ()
+    twin("packaged-unbuildable", "packaged", lambda at: (at / "pyproject.toml").unlink())
+    (directory / "packaged-unbuildable" / "setup.py").write_text("raise RuntimeError('the data is not there')\n")
     twin("mixed-at-odds", "mixed", lambda at: replace(at / "pyproject.toml", "[project]", _AT_ODDS))
     twin("nested-beside", "nested", lambda at: (at / "other.py").write_text(""))
     places = {
@@ -140,6 +150,11 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
     (compiled / "compiled.c").write_text("int x;\n")
     made[sdist(compiled, directory / "compiled-1.0.tar.gz")] = ()
     return made
+
+
+def made_in(directory: Path, name: str) -> Path:
+    (directory / name).mkdir()
+    return directory / name / "a-1.0-py3-none-any.whl"
 
 
 _AT_ODDS = '[project]\ndependencies = ["tomli>=2.1"]'
@@ -247,7 +262,7 @@ BROKEN = {
         (
             (
                 "tomli==2.0.1 (tomli-2.0.1-py3-none-any.whl) does not match its hash in the bundle's requirements: "
-                f"expected sha256:{'0' * 64}, got sha256:939de3e7a6161af0c887ef91b7d41a53e7c5a1ca976325f429cb46ea9bc30ecc"
+                f"expected sha256:{'0' * 64}, got sha256:939de3e7a6161af0c887ef91b7d41a53e7c5a1ca976325f429cb46ea9bc3"
             ),
         ),
     ),
@@ -262,7 +277,25 @@ BROKEN = {
         "bundle-install",
         ("import calculator failed: ImportError: attempted relative import with no known parent package",),
     ),
-    "packaged-undeclared": ("bundle-install", ("import testpkg failed: ModuleNotFoundError: No module named 'tomli'",)),
+    "packaged-undeclared": (
+        "bundle-install",
+        (
+            "import testpkg failed: ModuleNotFoundError: No module named 'tomli'",
+            "No installer of the bundle reads [dependency-groups] of pyproject.toml (tomli>=2): list what it needs in",
+        ),
+    ),
+    "packaged-uv-sources": (
+        "preflight",
+        ("the dependency 'tomli' comes from path = '../tomli' by [tool.uv.sources] in ", "which no wheel carries"),
+    ),
+    "wheels-of-another-machine": (
+        "preflight",
+        ("a-1.0-py3-none-any.whl depends on b @ file:///home/ci/b, a path that is not on this machine",),
+    ),
+    "packaged-unbuildable": (
+        "bundle-install",
+        ("cannot be installed by Python 3.12.1: RuntimeError: the data is not there.\ncould not build a wheel of",),
+    ),
     "mixed-at-odds": ("bundle-install", ("tomli==2.0.1", "tomli>=2.1")),
     "nested-beside": (
         "preflight",
