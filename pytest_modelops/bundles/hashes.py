@@ -33,18 +33,21 @@ def compare(content: bytes, hashes: Sequence[str], text: str, where: str) -> Non
         )
 
 
-def unhashed(line: str, hashes: Sequence[str], constraints: Sequence[str], where: str) -> str:
+def unhashed(line: str, hashes: Sequence[str], constraints: Sequence[str], local: Path | None, where: str) -> str:
     """Return why pip refuses a line in hash mode; empty if it takes it, or if only an installer can tell.
 
     Args:
         constraints: those that have hashes.
+        local: the directory or file of the bundle that the line names.
     """
     mode = "hashes are required, since a line of the requirements has one"
-    if line.startswith("/") and Path(re.sub(r"\[[^/]*\]$", "", line)).is_dir():
-        return f"{where}: {mode}, and a directory has none ({line}); build a wheel of it, or remove all hashes"
+    if local is not None and local.is_dir():
+        return f"{where}: {mode}, and a directory has none ({local}); build a wheel of it, or remove all hashes"
+    if local is not None:
+        return "" if hashes else f"{where}: {mode}, and {local.name} has none; add its hash"
     try:
         parsed = Requirement(line)
-    except InvalidRequirement:  # a URL or a path
+    except InvalidRequirement:  # a URL
         return "" if hashes or "#sha" in line else f"{where}: {mode}, and {line!r} has none; add its hash"
     if parsed.marker or canonicalize_name(parsed.name) in {canonicalize_name(Requirement(c).name) for c in constraints}:
         return ""

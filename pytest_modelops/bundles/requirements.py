@@ -105,13 +105,13 @@ class _Reader:
             constraints = [line for place, line, hashes in self._found if place.constrains and hashes]
             wanted = [one for one in self._found if not one[0].constrains]
             self._problems += filter(
-                None, (unhashed(line, hashes, constraints, place.where) for place, line, hashes in wanted)
+                None, (unhashed(line, hashes, constraints, _local(line), place.where) for place, line, hashes in wanted)
             )
         if self._problems:
             raise MalformedBundle("\n".join(dict.fromkeys(self._problems)))
         hashes: dict[str, tuple[str, ...]] = {}
         for _, line, given in self._found:
-            if given and not line.startswith("/"):  # a file of the bundle was compared already
+            if given and _local(line) is None:  # a file of the bundle was compared already
                 known = hashes.get(line, given)
                 hashes[line] = tuple(one for one in known if one in given)
         return Requirements(
@@ -140,6 +140,8 @@ class _Reader:
                 raise _unsupported(name, value, place)
 
     def _follow(self, option: str, path: str, place: _Place, readers: tuple[Path, ...], *, constrains: bool) -> None:
+        if "://" in path:
+            raise MalformedBundle(f"{place.where}: {option!r} names a URL; copy that file into the bundle")
         other = _inside(path, place, self._directory)
         if other in (*readers, place.file):
             raise MalformedBundle(f"{place.where}: {option!r} names a file that is being read already")
@@ -154,8 +156,8 @@ class _Reader:
 
     def _add(self, text: str, hashes: tuple[str, ...], place: _Place, *, editable: bool = False) -> None:
         line = self._requirement(text, place, editable=editable)
-        if hashes and line.startswith("/") and Path(line).is_file():
-            compare(read_bytes(Path(line)), hashes, text, place.where)
+        if hashes and (path := _local(line)) and path.is_file():
+            compare(read_bytes(path), hashes, text, place.where)
         self._found.append((place, line, hashes))
 
     def _is_the_hosts(self, name: str, value: str) -> bool:
@@ -211,6 +213,14 @@ def _option(text: str) -> tuple[str, str]:
     match = re.match(r"(--[\w-]+|-[A-Za-z])[\s=]*(.*)", text, re.DOTALL)
     name, value = (match[1], match[2]) if match else (text, "")
     return _SAME.get(name, name), value.strip().strip("'\"")
+
+
+def _local(line: str) -> Path | None:
+    """Return the directory or file of the bundle that a line of the result names."""
+    if match := re.match(r"(/.*?)(\[[\w\s,.-]*\])?$", line):
+        return Path(match[1])
+    match = re.search(r" @ file://(/[^ ;]*)", line)
+    return Path(unquote(match[1])) if match else None
 
 
 def _unsupported(name: str, value: str, place: _Place) -> MalformedBundle:

@@ -109,6 +109,10 @@ MALFORMED: list[tuple[Files, str]] = [
         for line, message in [
             ("-c pins.txt", "'-c pins.txt' names a file that is not there"),
             ("-e .", "'.' is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py"),
+            (
+                "-c https://example.org/pins.txt",
+                "'-c https://example.org/pins.txt' names a URL; copy that file into the",
+            ),
             ("-e ../lib", "'../lib' lies outside the bundle"),
             ("--no-binary :all:", "the option --no-binary is not supported in a bundle; remove it"),
             ("--pre", "the option --pre is not supported in a bundle; name the pre-release in its requirement"),
@@ -427,6 +431,19 @@ def test_a_wheel_in_the_bundle_is_compared_with_its_hash(make: Make) -> None:
     assert read(directory).requirements_for(Version("3.12.1")) == (str(wheel), "--require-hashes")
     make({"requirements.txt": f"./{wheel.name} --hash=sha256:00"})
     with pytest.raises(MalformedBundle, match=rf"does not match its hash: expected sha256:00, got sha256:{digest}"):
+        read(directory)
+
+
+@pytest.mark.parametrize(
+    "line", ["./a-1-py3-none-any.whl", "./a-1-py3-none-any.whl[x]", "a[x] @ ./a-1-py3-none-any.whl"]
+)
+def test_however_a_file_of_the_bundle_is_named_its_hash_is_compared(make: Make, line: str) -> None:
+    directory = make({"requirements.txt": f"{line} --hash=sha256:00"})
+    write_wheel(directory / "a-1-py3-none-any.whl", {})
+    with pytest.raises(MalformedBundle, match=r"does not match its hash: expected sha256:00, got sha256:"):
+        read(directory)
+    make({"requirements.txt": f"{line}\nnumpy==1 --hash=sha256:00"})
+    with pytest.raises(MalformedBundle, match=r"line 1: hashes are required.* a-1-py3-none-any.whl has none"):
         read(directory)
 
 
