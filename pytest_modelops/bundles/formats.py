@@ -16,6 +16,7 @@ from pytest_modelops.bundles.documents import unreadable_is_malformed
 from pytest_modelops.bundles.found import REQUIREMENTS, Found, look
 from pytest_modelops.bundles.metadata import EntryPoint, Metadata, RequiresPython
 from pytest_modelops.bundles.requirements import Requirements
+from pytest_modelops.bundles.unread import unread
 from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.bundles.wires import Wire
 from pytest_modelops.deadline import Deadline
@@ -94,6 +95,12 @@ class Source:
     def shown(self, text: str) -> str:
         """Return a text for people; a file of an archive is named as that, not as the copy that was unpacked."""
         return _as_of_archive(text, *self.unpacked) if self.unpacked else text
+
+    @functools.cached_property
+    def unread(self) -> tuple[str, ...]:
+        """The lists of packages in it that no installer reads, each with what it lists."""
+        places = dict.fromkeys((self.path, *self.projects))
+        return tuple(text for place in places for text in unread(place, self.required.files))
 
     @functools.cached_property
     def digest(self) -> str:

@@ -12,7 +12,6 @@ from packaging.version import Version
 
 from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.bundles.unread import unread
 from pytest_modelops.checks import build_messages, own_installs, unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, advice, counted, message
@@ -91,6 +90,7 @@ def figures(source: formats.Source, house: Wheelhouse, accounted: Mapping[str, i
         "modules": len(source.modules),
         "accounted": accounted,
         "wheels_reused": house.reused,
+        **({"unread": list(source.unread)} if source.unread else {}),
     }
 
 
@@ -174,11 +174,7 @@ def copy_in(
         "installs": cell.runner.installs,
         "protocol": cell.runner.protocol,
         "install": bundle.install,
-        "unread": [
-            text
-            for directory in dict.fromkeys((source.path, *source.projects))
-            for text in unread(directory, source.required.files)
-        ],
+        "unread": list(source.unread),
     }
 
 

@@ -27,7 +27,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         indexes=cell.backend.indexes,
         deadline=deadline,
     )
-    return {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
+    figures = {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
+    return {**figures, **({"unread": list(source.unread)} if source.unread else {})}
 
 
 def check(bundle: Bundle) -> Check:

@@ -47,7 +47,7 @@ def test_lists_of_packages_that_are_not_read(tmp_path: Path, files: dict[str, st
 def test_a_file_that_is_followed_is_read(tmp_path: Path) -> None:
     write_files(tmp_path, {"requirements.txt": "-r requirements-run.txt", "requirements-run.txt": "numpy"})
     source = formats.read(tmp_path)
-    assert unread(tmp_path, source.required.files) == ()
+    assert source.unread == ()
     assert unread(tmp_path) == ("requirements-run.txt (numpy)",)
 
 
