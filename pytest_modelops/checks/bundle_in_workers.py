@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_isolated
+from pytest_modelops.checks import bundle_isolated, unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import CLIENT, MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, counted, message
@@ -34,7 +34,7 @@ _UNINSTALL_SECONDS = 5.0
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Install it into all of them, inspect each, then have one more worker join, and inspect that."""
     cell.locations.pop(bundle, None)
-    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
+    source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     workers, client = (cell.environments[versions].lock for versions in (cell.cell.worker, cell.cell.client))
     house = of_client = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
     if client.python != workers.python:
@@ -198,7 +198,11 @@ def _judge(
 ) -> None:
     """Raise everything that is wrong, if anything is."""
     tidy = Tidy(directories=location["directories"].values())
-    faults = {name: [tidy.fault(fault) for fault in some] for name, some in found.items() if some}
+    faults = {
+        name: unread_messages.with_hint([tidy.fault(fault) for fault in some], location)
+        for name, some in found.items()
+        if some
+    }
     if not faults:
         return
     where = counted(len(faults), answers, "processes")

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault
@@ -140,7 +141,7 @@ def with_hint(
             if file in text or re.search(rf"(module|from|named) '{re.escape(name)}'", text)
         ]
         hinted.append(dataclasses.replace(fault, head=f"{fault.head}{''.join(near)}"))
-    return hinted
+    return unread_messages.with_hint(hinted, location)
 
 
 def _on_the_host(file: str, location: BundleLocation, runner: Path | str | None) -> str:

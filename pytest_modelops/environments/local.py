@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -48,6 +48,10 @@ class Environments:
     @property
     def releases(self) -> Releases:
         return self._tools.releases
+
+    @property
+    def indexes(self) -> Collection[str]:
+        return self._tools.indexes
 
     def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
         if versions.as_is:

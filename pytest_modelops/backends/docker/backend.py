@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -94,6 +94,10 @@ class ContainerBackend:
     @property
     def releases(self) -> Releases:
         return self._tools.releases
+
+    @property
+    def indexes(self) -> Collection[str]:
+        return self._tools.indexes
 
     @property
     def variants(self) -> Mapping[Role, str]:

@@ -46,6 +46,7 @@ class BundleLocation(_Location, total=False):
     modules: list[str]  # names of its top-level modules
     wire: WireFunction | None
     installs: bool  # whether the runner installs the bundle itself, into an environment that holds only pip
+    unread: list[str]  # files and tables of it that list packages and are read by no installer
 
     # Of a bundle that goes into running processes:
     requirements: list[str]
