@@ -63,7 +63,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     contents = {name: answer["contents"] for name, answer in answers.items()}
     conflicts = [conflict for one in contents.values() if one for conflict in one["conflicts"]]
     return {
-        **bundle_isolated.figures(source, house, bundle_isolated.accounted_for(contents, source)),
+        **bundle_isolated.figures(source, house, contents),
         "processes": sorted(answers),
         "shadowed": sorted({f"{one['name']} {one['here']} by {one['wanted']}" for one in conflicts}),
     }
@@ -123,7 +123,7 @@ def _asked(bundle: Bundle, location: BundleLocation, source: formats.Source, hou
     """Return the arguments of `Bundles.inspect_process`."""
     return {
         "location": location,
-        "modules": sorted(source.modules),
+        "modules": bundle_isolated.places_of(bundle, source).modules,
         "packages": {name: str(version) for name, version in house.packages.items()},
         "imports": list(bundle.imports),
     }

@@ -28,13 +28,15 @@ class Freshness:
 
     faults: tuple[Fault, ...] = ()
     untried: str = ""  # why it was not asked
+    from_source: tuple[str, ...] = ()  # installed modules that its runner imports from the bundle's directory
 
     @property
-    def figures(self) -> Mapping[str, str]:
+    def figures(self) -> Mapping[str, object]:
         """For the report."""
         if self.untried:
             return {"outcome": "not tried", "why": self.untried}
-        return {"outcome": "failed" if self.faults else "passed"}
+        from_source = {"from_source": list(self.from_source)} if self.from_source else {}
+        return {"outcome": "failed" if self.faults else "passed", **from_source}
 
 
 def ask(  # noqa: PLR0917
@@ -109,7 +111,10 @@ def judged(
         f"bundle's own is never imported; {_TO_DO}"
         for name, file in shadows.items()
     ]
-    return Freshness(faults=tuple(Fault(head=head) for head in [*heads, *filter(None, [stored])]))
+    return Freshness(
+        faults=tuple(Fault(head=head) for head in [*heads, *filter(None, [stored])]),
+        from_source=tuple(report.get("from_source", ())),
+    )
 
 
 _REPEATED = (

@@ -47,6 +47,7 @@ def try_it(
             "answers": [_answer_of(result) for result in results],
             "certain": os.path.exists(mark) and not installed,
             "others": _others(answers, location, directory, wire["module"]),
+            "from_source": _from_source(answers, location, os.path.join(directory, "bundle")),
         }
     except NothingToTry as why:
         return {"untried": str(why)}
@@ -153,6 +154,22 @@ def _others(answers: Sequence[CanaryAnswer], location: BundleLocation, directory
             if not any(_same(paths[0], os.path.join(bundle_of(location), file)) for file in _files_of(name)):
                 found[name] = paths[0]
     return found
+
+
+def _from_source(answers: Sequence[CanaryAnswer], location: BundleLocation, bundle: str) -> list[str]:
+    """Return installed modules that the runner imports from the bundle's own directory instead."""
+    if location.get("on_path", "first") == "first":
+        return []
+    site, below = os.path.join(venv_of(location), SITE), os.path.realpath(bundle) + os.sep
+    return sorted(
+        {
+            name
+            for answer in answers
+            for name, paths in answer["modules"].items()
+            if any(os.path.realpath(path).startswith(below) for path in paths)
+            and any(os.path.exists(os.path.join(site, place)) for place in (name, f"{name}.py"))
+        }
+    )
 
 
 def _root_of(file: str, module: str) -> str:

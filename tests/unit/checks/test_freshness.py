@@ -16,7 +16,7 @@ LOCATION: Any = {"wire": {"module": "wire", "function": "wire"}, "runner": "/cel
 ON_HOST = Path("/srv/deployed/worker.py")
 
 
-def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, str], str]:
+def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, Any], str]:
     report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
     came = judged(report, BUNDLE_S, LOCATION, ON_HOST)
     return dict(came.figures), " ".join(fault.head for fault in came.faults)
@@ -28,6 +28,11 @@ def at(*moments: int) -> list[dict[str, Any]]:
 
 def test_three_moments_are_three_executions() -> None:
     assert say(*at(1, 2, 3)) == ({"outcome": "passed"}, "")
+
+
+def test_a_runner_that_imports_what_is_installed_from_the_bundle_s_directory_is_reported_not_blamed() -> None:
+    expected = {"outcome": "passed", "from_source": ["flat"]}
+    assert say(*at(1, 2, 3), from_source=["flat"]) == (expected, "")
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,7 @@ class Cell:
 
     def try_to_install(self, *, seconds: float = SECONDS, **more: Any) -> InstallAnswer:
         asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
+        asked["modules"] = dict.fromkeys(asked["modules"], "source")
         return self.bundles.install(self.location(), **asked, seconds=seconds)
 
     def execute(self, entrypoint: str = "app/base", **more: Any) -> Any:
@@ -383,6 +384,7 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
         "version": "{}.{}.{}".format(*sys.version_info[:3]),
         "packages": {"lib": "1.5"},
         "missing": [],
+        "left_out": [],
         "imports": {},
     }
     shaken = cell.bundles.handshake(cell.location(), seconds=SECONDS)
