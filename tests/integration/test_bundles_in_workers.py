@@ -55,6 +55,10 @@ def test_two_bundles_run_their_checks_and_do_not_meet(matrix: Matrix) -> None:
         assert checks[bundle, "preflight"]["data"]["modules"] == data["modules"]
         assert checks[bundle, "execute"]["data"]["processes"] == 2, "the workers themselves"
         assert checks[bundle, "bundle-aggregation"]["data"]["tasks"] == 2 * (3 + 1)
+    for bundle, module in (("numbers", "wire"), ("seir", "seir")):
+        submitted = checks[bundle, "bundle-install"]["data"]["by_reference"]
+        assert submitted == {"outcome": "failed", "why": f"No module named '{module}'"}, "the scheduler lacks it"
+        assert f"the scheduler has no module '{module}', which workers and client have" in " ".join(run.out.split())
     assert checks["numbers", "execute"]["data"]["artifacts"] == {"numbers.json": 50}
     assert environment() == before, "the environment of the processes is as it was"
 
