@@ -53,6 +53,12 @@ def venv_of(location: BundleLocation) -> str:
     return location["venv"]
 
 
+def packages_of(location: BundleLocation) -> str:
+    """Return the directory of what is installed in the bundle's environment."""
+    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return os.path.join(venv_of(location), "lib", python, "site-packages")
+
+
 def site_of(location: BundleLocation) -> str:
     """Return the directory of what is installed for running processes, without an environment."""
     return os.path.join(location["directory"], "inside")
