@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import all_checks
 from pytest_modelops.checks.bundle_messages import Fault
-from pytest_modelops.checks.freshness import judged, with_hint
+from pytest_modelops.checks.freshness import ask, judged, with_hint
+from pytest_modelops.config.runner import RunnerSettings
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.worker import fresh
 
 BUNDLE_S = {"answer.txt": "aa"}
@@ -106,3 +111,18 @@ def test_what_is_no_python_has_no_directory(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("")
     location: Any = {"directory": str(tmp_path)}
     assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], location) == {}
+
+
+@pytest.mark.parametrize(("protocol", "asked"), [("json-rpc", False), ("one-shot", True)])
+def test_only_a_runner_that_another_check_covers_is_not_asked(tmp_path: Path, protocol: str, asked: bool) -> None:
+    """`venv-reuse` asks a runner that installs whether it answers from a store, and there is none for one-shot."""
+    report = {"answers": at(1, 2, 3), "others": {}, "beside": {}, "certain": True, "from_source": []}
+    cluster = SimpleNamespace(ask_workers=lambda operation, arguments, deadline: {"worker-0": report})
+    cell: Any = SimpleNamespace(cluster=cluster, progress=lambda text: None, runner=SimpleNamespace(path=None))
+    location: Any = {**LOCATION, "installs": True, "protocol": protocol}
+    bundle = Bundle(name="b", path=tmp_path, entrypoint="wire/run")
+    came = ask(bundle, location, "worker-0", {}, cell, Deadline(30), took=1.0)
+    assert (came.untried == "") is asked
+    runner = RunnerSettings(installs=True, protocol=protocol)
+    checks = [check.name for check in all_checks([bundle], reuse=runner.reuses)]
+    assert ("venv-reuse" in checks) is not asked, "what is reported as covered by a check has that check"
