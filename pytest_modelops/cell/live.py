@@ -217,7 +217,9 @@ class LiveCell:
 
     def report(self) -> CellReport:
         environments = self.environments.values()
-        notes = [*(note for environment in environments for note in environment.warnings), *self.lifecycle.notes]
+        of_checks = (str(result.data["note"]) for result in self.checks.results.values() if "note" in result.data)
+        of_environments = (note for environment in environments for note in environment.warnings)
+        notes = [*of_environments, *of_checks, *self.lifecycle.notes]
         return dataclasses.replace(
             CellReport.of(self.cell),
             seconds=self.lifecycle.seconds,

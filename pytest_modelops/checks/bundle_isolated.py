@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pytest_modelops.bundles import formats
+from pytest_modelops.bundles import formats, places
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import build_messages, own_installs, unread_messages
 from pytest_modelops.checks.base import CheckedCell
@@ -51,7 +51,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         {
             "location": location,
             "requirements": list(house.requirements),
-            "modules": sorted(source.modules),
+            "modules": places_of(bundle, source).modules,
             "imports": list(bundle.imports),
             "seconds": max(0.1, deadline.remaining - MARGIN_SECONDS),
         },
@@ -64,33 +64,43 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         if (found := list(_faults(answer, house, python)))
     }
     contents = {name: answer["contents"] for name, answer in answers.items()}
-    accounted = {CLIENT: len(source.modules), **accounted_for(contents, source)}
     if faults:
         text = message(
             f"bundle {bundle.name!r} was not installed on {counted(len(faults), answers, 'workers')}", faults
         )
         late = any(answer["failure"] and answer["failure"]["timed_out"] for answer in answers.values())
         error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(text)
+        accounted = {CLIENT: len(source.modules), **accounted_for(contents, source)}
         error.figures = {"modules": len(source.modules), "accounted": accounted}
         raise error
     cell.locations[bundle] = location
-    return figures(source, house, accounted)
+    found_figures = figures(source, house, contents)
+    return {**found_figures, "accounted": {CLIENT: len(source.modules), **accounted_for(contents, source)}}
 
 
-def figures(source: formats.Source, house: Wheelhouse, accounted: Mapping[str, int]) -> Mapping[str, object]:
+def places_of(bundle: Bundle, source: formats.Source) -> places.Places:
+    """Return where the bundle's modules must be found."""
+    return places.of(source, [*filter(None, [bundle.entrypoint]), *bundle.targets, *bundle.imports])
+
+
+def figures(
+    source: formats.Source, house: Wheelhouse, contents: Mapping[str, Inspection | None]
+) -> Mapping[str, object]:
     """Return what a report shows of an install.
 
     Args:
-        accounted: see `accounted_for`.
+        contents: what each process that could be inspected has, by name.
     """
+    left_out = sorted({module for one in contents.values() if one for module in one["left_out"]})
     return {
         "format": source.format.value,
         "found": source.why,
         "packages": len(house.packages),
         "modules": len(source.modules),
-        "accounted": accounted,
+        "accounted": accounted_for(contents, source),
         "wheels_reused": house.reused,
         **({"unread": list(source.unread)} if source.unread else {}),
+        **({"left_out": left_out} if left_out else {}),
     }
 
 
@@ -168,6 +178,7 @@ def copy_in(
         "source": files,
         "wheels": put_wheels,
         "modules": modules,
+        "on_path": places_of(bundle, source).on_path,
         "wire": {"module": source.wire.module, "function": source.wire.function} if source.wire else None,
         "runner": runner or "",
         "command": list(cell.runner.command),

@@ -43,6 +43,7 @@ def methods(connection: Connection) -> Methods:
         "stuck": tasks.stuck,
         "aggregate": jobs.aggregate,
         "run_bundle": jobs.run_bundle,
+        "submit_by_reference": jobs.submit_by_reference,
         "register_plugin": plugins.register,
         "probe": plugins.probe,
         "ask_workers": bundles.ask_workers,

@@ -50,6 +50,37 @@ def define(module: ShippedModule) -> Any:
         raise Failure(
             f"{module['name']} could not be defined in the client's Python: {error_text(error)}", traceback.format_exc()
         ) from error
+    function = namespace[module["name"]]
+    return function if _can_travel(function) else _by_source(module)
+
+
+def _can_travel(function: object) -> bool:
+    """Return whether Dask can send a function with all that it uses."""
+    from distributed.protocol.pickle import dumps  # Dask's start takes long
+
+    try:
+        dumps(function)
+    except Exception:  # noqa: BLE001 - whatever a decorator made of it
+        return False
+    return True
+
+
+_TRAMPOLINE = """
+def {name}(*args, **kwargs):
+    namespace = {{"__name__": "__modelops__"}}
+    exec(compile(_SOURCE, "<{name}>", "exec"), namespace)
+    return namespace[{name!r}](*args, **kwargs)
+"""
+
+
+def _by_source(module: ShippedModule) -> Any:
+    """Return a function that the worker makes from its source.
+
+    Pickle finds what `functools.lru_cache` makes by its module, and no worker has that module
+    (https://github.com/dask/distributed/issues/5998).
+    """
+    namespace: dict[str, object] = {"__name__": "__modelops__", "_SOURCE": module["source"]}
+    exec(_TRAMPOLINE.format(name=module["name"]), namespace)  # noqa: S102 - a function of ours around it
     return namespace[module["name"]]
 
 

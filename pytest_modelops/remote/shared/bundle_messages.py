@@ -9,9 +9,15 @@ Directories are paths in the cell.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 # Where a bundle is ----------------------------------------------------------------------------------------------------
+
+Place = Literal["installed", "source", "anywhere", "if-shipped"]
+"""Where a module must be found: in what was installed, in the bundle's directory, in either, or only together with
+what else is installed under its top-level name."""
+OnPath = Literal["first", "last", "never"]
+"""Where the bundle's own directory stands on the import path."""
 
 
 class WireFunction(TypedDict):
@@ -44,6 +50,7 @@ class BundleLocation(_Location, total=False):
     """Where a bundle is in the cell, and how its runner is started."""
 
     modules: list[str]  # names of its top-level modules
+    on_path: OnPath  # the bundle's directory; by default `first`
     wire: WireFunction | None
     installs: bool  # whether the runner installs the bundle itself, into an environment that holds only pip
     unread: list[str]  # files and tables of it that list packages and are read by no installer
@@ -153,6 +160,7 @@ class Inspection(TypedDict):
     version: str  # of its interpreter, `3.12.1`
     packages: dict[str, str]  # version of each installed package, by canonical name
     missing: list[str]  # dotted names of the bundle's modules that an import would not find
+    left_out: list[str]  # those that nothing was installed of, and that a build may leave out on purpose
 
 
 class EnvironmentContents(Inspection):

@@ -75,4 +75,5 @@ class FreshReport(TypedDict, total=False):
     answers: list[CopyAnswer]  # two of one process, then one of another
     certain: bool  # the copy was imported, and from the bundle's directory: an answer that is not its own was stored
     others: dict[str, str]  # module of the bundle → file of the other module that is imported under its name
+    from_source: list[str]  # installed modules that are imported from the bundle's directory instead
     beside: dict[str, str]  # module of the bundle → file beside the runner's script that comes first on the path

@@ -62,7 +62,7 @@ class Bundles:
         location: BundleLocation,
         *,
         requirements: Sequence[str],
-        modules: Sequence[str],
+        modules: Mapping[str, str],
         imports: Sequence[str],
         seconds: float,
     ) -> InstallAnswer:
@@ -147,7 +147,10 @@ class Bundles:
         try:
             install_beside(location, requirements, seconds)
             self._in_process[location["name"]] = in_process.BundleInProcess(
-                bundle=bundle_of(location), site=site_of(location), digest=location["digest"]
+                bundle=bundle_of(location),
+                site=site_of(location),
+                digest=location["digest"],
+                on_path=location.get("on_path", "first"),
             )
         except Failed as failure:
             answer["failure"] = failure.to_plain()
@@ -166,7 +169,12 @@ class Bundles:
             installed.uninstall()
 
     def inspect_process(
-        self, location: BundleLocation, *, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]
+        self,
+        location: BundleLocation,
+        *,
+        modules: Mapping[str, str],
+        packages: Mapping[str, str],
+        imports: Sequence[str],
     ) -> ProcessAnswer:
         """Report what `install_in_process` led to in this process."""
         setup = self._installs.get(location["name"])

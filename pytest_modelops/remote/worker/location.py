@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Union
 
+from ..runner.runner import ON_PATH
 from ..shared.bundle_messages import BundleLocation
 from ..shared.supervised import CouldNot, SupervisorGone
 from .one_shot import OneShot
@@ -36,6 +37,7 @@ def launch(location: BundleLocation) -> AnyRunner:
         "UV_OFFLINE": "1",
         "UV_FIND_LINKS": location["wheels"],
         "PYTHONUNBUFFERED": "1",
+        **({} if location["runner"] else {ON_PATH: location.get("on_path", "first")}),
         **location.get("variables", {}),
     }
     kind = OneShot if location["protocol"] == "one-shot" else Runner
@@ -49,6 +51,12 @@ def bundle_of(location: BundleLocation) -> str:
 
 def venv_of(location: BundleLocation) -> str:
     return location["venv"]
+
+
+def packages_of(location: BundleLocation) -> str:
+    """Return the directory of what is installed in the bundle's environment."""
+    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return os.path.join(venv_of(location), "lib", python, "site-packages")
 
 
 def site_of(location: BundleLocation) -> str:

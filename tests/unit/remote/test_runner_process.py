@@ -350,6 +350,7 @@ class Cell:
 
     def try_to_install(self, *, seconds: float = SECONDS, **more: Any) -> InstallAnswer:
         asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
+        asked["modules"] = dict.fromkeys(asked["modules"], "source")
         return self.bundles.install(self.location(), **asked, seconds=seconds)
 
     def execute(self, entrypoint: str = "app/base", **more: Any) -> Any:
@@ -383,6 +384,7 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
         "version": "{}.{}.{}".format(*sys.version_info[:3]),
         "packages": {"lib": "1.5"},
         "missing": [],
+        "left_out": [],
         "imports": {},
     }
     shaken = cell.bundles.handshake(cell.location(), seconds=SECONDS)
@@ -404,6 +406,30 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     closed = cell.bundles.close(cell.location())
     assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
     assert list(cell.bundles.close(cell.location())) == ["logs"]
+
+
+def test_a_project_is_used_as_it_was_built(cell: Cell) -> None:
+    """The source beside it has a subpackage and a data file that its wheel lacks."""
+    wire = (
+        "import pathlib\ndef wire(e, p, s): return {'a': (pathlib.Path(__file__).parent / 'data.txt').read_bytes()}\n"
+    )
+    cell.write("flat/__init__.py", "")
+    cell.write("flat/wire.py", wire)
+    cell.write("flat/data.txt", "of the source")
+    cell.write("flat/deep/base.py", "")
+    entry = {"flat-1.dist-info/entry_points.txt": "[modelops.wire]\nw = flat.wire:wire\n"}
+    cell.add_wheel("flat", "1", {"flat/__init__.py": "", "flat/wire.py": wire, **entry})
+    location: BundleLocation = {**cell.location(), "on_path": "never"}
+    modules = dict.fromkeys(["flat", "flat.wire", "flat.deep.base"], "installed")
+    answer = cell.bundles.install(
+        location, requirements=["flat==1"], modules=modules, imports=["flat.wire", "flat.deep.base"], seconds=SECONDS
+    )
+    assert answer["contents"] is not None, answer
+    assert answer["contents"]["missing"] == ["flat.deep.base"]
+    assert [*answer["contents"]["imports"]] == ["flat.deep.base"], "not even with the bundle as working directory"
+    error = cell.execute(location=location)["error"]["error"]
+    assert "FileNotFoundError" in error["message"]
+    assert "site-packages/flat/data.txt" in error["message"]
 
 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
