@@ -9,7 +9,10 @@ Directories are paths in the cell.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from .facts import Interpreter, NamedProcess
 
 # Where a bundle is ----------------------------------------------------------------------------------------------------
 
@@ -84,6 +87,7 @@ class Outcome(_Outcome, total=False):
     printed: str  # what a one-shot runner that did not answer wrote to stdout
     protocol: str  # `one-shot`, of a one-shot runner
     left: list[str]  # processes of a runner without an answer that could not be ended
+    process: NamedProcess  # that the answer to `ready` names, or else the one that was started
 
 
 class RunnerEnd(TypedDict, total=False):
@@ -128,6 +132,7 @@ class HandshakeAnswer(TypedDict):
     again: Outcome | None  # of a second `ready`, for one-shot runners
     end: RunnerEnd  # empty if the runner was not started
     worker: WorkerPython
+    own: Interpreter  # the worker's
     venv: str  # the bundle's environment
     beside: dict[str, str]  # modules beside the runner with the name of one of the bundle's → their file
     logs: dict[str, bytes]  # as in `CloseAnswer`

@@ -33,7 +33,7 @@ from ..shared.bundle_messages import (
     RunnerEnd,
 )
 from ..shared.canary_messages import FreshReport, ReuseReport
-from . import fresh, in_process, reuse
+from . import fresh, in_process, processes, reuse
 from .environment import Commands, Failed, inspect, install_beside, make_bare, pip_install, try_import
 from .location import NOT_STARTED, VERSION, AnyRunner, bundle_of, command_of, launch, logs_of, site_of, venv_of
 from .one_shot import OneShot
@@ -105,6 +105,7 @@ class Bundles:
             "again": again,
             "end": closed,
             "worker": {"python": sys.executable, "version": VERSION},
+            "own": processes.ask(os.path.realpath(sys.executable), sys.executable),
             "venv": venv_of(location),
             "beside": self._beside(location),
             "logs": logs_of(location),

@@ -18,7 +18,9 @@ from typing import IO, Any
 
 from ..shared import causes, frames
 from ..shared.bundle_messages import Outcome, RunnerEnd
+from ..shared.facts import NamedProcess
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
+from . import processes
 
 READ = 1 << 16
 UNPROVEN = "its supervisor was killed, so nothing is proven"
@@ -108,7 +110,10 @@ class Runner:
             return self._without_answer(seconds, broken=self._splitter.broken > before)
         if answer.get("error") is not None:  # some send an error of null besides a result
             return {"error": answer["error"], "outside": self.outside()}
-        return {"result": answer.get("result"), "outside": self.outside()}
+        outcome: Outcome = {"result": answer.get("result"), "outside": self.outside()}
+        if method == "ready":
+            outcome["process"] = named_process(outcome, processes.Watch(self._supervised.pid), self.pid)
+        return outcome
 
     def _send(self, body: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):  # the runner is gone; how it ended is reported
@@ -167,6 +172,15 @@ class Runner:
             self._stdin.close()
         closed["outside"] += self.outside()
         return closed
+
+
+def named_process(ready: Outcome, watch: processes.Watch, started: int) -> NamedProcess:
+    """Return what is known of the process that an answer to `ready` names, or else of the one that was started."""
+    watch.look()
+    result = ready["result"]
+    pid = result.get("pid") if isinstance(result, Mapping) else None
+    named = pid if isinstance(pid, int) and not isinstance(pid, bool) else started
+    return {**watch.named(named), "of": started}
 
 
 def add_stderr(outcome: Outcome, stderr: str, began: int) -> None:
