@@ -50,6 +50,8 @@ class BundleLocation(_Location, total=False):
     wire: WireFunction | None
     installs: bool  # whether the runner installs the bundle itself, into an environment that holds only pip
 
+    conditions: list[str]  # `ARTIFACT:PATH`, see `artifacts.look`; only where it is executed
+
     # Of a bundle that goes into running processes:
     requirements: list[str]
     client: ClientInstall
@@ -215,6 +217,14 @@ class Artifact(TypedDict):
     inline: str  # content as base64
 
 
+class ArtifactContent(TypedDict):
+    """What an artifact holds."""
+
+    empty: str  # in which way it holds nothing; empty if it holds something
+    error: str  # its `error`, if it is a JSON object with one
+    found: dict[str, str]  # condition → what is there, or `not JSON`; only conditions that are met
+
+
 class ArtifactSummary(TypedDict):
     """An artifact as it travels to pytest."""
 
@@ -234,6 +244,7 @@ class _Replicate(TypedDict):
 
 class _MaybeFailed(_Replicate, total=False):
     beside: dict[str, str]  # as in `HandshakeAnswer`; only with an error
+    contents: dict[str, ArtifactContent]  # by name of the artifact; absent with an error
 
 
 class ReplicateAnswer(_MaybeFailed):

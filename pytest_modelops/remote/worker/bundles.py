@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..shared import artifacts
 from ..shared.bundle_messages import (
     AggregateAnswer,
     Artifact,
@@ -211,6 +212,7 @@ class Bundles:
             return answer
         try:
             answer["outputs"] = _artifacts(outcome["result"])
+            answer["contents"] = artifacts.look(answer["outputs"], location.get("conditions", ()))
         except ValueError as error:
             result = repr(outcome["result"])[:_SHOWN]
             malformed: Outcome = {"garbled": result, "why": str(error), "cause": None, "last": [], "outside": ""}
