@@ -76,6 +76,10 @@ JSON_RPC: Mapping[str, Peer] = {
     "hangs_with_an_orphan": Peer("handshake", (SILENT, "hangs_with_an_orphan.py"), hangs=True),
     "ignores_shutdown": Peer("handshake", ("its runner did not end within ", "s after `shutdown`", "in read")),
     "leaves_a_child": Peer("handshake", ("when its runner had ended, this was left of it", "time.sleep(60)")),
+    "lines": Peer(
+        "handshake",
+        ("its runner answered `ready` with JSON without a frame", "`Content-Length: N`", "-32700", "Parse error"),
+    ),
     "loses_replicates": Peer(
         "bundle-aggregation", ("it says that it aggregated 1 replicates; it was given 3",), replicates=3
     ),

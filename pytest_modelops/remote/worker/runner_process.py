@@ -32,6 +32,14 @@ _EXIT_SECONDS = 0.5
 """For a runner to end once it has closed its stdout."""
 
 
+_FRAME_SECONDS = 0.3
+"""For an answer in a frame to follow a message that had none."""
+_UNFRAMED = (
+    "JSON without a frame, as newline-delimited JSON-RPC writes it; it was asked in frames and has to answer in them: "
+    "`Content-Length: N`, an empty line, and N bytes of JSON. It sent"
+)
+
+
 class Runner:
     """One runner process.
 
@@ -96,18 +104,27 @@ class Runner:
         number = next(self._ids)
         body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
         with self._changed:
-            before = self._splitter.broken
+            broken, unframed = self._splitter.broken, self._splitter.unframed
             self._asked[number], self._strange = method, ""
         # In a thread, because a pipe to a runner that reads nothing takes 64 KiB and then blocks.
         threading.Thread(target=self._send, args=(body,), daemon=True).start()
         with self._changed:
             self._changed.wait_for(
-                lambda: number in self._answers or self._ended or self._splitter.broken > before, max(0.0, seconds)
+                lambda: (
+                    number in self._answers
+                    or self._ended
+                    or self._splitter.broken > broken
+                    or self._splitter.unframed > unframed
+                ),
+                max(0.0, seconds),
             )
+            if self._splitter.unframed > unframed:  # a line of JSON before the answer is only that
+                self._changed.wait_for(lambda: number in self._answers, min(_FRAME_SECONDS, max(0.0, seconds)))
             del self._asked[number]
             answer = self._answers.pop(number, None)
         if answer is None:
-            return self._without_answer(seconds, broken=self._splitter.broken > before)
+            why = _UNFRAMED if self._splitter.unframed > unframed else ""
+            return self._without_answer(seconds, broken=self._splitter.broken > broken, why=why)
         if answer.get("error") is not None:  # some send an error of null besides a result
             return {"error": answer["error"], "outside": self.outside()}
         outcome: Outcome = {"result": answer.get("result"), "outside": self.outside()}
@@ -120,9 +137,11 @@ class Runner:
             self._stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
             self._stdin.flush()
 
-    def _without_answer(self, seconds: float, *, broken: bool) -> Outcome:
+    def _without_answer(self, seconds: float, *, broken: bool, why: str) -> Outcome:
         outcome: Outcome
-        if self._ended:
+        if why:
+            outcome = {"garbled": self.outside(), "why": why, "outside": ""}
+        elif self._ended:
             ending = self._supervised.wait(self.pid, _EXIT_SECONDS)
             outcome = {"exited": ending or "closed its stdout and still runs", "outside": ""}
         elif broken:

@@ -11,7 +11,7 @@ import pytest
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import execute
 from pytest_modelops.checks.bundle_job import JobResult
-from pytest_modelops.checks.bundle_messages import Tidy
+from pytest_modelops.checks.bundle_messages import Tidy, fault_of
 from pytest_modelops.checks.results import faults_of_replicate
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
@@ -48,6 +48,13 @@ def heads(replicate: ReplicateSummary, *failed_when: str) -> list[str]:
 def test_a_runner_that_crashed_returned_nothing(failed_when: str) -> None:
     (head,) = heads(reported(CRASHED), failed_when)
     assert head.startswith("its runner exited with code 1")
+
+
+def test_a_runner_that_takes_a_header_for_json_is_told_about_frames() -> None:
+    cause = "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+    crashed: Any = {"exited": "exited with code 1", "cause": cause, "last": [cause], "outside": ""}
+    assert "it is asked in `Content-Length` frames" in fault_of(crashed, "ready", seconds=1).head
+    assert "frames" not in fault_of(crashed, "execute", seconds=1).head
 
 
 def test_each_condition_is_honoured_alone() -> None:

@@ -130,6 +130,18 @@ def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
     assert got == {who: {"result": {"reported": who}, "outside": ""} for who in ("first", "second")}
 
 
+def test_a_runner_that_frames_by_lines_is_named_at_once(start: Starter) -> None:
+    runner = start("lines")
+    began = time.monotonic()
+    outcome = runner.call("ready", {}, SECONDS)
+    assert time.monotonic() - began < SECONDS - 1
+    assert "silent" not in outcome
+    head = fault_of(outcome, "ready", seconds=SECONDS).head
+    assert "its runner answered `ready` with JSON without a frame, as newline-delimited JSON-RPC writes it" in head
+    assert '"message": "Parse error"' in head
+    assert outcome["outside"] == "", "said already"
+
+
 def test_an_answer_to_no_request_is_ignored_and_reported(start: Starter) -> None:
     runner = start("wrong_id")
     outcome = runner.call("ready", {}, 3.0)
