@@ -26,12 +26,12 @@ _ANSWER_SECONDS = 20.0
 _IS_PYTHON = re.compile(r"(?:python|pypy|graalpy)[\w.+-]*$")
 _SHOWN = 120
 _CODE = """
-import json, platform, sys, sysconfig
+import json, sys, sysconfig
 print(json.dumps({
     "executable": sys.executable,
     "version": ".".join(map(str, sys.version_info[:3])),
     "prefix": sys.prefix,
-    "platform": sysconfig.get_config_var("SOABI") or platform.python_implementation() + " " + sysconfig.get_platform(),
+    "platform": sysconfig.get_config_var("SOABI") or sys.implementation.name,
 }))
 """
 
