@@ -1,8 +1,8 @@
 """The canary: code that is appended to a copy of a bundle, and how its answer is read.
 
 Its wire function answers an entry point itself, with which copy it is, when it ran and in which Python, and which files
-its modules are. A stale environment, a stored result, another interpreter and a shadowed module all show in it. Standard
-library only, Python 3.9+.
+its modules are. A stale environment, a stored result, another interpreter and a shadowed module all show in it.
+Standard library only, Python 3.9+.
 """
 
 from __future__ import annotations
