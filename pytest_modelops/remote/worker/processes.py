@@ -98,6 +98,8 @@ class Watch:
                 found = self._interpreter(child)
                 if "unknown" not in found:
                     return found
+        if not one.program:
+            return {"unknown": "its program may not be read, as it is another user's"}
         return {"unknown": f"it runs {one.program}, which is no Python and has started none"}
 
 
@@ -150,6 +152,8 @@ def _look_at(pid: int, parent: int) -> _Seen | None:
         if argv0 and not os.path.isabs(argv0):
             path = process.environ().get("PATH")
             argv0 = os.path.join(process.cwd(), argv0) if os.sep in argv0 else shutil.which(argv0, path=path) or ""
+    except psutil.AccessDenied:  # of another user; it is there all the same
+        return _Seen(parent, "", "") if lives(pid) else None
     except (psutil.Error, OSError):
         return None
     return _Seen(parent, program, argv0) if program else None

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from pytest_modelops.remote.worker import processes
@@ -64,3 +65,15 @@ def test_what_runs_no_python_is_said_to() -> None:
 
 def test_what_is_no_pid_does_not_live() -> None:
     assert not any(map(processes.lives, (-1, 0x7FFFFFFF, 1 << 80)))
+
+
+def test_another_user_s_process_is_there_all_the_same(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(process: psutil.Process) -> str:
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "exe", refused)
+    found = processes.look_at(child.pid, os.getpid())
+    assert found["seen"]
+    assert "may not be read" in found["runs"]["unknown"]
