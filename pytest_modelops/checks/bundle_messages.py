@@ -16,6 +16,8 @@ _TRACE_LINES = 14
 _MOST_NAMES = 6
 _NOT_THE_BUNDLE_S = re.compile(r"<frozen importlib|/importlib/__init__\.py|/modelops_remote/runner/runner\.py")
 """Files whose frames do not concern a bundle: the import machinery, and the reference runner."""
+_READS_LINES = re.compile(r"JSONDecodeError: Expecting value: line 1 column 1|Content-Length")
+"""The first cause of a runner that takes the header of a frame for JSON."""
 _WANTS_ANOTHER_PYTHON = re.compile(
     r"requires a different Python: \S+ not in '([^']*)'|does not satisfy Python([<>=!~][^\s,]*)"
 )
@@ -92,6 +94,8 @@ def fault_of(outcome: Outcome, request: str, *, seconds: float, python: Version 
     if said := outcome.get("cause"):
         cause = f" First cause: {said if said.endswith(('.', '!', '?')) else f'{said}.'}"
         cause += advice(said, python) if python is not None else ""
+        if request == "ready" and _READS_LINES.search(said):
+            cause += " If it reads one JSON document a line: it is asked in `Content-Length` frames."
     if strange := outcome.get("strange"):
         cause += f" It sent an answer to nothing that was asked: {strange}"
     one_shot = outcome.get("protocol") == "one-shot"

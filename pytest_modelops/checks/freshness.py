@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import cast
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import unread_messages
+from pytest_modelops.checks import executors, unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault
@@ -82,15 +83,20 @@ def ask(  # noqa: PLR0917
     except ModelopsError as error:  # a worker that died of it: its later checks report that
         return Freshness(untried=str(error).partition("\n")[0])
     checksums = {name: str(one["checksum"]) for name, one in outputs.items()}
-    return judged(cast("FreshReport", answer), checksums, location, cell.runner.path)
+    return judged(cast("FreshReport", answer), checksums, location, cell.runner.path, cell.runner.python)
 
 
 def judged(
-    report: FreshReport, checksums: Mapping[str, str], location: BundleLocation, runner: Path | str | None
+    report: FreshReport,
+    checksums: Mapping[str, str],
+    location: BundleLocation,
+    runner: Path | str | None,
+    python: str | None = None,
 ) -> Freshness:
     """Judge a worker's report.
 
     Args:
+        python: the runner's Python, as configured.
         checksums: SHA-256 of the artifacts that the bundle itself returned, by name.
         runner: the runner's path, as configured.
     """
@@ -116,10 +122,11 @@ def judged(
         f"bundle's own is never imported; {_TO_DO}"
         for name, file in shadows.items()
     ]
-    return Freshness(
-        faults=tuple(Fault(head=head) for head in [*heads, *filter(None, [stored])]),
-        from_source=tuple(report.get("from_source", ())),
+    pythons = (
+        executors.other_python(runs, report["own"], python, "[tool.modelops.runner] python") for runs in report["runs"]
     )
+    found = [*heads, *filter(None, [stored]), *dict.fromkeys(itertools.chain(*pythons))]
+    return Freshness(faults=tuple(Fault(head=head) for head in found), from_source=tuple(report.get("from_source", ())))
 
 
 _REPEATED = (

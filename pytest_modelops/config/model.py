@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
-from pytest_modelops.config.setting import many, section, setting, table
-from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, VARIABLES, WORKER_ARGS, choice
+from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
+from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, VARIABLES, WORKER_ARGS, text
 from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
+from pytest_modelops.errors import WrongInput
 
 __all__ = ["COLD", "DIRECT", "PROCESSES", "PROTOCOLS", "WARM", "PluginSettings", "RunnerSettings"]
 
 FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
-"""What makes a replicate a failed one although Dask calls it finished; see `bundle_messages.failures`."""
+"""What makes a replicate a failed one although Dask calls it finished; see `bundle_job.faults_of_replicate`."""
+_PLACE = r"[^:]+:[\w.-]*"
+"""`ARTIFACT:PATH`."""
+
+
+def _condition(value: object) -> str:
+    found = text(value)
+    if found not in FAILED_WHEN and not re.fullmatch(_PLACE, found):
+        raise WrongInput(f"{not_one_of(found, 'a condition', FAILED_WHEN)}, ARTIFACT:PATH")
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,13 +37,19 @@ class AggregationSettings:
     replicates: int = setting(COUNT, "Replicates of each parameter set.", 20)
     failed_when: tuple[str, ...] = setting(
         many(
-            choice("a condition", FAILED_WHEN),
-            if_empty=f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}",
+            leaf(_condition, {"anyOf": [{"enum": [*FAILED_WHEN]}, {"type": "string", "pattern": f"^{_PLACE}$"}]}),
+            if_empty=f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}, ARTIFACT:PATH",
         ),
         "What makes a replicate of the check `bundle-aggregation` a failed one although Dask calls it finished: "
         '`"error"` (its runner failed), `"outputs.error"` (it returned an artifact that is named `error`, with any '
-        'ending) or `"outputs.empty"` (no artifact holds anything, also because its runner failed). At least one.',
+        'ending, or one that is a JSON object with an `error`, other than a number), `"outputs.empty"` (an artifact '
+        'holds nothing, or the runner failed), or `"ARTIFACT:PATH"`, see below. At least one.',
         FAILED_WHEN,
+    )
+    may_be_empty: tuple[str, ...] = setting(
+        many(leaf(text, {"type": "string", "minLength": 1})),
+        'Artifacts that may hold nothing beside others that do, such as `"warnings.json"`; `*` stands for anything.',
+        (),
     )
 
 

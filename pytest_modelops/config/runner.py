@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_modelops.config.setting import FILE, Place, Type, Values, leaf, not_one_of, relative, setting, shown, table
-from pytest_modelops.config.types import SWITCH, VARIABLES, choice, is_dotted, path, string, text
+from pytest_modelops.config.types import EXECUTOR, SWITCH, VARIABLES, choice, is_dotted, path, string, text
 from pytest_modelops.errors import WrongInput
 
 JSON_RPC, ONE_SHOT = PROTOCOLS = ("json-rpc", "one-shot")
@@ -81,6 +81,11 @@ class RunnerSettings:
         "Whether the runner installs the bundle by itself, into `{venv}`, before it answers. That environment then has "
         "nothing but pip, and the check `venv-reuse` runs.",
         default=False,
+    )
+    python: str | None = setting(
+        EXECUTOR,
+        'The Python that the runner executes bundles with, as that interpreter says it itself: `"3.12"`, '
+        '`"3.12.1"`, or `"any"`. Default: that of the worker, to the patch release, and for its platform.',
     )
     fresh_env: Mapping[str, str] | None = setting(
         VARIABLES,

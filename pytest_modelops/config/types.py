@@ -65,6 +65,11 @@ def matching(pattern: str, problem: str) -> Type[str]:
     return leaf(read, {"type": "string", "pattern": f"^{pattern}$"})
 
 
+ANY_PYTHON = "any"
+EXECUTOR = matching(rf"{ANY_PYTHON}|\d+\.\d+(\.\d+)?", f'is not a Python version; write X.Y, X.Y.Z, or "{ANY_PYTHON}"')
+"""Which Python a runtime or a runner may do its work with."""
+
+
 def choice(what: str, valid: Collection[str]) -> Type[str]:
     """Return the type of one of a few words."""
 

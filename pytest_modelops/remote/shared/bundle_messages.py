@@ -9,7 +9,10 @@ Directories are paths in the cell.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from .facts import Interpreter, NamedProcess
 
 # Where a bundle is ----------------------------------------------------------------------------------------------------
 
@@ -55,6 +58,8 @@ class BundleLocation(_Location, total=False):
     installs: bool  # whether the runner installs the bundle itself, into an environment that holds only pip
     unread: list[str]  # files and tables of it that list packages and are read by no installer
 
+    conditions: list[str]  # `ARTIFACT:PATH`, see `artifacts.look`; only where it is executed
+
     # Of a bundle that goes into running processes:
     requirements: list[str]
     client: ClientInstall
@@ -92,6 +97,7 @@ class Outcome(_Outcome, total=False):
     printed: str  # what a one-shot runner that did not answer wrote to stdout
     protocol: str  # `one-shot`, of a one-shot runner
     left: list[str]  # processes of a runner without an answer that could not be ended
+    process: NamedProcess  # that the answer to `ready` names, or else the one that was started
 
 
 class RunnerEnd(TypedDict, total=False):
@@ -136,6 +142,7 @@ class HandshakeAnswer(TypedDict):
     again: Outcome | None  # of a second `ready`, for one-shot runners
     end: RunnerEnd  # empty if the runner was not started
     worker: WorkerPython
+    own: Interpreter  # the worker's
     venv: str  # the bundle's environment
     beside: dict[str, str]  # modules beside the runner with the name of one of the bundle's → their file
     logs: dict[str, bytes]  # as in `CloseAnswer`
@@ -219,6 +226,14 @@ class Artifact(TypedDict):
     inline: str  # content as base64
 
 
+class ArtifactContent(TypedDict):
+    """What an artifact holds."""
+
+    empty: str  # in which way it holds nothing; empty if it holds something
+    error: str  # its `error`, if it is a JSON object with one
+    found: dict[str, str]  # condition → what is there, or `not JSON`; only conditions that are met
+
+
 class ArtifactSummary(TypedDict):
     """An artifact as it travels to pytest."""
 
@@ -238,6 +253,7 @@ class _Replicate(TypedDict):
 
 class _MaybeFailed(_Replicate, total=False):
     beside: dict[str, str]  # as in `HandshakeAnswer`; only with an error
+    contents: dict[str, ArtifactContent]  # by name of the artifact; absent with an error
 
 
 class ReplicateAnswer(_MaybeFailed):

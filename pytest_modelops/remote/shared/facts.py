@@ -161,6 +161,31 @@ class BundleJobReport(TypedDict):
     seconds: float  # until everything was there
 
 
+# Processes that do the work ------------------------------------------------------------------------------------------
+
+
+class Interpreter(TypedDict, total=False):
+    """What a Python says of itself when it is asked; or `unknown` alone."""
+
+    executable: str  # path
+    version: str  # `3.12.1`
+    prefix: str  # of its environment
+    platform: str  # what compiled modules have to be for: `cpython-312-x86_64-linux-gnu`
+    unknown: str  # why it could not be asked
+
+
+class NamedProcess(TypedDict):
+    """What the system knows of a process that a runtime or a runner named as its own."""
+
+    pid: int
+    of: int  # pid of the process that it has to descend from
+    seen: bool  # whether it was seen below that one
+    lives: bool  # whether it ran when the answer was there
+    born: bool  # whether its pid was given out while the answer was awaited; of use where it was too quick to be seen
+    command: str  # its command line, if it lives elsewhere
+    runs: Interpreter  # empty unless it was seen
+
+
 # Worker plugins ------------------------------------------------------------------------------------------------------
 
 

@@ -12,12 +12,14 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
 from ..shared import canary
 from ..shared.bundle_messages import BundleLocation, Outcome, WireFunction
 from ..shared.canary_messages import CanaryAnswer, CopyAnswer, FreshReport
+from . import processes
 from .environment import Commands, Failed, make_bare
 from .location import bundle_of, packages_of, venv_of
 from .uses import use
@@ -49,6 +51,8 @@ def try_it(
         answers = [found for found in map(canary.read, results) if found]
         return {
             "answers": [_answer_of(result) for result in results],
+            "runs": [answer["runs"] for answer in answers if "runs" in answer],
+            "own": processes.ask(os.path.realpath(sys.executable), sys.executable),
             "certain": os.path.exists(mark) and not installed,
             "others": _others(answers, copy, location, wire["module"]),
             "from_source": _from_source(answers, location, os.path.join(directory, "bundle")),

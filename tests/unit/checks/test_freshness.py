@@ -16,14 +16,16 @@ from pytest_modelops.config.runner import RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.worker import fresh
 
+OWN = {"executable": "/py", "version": "3.12.1", "prefix": "/venv", "platform": "cpython-312-x86_64-linux"}
 BUNDLE_S = {"answer.txt": "aa"}
 LOCATION: Any = {"wire": {"module": "wire", "function": "wire"}, "runner": "/cell/runner/worker.py"}
 ON_HOST = Path("/srv/deployed/worker.py")
 
 
 def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, Any], str]:
-    report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
-    came = judged(report, BUNDLE_S, LOCATION, ON_HOST)
+    python = more.pop("python", None)
+    report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, "runs": [], "own": OWN, **more}
+    came = judged(report, BUNDLE_S, LOCATION, ON_HOST, python)
     return dict(came.figures), " ".join(fault.head for fault in came.faults)
 
 
@@ -38,6 +40,17 @@ def test_three_moments_are_three_executions() -> None:
 def test_a_runner_that_imports_what_is_installed_from_the_bundle_s_directory_is_reported_not_blamed() -> None:
     expected = {"outcome": "passed", "from_source": ["flat"]}
     assert say(*at(1, 2, 3), from_source=["flat"]) == (expected, "")
+
+
+def test_the_python_that_executes_is_the_worker_s_whatever_the_runner_s_own_process_runs() -> None:
+    other = {**OWN, "executable": "/made/bin/python", "version": "3.11.2", "platform": "cpython-311-x86_64-linux"}
+    figures, said = say(*at(1, 2, 3), runs=[OWN, OWN, other])
+    assert figures == {"outcome": "failed"}
+    assert said.startswith(
+        "the work was done by Python 3.11.2 (/made/bin/python, prefix /venv), the worker runs 3.12.1"
+    )
+    assert say(*at(1, 2, 3), runs=[other], python="3.11") == ({"outcome": "passed"}, "")
+    assert say(*at(1, 2, 3), runs=[OWN]) == ({"outcome": "passed"}, "")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,14 @@ def test_a_single_value_is_a_list_of_one(read: Read) -> None:
     assert read('[tool.modelops.aggregation]\nfailed-when = "error"').aggregation.failed_when == ("error",)
 
 
+def test_a_place_in_an_artifact_is_a_condition(read: Read) -> None:
+    found = read(
+        '[tool.modelops.aggregation]\nfailed-when = ["error", "a b.json:x.0.y-z", "a*:"]\nmay-be-empty = "log.txt"'
+    ).aggregation
+    assert found.failed_when == ("error", "a b.json:x.0.y-z", "a*:")
+    assert found.may_be_empty == ("log.txt",)
+
+
 @pytest.mark.parametrize(
     ("entry", "labels"),
     [
@@ -272,14 +280,14 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
             "[tool.modelops.aggregation]\nfailed-when = []",
             (
                 "pyproject.toml: [tool.modelops.aggregation] failed-when: [] would let every replicate pass. Valid: "
-                "error, outputs.empty, outputs.error"
+                "error, outputs.empty, outputs.error, ARTIFACT:PATH"
             ),
         ),
         (
             "[tool.modelops.aggregation]\nfailed-when = ['outputs.errors']",
             (
                 "pyproject.toml: [tool.modelops.aggregation] failed-when: 'outputs.errors' is not a condition; did you "
-                "mean 'outputs.error'? Valid: error, outputs.empty, outputs.error"
+                "mean 'outputs.error'? Valid: error, outputs.empty, outputs.error, ARTIFACT:PATH"
             ),
         ),
     ],

@@ -376,7 +376,7 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_p
             "[tool.modelops.aggregation]\nparam = 1",
             (
                 "[tool.modelops.aggregation]: 'param' is not a key; did you mean 'params'? "
-                "Valid: failed-when, params, replicates"
+                "Valid: failed-when, may-be-empty, params, replicates"
             ),
         ),
         (
