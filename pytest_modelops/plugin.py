@@ -78,7 +78,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     with _usage_errors():
         plan, text = plan_only(config)
     as_json = config.getoption("modelops_plan") == "json"
-    print(json.dumps(plan.to_json(), indent=2) if as_json else text)  # noqa: T201
+    print(json.dumps(plan, indent=2) if as_json else text)  # noqa: T201
     return 0
 
 

@@ -64,7 +64,7 @@ class LeftOutJson(TypedDict):
 
 
 class PlanJson(TypedDict):
-    """What `--modelops-plan=json` prints, and what xdist workers are handed."""
+    """What `--modelops-plan=json` prints of a plan, and what xdist workers are handed."""
 
     schema: int
     cells: list[PlannedCellJson]

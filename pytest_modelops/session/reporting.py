@@ -39,7 +39,7 @@ class Reporting:
         self._finished: RunReport | None = None
         self._unwritten: dict[Path, OSError] = {}
 
-    def pytest_report_header(self) -> str:
+    def pytest_report_header(self) -> list[str]:
         return self.run.describe()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -115,6 +115,7 @@ class Reporting:
             for segment in line:
                 terminalreporter.write(segment.text, **segment.style.markup)
             terminalreporter.write("\n")
+        terminalreporter.write_line(f"configuration: {self.run.settings.file.description}")
         for path in self.run.settings.reports:
             if path in self._unwritten:
                 terminalreporter.write_line(f"report could not be written: {self._unwritten[path]}", red=True)
@@ -122,6 +123,7 @@ class Reporting:
                 terminalreporter.write_line(f"report: {path}")
 
     def _report(self) -> RunReport:
+        file = self.run.settings.file
         return RunReport(
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self._clock,
@@ -131,6 +133,7 @@ class Reporting:
                 "pytest": pytest.__version__,
                 "pytest_modelops": metadata.version("pytest-modelops"),
             },
+            configuration=str(file.path) if file.path else None,
             backend=self.run.backend.name,
             cells=tuple(self._cell_report(cell_id) for cell_id in self.run.cells),
             left_out=self.run.plan.left_out,

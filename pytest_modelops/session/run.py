@@ -19,9 +19,10 @@ from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.registry import check_settings, index_releases, open_backend
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.config.model import ClusterSettings
+from pytest_modelops.config.options import start_of
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell
-from pytest_modelops.matrix.plan import Plan
+from pytest_modelops.matrix.plan import Plan, PlanJson
 from pytest_modelops.session import logs, module
 from pytest_modelops.session.configured import configure
 from pytest_modelops.session.planning import plan_of
@@ -37,12 +38,14 @@ class Handed(TypedDict):
         directory: of the run.
         wanted: as `MatrixRun.wanted`.
         backend: name of the controller's backend.
+        start: the directory in which pytest was called.
     """
 
     plan: Any
     directory: str
     wanted: list[str] | None
     backend: str
+    start: str
 
 
 class MatrixRun:
@@ -138,6 +141,7 @@ class MatrixRun:
             "directory": str(self.directory),
             "wanted": self.wanted,
             "backend": self.backend.name,
+            "start": str(start_of(self.config)),
         }
 
     def cell_of(self, nodeid: str) -> str | None:
@@ -150,11 +154,14 @@ class MatrixRun:
         """Return the command that runs one test again."""
         return test_command(self.config, nodeid)
 
-    def describe(self) -> str:
-        """Return one line for pytest's header."""
+    def describe(self) -> list[str]:
+        """Return lines for pytest's header."""
         count = len(self.plan.cells)
         left_out = f", {len(self.plan.left_out)} left out" if self.plan.left_out else ""
-        return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}"
+        return [
+            f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}",
+            f"modelops configuration: {self.settings.file.description}",
+        ]
 
     def close(self) -> None:
         """End what still runs, and print what was left behind where no report says so."""
@@ -170,8 +177,18 @@ class MatrixRun:
             self.directory.rmdir()  # nothing was started
 
 
-def plan_only(config: pytest.Config) -> tuple[Plan, str]:
-    """Return the plan, and its text for people: cells, what is left out, and what each cell runs.
+class PlanOnlyJson(PlanJson):
+    """What `--modelops-plan=json` prints.
+
+    Attributes:
+        configuration: path of the file with the settings, if there is one.
+    """
+
+    configuration: str | None
+
+
+def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
+    """Return the plan for machines and for people: cells, what is left out, and what each cell runs.
 
     Raises:
         WrongInput: a setting or version is not valid.
@@ -184,7 +201,9 @@ def plan_only(config: pytest.Config) -> tuple[Plan, str]:
         with _usable(settings.cache):
             releases = asking.enter_context(index_releases(settings.environment, settings.cache, directory))
         plan = plan_of(configured, releases=releases, config=config)
-    return plan, f"{plan.to_text()}\n{configured.describe_checks()}"
+    file = settings.file
+    text = f"{plan.to_text()}\n{configured.describe_checks()}\nconfiguration: {file.description}"
+    return {**plan.to_json(), "configuration": str(file.path) if file.path else None}, text
 
 
 @contextlib.contextmanager
