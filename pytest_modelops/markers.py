@@ -26,7 +26,7 @@ DECLARATIONS = (
         "`expect`, where given, within the deadline."
     ),
     (
-        "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params × "
+        "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params x "
         "replicates tasks in to params aggregates on the cell; every number must be right."
     ),
     (

@@ -97,7 +97,8 @@ def _add_flag(group: pytest.OptionGroup, option: Declaration[object]) -> None:
         help_text += " Repeatable."
     if option.variable:
         help_text += f" Variable: {option.variable_name}."
-    help_text = help_text.replace("%", "%%")
+    # Of a help with one character that stdout cannot show, pytest escapes everything, line breaks included.
+    help_text = help_text.replace("×", "x").replace("%", "%%")
     if option.kind is Kind.SWITCH:
         group.addoption(option.flag, dest=option.dest, action="store_true", help=help_text)
     else:

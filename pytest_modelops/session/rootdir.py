@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from _pytest.config import findpaths
 
+from pytest_modelops.config.options import CONFIG
 from pytest_modelops.errors import WrongInput
 
 
@@ -26,11 +27,9 @@ def refuse_moved_rootdir(config: pytest.Config) -> None:
     start = config.invocation_params.dir
     words = [*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *map(str, config.invocation_params.args)]
     tests = [word for word in words if word in config.option.file_or_dir]
-    values = [
-        (flag, value)
-        for flag, value in itertools.pairwise(words)
-        if flag.startswith("--") and "=" not in flag and value not in tests and (start / value).exists()
-    ]
+    pairs = [(flag, value) for flag, value in itertools.pairwise(words) if flag.startswith("--") and "=" not in flag]
+    tests += [value for flag, value in pairs if flag == CONFIG.flag]  # who names a project means its rootdir, too
+    values = [(flag, value) for flag, value in pairs if value not in tests and (start / value).exists()]
     if not values or (meant := _rootdir(tests, start)) == config.rootpath:
         return
     flag, value = next((one for one in values if _rootdir([*tests, one[1]], start) != meant), values[0])
