@@ -169,7 +169,8 @@ class Reporting:
         names = [name for test in tests if (name := short_id(test, cell_id)) not in reached]
         missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]
         checks = (*{**check_names, **by_name}.values(), *missed)
-        return dataclasses.replace(found, checks=checks, selected=bool(tests))
+        notes = (*found.notes, *filter(None, [self.run.note]))
+        return dataclasses.replace(found, checks=checks, selected=bool(tests), notes=notes)
 
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:
         selected = nodeid(check, cell_id) in self._selected

@@ -7,6 +7,7 @@ collect the same tests even if the index changes in between.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import sys
 from collections.abc import Iterator
@@ -16,18 +17,20 @@ from typing import Any, TypedDict
 import pytest
 
 from pytest_modelops.backends.base import Backend
-from pytest_modelops.backends.registry import check_settings, index_releases, open_backend
+from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell
-from pytest_modelops.matrix.plan import Plan, PlanJson
+from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
 from pytest_modelops.session import logs, module
 from pytest_modelops.session.configured import configure
-from pytest_modelops.session.planning import plan_of
+from pytest_modelops.session.planning import plan_of, unavailable
 from pytest_modelops.session.progress import Progress
 from pytest_modelops.session.reproducing import check_command, test_command
+from pytest_modelops.storage.files import mark_as_cache
 
 
 class Handed(TypedDict):
@@ -58,6 +61,7 @@ class MatrixRun:
         plan: the cells, and those left out.
         wanted: which of the checks' tests the command line asks for (see `module.wanted`).
         cells: by id.
+        note: for people, if the backend is not the one that was meant; empty otherwise.
     """
 
     plan: Plan
@@ -65,6 +69,7 @@ class MatrixRun:
     backend: Backend
     progress: Progress
     cells: dict[str, LiveCell]
+    note: str
 
     def __init__(self, config: pytest.Config) -> None:
         """Read the settings.
@@ -86,30 +91,27 @@ class MatrixRun:
             WrongInput: the backend cannot be had here, or there is no such plan.
         """
         asked = module.wanted(self.config)
-        matrix, handed = self.settings.matrix, self._handed
+        handed = self._handed
         with _usable(self.settings.cache):
-            opened = open_backend(
-                handed["backend"] if handed else self.settings.backend,
-                containers=self.settings.containers,
-                as_it_is=not (matrix.python or matrix.dask or matrix.include),
-                spec=self.settings.environment,
-                cache=self.settings.cache,
-                fresh=self.settings.fresh,
-                directory=self.directory,
-            )
+            mark_as_cache(self.settings.cache)
+            opened = _opened(self.settings, handed["backend"] if handed else self.settings.backend, self.directory)
         self.backend = opened.backend
-        self._why = f" ({opened.why})" if opened.why else ""
         try:
             if handed is None:
                 logs.forget_old_runs(self.directory.parent)
                 self.wanted = asked
-                self.plan = plan_of(self._configured, releases=self.backend.releases, config=self.config)
+                with _room():
+                    self.plan = plan_of(self._configured, releases=self.backend.releases, config=self.config)
+                opened = settled(opened, self.plan.cells)
+                self.backend = opened.backend
             else:
                 self.wanted = handed["wanted"]
                 self.plan = Plan.from_json(handed["plan"])
         except BaseException:
             self._close_backend()
             raise
+        self._why = f" ({opened.why})" if opened.why else ""
+        self.note = opened.note
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
 
@@ -181,9 +183,13 @@ class PlanOnlyJson(PlanJson):
     """What `--modelops-plan=json` prints.
 
     Attributes:
+        unavailable: those of the cells that cannot run on this machine, and why.
+        backend: name of the one that a run would use.
         configuration: path of the file with the settings, if there is one.
     """
 
+    unavailable: list[LeftOutJson]
+    backend: str
     configuration: str | None
 
 
@@ -200,10 +206,51 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
     with contextlib.ExitStack() as asking:
         with _usable(settings.cache):
             releases = asking.enter_context(index_releases(settings.environment, settings.cache, directory))
-        plan = plan_of(configured, releases=releases, config=config)
-    file = settings.file
-    text = f"{plan.to_text()}\n{configured.describe_checks()}\nconfiguration: {file.description}"
-    return {**plan.to_json(), "configuration": str(file.path) if file.path else None}, text
+        with _room():
+            plan = plan_of(configured, releases=releases, config=config)
+        note = releases.note
+    backend, why = settings.backend, ""
+    if backend == "auto":
+        opened = settled(_opened(settings, backend, directory), plan.cells)
+        backend, why = opened.backend.name, f" ({opened.why})"
+        opened.backend.close()
+    missing = unavailable(plan.cells, backend)
+    lines = [plan.to_text(unavailable=missing), configured.describe_checks(), f"backend: {backend}{why}"]
+    lines += [f"index: {note}"] if note else []
+    lines.append(f"configuration: {settings.file.description}")
+    as_json: PlanOnlyJson = {
+        **plan.to_json(),
+        "unavailable": [{"id": cell_id, "reason": reason} for cell_id, reason in missing.items()],
+        "backend": backend,
+        "configuration": str(settings.file.path) if settings.file.path else None,
+    }
+    return as_json, "\n".join(lines)
+
+
+def _opened(settings: Settings, name: str, directory: Path) -> Opened:
+    matrix = settings.matrix
+    return open_backend(
+        name,
+        containers=settings.containers,
+        as_it_is=not (matrix.python or matrix.dask or matrix.include),
+        spec=settings.environment,
+        cache=settings.cache,
+        fresh=settings.fresh,
+        directory=directory,
+    )
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """Turn a full disk into wrong input that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise WrongInput(
+            f"{error.filename or 'the disk'}: {error.strerror}; free some, or name another cache"
+        ) from None
 
 
 @contextlib.contextmanager
