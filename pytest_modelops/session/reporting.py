@@ -133,7 +133,8 @@ class Reporting:
         writer.line(f"configuration: {self.run.settings.file.description}")
         for path in self.run.settings.reports:
             if path in self._unwritten:
-                writer.line(f"report could not be written: {self._unwritten[path]}", red=True)
+                error = self._unwritten[path]
+                writer.line(f"report could not be written: {path}: {error.strerror or error}", red=True)
             else:
                 writer.line(f"report: {path}")
 

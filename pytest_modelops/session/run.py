@@ -7,8 +7,8 @@ collect the same tests even if the index changes in between.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
 from pytest_modelops.config.settings import Settings
-from pytest_modelops.errors import WrongInput
+from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
 from pytest_modelops.session import logs, module
@@ -246,16 +246,18 @@ def _room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        raise WrongInput(
-            f"{error.filename or 'the disk'}: {error.strerror}; free some, or name another cache"
-        ) from None
+        if full := of_full_disk(error):
+            raise WrongInput(full) from None
+        raise
 
 
 @contextlib.contextmanager
 def _usable(cache: Path) -> Iterator[None]:
-    """Turn an error of the operating system into wrong input that names the cache."""
+    """Turn an error of the operating system, or a full disk, into wrong input that names the cache."""
+    there = next(directory for directory in (cache.absolute(), *cache.absolute().parents) if directory.exists())
+    space = os.statvfs(there)
+    if space.f_blocks and not space.f_bavail:
+        raise WrongInput(f"the cache {cache}: no space left on its disk; free some, or name another --modelops-cache")
     try:
         yield
     except OSError as error:
