@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -90,15 +89,3 @@ def test_on_windows_one_line_names_wsl(monkeypatch: pytest.MonkeyPatch, flag: st
         (plugin.pytest_configure if flag == "matrix" else plugin.pytest_cmdline_main)(config)
     assert "WSL 2" in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_what_windows_lacks_is_not_imported_when_pytest_starts(project: Project) -> None:
-    project.write(
-        "conftest.py", "import json, sys\n\ndef pytest_unconfigure():\n    print(json.dumps([*sys.modules]))\n"
-    )
-    project.write("test_one.py", "def test_one():\n    pass\n")
-    ran = project.run("-s", "-q")
-    modules = json.loads(ran.out.splitlines()[-1])
-    ours = {name for name in modules if name.startswith("pytest_modelops")}
-    assert "pytest_modelops.plugin" in ours
-    assert not any(name.startswith(("pytest_modelops.session", "pytest_modelops.storage")) for name in ours)
