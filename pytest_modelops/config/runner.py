@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_modelops.config.setting import FILE, Place, Type, Values, leaf, not_one_of, relative, setting, shown, table
+from pytest_modelops.config.setting import Place, Type, Values, leaf, not_one_of, relative, setting, shown, table
 from pytest_modelops.config.types import EXECUTOR, SWITCH, VARIABLES, choice, is_dotted, path, string, text
 from pytest_modelops.errors import WrongInput
 
@@ -111,7 +111,7 @@ def _finish(found: RunnerSettings, values: Values, place: Place) -> RunnerSettin
         if not any("{runner}" in argument for argument in found.command):
             raise WrongInput(
                 f"{place.key('path')}: means nothing with a command that does not have {{runner}}, which is this path; "
-                f"put it into {str(place.key('command')).removeprefix(f'{FILE}: ')}, or leave the path out"
+                f"put it into {str(place.key('command')).partition(': ')[2]}, or leave the path out"
             )
         return found
     command, fresh_env = found.command, found.fresh_env

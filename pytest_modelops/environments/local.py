@@ -61,7 +61,7 @@ class Environments:
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         if versions.as_is:
             return installed_here(versions)
-        besides = dask_pins(versions)
+        besides = dask_pins(versions, self.releases)
         interpreter = self._tools.interpreters.find(versions.python, deadline=deadline, progress=progress)
         solution = self._tools.resolver.solve(
             self._spec.requirements,

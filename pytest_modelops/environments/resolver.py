@@ -37,22 +37,27 @@ from pytest_modelops.environments.wanted import Wanted
 from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Versions
+from pytest_modelops.matrix.versions import NoIndex, Releases
 from pytest_modelops.storage.files import hash_file, locked, read_json, write_json, write_text
 
 TRUSTED_FOR = dt.timedelta(hours=24)
 """How long a lock is used that may come out differently tomorrow."""
 
 
-def dask_pins(versions: Versions) -> list[str]:
+def dask_pins(versions: Versions, releases: Releases) -> list[str]:
     """Return the requirement lines that give an environment its Dask.
 
     Raises:
         CheckFailed: no index said which release was meant.
     """
     if versions.dask is None:
+        try:
+            why = f"none answered when the plan was made; now {releases.latest()} is the newest"
+        except NoIndex as error:
+            why = str(error)
         raise CheckFailed(
-            f"no index answered when it was asked which Dask {versions.dask_request!r} is; "
-            "connect to one, or name a release that was used here before"
+            f"no index said which Dask {versions.dask_request!r} is: {why}\n"
+            "Connect to one, or name a release that was used here before."
         )
     return [f"{name}=={versions.dask}" for name in PACKAGES]
 

@@ -31,7 +31,7 @@ class Collecting:
         releases = [cell[role].python.release for cell in run.plan.cells for role in Role]
         self._context = markers.Context(
             oldest=min((release[0], release[1]) for release in releases),
-            rootdir=run.config.rootpath,
+            directory=run.settings.file.directory,
             bundles=run.settings.known_bundles,
             named={},
         )
