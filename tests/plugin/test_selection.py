@@ -294,11 +294,11 @@ def assert_no_cell_is_split(ran: Ran, cells: tuple[str, ...]) -> None:
         assert workers <= {"gw0", "gw1"}
 
 
-@pytest.mark.parametrize("dist", [[], ["--dist=load"], ["--dist=loadgroup"]], ids=" ".join)
-def test_with_xdist_no_cell_is_split(project: Project, dist: list[str]) -> None:
+@pytest.mark.parametrize("dist", ["load", "loadfile", "loadgroup", "loadscope", "worksteal"])
+def test_with_xdist_no_cell_is_split(project: Project, dist: str) -> None:
     cells = project.configure_quick()
     project.write("test_mine.py", USER_TESTS)
-    ran = project.matrix("-n", "2", *dist)
+    ran = project.matrix("-n", "2", "--dist", dist)
     assert ran.code == 0
     assert_no_cell_is_split(ran, cells)
     assert len(set(ran.workers.values())) == 2
