@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -15,6 +15,7 @@ from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.markers import Demand
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.session.item import CheckItem, check_of
+from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import ChecksModule, names_tests, test_name
 from pytest_modelops.session.needed import Needed
 from pytest_modelops.session.run import MatrixRun
@@ -79,9 +80,7 @@ class Collecting:
         """
         report = yield
         if isinstance(collector, pytest.Session) and report.passed and self.run.wanted is not None:
-            report.result.insert(
-                0, ChecksModule.make(collector, self.run.checks, self.run.cells.values(), self.run.wanted)
-            )
+            report.result.insert(0, self._checks_module(collector, self.run.wanted))
         error = _wrong_input(report)
         if error is None and report.passed:
             try:
@@ -94,6 +93,12 @@ class Collecting:
             report.result = []
             report.modelops_wrong_input = str(error)  # type: ignore[attr-defined]
         return report
+
+    def _checks_module(self, session: pytest.Session, wanted: Sequence[str]) -> ChecksModule:
+        run = self.run
+        return ChecksModule.make(
+            session, checks=run.checks, cells=run.cells.values(), wanted=wanted, settings=SettingsFile(run.file)
+        )
 
     def _check(self, collector: pytest.Collector, nodes: Iterable[pytest.Item | pytest.Collector]) -> None:
         if isinstance(collector, ChecksModule) and (missing := collector.missing(nodes)):

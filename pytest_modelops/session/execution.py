@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -16,6 +17,7 @@ from pytest_modelops.markers import Demand
 from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
 from pytest_modelops.session.collection import DEMANDS, cell_of
 from pytest_modelops.session.item import CheckItem, check_of
+from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
 
@@ -120,6 +122,8 @@ class Running:
         cell = cell_of(item)
         if cell is None:
             return report
+        path, line, _ = item.reportinfo()
+        point_to(report, Path(path), line)
         if LEFT in item.stash:
             pass  # the cell has a result for that
         elif check_of(item) is None and (report.when == "call" or not report.passed):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import warnings
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pytest_modelops.session.locating import SettingsFile
 
 if TYPE_CHECKING:
     from pytest_modelops.cell.live import LiveCell
@@ -25,7 +28,7 @@ Not among them: those that fail a test for warnings about what another test left
 
 
 class CheckItem(pytest.Function):
-    """The test of a check in a cell; both are set by `make`.
+    """The test of a check in a cell; these and `settings` are set by `make`.
 
     A `pytest.Function`, because plugins and `conftest.py` files expect tests to have a `function`, `module` and
     `fixturenames`.
@@ -33,9 +36,12 @@ class CheckItem(pytest.Function):
 
     check: Check
     cell: LiveCell
+    settings: SettingsFile
 
     @classmethod
-    def make(cls, parent: pytest.Module, name: str, parameters: str, check: Check, cell: LiveCell) -> CheckItem:
+    def make(
+        cls, parent: pytest.Module, name: str, parameters: str, *, check: Check, cell: LiveCell, settings: SettingsFile
+    ) -> CheckItem:
         def test() -> None:
             raise RuntimeError(f"the check {check.label} runs as a test item, and not by calling its function")
 
@@ -44,8 +50,14 @@ class CheckItem(pytest.Function):
         item: CheckItem = cls.from_parent(parent, name=f"{name}[{parameters}]", callobj=test)
         item.originalname = name
         item.fixturenames = []
-        item.check, item.cell = check, cell
+        item.check, item.cell, item.settings = check, cell, settings
         return item
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Return where people can act: the line of the settings."""
+        if not self.settings:
+            return self.path, None, self.name
+        return self.settings.file, self.settings.line_of(self.cell.cell, self.check.bundle), self.name
 
     @functools.cached_property
     def ihook(self) -> Any:

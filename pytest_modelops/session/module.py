@@ -17,6 +17,7 @@ import pytest
 from pytest_modelops.errors import CheckFailed, NothingToDo
 from pytest_modelops.report.model import CheckResult, Status
 from pytest_modelops.session.item import CheckItem
+from pytest_modelops.session.locating import SettingsFile
 
 if TYPE_CHECKING:
     from pytest_modelops.cell.live import LiveCell
@@ -63,20 +64,28 @@ def with_pytest_outcomes(check: Check) -> Check:
 
 
 class ChecksModule(pytest.Module):
-    """The virtual module. `checks`, `cells` and `wanted` (parts of node ids, `""` for all) are set by `make`."""
+    """The virtual module. Its attributes are set by `make`; `wanted` are parts of node ids, `""` for all."""
 
     checks: Sequence[Check]
     cells: Sequence[LiveCell]
     wanted: Sequence[str]
+    settings: SettingsFile
 
     @classmethod
     def make(
-        cls, session: pytest.Session, checks: Sequence[Check], cells: Iterable[LiveCell], wanted: Sequence[str]
+        cls,
+        session: pytest.Session,
+        *,
+        checks: Sequence[Check],
+        cells: Iterable[LiveCell],
+        wanted: Sequence[str],
+        settings: SettingsFile,
     ) -> ChecksModule:
         found: ChecksModule = cls.from_parent(session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME)
         found.checks = checks
         found.cells = list(cells)
         found.wanted = wanted
+        found.settings = settings
         found.obj = ModuleType(NAME, "Checks that every cell goes through.")
         return found
 
@@ -89,7 +98,9 @@ class ChecksModule(pytest.Module):
         checks = sorted(self.checks, key=lambda check: names.index(check.name))
         pairs = [(cell, check) for cell in self.cells for check in checks]
         return [
-            CheckItem.make(self, test_name(check.name), parameters(check, cell.id), check, cell)
+            CheckItem.make(
+                self, test_name(check.name), parameters(check, cell.id), check=check, cell=cell, settings=self.settings
+            )
             for cell, check in pairs
             if selected(nodeid(check, cell.id), self.wanted)
         ]

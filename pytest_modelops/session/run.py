@@ -19,6 +19,7 @@ from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.registry import check_settings, index_releases, open_backend
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.config.model import ClusterSettings
+from pytest_modelops.config.setting import FILE
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import Plan
@@ -139,6 +140,11 @@ class MatrixRun:
             "wanted": self.wanted,
             "backend": self.backend.name,
         }
+
+    @property
+    def file(self) -> Path:
+        """The file with the settings, which need not exist."""
+        return self.config.rootpath / FILE
 
     def cell_of(self, nodeid: str) -> str | None:
         """Return the id of the cell that a test belongs to: the one of the plan that its parameters name."""
