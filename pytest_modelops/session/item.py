@@ -61,7 +61,8 @@ class CheckItem(pytest.Function):
 
     @functools.cached_property
     def ihook(self) -> Any:
-        return _OwnHooks(self.session.gethookproxy(self.path), self.config.pluginmanager)
+        # The session's, since pytest calls a `conftest.py` for paths that exist below it, and the virtual one does not.
+        return _OwnHooks(self.session.ihook, self.config.pluginmanager)
 
     def setup(self) -> None:
         """Set up no fixture, not even an autouse one."""

@@ -56,19 +56,19 @@ def test_a_directory_that_is_asked_for_and_has_no_such_test_is_no_error(project:
 def test_what_leads_to_a_cell_in_another_file_is_found(project: Project, checks: list[str]) -> None:
     """A false "not needed" would be a test that silently does not run."""
     project.write("fixture/conftest.py", FIXTURE.format(""))
-    project.write("fixture/deep/test_it.py", USES)
+    project.write("fixture/deep/test_fixture.py", USES)
     project.write("autouse/conftest.py", FIXTURE.format("(autouse=True)"))
-    project.write("autouse/deep/test_it.py", "def test_it():\n    pass\n")
+    project.write("autouse/deep/test_autouse.py", "def test_it():\n    pass\n")
     project.write("helpers/__init__.py", "")
     project.write("helpers/base.py", "class Base:\n    def test_inherited(self, modelops_cell):\n        pass\n")
     project.write("helpers/marks.py", "import pytest\n\nrun = pytest.mark.modelops_lambda('lambda: 1')\n")
     project.write("helpers/more.py", "from .marks import run\n")
-    project.write("inherits/test_it.py", "from helpers.base import Base\n\nclass TestIt(Base):\n    pass\n")
-    project.write("marked/test_it.py", "from helpers import more\n\n@more.run\ndef test_it():\n    pass\n")
-    project.write("other/test_it.py", BROKEN)
+    project.write("inherits/test_inherits.py", "from helpers.base import Base\n\nclass TestIt(Base):\n    pass\n")
+    project.write("marked/test_marked.py", "from helpers import more\n\n@more.run\ndef test_it():\n    pass\n")
+    project.write("other/test_other.py", BROKEN)
     assert sorted(collected(project, "-o", f"pythonpath={project.path}")) == [
-        "autouse/deep/test_it.py::test_it",
-        "fixture/deep/test_it.py::test_uses",
-        "inherits/test_it.py::TestIt::test_inherited",
-        "marked/test_it.py::test_it",
+        "autouse/deep/test_autouse.py::test_it",
+        "fixture/deep/test_fixture.py::test_uses",
+        "inherits/test_inherits.py::TestIt::test_inherited",
+        "marked/test_marked.py::test_it",
     ]
