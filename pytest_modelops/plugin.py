@@ -51,9 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_modelops.session.distribution import Distributing
     from pytest_modelops.session.execution import Running
     from pytest_modelops.session.reporting import Reporting
+    from pytest_modelops.session.terminating import Terminating
 
-    run = config.stash[_RUN] = _open(config)
     register = config.pluginmanager.register
+    register(Terminating(), "modelops-terminating")
+    run = config.stash[_RUN] = _open(config)
     register(Collecting(run), "modelops-collecting")
     register(Running(run), "modelops-running")
     if not hasattr(config, "workerinput"):

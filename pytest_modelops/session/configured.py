@@ -15,9 +15,6 @@ from pytest_modelops.errors import WrongInput
 from pytest_modelops.session import module
 from pytest_modelops.session.rootdir import refuse_moved_rootdir
 
-DISTS = ("no", "load", "loadgroup")
-"""Values of xdist's --dist that leave the distribution to us."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Configured:
@@ -46,7 +43,7 @@ def configure(config: pytest.Config) -> Configured:
     Raises:
         WrongInput: a setting, or what a hook made of the checks, is not valid.
     """
-    _refuse_other_dists(config)
+    _refuse_every_worker_for_itself(config)
     refuse_moved_rootdir(config)
     settings = load(config)
     checks = all_checks(settings.bundles, settings.plugin, reuse=settings.runner.reuses)
@@ -56,10 +53,9 @@ def configure(config: pytest.Config) -> Configured:
     return Configured(settings, ordered, settings.deadlines_of(check_names))
 
 
-def _refuse_other_dists(config: pytest.Config) -> None:
-    dist = getattr(config.option, "dist", "no")
-    if dist not in DISTS and not hasattr(config, "workerinput"):
+def _refuse_every_worker_for_itself(config: pytest.Config) -> None:
+    if getattr(config.option, "dist", "no") == "each" and not hasattr(config, "workerinput"):
         raise WrongInput(
-            f"--dist {dist}: --modelops-matrix keeps each cell in one xdist worker and this would split it; "
-            f"use one of {', '.join(DISTS)}, or leave it out"
+            "--dist each: it runs every test in every xdist worker, so each cell would be started several times; "
+            "add --dist load to the command line, or use any other value of --dist"
         )

@@ -94,10 +94,8 @@ class Reporting:
 
     def _finish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports; a run with a planned and selected cell that did not pass never exits 0."""
-        if session.config.option.collectonly or exitstatus in (
-            pytest.ExitCode.USAGE_ERROR,
-            pytest.ExitCode.INTERNAL_ERROR,
-        ):
+        no_verdict = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
+        if no_verdict or session.config.option.collectonly or _only_sets_up(session.config):
             return
         self._finished = self._report()
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
@@ -122,6 +120,8 @@ class Reporting:
     def _show(self, writer: TerminalWriter) -> None:
         """Write the matrix, which configuration it is of, and where the reports are."""
         self._shown = True
+        if _only_sets_up(self.run.config):
+            writer.line("modelops: --setup-plan and --setup-only run no test, so nothing was checked")
         if self._finished is None or not any(cell.selected for cell in self._finished.cells):
             return
         writer.sep("=", "modelops matrix")
@@ -176,3 +176,8 @@ class Reporting:
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:
         selected = nodeid(check, cell_id) in self._selected
         return check.ended(Status.NOT_RUN, _NOT_REACHED if selected else "", selected=selected)
+
+
+def _only_sets_up(config: pytest.Config) -> bool:
+    """Return whether pytest runs no test's body: `--setup-only`, which `--setup-plan` implies."""
+    return bool(config.getoption("setuponly", False))

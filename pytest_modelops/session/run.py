@@ -146,6 +146,11 @@ class MatrixRun:
             "start": str(start_of(self.config)),
         }
 
+    @property
+    def file(self) -> Path:
+        """The file with the settings, which need not exist."""
+        return self.settings.file.path or self.config.rootpath / "pyproject.toml"
+
     def cell_of(self, nodeid: str) -> str | None:
         """Return the id of the cell that a test belongs to: the one of the plan that its parameters name."""
         parameters = f"-{nodeid.partition('[')[2].removesuffix(']')}-"

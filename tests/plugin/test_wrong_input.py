@@ -50,8 +50,8 @@ ON_THE_COMMAND_LINE = {
         "--modelops-dask: 'newest' is not a Dask version; write a release such as 2024.10.0, latest, ",
     ),
     "a distribution that splits cells": (
-        ["--dist=loadscope"],
-        "--dist loadscope: --modelops-matrix keeps each cell in one xdist worker and this would split it; use ",
+        ["--dist=each"],
+        "--dist each: it runs every test in every xdist worker, so each cell would be started several times; ",
     ),
 }
 
