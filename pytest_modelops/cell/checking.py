@@ -183,9 +183,13 @@ class Checks:
         finally:
             self._live.progress("")
             self._lifecycle.collect_logs()  # it may have started another process
-        seconds = time.monotonic() - began
+        secrets, seconds = self._lifecycle.secrets, time.monotonic() - began
         return check.ended(
-            status, message, seconds=seconds, reproduce=self._reproduce(self._live.cell, check), data=data
+            status,
+            secrets.hide(message),
+            seconds=seconds,
+            reproduce=self._reproduce(self._live.cell, check),
+            data=secrets.hide_in(data),
         )
 
     def _needs_cluster(self, check: Check) -> bool:

@@ -27,6 +27,7 @@ class Lifecycle:
         keep: when the cluster is left up: `never`, `failed` or `always`.
 
     Attributes:
+        secrets: what is never shown.
         cluster: `None` while none runs.
         logs: path of each log by process name.
         clients: clients in this process, which are closed with the cell.
@@ -47,6 +48,7 @@ class Lifecycle:
         self._sandbox: Sandbox | None = None
         self._began: float | None = None
         self._seconds = 0.0
+        self.secrets = settings.secrets
         self.cluster: Cluster | None = None
         self.logs: dict[str, str] = {}
         self.clients: list[Client] = []
@@ -139,7 +141,7 @@ class Lifecycle:
             self._progress("")
             self._seconds, self._began = self.seconds, None
         if left:
-            self.leftover = f"after stopping the cell, this was left: {'; '.join(left)}"
+            self.leftover = self.secrets.hide(f"after stopping the cell, this was left: {'; '.join(left)}")
             self.unreported.append(f"cell {self._cell.id}: {self.leftover}")
 
     def _leave_up(self, cluster: Cluster, *, broke: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,9 @@ from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.parts import Parts, last_seen, raise_if_exited, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
 from pytest_modelops.cluster.stacks import stacks_of
+from pytest_modelops.config import argument_paths
 from pytest_modelops.config.model import ClusterSettings
+from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
@@ -49,7 +52,7 @@ class Cluster:
             start_seconds: how long the client tries to connect.
         """
         self.sandbox = sandbox
-        self.settings = settings
+        self.settings = settings = _in_cell(settings, sandbox)
         self._parts = Parts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration = Registration(self._parts, nannies=settings.nanny)
         self.workers: Sequence[Process] = self._parts.workers
@@ -246,3 +249,16 @@ class Cluster:
                 terminate(self.workers, Deadline(2.0))
             terminate([self._parts.scheduler], Deadline(1.0 if self.settings.nanny else 1.5))
         return self.sandbox.close()
+
+
+def _in_cell(settings: ClusterSettings, sandbox: Sandbox) -> ClusterSettings:
+    """Fill the cell's directory in, and copy into the cell what arguments name; see `config.argument_paths`."""
+    directory = sandbox.cell_directory()
+    arguments = argument_paths.placed(settings.worker_arguments, settings.rootdir, sandbox.put)
+    return dataclasses.replace(
+        settings,
+        worker_variables=in_cell(settings.worker_variables, directory),
+        scheduler_variables=in_cell(settings.scheduler_variables, directory),
+        client_variables=in_cell(settings.client_variables, directory),
+        worker_arguments=[argument.replace(CELL_DIRECTORY, directory) for argument in arguments],
+    )
