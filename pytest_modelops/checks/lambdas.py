@@ -11,6 +11,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.facts import Outcome
+from pytest_modelops.remote.shared.tracebacks import shortened
 from pytest_modelops.shipping import Shipped, ship
 
 
@@ -103,8 +104,8 @@ def whereabouts(cluster: Cluster, outcome: Outcome) -> str:
 
 
 def end_of(trace: str) -> list[str]:
-    """Return the last lines of a traceback, without its message."""
-    return trace.rstrip().splitlines()[-13:-1]
+    """Return the last lines of a traceback, and the user's frames before them, without its message."""
+    return shortened(trace.rstrip().splitlines(), 13)[:-1]
 
 
 CHECK = Check(name="lambda", run=run, needs=("start",), seconds=30, summary="a lambda runs on each worker")
