@@ -155,6 +155,11 @@ class Checks:
             self._lifecycle.timed_out = True
             stacks = self._lifecycle.cluster.stacks()
             raise TimedOut(f"{error}\n\nWhere each process stands:\n{stacks}") from None
+        except Exception:
+            raise
+        except BaseException:  # such as the time limit of another plugin: what it waited for may still run
+            self._lifecycle.timed_out = True
+            raise
 
     def seconds_for(self, check_name: str) -> float:
         return self._seconds.get(check_name, Check.seconds)

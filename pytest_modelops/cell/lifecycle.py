@@ -109,7 +109,7 @@ class Lifecycle:
             return
         self._progress("restarting workers that are still on a task that timed out")
         try:
-            if names := self.cluster.free_workers(deadline):
+            if names := self.cluster.free_workers(deadline, spared=[client.id for client in self.clients]):
                 self.notes.append(f"{', '.join(names)}: restarted, since still on a task that had timed out")
         except ModelopsError as error:  # the next check reports it, too
             self.notes.append(f"workers that are still on a task that timed out could not be restarted: {error}")

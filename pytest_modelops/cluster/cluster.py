@@ -29,6 +29,10 @@ _LATE_SECONDS = 6.0
 _POLL_SECONDS = 0.02
 _ANSWER_SECONDS = 2.0
 """How long restarted workers have to report their facts, and workers to say which tasks they are on."""
+_FREE_SECONDS = 6.0
+"""How long it takes at most to ask all workers twice which tasks they are on."""
+_MOST_RESTARTS = 4
+"""How often workers are restarted at most because of one thing that timed out."""
 
 
 class Cluster:
@@ -198,10 +202,15 @@ class Cluster:
         """Return where each process stands; ends the processes if the cluster never came up."""
         return stacks_of(self._parts, self._reported)
 
-    def free_workers(self, deadline: Deadline) -> Sequence[str]:
-        """Kill the workers that are still on a task that timed out, and wait until nannies have restarted them.
+    def free_workers(self, deadline: Deadline, *, spared: Sequence[str] = ()) -> Sequence[str]:
+        """Kill the workers that are still on a task or subtask of something that timed out; wait for their nannies.
 
-        A thread cannot be stopped, and later tasks would wait behind it. Without nannies nothing is done.
+        A thread cannot be stopped, and later tasks would wait behind it. Dask may give a killed worker's subtask to
+        another worker before it forgets the client that wanted it, so all are asked again. Without nannies nothing is
+        done.
+
+        Args:
+            spared: ids of clients whose tasks may run on.
 
         Returns:
             Their names.
@@ -209,19 +218,28 @@ class Cluster:
         Raises:
             ProcessExited, TimedOut: as `await_ready`.
         """
-        if not self.settings.nanny:
-            return []
-        seconds = deadline.at_most(_ANSWER_SECONDS).remaining
-        stuck: Sequence[str] = self.agent.call("stuck", seconds=seconds, deadline=deadline)
-        names = [name for address, name in self.addresses.items() if address in stuck]
-        for process in self.workers:
-            if process.name in names and process.name in self._reported:
-                process.signal(signal.SIGKILL, pid=self._reported[process.name]["pid"])
+        freed: dict[str, None] = {}
+        for _ in range(_MOST_RESTARTS if self.settings.nanny else 0):
+            names = self._restart_stuck(deadline, spared)
+            if not names:
+                break
+            freed.update(dict.fromkeys(names))
+        return [worker.name for worker in self.workers if worker.name in freed]
+
+    def _restart_stuck(self, deadline: Deadline, spared: Sequence[str]) -> Sequence[str]:
+        asking = deadline.at_most(_FREE_SECONDS)
+        stuck: Sequence[str] = self.agent.call("stuck", seconds=_ANSWER_SECONDS, spared=spared, deadline=asking)
+        names = {name: address for address, name in self.addresses.items() if address in stuck}
+        killed = [process for process in self.workers if process.name in names and process.name in self._reported]
+        for process in killed:
+            process.signal(signal.SIGKILL, pid=self._reported[process.name]["pid"])
+        addresses = {names[process.name] for process in killed}
         deadline.until(
-            lambda: not set(stuck).intersection(self._registration.now(Deadline(1)).values()), every=_POLL_SECONDS
+            lambda: not addresses.intersection(self._registration.now(Deadline(1)).values()), every=_POLL_SECONDS
         )
-        self.await_workers(deadline, names)
-        return names
+        if killed:
+            self.await_workers(deadline, [process.name for process in killed])
+        return [process.name for process in killed]
 
     def with_names(self, text: str) -> str:
         """Put each worker's name beside its address in a text of Dask's."""
