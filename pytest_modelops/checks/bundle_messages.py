@@ -50,6 +50,7 @@ class Tidy:
         """Return the text without the directories, which differ from worker to worker."""
         for directory in self.directories:
             text = text.replace(f"{directory}/bundle/", "").replace(f"{directory}/venv/", "venv/")
+            text = re.sub(rf"{re.escape(directory)}/venvs/[^/\s]+/", "venv/", text)
         return text
 
     def fault(self, fault: Fault) -> Fault:
