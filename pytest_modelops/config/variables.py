@@ -88,10 +88,22 @@ class Secrets:
         parts = {part for name, values in self.values.items() for value in values for part in _parts(name, value)}
         return re.compile("|".join(sorted(parts, key=len, reverse=True))) if parts else None
 
+    @functools.cached_property
+    def _long(self) -> list[str]:
+        of_name = [(name, value) for name, values in self.values.items() for value in values]
+        return [value for name, value in of_name if len(value) >= 2 * _LONG and _is_anywhere(name, value)]
+
     def hide(self, text: str) -> str:
         """Return a text with `[…]` in the place of each secret."""
-        pattern = self._pattern
-        return pattern.sub(lambda match: f"{_beside(match)}{HIDDEN}", text) if pattern else text
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub(lambda match: f"{_beside(match)}{HIDDEN}", text)
+        for secret in self._long:  # of a long one, a part may be at the end of a shortened line
+            half = len(secret) // 2
+            while (at := text.find(secret[:half])) >= 0:
+                end = next(at + n for n in range(len(secret), 0, -1) if text.startswith(secret[:n], at))
+                text = f"{text[:at]}{HIDDEN}{text[end:]}"
+        return text
 
     def hide_in(self, value: T) -> T:
         """Return plain data, or a result made of it, with `[…]` in the place of each secret."""
@@ -115,11 +127,17 @@ def _beside(match: re.Match[str]) -> str:
     return next((text for text in match.groups() if text), "")
 
 
+def _is_anywhere(name: str, value: str) -> bool:
+    """Return whether a value is hidden wherever it stands, or only beside its name."""
+    is_path = value.startswith(os.sep) and not is_secret(name)
+    return len(value) >= _LEAST and value.lower() not in _ORDINARY and not is_path
+
+
 def _parts(name: str, value: str) -> Iterator[str]:
     """Yield patterns of a secret, also of how `repr` and JSON show it, and of each line of a long text."""
     for form in {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
         literal = re.escape(form)
-        if len(form) < _LEAST or form.lower() in _ORDINARY or (form.startswith(os.sep) and not is_secret(name)):
+        if not _is_anywhere(name, form):
             yield rf"""(\b{re.escape(name)}["']?\s?[=:]\s?["']?){literal}(?![\w/.-])"""
         else:
             yield literal if len(form) >= _LONG else rf"(?<!\w){literal}(?!\w)"

@@ -71,3 +71,10 @@ def test_of_what_is_passed_on_only_secrets_are_hidden() -> None:
     host = {"A_TOKEN": "t-1234567", "LANG": "C.UTF-8", "DB": "postgres://ann:pa55wort@db/x", "ODD": "{env:NOT_THERE}"}
     secrets = Secrets.passed(host, host)
     assert secrets.hide("t-1234567 C.UTF-8 ann:pa55wort@db {env:NOT_THERE}") == "[…] C.UTF-8 ann:[…]@db {env:NOT_THERE}"
+
+
+def test_the_beginning_of_a_secret_at_the_end_of_a_shortened_line_is_hidden() -> None:
+    secrets = Secrets.of({"API_TOKEN": "abcdefghijklmnopqrstuvwxyz"}, {})
+    assert secrets.hide("it read abcdefghijklmnopqrst") == "it read […]"
+    assert secrets.hide("abcdefghijklmnop…, then abcdefghijklmnopqrstuvwxyz") == "[…]…, then […]"
+    assert secrets.hide("abcdefgh") == "abcdefgh"
