@@ -72,7 +72,8 @@ class EnvironmentTable(EnvironmentSpec):
         CELL_VARIABLES,
         "Variables of the workers. `versions` audits that each arrived and, for `DASK_…` variables, that Dask's "
         "configuration has them. In a value, `{env:NAME}` stands for the variable `NAME` of the host, and `{cell-dir}` "
-        "for a directory of the cell's own (in containers, of the container's own).",
+        "for a directory of the cell's own (in containers, of the container's own). Values of the host, and of "
+        "variables named as a secret (`…_TOKEN`, `…_PASSWORD`, `…_KEY`), are shown as `[…]`.",
         {},
     )
     scheduler_env: Mapping[str, str] = setting(CELL_VARIABLES, "Variables of the scheduler, as `env`.", {})
