@@ -75,14 +75,14 @@ PROCESS_TESTS = """
 """
 
 
-def check(matrix: Matrix, *more: str) -> None:
+def check(matrix: Matrix, *, cells: str = "") -> None:
     """Run in one cell, in which two tests quote secrets; no secret is printed or reported."""
     matrix.write("deploy/ready.py", READY)
     matrix.write("deploy/steady.py", STEADY)
     matrix.write("tests/test_variables.py", TESTS)
-    matrix.configure(CONFIGURED)
+    matrix.configure(CONFIGURED + cells)
     planned = matrix.run("--modelops-plan", env=SECRETS)
-    run = matrix.run("-k", "versions or test_variables or test_roles", "--showlocals", *more, env=SECRETS)
+    run = matrix.run("-k", "versions or test_variables or test_roles", "--showlocals", env=SECRETS)
     shown = (matrix.path / "report.json").read_text("utf-8") + run.out + planned.out
     assert [secret for secret in (*SECRETS.values(), "pass-in-file") if secret in shown] == []
     results = {one["name"]: one for one in run.cell().facts["checks"] if one["status"] != "not-run"}
@@ -99,7 +99,7 @@ def test_each_role_has_its_variables_and_no_secret_is_shown(matrix: Matrix) -> N
 
 
 def test_containers_have_the_same_variables_and_paths(containers: ContainerMatrix) -> None:
-    check(containers)
+    check(containers, cells='\n[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n')
 
 
 def test_a_variable_that_the_host_lacks_is_wrong_input(matrix: Matrix) -> None:

@@ -1,5 +1,6 @@
 """Keeps the first bundle that it is given in the directory `--store`, whatever its digest, and runs that one."""
 
+import contextlib
 import os
 import runpy
 import shutil
@@ -12,6 +13,9 @@ bundle = sys.argv.index("--bundle-path") + 1
 digest = sys.argv[sys.argv.index("--bundle-digest") + 1]
 store = store.replace("PREFIX", digest[:12])
 if not os.path.exists(store):
-    shutil.copytree(sys.argv[bundle], store)
+    copy = f"{store}.{os.getpid()}"
+    shutil.copytree(sys.argv[bundle], copy)
+    with contextlib.suppress(OSError):  # another one was quicker
+        os.rename(copy, store)
 sys.argv[bundle] = store
 runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "users_runner.py"), run_name="__main__")
