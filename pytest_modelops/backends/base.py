@@ -67,6 +67,12 @@ class Sandbox(Protocol):
     def directory(self, name: str) -> str:
         """Return the path, as the cell sees it, of a directory for the named process alone."""
 
+    def cell_directory(self) -> str:
+        """Return the path, as its processes see it, of a directory of the cell's own, which is empty at first.
+
+        Processes share it where they share a file system.
+        """
+
     def put(self, source: Path, name: str) -> str:
         """Copy a file or directory of the host into the cell, where every process can read it.
 

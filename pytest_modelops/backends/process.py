@@ -66,6 +66,9 @@ class ProcessSandbox:
         directory.mkdir(exist_ok=True)
         return str(directory)
 
+    def cell_directory(self) -> str:
+        return self.directory("cell")
+
     def put(self, source: Path, name: str) -> str:
         target = self._scratch / "put" / name
         with self._lock:

@@ -13,6 +13,7 @@ from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.facts import Outcome, ShippedModule
+from pytest_modelops.remote.shared.tracebacks import shortened
 from pytest_modelops.shipping import Shipped, ship
 
 _TRIVIAL = "lambda x: x + 1"
@@ -146,8 +147,8 @@ def whereabouts(cluster: Cluster, outcome: Outcome) -> str:
 
 
 def end_of(trace: str) -> list[str]:
-    """Return the last lines of a traceback, without its message."""
-    return trace.rstrip().splitlines()[-13:-1]
+    """Return the last lines of a traceback, and the user's frames before them, without its message."""
+    return shortened(trace.rstrip().splitlines(), 13)[:-1]
 
 
 CHECK = Check(

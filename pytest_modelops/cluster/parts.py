@@ -64,10 +64,12 @@ class Parts:
                 *sandbox.scheduler_arguments(),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
             ],
-            variables={},
+            variables=settings.scheduler_variables,
         )
         self.workers = [self.start_worker(f"worker-{number}") for number in range(settings.workers)]
-        self.agent = Agent.start(sandbox, environments[Role.CLIENT], seconds=connect_seconds)
+        self.agent = Agent.start(
+            sandbox, environments[Role.CLIENT], seconds=connect_seconds, variables=settings.client_variables
+        )
         self.late: Process | None = None
         self.memory_limits: dict[str, int] = {}
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
-from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, VARIABLES, WORKER_ARGS, text
+from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
+from pytest_modelops.config.variables import CELL_VARIABLES, Secrets, expanded
 from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
 from pytest_modelops.errors import WrongInput
 
@@ -77,17 +79,50 @@ class EnvironmentSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnvironmentTable(EnvironmentSpec):
-    """`[tool.modelops.environment]`, which also says how workers are started."""
+    """`[tool.modelops.environment]`, which also says how processes are started.
+
+    Attributes:
+        env, scheduler_env, client_env: as in the file; see `variables`.
+    """
 
     env: Mapping[str, str] = setting(
-        VARIABLES,
+        CELL_VARIABLES,
         "Variables of the workers. `versions` audits that each arrived and, for `DASK_…` variables, that Dask's "
-        "configuration has them.",
+        "configuration has them. In a value, `{env:NAME}` stands for the variable `NAME` of the host, and `{cell-dir}` "
+        "for a directory of the cell's own (in containers, of the container's own). Values of the host, and of "
+        "variables named as a secret (`…_TOKEN`, `…_PASSWORD`, `…_KEY`), are shown as `[…]`.",
         {},
     )
-    worker_args: tuple[str, ...] = setting(
-        WORKER_ARGS, "Further arguments of `dask worker`. `start` fails for what the Dask of a cell does not know.", ()
+    scheduler_env: Mapping[str, str] = setting(CELL_VARIABLES, "Variables of the scheduler, as `env`.", {})
+    client_env: Mapping[str, str] = setting(CELL_VARIABLES, "Variables of the client, as `env`.", {})
+    pass_env: tuple[str, ...] = setting(
+        many(leaf(variable_name, {"type": "string", "minLength": 1})),
+        "Variables of the host that all processes of a cell get, on every backend. One that the host does not have is "
+        "not passed.",
+        (),
     )
+    worker_args: tuple[str, ...] = setting(
+        WORKER_ARGS,
+        "Further arguments of `dask worker`. A path in them, such as that of a preload, is relative to this file; what "
+        "it names is copied into the cell. `{cell-dir}` may stand in them. `start` fails for what the Dask of a "
+        "cell does not know.",
+        (),
+    )
+
+    def variables(self, environ: Mapping[str, str] = os.environ) -> tuple[Mapping[str, str], ...]:
+        """Return the variables of workers, scheduler and client, with the host's filled in."""
+        passed = {name: environ[name] for name in self.pass_env if name in environ}
+        return tuple(
+            {**passed, **{name: expanded(text, environ) for name, text in own.items()}}
+            for own in (self.env, self.scheduler_env, self.client_env)
+        )
+
+    def secrets(self, passed: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> Secrets:
+        """Return what of these variables, and of further ones that are passed on, is never shown."""
+        found = Secrets.passed((*self.pass_env, *passed), environ)
+        for own in (self.env, self.scheduler_env, self.client_env):
+            found |= Secrets.of(own, environ)
+        return found
 
 
 AGGREGATION = section(AggregationSettings)
@@ -106,6 +141,9 @@ class ClusterSettings:
         nanny: whether each has a nanny, as is Dask's own default.
         worker_variables: environment variables of the workers.
         worker_arguments: further arguments of `dask worker`.
+        scheduler_variables, client_variables: those of the scheduler and of the client.
+        secrets: values among the variables that are never shown.
+        rootdir: what relative paths among the arguments are relative to.
     """
 
     workers: int
@@ -113,3 +151,7 @@ class ClusterSettings:
     nanny: bool
     worker_variables: Mapping[str, str]
     worker_arguments: Sequence[str]
+    scheduler_variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    client_variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secrets: Secrets = dataclasses.field(default_factory=Secrets)
+    rootdir: Path = Path()

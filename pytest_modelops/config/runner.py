@@ -20,7 +20,7 @@ _COMMAND = (
     *("{python}", "{runner}", "--bundle-path", "{bundle}"),
     *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
 )
-_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
+_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}", "{worker-python}")
 _TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
 """Arguments with which the reference runner installs by itself."""
 _FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
@@ -31,7 +31,7 @@ def _command(value: object) -> tuple[str, ...]:
         raise WrongInput(f'{shown(value)} is not a command line, such as ["{{python}}", "{{runner}}"]')
     arguments = tuple(map(string, value))
     for argument in arguments:
-        for named in re.findall(r"\{\w*\}", argument):
+        for named in re.findall(r"\{[\w-]*\}", argument):
             if named not in _PLACEHOLDERS:
                 raise WrongInput(not_one_of(named, "a placeholder", _PLACEHOLDERS))
     return arguments
@@ -70,7 +70,8 @@ class RunnerSettings:
     command: tuple[str, ...] = setting(
         leaf(_command, {"type": "array", "items": {"type": "string"}, "minItems": 1}),
         "The command that starts the runner. `{python}` is the interpreter of the bundle's environment on that worker, "
-        "`{version}` the worker's Python (X.Y.Z), `{wheels}` a directory with the bundle's wheels.",
+        "`{version}` the worker's Python (X.Y.Z), `{worker-python}` the worker's own interpreter, `{wheels}` a "
+        "directory with the bundle's wheels.",
         _COMMAND,
     )
     protocol: str = setting(

@@ -166,7 +166,7 @@ class Running:
         if status is not Status.BLOCKED:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
-        text = str(call.excinfo.value) if call.excinfo is not None else ""
+        text = cell.lifecycle.secrets.hide(str(call.excinfo.value)) if call.excinfo is not None else ""
         return result_of_test(
             check_of(item),
             short_id(item.nodeid, cell.id),
@@ -218,4 +218,4 @@ def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
     except ModelopsError as error:
         if isinstance(error, TimedOut):
             item.stash[STATUS] = Status.TIMED_OUT
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+        raise pytest.fail.Exception(cell.lifecycle.secrets.hide(str(error)), pytrace=False) from None

@@ -116,7 +116,8 @@ class MatrixRun:
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
 
     def _live(self, cell: Cell) -> LiveCell:
-        settings = self.settings
+        settings, environment = self.settings, self.settings.environment
+        worker_variables, scheduler_variables, client_variables = environment.variables()
         return LiveCell(
             cell.with_variants(self.backend.variants),
             backend=self.backend,
@@ -127,8 +128,12 @@ class MatrixRun:
                 workers=settings.workers,
                 threads=settings.threads,
                 nanny=settings.nanny,
-                worker_variables=settings.environment.env,
-                worker_arguments=settings.environment.worker_args,
+                worker_variables=worker_variables,
+                worker_arguments=environment.worker_args,
+                scheduler_variables=scheduler_variables,
+                client_variables=client_variables,
+                secrets=environment.secrets(settings.containers.pass_env),
+                rootdir=environment.rootdir,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),

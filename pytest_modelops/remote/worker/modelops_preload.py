@@ -199,8 +199,21 @@ def dask_setup(server: Any) -> None:
         return answer
 
     def modelops_running(**_: Any) -> list[str]:
-        # Keys of the tasks that threads are on, including those that are not awaited any more.
-        return [str(getattr(task, "key", task)) for task in getattr(getattr(server, "state", server), "executing", ())]
+        # Keys of the tasks that threads are on, including those that have seceded or are not awaited any more.
+        state = getattr(server, "state", server)
+        tasks = [*getattr(state, "executing", ()), *getattr(state, "long_running", ())]
+        return [str(getattr(task, "key", task)) for task in tasks]
+
+    def modelops_wanted(clients: Sequence[str], **_: Any) -> list[str]:
+        # Keys of the tasks that these clients want, and of those that these need.
+        waiting = [task for name in clients if name in server.clients for task in server.clients[name].wants_what]
+        wanted = {}
+        while waiting:
+            task = waiting.pop()
+            if task.key not in wanted:
+                wanted[task.key] = str(task.key)
+                waiting += task.dependencies
+        return [*wanted.values()]
 
     server.handlers["modelops_facts"] = modelops_facts
     server.handlers["modelops_preloads"] = modelops_preloads
@@ -208,3 +221,5 @@ def dask_setup(server: Any) -> None:
         server.handlers["modelops_running"] = modelops_running
         _serve_bundles(server)
         _beside("worker.plugins").serve(server)
+    else:
+        server.handlers["modelops_wanted"] = modelops_wanted

@@ -165,3 +165,39 @@ def test_execute_is_red_whatever_an_aggregation_lets_pass(
         )
         with pytest.raises(CheckFailed, match=r"^bundle 'seir', `wire/run` with seed 0, 1 of 1 workers: it"):
             execute.run(bundle, cell, Deadline(12))
+
+
+def test_an_error_shows_the_bundle_s_line_and_what_to_do() -> None:
+    library = [
+        line for number in range(9) for line in (f'  File "/usr/lib/python3.12/mp.py", line {number}', "    x()")
+    ]
+    trace = [
+        "Traceback (most recent call last):",
+        '  File "/b/model.py", line 9, in run',
+        "    pool()",
+        *library,
+        "A: no",
+    ]
+    said = "daemonic processes are not allowed to have children"
+    error = {"data": {"exc_type": "AssertionError", "exc": said, "traceback": "\n".join(trace)}}
+    fault = fault_of({"error": error, "outside": ""}, "execute", seconds=1)
+    assert fault.head.startswith(
+        f"`execute` raised AssertionError: {said}. A worker with a nanny is a daemonic process"
+    )
+    assert '  File "/b/model.py", line 9, in run' in fault.details
+
+
+@pytest.mark.parametrize(
+    ("cause", "hinted"),
+    [
+        ("/x/python: No module named pip", True),
+        ("ModuleNotFoundError: No module named 'pip' (a.py, line 1, in f)", True),
+        ("ModuleNotFoundError: No module named 'pipeline'", False),
+        ("ModuleNotFoundError: No module named 'pip.req'", False),
+    ],
+)
+def test_a_missing_pip_hints_at_the_setting(cause: str, hinted: bool) -> None:
+    outcome: Any = {"exited": "exited with code 1", "cause": cause, "last": [], "outside": ""}
+    head = fault_of(outcome, "ready", seconds=1).head
+    assert ("`installs = true`" in head) is hinted
+    assert head.count("..") == 0

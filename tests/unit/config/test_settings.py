@@ -370,7 +370,7 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_p
             "[tool.modelops.environment]\nas_of = 2024-11-01",
             (
                 "[tool.modelops.environment]: 'as_of' is not a key; did you mean 'as-of'? "
-                "Valid: as-of, constraints, env, requirements, worker-args"
+                "Valid: as-of, client-env, constraints, env, pass-env, requirements, scheduler-env, worker-args"
             ),
         ),
         (
