@@ -17,6 +17,8 @@ from pytest_modelops.errors import ModelopsError
 from pytest_modelops.remote.shared.facts import Outcome
 
 _SECONDS, _LEAST_SECONDS = 15.0, 1.0
+_ON_THE_SCHEDULER = "Error during deserialization of the task graph"
+"""Some releases of Dask send this without its cause. Workers and client have the module."""
 _MISSING = re.compile(r"No module named '(?P<module>[^']+)'")
 
 
@@ -60,12 +62,15 @@ def figures(bundle: str, cell: str, function: str, outcome: Outcome) -> Mapping[
     error = outcome.get("error") or outcome.get("gone", "")
     match = _MISSING.search(f"{error}\n{outcome.get('traceback', '')}")
     found = {"by_reference": {"outcome": "failed", "why": match[0] if match else error}}
-    if match is None:
+    if match is None and _ON_THE_SCHEDULER not in error:
         return found
+    module, why = function.partition(":")[0], error.partition("\n")[0].strip()
+    if match:
+        module, why = match["module"], match[0]
     note = (
-        f"bundle {bundle!r}, cell {cell}: the scheduler has no module {match['module']!r}, which workers and client "
+        f"bundle {bundle!r}, cell {cell}: the scheduler has no module {module!r}, which workers and client "
         f"have. A job that submits the bundle's functions by reference, as `dask.delayed` does with {function}, fails "
-        f"with {match[0]!r}: since Dask 2023.4 the scheduler deserializes graphs. If your jobs do that, install the "
+        f"with {why!r}: since Dask 2023.4 the scheduler deserializes graphs. If your jobs do that, install the "
         "bundle on the scheduler too, as `distributed.PipInstall` does in current releases, or send its functions by "
         "value: `cloudpickle.register_pickle_by_value`"
     )

@@ -58,10 +58,10 @@ def define(module: ShippedModule) -> Any:
 
 def _can_travel(function: object) -> bool:
     """Return whether Dask can send a function with all that it uses."""
-    from distributed.protocol.pickle import dumps  # Dask's start takes long
+    from distributed.protocol import pickle  # Dask's start takes long
 
     try:
-        dumps(function)
+        pickle.cloudpickle.dumps(function)  # type: ignore[attr-defined] # Dask's own `dumps` logs what it cannot send
     except Exception:  # noqa: BLE001 - whatever a decorator made of it
         return False
     return True

@@ -30,6 +30,12 @@ def test_a_module_that_the_scheduler_lacks_is_named_with_what_to_do() -> None:
         assert fact in found["note"]
 
 
+def test_an_error_of_the_scheduler_without_its_cause_is_named_too() -> None:
+    error = "RuntimeError: Error during deserialization of the task graph. This frequently\noccurs"
+    found = say(error=error, traceback="")
+    assert "the scheduler has no module 'model'" in found["note"]
+
+
 def test_other_ends_are_reported_without_a_note() -> None:
     assert say(value=True) == {"by_reference": {"outcome": "passed"}}
     assert say(error="ValueError: x", traceback="") == {"by_reference": {"outcome": "failed", "why": "ValueError: x"}}
