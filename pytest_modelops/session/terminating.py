@@ -14,13 +14,14 @@ class Terminating:
 
     def __init__(self) -> None:
         self._ending = False
-        self._installed = False
+        self._installed = self._received = False
         # A handler that somebody else installed, or that nobody may install outside of the main thread, stays.
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._interrupt)
             self._installed = True
 
     def _interrupt(self, _signum: int, _frame: FrameType | None) -> None:
+        self._received = True
         if not self._ending:
             self._ending = True
             raise KeyboardInterrupt("SIGTERM, as a CI sends it at its time limit")
@@ -35,5 +36,5 @@ class Terminating:
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        if self._installed:
+        if self._installed and not self._received:  # else a second one would kill the process at its very end
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
