@@ -260,10 +260,11 @@ def test_a_new_process_for_every_task_is_not_warm(broken: Any) -> None:
 
 
 def test_a_stored_pid_is_no_process_of_the_worker(broken: Any) -> None:
-    broken("healthy:Plugin", expect="", more='processes = { warm = "acme_plugins.tasks:by_a_stored_answer" }').says(
-        BOTH.format("healthy"),
+    more = 'processes = { warm = "acme_plugins.tasks:by_a_stored_answer" }\n[tool.modelops]\nworkers = 1'
+    broken("healthy:Plugin", expect="", more=more).says(
+        "worker plugin acme_plugins.healthy:Plugin, 1 of 1 workers: ",
         "`acme_plugins.tasks:by_a_stored_answer` named pid ",
-        ", which does not exist; it is no process that the worker (pid ",
+        ", which ended before the answer arrived",
         "return the pid of the process that did the work",
     )
 

@@ -1,6 +1,7 @@
 """One-shot, and answers `ready` with the pid of a process that was there before it: nobody's, by now."""
 
 import os
+import random
 
 from answering import one_shot
 
@@ -9,4 +10,6 @@ def is_free(pid):
     return not os.path.exists(f"/proc/{pid}")
 
 
-print(one_shot(pid=next(filter(is_free, range(os.getpid() - 3000 if os.getpid() > 3000 else 2, 1 << 22)))))
+with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
+    most = int(file.read())
+print(one_shot(pid=next(filter(is_free, iter(lambda: random.randrange(300, most), None)))))
