@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ WITHOUT_FLAG = "runs only with --modelops-matrix"
 
 
 @pytest.fixture(scope="session")
-def modelops_cell(request: pytest.FixtureRequest) -> LiveCell:
+def modelops_cell(request: pytest.FixtureRequest) -> Iterator[LiveCell]:
     """A cell with a real Dask scheduler and real workers; the test runs once for each cell of the matrix.
 
     - `modelops_cell.call(f, *args)` runs a function on one worker, `call_each(f, *args)` on every worker;
@@ -35,4 +36,5 @@ def modelops_cell(request: pytest.FixtureRequest) -> LiveCell:
             "test runs once for each cell",
             pytrace=False,
         )
-    return cell
+    yield cell
+    cell.close()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import cast
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import executors, unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault
-from pytest_modelops.config.runner import ONE_SHOT
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
@@ -22,8 +19,6 @@ from pytest_modelops.remote.shared.canary_messages import FreshReport
 
 _LEAST_SECONDS, _TIMES = 5.0, 4.0
 """The copy is asked three times in two processes: it gets at least so many seconds, or so many executions' time."""
-_INSTALL_SECONDS = 60.0
-"""For a one-shot runner that installs by itself: it does so for the copy, from a bare environment."""
 _TOO_FEW_SECONDS, _STARTS = 1.0, 2
 
 
@@ -33,15 +28,13 @@ class Freshness:
 
     faults: tuple[Fault, ...] = ()
     untried: str = ""  # why it was not asked
-    from_source: tuple[str, ...] = ()  # installed modules that its runner imports from the bundle's directory
 
     @property
-    def figures(self) -> Mapping[str, object]:
+    def figures(self) -> Mapping[str, str]:
         """For the report."""
         if self.untried:
             return {"outcome": "not tried", "why": self.untried}
-        from_source = {"from_source": list(self.from_source)} if self.from_source else {}
-        return {"outcome": "failed" if self.faults else "passed", **from_source}
+        return {"outcome": "failed" if self.faults else "passed"}
 
 
 def ask(  # noqa: PLR0917
@@ -62,12 +55,11 @@ def ask(  # noqa: PLR0917
     """
     if bundle.in_workers:
         return Freshness(untried="no runner is between worker and bundle")
-    if location["installs"] and location["protocol"] != ONE_SHOT:
+    if location["installs"]:
         return Freshness(untried="its runner installs by itself, which `venv-reuse` checks")
     if not location["wire"]:
         return Freshness(untried="it declares no wire function")
-    least = _INSTALL_SECONDS if location["installs"] else _LEAST_SECONDS
-    seconds = deadline.at_most(max(least, _TIMES * took)).remaining - MARGIN_SECONDS
+    seconds = deadline.at_most(max(_LEAST_SECONDS, _TIMES * took)).remaining - MARGIN_SECONDS
     if seconds < max(_TOO_FEW_SECONDS, _STARTS * took):
         return Freshness(untried="there was no time left for it")
     cell.progress(f"executing a copy of {bundle.name} on {worker}, which answers when it was executed")
@@ -83,20 +75,15 @@ def ask(  # noqa: PLR0917
     except ModelopsError as error:  # a worker that died of it: its later checks report that
         return Freshness(untried=str(error).partition("\n")[0])
     checksums = {name: str(one["checksum"]) for name, one in outputs.items()}
-    return judged(cast("FreshReport", answer), checksums, location, cell.runner.path, cell.runner.python)
+    return judged(cast("FreshReport", answer), checksums, location, cell.runner.path)
 
 
 def judged(
-    report: FreshReport,
-    checksums: Mapping[str, str],
-    location: BundleLocation,
-    runner: Path | str | None,
-    python: str | None = None,
+    report: FreshReport, checksums: Mapping[str, str], location: BundleLocation, runner: Path | str | None
 ) -> Freshness:
     """Judge a worker's report.
 
     Args:
-        python: the runner's Python, as configured.
         checksums: SHA-256 of the artifacts that the bundle itself returned, by name.
         runner: the runner's path, as configured.
     """
@@ -122,11 +109,7 @@ def judged(
         f"bundle's own is never imported; {_TO_DO}"
         for name, file in shadows.items()
     ]
-    pythons = (
-        executors.other_python(runs, report["own"], python, "[tool.modelops.runner] python") for runs in report["runs"]
-    )
-    found = [*heads, *filter(None, [stored]), *dict.fromkeys(itertools.chain(*pythons))]
-    return Freshness(faults=tuple(Fault(head=head) for head in found), from_source=tuple(report.get("from_source", ())))
+    return Freshness(faults=tuple(Fault(head=head) for head in [*heads, *filter(None, [stored])]))
 
 
 _REPEATED = (
@@ -157,7 +140,7 @@ def with_hint(
             if file in text or re.search(rf"(module|from|named) '{re.escape(name)}'", text)
         ]
         hinted.append(dataclasses.replace(fault, head=f"{fault.head}{''.join(near)}"))
-    return unread_messages.with_hint(hinted, location)
+    return hinted
 
 
 def _on_the_host(file: str, location: BundleLocation, runner: Path | str | None) -> str:

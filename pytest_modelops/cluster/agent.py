@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import queue
 import threading
-from collections.abc import Mapping
 from typing import IO, Any
 
 from pytest_modelops.backends.base import Process, Sandbox
@@ -40,16 +38,13 @@ class Agent:
         self._sender.start()
 
     @classmethod
-    def start(
-        cls, sandbox: Sandbox, environment: Environment, *, seconds: float, variables: Mapping[str, str]
-    ) -> Agent:
+    def start(cls, sandbox: Sandbox, environment: Environment, *, seconds: float) -> Agent:
         """Start the agent. It begins to connect at once and gives up after `seconds`."""
-        path = sandbox.remote, variables.get("PYTHONPATH")
         process, stdin, stdout = sandbox.start_attached(
             "agent",
             environment,
             ["-m", "modelops_remote.client.agent", json.dumps(dict(sandbox.client_contact())), str(seconds)],
-            variables={**variables, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+            variables={"PYTHONPATH": sandbox.remote},
         )
         return cls(process, stdin, stdout)
 

@@ -31,7 +31,6 @@ class Toolbox:
 
     Attributes:
         index: whose configuration names the index, for people.
-        indexes: see `Index.places`.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Toolbox:
     ) -> None:
         index = configured_index(spec.rootdir, environ=environ)
         self.index = index.source
-        self.indexes = index.places
         self.run = run
         self.uv = Uv(run, rootdir=spec.rootdir, settings=index.variables, environ=environ)
         self.releases = UvReleases(

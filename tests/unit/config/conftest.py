@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelops.config.file import nearest
 from pytest_modelops.config.setting import Given
 from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
@@ -35,7 +34,7 @@ def read(tmp_path: Path) -> Read:
             for name, (origin, *rest) in sources.items()
             if (texts := tuple(rest))
         }
-        return parse(nearest(tmp_path, otherwise=(), directory=tmp_path), given)
+        return parse(rootdir=tmp_path, sources=given)
 
     return read
 
