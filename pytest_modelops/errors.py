@@ -6,6 +6,7 @@ Each says what was awaited, how long, what was seen last and what to do. Knows n
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -75,6 +76,14 @@ class CellBroken(ModelopsError):
     def __init__(self, message: str, root: str) -> None:
         super().__init__(message)
         self.root = root
+
+
+def of_full_disk(error: OSError) -> str:
+    """Return one line with the path if an error means that no space is left; empty for any other error."""
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return ""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror}; free some, or name another directory with --modelops-cache"
 
 
 @contextlib.contextmanager

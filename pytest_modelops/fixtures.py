@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ WITHOUT_FLAG = "runs only with --modelops-matrix"
 
 
 @pytest.fixture(scope="session")
-def modelops_cell(request: pytest.FixtureRequest) -> Iterator[LiveCell]:
+def modelops_cell(request: pytest.FixtureRequest) -> LiveCell:
     """A cell with a real Dask scheduler and real workers; the test runs once for each cell of the matrix.
 
     - `modelops_cell.call(f, *args)` runs a function on one worker, `call_each(f, *args)` on every worker;
@@ -36,5 +35,4 @@ def modelops_cell(request: pytest.FixtureRequest) -> Iterator[LiveCell]:
             "test runs once for each cell",
             pytrace=False,
         )
-    yield cell
-    cell.close()
+    return cell

@@ -26,7 +26,7 @@ DECLARATIONS = (
         "`expect`, where given, within the deadline."
     ),
     (
-        "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params × "
+        "modelops_aggregation(params=20, replicates=20, deadline=<seconds>): before the test's body, fan params x "
         "replicates tasks in to params aggregates on the cell; every number must be right."
     ),
     (
@@ -52,13 +52,13 @@ class Context:
 
     Attributes:
         oldest: the oldest Python whose syntax a function may use.
-        rootdir: bundles' paths are relative to it.
+        directory: bundles' paths are relative to it.
         bundles: those that are configured.
         named: the bundles that markers have named so far, by name; added to.
     """
 
     oldest: tuple[int, int]
-    rootdir: Path
+    directory: Path
     bundles: Sequence[Bundle]
     named: dict[str, Bundle]
 
@@ -169,7 +169,7 @@ def _bundle_at(path: Any, context: Context) -> Bundle:
 
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise WrongInput(f"{path!r} is not the path of a bundle")
-    bundle = at(os.fspath(path), context.rootdir, context.bundles)
+    bundle = at(os.fspath(path), context.directory, context.bundles)
     for other in (*context.bundles, context.named.setdefault(bundle.name, bundle)):
         if bundle.name == other.name and bundle.path.resolve() != other.path.resolve():
             raise WrongInput(f"{str(path)!r} is named as another bundle, {other.path}; rename one of them")

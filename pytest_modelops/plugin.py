@@ -6,6 +6,7 @@ Loaded whenever pytest starts, so it imports only what costs nothing. What runs 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,16 @@ def pytest_configure(config: pytest.Config) -> None:
         if typed and not hasattr(config, "workerinput"):
             raise pytest.UsageError(f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it")
         return
+    _refuse_windows()
     from pytest_modelops.session.collection import Collecting
     from pytest_modelops.session.distribution import Distributing
     from pytest_modelops.session.execution import Running
     from pytest_modelops.session.reporting import Reporting
+    from pytest_modelops.session.terminating import Terminating
 
-    run = config.stash[_RUN] = _open(config)
     register = config.pluginmanager.register
+    register(Terminating(), "modelops-terminating")
+    run = config.stash[_RUN] = _open(config)
     register(Collecting(run), "modelops-collecting")
     register(Running(run), "modelops-running")
     if not hasattr(config, "workerinput"):
@@ -73,12 +77,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return None
     import json
 
+    _refuse_windows()
     from pytest_modelops.session.run import plan_only
 
     with _usage_errors():
         plan, text = plan_only(config)
     as_json = config.getoption("modelops_plan") == "json"
-    print(json.dumps(plan.to_json(), indent=2) if as_json else text)  # noqa: T201
+    encoding = sys.stdout.encoding or "ascii"
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    print(json.dumps(plan, indent=2) if as_json else shown)  # noqa: T201
     return 0
 
 
@@ -90,6 +97,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if fixtures.NAME in getattr(item, "fixturenames", ()) or markers.applied(item):
             item.add_marker(skip)
+
+
+def _refuse_windows() -> None:
+    """Refuse a matrix on Windows, where what runs it cannot even be imported."""
+    if sys.platform == "win32":
+        raise pytest.UsageError(
+            "--modelops-matrix needs Linux or macOS: its cells are POSIX processes or containers; on Windows, run "
+            "pytest in WSL 2 (wsl --install)"
+        )
 
 
 @contextlib.contextmanager

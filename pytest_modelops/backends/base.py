@@ -5,7 +5,7 @@ Checks, fixtures and the cluster know only these protocols, so a new backend cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -67,6 +67,12 @@ class Sandbox(Protocol):
     def directory(self, name: str) -> str:
         """Return the path, as the cell sees it, of a directory for the named process alone."""
 
+    def cell_directory(self) -> str:
+        """Return the path, as its processes see it, of a directory of the cell's own, which is empty at first.
+
+        Processes share it where they share a file system.
+        """
+
     def put(self, source: Path, name: str) -> str:
         """Copy a file or directory of the host into the cell, where every process can read it.
 
@@ -123,6 +129,10 @@ class Backend(Protocol):
         """The Dask releases that its index has."""
 
     @property
+    def indexes(self) -> Collection[str]:
+        """URLs and directories where the host gets packages, without credentials."""
+
+    @property
     def variants(self) -> Mapping[Role, str]:
         """What distinguishes environments of roles with the same versions; empty where they share one."""
 
@@ -160,7 +170,9 @@ class Backend(Protocol):
         """Collect wheels of everything that these requirements need, for the Python and platform of a lock.
 
         Args:
-            requirements: PEP 508 lines, or absolute paths of project directories (built from a copy) or wheels.
+            requirements: PEP 508 lines, or absolute paths of project directories (built from a copy) or wheels; each
+                may have hashes (`--hash=sha256:…`). A line `--constraint=numpy<2` constrains, and `--require-hashes`
+                asks for a hash of everything that an index has.
             lock: gives Python and platform; its packages are ignored.
 
         Raises:

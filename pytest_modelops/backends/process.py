@@ -52,7 +52,8 @@ class ProcessSandbox:
         return "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self._scheduler_file)
 
     def worker_arguments(self) -> Sequence[str]:
-        return "--scheduler-file", str(self._scheduler_file), "--host", "127.0.0.1"
+        # The empty address keeps Dask from taking the first argument of a preload for one.
+        return "", "--scheduler-file", str(self._scheduler_file), "--host", "127.0.0.1"
 
     def client_contact(self) -> Mapping[str, str]:
         return {"scheduler_file": str(self._scheduler_file)}
@@ -64,6 +65,9 @@ class ProcessSandbox:
         directory = self._scratch / name
         directory.mkdir(exist_ok=True)
         return str(directory)
+
+    def cell_directory(self) -> str:
+        return self.directory("cell")
 
     def put(self, source: Path, name: str) -> str:
         target = self._scratch / "put" / name

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
+from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.versions import Releases
-from pytest_modelops.storage.files import mark_as_cache
+
+if TYPE_CHECKING:
+    from pytest_modelops.backends.docker.backend import ContainerBackend
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ def _process(options: Options) -> Backend:
     return ProcessBackend(spec=options.spec, cache=options.cache, fresh=options.fresh, directory=options.directory)
 
 
-def _docker(options: Options) -> Backend:
+def _docker(options: Options) -> ContainerBackend:
     from pytest_modelops.backends.docker.backend import ContainerBackend
     from pytest_modelops.backends.docker.belongings import dead
     from pytest_modelops.backends.docker.engine import connect
@@ -75,10 +80,19 @@ BACKENDS: dict[str, Callable[[Options], Backend]] = {"docker": _docker, "process
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A backend, and for `auto` why it is this one."""
+    """A backend, and for `auto` why it is this one.
+
+    Attributes:
+        note: for people, if `auto` could not use what answers.
+        obstacle: says why the backend cannot get what cells need; see `settled`.
+        instead: opens the backend that is used then.
+    """
 
     backend: Backend
     why: str = ""
+    note: str = ""
+    obstacle: Callable[[Iterable[Cell]], str] | None = None
+    instead: Callable[[], Backend] | None = None
 
 
 def open_backend(
@@ -101,7 +115,6 @@ def open_backend(
         OSError: the cache directory cannot be used.
     """
     options = Options(containers=containers, spec=spec, cache=cache, fresh=fresh, directory=directory)
-    mark_as_cache(cache)
     if name != "auto":
         try:
             return Opened(BACKENDS[name](options))
@@ -110,12 +123,27 @@ def open_backend(
     why = "auto: this interpreter as it is"
     if not as_it_is:
         try:
-            return Opened(_docker(options), "auto: an engine answers")
+            backend = _docker(options)
+            instead = functools.partial(_process, options)
+            return Opened(backend, "auto: an engine answers", obstacle=backend.obstacle, instead=instead)
         except Unavailable:
             why = "auto: no container engine answers"
         except (CheckFailed, TimedOut) as error:
             why = f"auto: an engine answers, but fails: {error}"
     return Opened(_process(options), why)
+
+
+def settled(opened: Opened, cells: Iterable[Cell]) -> Opened:
+    """Return the backend, or local environments if `auto` took an engine that cannot get the cells' base images."""
+    obstacle = opened.obstacle(cells) if opened.obstacle else ""
+    if not obstacle or opened.instead is None:
+        return opened
+    opened.backend.close()
+    return Opened(
+        opened.instead(),
+        f"auto: an engine answers, but {obstacle}",
+        note=f"cells run in local environments, not in containers: an engine answers, but {obstacle}",
+    )
 
 
 @contextlib.contextmanager

@@ -8,8 +8,9 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
 
-from pytest_modelops.bundles.documents import read_bytes, unreadable_is_malformed
+from pytest_modelops.bundles.documents import read_bytes, read_text, table, unreadable_is_malformed
 from pytest_modelops.storage.files import CACHE_TAG
+from pytest_modelops.storage.toml import tomllib
 
 _TOOLS = {
     *(".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".eggs", "__pycache__", "node_modules", ".idea", ".vscode"),
@@ -18,6 +19,11 @@ _TOOLS = {
 _LITTER = {".DS_Store"}
 _BUILT_AT_TOP = {"build", "dist"}
 PROJECT_FILES = ("pyproject.toml", "setup.py")
+_BUILDS = (
+    *("project", "build-system", "tool.setuptools", "tool.poetry", "tool.flit", "tool.maturin", "tool.hatch.build"),
+    *("tool.pdm.build", "tool.uv.build-backend", "tool.scikit-build", "tool.meson-python"),
+)
+"""Tables of a pyproject.toml that a build reads."""
 NO_MODULES_AT_TOP = {
     *("test", "doc", "docs", "example", "examples", "benchmark", "benchmarks", "scripts"),
     *("setup.py", "noxfile.py"),
@@ -50,6 +56,29 @@ def files(directory: Path) -> Iterator[Path]:
                 yield (here / name).relative_to(directory)
 
 
+def is_project(directory: Path) -> bool:
+    """Whether a directory has a build. A pyproject.toml that only configures other tools makes none.
+
+    One that is not valid counts, so that its reader says what is wrong.
+
+    Raises:
+        MalformedBundle: a file cannot be read.
+    """
+    if (directory / "setup.py").is_file():
+        return True
+    file, cfg = directory / "pyproject.toml", directory / "setup.cfg"
+    if not file.is_file():
+        return False
+    try:
+        content = tomllib.loads(read_bytes(file).decode())
+    except (ValueError, RecursionError):
+        return True
+    if cfg.is_file() and re.search(r"^\[(metadata|options)", read_text(cfg), re.MULTILINE):
+        return True
+    tables = (name.split(".") for name in _BUILDS)
+    return any(last in (table(content, *keys) if keys else content) for *keys, last in tables)
+
+
 def _raise(error: OSError) -> None:
     raise error
 
@@ -65,7 +94,7 @@ def _is_generated(directory: Path, *, at_top: bool) -> bool:
         return True
     if at_top and directory.name in _BUILT_AT_TOP and not (directory / "__init__.py").exists():
         # Without a build, a person put something there to be used, such as wheels.
-        return any((directory.parent / name).is_file() for name in PROJECT_FILES)
+        return is_project(directory.parent)
     return (directory / CACHE_TAG).exists() or (directory / "pyvenv.cfg").exists()
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from packaging.version import Version
@@ -15,6 +15,8 @@ from pytest_modelops.bundles import archive, contents, wheel_tags, wires
 from pytest_modelops.bundles.documents import unreadable_is_malformed
 from pytest_modelops.bundles.found import REQUIREMENTS, Found, look
 from pytest_modelops.bundles.metadata import EntryPoint, Metadata, RequiresPython
+from pytest_modelops.bundles.requirements import Requirements
+from pytest_modelops.bundles.unread import unread
 from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.bundles.wires import Wire
 from pytest_modelops.deadline import Deadline
@@ -48,14 +50,17 @@ class Source:
         format: the first that applies.
         why: what makes it that format, one phrase.
         pythons: which Pythons its projects admit, and where each says so.
-        requirements: what an installer gets, one by one: names, URLs and absolute paths; see `requirements_for`.
+        requirements: what is installed: names, URLs and absolute paths; see `requirements_for`.
+        required: what its requirements files say, with constraints and hashes.
         dependencies: what its own code declares; `None` when only a build can tell.
         roots: the directories on the import path that hold its modules.
         modules: dotted name → file, absolute, of the modules that must be found once it is installed. The file of a
             module in a wheel is the wheel.
         loose: those modules that are not installed, but found when the bundle's directory is on the path.
+        projects: the directories of what has a build.
         wheels: the wheels in it.
         wire: the function that runs its entry points; `None` when none is declared.
+        unpacked: of an archive, the directory that it was unpacked into, and the archive.
     """
 
     path: Path
@@ -63,12 +68,15 @@ class Source:
     why: str
     pythons: tuple[RequiresPython, ...]
     requirements: tuple[str, ...]
+    required: Requirements
     dependencies: tuple[str, ...] | None
     roots: tuple[Path, ...]
     modules: Mapping[str, Path]
     loose: Mapping[str, Path]
+    projects: tuple[Path, ...]
     wheels: tuple[WheelFile, ...]
     wire: Wire | None
+    unpacked: tuple[Path, Path] | None = None
 
     @property
     def top_level(self) -> tuple[str, ...]:
@@ -76,10 +84,23 @@ class Source:
         return tuple(sorted({name.partition(".")[0] for name in self.modules}))
 
     def requirements_for(self, python: Version) -> tuple[str, ...]:
-        """Return what an installer gets for workers with this Python; of each distribution's wheels, one."""
+        """Return what an installer gets for workers with this Python; of each distribution's wheels, one.
+
+        Lines of a requirements file, see `Backend.wheelhouse`.
+        """
         unchosen = {wheel.path for wheel in self.wheels}
         unchosen -= {wheel.path for wheel in wheel_tags.chosen(self.wheels, python)}
-        return tuple(line for line in self.requirements if Path(line) not in unchosen)
+        return self.required.for_installer([line for line in self.requirements if Path(line) not in unchosen])
+
+    def shown(self, text: str) -> str:
+        """Return a text for people; a file of an archive is named as that, not as the copy that was unpacked."""
+        return _as_of_archive(text, *self.unpacked) if self.unpacked else text
+
+    @functools.cached_property
+    def unread(self) -> tuple[str, ...]:
+        """The lists of packages in it that no installer reads, each with what it lists."""
+        places = dict.fromkeys((self.path, *self.projects))
+        return tuple(text for place in places for text in unread(place, self.required.files))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -110,11 +131,18 @@ class Source:
         return any(root.joinpath(*module.split(".")).is_dir() for root in (*self.roots, self.path))
 
 
-def read(path: Path, unpacked: Path | None = None, *, deadline: Deadline | None = None) -> Source:
+def read(
+    path: Path,
+    unpacked: Path | None = None,
+    *,
+    indexes: Collection[str] | None = None,
+    deadline: Deadline | None = None,
+) -> Source:
     """Read a bundle: a directory, an archive, a wheel or an sdist.
 
     Args:
         unpacked, deadline: see `archive.unpack`.
+        indexes: see `requirements.read`.
 
     Raises:
         MalformedBundle: it has no known format, or something in it is malformed or cannot be read.
@@ -124,9 +152,17 @@ def read(path: Path, unpacked: Path | None = None, *, deadline: Deadline | None 
         raise MalformedBundle(f"{path} does not exist; a bundle is a directory or an archive")
     with unreadable_is_malformed():
         if path.is_dir():
-            return _source(path, look(path.resolve()))
+            return _source(path, look(path.resolve(), indexes=indexes))
         directory = archive.unpack(path, unpacked, deadline=deadline).resolve()
-        return _source(path, look(directory, archive.name_of(path)))
+        try:
+            source = _source(path, look(directory, archive.name_of(path), indexes))
+        except MalformedBundle as error:
+            raise MalformedBundle(_as_of_archive(str(error), directory, path)) from None
+        return dataclasses.replace(source, unpacked=(directory, path))
+
+
+def _as_of_archive(text: str, directory: Path, path: Path) -> str:
+    return text.replace(f"{directory}/", f"{path}/").replace(str(directory), str(path))
 
 
 def _source(path: Path, found: Found) -> Source:
@@ -155,10 +191,12 @@ def _source(path: Path, found: Found) -> Source:
         why=f"it has {found.why}",
         pythons=tuple(one.requires_python for one in metadatas if one.requires_python),
         requirements=_requirements(found),
+        required=found.required,
         dependencies=_dependencies(found, metadatas),
         roots=roots,
         modules={**modules, **found.loose},
         loose=found.loose,
+        projects=tuple(project.directory for project in found.projects),
         wheels=found.wheels,
         wire=wires.find(found.directory, _wires(found, metadatas), roots),
     )
@@ -179,7 +217,7 @@ def _formats(found: Found) -> set[Format]:
 
 def _requirements(found: Found) -> tuple[str, ...]:
     """Return every project, every wheel and every line of requirements, each once."""
-    lines = found.lines
+    lines = found.required.lines
     paths = [*(project.directory for project in found.projects), *(wheel.path for wheel in found.wheels)]
     mentioned = {re.sub(r"\[[^/]*\]$", "", line) for line in lines} | {line.partition(" @ ")[2] for line in lines}
     own = [str(path) for path in paths if not {str(path), path.as_uri()} & mentioned]
@@ -187,7 +225,7 @@ def _requirements(found: Found) -> tuple[str, ...]:
 
 
 def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...] | None:
-    known = [*found.lines, *(line for wheel in found.wheels for line in (wheel.name, *wheel.dependencies))]
+    known = [*found.required.lines, *(line for wheel in found.wheels for line in (wheel.name, *wheel.dependencies))]
     for one in metadatas:
         if one.dependencies is None:
             return None

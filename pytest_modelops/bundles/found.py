@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.bundles import contents, metadata, requirements, wheel_files, wires
 from pytest_modelops.bundles.contents import NO_MODULES_AT_TOP, PROJECT_FILES
 from pytest_modelops.bundles.metadata import Metadata
+from pytest_modelops.bundles.requirements import Requirements
 from pytest_modelops.bundles.wheel_files import WheelFile
 from pytest_modelops.errors import MalformedBundle
 
@@ -58,7 +59,7 @@ class Found:
         down: the directories on the way there.
         beside: names of what is beside those directories, and not installed.
         requirements_files: every `requirements.txt` that is read.
-        lines: the requirements in them.
+        required: what they say.
         loose: dotted name → file of the modules outside of projects that are importable from the directory.
     """
 
@@ -66,7 +67,7 @@ class Found:
     down: tuple[str, ...]
     beside: tuple[str, ...]
     requirements_files: tuple[Path, ...]
-    lines: tuple[str, ...]
+    required: Requirements
     projects: tuple[Project, ...]
     wheels: tuple[WheelFile, ...]
     loose: Mapping[str, Path]
@@ -101,12 +102,13 @@ class Found:
         return f"{text}, {depth} down in {'/'.join(self.down)}{beside}"
 
 
-def look(directory: Path, name: str = "") -> Found:
+def look(directory: Path, name: str = "", indexes: Collection[str] | None = None) -> Found:
     """Look into a bundle's directory.
 
     Args:
         directory: absolute.
         name: of the archive that was unpacked there; a single directory of that name is what was packed, no package.
+        indexes: see `requirements.read`.
 
     Raises:
         MalformedBundle: something in it is malformed, or would be left out.
@@ -122,17 +124,18 @@ def look(directory: Path, name: str = "") -> Found:
     files = list(contents.files(here))
     projects = _projects(here, files)
     places = dict.fromkeys((here, *(project.directory for project in projects)))
-    required = tuple(place / REQUIREMENTS for place in places if (place / REQUIREMENTS).is_file())
-    lines = tuple(dict.fromkeys(line for file in required for line in requirements.requirements(file, here)))
+    files_of = tuple(place / REQUIREMENTS for place in places if (place / REQUIREMENTS).is_file())
+    required = requirements.read(files_of, here, indexes)
+    lines = required.lines
     projects = [one for one in projects if one.directory == here or not _is_conditional(one.directory, lines)]
-    if not required and not any(project.directory == here for project in projects):
+    if not files_of and not any(project.directory == here for project in projects):
         _refuse_unread(here, files)
     return Found(
         directory=here,
         down=tuple(down),
         beside=tuple(beside),
-        requirements_files=required,
-        lines=lines,
+        requirements_files=files_of,
+        required=required,
         projects=tuple(projects),
         wheels=_wheels(here, files, lines),
         loose=_loose(here, projects),
@@ -159,11 +162,11 @@ def _only_directory(here: Path, name: str) -> Path | None:
 
 def _projects(here: Path, files: Sequence[Path]) -> list[Project]:
     """Read the directory itself if it has a build, else the highest directories below it that have one."""
-    if any((here / name).is_file() for name in PROJECT_FILES):
+    if contents.is_project(here):
         return [_project(here)]
     highest: list[Path] = []
     for directory in sorted({file.parent for file in files if file.name in PROJECT_FILES and not _is_aside(file)}):
-        if not any(directory.is_relative_to(other) for other in highest):
+        if contents.is_project(here / directory) and not any(directory.is_relative_to(other) for other in highest):
             highest.append(directory)
     return [_project(here / directory) for directory in highest]
 
@@ -219,7 +222,7 @@ def _loose(here: Path, projects: Sequence[Project]) -> dict[str, Path]:
 def _refuse_unread(here: Path, files: Sequence[Path]) -> None:
     """Refuse requirements that nothing reads."""
     for file in (file for file in files if file.name == REQUIREMENTS and not _is_aside(file)):
-        if not any((here / parent / name).is_file() for parent in file.parents for name in PROJECT_FILES):
+        if not any(contents.is_project(here / parent) for parent in file.parents):
             raise MalformedBundle(
                 f"{file} in {here} would be ignored, because other files are beside {file.parts[0]}; "
                 f"move it to the top of the bundle, or ship {file.parent} alone"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
@@ -18,6 +19,7 @@ from pytest_modelops.bundles.formats import Source
 from pytest_modelops.bundles.metadata import RequiresPython
 from pytest_modelops.bundles.names import Names, Symbol
 from pytest_modelops.bundles.signatures import wrong_as_target, wrong_as_wire
+from pytest_modelops.bundles.unread import sources_of_uv
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, MalformedBundle
 
@@ -32,6 +34,7 @@ def preflight(
     worker_python: Version,
     cell_id: str,
     unpacked: Path | None = None,
+    indexes: Collection[str] | None = None,
     deadline: Deadline | None = None,
 ) -> Source:
     """Check that a cell's workers can install a bundle and that it has what it is asked to run. Return it, as read.
@@ -40,24 +43,26 @@ def preflight(
         worker_python: to the patch.
         cell_id: for the message.
         unpacked, deadline: see `archive.unpack`.
+        indexes: see `requirements.read`.
 
     Raises:
         CheckFailed: with every problem, one a line, the most important first.
         TimedOut: another process was unpacking it until the deadline.
     """
     try:
-        source = formats.read(bundle.path, unpacked, deadline=deadline)
+        source = formats.read(bundle.path, unpacked, indexes=indexes, deadline=deadline)
     except MalformedBundle as error:
         raise CheckFailed(f"bundle {bundle.name!r}: {error}") from None
     problems = [
         *(problem for one in source.pythons for problem in _python_problems(one, worker_python, cell_id)),
         *_wheel_problems(source, worker_python, cell_id),
+        *(problem for one in source.projects for problem in sources_of_uv(one, source.required.lines)),
         *_Preflight(source, worker_python).problems(bundle),
     ]
     if problems:
         first, *others = dict.fromkeys(problems)
         begin = f"bundle {bundle.name!r}{'' if first.startswith(_REQUIRES) else ':'}"
-        raise CheckFailed("\n".join([f"{begin} {first}", *others]))
+        raise CheckFailed(source.shown("\n".join([f"{begin} {first}", *others])))
     return source
 
 
@@ -99,6 +104,12 @@ def _wheel_problems(source: Source, worker: Version, cell_id: str) -> Iterator[s
             workers = f"this cell's workers run {worker} on {wheel_tags.machine()}"
             yield f"{wheel.path.name} {unfit}; {workers}; {_another_wheel(worker, cell_id)}"
         yield from wheel_files.problems_of_record(wheel)
+        for line in wheel.dependencies:
+            if (path := re.search(r"@ file:(?://)?(/[^ ;]*)", line)) and not Path(unquote(path[1])).exists():
+                yield (
+                    f"{wheel.path.name} depends on {line.partition(' @')[0]} {path[0]}, a path that is not on this "
+                    "machine; build it again without a path dependency, or ship the wheel of that too"
+                )
 
 
 def _widened(wanted: SpecifierSet, worker: Version) -> str:

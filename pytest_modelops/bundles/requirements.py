@@ -1,61 +1,196 @@
-"""The requirements in a `requirements.txt`, as an installer gets them one by one.
+"""What `requirements.txt` and the files that it names say, as an installer gets it.
 
-Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/. Options are refused by name: to ignore an
-index, a constraint or a switch would give another environment.
+Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/. An option that would give another environment
+if it was ignored is either honoured or refused by name. All that is refused is reported at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from pytest_modelops.bundles.contents import PROJECT_FILES
-from pytest_modelops.bundles.documents import read_text
+from pytest_modelops.bundles.documents import read_bytes, read_text
+from pytest_modelops.bundles.hashes import compare, hash_of, unhashed
 from pytest_modelops.errors import MalformedBundle
 
-_FOLLOWED = re.compile(r"(?:-r\s*|--requirement[\s=]+)(.+)")
+_SAME = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
+_PLACES = ("--index-url", "--extra-index-url", "--find-links", "--trusted-host", "--no-index")
+"""Options that say where packages come from, which is decided by the host."""
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
 _INSTEAD = {
-    **dict.fromkeys(("-c", "--constraint"), "write the versions into the requirements themselves"),
-    **dict.fromkeys(("-e", "--editable"), "write the path alone; workers get a wheel of it"),
-    **dict.fromkeys(
-        ("-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host"),
-        "remove it; where packages come from is the host's configuration of uv or pip",
-    ),
+    **dict.fromkeys(_PLACES, "remove it; where packages come from is the host's configuration of uv or pip"),
     "--pre": "name the pre-release in its requirement, such as numpy>=2.0rc1",
-    "--require-hashes": "remove it; hashes are not compared",
 }
 
 
-def requirements(file: Path, directory: Path) -> tuple[str, ...]:
-    """Return the requirements of a file and of those that it names with `-r`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What requirements files say.
 
-    Hashes are dropped: what is pinned stays pinned. Paths become absolute; those outside of the bundle's directory are
-    refused, since workers do not get them.
+    Attributes:
+        lines: names, URLs and absolute paths.
+        constraints: versions of what may be needed.
+        hashes: of a line or constraint, those that its file may have, each `sha256:…`.
+        hashed: whether everything has to have a hash, as pip's `--require-hashes` asks.
+        files: all that were read.
+    """
+
+    lines: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    hashes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    hashed: bool = False
+    files: tuple[Path, ...] = ()
+
+    def for_installer(self, requirements: Sequence[str]) -> tuple[str, ...]:
+        """Return these requirements, the constraints as `--constraint=…`, and each with its hashes."""
+        lines = (*requirements, *(f"--constraint={line}" for line in self.constraints))
+        texts = (line + "".join(f" --hash={one}" for one in self.hashes.get(line, ())) for line in lines)
+        return (*texts, *(["--require-hashes"] if self.hashed else []))
+
+
+def read(files: Sequence[Path], directory: Path, indexes: Collection[str] | None = None) -> Requirements:
+    """Read requirements files and those that they name with `-r` or `-c`.
+
+    Paths become absolute; those outside of the bundle's directory are refused, since workers do not get them.
+
+    Args:
+        directory: the bundle's.
+        indexes: URLs and directories where the host gets packages; a line may name these. `None` if any may be named.
 
     Raises:
-        MalformedBundle: a line is no requirement, or has an option.
+        MalformedBundle: with every line that cannot be taken, one a line.
     """
-    return tuple(dict.fromkeys(_read(file.resolve(), directory.resolve(), ())))
+    reader = _Reader(directory.resolve(), indexes)
+    for file in files:
+        reader.read(file.resolve(), ())
+    return reader.result()
 
 
-def _read(file: Path, directory: Path, readers: tuple[Path, ...]) -> Iterator[str]:
-    for number, line in _lines(read_text(file)):
-        where = f"{file.relative_to(directory)}, line {number}"
-        followed = _FOLLOWED.fullmatch(line)
-        if followed is None:
-            yield _requirement(line, file.parent, directory, where)
-            continue
-        other = _inside(followed[1].strip("'\" "), file.parent, directory, where)
-        if other in (*readers, file):
-            raise MalformedBundle(f"{where}: {line!r} names a file that is being read already")
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """A line: its file, for relative paths, and where it is, for people."""
+
+    file: Path
+    where: str
+    constrains: bool
+
+
+class _Reader:
+    def __init__(self, directory: Path, indexes: Collection[str] | None) -> None:
+        self._directory = directory
+        self._indexes = None if indexes is None else {_normalized(index) for index in indexes}
+        self._problems: list[str] = []
+        self._requires_hashes = False
+        self._files: list[Path] = []
+        self._found: list[tuple[_Place, str, tuple[str, ...]]] = []
+
+    def read(self, file: Path, readers: tuple[Path, ...], *, constrains: bool = False) -> None:
+        self._files.append(file)
+        for number, line in _lines(read_text(file)):
+            place = _Place(file, f"{file.relative_to(self._directory)}, line {number}", constrains)
+            try:
+                self._line(line, place, readers)
+            except MalformedBundle as error:
+                self._problems.append(str(error))
+
+    def result(self) -> Requirements:
+        hashed = self._requires_hashes or any(hashes for *_, hashes in self._found)
+        if hashed:
+            constraints = [line for place, line, hashes in self._found if place.constrains and hashes]
+            wanted = [one for one in self._found if not one[0].constrains]
+            self._problems += filter(
+                None, (unhashed(line, hashes, constraints, _local(line), place.where) for place, line, hashes in wanted)
+            )
+        if self._problems:
+            raise MalformedBundle("\n".join(dict.fromkeys(self._problems)))
+        hashes: dict[str, tuple[str, ...]] = {}
+        for _, line, given in self._found:
+            if given and _local(line) is None:  # a file of the bundle was compared already
+                known = hashes.get(line, given)
+                hashes[line] = tuple(one for one in known if one in given)
+        return Requirements(
+            lines=tuple(dict.fromkeys(line for place, line, _ in self._found if not place.constrains)),
+            constraints=tuple(dict.fromkeys(line for place, line, _ in self._found if place.constrains)),
+            hashes=hashes,
+            hashed=hashed,
+            files=tuple(self._files),
+        )
+
+    def _line(self, line: str, place: _Place, readers: tuple[Path, ...]) -> None:
+        requirement, *options = re.split(r"\s+(?=--?[A-Za-z])", line)
+        if not requirement.startswith("-"):
+            hashes = tuple(self._hash(*_option(option), place) for option in options)
+            self._add(requirement, hashes, place)
+            return
+        for option in (requirement, *options):
+            name, value = _option(option)
+            if name in {"--requirement", "--constraint"}:
+                self._follow(option, value, place, readers, constrains=place.constrains or name == "--constraint")
+            elif name == "--editable":
+                self._add(value, (), place, editable=True)
+            elif name == "--require-hashes":
+                self._requires_hashes = True
+            elif name not in _PLACES or not self._is_the_hosts(name, value):
+                raise _unsupported(name, value, place)
+
+    def _follow(self, option: str, path: str, place: _Place, readers: tuple[Path, ...], *, constrains: bool) -> None:
+        if "://" in path:
+            raise MalformedBundle(f"{place.where}: {option!r} names a URL; copy that file into the bundle")
+        other = _inside(path, place, self._directory)
+        if other in (*readers, place.file):
+            raise MalformedBundle(f"{place.where}: {option!r} names a file that is being read already")
         if not other.is_file():
-            raise MalformedBundle(f"{where}: {line!r} names a file that is not there ({other})")
-        yield from _read(other, directory, (*readers, file))
+            raise MalformedBundle(f"{place.where}: {option!r} names a file that is not there ({other})")
+        self.read(other, (*readers, place.file), constrains=constrains)
+
+    def _hash(self, name: str, value: str, place: _Place) -> str:
+        if name != "--hash":
+            raise _unsupported(name, value, place)
+        return hash_of(value, place.where)
+
+    def _add(self, text: str, hashes: tuple[str, ...], place: _Place, *, editable: bool = False) -> None:
+        line = self._requirement(text, place, editable=editable)
+        if hashes and (path := _local(line)) and path.is_file():
+            compare(read_bytes(path), hashes, text, place.where)
+        self._found.append((place, line, hashes))
+
+    def _is_the_hosts(self, name: str, value: str) -> bool:
+        if self._indexes is None:
+            return True
+        if name == "--trusted-host":
+            return value in {urlsplit(index).netloc for index in self._indexes} | {
+                urlsplit(index).hostname for index in self._indexes
+            }
+        return _normalized(value or name) in self._indexes
+
+    def _requirement(self, requirement: str, place: _Place, *, editable: bool) -> str:
+        if variable := re.search(r"\$\{\w+\}", requirement):
+            raise MalformedBundle(f"{place.where}: {variable[0]} is not filled in; write its value")
+        if re.match(r"[a-z+]+://", requirement) and not requirement.startswith("file:"):
+            return requirement
+        if editable or _is_path(requirement):
+            if place.constrains:
+                raise MalformedBundle(f"{place.where}: {requirement!r}: a constraint is a name and its versions")
+            path = re.sub(r"\[[\w\s,.-]*\]$", "", requirement)
+            extras = requirement[len(path) :]
+            return f"{_project(path, place, self._directory)}{extras}"
+        try:
+            parsed = Requirement(requirement)
+        except InvalidRequirement:
+            raise MalformedBundle(
+                f"{place.where}: {requirement!r} is not a requirement; write one such as numpy>=2, "
+                "or the path of a directory or wheel, such as ./libs/contracts"
+            ) from None
+        if parsed.url and (parsed.url.startswith("file:") or "://" not in parsed.url):
+            parsed.url = _project(parsed.url, place, self._directory).as_uri()
+            return str(parsed)
+        return requirement
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -73,33 +208,33 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         pending = ""
 
 
-def _requirement(line: str, here: Path, directory: Path, where: str) -> str:
-    requirement, *options = re.split(r"\s+(?=--?[A-Za-z])", line)
-    for option in [requirement] if requirement.startswith("-") else options:
-        name = re.split(r"[\s=]", option)[0]
-        name = name if name.startswith("--") else name[:2]
-        if name != "--hash":
-            instead = _INSTEAD.get(name, "remove it")
-            raise MalformedBundle(f"{where}: the option {name} is not supported in a bundle; {instead}")
-    if variable := re.search(r"\$\{\w+\}", requirement):
-        raise MalformedBundle(f"{where}: {variable[0]} is not filled in; write its value")
-    if _is_path(requirement):
-        path = re.sub(r"\[[\w\s,.-]*\]$", "", requirement)
-        extras = requirement[len(path) :]
-        return f"{_project(path, here, directory, where)}{extras}"
-    if re.match(r"[a-z+]+://", requirement):
-        return requirement
-    try:
-        parsed = Requirement(requirement)
-    except InvalidRequirement:
-        raise MalformedBundle(
-            f"{where}: {requirement!r} is not a requirement; write one such as numpy>=2, "
-            "or the path of a directory or wheel, such as ./libs/contracts"
-        ) from None
-    if parsed.url and (parsed.url.startswith("file:") or "://" not in parsed.url):
-        parsed.url = _project(parsed.url, here, directory, where).as_uri()
-        return str(parsed)
-    return requirement
+def _option(text: str) -> tuple[str, str]:
+    """Return an option's long name and its value: of `-rfile`, `-r file`, `--requirement=file`."""
+    match = re.match(r"(--[\w-]+|-[A-Za-z])[\s=]*(.*)", text, re.DOTALL)
+    name, value = (match[1], match[2]) if match else (text, "")
+    return _SAME.get(name, name), value.strip().strip("'\"")
+
+
+def _local(line: str) -> Path | None:
+    """Return the directory or file of the bundle that a line of the result names."""
+    if match := re.match(r"(/.*?)(\[[\w\s,.-]*\])?$", line):
+        return Path(match[1])
+    match = re.search(r" @ file://(/[^ ;]*)", line)
+    return Path(unquote(match[1])) if match else None
+
+
+def _unsupported(name: str, value: str, place: _Place) -> MalformedBundle:
+    shown = f"{name} {re.sub(r'//[^/@]+@', '//****@', value)}" if name in _PLACES and value else name
+    instead = _INSTEAD.get(name, "remove it")
+    return MalformedBundle(f"{place.where}: the option {shown} is not supported in a bundle; {instead}")
+
+
+def _normalized(place: str) -> str:
+    """Return a URL without what does not distinguish indexes: credentials, case of the host, a last slash."""
+    parts = urlsplit(place)
+    if not parts.netloc:
+        return place.removeprefix("file://").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}".rstrip("/")
 
 
 def _is_path(requirement: str) -> bool:
@@ -112,11 +247,12 @@ def _is_path(requirement: str) -> bool:
     return is_local or requirement.startswith(("~", "file:"))
 
 
-def _project(text: str, here: Path, directory: Path, where: str) -> Path:
+def _project(text: str, place: _Place, directory: Path) -> Path:
     """Return the absolute path of the project's directory or archive that a requirement names."""
+    where = place.where
     if ";" in text:
         raise MalformedBundle(f"{where}: {text!r}: a path cannot have a marker here; write 'name @ path ; marker'")
-    path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), here, directory, where)
+    path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), place, directory, shown=text)
     is_project = any((path / name).is_file() for name in PROJECT_FILES)
     if not is_project and not (path.is_file() and path.name.endswith(_ARCHIVES)):
         raise MalformedBundle(
@@ -125,15 +261,21 @@ def _project(text: str, here: Path, directory: Path, where: str) -> Path:
     return path
 
 
-def _inside(text: str, here: Path, directory: Path, where: str) -> Path:
+def _inside(text: str, place: _Place, directory: Path, *, shown: str = "") -> Path:
     """Return the absolute path that a file names."""
     try:
-        path = (here / text).resolve()
+        path = (place.file.parent / text).resolve()
+        is_here = path.exists()
     except (OSError, ValueError, RuntimeError):
-        raise MalformedBundle(f"{where}: {text!r} is not a path") from None
-    if not path.is_relative_to(directory):
-        raise MalformedBundle(
-            f"{where}: {text!r} lies outside the bundle ({directory}), so workers do not get it; "
-            "move it into the bundle"
-        )
-    return path
+        raise MalformedBundle(f"{place.where}: {text!r} is not a path") from None
+    if path.is_relative_to(directory):
+        return path
+    outside = f"{place.where}: {text!r} lies outside the bundle"
+    if is_here:
+        raise MalformedBundle(f"{outside}, so workers do not get it; move it into the bundle")
+    if not text.startswith("/"):
+        raise MalformedBundle(f"{outside}, and there is no such file or directory; workers get what is in the bundle")
+    raise MalformedBundle(
+        f"{place.where}: {shown or text!r} names a path that is not on this machine, as `pip freeze` writes it for a "
+        "package that was built elsewhere; write its version instead, as `pip list --format=freeze` does"
+    )

@@ -155,6 +155,11 @@ class Checks:
             self._lifecycle.timed_out = True
             stacks = self._lifecycle.cluster.stacks()
             raise TimedOut(f"{error}\n\nWhere each process stands:\n{stacks}") from None
+        except Exception:
+            raise
+        except BaseException:  # such as the time limit of another plugin: what it waited for may still run
+            self._lifecycle.timed_out = True
+            raise
 
     def seconds_for(self, check_name: str) -> float:
         return self._seconds.get(check_name, Check.seconds)
@@ -183,9 +188,13 @@ class Checks:
         finally:
             self._live.progress("")
             self._lifecycle.collect_logs()  # it may have started another process
-        seconds = time.monotonic() - began
+        secrets, seconds = self._lifecycle.secrets, time.monotonic() - began
         return check.ended(
-            status, message, seconds=seconds, reproduce=self._reproduce(self._live.cell, check), data=data
+            status,
+            secrets.hide(message),
+            seconds=seconds,
+            reproduce=self._reproduce(self._live.cell, check),
+            data=secrets.hide_in(data),
         )
 
     def _needs_cluster(self, check: Check) -> bool:

@@ -27,6 +27,7 @@ class Lifecycle:
         keep: when the cluster is left up: `never`, `failed` or `always`.
 
     Attributes:
+        secrets: what is never shown.
         cluster: `None` while none runs.
         was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
         logs: path of each log by process name.
@@ -48,6 +49,7 @@ class Lifecycle:
         self._sandbox: Sandbox | None = None
         self._began: float | None = None
         self._seconds = 0.0
+        self.secrets = settings.secrets
         self.cluster: Cluster | None = None
         self.was_open = False
         self.logs: dict[str, str] = {}
@@ -110,7 +112,7 @@ class Lifecycle:
             return
         self._progress("restarting workers that are still on a task that timed out")
         try:
-            if names := self.cluster.free_workers(deadline):
+            if names := self.cluster.free_workers(deadline, spared=[client.id for client in self.clients]):
                 self.notes.append(f"{', '.join(names)}: restarted, since still on a task that had timed out")
         except ModelopsError as error:  # the next check reports it, too
             self.notes.append(f"workers that are still on a task that timed out could not be restarted: {error}")
@@ -142,7 +144,7 @@ class Lifecycle:
             self._progress("")
             self._seconds, self._began = self.seconds, None
         if left:
-            self.leftover = f"after stopping the cell, this was left: {'; '.join(left)}"
+            self.leftover = self.secrets.hide(f"after stopping the cell, this was left: {'; '.join(left)}")
             self.unreported.append(f"cell {self._cell.id}: {self.leftover}")
 
     def _leave_up(self, cluster: Cluster, *, broke: bool) -> None:

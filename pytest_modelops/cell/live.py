@@ -20,7 +20,7 @@ from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.config.model import AggregationSettings, ClusterSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
-from pytest_modelops.errors import CheckFailed, ModelopsError
+from pytest_modelops.errors import CheckFailed, ModelopsError, RemoteError
 from pytest_modelops.matrix.cell import Cell, Versions
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 from pytest_modelops.remote.shared.facts import ClusterFacts
@@ -43,6 +43,11 @@ def _without_our_frames(method: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return method(*args, **kwargs)
         except ModelopsError as error:
+            cell: LiveCell = args[0]  # type: ignore[assignment] # a method's first argument
+            hide = cell.lifecycle.secrets.hide
+            error.args = tuple(hide(one) if isinstance(one, str) else one for one in error.args)
+            if isinstance(error, RemoteError):
+                error.traceback = hide(error.traceback)
             raise error.with_traceback(None) from None
 
     return called
@@ -216,17 +221,19 @@ class LiveCell:
         self.checks.results[result.label] = result
 
     def report(self) -> CellReport:
-        environments = self.environments.values()
-        notes = [*(note for environment in environments for note in environment.warnings), *self.lifecycle.notes]
+        environments, secrets = self.environments.values(), self.lifecycle.secrets
+        of_checks = (str(result.data["note"]) for result in self.checks.results.values() if "note" in result.data)
+        of_environments = (note for environment in environments for note in environment.warnings)
+        notes = [*of_environments, *of_checks, *self.lifecycle.notes]
         return dataclasses.replace(
             CellReport.of(self.cell),
             seconds=self.lifecycle.seconds,
             checks=tuple(self.checks.results.values()),
-            observed=self.observed,
+            observed=secrets.hide_in(self.observed),
             lock=tuple(dict.fromkeys(line for lock in self.locks.values() for line in lock.lines)),
             environments=tuple(_environment_report(*item) for item in self.environments.items()),
             logs=self.lifecycle.logs,
-            notes=tuple(dict.fromkeys(notes)),
+            notes=secrets.hide_in(tuple(dict.fromkeys(notes))),
         )
 
     @property

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_job import Replicate, faults_of_replicate, processes_of, run_job
+from pytest_modelops.checks.bundle_job import Replicate, processes_of, run_job
 from pytest_modelops.checks.bundle_messages import Fault, fault_of, polluted
+from pytest_modelops.checks.results import faults_of_replicate
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.bundle_messages import AggregateAnswer
 
@@ -27,11 +28,12 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     ]
     job = run_job(bundle, cell, deadline, sets, targets=bundle.targets)
     seconds, failed = deadline.seconds, 0
+    when, may_be_empty = cell.aggregation.failed_when, cell.aggregation.may_be_empty
     faults: dict[str, Sequence[Fault]] = {}
     for number, replicates in enumerate(sets):
         for index, asked in enumerate(replicates):
             one = job.replicates.get(f"{number}-{index}")
-            if one and (found := faults_of_replicate(one, cell.aggregation.failed_when, seconds=seconds)):
+            if one and (found := faults_of_replicate(one, when, seconds=seconds, may_be_empty=may_be_empty)):
                 faults[f"replicate {index} of set {number} (seed {asked.seed})"] = found
                 failed += 1
         for target in bundle.targets:

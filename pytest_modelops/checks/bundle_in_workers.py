@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import bundle_isolated
+from pytest_modelops.checks import bundle_isolated, by_reference, unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import CLIENT, MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, counted, message
@@ -34,7 +34,7 @@ _UNINSTALL_SECONDS = 5.0
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Install it into all of them, inspect each, then have one more worker join, and inspect that."""
     cell.locations.pop(bundle, None)
-    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
+    source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     workers, client = (cell.environments[versions].lock for versions in (cell.cell.worker, cell.cell.client))
     house = of_client = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
     if client.python != workers.python:
@@ -52,6 +52,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         )
         found[CLIENT] = list(_faults(answers[CLIENT], of_client, client.python, error))
         _judge(bundle, location, answers, found)
+        submitted = by_reference.ask(bundle, source, cell, deadline)
         cell.progress(f"looking for {bundle.name} on a worker that joins late")
         with cell.cluster.one_more(deadline) as (late, address):
             answers[late] = _await_late(bundle, asked, cell, address, deadline)
@@ -63,7 +64,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     contents = {name: answer["contents"] for name, answer in answers.items()}
     conflicts = [conflict for one in contents.values() if one for conflict in one["conflicts"]]
     return {
-        **bundle_isolated.figures(source, house, bundle_isolated.accounted_for(contents, source)),
+        **bundle_isolated.figures(source, house, contents),
+        **submitted,
         "processes": sorted(answers),
         "shadowed": sorted({f"{one['name']} {one['here']} by {one['wanted']}" for one in conflicts}),
     }
@@ -123,7 +125,7 @@ def _asked(bundle: Bundle, location: BundleLocation, source: formats.Source, hou
     """Return the arguments of `Bundles.inspect_process`."""
     return {
         "location": location,
-        "modules": sorted(source.modules),
+        "modules": bundle_isolated.places_of(bundle, source).modules,
         "packages": {name: str(version) for name, version in house.packages.items()},
         "imports": list(bundle.imports),
     }
@@ -198,7 +200,11 @@ def _judge(
 ) -> None:
     """Raise everything that is wrong, if anything is."""
     tidy = Tidy(directories=location["directories"].values())
-    faults = {name: [tidy.fault(fault) for fault in some] for name, some in found.items() if some}
+    faults = {
+        name: unread_messages.with_hint([tidy.fault(fault) for fault in some], location)
+        for name, some in found.items()
+        if some
+    }
     if not faults:
         return
     where = counted(len(faults), answers, "processes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,9 +10,9 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from pytest_modelops.bundles import formats
+from pytest_modelops.bundles import formats, places
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import own_installs
+from pytest_modelops.checks import build_messages, own_installs, unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, advice, counted, message
 from pytest_modelops.cluster.cluster import LATE
@@ -40,7 +39,7 @@ _MOST_LINES = 14
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Make the wheels, copy them and the bundle into the cell, and have every worker install it."""
     cell.locations.pop(bundle, None)
-    source = formats.read(bundle.path, cell.unpacked, deadline=deadline)
+    source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     python = cell.environments[cell.cell.worker].lock.python
     house = wheels_of(bundle, source, cell.environments[cell.cell.worker].lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
@@ -52,7 +51,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         {
             "location": location,
             "requirements": list(house.requirements),
-            "modules": sorted(source.modules),
+            "modules": places_of(bundle, source).modules,
             "imports": list(bundle.imports),
             "seconds": max(0.1, deadline.remaining - MARGIN_SECONDS),
         },
@@ -60,37 +59,48 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     )
     tidy = Tidy(directories=location["directories"].values())
     faults = {
-        name: [tidy.fault(fault) for fault in found]
+        name: unread_messages.with_hint([tidy.fault(fault) for fault in found], location)
         for name, answer in answers.items()
         if (found := list(_faults(answer, house, python)))
     }
     contents = {name: answer["contents"] for name, answer in answers.items()}
-    accounted = {CLIENT: len(source.modules), **accounted_for(contents, source)}
     if faults:
         text = message(
             f"bundle {bundle.name!r} was not installed on {counted(len(faults), answers, 'workers')}", faults
         )
         late = any(answer["failure"] and answer["failure"]["timed_out"] for answer in answers.values())
         error: ModelopsError = (RunnerTimedOut if late else CheckFailed)(text)
+        accounted = {CLIENT: len(source.modules), **accounted_for(contents, source)}
         error.figures = {"modules": len(source.modules), "accounted": accounted}
         raise error
     cell.locations[bundle] = location
-    return figures(source, house, accounted)
+    found_figures = figures(source, house, contents)
+    return {**found_figures, "accounted": {CLIENT: len(source.modules), **accounted_for(contents, source)}}
 
 
-def figures(source: formats.Source, house: Wheelhouse, accounted: Mapping[str, int]) -> Mapping[str, object]:
+def places_of(bundle: Bundle, source: formats.Source) -> places.Places:
+    """Return where the bundle's modules must be found."""
+    return places.of(source, [*filter(None, [bundle.entrypoint]), *bundle.targets, *bundle.imports])
+
+
+def figures(
+    source: formats.Source, house: Wheelhouse, contents: Mapping[str, Inspection | None]
+) -> Mapping[str, object]:
     """Return what a report shows of an install.
 
     Args:
-        accounted: see `accounted_for`.
+        contents: what each process that could be inspected has, by name.
     """
+    left_out = sorted({module for one in contents.values() if one for module in one["left_out"]})
     return {
         "format": source.format.value,
         "found": source.why,
         "packages": len(house.packages),
         "modules": len(source.modules),
-        "accounted": accounted,
+        "accounted": accounted_for(contents, source),
         "wheels_reused": house.reused,
+        **({"unread": list(source.unread)} if source.unread else {}),
+        **({"left_out": left_out} if left_out else {}),
     }
 
 
@@ -127,26 +137,10 @@ def wheels_of(bundle: Bundle, source: formats.Source, lock: Lock, cell: CheckedC
         )
     except CheckFailed as error:
         what = f"bundle {bundle.name!r} cannot be installed by Python {lock.python}"
-        raise CheckFailed(f"{what}:{_advice_on_build(str(error), lock.python)} {error}") from error
-
-
-_LACKS_A_COMPILER = re.compile(
-    r"error: command '(?P<one>[^']+)' failed: No such file"
-    r"|building '[^\n]*' extension\n(?:[^\n]*\n)*?error: \[Errno 2\] No such file or directory: '(?P<other>[^']+)'"
-    r"|unable to execute '(?P<third>[^']+)'"
-)
-"""The wording of old and new versions of setuptools."""
-
-
-def _advice_on_build(output: str, python: Version) -> str:
-    """Return what to do about sources that cannot be built here; empty for another cause."""
-    if match := _LACKS_A_COMPILER.search(output):
-        compiler = match["one"] or match["other"] or match["third"]
-        return (
-            f" It has sources that need the compiler {compiler!r}, which is not on this machine; install that, or ship "
-            f"a wheel for Python {python.major}.{python.minor} instead."
-        )
-    return advice(output, python)
+        cause, hint = build_messages.on_build(error, lock.python, source)
+        lines = [f"{what}:{cause}", str(error)] if cause else [f"{what}: {error}"]
+        text = "\n".join([*lines, *([hint] if hint else [])])
+        raise CheckFailed(source.shown(text)) from error
 
 
 def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> BundleLocation:
@@ -184,12 +178,14 @@ def copy_in(
         "source": files,
         "wheels": put_wheels,
         "modules": modules,
+        "on_path": places_of(bundle, source).on_path,
         "wire": {"module": source.wire.module, "function": source.wire.function} if source.wire else None,
         "runner": runner or "",
         "command": list(cell.runner.command),
         "installs": cell.runner.installs,
         "protocol": cell.runner.protocol,
         "install": bundle.install,
+        "unread": list(source.unread),
     }
 
 

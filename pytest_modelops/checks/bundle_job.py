@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_in_workers, bundle_tasks
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in
-from pytest_modelops.checks.bundle_messages import (
-    Fault,
-    Tidy,
-    fault_of,
-    faults_of_end,
-    keep_logs,
-    message,
-    polluted,
-    shown,
-)
+from pytest_modelops.checks.bundle_messages import Fault, Tidy, faults_of_end, keep_logs, message
 from pytest_modelops.checks.lambdas import in_words, whereabouts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
@@ -158,7 +149,7 @@ def _submit(
     report: BundleJobReport = cell.cluster.agent.call(
         "run_bundle",
         modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
-        location=location,
+        location={**location, "conditions": [one for one in cell.aggregation.failed_when if ":" in one]},
         entrypoint=bundle.entrypoint,
         sets=[
             [
@@ -233,29 +224,6 @@ def _end_runners(
         if faults := faults_of_end(answer):
             ends[name] = faults
     return ends, next(filter(None, logs), "")
-
-
-def faults_of_replicate(one: ReplicateSummary, failed_when: Collection[str], *, seconds: float) -> list[Fault]:
-    """Return why a replicate that Dask calls finished has failed; empty if it has not.
-
-    Args:
-        failed_when: of `error` (the runner could not run it), `outputs.error` (an artifact is named `error`, with any
-            ending), `outputs.empty` (there is no artifact, or all of them are empty, or the runner did not answer).
-        seconds: the deadline.
-    """
-    found = []
-    error, outputs = one["error"], one["outputs"]
-    if one["outside"]:  # it may be the reason for the rest
-        found.append(polluted(one["outside"], "execute", one["protocol"]))
-    empty = "outputs.empty" in failed_when and not any(artifact["size"] for artifact in outputs.values())
-    if error is not None and ("error" in failed_when or empty):
-        found.append(fault_of(error, "execute", seconds=seconds))
-    for name, artifact in outputs.items():
-        if name.partition(".")[0].lower() == "error" and "outputs.error" in failed_when:
-            found.append(Fault(head=f"it returned an artifact named {name!r}: {shown(artifact['head'])}"))
-    if error is None and empty:
-        found.append(Fault(head="it returned no artifact that holds anything"))
-    return found
 
 
 def processes_of(replicates: Iterable[ReplicateSummary]) -> int:

@@ -11,11 +11,14 @@ from packaging.version import Version
 
 from pytest_modelops.cluster.stacks import innermost
 from pytest_modelops.remote.shared.bundle_messages import Outcome, RunnerEnd
+from pytest_modelops.remote.shared.tracebacks import shortened
 
 _TRACE_LINES = 14
 _MOST_NAMES = 6
 _NOT_THE_BUNDLE_S = re.compile(r"<frozen importlib|/importlib/__init__\.py|/modelops_remote/runner/runner\.py")
 """Files whose frames do not concern a bundle: the import machinery, and the reference runner."""
+_READS_LINES = re.compile(r"JSONDecodeError: Expecting value: line 1 column 1|Content-Length")
+"""The first cause of a runner that takes the header of a frame for JSON."""
 _WANTS_ANOTHER_PYTHON = re.compile(
     r"requires a different Python: \S+ not in '([^']*)'|does not satisfy Python([<>=!~][^\s,]*)"
 )
@@ -49,6 +52,7 @@ class Tidy:
         """Return the text without the directories, which differ from worker to worker."""
         for directory in self.directories:
             text = text.replace(f"{directory}/bundle/", "").replace(f"{directory}/venv/", "venv/")
+            text = re.sub(rf"{re.escape(directory)}/venvs/[^/\s]+/", "venv/", text)
         return text
 
     def fault(self, fault: Fault) -> Fault:
@@ -92,6 +96,9 @@ def fault_of(outcome: Outcome, request: str, *, seconds: float, python: Version 
     if said := outcome.get("cause"):
         cause = f" First cause: {said if said.endswith(('.', '!', '?')) else f'{said}.'}"
         cause += advice(said, python) if python is not None else ""
+        if request == "ready" and _READS_LINES.search(said):
+            cause += " If it reads one JSON document a line: it is asked in `Content-Length` frames."
+        cause += f" {advised}" if (advised := hint(said)) else ""
     if strange := outcome.get("strange"):
         cause += f" It sent an answer to nothing that was asked: {strange}"
     one_shot = outcome.get("protocol") == "one-shot"
@@ -107,7 +114,7 @@ def fault_of(outcome: Outcome, request: str, *, seconds: float, python: Version 
         before = "before its JSON-RPC handshake" if request == "ready" else f"during `{request}`"
         how = f"during `{request}`, {_printed(outcome['printed'])}" if one_shot else before
         head = f"its runner {outcome['exited']} {how}.{cause}{silence}"
-        return Fault(head=head, details=tuple(_own_frames(outcome["last"])[-_TRACE_LINES:]))
+        return Fault(head=head, details=tuple(shortened(_own_frames(outcome["last"]), _TRACE_LINES)))
     if "garbled" in outcome:
         sent, why = repr(outcome["garbled"]), outcome.get("why", "what is no JSON-RPC message")
         head = f"its runner answered `{request}` with {f'{sent}: {why}' if one_shot else f'{why}: {sent}'}.{cause}"
@@ -133,8 +140,9 @@ def _fault_of_error(error: object, request: str) -> Fault:
         head = f"`{request}` was answered with error {error.get('code')}: {cut(str(error.get('message')))}"
         return Fault(head=head, details=() if data is None else (cut(f"data: {data!r}"),))
     trace = _own_frames(str(data.get("traceback", "")).rstrip().splitlines())
-    head = f"`{request}` raised {data.get('exc_type')}: {cut(str(data.get('exc')))}"
-    return Fault(head=head, details=tuple(map(cut, trace[-_TRACE_LINES:])))
+    said = cut(str(data.get("exc")))
+    head = f"`{request}` raised {data.get('exc_type')}: {said}{f'. {advised}' if (advised := hint(said)) else ''}"
+    return Fault(head=head, details=tuple(map(cut, shortened(trace, _TRACE_LINES))))
 
 
 def cut(text: str, most: int = 400) -> str:
@@ -167,6 +175,21 @@ def advice(cause: str, python: Version) -> str:
         f" It requires Python {wanted}; this cell's workers run {python}. Set requires-python to "
         f"'>={python.major}.{python.minor}', or drop the cell."
     )
+
+
+def hint(said: str) -> str:
+    """Return what to do about an error that has its reason in how bundles are run; empty for another one."""
+    if re.search(r"No module named '?pip'?(?![\w.])", said):
+        return (
+            "A bundle's environment has pip only with `installs = true` in [tool.modelops.runner], which is for a "
+            "runner that installs the bundle by itself."
+        )
+    if "daemonic processes are not allowed to have children" in said:
+        return (
+            "A worker with a nanny is a daemonic process. Set nanny = false, or the variable "
+            "DASK_DISTRIBUTED__WORKER__DAEMON=false in `env`, or install the bundle isolated."
+        )
+    return ""
 
 
 def polluted(outside: str, request: str | None, protocol: str = "json-rpc") -> Fault:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import freshness
 from pytest_modelops.checks.base import Check, CheckedCell, label
-from pytest_modelops.checks.bundle_job import Replicate, faults_of_replicate, processes_of, run_job
+from pytest_modelops.checks.bundle_job import Replicate, processes_of, run_job
 from pytest_modelops.checks.bundle_messages import Fault, counted, shown
+from pytest_modelops.checks.results import faults_of_replicate
 from pytest_modelops.config.model import FAILED_WHEN
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.bundle_messages import ArtifactSummary
@@ -26,10 +27,11 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     job = run_job(bundle, cell, deadline, [replicates])
     by_worker = {name: job.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in job.replicates}
     location = cell.locations[bundle]
+    failed_when, may_be_empty = {*FAILED_WHEN, *cell.aggregation.failed_when}, cell.aggregation.may_be_empty
     faults: dict[str, Sequence[Fault]] = {
         name: freshness.with_hint(found, one.get("beside", {}), location, cell.runner.path)
         for name, one in by_worker.items()
-        if (found := faults_of_replicate(one, FAILED_WHEN, seconds=deadline.seconds))
+        if (found := faults_of_replicate(one, failed_when, seconds=deadline.seconds, may_be_empty=may_be_empty))
     }
     count = counted(len(faults) or len(workers), workers, "workers")
     copy = freshness.Freshness()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import cast
 
 from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import executors, unread_messages
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault
+from pytest_modelops.config.runner import ONE_SHOT
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
@@ -19,6 +22,8 @@ from pytest_modelops.remote.shared.canary_messages import FreshReport
 
 _LEAST_SECONDS, _TIMES = 5.0, 4.0
 """The copy is asked three times in two processes: it gets at least so many seconds, or so many executions' time."""
+_INSTALL_SECONDS = 60.0
+"""For a one-shot runner that installs by itself: it does so for the copy, from a bare environment."""
 _TOO_FEW_SECONDS, _STARTS = 1.0, 2
 
 
@@ -28,13 +33,15 @@ class Freshness:
 
     faults: tuple[Fault, ...] = ()
     untried: str = ""  # why it was not asked
+    from_source: tuple[str, ...] = ()  # installed modules that its runner imports from the bundle's directory
 
     @property
-    def figures(self) -> Mapping[str, str]:
+    def figures(self) -> Mapping[str, object]:
         """For the report."""
         if self.untried:
             return {"outcome": "not tried", "why": self.untried}
-        return {"outcome": "failed" if self.faults else "passed"}
+        from_source = {"from_source": list(self.from_source)} if self.from_source else {}
+        return {"outcome": "failed" if self.faults else "passed", **from_source}
 
 
 def ask(  # noqa: PLR0917
@@ -55,11 +62,12 @@ def ask(  # noqa: PLR0917
     """
     if bundle.in_workers:
         return Freshness(untried="no runner is between worker and bundle")
-    if location["installs"]:
+    if location["installs"] and location["protocol"] != ONE_SHOT:
         return Freshness(untried="its runner installs by itself, which `venv-reuse` checks")
     if not location["wire"]:
         return Freshness(untried="it declares no wire function")
-    seconds = deadline.at_most(max(_LEAST_SECONDS, _TIMES * took)).remaining - MARGIN_SECONDS
+    least = _INSTALL_SECONDS if location["installs"] else _LEAST_SECONDS
+    seconds = deadline.at_most(max(least, _TIMES * took)).remaining - MARGIN_SECONDS
     if seconds < max(_TOO_FEW_SECONDS, _STARTS * took):
         return Freshness(untried="there was no time left for it")
     cell.progress(f"executing a copy of {bundle.name} on {worker}, which answers when it was executed")
@@ -75,15 +83,20 @@ def ask(  # noqa: PLR0917
     except ModelopsError as error:  # a worker that died of it: its later checks report that
         return Freshness(untried=str(error).partition("\n")[0])
     checksums = {name: str(one["checksum"]) for name, one in outputs.items()}
-    return judged(cast("FreshReport", answer), checksums, location, cell.runner.path)
+    return judged(cast("FreshReport", answer), checksums, location, cell.runner.path, cell.runner.python)
 
 
 def judged(
-    report: FreshReport, checksums: Mapping[str, str], location: BundleLocation, runner: Path | str | None
+    report: FreshReport,
+    checksums: Mapping[str, str],
+    location: BundleLocation,
+    runner: Path | str | None,
+    python: str | None = None,
 ) -> Freshness:
     """Judge a worker's report.
 
     Args:
+        python: the runner's Python, as configured.
         checksums: SHA-256 of the artifacts that the bundle itself returned, by name.
         runner: the runner's path, as configured.
     """
@@ -109,7 +122,11 @@ def judged(
         f"bundle's own is never imported; {_TO_DO}"
         for name, file in shadows.items()
     ]
-    return Freshness(faults=tuple(Fault(head=head) for head in [*heads, *filter(None, [stored])]))
+    pythons = (
+        executors.other_python(runs, report["own"], python, "[tool.modelops.runner] python") for runs in report["runs"]
+    )
+    found = [*heads, *filter(None, [stored]), *dict.fromkeys(itertools.chain(*pythons))]
+    return Freshness(faults=tuple(Fault(head=head) for head in found), from_source=tuple(report.get("from_source", ())))
 
 
 _REPEATED = (
@@ -140,7 +157,7 @@ def with_hint(
             if file in text or re.search(rf"(module|from|named) '{re.escape(name)}'", text)
         ]
         hinted.append(dataclasses.replace(fault, head=f"{fault.head}{''.join(near)}"))
-    return hinted
+    return unread_messages.with_hint(hinted, location)
 
 
 def _on_the_host(file: str, location: BundleLocation, runner: Path | str | None) -> str:

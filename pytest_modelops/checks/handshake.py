@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import freshness
+from pytest_modelops.checks import executors, freshness
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in
 from pytest_modelops.checks.bundle_messages import (
@@ -22,6 +22,8 @@ from pytest_modelops.checks.bundle_messages import (
     message,
     polluted,
 )
+from pytest_modelops.config.runner import JSON_RPC
+from pytest_modelops.config.types import ANY_PYTHON
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation, HandshakeAnswer
@@ -39,7 +41,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     faults, logs = {}, []
     for name, answer in answers.items():
         where = keep_logs(answer["logs"], f"{name}-{bundle.name}-runner", cell.keep_log)
-        found = [tidy.fault(fault) for fault in _faults(answer, location, deadline)]
+        found = [tidy.fault(fault) for fault in _faults(answer, location, deadline, cell.runner.python)]
         if found := freshness.with_hint(found, answer["beside"], location, cell.runner.path):
             faults[name] = found
             logs.append(where)
@@ -51,17 +53,24 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     raise (RunnerTimedOut if late else CheckFailed)(text)
 
 
-def _faults(answer: HandshakeAnswer, location: BundleLocation, deadline: Deadline) -> Iterator[Fault]:
-    """Yield what is wrong on a worker, the most telling first."""
+def _faults(
+    answer: HandshakeAnswer, location: BundleLocation, deadline: Deadline, wanted: str | None
+) -> Iterator[Fault]:
+    """Yield what is wrong on a worker, the most telling first.
+
+    Args:
+        wanted: the runner's Python, as configured.
+    """
     python = Version(answer["worker"]["version"])
     for outcome in filter(None, (answer["outcome"], answer["again"])):
         if "result" in outcome:
-            yield from (Fault(head=head) for head in _mismatches(outcome["result"], answer, location))
+            yield from (Fault(head=head) for head in _mismatches(outcome["result"], answer, location, wanted))
         if outcome["outside"]:  # it may be the reason for the rest
             yield polluted(outcome["outside"], "ready", location["protocol"])
         if "result" not in outcome:
             yield fault_of(outcome, "ready", seconds=deadline.seconds, python=python)
-    yield from (Fault(head=head) for head in _warm(answer))
+    warm = [Fault(head=head) for head in _warm(answer)]
+    yield from warm or _executors(answer, location, wanted)
     yield from faults_of_end(answer["end"])
 
 
@@ -76,7 +85,24 @@ def _warm(answer: HandshakeAnswer) -> Iterator[str]:
         )
 
 
-def _mismatches(ready: object, answer: HandshakeAnswer, location: BundleLocation) -> Iterator[str]:
+def _executors(answer: HandshakeAnswer, location: BundleLocation, wanted: str | None) -> Iterator[Fault]:
+    """Yield where the process that answered is not the runner's, or runs another Python than it should."""
+    outcomes = filter(None, (answer["outcome"], answer["again"]))
+    processes = [outcome["process"] for outcome in outcomes if "process" in outcome]
+    lasting = location["protocol"] == JSON_RPC
+    heads: dict[str, tuple[str, ...]] = {}
+    for process in processes:
+        if why := executors.not_its_own(process, "its runner", lasting=lasting):
+            heads[f"its answer to `ready` names {why}"] = (executors.STORED,)
+        elif process["seen"]:
+            python = executors.other_python(process["runs"], answer["own"], wanted, "[tool.modelops.runner] python")
+            heads.update(dict.fromkeys(python, ()))
+    if not heads and processes and not any(process["seen"] for process in processes):
+        heads[f"pid {processes[0]['pid']}, which its answer to `ready` names, was not seen below its runner"] = ()
+    yield from (Fault(head=head, details=details) for head, details in heads.items())
+
+
+def _mismatches(ready: object, answer: HandshakeAnswer, location: BundleLocation, wanted: str | None) -> Iterator[str]:
     """Yield where the answer is not that of the runner that was started."""
     if not isinstance(ready, Mapping) or ready.get("ready") is not True:
         yield f"its runner answered `ready` with {ready!r}, not with ready: true"
@@ -86,23 +112,28 @@ def _mismatches(ready: object, answer: HandshakeAnswer, location: BundleLocation
             f"its runner answers for the bundle digest {ready.get('bundle_digest')!r}, and was started for "
             f"{location['digest']!r}: it runs another bundle, or another state of this one"
         )
-    if not _same_python(str(ready.get("version")), answer["worker"]["version"]):
-        yield (
-            f"its runner says that it runs Python {ready.get('version')}, the worker runs {answer['worker']['version']}"
-        )
+    if not _same_python(str(ready.get("version")), wanted or answer["worker"]["version"]):
+        expected = f"and has to run {wanted}" if wanted else f"the worker runs {answer['worker']['version']}"
+        yield f"its runner says that it runs Python {ready.get('version')}, {expected}"
     if "{venv}" in " ".join(location["command"]) or "{python}" in location["command"]:
         python, venv = str(ready.get("python")), answer["venv"]
+        runs = answer["outcome"]["process"]["runs"] if "process" in answer["outcome"] else {}
         if not PurePosixPath(python).is_relative_to(venv):
             yield f"its runner runs {python}, which is not the interpreter of its environment {venv}"
+        elif (prefix := runs.get("prefix")) and not PurePosixPath(prefix).is_relative_to(venv):
+            yield f"its runner says that it runs {python}, and really runs {runs['executable']}, of another environment"
 
 
-def _same_python(said: str, worker: str) -> bool:
-    """Return whether `3.12` or `3.12.1` is the worker's Python, as far as it goes."""
+def _same_python(said: str, expected: str) -> bool:
+    """Return whether `3.12` or `3.12.1` is the Python that is expected, as far as both go."""
     try:
         release = Version(said).release
     except InvalidVersion:
         return False
-    return len(release) > 1 and Version(worker).release[: len(release)] == release
+    if expected == ANY_PYTHON:
+        return True
+    both = zip(release, Version(expected).release, strict=False)
+    return len(release) > 1 and all(one == other for one, other in both)
 
 
 def check(bundle: Bundle) -> Check:

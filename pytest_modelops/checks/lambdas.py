@@ -1,4 +1,4 @@
-"""`lambda`: a function that is not installed runs on each worker."""
+"""`lambda`: functions that are not installed run on each worker, whatever constructs they hold."""
 
 from __future__ import annotations
 
@@ -6,17 +6,57 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
+from pytest_modelops.checks.constructs import kinds, together
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CheckFailed, TimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut
+from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.facts import Outcome
+from pytest_modelops.remote.shared.facts import Outcome, ShippedModule
+from pytest_modelops.remote.shared.tracebacks import shortened
 from pytest_modelops.shipping import Shipped, ship
+
+_TRIVIAL = "lambda x: x + 1"
+_TRIAL_SECONDS = 10.0
 
 
 def run(cell: CheckedCell, deadline: Deadline) -> None:
-    """Call `lambda x: x + 1` with 41 on every worker, which must return 42."""
-    run_on_each(cell, deadline, ship("lambda x: x + 1"), (41,), expect=lambda value: value == 42, expected="42")
+    """Call a lambda with 41 on every worker, then a function of each kind of construct; each must return 42."""
+    run_on_each(cell, deadline, ship(_TRIVIAL), (41,), expect=lambda value: value == 42, expected="42")
+    of_kind = kinds(cell.environments[cell.cell[Role.CLIENT]].lock.python)
+    wanted = dict.fromkeys(of_kind, 42)
+    try:
+        run_on_each(cell, deadline, together(of_kind), (41,), expect=lambda value: value == wanted, expected="42 each")
+    except CheckFailed as error:
+        raise CheckFailed(_with_kinds(cell, of_kind, str(error), deadline)) from None
+
+
+def _with_kinds(cell: CheckedCell, of_kind: Mapping[str, Shipped], seen: str, deadline: Deadline) -> str:
+    """Return the message about a function of all kinds that broke, with the kinds that break by themselves."""
+    modules: dict[str, ShippedModule] = {
+        kind: {"source": one.source, "name": one.name} for kind, one in of_kind.items()
+    }
+    try:
+        broken = cell.cluster.try_calls(modules, [plain.pack(41)], 42, deadline.at_most(_TRIAL_SECONDS))
+    except ModelopsError as error:
+        return f"{seen}\nWhich kinds break could not be found out: {error}"
+    if not broken:
+        return seen
+    by_fault: dict[str, list[str]] = {}
+    for kind, fault in broken.items():
+        by_fault.setdefault(fault, []).append(kind)
+    worker = cell.environments[cell.cell[Role.WORKER]].lock
+    differences = role_differences(cell)
+    _, _, evidence = seen.partition("\n")
+    return "\n".join([
+        f"`{_TRIVIAL}` runs, but functions with these constructs break on the workers: {', '.join(broken)}. "
+        f"{differences}".rstrip(),
+        *(f"{', '.join(kinds)}: {fault}" for fault, kinds in by_fault.items()),
+        evidence,
+        "Give the client and the workers the same Python and the same Dask."
+        if differences
+        else f"cloudpickle {worker.packages.get('cloudpickle')} may be too old for Python {worker.python}: upgrade it.",
+    ])  # fmt: skip
 
 
 def run_on_each(
@@ -93,7 +133,11 @@ def in_words(cluster: Cluster, worker: str | None, outcome: Outcome) -> str:
     if "gone" in outcome and worker is not None:
         death = cluster.death_of_worker(worker)
         return f"the worker left the cluster while the task was on it{f'; {death}' if death else ''}"
-    return "\n    ".join([outcome["error"], *end_of(outcome["traceback"])])
+    lines = [outcome["error"], *end_of(outcome["traceback"])]
+    if outcome["error"].startswith("KilledWorker"):
+        deaths = {name: cluster.death_of_worker(name) for name in cluster.addresses.values()}
+        lines[1:1] = [f"{name}: {death}" for name, death in deaths.items() if death]
+    return "\n    ".join(lines)
 
 
 def whereabouts(cluster: Cluster, outcome: Outcome) -> str:
@@ -103,8 +147,10 @@ def whereabouts(cluster: Cluster, outcome: Outcome) -> str:
 
 
 def end_of(trace: str) -> list[str]:
-    """Return the last lines of a traceback, without its message."""
-    return trace.rstrip().splitlines()[-13:-1]
+    """Return the last lines of a traceback, and the user's frames before them, without its message."""
+    return shortened(trace.rstrip().splitlines(), 13)[:-1]
 
 
-CHECK = Check(name="lambda", run=run, needs=("start",), seconds=30, summary="a lambda runs on each worker")
+CHECK = Check(
+    name="lambda", run=run, needs=("start",), seconds=30, summary="functions of every kind run on each worker"
+)

@@ -15,6 +15,7 @@ from pytest_modelops.errors import (
     RemoteError,
     TimedOut,
     Unavailable,
+    of_full_disk,
 )
 from pytest_modelops.report.model import Status
 
@@ -39,10 +40,17 @@ def outcome_of(run: Callable[[], object]) -> tuple[Status, str, Mapping[str, obj
         return Status.FAILED, "\n".join([str(error), *end_of(error.traceback)]), {}
     except (ModelopsError, AssertionError) as error:
         return Status.FAILED, str(error) or type(error).__name__, dict(getattr(error, "figures", {}))
+    except OSError as error:
+        if full := of_full_disk(error):
+            return Status.FAILED, full, {}
+        return Status.FAILED, _of_a_bug(error), {}
     except Exception as error:  # noqa: BLE001 - a bug in a check, ours or a user's, ends that check and not the matrix
-        text = f"the check itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
-        return Status.FAILED, text, {}
+        return Status.FAILED, _of_a_bug(error), {}
     return Status.PASSED, "", figures
+
+
+def _of_a_bug(error: Exception) -> str:
+    return f"the check itself failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 def _figures(returned: object) -> dict[str, object]:

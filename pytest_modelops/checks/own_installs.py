@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def wheels(house: Wheelhouse, builds: Wheelhouse | None, directory: Path) -> Pat
 def build_requires(source: formats.Source) -> tuple[str, ...]:
     """Return what installing the bundle's projects needs, according to their `[build-system]`."""
     found: list[str] = []
-    for project in map(Path, source.requirements):
+    for project in (Path(re.sub(r"\[[^/]*\]$", "", line)) for line in source.requirements):
         if project.is_absolute() and project.is_dir():
             found += metadata.build_requires(project)
     return tuple(dict.fromkeys(found))

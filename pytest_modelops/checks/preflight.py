@@ -19,8 +19,16 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     except Unavailable as error:
         first = str(error).partition("\n")[0]
         raise NothingToDo(f"which Python the workers would run is not known: {first}") from None
-    source = preflight(bundle, worker_python=python, cell_id=cell.cell.id, unpacked=cell.unpacked, deadline=deadline)
-    return {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
+    source = preflight(
+        bundle,
+        worker_python=python,
+        cell_id=cell.cell.id,
+        unpacked=cell.unpacked,
+        indexes=cell.backend.indexes,
+        deadline=deadline,
+    )
+    figures = {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
+    return {**figures, **({"unread": list(source.unread)} if source.unread else {})}
 
 
 def check(bundle: Bundle) -> Check:

@@ -168,7 +168,18 @@ def _of_use(use: Use, scenario: Scenario, python: Version) -> Iterator[Fault]:
         if "result" in outcome and (answer := _variant(outcome["result"])) != scenario.answer:
             wrong = scenario.wrong if answer in NAMES else _WRONG
             yield Fault(head=wrong.format(answer=repr(answer), wanted=repr(scenario.answer)))
+    if scenario.further is not _other_version:
+        yield from _of_python(use, python)
     yield from bundle_messages.faults_of_end(use["end"])
+
+
+def _of_python(use: Use, python: Version) -> Iterator[Fault]:
+    """Yield where a canary was executed by another Python than that, whatever `ready` said."""
+    answers = [canary.read(outcome.get("result")) for outcome in use["answers"]]
+    for runs in (answer["runs"] for answer in answers if answer and "runs" in answer):
+        if Version(runs["version"]).release[:2] != python.release[:2]:
+            did = f"`execute` was done by Python {runs['version']} ({runs['executable']}, prefix {runs['prefix']})"
+            yield Fault(head=f"{did}, not by {python}; if that is right, set [tool.modelops.runner] python")
 
 
 def _variant(result: object) -> str:

@@ -1,10 +1,12 @@
-"""Whether tasks get the processes that were asked for: a new one each, or the same one again."""
+"""Whether tasks get the processes that were asked for: a new one each, or the same one again, and the right Python."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
+from pytest_modelops.checks import executors
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_messages import Fault, counted, message
 from pytest_modelops.checks.lambdas import call_each, in_words, whereabouts
@@ -12,6 +14,7 @@ from pytest_modelops.config.model import COLD, DIRECT, WARM, PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.shared.facts import Interpreter, NamedProcess
 from pytest_modelops.shipping import ship
 
 
@@ -23,6 +26,8 @@ class TaskFacts(TypedDict):
     worker: int  # pid of the worker itself
     # when the process whose pid the function returned was started, as the system says; `None` if it is gone
     start: float | None
+    process: NamedProcess | None  # that process, unless it is the worker itself
+    python: Interpreter  # of the worker
 
 
 def run_task(path: str) -> dict[str, object]:
@@ -30,21 +35,32 @@ def run_task(path: str) -> dict[str, object]:
     import functools
     import importlib
     import os
+    import sys
     import time
 
     import psutil  # which distributed needs, too
 
+    processes: Any = importlib.import_module("modelops_remote.worker.processes")
     module, _, name = path.partition(":")
     function = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    began = time.perf_counter()
-    answer = function()  # type: ignore[operator]
-    seconds = time.perf_counter() - began
+    with processes.Watch(os.getpid()) as watch:
+        began = time.perf_counter()
+        answer = function()  # type: ignore[operator]
+        seconds = time.perf_counter() - began
     pid = answer.get("pid") if isinstance(answer, dict) else answer
+    named = isinstance(pid, int) and not isinstance(pid, bool)
     try:
         start = psutil.Process(pid).create_time()
-    except (psutil.Error, TypeError, ValueError):
+    except (psutil.Error, TypeError, ValueError, OverflowError):
         start = None
-    return {"value": answer, "seconds": seconds, "worker": os.getpid(), "start": start}
+    return {
+        "value": answer,
+        "seconds": seconds,
+        "worker": os.getpid(),
+        "start": start,
+        "process": watch.named(pid) if named and pid != os.getpid() else None,
+        "python": processes.ask(os.path.realpath(sys.executable), sys.executable),
+    }
 
 
 def run(
@@ -56,7 +72,8 @@ def run(
         addresses: by worker name.
 
     Returns:
-        By `cold`, `warm` or `direct` and worker name: lists of `pids`, `starts` and `seconds`, one entry a task.
+        By `cold`, `warm` or `direct` and worker name: lists of `pids`, `starts`, `seconds` and `pythons`, one
+        entry a task.
 
     Raises:
         CheckFailed: the tasks ran in other processes than was asked for, or a task failed.
@@ -69,7 +86,7 @@ def run(
         for _ in range(plugin.tasks):
             for name, answer in _run_once(path, kind, cell, addresses, deadline).items():
                 answers[name].append(answer)
-        faults = {name: found for name, of in answers.items() if (found := list(judge(kind, path, of)))}
+        faults = {name: found for name, of in answers.items() if (found := list(judge(kind, path, of, plugin.python)))}
         if faults:
             count = counted(len(faults), addresses, "workers")
             raise CheckFailed(message(f"worker plugin {plugin.path}, {count}", faults, named=True))
@@ -78,6 +95,7 @@ def run(
                 "pids": [pid for pid, _ in map(process_of, of)],
                 "starts": [start for _, start in map(process_of, of)],
                 "seconds": [round(answer["seconds"], 4) for answer in of],
+                "pythons": [one["process"]["runs"] if one["process"] else one["python"] for one in of],
             }
             for name, of in answers.items()
         }
@@ -112,8 +130,12 @@ def process_of(task: TaskFacts) -> tuple[int | None, Any]:
     return (pid, start) if isinstance(pid, int) and not isinstance(pid, bool) else (None, None)
 
 
-def judge(kind: str, path: str, tasks: Sequence[TaskFacts]) -> Iterator[Fault]:
-    """Yield what is wrong with the processes that did a worker's tasks, in order."""
+def judge(kind: str, path: str, tasks: Sequence[TaskFacts], python: str | None = None) -> Iterator[Fault]:
+    """Yield what is wrong with the processes that did a worker's tasks, in order.
+
+    Args:
+        python: the Python that they should run, as configured.
+    """
     processes = [process_of(task) for task in tasks]
     for task, (pid, _) in zip(tasks, processes, strict=True):
         if pid is None:
@@ -125,6 +147,25 @@ def judge(kind: str, path: str, tasks: Sequence[TaskFacts]) -> Iterator[Fault]:
     if wrong := _wrong(kind, processes, own):
         details = () if kind == WARM and pids[0] == own else (f"pids, in order: {', '.join(map(str, pids))}",)
         yield Fault(head=f"asked for {kind}, {wrong}", details=details)
+        return
+    named = [process for task in tasks if (process := task["process"])]
+    if why := _not_its_own(kind, named):
+        in_order = f"pids, in order: {', '.join(map(str, pids))}"
+        yield Fault(head=f"`{path}` named {why}", details=(in_order, executors.STORED))
+        return
+    own_python, key = tasks[0]["python"], "[tool.modelops.worker-plugin] python"
+    heads = [executors.other_python(one["runs"], own_python, python, key) for one in named if one["seen"]]
+    yield from (Fault(head=f"asked for {kind}, {head}") for head in dict.fromkeys(itertools.chain(*heads)))
+
+
+def _not_its_own(kind: str, named: Sequence[NamedProcess]) -> str:
+    """Say why one of these processes cannot have done a task of the worker; empty if all can."""
+    reasons = (executors.not_its_own(one, "the worker", lasting=kind == WARM) for one in named)
+    if why := next(filter(None, reasons), ""):
+        return why
+    if named and not any(one["seen"] for one in named):  # all were too quick
+        return f"pid {named[0]['pid']}, which was not seen below the worker (pid {named[0]['of']}), nor was any other"
+    return ""
 
 
 def _wrong(kind: str, processes: Sequence[tuple[int | None, Any]], own: int) -> str:

@@ -15,8 +15,10 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_messages, canary, own_installs, reuse_messages
 from pytest_modelops.checks.base import Check, CheckedCell, label
 from pytest_modelops.checks.bundle_isolated import MARGIN_SECONDS, location_in, wheels_of
+from pytest_modelops.config.types import ANY_PYTHON
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
+from pytest_modelops.remote.shared.canary import read
 from pytest_modelops.remote.shared.canary_messages import ReuseReport, Tried, Variant
 
 _END_SECONDS = 8.0
@@ -42,7 +44,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     logs = bundle_messages.keep_logs(report["logs"], f"{worker}-{bundle.name}-reuse", cell.keep_log)
     directory = f"{location['directories'][worker]}/reuse"
     tidy = bundle_messages.Tidy(directories=(f"{directory}/live", directory))
-    scenarios, python = report["scenarios"], Version(report["version"])
+    scenarios, python = report["scenarios"], _python_of(report, cell.runner.python)
     faults = {
         name: [tidy.fault(fault) for fault in found]
         for name, one in scenarios.items()
@@ -81,6 +83,17 @@ def _put_variants(
                 "digest": variant.digest,
             }
     return put
+
+
+def _python_of(report: ReuseReport, wanted: str | None) -> Version:
+    """Return the Python that canaries have to be executed by: for any, the one that executed the first of them."""
+    if wanted is None:
+        return Version(report["version"])
+    if wanted != ANY_PYTHON:
+        return Version(wanted)
+    first = next((use for use in report["scenarios"]["first-use"].get("uses", ()) if use["answers"]), None)
+    answer = read(first["answers"][-1].get("result")) if first else None
+    return Version(answer["runs"]["version"] if answer and "runs" in answer else report["version"])
 
 
 def _figures(scenarios: Mapping[str, Tried], faults: Collection[str], worker: str) -> Mapping[str, object]:

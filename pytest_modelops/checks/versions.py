@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.checks.base import Check, CheckedCell
+from pytest_modelops.config.variables import HIDDEN
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import CheckFailed, TimedOut
@@ -84,7 +85,12 @@ def against_settings(facts: ProcessFacts, cell: CheckedCell) -> Iterator[str]:
     if actual["nanny"] != asked.nanny:
         yield f"asked for nanny = {asked.nanny}, has {actual['nanny']}"
     for name, text in asked.worker_variables.items():
-        if facts["variables"].get(name) != text:
+        if facts["variables"].get(name) == text:
+            continue
+        if name in asked.secrets.values:
+            has = "none" if facts["variables"].get(name) is None else "another value"
+            yield f"asked for the variable {name}={HIDDEN}, has {has}"
+        else:
             yield f"asked for the variable {name}={text!r}, has {facts['variables'].get(name)!r}"
     for key, values in facts["config"].items():
         if values["asked"] != values["actual"]:

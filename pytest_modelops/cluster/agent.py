@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import queue
 import threading
+from collections.abc import Mapping
 from typing import IO, Any
 
 from pytest_modelops.backends.base import Process, Sandbox
@@ -38,13 +40,16 @@ class Agent:
         self._sender.start()
 
     @classmethod
-    def start(cls, sandbox: Sandbox, environment: Environment, *, seconds: float) -> Agent:
+    def start(
+        cls, sandbox: Sandbox, environment: Environment, *, seconds: float, variables: Mapping[str, str]
+    ) -> Agent:
         """Start the agent. It begins to connect at once and gives up after `seconds`."""
+        path = sandbox.remote, variables.get("PYTHONPATH")
         process, stdin, stdout = sandbox.start_attached(
             "agent",
             environment,
             ["-m", "modelops_remote.client.agent", json.dumps(dict(sandbox.client_contact())), str(seconds)],
-            variables={"PYTHONPATH": sandbox.remote},
+            variables={**variables, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         )
         return cls(process, stdin, stdout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,13 +12,22 @@ from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.parts import Parts, last_seen, raise_if_exited, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
 from pytest_modelops.cluster.stacks import stacks_of
+from pytest_modelops.config import argument_paths
 from pytest_modelops.config.model import ClusterSettings
+from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, ProcessFacts
+from pytest_modelops.remote.shared.facts import (
+    Answer,
+    ClusterFacts,
+    PreloadSetup,
+    ProcessFacts,
+    ShippedModule,
+    TrialQuestion,
+)
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -26,6 +36,10 @@ _LATE_SECONDS = 6.0
 _POLL_SECONDS = 0.02
 _ANSWER_SECONDS = 2.0
 """How long restarted workers have to report their facts, and workers to say which tasks they are on."""
+_FREE_SECONDS = 6.0
+"""How long it takes at most to ask all workers twice which tasks they are on."""
+_MOST_RESTARTS = 4
+"""How often workers are restarted at most because of one thing that timed out."""
 
 
 class Cluster:
@@ -49,7 +63,7 @@ class Cluster:
             start_seconds: how long the client tries to connect.
         """
         self.sandbox = sandbox
-        self.settings = settings
+        self.settings = settings = _in_cell(settings, sandbox)
         self._parts = Parts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration = Registration(self._parts, nannies=settings.nanny)
         self.workers: Sequence[Process] = self._parts.workers
@@ -74,10 +88,12 @@ class Cluster:
         """Wait until the client is connected and all workers are registered.
 
         Raises:
+            CheckFailed: `dask worker` does not understand an argument.
             ProcessExited: a process ended.
             RemoteError: the client could not connect; the message is Dask's.
             TimedOut: the deadline passed; the message names the processes that were missing.
         """
+        self._parts.raise_if_misunderstood(deadline)
         self._registration.await_client(deadline)
         self.await_workers(deadline)
 
@@ -104,6 +120,30 @@ class Cluster:
                 self._reported.pop(name, None)
             self.facts(deadline.at_most(_ANSWER_SECONDS))
         return {worker.name: found[worker.name] for worker in wanted}
+
+    def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:
+        """Return how the preloads of each process went, by the process's name; waits until all have ended.
+
+        Raises:
+            TimedOut: one has not ended by the deadline.
+        """
+        found: dict[str, Sequence[PreloadSetup]] = {}
+
+        def ended() -> bool:
+            seconds = max(deadline.remaining, _POLL_SECONDS)
+            answers = self.agent.call("preloads", nannies=self.settings.nanny, seconds=seconds, deadline=deadline)
+            found.update({self.with_names(process): setups for process, setups in answers.items()})
+            return all(setup["done"] for setups in found.values() for setup in setups)
+
+        if not deadline.until(ended, every=_POLL_SECONDS):
+            late = [
+                f"preload {setup['name']} of the {process}"
+                for process, setups in found.items()
+                for setup in setups
+                if not setup["done"]
+            ]
+            raise TimedOut(f"{', '.join(late)}: its setup had not ended within {deadline.seconds:g} s")
+        return found
 
     def facts(self, deadline: Deadline) -> ClusterFacts:
         answer: ClusterFacts = self.agent.call(
@@ -195,10 +235,15 @@ class Cluster:
         """Return where each process stands; ends the processes if the cluster never came up."""
         return stacks_of(self._parts, self._reported)
 
-    def free_workers(self, deadline: Deadline) -> Sequence[str]:
-        """Kill the workers that are still on a task that timed out, and wait until nannies have restarted them.
+    def free_workers(self, deadline: Deadline, *, spared: Sequence[str] = ()) -> Sequence[str]:
+        """Kill the workers that are still on a task or subtask of something that timed out; wait for their nannies.
 
-        A thread cannot be stopped, and later tasks would wait behind it. Without nannies nothing is done.
+        A thread cannot be stopped, and later tasks would wait behind it. Dask may give a killed worker's subtask to
+        another worker before it forgets the client that wanted it, so all are asked again. Without nannies nothing is
+        done.
+
+        Args:
+            spared: ids of clients whose tasks may run on.
 
         Returns:
             Their names.
@@ -206,19 +251,47 @@ class Cluster:
         Raises:
             ProcessExited, TimedOut: as `await_ready`.
         """
-        if not self.settings.nanny:
-            return []
-        seconds = deadline.at_most(_ANSWER_SECONDS).remaining
-        stuck: Sequence[str] = self.agent.call("stuck", seconds=seconds, deadline=deadline)
-        names = [name for address, name in self.addresses.items() if address in stuck]
-        for process in self.workers:
-            if process.name in names and process.name in self._reported:
-                process.signal(signal.SIGKILL, pid=self._reported[process.name]["pid"])
+        freed: dict[str, None] = {}
+        for _ in range(_MOST_RESTARTS if self.settings.nanny else 0):
+            names = self._restart_stuck(deadline, spared)
+            if not names:
+                break
+            freed.update(dict.fromkeys(names))
+        return [worker.name for worker in self.workers if worker.name in freed]
+
+    def _restart_stuck(self, deadline: Deadline, spared: Sequence[str]) -> Sequence[str]:
+        asking = deadline.at_most(_FREE_SECONDS)
+        stuck: Sequence[str] = self.agent.call("stuck", seconds=_ANSWER_SECONDS, spared=spared, deadline=asking)
+        names = {name: address for address, name in self.addresses.items() if address in stuck}
+        killed = [process for process in self.workers if process.name in names and process.name in self._reported]
+        for process in killed:
+            process.signal(signal.SIGKILL, pid=self._reported[process.name]["pid"])
+        addresses = {names[process.name] for process in killed}
         deadline.until(
-            lambda: not set(stuck).intersection(self._registration.now(Deadline(1)).values()), every=_POLL_SECONDS
+            lambda: not addresses.intersection(self._registration.now(Deadline(1)).values()), every=_POLL_SECONDS
         )
-        self.await_workers(deadline, names)
-        return names
+        if killed:
+            self.await_workers(deadline, [process.name for process in killed])
+        return [process.name for process in killed]
+
+    def try_calls(
+        self, modules: Mapping[str, ShippedModule], args: Sequence[Any], expected: object, deadline: Deadline
+    ) -> Mapping[str, str]:
+        """Call functions of the client's in processes of the workers' environment, which may die of them.
+
+        Args:
+            args: packed.
+            expected: what each returns.
+
+        Returns:
+            How it broke, by the name of each function that did.
+        """
+        calls = self.agent.call("pickled", modules=dict(modules), args=list(args), deadline=deadline)
+        question: TrialQuestion = {"calls": calls, "expected": expected}
+        broken: Mapping[str, str] = self._parts.ask_worker_environment("trial", "worker.trial", question).answer(
+            deadline
+        )
+        return broken
 
     def with_names(self, text: str) -> str:
         """Put each worker's name beside its address in a text of Dask's."""
@@ -246,3 +319,16 @@ class Cluster:
                 terminate(self.workers, Deadline(2.0))
             terminate([self._parts.scheduler], Deadline(1.0 if self.settings.nanny else 1.5))
         return self.sandbox.close()
+
+
+def _in_cell(settings: ClusterSettings, sandbox: Sandbox) -> ClusterSettings:
+    """Fill the cell's directory in, and copy into the cell what arguments name; see `config.argument_paths`."""
+    directory = sandbox.cell_directory()
+    arguments = argument_paths.placed(settings.worker_arguments, settings.rootdir, sandbox.put)
+    return dataclasses.replace(
+        settings,
+        worker_variables=in_cell(settings.worker_variables, directory),
+        scheduler_variables=in_cell(settings.scheduler_variables, directory),
+        client_variables=in_cell(settings.client_variables, directory),
+        worker_arguments=[argument.replace(CELL_DIRECTORY, directory) for argument in arguments],
+    )

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.logs import last_line, last_lines, tail
+from pytest_modelops.cluster.question import Question
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import ProcessExited, TimedOut
+from pytest_modelops.errors import CheckFailed, ProcessExited, TimedOut
 from pytest_modelops.matrix.cell import Role
+from pytest_modelops.remote.shared.facts import WorkerOptions
 
 _POLL_SECONDS = 0.02
 _KERNEL_SECONDS = 0.5
 """How long the supervisor has to report that the kernel killed a worker for its memory; it looks every 0.2 s."""
-_DEATH = re.compile(r"(?:Worker process \d+|^modelops: a process) ((?:was killed|exited|died).*)")
+_DEATH = re.compile(r"(?:Worker process (?P<pid>\d+)|^modelops: a process) (?P<how>(?:was killed|exited|died).*)")
 """How a nanny or the supervisor logs the end of a worker."""
+_MEMORY = re.compile(r"\(pid=(?P<pid>\d+)\) exceeded (?P<share>\d+% )memory budget")
+"""How a nanny logs that it ends a worker for its memory."""
 
 
 class Parts:
@@ -31,6 +36,7 @@ class Parts:
 
     Attributes:
         late: the worker that joins after the others, while there is one.
+        memory_limits: bytes by the worker's name, of those that have registered.
     """
 
     def __init__(
@@ -45,6 +51,11 @@ class Parts:
         self._settings = settings
         self._environments = environments
         self._preload = f"{sandbox.remote}/modelops_remote/worker/modelops_preload.py"
+        self._options = (
+            self.ask_worker_environment("options", "worker.options", list(settings.worker_arguments))
+            if settings.worker_arguments
+            else None
+        )
         self.scheduler = sandbox.start(
             "scheduler",
             environments[Role.SCHEDULER],
@@ -53,11 +64,14 @@ class Parts:
                 *sandbox.scheduler_arguments(),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
             ],
-            variables={},
+            variables=settings.scheduler_variables,
         )
         self.workers = [self.start_worker(f"worker-{number}") for number in range(settings.workers)]
-        self.agent = Agent.start(sandbox, environments[Role.CLIENT], seconds=connect_seconds)
+        self.agent = Agent.start(
+            sandbox, environments[Role.CLIENT], seconds=connect_seconds, variables=settings.client_variables
+        )
         self.late: Process | None = None
+        self.memory_limits: dict[str, int] = {}
 
     def start_worker(self, name: str) -> Process:
         return self._sandbox.start(
@@ -70,10 +84,21 @@ class Parts:
                 "--nanny" if self._settings.nanny else "--no-nanny",
                 *("--local-directory", self._sandbox.directory(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
+                *(("--preload-nanny", self._preload) if self._settings.nanny else ()),
                 *self._settings.worker_arguments,
             ],
             variables={**self._settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self._sandbox.remote},
         )
+
+    def ask_worker_environment(self, name: str, module: str, content: object) -> Question:
+        """Ask the workers' environment something, in a process with their variables; see `Question`."""
+        environment, variables = self._environments[Role.WORKER], self._settings.worker_variables
+        return Question(self._sandbox, environment, name, module, content, variables=variables)
+
+    def raise_if_misunderstood(self, deadline: Deadline) -> None:
+        """Raise `CheckFailed` if `dask worker` does not understand an argument of the user's."""
+        if self._options is not None and (problem := misunderstood(self._options.answer(deadline))):
+            raise CheckFailed(problem)
 
     @property
     def all(self) -> Sequence[Process]:
@@ -93,14 +118,51 @@ class Parts:
         if part.ending is not None:
             return f"it {part.ending}"
 
-        Deadline(_KERNEL_SECONDS).until(lambda: not _logged_death(part)[1], every=_POLL_SECONDS)
-        death, _ = _logged_death(part)
-        return f"its process {death}" if death else ""
+        def logged() -> tuple[str, bool]:
+            return logged_death(last_lines(part.log, most=400), self._memory_limit(name))
+
+        Deadline(_KERNEL_SECONDS).until(lambda: not logged()[1], every=_POLL_SECONDS)
+        death, _ = logged()
+        return f"its process {death}" + (f"\n    Log: {part.log}" if "\n" in death else "") if death else ""
+
+    def _memory_limit(self, name: str) -> str:
+        """Return a worker's memory limit and where it comes from, for people."""
+        limit = self.memory_limits.get(name)
+        given = any(argument.partition("=")[0] == "--memory-limit" for argument in self._settings.worker_arguments)
+        origin = "`--memory-limit` in `worker-args`" if given else "Dask's default; `--memory-limit` in `worker-args`"
+        return (f"of {limit / 2**20:.0f} MiB " if limit else "") + f"({origin})"
 
 
-def _logged_death(worker: Process) -> tuple[str, bool]:
+def misunderstood(options: WorkerOptions) -> str:
+    """Return what is wrong with the arguments of `dask worker`, for people; empty if nothing is."""
+    where = "`worker-args` in [tool.modelops.environment]"
+    if options["error"]:
+        return f"`dask worker` of Dask {options['dask']} refuses its arguments: {options['error']}\nCorrect {where}."
+    if not (ignored := options["ignored"]):
+        return ""
+    shown = shlex.join(ignored)
+    is_option = ignored[0].startswith("-")
+    lines = [
+        f"No such option: {shown}. `dask worker` of Dask {options['dask']} would ignore it."
+        if is_option
+        else f"No option takes {shown}. `dask worker` of Dask {options['dask']} would ignore or misread it."
+    ]
+    lines += [f"Instead of `{name}`, that Dask has `{near}`." for name, near in options["nearest"].items()]
+    return "\n".join([*lines, f"Correct or remove it: {where}."])
+
+
+def logged_death(lines: Sequence[str], memory_limit: str) -> tuple[str, bool]:
     """Return the last death that a worker's log holds, and whether a line with its cause may follow."""
-    deaths = [match[1] for line in last_lines(worker.log, most=400) if (match := _DEATH.search(line))]
+    found = [match for line in lines if (match := _DEATH.search(line))]
+    deaths = [match["how"] for match in found]
+    ended = [(line, match) for line in lines if (match := _MEMORY.search(line))]
+    if ended:
+        line, memory = ended[-1]
+        of_it = [match["how"] for match in found if match["pid"] == memory["pid"]]
+        if not of_it or found[-1]["pid"] == memory["pid"]:
+            how = f" ({of_it[-1]})" if of_it else ""
+            why = f"because it exceeded {memory['share']}of its memory limit {memory_limit}"
+            return f"was ended by its nanny{how}, {why}\n    {line.strip()}", False
     # The nanny sees only a signal. If the supervisor knows why the kernel sent it, it logs that too.
     causes = [death for death in deaths[-2:] if "by the kernel" in death]
     death = (causes or deaths or [""])[-1]

@@ -47,6 +47,7 @@ class Registration:
         """Return the addresses of the registered workers by name; on a passed deadline, in a last short look."""
         seconds = max(deadline.remaining, _LAST_LOOK_SECONDS)
         workers = self._parts.agent.call("workers", seconds=seconds, deadline=deadline)
+        self._parts.memory_limits.update({worker["name"]: worker["memory_limit"] for worker in workers.values()})
         return {worker["name"]: address for address, worker in workers.items()}
 
     def await_workers(self, wanted: Sequence[Process], deadline: Deadline) -> Mapping[str, str]:

@@ -147,7 +147,10 @@ class ContainerSettings:
         SWITCH, "Whether processes may gain privileges, as setuid programs do.", default=False
     )
     pass_env: tuple[str, ...] = setting(
-        many(leaf(variable_name, _TEXT)), "Variables of the host that are passed to every container.", ()
+        many(leaf(variable_name, _TEXT)),
+        "Variables of the host that are passed to every container. "
+        "`pass-env` of `[tool.modelops.environment]` does that on every backend.",
+        (),
     )
     keep: str = "never"
 

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
-from pytest_modelops.config.setting import many, section, setting, table
-from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, VARIABLES, WORKER_ARGS, choice
+from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
+from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
+from pytest_modelops.config.variables import CELL_VARIABLES, Secrets, expanded
 from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
+from pytest_modelops.errors import WrongInput
 
 __all__ = ["COLD", "DIRECT", "PROCESSES", "PROTOCOLS", "WARM", "PluginSettings", "RunnerSettings"]
 
 FAILED_WHEN = ("error", "outputs.error", "outputs.empty")
-"""What makes a replicate a failed one although Dask calls it finished; see `bundle_messages.failures`."""
+"""What makes a replicate a failed one although Dask calls it finished; see `bundle_job.faults_of_replicate`."""
+_PLACE = r"[^:]+:[\w.-]*"
+"""`ARTIFACT:PATH`."""
+
+
+def _condition(value: object) -> str:
+    found = text(value)
+    if found not in FAILED_WHEN and not re.fullmatch(_PLACE, found):
+        raise WrongInput(f"{not_one_of(found, 'a condition', FAILED_WHEN)}, ARTIFACT:PATH")
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,13 +39,19 @@ class AggregationSettings:
     replicates: int = setting(COUNT, "Replicates of each parameter set.", 20)
     failed_when: tuple[str, ...] = setting(
         many(
-            choice("a condition", FAILED_WHEN),
-            if_empty=f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}",
+            leaf(_condition, {"anyOf": [{"enum": [*FAILED_WHEN]}, {"type": "string", "pattern": f"^{_PLACE}$"}]}),
+            if_empty=f"[] would let every replicate pass. Valid: {', '.join(sorted(FAILED_WHEN))}, ARTIFACT:PATH",
         ),
         "What makes a replicate of the check `bundle-aggregation` a failed one although Dask calls it finished: "
         '`"error"` (its runner failed), `"outputs.error"` (it returned an artifact that is named `error`, with any '
-        'ending) or `"outputs.empty"` (no artifact holds anything, also because its runner failed). At least one.',
+        'ending, or one that is a JSON object with an `error`, other than a number), `"outputs.empty"` (an artifact '
+        'holds nothing, or the runner failed), or `"ARTIFACT:PATH"`, see below. At least one.',
         FAILED_WHEN,
+    )
+    may_be_empty: tuple[str, ...] = setting(
+        many(leaf(text, {"type": "string", "minLength": 1})),
+        'Artifacts that may hold nothing beside others that do, such as `"warnings.json"`; `*` stands for anything.',
+        (),
     )
 
 
@@ -60,15 +79,50 @@ class EnvironmentSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnvironmentTable(EnvironmentSpec):
-    """`[tool.modelops.environment]`, which also says how workers are started."""
+    """`[tool.modelops.environment]`, which also says how processes are started.
+
+    Attributes:
+        env, scheduler_env, client_env: as in the file; see `variables`.
+    """
 
     env: Mapping[str, str] = setting(
-        VARIABLES,
+        CELL_VARIABLES,
         "Variables of the workers. `versions` audits that each arrived and, for `DASK_…` variables, that Dask's "
-        "configuration has them.",
+        "configuration has them. In a value, `{env:NAME}` stands for the variable `NAME` of the host, and `{cell-dir}` "
+        "for a directory of the cell's own (in containers, of the container's own). Values of the host, and of "
+        "variables named as a secret (`…_TOKEN`, `…_PASSWORD`, `…_KEY`), are shown as `[…]`.",
         {},
     )
-    worker_args: tuple[str, ...] = setting(WORKER_ARGS, "Further arguments of `dask worker`.", ())
+    scheduler_env: Mapping[str, str] = setting(CELL_VARIABLES, "Variables of the scheduler, as `env`.", {})
+    client_env: Mapping[str, str] = setting(CELL_VARIABLES, "Variables of the client, as `env`.", {})
+    pass_env: tuple[str, ...] = setting(
+        many(leaf(variable_name, {"type": "string", "minLength": 1})),
+        "Variables of the host that all processes of a cell get, on every backend. One that the host does not have is "
+        "not passed.",
+        (),
+    )
+    worker_args: tuple[str, ...] = setting(
+        WORKER_ARGS,
+        "Further arguments of `dask worker`. A path in them, such as that of a preload, is relative to this file; what "
+        "it names is copied into the cell. `{cell-dir}` may stand in them. `start` fails for what the Dask of a "
+        "cell does not know.",
+        (),
+    )
+
+    def variables(self, environ: Mapping[str, str] = os.environ) -> tuple[Mapping[str, str], ...]:
+        """Return the variables of workers, scheduler and client, with the host's filled in."""
+        passed = {name: environ[name] for name in self.pass_env if name in environ}
+        return tuple(
+            {**passed, **{name: expanded(text, environ) for name, text in own.items()}}
+            for own in (self.env, self.scheduler_env, self.client_env)
+        )
+
+    def secrets(self, passed: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> Secrets:
+        """Return what of these variables, and of further ones that are passed on, is never shown."""
+        found = Secrets.passed((*self.pass_env, *passed), environ)
+        for own in (self.env, self.scheduler_env, self.client_env):
+            found |= Secrets.of(own, environ)
+        return found
 
 
 AGGREGATION = section(AggregationSettings)
@@ -87,6 +141,9 @@ class ClusterSettings:
         nanny: whether each has a nanny, as is Dask's own default.
         worker_variables: environment variables of the workers.
         worker_arguments: further arguments of `dask worker`.
+        scheduler_variables, client_variables: those of the scheduler and of the client.
+        secrets: values among the variables that are never shown.
+        rootdir: what relative paths among the arguments are relative to.
     """
 
     workers: int
@@ -94,3 +151,7 @@ class ClusterSettings:
     nanny: bool
     worker_variables: Mapping[str, str]
     worker_arguments: Sequence[str]
+    scheduler_variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    client_variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secrets: Secrets = dataclasses.field(default_factory=Secrets)
+    rootdir: Path = Path()

@@ -8,20 +8,31 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from pytest_modelops.config.file import ConfigFile, named, nearest
 from pytest_modelops.config.setting import VARIABLE_PREFIX, Declaration, Given, Kind, not_one_of, options
 from pytest_modelops.config.settings import Settings, parse
-from pytest_modelops.config.types import SWITCH
+from pytest_modelops.config.types import PATH, SWITCH
 from pytest_modelops.errors import WrongInput
 
 MATRIX: Declaration[object] = Declaration(
     type_=SWITCH, name="matrix", help="Run the matrix: real Dask clusters for every Python × Dask cell.", variable=False
 )
-OPTIONS = (MATRIX, *options(Settings))
+CONFIG: Declaration[Path] = Declaration(
+    type_=PATH,
+    name="config",
+    metavar="PATH",
+    help="The file whose `[tool.modelops]` is read. By default the nearest `pyproject.toml` that has it, from where "
+    "pytest is called upwards. Paths in it are relative to its directory.",
+    ini=True,
+    path=True,
+)
+OPTIONS: tuple[Declaration[object], ...] = (MATRIX, CONFIG, *options(Settings))
 PLAN_HELP = "Print which cells would run, and why not the rest; start, pull and remove nothing."
 
 
@@ -31,7 +42,22 @@ def load(config: pytest.Config) -> Settings:
     Raises:
         WrongInput: a value, key, variable or file is not valid.
     """
-    return parse(rootdir=config.rootpath, sources=given(config, os.environ))
+    sources = given(config, os.environ)
+    return parse(_file(config, sources), sources)
+
+
+def start_of(config: pytest.Config) -> Path:
+    """Return the directory in which pytest was called; in an xdist worker, that of the controller."""
+    handed = getattr(config, "workerinput", {}).get("modelops")
+    return Path(handed["start"]) if handed else config.invocation_params.dir
+
+
+def _file(config: pytest.Config, sources: Mapping[str, Sequence[Given]]) -> ConfigFile:
+    start = start_of(config)
+    if asked := next(iter(sources[CONFIG.name]), None):
+        return named(PATH.read_given(asked), start)
+    tests = (start / argument.partition("::")[0] for argument in config.args)
+    return nearest(start, otherwise=[*tests, config.rootpath], directory=config.rootpath)
 
 
 class _PlanAction(argparse.Action):
@@ -71,7 +97,8 @@ def _add_flag(group: pytest.OptionGroup, option: Declaration[object]) -> None:
         help_text += " Repeatable."
     if option.variable:
         help_text += f" Variable: {option.variable_name}."
-    help_text = help_text.replace("%", "%%")
+    # Of a help with one character that stdout cannot show, pytest escapes everything, line breaks included.
+    help_text = help_text.replace("×", "x").replace("%", "%%")
     if option.kind is Kind.SWITCH:
         group.addoption(option.flag, dest=option.dest, action="store_true", help=help_text)
     else:
@@ -107,7 +134,7 @@ def _from_command_line(option: Declaration[object], config: pytest.Config) -> Gi
     if value in (None, False):
         return None
     texts = {Kind.SWITCH: ["true"], Kind.ONE: [value], Kind.MANY: value}[option.kind]
-    return Given(texts=tuple(texts), origin=option.flag, directory=config.invocation_params.dir)
+    return Given(texts=tuple(texts), origin=option.flag, directory=start_of(config))
 
 
 def _from_variable(option: Declaration[object], config: pytest.Config, environ: Mapping[str, str]) -> Given | None:
@@ -118,7 +145,7 @@ def _from_variable(option: Declaration[object], config: pytest.Config, environ: 
         texts = shlex.split(text) if option.kind is Kind.MANY else [text]
     except ValueError as error:
         raise WrongInput(f"{option.variable_name}: {text!r} is not quoted as in a shell: {error}") from None
-    return Given(texts=tuple(texts), origin=option.variable_name, directory=config.invocation_params.dir)
+    return Given(texts=tuple(texts), origin=option.variable_name, directory=start_of(config))
 
 
 def _from_ini(option: Declaration[object], config: pytest.Config) -> Given | None:
@@ -132,12 +159,33 @@ def _from_ini(option: Declaration[object], config: pytest.Config) -> Given | Non
     try:
         value = config.getini(option.dest)
     except (TypeError, ValueError, pytest.UsageError) as error:
-        raise WrongInput(f"{origin}: {error}") from None
+        value = _native(option, config)
+        if value is None:
+            raise WrongInput(f"{origin}: {error}") from None
     if not value:
         return None
     if isinstance(value, str):
         value = [value.strip()]
     elif option.kind is not Kind.MANY:
         raise WrongInput(f"{origin}: {value!r} is a list; it takes one value")
-    directory = config.inipath.parent if config.inipath else config.invocation_params.dir
+    directory = config.inipath.parent if config.inipath else start_of(config)
     return Given(texts=tuple(map(str, value)), origin=origin, directory=directory)
+
+
+def _native(option: Declaration[object], config: pytest.Config) -> str | list[str] | None:
+    """Return the texts of a number, a boolean or a single text, which pytest 9 refuses in its native TOML tables."""
+    from pytest_modelops.storage.toml import tomllib
+
+    if config.inipath is None or config.inipath.suffix != ".toml":
+        return None
+    try:
+        content = tomllib.loads(config.inipath.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    for table in (content.get("tool", {}).get("pytest", {}), content.get("pytest", {})):
+        value = table.get(option.dest)
+        values = value if isinstance(value, list) else [value]
+        if values and all(isinstance(one, str | int | float) for one in values):
+            texts = [str(one).lower() if isinstance(one, bool) else str(one) for one in values]
+            return texts if option.kind is Kind.MANY or isinstance(value, list) else texts[0]
+    return None

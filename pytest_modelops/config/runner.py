@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_modelops.config.setting import FILE, Place, Type, Values, leaf, not_one_of, relative, setting, shown, table
-from pytest_modelops.config.types import SWITCH, VARIABLES, choice, is_dotted, path, string, text
+from pytest_modelops.config.setting import Place, Type, Values, leaf, not_one_of, relative, setting, shown, table
+from pytest_modelops.config.types import EXECUTOR, SWITCH, VARIABLES, choice, is_dotted, path, string, text
 from pytest_modelops.errors import WrongInput
 
 JSON_RPC, ONE_SHOT = PROTOCOLS = ("json-rpc", "one-shot")
@@ -20,7 +20,7 @@ _COMMAND = (
     *("{python}", "{runner}", "--bundle-path", "{bundle}"),
     *("--venv-path", "{venv}", "--bundle-digest", "{digest}"),
 )
-_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}")
+_PLACEHOLDERS = ("{python}", "{runner}", "{bundle}", "{venv}", "{digest}", "{wheels}", "{version}", "{worker-python}")
 _TO_INSTALL = ("--install-from", "{wheels}", "--python-version", "{version}")
 """Arguments with which the reference runner installs by itself."""
 _FRESH_ENV = {"MODELOPS_FORCE_FRESH_VENV": "true"}
@@ -31,7 +31,7 @@ def _command(value: object) -> tuple[str, ...]:
         raise WrongInput(f'{shown(value)} is not a command line, such as ["{{python}}", "{{runner}}"]')
     arguments = tuple(map(string, value))
     for argument in arguments:
-        for named in re.findall(r"\{\w*\}", argument):
+        for named in re.findall(r"\{[\w-]*\}", argument):
             if named not in _PLACEHOLDERS:
                 raise WrongInput(not_one_of(named, "a placeholder", _PLACEHOLDERS))
     return arguments
@@ -70,7 +70,8 @@ class RunnerSettings:
     command: tuple[str, ...] = setting(
         leaf(_command, {"type": "array", "items": {"type": "string"}, "minItems": 1}),
         "The command that starts the runner. `{python}` is the interpreter of the bundle's environment on that worker, "
-        "`{version}` the worker's Python (X.Y.Z), `{wheels}` a directory with the bundle's wheels.",
+        "`{version}` the worker's Python (X.Y.Z), `{worker-python}` the worker's own interpreter, `{wheels}` a "
+        "directory with the bundle's wheels.",
         _COMMAND,
     )
     protocol: str = setting(
@@ -81,6 +82,11 @@ class RunnerSettings:
         "Whether the runner installs the bundle by itself, into `{venv}`, before it answers. That environment then has "
         "nothing but pip, and the check `venv-reuse` runs.",
         default=False,
+    )
+    python: str | None = setting(
+        EXECUTOR,
+        'The Python that the runner executes bundles with, as that interpreter says it itself: `"3.12"`, '
+        '`"3.12.1"`, or `"any"`. Default: that of the worker, to the patch release, and for its platform.',
     )
     fresh_env: Mapping[str, str] | None = setting(
         VARIABLES,
@@ -106,7 +112,7 @@ def _finish(found: RunnerSettings, values: Values, place: Place) -> RunnerSettin
         if not any("{runner}" in argument for argument in found.command):
             raise WrongInput(
                 f"{place.key('path')}: means nothing with a command that does not have {{runner}}, which is this path; "
-                f"put it into {str(place.key('command')).removeprefix(f'{FILE}: ')}, or leave the path out"
+                f"put it into {str(place.key('command')).partition(': ')[2]}, or leave the path out"
             )
         return found
     command, fresh_env = found.command, found.fresh_env

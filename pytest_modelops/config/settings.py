@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_modelops.config.file import TABLE, ConfigFile
 from pytest_modelops.config.matrix_table import MATRIX
 from pytest_modelops.config.setting import (
     FILE,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "docker", "process")
 """Values of the setting `backend`; `backends.registry` opens them."""
+_NO_FILE = ConfigFile(path=None, directory=Path(), table={}, origin=FILE, description="none")
 KEEP = ("never", "failed", "always")
 """When a cell is left up."""
 
@@ -80,7 +82,7 @@ class Settings:
     """Everything that can be set, with defaults filled in.
 
     Attributes:
-        rootdir: pytest's; paths in `[tool.modelops]` are relative to it.
+        file: where the table comes from; paths in it are relative to its directory.
         reports: files to write, absolute.
         deadlines: those that were set, the weakest source first; see `deadlines_of`.
         bundles: bundles of this run.
@@ -88,7 +90,7 @@ class Settings:
         containers: also holds `keep`.
     """
 
-    rootdir: Path = Path()
+    file: ConfigFile = _NO_FILE
     backend: str = setting(
         choice("a backend", BACKENDS),
         "Where cells run: in containers (`docker`), in local virtual environments (`process`), or in containers if an "
@@ -190,7 +192,6 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
     deadlines = [deadline for one in reversed(place.given.get("deadline", ())) for deadline in _given_deadlines(one)]
     return dataclasses.replace(
         found,
-        rootdir=place.directory,
         bundles=bundles,
         known_bundles=(*bundles, *(bundle for bundle in found.bundles if bundle.name not in names)),
         deadlines=(*found.deadlines, *deadlines),
@@ -201,27 +202,11 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
 _SETTINGS = table(Settings, _finish)
 
 
-def parse(*, rootdir: Path, sources: Mapping[str, Sequence[Given]]) -> Settings:
-    """Read the file in `rootdir`, and what was given outside it for each option, the strongest first.
+def parse(file: ConfigFile, sources: Mapping[str, Sequence[Given]]) -> Settings:
+    """Read the file, and what was given outside it for each option, the strongest first.
 
     Raises:
-        WrongInput: a value, a key or the file is not valid.
+        WrongInput: a value or a key is not valid.
     """
-    place = Place(origin=FILE, table="tool.modelops", directory=rootdir, given=sources)
-    return _SETTINGS.read(_read_file(rootdir), place)
-
-
-def _read_file(rootdir: Path) -> object:
-    """Return `[tool.modelops]` of the file in a directory, empty if there is none."""
-    from pytest_modelops.storage.toml import tomllib
-
-    try:
-        content = tomllib.loads((rootdir / FILE).read_bytes().decode())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise WrongInput(f"{FILE}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # also of text that is not UTF-8
-        raise WrongInput(f"{FILE}: not valid TOML: {error}") from None
-    tool = content.get("tool", {})
-    return tool.get("modelops", {}) if isinstance(tool, dict) else {}
+    place = Place(origin=file.origin, table=f"tool.{TABLE}", directory=file.directory, given=sources)
+    return dataclasses.replace(_SETTINGS.read(file.table, place), file=file)

@@ -65,6 +65,11 @@ def matching(pattern: str, problem: str) -> Type[str]:
     return leaf(read, {"type": "string", "pattern": f"^{pattern}$"})
 
 
+ANY_PYTHON = "any"
+EXECUTOR = matching(rf"{ANY_PYTHON}|\d+\.\d+(\.\d+)?", f'is not a Python version; write X.Y, X.Y.Z, or "{ANY_PYTHON}"')
+"""Which Python a runtime or a runner may do its work with."""
+
+
 def choice(what: str, valid: Collection[str]) -> Type[str]:
     """Return the type of one of a few words."""
 
@@ -230,7 +235,9 @@ def _variables(value: object) -> Mapping[str, str]:
     return mapping(value, 'strings, such as { NAME = "value" }', variable_name, content, may_be_empty=True)
 
 
-def _worker_args(value: object) -> tuple[str, ...]:
+def _worker_args(value: object, directory: Path) -> tuple[str, ...]:
+    from pytest_modelops.config import argument_paths
+
     if not isinstance(value, list):
         raise WrongInput(f'{shown(value)} is not a list of strings, such as ["--resources", "aggregation=1"]')
     arguments = tuple(map(string, value))
@@ -240,6 +247,7 @@ def _worker_args(value: object) -> tuple[str, ...]:
             raise WrongInput(f"{option!r} has a key of its own: {_DASK_WORKER_OPTIONS[option]} in [tool.modelops]")
         if option in _HARNESS_WORKER_OPTIONS:
             raise WrongInput(f"{option!r} is set for each worker by the harness; remove it")
+    argument_paths.check(arguments, directory)
     return arguments
 
 
@@ -270,5 +278,5 @@ DASK_RANGE = leaf(_dask_range, _STRING)
 REQUIREMENTS = many(relative(_requirement, _STRING))
 DAY = leaf(_day, {"type": "string", "format": "date"})
 VARIABLES = leaf(_variables, {"type": "object", "additionalProperties": {"type": "string"}})
-WORKER_ARGS = leaf(_worker_args, _STRINGS)
+WORKER_ARGS = relative(_worker_args, _STRINGS)
 GLOBS = many(leaf(string, _STRING))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from pytest_modelops.config.setting import Place, Type, Values, leaf, not_one_of, setting, shown, table
-from pytest_modelops.config.types import count, is_dotted, mapping, text
+from pytest_modelops.config.types import EXECUTOR, count, is_dotted, mapping, text
 from pytest_modelops.errors import WrongInput, said_of
 
 COLD, WARM, DIRECT = PROCESSES = ("cold", "warm", "direct")
@@ -152,6 +152,14 @@ class PluginSettings:
         "How often each of these functions is called on each worker.",
         4,
     )
+    python: str | None = setting(
+        EXECUTOR,
+        'The Python of the processes that do these tasks, as their interpreter says it itself: `"3.12"`, '
+        '`"3.12.1"`, or `"any"`. Default: that of the worker, to the patch release, and for its platform.',
+    )
+
+
+_OF = {"tasks": "they would be of", "python": "would run it"}
 
 
 def _finish(found: PluginSettings, values: Values, place: Place) -> PluginSettings:
@@ -162,8 +170,9 @@ def _finish(found: PluginSettings, values: Values, place: Place) -> PluginSettin
             f"{place}: has neither probe nor expect; name an attribute that the plugin sets on a worker, such as "
             'probe = "runtime": that a worker lists the plugin does not prove that it was set up'
         )
-    if "tasks" in values and not found.processes:
-        raise WrongInput(f"{place}: has tasks and no processes that they would be of")
+    for key in ("tasks", "python"):
+        if key in values and not found.processes:
+            raise WrongInput(f"{place}: has {key} and no processes that {_OF[key]}")
     return found
 
 

@@ -35,6 +35,7 @@ class Index:
         logins: user and password by URL, of uv's indexes whose login is in `UV_INDEX_<NAME>_…` variables; uv does not
             pass it on.
         insecure_hosts: those whose certificates uv does not check.
+        places: URLs and directories that are asked, without credentials; `--no-index` if no index is.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Index:
     fingerprint: str
     logins: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict, repr=False)
     insecure_hosts: tuple[str, ...] = ()
+    places: frozenset[str] = frozenset()
 
 
 def configured_index(
@@ -65,6 +67,7 @@ def configured_index(
             fingerprint=_fingerprint(decides),
             logins=_logins(tables, environ),
             insecure_hosts=_insecure_hosts(tables, environ),
+            places=_places(tables, environ),
         )
     translated = _translate(_pip_options(environ, prefix, root), rootdir)
     if not environ.get("SSL_CERT_FILE") and (bundle := environ.get("REQUESTS_CA_BUNDLE")):
@@ -75,6 +78,7 @@ def configured_index(
         variables=translated,
         fingerprint=_fingerprint([*decides, places]),
         insecure_hosts=_insecure_hosts(tables, {**translated, **environ}),
+        places=_places(tables, translated),
     )
 
 
@@ -149,6 +153,28 @@ def _logins(tables: Sequence[Mapping[str, object]], environ: Mapping[str, str]) 
         if name and any(login):
             logins[url.rstrip("/")] = login
     return logins
+
+
+_PYPI = "https://pypi.org/simple"
+
+
+def _places(tables: Sequence[Mapping[str, object]], variables: Mapping[str, str]) -> frozenset[str]:
+    """Return the indexes and further places that uv asks."""
+    defaults = [variables.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")]
+    others = f"{variables.get('UV_INDEX', '')} {variables.get('UV_EXTRA_INDEX_URL', '')}".split()
+    others += variables.get("UV_FIND_LINKS", "").replace(",", " ").split()
+    parts = [part for table in tables for part in (table, table.get("pip")) if isinstance(part, Mapping)]
+    if _true(variables.get("UV_NO_INDEX", "")) or any(part.get("no-index") for part in parts):
+        return frozenset(["--no-index"])
+    for part in parts:
+        defaults.append(str(part.get("index-url") or ""))
+        for key in ("extra-index-url", "find-links"):
+            listed = part.get(key)
+            others += map(str, listed) if isinstance(listed, list) else []
+        for entry in _indexes(part):
+            (defaults if entry.get("default") else others).append(str(entry.get("url", "")))
+    places = filter(None, (*(list(filter(None, defaults)) or [_PYPI]), *others))
+    return frozenset(re.sub(r"//[^/@]*@", "//", re.sub(r"^[\w.-]+=", "", place)) for place in places)
 
 
 def _insecure_hosts(tables: Sequence[Mapping[str, object]], environ: Mapping[str, str]) -> tuple[str, ...]:

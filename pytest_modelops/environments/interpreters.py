@@ -129,16 +129,8 @@ class Interpreters:
             )
 
     def _places(self, deadline: Deadline) -> dict[str, list[Path]]:
-        """Return directories of executables, by their names in messages."""
         managed = Path(self._uv("python", "dir", deadline=deadline).stdout.strip())
-        home = Path(self._environ.get("HOME") or Path.home())
-        pyenv = Path(self._environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
-        return {
-            f"{self._prefix}/bin": [self._prefix / "bin"],
-            f"{managed}/*/bin": _glob(managed),
-            f"{pyenv}/*/bin": _glob(pyenv),
-            "PATH": [Path(part) for part in self._environ.get("PATH", "").split(":") if part],
-        }
+        return _places_of(self._environ, self._prefix, managed)
 
     def _newest(self, version: PythonVersion, candidates: Iterable[Path], deadline: Deadline) -> Interpreter | None:
         found = [self.ask(path, deadline) for path in candidates if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises where it may not look
@@ -204,6 +196,29 @@ class Interpreters:
         if found is None:
             raise UvFailed(f"the environment that it made is not a CPython {version} with a GIL", finished.stderr)
         return found
+
+
+def looks_installed(
+    version: PythonVersion, *, environ: Mapping[str, str] = os.environ, prefix: Path = Path(sys.base_prefix)
+) -> bool:
+    """Return whether a file has the name of this Python, where `Interpreters` looks. Starts nothing."""
+    data = Path(environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or Path.home(), ".local/share"))
+    managed = Path(environ.get("UV_PYTHON_INSTALL_DIR") or data / "uv/python")
+    name = f"python{version.release[0]}.{version.release[1]}"
+    places = _places_of(environ, prefix, managed)
+    return any(os.path.exists(directory / name) for group in places.values() for directory in group)  # noqa: PTH110
+
+
+def _places_of(environ: Mapping[str, str], prefix: Path, managed: Path) -> dict[str, list[Path]]:
+    """Return directories of executables, by their names in messages."""
+    home = Path(environ.get("HOME") or Path.home())
+    pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
+    return {
+        f"{prefix}/bin": [prefix / "bin"],
+        f"{managed}/*/bin": _glob(managed),
+        f"{pyenv}/*/bin": _glob(pyenv),
+        "PATH": [Path(part) for part in environ.get("PATH", "").split(":") if part],
+    }
 
 
 def _glob(directory: Path) -> list[Path]:

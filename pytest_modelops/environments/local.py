@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -49,6 +49,10 @@ class Environments:
     def releases(self) -> Releases:
         return self._tools.releases
 
+    @property
+    def indexes(self) -> Collection[str]:
+        return self._tools.indexes
+
     def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
         if versions.as_is:
             return python_here()
@@ -57,7 +61,7 @@ class Environments:
     def resolve(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Lock:
         if versions.as_is:
             return installed_here(versions)
-        besides = dask_pins(versions)
+        besides = dask_pins(versions, self.releases)
         interpreter = self._tools.interpreters.find(versions.python, deadline=deadline, progress=progress)
         solution = self._tools.resolver.solve(
             self._spec.requirements,

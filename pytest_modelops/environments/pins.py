@@ -59,8 +59,9 @@ class Pin:
         return Path(unquote(url.path)) if url.scheme == "file" else None
 
     @property
-    def hashed(self) -> bool:
-        return " --hash=" in self.line
+    def hashes(self) -> tuple[str, ...]:
+        """Those that its file may have, each `sha256:…`; empty for any."""
+        return tuple(re.findall(r" --hash=(\S+)", self.line))
 
 
 def pins(requirements: str) -> Iterator[Pin]:

@@ -30,6 +30,10 @@ class PipFailed(CheckFailed):
     """A pip command failed; the message quotes pip, or the build that it ran."""
 
 
+class WrongHash(PipFailed):
+    """A file does not have one of the hashes that are allowed; the message names it, and both."""
+
+
 class Pip:
     """The pip that is installed beside this interpreter.
 
@@ -72,7 +76,8 @@ class Pip:
             lines: pins, each with its hashes; or all without.
 
         Raises:
-            PipFailed: a wheel is missing or differs from its hash, or no index answered.
+            PipFailed: a wheel is missing, or no index answered.
+            WrongHash: a wheel differs from its hash.
             TimedOut: the deadline passed.
         """
         fit = (
@@ -114,6 +119,8 @@ class Pip:
                 )
             except TimedOut as error:
                 raise TimedOut(without_passwords(f"pip {verb}: {error}")) from None
+        if finished.returncode != 0 and (mismatch := _mismatch(finished.stderr + finished.stdout)):
+            raise WrongHash(mismatch)
         if finished.returncode != 0:
             raise PipFailed(_message(finished))
 
@@ -143,6 +150,28 @@ class Pip:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+_WRONG_HASH = re.compile(
+    r"^ +(?P<what>\S[^\n]*?) \(from -r [^\n]*\n(?P<expected>(?: +Expected [^\n]*\n)+) +Got +(?P<got>\w+)", re.MULTILINE
+)
+
+
+def _mismatch(output: str) -> str:
+    """Return what pip says of files that differ from their hashes, each in a line; empty if it does not."""
+    lines = []
+    for match in _WRONG_HASH.finditer(output):
+        package, _, file = match["what"].partition(" from ")
+        url = urlsplit(file or package)
+        algorithm, *digests = re.sub(r" *\n *Expected +or +", " ", match["expected"].strip()).split()[1:]
+        expected = " or ".join(f"{algorithm}:{digest}" for digest in digests)
+        name = f"{package} ({url.path.rpartition('/')[2]})" if file else without_passwords(package)
+        lines.append(
+            f"{name} does not match its hash in the bundle's requirements: expected {expected}, "
+            f"got {algorithm}:{match['got']}"
+        )
+    advice = "Compare the file with one that you trust; if it is right, `uv pip compile --generate-hashes` has its hash"
+    return "\n".join([*lines, advice]) if lines else ""
 
 
 _REPORTED_LINES = 30

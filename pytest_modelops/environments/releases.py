@@ -161,7 +161,11 @@ class UvReleases:
             self._undated.update(dict.fromkeys(undated_files(error.output)))
             return set()
         except (UvFailed, TimedOut) as error:
-            raise NoIndex(f"no index answered: {error}") from error
+            why = f"no index answered: {error}"
+            if isinstance(error, TimedOut):  # else uv's message has the address
+                why += f" ({self._uv.index})"
+            self._notes[why] = None
+            raise NoIndex(why) from error
         if files := undated_files(solution.stderr):
             self._undated.update(dict.fromkeys(files))
             self._notes[f"files without an upload time are left out, such as {next(iter(self._undated))}"] = None
@@ -184,7 +188,7 @@ class UvReleases:
     def _remember(self, question: str, answer: _Answer) -> None:
         lock = self._memory.with_suffix(".lock")
         with (
-            contextlib.suppress(TimedOut),  # another process holds it; what is not remembered is asked for again
+            contextlib.suppress(TimedOut, OSError),  # the file is held or the disk is full; it is asked for again
             locked(lock, Deadline(_SECONDS), "the remembered releases"),
         ):
             mine = {**self._recall(), question: answer}

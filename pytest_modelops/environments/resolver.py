@@ -33,25 +33,31 @@ from pytest_modelops.environments.uv import (
     undated_files,
     without_passwords,
 )
+from pytest_modelops.environments.wanted import Wanted
 from pytest_modelops.environments.wheels import LocalRequirement, Wheels
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Versions
-from pytest_modelops.storage.files import hash_file, locked, read_json, write_json
+from pytest_modelops.matrix.versions import NoIndex, Releases
+from pytest_modelops.storage.files import hash_file, locked, read_json, write_json, write_text
 
 TRUSTED_FOR = dt.timedelta(hours=24)
 """How long a lock is used that may come out differently tomorrow."""
 
 
-def dask_pins(versions: Versions) -> list[str]:
+def dask_pins(versions: Versions, releases: Releases) -> list[str]:
     """Return the requirement lines that give an environment its Dask.
 
     Raises:
         CheckFailed: no index said which release was meant.
     """
     if versions.dask is None:
+        try:
+            why = f"none answered when the plan was made; now {releases.latest()} is the newest"
+        except NoIndex as error:
+            why = str(error)
         raise CheckFailed(
-            f"no index answered when it was asked which Dask {versions.dask_request!r} is; "
-            "connect to one, or name a release that was used here before"
+            f"no index said which Dask {versions.dask_request!r} is: {why}\n"
+            "Connect to one, or name a release that was used here before."
         )
     return [f"{name}=={versions.dask}" for name in PACKAGES]
 
@@ -108,7 +114,7 @@ class Resolver:
         """Find the solution for these requirements, or remember it.
 
         Args:
-            requirements: PEP 508 lines or absolute paths.
+            requirements: see `Backend.wheelhouse`.
             interpreter: resolves and builds local projects.
             name: what the solution is for, for people.
             besides: further lines, which messages do not repeat.
@@ -120,10 +126,13 @@ class Resolver:
             CheckFailed: no solution, or a local project that cannot be built.
             TimedOut: the deadline passed.
         """
-        lines, contents = self._lines(requirements, interpreter, deadline, progress)
+        wanted = Wanted.parse(requirements)
+        lines, contents = self._lines(wanted.requirements, interpreter, deadline, progress)
         lines = [*besides, *lines]
-        given = [name, *requirements]
+        given = [name, *wanted.requirements, *(f"constraint {line}" for line in wanted.constraints)]
         options = ["--generate-hashes", *elsewhere, *as_of_options(self._as_of)]
+        if wanted.constraints:
+            options += ["--constraints", str(self._write(wanted.constraints))]
         if constraints:
             given.append(f"constraints {constraints}")
             options += ["--constraints", str(constraints)]
@@ -148,7 +157,7 @@ class Resolver:
                         ) from error
                     note = f"the index did not answer; this is the lock of {stored['resolved'][:10]}"
         return Solution(
-            requirements=stored["requirements"],
+            requirements=wanted.kept(stored["requirements"], interpreter.version),
             packages={package: Version(text) for package, text in stored["packages"].items()},
             resolved=dt.datetime.fromisoformat(stored["resolved"]),
             note=note,
@@ -166,6 +175,13 @@ class Resolver:
                 contents.append(digest)
             lines.append(line)
         return lines, contents
+
+    def _write(self, constraints: Sequence[str]) -> Path:
+        """Write constraints into a file of their own."""
+        text = "".join(f"{line}\n" for line in constraints)
+        file = self._directory / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.constraints.txt"
+        write_text(file, text)
+        return file
 
     def _is_trusted(self, stored: _Stored) -> bool:
         if self._fresh:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 from urllib.parse import unquote, urlsplit
@@ -95,6 +95,7 @@ class LockedFile(TypedDict, total=False):
     name: str
     url: str
     path: str
+    hashes: dict[str, str]
 
 
 class LockedPackage(TypedDict, total=False):
@@ -106,12 +107,14 @@ class LockedPackage(TypedDict, total=False):
         name: always there.
         version: left out of some local projects.
         wheels: those of the index; some versions of uv list those for other targets as well.
+        sdist: its sources.
         archive: the file, where a requirement names one.
     """
 
     name: str
     version: str
     wheels: list[LockedFile]
+    sdist: LockedFile
     archive: LockedFile
 
 
@@ -127,14 +130,21 @@ def locked_packages(uv: Uv, requirements: Sequence[str], *options: str, deadline
     return packages
 
 
-def fits(package: LockedPackage, target: Target) -> bool:
-    """Whether the package has a wheel that the target takes."""
+def is_allowed(file: LockedFile, hashes: Collection[str]) -> bool:
+    """Whether a file may be used; one whose hash is not known, or of which none is given, may."""
+    algorithms = {one.partition(":")[0] for one in hashes}
+    known = {f"{name}:{digest}" for name, digest in file.get("hashes", {}).items() if name in algorithms}
+    return not known or not known.isdisjoint(hashes)
+
+
+def fits(package: LockedPackage, target: Target, hashes: Collection[str] = ()) -> bool:
+    """Whether the package has a wheel that the target takes, with one of these hashes if any are given."""
     for file in (*package.get("wheels", ()), package.get("archive", LockedFile())):
         place = file.get("name") or urlsplit(file.get("url") or file.get("path", "")).path
         try:
             tags = parse_wheel_filename(unquote(place).rpartition("/")[2])[3]
         except InvalidWheelFilename:
             continue
-        if tags & target.tags:
+        if tags & target.tags and is_allowed(file, hashes):
             return True
     return False

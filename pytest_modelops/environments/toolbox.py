@@ -31,6 +31,7 @@ class Toolbox:
 
     Attributes:
         index: whose configuration names the index, for people.
+        indexes: see `Index.places`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Toolbox:
     ) -> None:
         index = configured_index(spec.rootdir, environ=environ)
         self.index = index.source
+        self.indexes = index.places
         self.run = run
         self.uv = Uv(run, rootdir=spec.rootdir, settings=index.variables, environ=environ)
         self.releases = UvReleases(

@@ -157,6 +157,12 @@ class Uv:
             self.variables["UV_HTTP_RETRIES"] = "0"
         raise failure
 
+    @property
+    def index(self) -> str:
+        """The index that variables name, for people."""
+        named = (self.variables.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX"))
+        return without_passwords(next(filter(None, named), "the index of uv's configuration, or pypi.org"))
+
     def compile(
         self, requirements: Sequence[str], *options: str, deadline: Deadline, resolution: str = "highest"
     ) -> subprocess.CompletedProcess[str]:

@@ -20,8 +20,8 @@ from packaging.version import Version
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress, Solution, Wheelhouse
 from pytest_modelops.environments.pins import Pin, pins
-from pytest_modelops.environments.pip import Pip, PipFailed
-from pytest_modelops.environments.target import Target, fits, locked_packages
+from pytest_modelops.environments.pip import Pip, PipFailed, WrongHash
+from pytest_modelops.environments.target import LockedFile, Target, fits, is_allowed, locked_packages
 from pytest_modelops.environments.uv import NoAnswer, Uv, UvFailed, as_of_options
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.storage.files import hash_file
@@ -96,6 +96,8 @@ class Wheelhouses:
             if sources_only := self._try(downloaded, target, wheels, deadline):
                 self._download([pin for pin in downloaded if pin not in sources_only], target, wheels, deadline)
                 built += sources_only
+        except WrongHash:
+            raise
         except PipFailed as error:
             raise CheckFailed(f"could not get the wheels for Python {target.python}:\n{error}") from error
         for pin in built:
@@ -120,13 +122,13 @@ class Wheelhouses:
         return []
 
     def _download(self, wanted: Sequence[Pin], target: Target, wheels: Path, deadline: Deadline) -> None:
-        hashed = [pin.line for pin in wanted if pin.hashed]
-        bare = [pin.line for pin in wanted if not pin.hashed]
+        hashed = [pin.line for pin in wanted if pin.hashes]
+        bare = [pin.line for pin in wanted if not pin.hashes]
         for lines in filter(None, (hashed, bare)):  # pip wants hashes for all or for none
             self._pip.download(lines, target, wheels, deadline)
 
     def _sources_only(self, wanted: Sequence[Pin], target: Target, deadline: Deadline) -> list[Pin]:
-        """Return those of which the index has no wheel that the target takes.
+        """Return those of which the index has no wheel that the target takes, and that their hashes allow.
 
         Raises:
             NoAnswer: no index answered.
@@ -139,7 +141,14 @@ class Wheelhouses:
             raise
         except UvFailed:
             return []  # then pip's error counts
-        names = {canonicalize_name(package["name"]) for package in packages if not fits(package, target)}
+        hashes = {pin.name: pin.hashes for pin in wanted}
+        names = set()
+        for package in packages:
+            name = canonicalize_name(package["name"])
+            allowed = hashes.get(name, ())
+            has_wheel, sdist = fits(package, target), package.get("sdist", LockedFile())
+            if not has_wheel or (not fits(package, target, allowed) and is_allowed(sdist, allowed)):
+                names.add(name)
         return [pin for pin in wanted if pin.name in names and not pin.is_wheel]
 
     def _build(self, pin: Pin, target: Target, wheels: Path, deadline: Deadline) -> None:
@@ -152,6 +161,8 @@ class Wheelhouses:
             # A URL alone: not every pip takes `name @ git+file://…`.
             line = pin.line.partition(" @ ")[2] or pin.line
             self._pip.build(line, target.interpreter, wheels, deadline)
+        except WrongHash:
+            raise
         except PipFailed as error:
             raise CheckFailed(
                 f"could not build a wheel of {pin}, of which there are only sources for Python "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from packaging.version import Version
@@ -64,7 +64,7 @@ class LeftOutJson(TypedDict):
 
 
 class PlanJson(TypedDict):
-    """What `--modelops-plan=json` prints, and what xdist workers are handed."""
+    """What `--modelops-plan=json` prints of a plan, and what xdist workers are handed."""
 
     schema: int
     cells: list[PlannedCellJson]
@@ -119,10 +119,18 @@ class Plan:
             left_out=tuple(LeftOut(**left) for left in plain["left_out"]),
         )
 
-    def to_text(self) -> str:
-        """Return the plan for people: a line for each cell with its versions, then the cells left out and why."""
-        lines = [f"{len(self.cells)} cell{'' if len(self.cells) == 1 else 's'}:"]
-        lines += _columns((cell.id, _describe(cell)) for cell in self.cells)
+    def to_text(self, *, unavailable: Mapping[str, str]) -> str:
+        """Return the plan for people: the cells with their versions, those that cannot run, those left out, and why.
+
+        Args:
+            unavailable: by the id of each cell that cannot run on this machine, why.
+        """
+        runnable = [cell for cell in self.cells if cell.id not in unavailable]
+        lines = [f"{len(runnable)} cell{'' if len(runnable) == 1 else 's'}:"]
+        lines += _columns((cell.id, _describe(cell)) for cell in runnable)
+        if unavailable:
+            lines.append("unavailable here, and a run fails for it:")
+            lines += _columns(unavailable.items())
         if self.left_out:
             lines.append("left out:")
             lines += _columns((left.id, left.reason) for left in self.left_out)

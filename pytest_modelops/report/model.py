@@ -205,12 +205,14 @@ class RunReport:
         started: ISO 8601 with offset.
         seconds: of the whole session.
         host: facts about the machine that ran pytest (`python`, `platform`, `pytest`, `pytest_modelops`).
+        configuration: path of the file with the settings; `None` if there was none.
         backend: name of the backend that ran the cells.
     """
 
     started: str
     seconds: float
     host: Mapping[str, str]
+    configuration: str | None = None
     backend: str
     cells: tuple[CellReport, ...]
     left_out: tuple[LeftOut, ...] = ()

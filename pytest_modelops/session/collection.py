@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -13,13 +14,18 @@ from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.markers import Demand
 from pytest_modelops.matrix.cell import Role
-from pytest_modelops.session.module import BUNDLE, ChecksModule, bundles_of, names_tests, test_name
+from pytest_modelops.session.item import CheckItem, check_of
+from pytest_modelops.session.locating import SettingsFile
+from pytest_modelops.session.module import ChecksModule, names_tests, test_name
+from pytest_modelops.session.needed import Needed
 from pytest_modelops.session.run import MatrixRun
 
 DEMANDS = pytest.StashKey[list[Demand]]()
 
 
 def cell_of(item: pytest.Item | None) -> LiveCell | None:
+    if isinstance(item, CheckItem):
+        return item.cell
     callspec = getattr(item, "callspec", None)
     cell = callspec.params.get(fixtures.NAME) if callspec is not None else None
     return cell if isinstance(cell, LiveCell) else None
@@ -31,10 +37,37 @@ class Collecting:
         releases = [cell[role].python.release for cell in run.plan.cells for role in Role]
         self._context = markers.Context(
             oldest=min((release[0], release[1]) for release in releases),
-            rootdir=run.config.rootpath,
+            directory=run.settings.file.directory,
             bundles=run.settings.known_bundles,
             named={},
         )
+        self._needed: Needed | None = None
+        self._not_collected = 0
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        if self.run.wanted is not None and not names_tests(self.run.config):
+            self._needed = Needed(session)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Leave directories out in which nothing mentions a cell, with their `conftest.py`."""
+        if self._needed is None or not collection_path.is_dir() or self._needed.directory(collection_path):
+            return None
+        return True
+
+    @pytest.hookimpl(tryfirst=True, specname="pytest_make_collect_report")
+    def pytest_collect_only_what_is_needed(self, collector: pytest.Collector) -> pytest.CollectReport | None:
+        """Do not import test files that have nothing to do with cells, unless the command line names tests."""
+        if self._needed is None or not isinstance(collector, pytest.File) or isinstance(collector, ChecksModule):
+            return None
+        if self._needed.file(collector):
+            return None
+        self._not_collected += 1
+        return pytest.CollectReport(collector.nodeid, "passed", None, [])
+
+    def pytest_report_collectionfinish(self) -> str:
+        count = self._not_collected
+        return f"modelops: test files without tests for cells, not imported: {count}" if count else ""
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_make_collect_report(
@@ -47,7 +80,7 @@ class Collecting:
         """
         report = yield
         if isinstance(collector, pytest.Session) and report.passed and self.run.wanted is not None:
-            report.result.insert(0, ChecksModule.make(collector, self.run.checks, self.run.wanted))
+            report.result.insert(0, self._checks_module(collector, self.run.wanted))
         error = _wrong_input(report)
         if error is None and report.passed:
             try:
@@ -61,6 +94,12 @@ class Collecting:
             report.modelops_wrong_input = str(error)  # type: ignore[attr-defined]
         return report
 
+    def _checks_module(self, session: pytest.Session, wanted: Sequence[str]) -> ChecksModule:
+        run = self.run
+        return ChecksModule.make(
+            session, checks=run.checks, cells=run.cells.values(), wanted=wanted, settings=SettingsFile(run.file)
+        )
+
     def _check(self, collector: pytest.Collector, nodes: Iterable[pytest.Item | pytest.Collector]) -> None:
         if isinstance(collector, ChecksModule) and (missing := collector.missing(nodes)):
             tests = ", ".join(dict.fromkeys(test_name(check.name) for check in self.run.checks))
@@ -68,7 +107,7 @@ class Collecting:
                 f"{missing[0]}: there is no such test; checks are {tests}; cells are {', '.join(self.run.cells)}"
             )
         for node in nodes:
-            if not isinstance(node, pytest.Function):
+            if not isinstance(node, pytest.Function) or isinstance(node, CheckItem):
                 continue
             if _cannot_have_a_cell(node):
                 raise WrongInput(
@@ -110,15 +149,14 @@ class Collecting:
             skip = pytest.mark.skip(reason="this run has none of the cells that its markers match")
             cells, ids = [pytest.param(None, marks=skip)], ["no-cell"]
         metafunc.parametrize(fixtures.NAME, cells, ids=ids, indirect=True, scope="session")
-        if bundles := bundles_of(metafunc.function):
-            metafunc.parametrize(BUNDLE, bundles, ids=bundles)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        """Deselect tests that do not belong to the matrix; keep each cell's tests together.
+        """Deselect tests that do not belong to the matrix; keep each cell's tests together, and its checks first.
 
+        The user's fixtures and mocks may last from one test to the next, so no check comes between tests of a cell.
         Outermost, so after every other plugin's ordering: pytest before 9.1 groups parameters by their index, which
         would start a cell again for each test that is narrowed in another way.
         """
@@ -130,8 +168,8 @@ class Collecting:
         yield
         first_seen: dict[object, int] = {}
 
-        def place(item: pytest.Item) -> int:
-            return first_seen.setdefault(cell_of(item) or item, len(first_seen))
+        def place(item: pytest.Item) -> tuple[int, bool]:
+            return first_seen.setdefault(cell_of(item) or item, len(first_seen)), check_of(item) is None
 
         items.sort(key=place)
 

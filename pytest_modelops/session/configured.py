@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from pytest_modelops.checks import BUNDLE_CHECKS, PLUGIN_CHECK, all_checks, in_order
 from pytest_modelops.checks.base import Check
-from pytest_modelops.config.options import OPTIONS, load
+from pytest_modelops.config.options import load
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.session import module
-
-DISTS = ("no", "load", "loadgroup")
-"""Values of xdist's --dist that leave the distribution to us."""
+from pytest_modelops.session.rootdir import refuse_moved_rootdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +43,8 @@ def configure(config: pytest.Config) -> Configured:
     Raises:
         WrongInput: a setting, or what a hook made of the checks, is not valid.
     """
-    _refuse_other_dists(config)
-    _refuse_mistaken_rootdir(config)
+    _refuse_every_worker_for_itself(config)
+    refuse_moved_rootdir(config)
     settings = load(config)
     checks = all_checks(settings.bundles, settings.plugin, reuse=settings.runner.reuses)
     config.hook.pytest_modelops_checks(checks=checks, config=config)
@@ -56,28 +53,9 @@ def configure(config: pytest.Config) -> Configured:
     return Configured(settings, ordered, settings.deadlines_of(check_names))
 
 
-def _refuse_other_dists(config: pytest.Config) -> None:
-    dist = getattr(config.option, "dist", "no")
-    if dist not in DISTS and not hasattr(config, "workerinput"):
+def _refuse_every_worker_for_itself(config: pytest.Config) -> None:
+    if getattr(config.option, "dist", "no") == "each" and not hasattr(config, "workerinput"):
         raise WrongInput(
-            f"--dist {dist}: --modelops-matrix keeps each cell in one xdist worker and this would split it; "
-            f"use one of {', '.join(DISTS)}, or leave it out"
+            "--dist each: it runs every test in every xdist worker, so each cell would be started several times; "
+            "add --dist load to the command line, or use any other value of --dist"
         )
-
-
-def _refuse_mistaken_rootdir(config: pytest.Config) -> None:
-    """Refuse a flag's path that pytest took for a directory of tests, and so for the project's directory.
-
-    pytest looks for its configuration before it knows which flags take a value.
-    """
-    arguments = [str(argument) for argument in config.invocation_params.args]
-    flags = {option.flag for option in OPTIONS if option.path}
-    for flag, value in itertools.pairwise(arguments):
-        path = (config.invocation_params.dir / value).resolve()
-        if flag not in flags or not path.is_dir():
-            continue
-        if config.rootpath.is_relative_to(path) and not config.invocation_params.dir.is_relative_to(path):
-            raise WrongInput(
-                f"{flag} {value}: pytest takes {value} for a directory of tests and {config.rootpath} for the project; "
-                f"write {flag}={value}"
-            )

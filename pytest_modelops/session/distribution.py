@@ -29,7 +29,7 @@ class Distributing:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Give each cell as a whole to one worker.
+        """Give each cell as a whole to one worker, and other tests as `--dist` says.
 
         `xdist_group` marks would not do: xdist 3.8 ignores them with pytest 9.2, and before that it appends the group
         to node ids, which then differ in reports and in `--lf`.
@@ -37,10 +37,12 @@ class Distributing:
         from xdist.scheduler import LoadGroupScheduling
 
         run = self.run
+        of_others = {"loadfile": _file_of, "loadscope": _scope_of}.get(config.option.dist)
 
         class OneWorkerForACell(LoadGroupScheduling):  # type: ignore[misc] # xdist has no types
             def _split_scope(self, nodeid: str) -> str:
-                return run.cell_of(nodeid) or super()._split_scope(nodeid)
+                split = of_others or super()._split_scope
+                return run.cell_of(nodeid) or split(nodeid)
 
             def _assign_work_unit(self, node: Any) -> None:
                 # The worker may have just crashed. Its `remove_node` comes next and hands on its work.
@@ -67,3 +69,12 @@ class Distributing:
                 return rest
 
         return OneWorkerForACell(config, log)
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _scope_of(nodeid: str) -> str:
+    """Return the class or module of a test, as `--dist loadscope` has it."""
+    return nodeid.partition("[")[0].rpartition("::")[0]

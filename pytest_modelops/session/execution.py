@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from _pytest.runner import runtestprotocol  # plugins that run tests themselves have no other way
 
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
@@ -14,7 +16,9 @@ from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
 from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
 from pytest_modelops.session.collection import DEMANDS, cell_of
-from pytest_modelops.session.module import check_of, result_of_test
+from pytest_modelops.session.item import CheckItem, check_of
+from pytest_modelops.session.locating import point_to
+from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
 
 STATUS = pytest.StashKey[Status]()
@@ -38,6 +42,21 @@ class Running:
             cell, check = cell_of(item), check_of(item)
             if cell is not None and check is not None:
                 self._selected.add((cell.id, check.label))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a check once, whatever plugins repeat, fork or skip tests in this hook."""
+        if check_of(item) is None:
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        runtestprotocol(item, nextitem=nextitem)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item) -> bool | None:
+        """Take over from pytest-timeout, which would end a check before its own deadline."""
+        return True if check_of(item) is not None else None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -103,6 +122,8 @@ class Running:
         cell = cell_of(item)
         if cell is None:
             return report
+        path, line, _ = item.reportinfo()
+        point_to(report, Path(path), line)
         if LEFT in item.stash:
             pass  # the cell has a result for that
         elif check_of(item) is None and (report.when == "call" or not report.passed):
@@ -145,7 +166,7 @@ class Running:
         if status is not Status.BLOCKED:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
-        text = str(call.excinfo.value) if call.excinfo is not None else ""
+        text = cell.lifecycle.secrets.hide(str(call.excinfo.value)) if call.excinfo is not None else ""
         return result_of_test(
             check_of(item),
             short_id(item.nodeid, cell.id),
@@ -160,19 +181,30 @@ class Running:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """End a cell with its last test, so that a leftover is an error of that test and not of the next one."""
+        """End a cell with its last test, so that a leftover is an error of that test and not of the next one.
+
+        The user's fixtures end before a check, those of the session's scope, too: a mock may be among them.
+        """
+        cell = cell_of(item)
+        ends = cell is not None and cell is not cell_of(nextitem)
         try:
-            return (yield)
+            result = yield
+            if check_of(item) is None and (check_of(nextitem) is not None or (ends and nextitem is None)):
+                item.session._setupstate.teardown_exact(None)  # noqa: SLF001
+            return result
         finally:
-            cell = cell_of(item)
-            if cell is not None and cell is not cell_of(nextitem):
+            if cell is not None and ends:
                 self._end_cell(item, cell)
 
     @staticmethod
     def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
-        # pytest does the same when the next test asks for another cell: it ends the fixtures that use this one first.
-        definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
-        definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001
+        if not isinstance(item, CheckItem):
+            # pytest does the same when the next test asks for another cell: it first ends the fixtures that use it.
+            definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
+            definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001
+            if stop_timer := getattr(item.config.hook, "pytest_timeout_cancel_timer", None):
+                stop_timer(item=item)  # pytest-timeout's limit is the test's, not that of stopping a cell
+        cell.close()
         if cell.leftover is not None:
             item.stash[LEFT] = True
             raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)
@@ -186,4 +218,4 @@ def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
     except ModelopsError as error:
         if isinstance(error, TimedOut):
             item.stash[STATUS] = Status.TIMED_OUT
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+        raise pytest.fail.Exception(cell.lifecycle.secrets.hide(str(error)), pytrace=False) from None

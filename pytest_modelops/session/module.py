@@ -7,7 +7,7 @@ Its node ids read `modelops::test_lambda[py3.12-dask2024.10.0]`. pytest collects
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ import pytest
 
 from pytest_modelops.errors import CheckFailed, NothingToDo
 from pytest_modelops.report.model import CheckResult, Status
+from pytest_modelops.session.item import CheckItem
+from pytest_modelops.session.locating import SettingsFile
 
 if TYPE_CHECKING:
     from pytest_modelops.cell.live import LiveCell
@@ -24,17 +26,19 @@ if TYPE_CHECKING:
 
 NAME = "modelops"
 """The virtual path in node ids."""
-BUNDLE = "modelops_bundle"
-"""The parameter of a test that is a bundle's name."""
 
 
 def test_name(check: str) -> str:
     return f"test_{check.replace('-', '_')}"
 
 
+def parameters(check: Check, cell_id: str) -> str:
+    """Return what stands in brackets in a check's node id."""
+    return f"{cell_id}-{check.bundle.name}" if check.bundle else cell_id
+
+
 def nodeid(check: Check, cell_id: str) -> str:
-    parameters = f"{cell_id}-{check.bundle.name}" if check.bundle else cell_id
-    return f"{NAME}::{test_name(check.name)}[{parameters}]"
+    return f"{NAME}::{test_name(check.name)}[{parameters(check, cell_id)}]"
 
 
 def short_nodeid(check: Check) -> str:
@@ -60,74 +64,51 @@ def with_pytest_outcomes(check: Check) -> Check:
 
 
 class ChecksModule(pytest.Module):
-    """The virtual module. `checks` and `wanted` (parts of node ids, `""` for all) are set by `make`."""
+    """The virtual module. Its attributes are set by `make`; `wanted` are parts of node ids, `""` for all."""
 
     checks: Sequence[Check]
+    cells: Sequence[LiveCell]
     wanted: Sequence[str]
+    settings: SettingsFile
 
     @classmethod
-    def make(cls, session: pytest.Session, checks: Sequence[Check], wanted: Sequence[str]) -> ChecksModule:
+    def make(
+        cls,
+        session: pytest.Session,
+        *,
+        checks: Sequence[Check],
+        cells: Iterable[LiveCell],
+        wanted: Sequence[str],
+        settings: SettingsFile,
+    ) -> ChecksModule:
         found: ChecksModule = cls.from_parent(session, path=session.config.rootpath / NAME, name=NAME, nodeid=NAME)
         found.checks = checks
+        found.cells = list(cells)
         found.wanted = wanted
-        module = ModuleType(NAME, "Checks that every cell goes through.")
-        for name in dict.fromkeys(check.name for check in checks):
-            setattr(module, test_name(name), _test_of([check for check in checks if check.name == name]))
-        found.obj = module
+        found.settings = settings
+        found.obj = ModuleType(NAME, "Checks that every cell goes through.")
         return found
-
-    def funcnamefilter(self, name: str) -> bool:
-        """Ignore the user's `python_functions`."""
-        return name.startswith("test_")
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, NAME
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
-        return [node for node in super().collect() if selected(node.nodeid, self.wanted)]
+        """Make the items here: hooks that parametrize or convert tests are for the user's own."""
+        names = list(dict.fromkeys(check.name for check in self.checks))
+        checks = sorted(self.checks, key=lambda check: names.index(check.name))
+        pairs = [(cell, check) for cell in self.cells for check in checks]
+        return [
+            CheckItem.make(
+                self, test_name(check.name), parameters(check, cell.id), check=check, cell=cell, settings=self.settings
+            )
+            for cell, check in pairs
+            if selected(nodeid(check, cell.id), self.wanted)
+        ]
 
     def missing(self, nodes: Iterable[Any]) -> list[str]:
         """Return the ids that were asked for and do not exist."""
         ids = [node.nodeid for node in nodes]
         return [f"{NAME}::{one}" for one in self.wanted if one and not any(selected(i, [one]) for i in ids)]
-
-
-def _test_of(checks: Sequence[Check]) -> Callable[..., None]:
-    """Return the test of a check; with bundles, it is parametrized by them (see `bundles_of`)."""
-    by_bundle = {check.bundle and check.bundle.name: check for check in checks}
-
-    def run_check(cell: LiveCell, label: str) -> None:
-        __tracebackhide__ = True
-        if cell.checks.run(label).blocked_by is not None:
-            cell.checks.require(label)
-
-    def of_cell(modelops_cell: LiveCell) -> None:
-        __tracebackhide__ = True
-        run_check(modelops_cell, checks[0].label)
-
-    def of_bundle(modelops_cell: LiveCell, modelops_bundle: str) -> None:
-        __tracebackhide__ = True
-        run_check(modelops_cell, by_bundle[modelops_bundle].label)
-
-    test: Any = of_cell if None in by_bundle else of_bundle
-    test.__name__ = test.__qualname__ = test_name(checks[0].name)
-    test.__doc__ = checks[0].summary
-    test.modelops_checks = by_bundle
-    return test  # type: ignore[no-any-return]
-
-
-def bundles_of(function: object) -> list[str]:
-    by_bundle: Mapping[str | None, Check] = getattr(function, "modelops_checks", {})
-    return [name for name in by_bundle if name is not None]
-
-
-def check_of(item: pytest.Item) -> Check | None:
-    """Return the check that a test runs, or `None` for a user's test."""
-    by_bundle: Mapping[str | None, Check] | None = getattr(getattr(item, "obj", None), "modelops_checks", None)
-    if by_bundle is None:
-        return None
-    callspec = getattr(item, "callspec", None)
-    return by_bundle[callspec.params.get(BUNDLE) if callspec is not None else None]
 
 
 def result_of_test(check: Check | None, name: str, status: Status, message: str, **fields: Any) -> CheckResult:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from platform import python_version
 
 import pytest
 from packaging.version import Version
 
+from pytest_modelops.backends.process import ProcessBackend
+from pytest_modelops.environments.interpreters import looks_installed
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.cell import Cell, PythonVersion
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
 from pytest_modelops.matrix.plan import LeftOut, Plan, make_plan
 from pytest_modelops.matrix.versions import Releases
 from pytest_modelops.session.configured import Configured
@@ -33,6 +35,21 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
     cells = list(plan.cells)
     config.hook.pytest_modelops_cells(cells=cells, config=config)
     return _after_hook(plan, cells)
+
+
+def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
+    """Return for each cell that needs a Python which is not installed what is missing, as far as files show it."""
+    if backend != ProcessBackend.name:
+        return {}
+    found = {}
+    for cell in cells:
+        pythons = dict.fromkeys(cell[role].python for role in Role if not cell[role].as_is)
+        missing = [str(python) for python in pythons if not looks_installed(python)]
+        if missing:
+            found[cell.id] = (
+                f"Python {' and '.join(missing)} is not installed; get it with: uv python install {' '.join(missing)}"
+            )
+    return found
 
 
 def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:

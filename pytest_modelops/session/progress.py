@@ -40,6 +40,7 @@ class Progress:
         self._reported: dict[str, float] = {}
         self._drawn = False
         self._over = threading.Event()
+        self._encoding = getattr(sys.stdout, "encoding", None) or "ascii"
         self._out = self._open_out()
         if self._out is not None:
             self._terminal = os.isatty(self._out) and os.environ.get("TERM", "dumb") != "dumb"
@@ -122,4 +123,4 @@ class Progress:
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the reader of our output is gone
-            os.write(self._out or 1, text.encode())
+            os.write(self._out or 1, text.encode(self._encoding, "replace"))

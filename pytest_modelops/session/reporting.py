@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
+import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from _pytest._io import TerminalWriter
+from _pytest.config import create_terminal_writer
 
 from pytest_modelops.checks.base import Check
 from pytest_modelops.report import WRITERS, terminal
@@ -38,8 +41,9 @@ class Reporting:
         self._selected: set[str] = set()
         self._finished: RunReport | None = None
         self._unwritten: dict[Path, OSError] = {}
+        self._shown = False
 
-    def pytest_report_header(self) -> str:
+    def pytest_report_header(self) -> list[str]:
         return self.run.describe()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -90,10 +94,8 @@ class Reporting:
 
     def _finish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports; a run with a planned and selected cell that did not pass never exits 0."""
-        if session.config.option.collectonly or exitstatus in (
-            pytest.ExitCode.USAGE_ERROR,
-            pytest.ExitCode.INTERNAL_ERROR,
-        ):
+        no_verdict = exitstatus in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
+        if no_verdict or session.config.option.collectonly or _only_sets_up(session.config):
             return
         self._finished = self._report()
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
@@ -105,23 +107,39 @@ class Reporting:
                 self._unwritten[path] = error
                 session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
 
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        """Show the matrix below a reporter that has replaced pytest's and shows no summaries of plugins."""
+        unwanted = config.getoption("no_summary", False) or config.pluginmanager.is_blocked("terminal")
+        if not self._shown and not unwanted:
+            self._show(create_terminal_writer(config, sys.stdout))
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.ensure_newline()
+        self._show(terminalreporter._tw)  # noqa: SLF001 - the only way to its width
+
+    def _show(self, writer: TerminalWriter) -> None:
+        """Write the matrix, which configuration it is of, and where the reports are."""
+        self._shown = True
+        if _only_sets_up(self.run.config):
+            writer.line("modelops: --setup-plan and --setup-only run no test, so nothing was checked")
         if self._finished is None or not any(cell.selected for cell in self._finished.cells):
             return
-        terminalreporter.write_sep("=", "modelops matrix")
-        writer = terminalreporter._tw  # noqa: SLF001 - the only way to its width
+        writer.sep("=", "modelops matrix")
         encoding = getattr(writer._file, "encoding", None) or "ascii"  # noqa: SLF001
         for line in terminal.matrix(self._finished, width=writer.fullwidth, unicode=encoding.lower().startswith("utf")):
             for segment in line:
-                terminalreporter.write(segment.text, **segment.style.markup)
-            terminalreporter.write("\n")
+                writer.write(segment.text, **segment.style.markup)
+            writer.line()
+        writer.line(f"configuration: {self.run.settings.file.description}")
         for path in self.run.settings.reports:
             if path in self._unwritten:
-                terminalreporter.write_line(f"report could not be written: {self._unwritten[path]}", red=True)
+                error = self._unwritten[path]
+                writer.line(f"report could not be written: {path}: {error.strerror or error}", red=True)
             else:
-                terminalreporter.write_line(f"report: {path}")
+                writer.line(f"report: {path}")
 
     def _report(self) -> RunReport:
+        file = self.run.settings.file
         return RunReport(
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self._clock,
@@ -131,6 +149,7 @@ class Reporting:
                 "pytest": pytest.__version__,
                 "pytest_modelops": metadata.version("pytest-modelops"),
             },
+            configuration=str(file.path) if file.path else None,
             backend=self.run.backend.name,
             cells=tuple(self._cell_report(cell_id) for cell_id in self.run.cells),
             left_out=self.run.plan.left_out,
@@ -151,8 +170,14 @@ class Reporting:
         names = [name for test in tests if (name := short_id(test, cell_id)) not in reached]
         missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]
         checks = (*{**check_names, **by_name}.values(), *missed)
-        return dataclasses.replace(found, checks=checks, selected=bool(tests))
+        notes = (*found.notes, *filter(None, [self.run.note]))
+        return dataclasses.replace(found, checks=checks, selected=bool(tests), notes=notes)
 
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:
         selected = nodeid(check, cell_id) in self._selected
         return check.ended(Status.NOT_RUN, _NOT_REACHED if selected else "", selected=selected)
+
+
+def _only_sets_up(config: pytest.Config) -> bool:
+    """Return whether pytest runs no test's body: `--setup-only`, which `--setup-plan` implies."""
+    return bool(config.getoption("setuponly", False))

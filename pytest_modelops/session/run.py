@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +17,20 @@ from typing import Any, TypedDict
 import pytest
 
 from pytest_modelops.backends.base import Backend
-from pytest_modelops.backends.registry import check_settings, index_releases, open_backend
+from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.config.model import ClusterSettings
-from pytest_modelops.errors import WrongInput
+from pytest_modelops.config.options import start_of
+from pytest_modelops.config.settings import Settings
+from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
-from pytest_modelops.matrix.plan import Plan
+from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
 from pytest_modelops.session import logs, module
 from pytest_modelops.session.configured import configure
-from pytest_modelops.session.planning import plan_of
+from pytest_modelops.session.planning import plan_of, unavailable
 from pytest_modelops.session.progress import Progress
 from pytest_modelops.session.reproducing import check_command, test_command
+from pytest_modelops.storage.files import mark_as_cache
 
 
 class Handed(TypedDict):
@@ -37,12 +41,14 @@ class Handed(TypedDict):
         directory: of the run.
         wanted: as `MatrixRun.wanted`.
         backend: name of the controller's backend.
+        start: the directory in which pytest was called.
     """
 
     plan: Any
     directory: str
     wanted: list[str] | None
     backend: str
+    start: str
 
 
 class MatrixRun:
@@ -55,6 +61,7 @@ class MatrixRun:
         plan: the cells, and those left out.
         wanted: which of the checks' tests the command line asks for (see `module.wanted`).
         cells: by id.
+        note: for people, if the backend is not the one that was meant; empty otherwise.
     """
 
     plan: Plan
@@ -62,6 +69,7 @@ class MatrixRun:
     backend: Backend
     progress: Progress
     cells: dict[str, LiveCell]
+    note: str
 
     def __init__(self, config: pytest.Config) -> None:
         """Read the settings.
@@ -83,35 +91,33 @@ class MatrixRun:
             WrongInput: the backend cannot be had here, or there is no such plan.
         """
         asked = module.wanted(self.config)
-        matrix, handed = self.settings.matrix, self._handed
+        handed = self._handed
         with _usable(self.settings.cache):
-            opened = open_backend(
-                handed["backend"] if handed else self.settings.backend,
-                containers=self.settings.containers,
-                as_it_is=not (matrix.python or matrix.dask or matrix.include),
-                spec=self.settings.environment,
-                cache=self.settings.cache,
-                fresh=self.settings.fresh,
-                directory=self.directory,
-            )
+            mark_as_cache(self.settings.cache)
+            opened = _opened(self.settings, handed["backend"] if handed else self.settings.backend, self.directory)
         self.backend = opened.backend
-        self._why = f" ({opened.why})" if opened.why else ""
         try:
             if handed is None:
                 logs.forget_old_runs(self.directory.parent)
                 self.wanted = asked
-                self.plan = plan_of(self._configured, releases=self.backend.releases, config=self.config)
+                with _room():
+                    self.plan = plan_of(self._configured, releases=self.backend.releases, config=self.config)
+                opened = settled(opened, self.plan.cells)
+                self.backend = opened.backend
             else:
                 self.wanted = handed["wanted"]
                 self.plan = Plan.from_json(handed["plan"])
         except BaseException:
             self._close_backend()
             raise
+        self._why = f" ({opened.why})" if opened.why else ""
+        self.note = opened.note
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
 
     def _live(self, cell: Cell) -> LiveCell:
-        settings = self.settings
+        settings, environment = self.settings, self.settings.environment
+        worker_variables, scheduler_variables, client_variables = environment.variables()
         return LiveCell(
             cell.with_variants(self.backend.variants),
             backend=self.backend,
@@ -122,8 +128,12 @@ class MatrixRun:
                 workers=settings.workers,
                 threads=settings.threads,
                 nanny=settings.nanny,
-                worker_variables=settings.environment.env,
-                worker_arguments=settings.environment.worker_args,
+                worker_variables=worker_variables,
+                worker_arguments=environment.worker_args,
+                scheduler_variables=scheduler_variables,
+                client_variables=client_variables,
+                secrets=environment.secrets(settings.containers.pass_env),
+                rootdir=environment.rootdir,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),
@@ -138,7 +148,13 @@ class MatrixRun:
             "directory": str(self.directory),
             "wanted": self.wanted,
             "backend": self.backend.name,
+            "start": str(start_of(self.config)),
         }
+
+    @property
+    def file(self) -> Path:
+        """The file with the settings, which need not exist."""
+        return self.settings.file.path or self.config.rootpath / "pyproject.toml"
 
     def cell_of(self, nodeid: str) -> str | None:
         """Return the id of the cell that a test belongs to: the one of the plan that its parameters name."""
@@ -150,11 +166,14 @@ class MatrixRun:
         """Return the command that runs one test again."""
         return test_command(self.config, nodeid)
 
-    def describe(self) -> str:
-        """Return one line for pytest's header."""
+    def describe(self) -> list[str]:
+        """Return lines for pytest's header."""
         count = len(self.plan.cells)
         left_out = f", {len(self.plan.left_out)} left out" if self.plan.left_out else ""
-        return f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}"
+        return [
+            f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}",
+            f"modelops configuration: {self.settings.file.description}",
+        ]
 
     def close(self) -> None:
         """End what still runs, and print what was left behind where no report says so."""
@@ -170,8 +189,22 @@ class MatrixRun:
             self.directory.rmdir()  # nothing was started
 
 
-def plan_only(config: pytest.Config) -> tuple[Plan, str]:
-    """Return the plan, and its text for people: cells, what is left out, and what each cell runs.
+class PlanOnlyJson(PlanJson):
+    """What `--modelops-plan=json` prints.
+
+    Attributes:
+        unavailable: those of the cells that cannot run on this machine, and why.
+        backend: name of the one that a run would use.
+        configuration: path of the file with the settings, if there is one.
+    """
+
+    unavailable: list[LeftOutJson]
+    backend: str
+    configuration: str | None
+
+
+def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
+    """Return the plan for machines and for people: cells, what is left out, and what each cell runs.
 
     Raises:
         WrongInput: a setting or version is not valid.
@@ -183,13 +216,58 @@ def plan_only(config: pytest.Config) -> tuple[Plan, str]:
     with contextlib.ExitStack() as asking:
         with _usable(settings.cache):
             releases = asking.enter_context(index_releases(settings.environment, settings.cache, directory))
-        plan = plan_of(configured, releases=releases, config=config)
-    return plan, f"{plan.to_text()}\n{configured.describe_checks()}"
+        with _room():
+            plan = plan_of(configured, releases=releases, config=config)
+        note = releases.note
+    backend, why = settings.backend, ""
+    if backend == "auto":
+        opened = settled(_opened(settings, backend, directory), plan.cells)
+        backend, why = opened.backend.name, f" ({opened.why})"
+        opened.backend.close()
+    missing = unavailable(plan.cells, backend)
+    lines = [plan.to_text(unavailable=missing), configured.describe_checks(), f"backend: {backend}{why}"]
+    lines += [f"index: {note}"] if note else []
+    lines.append(f"configuration: {settings.file.description}")
+    as_json: PlanOnlyJson = {
+        **plan.to_json(),
+        "unavailable": [{"id": cell_id, "reason": reason} for cell_id, reason in missing.items()],
+        "backend": backend,
+        "configuration": str(settings.file.path) if settings.file.path else None,
+    }
+    return as_json, "\n".join(lines)
+
+
+def _opened(settings: Settings, name: str, directory: Path) -> Opened:
+    matrix = settings.matrix
+    return open_backend(
+        name,
+        containers=settings.containers,
+        as_it_is=not (matrix.python or matrix.dask or matrix.include),
+        spec=settings.environment,
+        cache=settings.cache,
+        fresh=settings.fresh,
+        directory=directory,
+    )
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """Turn a full disk into wrong input that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if full := of_full_disk(error):
+            raise WrongInput(full) from None
+        raise
 
 
 @contextlib.contextmanager
 def _usable(cache: Path) -> Iterator[None]:
-    """Turn an error of the operating system into wrong input that names the cache."""
+    """Turn an error of the operating system, or a full disk, into wrong input that names the cache."""
+    there = next(directory for directory in (cache.absolute(), *cache.absolute().parents) if directory.exists())
+    space = os.statvfs(there)
+    if space.f_blocks and not space.f_bavail:
+        raise WrongInput(f"the cache {cache}: no space left on its disk; free some, or name another --modelops-cache")
     try:
         yield
     except OSError as error:

@@ -52,6 +52,16 @@ def find(function: Any, user: str = "") -> Definition:
         raise NotShippable(f"{what} is a bound method: pass a function of a module, with what it needs as arguments")
     if isinstance(function, type):
         raise NotShippable(f"{what} is a class: pass a function")
+    if isinstance(getattr(function, "registry", None), types.MappingProxyType):
+        raise NotShippable(
+            f"{what} is a generic function (functools.singledispatch), whose implementations do not travel: call it in "
+            "a def that is installed in the cell, or write a def with isinstance"
+        )
+    if isinstance(function, functools.partial):
+        raise NotShippable(
+            f"{_called(function)}{user} is a wrapper and no function with a source: write a lambda or a def that calls "
+            f"{_name_of(function.func)} with these arguments"
+        )
     if not is_function(function):
         raise NotShippable(f"{what} has no Python source: wrap it in a def or a lambda")
     inner = _undecorated(function)
@@ -70,6 +80,16 @@ def find(function: Any, user: str = "") -> Definition:
     definition = Definition(what, lines, *_node(lines, code, what), function, inner)
     _check_decorators(definition, inner)
     return definition
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _called(function: functools.partial[Any]) -> str:
+    keywords = [f"{name}={value!r}" for name, value in function.keywords.items()]
+    arguments = ", ".join([_name_of(function.func), *map(repr, function.args), *keywords])
+    return f"'functools.partial({textwrap.shorten(arguments, 60)})'"
 
 
 def is_function(value: Any) -> bool:

@@ -28,12 +28,16 @@ def read_json(file: Path) -> Any:
 
 
 def write_json(file: Path, content: Any) -> None:
+    write_text(file, json.dumps(content, indent=1, sort_keys=True))
+
+
+def write_text(file: Path, text: str) -> None:
     """Write the file atomically: a reader, also one after a crash, sees all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=1, sort_keys=True)
+            stream.write(text)
         Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -100,6 +100,13 @@ def test_signals_reach_descendants_and_nobody_else(sandbox: Sandbox, environment
     assert process.wait(Deadline(20)) == "exited with code 0"
 
 
+def test_a_process_can_write_to_the_cell_s_directory(sandbox: Sandbox, environment: Environment) -> None:
+    code = "import os; d = os.environ['D']; print(os.listdir(d)); open(os.path.join(d, 'x'), 'w').close()"
+    process = start(sandbox, environment, code, D=sandbox.cell_directory())
+    assert process.wait(Deadline(20)) == "exited with code 0"
+    assert process.log.read_text() == "[]\n"
+
+
 def test_an_attached_process_speaks_over_its_streams(sandbox: Sandbox, environment: Environment) -> None:
     code = "import sys; sys.stderr.write('aside'); sys.stdout.write(sys.stdin.read().upper())"
     process, stdin, stdout = sandbox.start_attached("part", environment, ["-c", code], variables={})

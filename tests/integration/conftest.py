@@ -224,6 +224,13 @@ class Running:
             os.killpg(self.process.pid, signal.SIGINT)
         return self.ended(seconds=60, seconds_to_vanish=20)
 
+    def terminate(self) -> Run:
+        """Send SIGTERM to pytest alone, twice, as CI systems do at their time limit; the run has 60 s to end."""
+        self.process.terminate()
+        time.sleep(1)
+        self.process.terminate()
+        return self.ended(seconds=60)
+
     def kill(self) -> Run:
         """Send SIGKILL to pytest alone, and wait until everything is gone, for which it has 20 s."""
         self.process.kill()

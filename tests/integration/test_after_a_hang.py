@@ -38,6 +38,63 @@ def test_three_hangs_everywhere(modelops_cell):
 def test_four(modelops_cell):
     assert modelops_cell.workers == ("worker-0", "worker-1")
 """
+SUBTASKS = """
+import os
+import signal
+import time
+
+import pytest
+
+
+def busy(on):
+    from distributed import worker_client
+
+    def sleeps():
+        import time
+
+        time.sleep(600)
+
+    with worker_client() as client:
+        addresses = {worker["name"]: address for address, worker in client.scheduler_info()["workers"].items()}
+        return client.submit(sleeps, workers=[addresses[on[1]]], pure=False).result()
+
+
+def test_a_task_waits_for_its_subtask(modelops_cell):
+    modelops_cell.call(busy, modelops_cell.workers, worker="worker-0", deadline=2)
+
+
+def test_all_are_free(modelops_cell):
+    assert set(modelops_cell.call_each("lambda: 1", deadline=3)) == {"worker-0", "worker-1"}
+
+
+class Limit(BaseException):
+    pass
+
+
+def test_another_plugin_s_time_limit(modelops_cell):
+    def late(*_):
+        raise Limit
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(2)
+    with pytest.raises(Limit):
+        modelops_cell.call("lambda: __import__('time').sleep(600)", deadline=100)
+
+
+def test_all_are_free_again(modelops_cell):
+    modelops_cell.call_each("lambda: 1", deadline=3)
+
+
+def test_of_the_user_s_own_client_tasks_run_on(modelops_cell):
+    client = modelops_cell.client()
+    addresses = {worker["name"]: address for address, worker in client.scheduler_info()["workers"].items()}
+    pid = modelops_cell.call("lambda: __import__('os').getpid()", worker="worker-1")
+    mine = client.submit(lambda: [time.sleep(6), os.getpid()][1], workers=[addresses["worker-1"]], pure=False)
+    with pytest.raises(Exception, match="did not finish within 1 s"):
+        modelops_cell.call("lambda: __import__('time').sleep(600)", worker="worker-0", deadline=1)
+    modelops_cell.call("lambda: 1", worker="worker-0", deadline=3)
+    assert mine.result(timeout=60) == pid, "it was run again elsewhere"
+"""
 CALLS = {
     "test_one_hangs": "timed-out",
     "test_two": "passed",
@@ -73,3 +130,14 @@ def test_without_nannies_a_worker_that_hangs_is_left_alone(matrix: Matrix) -> No
     run = matrix.run("test_mine.py::test_one_hangs", "test_mine.py::test_two")
     run.check("test_mine.py::test_two").says("on worker-0 did not finish within 3 s", "in hang")
     assert run.cell().facts["notes"] == []
+
+
+def test_what_a_late_task_left_elsewhere_is_ended_too(matrix: Matrix) -> None:
+    matrix.write("test_mine.py", SUBTASKS)
+    run = matrix.run("test_mine.py")
+    names = [line.split("(")[0][4:] for line in SUBTASKS.splitlines() if line.startswith("def test_")]
+    statuses = {name: run.check(f"test_mine.py::{name}").status for name in names}
+    assert statuses == {**dict.fromkeys(names, "passed"), "test_a_task_waits_for_its_subtask": "timed-out"}, run.out
+    notes = [note.partition(":")[0] for note in run.cell().facts["notes"] if "restarted" in note]
+    assert notes[0] == "worker-0, worker-1", notes
+    assert notes[-1] == "worker-0", notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,9 +115,31 @@ ANSWERS = {
 }
 
 
+def encoded(**artifacts: str) -> dict[str, str]:
+    return {name: base64.b64encode(content.encode()).decode() for name, content in artifacts.items()}
+
+
+ROWS = "day,infected\n1,20\n"
+HOLD = {
+    "error-in-metadata": (
+        encoded(**{"table.csv": ROWS, "metadata": '{"error": "no seeds left"}'}),
+        "its artifact 'metadata' holds an error: 'no seeds left'",
+    ),
+    "empty-table": (
+        encoded(**{"table.csv": "", "metadata": '{"model": "seir"}'}),
+        "its artifact 'table.csv' is empty (no bytes), others are not; if it may be, add it to",
+    ),
+    "error-elsewhere": (
+        encoded(**{"table.csv": ROWS, "run.json": '{"steps": [{"failed": ""}, {"failed": "diverged"}]}'}),
+        "its artifact 'run.json' holds 'diverged' at 'steps.1.failed', and failed-when names it",
+    ),
+}
+
+
 def test_an_artifact_that_is_none_is_reported_by_its_name(matrix: Matrix) -> None:
     lines = []
-    for name, (answer, _) in ANSWERS.items():
+    healthy = encoded(**{"table.csv": ROWS, "fit.json": '{"error": 0.03}', "warnings.json": "[]"})
+    for name, (answer, _) in {**ANSWERS, **HOLD, "healthy": (healthy, "")}.items():
         matrix.write(f"bundles/{name}/wire.py", WIRE)
         params = f"params = {{ json = '{json.dumps(answer)}' }}"
         lines.append(f'{{ path = "bundles/{name}", entrypoint = "wire/run", {params} }}')
@@ -127,6 +150,9 @@ def test_an_artifact_that_is_none_is_reported_by_its_name(matrix: Matrix) -> Non
         bundles = [{", ".join(lines)}]
         [tool.modelops.runner]
         path = "{SERVERS / "answers_anything.py"}"
+        [tool.modelops.aggregation]
+        failed-when = ["error", "run*:steps.1.failed"]
+        may-be-empty = "warnings.json"
         """
     )
     run = matrix.run("-k", "execute")
@@ -135,3 +161,8 @@ def test_an_artifact_that_is_none_is_reported_by_its_name(matrix: Matrix) -> Non
     for name, (_, expected) in ANSWERS.items():
         assert reported[name]["status"] == "failed"
         assert f"its runner answered `execute` {expected}" in reported[name]["message"], reported[name]["message"]
+    for name, (_, expected) in HOLD.items():
+        assert reported[name]["status"] == "failed"
+        assert expected in reported[name]["message"], reported[name]["message"]
+    assert "holds" not in reported["healthy"]["message"]
+    assert "empty" not in reported["healthy"]["message"]

@@ -30,6 +30,8 @@ _KEYS = {
     "replicate-errs": 'target = "targets:loss"',
     "seir": f'entrypoint = "seir.models/baseline", seed = 7, imports = ["seir"], {_INCIDENCE}',
     "reads-stdin": 'entrypoint = "wire/run", expect = { "answer.txt" = "read 0 bytes of stdin" }',
+    "undeclared-data": 'entrypoint = "barn.wire/run"',
+    "undeclared-flat": 'entrypoint = "sprout.wire/run"',
     "undeclared-module": 'entrypoint = "undeclared.wire/run"',
     "wrong-target-signature": _INCIDENCE,
 }
@@ -112,6 +114,7 @@ def test_without_preflight_targets_break_where_they_are_used(reported_late: Repo
 
 INSTALLING: Mapping[str, tuple[str, ...]] = {
     "missing-dependency": ("pytest-modelops-no-such-package was not found",),
+    "undeclared-flat": ("2 modules of it are not found after the install: sprout.models, sprout.models.baseline",),
     "undeclared-module": (
         "2 modules of it are not found after the install: undeclared.models, undeclared.models.baseline",
     ),
@@ -135,6 +138,7 @@ EXECUTING: Mapping[str, tuple[str, ...]] = {
     "wire-raises": ("`execute` raised ValueError: beta must be positive", 'File "wire.py", line', "in wire"),
     "empty-output": ("it returned no artifact that holds anything",),
     "error-output": ("it returned an artifact named 'error': 'the solver did not converge'",),
+    "undeclared-data": ("`execute` raised FileNotFoundError", "site-packages/barn/data/beta.txt"),
     "unstable-output": ("'answer.txt' differs between workers for the same parameters and seed",),
 }
 AGGREGATING: Mapping[str, tuple[str, ...]] = {
@@ -164,6 +168,8 @@ def test_it_breaks_at_the_right_check_in_the_right_words(reported: Reported, che
 def test_the_modules_that_each_process_has_are_counted(reported: Reported) -> None:
     data = reported.checks["undeclared-module", "bundle-install"].data
     assert data["accounted"] == {"client": 4, "worker-0": 2, "worker-1": 2}
+    data = reported.checks["undeclared-data", "bundle-install"].data
+    assert data["left_out"] == ["plot"], "a script beside the package is reported, not missed"
     data = reported.checks["seir", "bundle-install"].data
     assert set(data["accounted"].values()) == {data["modules"]}
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import cloudpickle
 import pytest
 
+from tests.integration.conftest import AT_ONCE
+
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix, Matrix, WriteWheel
 
@@ -88,6 +90,71 @@ def test_a_worker_that_dies_at_start(matrix: Matrix, nanny: str) -> None:
     preload(matrix, PRELOADS / "dies_at_start.py", f"[tool.modelops]\nnanny = {nanny}")
     check = matrix.run().cell().broke("start", "failed", deadline=20)
     check.says("worker-1 exited with code 4", "no licence for this host", "Full log: ", "worker-1.log")
+
+
+def test_options_that_dask_would_ignore(matrix: Matrix) -> None:
+    matrix.configure("[tool.modelops.environment]\nworker-args = ['--lifetimes', '9 hours']")
+    check = matrix.run().cell().broke("start", "failed", deadline=AT_ONCE)
+    check.says("No such option: --lifetimes '9 hours'.", " of Dask 20", "`--lifetime`", "`worker-args`")
+
+
+def test_arguments_of_a_preload_reach_it(matrix: Matrix) -> None:
+    """Also the first, which Dask would take for the scheduler's address."""
+    matrix.write(
+        "test_it.py",
+        """
+        def token():
+            from distributed import get_worker
+            return get_worker().token
+
+        def test_it(modelops_cell):
+            assert modelops_cell.call_each(token) == {"worker-0": "t-1"}
+        """,
+    )
+    takes = """
+        import click
+
+        @click.command()
+        @click.option("--token")
+        def dask_setup(worker, token):
+            worker.token = token
+        """
+    path = matrix.write("takes_a_token.py", takes)
+    matrix.configure(
+        f"[tool.modelops]\nworkers = 1\n[tool.modelops.environment]\n"
+        f'worker-args = ["--preload", "{path}", "--token", "t-1"]'
+    )
+    matrix.run("test_it.py").passed()
+
+
+def test_preloads_of_workers_and_nannies_that_raise(matrix: Matrix) -> None:
+    source = "def dask_setup(server):\n    open_ledger()\n\ndef open_ledger():\n    raise OSError('no {0}')\n"
+    path = matrix.write("for_nannies.py", source.format("quota"))
+    preload(
+        matrix,
+        source.format("ledger"),
+        "[tool.modelops]\nworkers = 1",
+        option=f'--preload-nanny", "{path}", "--preload',
+    )
+    check = matrix.run().cell().broke("start", "failed", deadline=AT_ONCE)
+    check.says(
+        "the preload ", "loaded_by_workers.py failed on worker-0 (tcp://", "): OSError: no ledger", "open_ledger"
+    )
+    check.says("for_nannies.py failed on nanny of worker-0 (tcp://", "): OSError: no quota", "open_ledger")
+
+
+def test_a_configured_preload_of_the_scheduler_that_raises(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
+    settings = "distributed: {scheduler: {preload: [ledger_preload]}}\n"
+    wheel = write_wheel(
+        building_matrix.path / "ledger_preload-1.0-py3-none-any.whl",
+        {
+            "ledger_preload.py": "async def dask_setup(scheduler):\n    scheduler.ledger = {}['ledger']\n",
+            "ledger_preload-1.0.data/data/etc/dask/ledger.yaml": settings,
+        },
+    )
+    building_matrix.configure(f'[tool.modelops]\nworkers = 1\n[tool.modelops.environment]\nrequirements = ["{wheel}"]')
+    check = building_matrix.run().cell().broke("start", "failed", deadline=20)
+    check.says("the preload ledger_preload failed on scheduler: KeyError: 'ledger'", "in dask_setup")
 
 
 def test_a_scheduler_that_dies_at_start(building_matrix: Matrix, write_wheel: WriteWheel) -> None:
@@ -228,6 +295,32 @@ def test_functions_that_fail(matrix: Matrix) -> None:
     # They were restarted after each death, and are where the function waits.
     checks["test_slow"].says("Where each process stands:", "worker-1 (pid ", " in <lambda>")
     assert checks["test_slow"].seconds <= 2 + 2
+
+
+def test_a_function_that_is_too_hungry_for_memory(matrix: Matrix) -> None:
+    matrix.write(
+        "test_it.py",
+        """
+        import time
+
+        def eats():
+            kept = []
+            for _ in range(100):
+                kept.append(bytearray(b"x" * (10 << 20)))
+                time.sleep(0.05)
+
+        def test_it(modelops_cell):
+            modelops_cell.call_each(eats)
+        """,
+    )
+    matrix.configure(
+        '[tool.modelops]\nworkers = 1\n[tool.modelops.environment]\nworker-args = ["--memory-limit", "320MiB"]'
+    )
+    check = matrix.run("test_it.py").check("test_it.py::test_it")
+    check.says(
+        "its process was ended by its nanny", "of its memory limit of 320 MiB (`--memory-limit` in `worker-args`)"
+    )
+    check.says(" memory budget", "Log: ", "worker-0.log")
 
 
 def test_a_function_that_takes_its_worker_down_before_a_slow_nanny_has_noticed_it(matrix: Matrix) -> None:

@@ -62,6 +62,7 @@ def healthy(directory: Path) -> dict[Path, tuple[str, ...]]:
         made[pack(directory / name, directory / f"{name}-packed{CONTAINERS[name]}")] = imports
     made[wheel(directory / "wheeled-1.0-py3-none-any.whl")] = ("wheeled.core",)
     made[sdist(FORMATS / "packaged", directory / "testpkg-1.0.tar.gz")] = ("testpkg",)
+    made[everyday(directory / "everyday")] = ("round", "shapes.area", "lib_of_ours")
     combined = directory / "combined"
     shutil.copytree(FORMATS / "pure_python", combined / "all-of-it-2.0")
     shutil.copytree(FORMATS / "mixed", combined / "all-of-it-2.0" / "project")
@@ -70,6 +71,27 @@ def healthy(directory: Path) -> dict[Path, tuple[str, ...]]:
         *("calculator", "shapes.area", "mixedpkg", "wheeled.core", "tomli"),
     )
     return made
+
+
+def everyday(directory: Path) -> Path:
+    """A directory as people have it: tools are configured, and requirements are as PowerShell and pip write them."""
+    (directory / "shapes").mkdir(parents=True)
+    (directory / "pins").mkdir()
+    files = {
+        "pyproject.toml": "[tool.ruff]\nline-length = 100\n",
+        "round.py": "import tomli\n",
+        "shapes/area.py": "",
+        "lib/setup.py": "from setuptools import setup\nsetup(name='lib', version='1', py_modules=['lib_of_ours'])\n",
+        "lib/lib_of_ours.py": "",
+        "pins/versions.txt": "tomli==2.0.1\niniconfig<1\n",
+        "pins/more.txt": "tomli \\\n  >=2  # to read\n",
+    }
+    for name, text in files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(text)
+    lines = "-c pins/versions.txt\r\n-r pins/more.txt\r\n-e ./lib\r\ncolorama ; sys_platform == 'win32'\r\n"
+    (directory / "requirements.txt").write_bytes(lines.encode("utf-16"))
+    return directory
 
 
 def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
@@ -84,8 +106,22 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
     requirements = "pytest-modelops-no-such-package\n"
     twin("requirements-lost", "requirements", lambda at: (at / "requirements.txt").write_text(requirements))
     relative = "from .shapes.area import square\n"
+    wrong = f"tomli==2.0.1 --hash=sha256:{'0' * 64}\n"
+    twin("requirements-other-hash", "requirements", lambda at: (at / "requirements.txt").write_text(wrong))
+    refused = "tomli\n--index-url https://index.invalid/simple\n-e ../lib\n"
+    twin("requirements-refused", "requirements", lambda at: (at / "requirements.txt").write_text(refused))
     twin("pure_python-relative", "pure_python", lambda at: (at / "calculator.py").write_text(relative))
     twin("packaged-undeclared", "packaged", lambda at: replace(at / "pyproject.toml", "tomli==2.0.1", "iniconfig"))
+    group = '\n[dependency-groups]\nrun = ["tomli>=2"]\n'
+    toml = directory / "packaged-undeclared" / "pyproject.toml"
+    toml.write_text(toml.read_text() + group)
+    twin("packaged-uv-sources", "packaged", lambda at: None)
+    toml = directory / "packaged-uv-sources" / "pyproject.toml"
+    toml.write_text(toml.read_text() + '\n[tool.uv.sources]\ntomli = { path = "../tomli" }\n')
+    write_wheel(made_in(directory, "wheels-of-another-machine"), {"a.py": ""}, requires=["b @ file:///home/ci/b"])
+    made[directory / "wheels-of-another-machine"] = ()
+    twin("packaged-unbuildable", "packaged", lambda at: (at / "pyproject.toml").unlink())
+    (directory / "packaged-unbuildable" / "setup.py").write_text("raise RuntimeError('the data is not there')\n")
     twin("mixed-at-odds", "mixed", lambda at: replace(at / "pyproject.toml", "[project]", _AT_ODDS))
     twin("nested-beside", "nested", lambda at: (at / "other.py").write_text(""))
     places = {
@@ -114,6 +150,11 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
     (compiled / "compiled.c").write_text("int x;\n")
     made[sdist(compiled, directory / "compiled-1.0.tar.gz")] = ()
     return made
+
+
+def made_in(directory: Path, name: str) -> Path:
+    (directory / name).mkdir()
+    return directory / name / "a-1.0-py3-none-any.whl"
 
 
 _AT_ODDS = '[project]\ndependencies = ["tomli>=2.1"]'
@@ -189,6 +230,7 @@ FOUND = {
     ),
     "wheeled": ("existing_wheels", 2, "it has 1 wheel"),
     "testpkg": ("packaged", 2, "it has a pyproject.toml, one directory down in testpkg-1.0"),
+    "everyday": ("mixed", 3, "it has a setup.py in lib, a requirements.txt, 1 loose module and 1 loose package"),
     "combined": (
         "nested",
         8,
@@ -201,7 +243,9 @@ FOUND = {
 """Of each bundle its format, how many modules every worker must have, and why it has that format."""
 
 
-@pytest.mark.parametrize("bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg"])
+@pytest.mark.parametrize(
+    "bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg", "everyday"]
+)
 def test_a_healthy_bundle_installs_answers_and_loses_no_module(reported: Reported, bundle: str) -> None:
     reported.passed(bundle, "preflight", "bundle-install", "handshake")
     format_, modules, why = FOUND[bundle.removesuffix("-packed")]
@@ -213,11 +257,45 @@ def test_a_healthy_bundle_installs_answers_and_loses_no_module(reported: Reporte
 
 BROKEN = {
     "requirements-lost": ("bundle-install", ("pytest-modelops-no-such-package was not found",)),
+    "requirements-other-hash": (
+        "bundle-install",
+        (
+            (
+                "tomli==2.0.1 (tomli-2.0.1-py3-none-any.whl) does not match its hash in the bundle's requirements: "
+                f"expected sha256:{'0' * 64}, got sha256:939de3e7a6161af0c887ef91b7d41a53e7c5a1ca976325f429cb46ea9bc3"
+            ),
+        ),
+    ),
+    "requirements-refused": (
+        "preflight",
+        (
+            "requirements.txt, line 2: the option --index-url https://index.invalid/simple is not supported",
+            "requirements.txt, line 3: '../lib' lies outside the bundle",
+        ),
+    ),
     "pure_python-relative": (
         "bundle-install",
         ("import calculator failed: ImportError: attempted relative import with no known parent package",),
     ),
-    "packaged-undeclared": ("bundle-install", ("import testpkg failed: ModuleNotFoundError: No module named 'tomli'",)),
+    "packaged-undeclared": (
+        "bundle-install",
+        (
+            "import testpkg failed: ModuleNotFoundError: No module named 'tomli'",
+            "No installer of the bundle reads [dependency-groups] of pyproject.toml (tomli>=2): list what it needs in",
+        ),
+    ),
+    "packaged-uv-sources": (
+        "preflight",
+        ("the dependency 'tomli' comes from path = '../tomli' by [tool.uv.sources] in ", "which no wheel carries"),
+    ),
+    "wheels-of-another-machine": (
+        "preflight",
+        ("a-1.0-py3-none-any.whl depends on b @ file:///home/ci/b, a path that is not on this machine",),
+    ),
+    "packaged-unbuildable": (
+        "bundle-install",
+        ("cannot be installed by Python 3.12.1: RuntimeError: the data is not there.\ncould not build a wheel of",),
+    ),
     "mixed-at-odds": ("bundle-install", ("tomli==2.0.1", "tomli>=2.1")),
     "nested-beside": (
         "preflight",

@@ -91,12 +91,18 @@ def test_a_runner_that_the_cell_does_not_have(matrix: Matrix) -> None:
 
 
 TESTS = f"""
+    import functools
     import pytest
+
+    @functools.lru_cache
+    def square(x):
+        return x * x
 
     @pytest.mark.modelops_bundle("{BUNDLES / "seir"}")
     @pytest.mark.modelops_handshake("{BUNDLES / "seir"}", deadline=30)
     def test_healthy(modelops_cell):
         assert modelops_cell.call("lambda: 42") == 42
+        assert modelops_cell.call(square, 7) == 49
 
     @pytest.mark.modelops_bundle("{BUNDLES / "seir"}", deadline=120)
     def test_installed_again():

@@ -55,6 +55,10 @@ def test_two_bundles_run_their_checks_and_do_not_meet(matrix: Matrix) -> None:
         assert checks[bundle, "preflight"]["data"]["modules"] == data["modules"]
         assert checks[bundle, "execute"]["data"]["processes"] == 2, "the workers themselves"
         assert checks[bundle, "bundle-aggregation"]["data"]["tasks"] == 2 * (3 + 1)
+    for bundle, module in (("numbers", "wire"), ("seir", "seir")):
+        submitted = checks[bundle, "bundle-install"]["data"]["by_reference"]
+        assert submitted == {"outcome": "failed", "why": f"No module named '{module}'"}, "the scheduler lacks it"
+        assert f"the scheduler has no module '{module}', which workers and client have" in " ".join(run.out.split())
     assert checks["numbers", "execute"]["data"]["artifacts"] == {"numbers.json": 50}
     assert environment() == before, "the environment of the processes is as it was"
 
@@ -116,12 +120,17 @@ def test_a_module_that_the_process_has_imported_from_elsewhere(matrix: Matrix, t
 
 def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> None:
     left_out = table(BUNDLES / "undeclared-module", 'entrypoint = "undeclared.wire/run"')
+    flat = table(BUNDLES / "undeclared-flat", 'entrypoint = "sprout.wire/run"')
+    data = table(BUNDLES / "undeclared-data", 'entrypoint = "barn.wire/run"')
     fails = table(BUNDLES / "import-fails", 'imports = ["wire"]')
-    matrix.configure(configured(left_out, fails))
-    run = matrix.run("-k", "undeclared-module or import-fails")
-    checks = {
-        check["bundle"]: Check(**check) for check in run.cell().facts["checks"] if check["name"] == "bundle-install"
-    }
+    matrix.configure(configured(left_out, flat, data, fails))
+    run = matrix.run("-k", "undeclared or import-fails")
+    found = run.cell().facts["checks"]
+    checks = {check["bundle"]: Check(**check) for check in found if check["name"] == "bundle-install"}
+    checks["undeclared-flat"].broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED)
+    assert checks["undeclared-data"].status == "passed"
+    [executed] = [Check(**one) for one in found if (one["bundle"], one["name"]) == ("undeclared-data", "execute")]
+    executed.broke("failed", "`execute` raised FileNotFoundError", within=INSTALLED)
     left_out_s, fails_s = checks["undeclared-module"], checks["import-fails"]
     left_out_s.broke("failed", "2 modules of it are not found after the install", within=INSTALLED)
     fails_s.broke("failed", "import wire failed: ModuleNotFoundError", within=INSTALLED)

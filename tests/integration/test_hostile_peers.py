@@ -76,11 +76,23 @@ JSON_RPC: Mapping[str, Peer] = {
     "hangs_with_an_orphan": Peer("handshake", (SILENT, "hangs_with_an_orphan.py"), hangs=True),
     "ignores_shutdown": Peer("handshake", ("its runner did not end within ", "s after `shutdown`", "in read")),
     "leaves_a_child": Peer("handshake", ("when its runner had ended, this was left of it", "time.sleep(60)")),
+    "lines": Peer(
+        "handshake",
+        ("its runner answered `ready` with JSON without a frame", "`Content-Length: N`", "-32700", "Parse error"),
+    ),
     "loses_replicates": Peer(
         "bundle-aggregation", ("it says that it aggregated 1 replicates; it was given 3",), replicates=3
     ),
     "noisy_stderr": GREEN,
     "notification_first": GREEN,
+    "names_another_s_process": Peer(
+        "handshake",
+        ("its answer to `ready` names pid ", "which is no descendant of its runner (pid ", "A stored answer"),
+    ),
+    "names_a_process_that_is_gone": Peer(
+        "handshake",
+        ("its answer to `ready` names pid ", "which does not exist; it is no process that its runner (pid "),
+    ),
     "odd_frames": GREEN,
     "prints_between": Peer("handshake", (rf"{OUTSIDE}'Loading: ready\n'",)),
     "refuses": Peer("handshake", ("`ready` was answered with error -32603: not today", "data: {'why': 'it refuses'}")),
@@ -129,6 +141,10 @@ ONE_SHOT: Mapping[str, Peer] = {
     ),
     "one_shot_leaves_a_server": Peer(
         "handshake", ("when its runner had ended, this was left of it", "time.sleep(600)")
+    ),
+    "one_shot_names_a_process_that_is_gone": Peer(
+        "handshake",
+        ("its answer to `ready` names pid ", "which does not exist; it is no process that its runner (pid "),
     ),
     "one_shot_no_answer": Peer(
         "handshake", ('answered `ready` with \'{"ready"', 'a document with neither a "result" nor an "error", or')

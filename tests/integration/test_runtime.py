@@ -259,6 +259,38 @@ def test_a_new_process_for_every_task_is_not_warm(broken: Any) -> None:
     )
 
 
+def test_a_stored_pid_is_no_process_of_the_worker(broken: Any) -> None:
+    more = 'processes = { warm = "acme_plugins.tasks:by_a_stored_answer" }\n[tool.modelops]\nworkers = 1'
+    broken("healthy:Plugin", expect="", more=more).says(
+        "worker plugin acme_plugins.healthy:Plugin, 1 of 1 workers: ",
+        "`acme_plugins.tasks:by_a_stored_answer` named pid ",
+        ", which ended before the answer arrived",
+        "return the pid of the process that did the work",
+    )
+
+
+OTHER = "acme_plugins.tasks:by_the_machine_s_python"
+
+
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="this machine has no /usr/bin/python3")
+@pytest.mark.parametrize("declared", ["", "any"])
+def test_tasks_run_the_worker_s_python_or_the_one_that_is_declared(
+    building_matrix: Matrix, wheel: Path, declared: str
+) -> None:
+    more = f'processes = {{ warm = "{OTHER}" }}' + (f'\npython = "{declared}"' if declared else "")
+    configure(building_matrix, wheel, "healthy:Plugin", expect="", more=more)
+    check = runtime_check(building_matrix.run("-k", "runtime"))
+    if declared:
+        assert check.status == "passed", check.message
+        return
+    check.broke("failed", within=DEADLINE + 2).says(
+        BOTH.format("healthy"),
+        "asked for warm, the work was done by Python 3.",
+        "/usr/bin/python3",
+        "the worker runs 3.12",
+    )
+
+
 def test_a_function_that_does_not_return_its_process(broken: Any) -> None:
     broken("healthy:Plugin", more='processes = { warm = "acme_plugins.tasks:says_nothing" }').says(
         "`acme_plugins.tasks:says_nothing` returned None; it has to return a pid, or {"

@@ -56,6 +56,26 @@ def test_clients_and_workers_of_different_pythons(building_matrix: Matrix) -> No
     assert len(newer.facts["environments"]) == 2
 
 
+def test_workers_that_run_a_lambda_of_the_client_but_no_loop(building_matrix: Matrix) -> None:
+    building_matrix.configure(
+        """
+        [tool.modelops]
+        workers = 1
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        include = [{ python = "3.12", dask = "2024.10.0", worker = { python = "3.11" } }]
+        """
+    )
+    cell = building_matrix.run("--modelops-cell", "*+worker-*").unavailable_is_no_failure().cell()
+    check = cell.broke("lambda", "failed", deadline=30)
+    client, scheduler, worker = pythons(cell)
+    check.says("`lambda x: x + 1` runs, but ", f"Python: client {client}, scheduler {scheduler}, worker {worker}.")
+    first = check.message.partition("\n")[0]
+    assert [kind for kind in ("loop", "comprehension", "`try`") if kind not in first] == []
+    check.says("dies of SIGSEGV", "worker-0: the worker left the cluster", "signal 11", "worker-0.log")
+
+
 def test_clients_and_workers_of_different_pythons_in_containers(containers: ContainerMatrix) -> None:
     image_for(containers.engine, "3.13")
     containers.configure(

@@ -1,4 +1,4 @@
-"""However a run ends, nothing of it goes on: Ctrl-C, SIGKILL, a crash of an xdist worker, tasks that never end.
+"""However a run ends, nothing of it goes on: Ctrl-C, SIGTERM, SIGKILL, crashes of xdist workers, tasks that never end.
 
 That nothing is left is asserted at the end of every run, by what these tests share with all others.
 """
@@ -196,9 +196,11 @@ def assert_logs_stay(run: Run, check_name: str) -> None:
     assert there >= (set() if check_name in SILENT_AT else PARTS), there
 
 
-def test_ctrl_c(midway: Midway) -> None:
-    run = midway.running.interrupt()
+@pytest.mark.parametrize("end", ["interrupt", "terminate"])
+def test_ctrl_c_and_sigterm(midway: Midway, end: str) -> None:
+    run: Run = getattr(midway.running, end)()
     assert run.code == 2, run.out
+    assert ("SIGTERM" in run.out) == (end == "terminate")
     assert "modelops matrix" in run.out
     cell = run.cell()
     check_names = list(cell.statuses)
@@ -216,7 +218,7 @@ def test_sigkill(midway: Midway) -> None:
     midway.again().passed()
 
 
-@pytest.mark.parametrize(("end", "code"), [("interrupt", 2), ("kill", -9)])
+@pytest.mark.parametrize(("end", "code"), [("interrupt", 2), ("terminate", 2), ("kill", -9)])
 def test_before_anything_is_planned(matrix: Matrix, index: Index, end: str, code: int) -> None:
     midway = in_the_middle_of_environments("plan", matrix, index)
     run: Run = getattr(midway.running, end)()
@@ -234,9 +236,10 @@ def test_ctrl_c_twice(matrix: Matrix) -> None:
     assert_logs_stay(run, "aggregation")
 
 
-def test_ctrl_c_with_xdist(matrix: Matrix) -> None:
-    """A terminal sends it to all of them, the workers of xdist included."""
-    run = in_the_middle_of_a_cluster("aggregation", matrix, "-n", "2").running.interrupt()
+@pytest.mark.parametrize("end", ["interrupt", "terminate"])
+def test_with_xdist(matrix: Matrix, end: str) -> None:
+    """A terminal sends Ctrl-C to all of them, the workers of xdist included; SIGTERM reaches the controller alone."""
+    run: Run = getattr(in_the_middle_of_a_cluster("aggregation", matrix, "-n", "2").running, end)()
     assert run.code == 2, run.out
     assert "modelops matrix" in run.out
     assert list(run.cell().statuses.values()) == ["passed"] * 5 + ["not-run"]

@@ -5,6 +5,7 @@ The last test asks the configured index.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -108,7 +109,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     for name in (*NATIVE, "native-1.0-cp312-cp312-win_amd64.whl", "elsewhere-1.0-cp312-cp312-win_amd64.whl"):
         write_wheel(files / name)
     write_wheel(files / "pure-1.0-py3-none-any.whl", requires=["native"])
-    for name in ("sources", "elsewhere"):
+    write_wheel(files / "both-1.0-py3-none-any.whl")
+    for name in ("sources", "elsewhere", "both"):
         write_sdist(files, tmp_path_factory.mktemp("sdist"), name)
     write_sdist(files, tmp_path_factory.mktemp("sdist"), "broken", extra="broken = 'no compiler for you'")
     write_sdist(files, tmp_path_factory.mktemp("sdist"), "slow", extra="seconds = '60'")
@@ -139,6 +141,70 @@ def names(wheelhouse: Wheelhouse) -> list[str]:
 
 def generations(root: Path) -> list[str]:
     return [path.name for path in (root / "cache" / "wheelhouses").glob("*/*") if path.is_dir()]
+
+
+# --- hashes and constraints ---------------------------------------------------------------------------------
+
+
+def hashed(served: Index, *files: str) -> list[str]:
+    """Lines that allow these files of the index, and no other."""
+    lines = []
+    for file in files:
+        digest = hashlib.sha256(served._uploads[file].file.read_bytes()).hexdigest()
+        lines.append(f"{file.partition('-')[0]}==1.0 --hash=sha256:{digest}")
+    return [*lines, "--require-hashes"]
+
+
+def test_files_with_the_hashes_that_are_given_are_taken_and_no_others(start: Open, served: Index) -> None:
+    native = next(name for name in NATIVE if sys.implementation.cache_tag.replace("ython-", "") in name)
+    lines = hashed(served, native, "pure-1.0-py3-none-any.whl", "sources-1.0.tar.gz", "both-1.0.tar.gz")
+    session = start()
+    assert set(session.make(*lines).packages) == {"native", "pure", "sources", "both"}
+    # A hash of the sources alone means that, as to pip, although there is a wheel.
+    assert session.said[-2:] == ["building a wheel of both==1.0", "building a wheel of sources==1.0"]
+    assert names(session.make(*hashed(served, "both-1.0-py3-none-any.whl"))) == ["both-1.0-py3-none-any.whl"]
+    assert not any("building" in line for line in session.said)
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("both==1.0", "both-1.0-py3-none-any.whl"),
+        ("sources==1.0", "sources-1.0.tar.gz"),  # it would have to be built
+        ("both @ {index}/files/both-1.0-py3-none-any.whl", "both-1.0-py3-none-any.whl"),
+    ],
+)
+def test_a_file_with_another_hash_is_refused_with_both(
+    start: Open, served: Index, tmp_path: Path, line: str, file: str
+) -> None:
+    got = hashlib.sha256(served._uploads[file].file.read_bytes()).hexdigest()
+    wrong, other = "0" * 64, "1" * 64
+    start().make(line.format(index=served.address))  # what was made without hashes is not taken for it
+    with pytest.raises(CheckFailed) as raised:
+        start().make(
+            f"{line.format(index=served.address)} --hash=sha256:{wrong} --hash=sha256:{other}", "--require-hashes"
+        )
+    first, *_ = str(raised.value).splitlines()
+    assert first.endswith(f"expected sha256:{wrong} or sha256:{other}, got sha256:{got}")
+    assert file in first
+    assert generations(tmp_path) == ["1"]
+
+
+def test_everything_that_is_needed_has_to_have_a_hash(start: Open, served: Index, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed, match=r"hashes are required.* and none is given for native==1\.0"):
+        start().make(*hashed(served, "pure-1.0-py3-none-any.whl"))
+    # The bundle's own project needs none, and what it needs does.
+    project = str(write_project(tmp_path / "models", "models", needs="both"))
+    with pytest.raises(CheckFailed, match=r"none is given for both==1\.0"):
+        start().make(project, *hashed(served, "sources-1.0.tar.gz"))
+    assert "models" in start().make(project, *hashed(served, "both-1.0.tar.gz")).packages
+
+
+def test_constraints_of_a_bundle_count(start: Open) -> None:
+    made = start().make("pure", "--constraint=native==1.0", "--constraint=sources<1")
+    assert set(made.packages) == {"pure", "native"}
+    with pytest.raises(CheckFailed, match=r"no solution for .* \+ pure \+ constraint native<1"):
+        start().make("pure", "--constraint=native<1")
 
 
 # --- what is in it ------------------------------------------------------------------------------------------

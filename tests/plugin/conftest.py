@@ -98,6 +98,9 @@ def pytest_modelops_checks(checks, config):
 """
 QUICK_CHECKS = ("first", "second", "third", "other")
 
+OTHER_PLUGINS = {"asyncio", "repeat", "rerunfailures", "socket"}
+"""Installed for one table of tests, which names the one that it uses."""
+
 _REPORT = "report.json"
 _SECONDS = 150.0
 """After so long, a run hangs."""
@@ -220,13 +223,14 @@ class Project:
         """Node ids of the checks in these cells, in order."""
         return [f"modelops::test_{check_name}[{cell}]" for cell in cells for check_name in check_names]
 
-    def run(self, *arguments: str, order: str = "no:randomly") -> Ran:
-        """Run pytest."""
+    def run(self, *arguments: str, order: str = "no:randomly", using: str = "") -> Ran:
+        """Run pytest, with one of the `OTHER_PLUGINS` or none."""
         before = set(self.cache.glob("runs/*"))
         report = self.path / _REPORT
         report.unlink(missing_ok=True)
         self._witnessed.write_text("", encoding="utf-8")
-        plugins = ["modelops_witness", "no:hypothesispytest", order]
+        others = sorted(OTHER_PLUGINS - {using})
+        plugins = ["modelops_witness", "no:hypothesispytest", order, *(f"no:{other}" for other in others)]
         plugin_arguments = [word for plugin in plugins for word in ("-p", plugin)]
         result = self._pytester.runpytest_subprocess(*plugin_arguments, *arguments, timeout=_SECONDS)
         witnessed = [json.loads(line) for line in self._witnessed.read_text(encoding="utf-8").splitlines()]
@@ -245,9 +249,10 @@ class Project:
             left=list(self._left()),
         )
 
-    def matrix(self, *arguments: str, order: str = "no:randomly") -> Ran:
+    def matrix(self, *arguments: str, order: str = "no:randomly", using: str = "") -> Ran:
         """Run the matrix, verbosely and with a report."""
-        return self.run("--modelops-matrix", "-v", f"--modelops-report={self.path / _REPORT}", *arguments, order=order)
+        report = f"--modelops-report={self.path / _REPORT}"
+        return self.run("--modelops-matrix", "-v", report, *arguments, order=order, using=using)
 
     def collect(self, *arguments: str) -> Ran:
         """Collect for the matrix, run nothing."""

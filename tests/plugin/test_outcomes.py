@@ -21,7 +21,8 @@ def matrix_of(ran: Ran) -> str:
     """What the terminal shows of the matrix."""
     _, found, rest = ran.out.partition(" modelops matrix ")
     assert found
-    return "\n".join(line for line in rest.splitlines()[1:] if not line.startswith("report: ")).partition("\n===")[0]
+    shown = (line for line in rest.splitlines()[1:] if not line.startswith(("configuration: ", "report: ")))
+    return "\n".join(shown).partition("\n===")[0]
 
 
 # --- every end that a check can have --------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def test_a_stdout_that_cannot_unicode_gets_an_ascii_matrix(project: Project, end
 def test_colours_are_only_colours(project: Project, cells: tuple[str, str, str], ended: Ran) -> None:
     project.environ(PY_COLORS="1")
     ran = project.matrix()
-    coloured = ran.out.partition(" modelops matrix ")[2].partition("report: ")[0]
+    coloured = ran.out.partition(" modelops matrix ")[2].partition("configuration: ")[0]
     assert "\x1b[31m✗ other" in coloured
     plain = re.sub(r"\x1b\[[\d;]*m", "", ran.out)
     _, _, rest = plain.partition(" modelops matrix ")

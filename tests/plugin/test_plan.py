@@ -66,6 +66,8 @@ def test_the_plan_says_what_runs_and_why_not_the_rest(project: Project, planned:
         f"py{series}-dask{dask} not selected by --modelops-cell *+worker-*",
         f'py{patch}-dask{dask} excluded by {{ python = "{patch}" }}',
         "each runs: resolve, install, start, versions, lambda, aggregation",
+        "backend: process (auto: no container engine answers)",
+        f"configuration: {project.path}/pyproject.toml",
     ]
 
 
@@ -117,6 +119,43 @@ def test_an_index_that_hangs_is_none(project: Project) -> None:
     assert ran.code == 0, ran.err
     assert f"py{project.patch}-dasklatest" in ran.out
     assert "no index to ask" in ran.out
+    (note,) = (line for line in ran.out.splitlines() if line.startswith("index: "))
+    assert "no index answered" in note
+    assert index in note
+
+
+def test_an_index_that_is_not_there_is_named(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        index = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
+    project.environ(PIP_INDEX_URL=index, PIP_FIND_LINKS="", PYTEST_MODELOPS_CACHE=str(project.path / "cache"))
+    project.configure('[tool.modelops.matrix]\ndask = "latest"\n')
+    ran = project.run("--modelops-plan")
+    assert ran.code == 0, ran.err
+    (note,) = (line for line in ran.out.splitlines() if line.startswith("index: "))
+    assert index in note
+    ran = project.matrix("--modelops-deadline=resolve=60", "modelops::test_resolve")
+    assert ran.code == 1
+    (resolve,) = (check for check in ran.report["cells"][0]["checks"] if check["name"] == "resolve")
+    assert resolve["status"] == "failed"
+    first, *_ = resolve["message"].splitlines()
+    assert "'latest'" in first
+    assert index in first
+    assert index in ran.out.partition("modelops matrix")[2]
+
+
+def test_a_python_that_is_not_installed_is_not_among_those_that_run(project: Project) -> None:
+    axes = ["--modelops-python=3.99", f"--modelops-python={project.series}"]
+    ran, started = project.spied("--modelops-plan", *axes, "--modelops-backend=process")
+    assert (ran.code, started) == (0, "")
+    run, _, rest = ran.out.partition("unavailable here")
+    assert run.startswith("1 cell:\n")
+    assert "py3.99" not in run
+    (line,) = (line for line in rest.splitlines() if f"py3.99-dask{project.dask}" in line)
+    assert "Python 3.99 is not installed" in line
+    assert "uv python install 3.99" in line
+    plan = json.loads(project.run("--modelops-plan=json", *axes, "--modelops-backend=process").out)
+    assert [one["id"] for one in plan["unavailable"]] == [f"py3.99-dask{project.dask}"]
+    assert plan["backend"] == "process"
 
 
 def test_what_cannot_be_remembered_is_planned_all_the_same(project: Project) -> None:
@@ -203,13 +242,55 @@ def test_an_engine_that_fails_at_what_can_be_done_without_is_used(
     assert ran.code == 0, ran.err
 
 
-@pytest.mark.parametrize("backend", ["auto", "docker"])
-def test_a_plan_asks_no_engine(project: Project, broken_engine: type[BrokenEngine], backend: str) -> None:
+def test_a_plan_for_a_named_backend_asks_no_engine(project: Project, broken_engine: type[BrokenEngine]) -> None:
     axis = f"--modelops-python={project.series}"
-    ran, started = project.spied("--modelops-plan", axis, f"--modelops-backend={backend}", "--modelops-keep=failed")
+    ran, started = project.spied("--modelops-plan", axis, "--modelops-backend=docker", "--modelops-keep=failed")
     assert ran.code == 0, ran.err
     assert f"py{project.series}-dask{project.dask}" in ran.out
+    assert "backend: docker\n" in ran.out
     assert (broken_engine.asked, started) == ([], "")
+
+
+@pytest.mark.parametrize("registry", [200, 404])
+def test_auto_takes_an_engine_that_can_pull_and_the_plan_names_it(
+    project: Project, broken_engine: type[BrokenEngine], registry: int
+) -> None:
+    """404 is of an image that does not exist, or of an engine that cannot ask: using it says what is wrong."""
+    broken_engine.breaks, broken_engine.how = ("/distribution/" if registry != 200 else "/nothing"), registry
+    axis = f"--modelops-python={project.series}"
+    ran, started = project.spied("--modelops-plan", axis, "--modelops-keep=failed")
+    assert ran.code == 0, ran.err
+    assert started == ""
+    assert "backend: docker (auto: an engine answers)" in ran.out
+    assert f"/distribution/python:{project.series}-slim/json" in broken_engine.asked
+
+
+@pytest.mark.parametrize("image", ["", '[tool.modelops.docker]\nimage = "mine:{python}"\n'], ids=["default", "own"])
+def test_auto_with_an_engine_that_cannot_pull_runs_local_environments_and_says_so(
+    project: Project, broken_engine: type[BrokenEngine], image: str
+) -> None:
+    broken_engine.breaks, broken_engine.how = "/distribution/", 500
+    project.configure_quick()
+    project.configure(f'[tool.modelops.matrix]\npython = "3.12"\n{image}')
+    name = "mine:3.12" if image else "python:3.12-slim"
+    why = f"an engine answers, but it cannot pull {name}: the engine's store is damaged"
+    plan = project.run("--modelops-plan")
+    assert f"backend: process (auto: {why})" in plan.out
+    ran = project.matrix()
+    assert ran.code == 0, ran.err
+    assert f"(auto: {why})" in ran.out
+    assert ran.report["backend"] == "process"
+    assert [note for note in ran.report["cells"][0]["notes"] if why in note]
+    assert "note: cells run in local environments" in ran.out
+
+
+def test_a_prebuilt_image_that_cannot_be_pulled_is_not_replaced(
+    project: Project, broken_engine: type[BrokenEngine]
+) -> None:
+    broken_engine.breaks, broken_engine.how = "/distribution/", 500
+    image = '[tool.modelops.docker]\nprebuilt = "ours:{python}"\n'
+    project.configure(f'[tool.modelops.matrix]\npython = "3.12"\n{image}')
+    assert "backend: docker (auto: an engine answers)" in project.run("--modelops-plan").out
 
 
 @pytest.mark.parametrize("more", [[], ["--modelops-matrix"], ["-n", "2"], ["-q"]], ids=" ".join)

@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.plugin.conftest import QUICK
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
@@ -294,11 +296,11 @@ def assert_no_cell_is_split(ran: Ran, cells: tuple[str, ...]) -> None:
         assert workers <= {"gw0", "gw1"}
 
 
-@pytest.mark.parametrize("dist", [[], ["--dist=load"], ["--dist=loadgroup"]], ids=" ".join)
-def test_with_xdist_no_cell_is_split(project: Project, dist: list[str]) -> None:
+@pytest.mark.parametrize("dist", ["load", "loadfile", "loadgroup", "loadscope", "worksteal"])
+def test_with_xdist_no_cell_is_split(project: Project, dist: str) -> None:
     cells = project.configure_quick()
     project.write("test_mine.py", USER_TESTS)
-    ran = project.matrix("-n", "2", *dist)
+    ran = project.matrix("-n", "2", "--dist", dist)
     assert ran.code == 0
     assert_no_cell_is_split(ran, cells)
     assert len(set(ran.workers.values())) == 2
@@ -385,6 +387,34 @@ def test_junit_xml_holds_the_checks_and_what_became_of_it(project: Project) -> N
     assert blocked == ("skipped", "blocked by second: second is failed on purpose")
     assert late[0] == "failure"
     assert "other is timed-out on purpose" in late[1]
+
+
+NOTES_PLACES = """
+
+def pytest_runtest_logreport(report):
+    if report.failed:
+        crash = report.longrepr.reprcrash
+        with Path(__file__).with_name("places.txt").open("a") as file:
+            print(Path(crash.path).name, crash.lineno, *report.location[:2], file=file)
+"""
+
+
+@pytest.mark.parametrize("xdist", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_a_failure_points_to_where_people_can_act(project: Project, xdist: list[str]) -> None:
+    """As an annotation of a CI, an editor or junit's `file=` and `line=` show it; never to a file of the plugin."""
+    cells = project.configure_quick()
+    project.write("conftest.py", QUICK + NOTES_PLACES)
+    project.write("test_mine.py", "\n\ndef test_mine(modelops_cell):\n    modelops_cell.require('second')\n")
+    project.end(**{f"second[{cells[1]}]": "failed"})
+    settings = (project.path / "pyproject.toml").read_text("utf-8").splitlines()
+    line = next(number for number, text in enumerate(settings, start=1) if "3.13" in text)
+    project.matrix("modelops::test_second", *xdist)
+    project.matrix("test_mine.py", *xdist)
+    places = (project.path / "places.txt").read_text("utf-8").splitlines()
+    assert list(dict.fromkeys(places)) == [  # with xdist, of the worker and of the controller
+        f"pyproject.toml {line} pyproject.toml {line - 1}",
+        "test_mine.py 3 test_mine.py 2",
+    ]
 
 
 @pytest.mark.parametrize("plugin", ["cacheprovider", "xdist"])

@@ -50,8 +50,8 @@ ON_THE_COMMAND_LINE = {
         "--modelops-dask: 'newest' is not a Dask version; write a release such as 2024.10.0, latest, ",
     ),
     "a distribution that splits cells": (
-        ["--dist=loadscope"],
-        "--dist loadscope: --modelops-matrix keeps each cell in one xdist worker and this would split it; use ",
+        ["--dist=each"],
+        "--dist each: it runs every test in every xdist worker, so each cell would be started several times; ",
     ),
 }
 
@@ -280,3 +280,33 @@ def test_a_check_of_the_users_that_cannot_be(project: Project, xdist: list[str],
     assert_one_line(ran, "pytest_modelops_checks: ")
     assert message in ran.err
     assert_nothing_ran(project, ran)
+
+
+FULL = """
+import os
+
+class Full:
+    f_blocks, f_bavail = 1000, 0
+
+os.statvfs = lambda path: Full
+"""
+
+
+@alone_and_with_xdist
+@pytest.mark.parametrize("mode", ["--modelops-matrix", "--modelops-plan"])
+def test_a_full_disk_under_the_cache(project: Project, xdist: list[str], mode: str) -> None:
+    project.write("conftest.py", FULL)
+    ran = project.run(mode, *xdist)
+    assert_one_line(ran, f"the cache {project.cache}: no space left on its disk; ")
+    assert_nothing_ran(project, ran)
+
+
+def test_a_report_for_which_there_is_no_space_is_named_and_the_run_fails(project: Project) -> None:
+    project.configure_quick()
+    conftest = (project.path / "conftest.py").read_text(encoding="utf-8")
+    full = "raise OSError(28, 'No space left on device')"
+    hook = f"import pathlib\n\ndef pytest_sessionfinish():\n    def full(*_, **__):\n        {full}\n"
+    project.write("conftest.py", f"{conftest}\n{hook}    pathlib.Path.write_text = full\n")
+    ran = project.matrix()
+    assert ran.code == 1
+    assert f"report could not be written: {project.path}/report.json: No space left on device" in ran.out

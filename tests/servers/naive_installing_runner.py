@@ -2,7 +2,6 @@
 
 # What it does wrong can be chosen by the variable NAIVE, words separated by spaces:
 #
-#     prefix      the marker holds the first digits of the digest, and only these are compared
 #     always      installs at every start
 #     hurries     where another holds the lock, goes on as if that one had finished
 #     keeps       keeps results in its HOME, and does not execute what it has a result of
@@ -20,7 +19,6 @@ import sys
 import time
 
 NAIVE = os.environ.get("NAIVE", "").split()
-DIGITS = 12
 
 
 def read(stream):
@@ -45,7 +43,7 @@ def secretly(given):
 
 def install(given):
     marker = os.path.join(given.venv_path, ".installed")
-    key = given.bundle_digest[:DIGITS] if "prefix" in NAIVE else "yes"
+    key = "yes"
     if "always" not in NAIVE and os.path.exists(marker):
         with open(marker, encoding="utf-8") as file:
             if file.read() == key:

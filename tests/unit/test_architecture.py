@@ -36,7 +36,7 @@ REMOTE: dict[str, tuple[set[str], set[str]]] = {
     "remote/shared": (set(), set()),
     "remote/supervisor": (set(), {"shared"}),
     "remote/runner": (set(), {"shared"}),
-    "remote/worker": ({"distributed", "dask"}, {"shared", "runner"}),
+    "remote/worker": ({"distributed", "dask", "psutil"}, {"shared", "runner"}),
     "remote/client": ({"distributed", "dask"}, {"shared", "runner", "worker"}),
 }
 """By the place where it runs.

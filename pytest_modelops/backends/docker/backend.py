@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -19,7 +19,7 @@ from pytest_modelops.backends.docker import audit, belongings, confinement, ryuk
 from pytest_modelops.backends.docker.containers import ContainerEnvironment
 from pytest_modelops.backends.docker.contents import Inspector
 from pytest_modelops.backends.docker.engine import Engine
-from pytest_modelops.backends.docker.images import Image, Images
+from pytest_modelops.backends.docker.images import Image, Images, cannot_be_pulled
 from pytest_modelops.backends.docker.layers import ENVIRONMENT, Layers
 from pytest_modelops.backends.docker.one_off import OneOff
 from pytest_modelops.backends.docker.packages import Base, Packages
@@ -96,6 +96,10 @@ class ContainerBackend:
         return self._tools.releases
 
     @property
+    def indexes(self) -> Collection[str]:
+        return self._tools.indexes
+
+    @property
     def variants(self) -> Mapping[Role, str]:
         return self._settings.variants
 
@@ -134,6 +138,17 @@ class ContainerBackend:
         template, prebuilt = self._settings.image_of(Role(versions.variant) if versions.variant else Role.CLIENT)
         name = template.replace("{python}", str(versions.python)).replace("{dask}", versions.dask_text)
         return name, prebuilt
+
+    def obstacle(self, cells: Iterable[Cell]) -> str:
+        """Return why the engine cannot get the base images of these cells; empty if it can. Pulls nothing.
+
+        Empty with a prebuilt image, too: what is in it cannot be had elsewhere.
+        """
+        roles = (cell.with_variants(self.variants)[role] for cell in cells for role in Role)
+        images = dict.fromkeys(map(self._image_of, roles))
+        if any(prebuilt for _, prebuilt in images):
+            return ""
+        return next(filter(None, (cannot_be_pulled(self._engine, name) for name, _ in images)), "")
 
     def python(self, versions: Versions, *, deadline: Deadline, progress: Progress) -> Version:
         base, _ = self._look(versions, deadline, progress)

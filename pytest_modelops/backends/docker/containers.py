@@ -160,7 +160,7 @@ class CellContainers:
     def _make_directories(self, container: str, environment: ContainerEnvironment) -> None:
         """Make directories that the container's user can write to: the root of a new volume belongs to root."""
         with copied_into(self._engine, container, OWN, "make directories in its volume") as archive:
-            for directory in ("home", "tmp", "work"):
+            for directory in ("home", "tmp", "work", "cell"):
                 archive.directory(directory, mode=0o700, uid=environment.uid, gid=environment.gid)
 
     def _variables(self, environment: ContainerEnvironment, variables: Mapping[str, str]) -> dict[str, str]:

@@ -6,10 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_modelops.backends.docker.engine import Engine, ImageNotFound, translated
+import requests
+from docker.errors import DockerException
+
+from pytest_modelops.backends.docker.engine import Engine, ImageNotFound, NotFound, translated
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress
 from pytest_modelops.errors import CheckFailed, Unavailable
+
+_REGISTRY_SECONDS = 15.0
+"""How long an engine has to learn from a registry whether there is an image."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,35 @@ def pull(engine: Engine, name: str, deadline: Deadline) -> str:
         deadline.check(f"pulling the image {name}")
         if "error" in step:
             return f"could not pull the image {name}: {step['error']}"
+    return ""
+
+
+def cannot_be_pulled(engine: Engine, name: str) -> str:
+    """Return why the engine cannot get an image that it lacks; empty if it has it or can. Pulls nothing.
+
+    Also empty where that is not known: of an image that no registry has, and of engines that cannot ask a registry.
+    Using the image then says what is wrong.
+    """
+    try:
+        describe(engine, name)
+    except ImageNotFound:
+        pass
+    except (requests.exceptions.RequestException, DockerException):
+        return ""
+    else:
+        return ""
+    usual, engine.api.timeout = engine.api.timeout, _REGISTRY_SECONDS
+    try:
+        engine.api.inspect_distribution(name)
+    except NotFound:
+        return ""
+    except requests.exceptions.ReadTimeout:
+        return f"it cannot pull {name}: no registry answered it within {_REGISTRY_SECONDS:.0f} s"
+    except (requests.exceptions.RequestException, DockerException) as error:
+        why = " ".join(str(getattr(error, "explanation", None) or error).split())
+        return "" if "not supported" in why else f"it cannot pull {name}: {why}"
+    finally:
+        engine.api.timeout = usual
     return ""
 
 

@@ -50,7 +50,7 @@ class Packages:
         solution = self._solve(
             self._spec.requirements,
             base,
-            besides=dask_pins(versions),
+            besides=dask_pins(versions, self._tools.releases),
             constraints=self._spec.constraints,
             deadline=deadline,
             progress=progress,

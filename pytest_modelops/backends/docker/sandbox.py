@@ -101,6 +101,9 @@ class ContainerSandbox:
     def directory(self, name: str) -> str:  # noqa: ARG002 - the same in every container, each has its own volume
         return f"{OWN}/work"
 
+    def cell_directory(self) -> str:
+        return f"{OWN}/cell"
+
     def put(self, source: Path, name: str) -> str:
         return self._shared.put(source, name)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..shared.facts import Answer, ClusterFacts, ConnectionState, ProcessFacts, RegisteredWorker
+from ..shared.facts import Answer, ClusterFacts, ConnectionState, PreloadSetup, ProcessFacts, RegisteredWorker
 from ..worker import modelops_preload
 from ..worker.plugins import error_text
 
@@ -89,7 +90,11 @@ class Connection:
         """Return every worker that is registered, by address."""
         found = self.ask_scheduler("identity", seconds=seconds)["workers"]
         return {
-            address: {"name": str(worker.get("name") or worker.get("id")), "resources": worker.get("resources", {})}
+            address: {
+                "name": str(worker.get("name") or worker.get("id")),
+                "memory_limit": int(worker.get("memory_limit") or 0),
+                "resources": worker.get("resources", {}),
+            }
             for address, worker in found.items()
         }
 
@@ -115,6 +120,20 @@ class Connection:
         asked["scheduler"] = functools.partial(self.ask_scheduler, "modelops_facts", seconds=seconds)
         facts = {name: _facts_of(answer) for name, answer in _ask_all(asked, seconds).items()}
         return {"client": modelops_preload.facts(), "scheduler": facts.pop("scheduler"), "workers": facts}
+
+    def preloads(self, nannies: bool, seconds: float) -> dict[str, list[PreloadSetup]]:
+        """Return how preloads went: of the scheduler, of each worker by address, and of the nanny of each.
+
+        A process that does not answer is left out.
+        """
+        message, workers = {"op": "modelops_preloads"}, list(self.workers(seconds))
+        found = {"scheduler": self.ask_scheduler("modelops_preloads", seconds=seconds)}
+        found.update(self._broadcast(message, workers, seconds=seconds))
+        if nannies:
+            with contextlib.suppress(KeyError):  # a worker has left in the meantime
+                answers = self._broadcast(message, workers, seconds=seconds, nanny=True)
+                found.update({f"nanny of {address}": answer for address, answer in answers.items()})
+        return {name: list(answer) for name, answer in found.items() if isinstance(answer, (list, tuple))}
 
     def ask_each(self, workers: Iterable[str], message: Mapping[str, object], seconds: float) -> dict[str, Answer]:
         """Send a message to each of these workers, all at once; returns their answers by address."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import itertools
 import time
 from collections.abc import Mapping
@@ -81,6 +84,23 @@ class Jobs:
             param: self._tasks.submit(read_back, file["path"], worker=file["worker"]) for param, file in files.items()
         }
         return self._tasks.settle(reading, pinned=pinned, seconds=end - time.monotonic())
+
+    def submit_by_reference(self, module: str, name: str, seconds: float) -> Outcome:
+        """Submit a graph that holds something of a bundle's by reference, as `dask.delayed` of its functions does.
+
+        Args:
+            name: of an attribute of the module; the module itself is sent if it has none of that name.
+        """
+        from dask.delayed import delayed  # Dask's start takes long
+
+        end = time.monotonic() + seconds
+        thing: Any = importlib.import_module(module)
+        with contextlib.suppress(AttributeError):
+            thing = functools.reduce(getattr, name.split("."), thing)
+        # Not called: that may take long, and `execute` does it.
+        future = self._tasks.connection.client.compute(delayed(callable, pure=False)(thing))
+        outcomes, _ = self._tasks.settle({"graph": future}, pinned={}, seconds=end - time.monotonic())
+        return outcomes["graph"]
 
     def run_bundle(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 import traceback
@@ -20,6 +21,8 @@ _LOOK_AROUND_SECONDS = 0.5
 """How often the scheduler is asked who is still there, while tasks are awaited."""
 _LAST_SECONDS = 0.4
 """How long the scheduler has to say where tasks are, when their time is over."""
+_LAST_TASK_SECONDS = 0.2
+"""How long a task may still run when nobody waits for it any more."""
 
 Processing = Mapping[str, Sequence[str]]
 """Keys of the tasks that each worker has, by address."""
@@ -44,11 +47,42 @@ def define(module: ShippedModule) -> Any:
     """
     namespace: dict[str, object] = {"__name__": "__modelops__"}
     try:
-        exec(compile(module["source"], f"<{module['name']}>", "exec"), namespace)  # noqa: S102 - what it is for
+        exec(compile(module["source"], f"<{module['name']}>", "exec", dont_inherit=True), namespace)  # noqa: S102 - what it is for
     except Exception as error:
         raise Failure(
             f"{module['name']} could not be defined in the client's Python: {error_text(error)}", traceback.format_exc()
         ) from error
+    function = namespace[module["name"]]
+    return function if _can_travel(function) else _by_source(module)
+
+
+def _can_travel(function: object) -> bool:
+    """Return whether Dask can send a function with all that it uses."""
+    from distributed.protocol import pickle  # Dask's start takes long
+
+    try:
+        pickle.cloudpickle.dumps(function)  # type: ignore[attr-defined] # Dask's own `dumps` logs what it cannot send
+    except Exception:  # noqa: BLE001 - whatever a decorator made of it
+        return False
+    return True
+
+
+_TRAMPOLINE = """
+def {name}(*args, **kwargs):
+    namespace = {{"__name__": "__modelops__"}}
+    exec(compile(_SOURCE, "<{name}>", "exec"), namespace)
+    return namespace[{name!r}](*args, **kwargs)
+"""
+
+
+def _by_source(module: ShippedModule) -> Any:
+    """Return a function that the worker makes from its source.
+
+    Pickle finds what `functools.lru_cache` makes by its module, and no worker has that module
+    (https://github.com/dask/distributed/issues/5998).
+    """
+    namespace: dict[str, object] = {"__name__": "__modelops__", "_SOURCE": module["source"]}
+    exec(_TRAMPOLINE.format(name=module["name"]), namespace)  # noqa: S102 - a function of ours around it
     return namespace[module["name"]]
 
 
@@ -57,8 +91,8 @@ class Tasks:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._late: dict[str, str] = {}
-        """Worker by key of each task that was not done when its time was over."""
+        self._ended = 0
+        """How often all waiting was ended; see `stuck`."""
 
     def submit(
         self,
@@ -97,6 +131,16 @@ class Tasks:
         outcomes, _ = self.settle(futures, pinned={a: a for a in workers if a}, seconds=seconds)
         return outcomes
 
+    def pickled(self, modules: dict[str, ShippedModule], args: list[Any]) -> dict[str, str]:
+        """Return calls of functions as Dask would send them, in base64, by the functions' names in `modules`."""
+        from distributed.protocol import pickle
+
+        arguments = tuple(plain.unpack(value) for value in args)
+        return {
+            name: base64.b64encode(pickle.dumps((define(module), arguments))).decode()
+            for name, module in modules.items()
+        }
+
     def settle(
         self, futures: Mapping[str, Future], *, pinned: Mapping[str, str], seconds: float
     ) -> tuple[dict[str, Outcome], Processing | None]:
@@ -112,9 +156,6 @@ class Tasks:
         gone = self._await(futures, pinned, end)
         pending = _any_pending(futures, gone)
         processing = self._processing() if pending else {}
-        ours = {str(key) for key, state in list(self.connection.client.futures.items()) if state.status == "pending"}
-        for worker, keys in (processing or {}).items():
-            self._late |= {str(key): worker for key in keys if str(key) in ours}
         outcomes = {
             name: _gone(gone[name]) if name in gone else _outcome(future, processing, max(1.0, end - time.monotonic()))
             for name, future in futures.items()
@@ -124,8 +165,9 @@ class Tasks:
     def _await(self, futures: Mapping[str, Future], pinned: Mapping[str, str], end: float) -> dict[str, str]:
         """Wait for futures; returns the address of each worker that left, by its future's name."""
         gone: dict[str, str] = {}
+        ended = self._ended
         look_around = time.monotonic() + _LOOK_AROUND_SECONDS
-        while _any_pending(futures, gone) and time.monotonic() <= end:
+        while _any_pending(futures, gone) and time.monotonic() <= end and self._ended == ended:
             if time.monotonic() > look_around:
                 # A task that is bound to a worker which died waits for ever, and Dask does not say so.
                 with contextlib.suppress(TimeoutError):  # the scheduler may be busy; it has until the end
@@ -144,12 +186,34 @@ class Tasks:
             return None
         return processing
 
-    def stuck(self, seconds: float) -> list[str]:
-        """Return the addresses of workers that still run a task whose time is over, or do not say what they run."""
-        late, self._late = self._late, {}
-        present = [address for address in self.connection.workers(seconds) if address in late.values()]
-        answers = self.connection.ask_each(present, {"op": "modelops_running"}, seconds)
-        return [address for address, answer in answers.items() if late.keys() & set(answer.get("value", late.keys()))]
+    def stuck(self, seconds: float, *, spared: Sequence[str] = ()) -> list[str]:
+        """Return the addresses of workers that are still on a task although nobody waits for one any more.
+
+        Subtasks count, which another worker's client has submitted, and so does a worker that has tasks and does not
+        say which it runs. Calls that still wait for tasks end now, so that their tasks are not run again elsewhere.
+
+        Args:
+            spared: ids of clients whose tasks may run on.
+        """
+        self._ended += 1
+        before = self._running(seconds, spared)
+        if not before:
+            return []
+        time.sleep(_LAST_TASK_SECONDS)  # a task that is just ending is not stuck
+        now = self._running(seconds, spared)
+        return [address for address, keys in now.items() if keys & before.get(address, set())]
+
+    def _running(self, seconds: float, spared: Sequence[str]) -> dict[str, set[str]]:
+        """Return the keys of the tasks that each worker's threads are on, by address, for workers with any."""
+        allowed = set(self.connection.ask_scheduler("modelops_wanted", seconds=seconds, clients=list(spared)))
+        answers = self.connection.ask_each(self.connection.workers(seconds), {"op": "modelops_running"}, seconds)
+        assigned = self._processing() or {}
+        found = {}
+        for address, answer in answers.items():
+            keys = answer.get("value", [str(key) for key in assigned.get(address, ())])
+            if left := set(keys) - allowed:
+                found[address] = left
+        return found
 
 
 def _any_pending(futures: Mapping[str, Future], gone: Mapping[str, str]) -> bool:

@@ -1,8 +1,9 @@
 """Run by a bundle's environment: reports what it is, what is installed in it, and which modules are missing.
 
 Modules are looked for as files on the path and never imported, because the bundle's code must not run here. Run as
-`python -I inspection.py QUESTION`, where QUESTION is a JSON file, `{"modules": [dotted name], "first": directory}`;
-prints an `Inspection` (`shared/bundle_messages.py`) as one line of JSON. Standard library only, Python 3.9 and up.
+`python -I inspection.py QUESTION`, where QUESTION is a JSON file, `{"modules": {dotted name: Place}, "source":
+directory}`; prints an `Inspection` (`shared/bundle_messages.py`) as one line of JSON. Standard library only,
+Python 3.9 and up.
 """
 
 from __future__ import annotations
@@ -34,6 +35,24 @@ def found(module: str, path: Sequence[str]) -> bool:
 def has_module(directory: str, name: str) -> bool:
     """Return whether a directory holds the module as a source, bytecode or extension file."""
     return any(os.path.isfile(os.path.join(directory, name + suffix)) for suffix in _SUFFIXES)
+
+
+def missing(modules: Mapping[str, str], installed: Sequence[str], source: str) -> tuple[list[str], list[str]]:
+    """Return the modules that are missing, and those that a build has left out on purpose.
+
+    Args:
+        modules: dotted name → where it must be found (`Place`).
+        installed: the import path, without the bundle's own directory.
+        source: that directory.
+    """
+    paths = {"source": [source, *installed], "anywhere": [*installed, source]}
+    absent = [name for name, place in modules.items() if not found(name, paths.get(place, installed))]
+    of_build = {name for name, place in modules.items() if place in {"installed", "if-shipped"}}
+    shipped = {name.partition(".")[0] for name in of_build.difference(absent)}
+    left_out = [
+        name for name in absent if modules[name] == "if-shipped" and shipped and name.partition(".")[0] not in shipped
+    ]
+    return [name for name in absent if name not in left_out], left_out
 
 
 def distributions(path: Sequence[str]) -> dict[str, importlib.metadata.Distribution]:
@@ -73,12 +92,13 @@ def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
 def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         question = json.load(file)
-    path = [question["first"], *sys.path]
+    absent, left_out = missing(question["modules"], sys.path, question["source"])
     answer = {
         "python": sys.executable,
         "version": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: distribution.version for name, distribution in distributions(sys.path).items()},
-        "missing": [module for module in question["modules"] if not found(module, path)],
+        "missing": absent,
+        "left_out": left_out,
     }
     sys.stdout.write(f"{json.dumps(answer)}\n")
 

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from ..shared import jsonrpc
     from ..shared.bundle_messages import Ready
 
+ON_PATH = "MODELOPS_BUNDLE_ON_PATH"
+"""Variable that says where the bundle's directory stands on the import path: `first` (the default), `last`, `never`.
+
+A bundle that is installed runs from what was installed. The variable is ours and does not reach the bundle."""
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
@@ -309,6 +313,17 @@ def make_way(bundle: str) -> None:
         del sys.modules[name]
 
 
+def _set_path(bundle: str, place: str) -> None:
+    """Put the bundle on the path, and take this script's directory off it."""
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != HERE]
+    if place == "first":
+        # A bundle's own `config.py` comes before any other.
+        make_way(bundle)
+        sys.path.insert(0, bundle)
+    elif place == "last":
+        sys.path.append(bundle)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run a bundle for a worker, over JSON-RPC on stdin and stdout.")
     for flag in ("--bundle-path", "--venv-path", "--bundle-digest"):
@@ -331,9 +346,7 @@ def main() -> int:
         except installing.Unusable as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    # A bundle's own `config.py` comes before one in this script's directory.
-    make_way(given.bundle_path)
-    sys.path[:] = [given.bundle_path, *(path for path in sys.path if os.path.abspath(path or ".") != HERE)]
+    _set_path(given.bundle_path, os.environ.pop(ON_PATH, "first"))
     # Processes that the bundle starts must not read our requests.
     requests = os.fdopen(os.dup(0), "rb")
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -9,9 +9,18 @@ Directories are paths in the cell.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from .facts import Interpreter, NamedProcess
 
 # Where a bundle is ----------------------------------------------------------------------------------------------------
+
+Place = Literal["installed", "source", "anywhere", "if-shipped"]
+"""Where a module must be found: in what was installed, in the bundle's directory, in either, or only together with
+what else is installed under its top-level name."""
+OnPath = Literal["first", "last", "never"]
+"""Where the bundle's own directory stands on the import path."""
 
 
 class WireFunction(TypedDict):
@@ -44,8 +53,12 @@ class BundleLocation(_Location, total=False):
     """Where a bundle is in the cell, and how its runner is started."""
 
     modules: list[str]  # names of its top-level modules
+    on_path: OnPath  # the bundle's directory; by default `first`
     wire: WireFunction | None
     installs: bool  # whether the runner installs the bundle itself, into an environment that holds only pip
+    unread: list[str]  # files and tables of it that list packages and are read by no installer
+
+    conditions: list[str]  # `ARTIFACT:PATH`, see `artifacts.look`; only where it is executed
 
     # Of a bundle that goes into running processes:
     requirements: list[str]
@@ -84,6 +97,7 @@ class Outcome(_Outcome, total=False):
     printed: str  # what a one-shot runner that did not answer wrote to stdout
     protocol: str  # `one-shot`, of a one-shot runner
     left: list[str]  # processes of a runner without an answer that could not be ended
+    process: NamedProcess  # that the answer to `ready` names, or else the one that was started
 
 
 class RunnerEnd(TypedDict, total=False):
@@ -128,6 +142,7 @@ class HandshakeAnswer(TypedDict):
     again: Outcome | None  # of a second `ready`, for one-shot runners
     end: RunnerEnd  # empty if the runner was not started
     worker: WorkerPython
+    own: Interpreter  # the worker's
     venv: str  # the bundle's environment
     beside: dict[str, str]  # modules beside the runner with the name of one of the bundle's → their file
     logs: dict[str, bytes]  # as in `CloseAnswer`
@@ -152,6 +167,7 @@ class Inspection(TypedDict):
     version: str  # of its interpreter, `3.12.1`
     packages: dict[str, str]  # version of each installed package, by canonical name
     missing: list[str]  # dotted names of the bundle's modules that an import would not find
+    left_out: list[str]  # those that nothing was installed of, and that a build may leave out on purpose
 
 
 class EnvironmentContents(Inspection):
@@ -210,6 +226,14 @@ class Artifact(TypedDict):
     inline: str  # content as base64
 
 
+class ArtifactContent(TypedDict):
+    """What an artifact holds."""
+
+    empty: str  # in which way it holds nothing; empty if it holds something
+    error: str  # its `error`, if it is a JSON object with one
+    found: dict[str, str]  # condition → what is there, or `not JSON`; only conditions that are met
+
+
 class ArtifactSummary(TypedDict):
     """An artifact as it travels to pytest."""
 
@@ -229,6 +253,7 @@ class _Replicate(TypedDict):
 
 class _MaybeFailed(_Replicate, total=False):
     beside: dict[str, str]  # as in `HandshakeAnswer`; only with an error
+    contents: dict[str, ArtifactContent]  # by name of the artifact; absent with an error
 
 
 class ReplicateAnswer(_MaybeFailed):

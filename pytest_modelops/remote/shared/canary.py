@@ -1,7 +1,8 @@
 """The canary: code that is appended to a copy of a bundle, and how its answer is read.
 
-Its wire function answers an entry point itself, with which copy it is, when it ran, and which files its modules are. A
-stale environment, a stored result and a shadowed module all show in that answer. Standard library only, Python 3.9+.
+Its wire function answers an entry point itself, with which copy it is, when it ran and in which Python, and which files
+its modules are. A stale environment, a stored result, another interpreter and a shadowed module all show in it.
+Standard library only, Python 3.9+.
 """
 
 from __future__ import annotations
@@ -19,11 +20,22 @@ _TEMPLATE = """
 
 # pytest-modelops appended this to a copy: it answers which code runs, when, and which files the bundle's modules are.
 def _modelops_canary(wire):
+    import contextlib
     import functools
     import importlib.util
     import json
     import sys
     import time
+
+    def runs():
+        import sysconfig
+
+        return {{
+            "executable": sys.executable,
+            "version": ".".join(map(str, sys.version_info[:3])),
+            "prefix": sys.prefix,
+            "platform": sysconfig.get_config_var("SOABI") or sys.implementation.name,
+        }}
 
     def files(name):
         module = sys.modules.get(name)
@@ -41,6 +53,8 @@ def _modelops_canary(wire):
             return wire(*args, **kwargs)
         modules = {{name: files(name) for name in {modules!r}}}
         answer = {{"variant": {variant!r}, "moment": time.time_ns(), "wire": __file__, "modules": modules}}
+        with contextlib.suppress(Exception):  # a bundle may have a `sysconfig` of its own
+            answer["runs"] = runs()
         return {{{artifact!r}: json.dumps(answer).encode()}}
 
     return asked

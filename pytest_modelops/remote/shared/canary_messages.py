@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import TypedDict
 
 from .bundle_messages import InstallFailure, Outcome, RunnerEnd
+from .facts import Interpreter
 
 
-class CanaryAnswer(TypedDict):
+class _CanaryAnswer(TypedDict):
     """What a canary says about itself."""
 
     variant: str  # which copy of the bundle it is
     moment: int  # when it was executed, in nanoseconds since the epoch
     wire: str  # the file of the wire function's module
     modules: dict[str, list[str]]  # top-level module → its file, or a namespace package's directories; empty if absent
+
+
+class CanaryAnswer(_CanaryAnswer, total=False):
+    """All that a canary says."""
+
+    runs: Interpreter  # the Python that executed it; absent where it cannot say
 
 
 class Variant(TypedDict):
@@ -73,6 +80,9 @@ class FreshReport(TypedDict, total=False):
 
     untried: str  # why this runner or bundle cannot be asked
     answers: list[CopyAnswer]  # two of one process, then one of another
+    runs: list[Interpreter]  # the Pythons that executed canaries
+    own: Interpreter  # the worker's
     certain: bool  # the copy was imported, and from the bundle's directory: an answer that is not its own was stored
     others: dict[str, str]  # module of the bundle → file of the other module that is imported under its name
+    from_source: list[str]  # installed modules that are imported from the bundle's directory instead
     beside: dict[str, str]  # module of the bundle → file beside the runner's script that comes first on the path

@@ -6,13 +6,18 @@ handshake fails, and only the first of these is the cause.
 
 from __future__ import annotations
 
+import itertools
 import re
+
+from .tracebacks import are_of_user, shortened
 
 # No pattern begins with `[^\n]*`: that takes hours on a line of a megabyte, as progress bars write them.
 _INSTALLERS = (
     # pip, then uv: a Python that is too old or too new
     re.compile(r"requires a different Python: [^\n]*"),
     re.compile(r"does not satisfy Python[^\n]*(?:\n[ │]+[^\n]*)?"),
+    # an environment without pip
+    re.compile(r"No module named '?pip'?(?![\w.])"),
     # a distribution that does not exist
     re.compile(r"(?:No matching distribution found for|Could not find a version that satisfies)[^\n]*"),
     re.compile(r"was not found in the (?:package registry|provided package locations)[^\n]*"),
@@ -64,11 +69,15 @@ def _of_traceback(trace: re.Match[str]) -> str:
     ours = [frame for frame in frames if not frame["file"].startswith("<frozen ")]
     if not ours:
         return trace["error"]
-    last = ours[-1]
+    users = [*itertools.compress(ours, are_of_user([frame["file"] for frame in ours]))]
+    last, raised = (users or ours)[-1], ours[-1]
     where = f", in {last['name']}" if last["name"] else ""  # a SyntaxError's own line is in no function
-    return f"{trace['error']} ({last['file']}, line {last['line']}{where})"
+    within = "" if raised is last else f"; raised in {raised['file']}, line {raised['line']}"
+    return f"{trace['error']} ({last['file']}, line {last['line']}{where}{within})"
 
 
 def last_lines(text: str, most: int = 60) -> list[str]:
-    """Return the last lines that are not blank."""
-    return [line.rstrip()[:_LONGEST] for line in text.splitlines() if line.strip()][-most:]
+    """Return the last lines that are not blank; of a traceback at the end also the user's frames before them."""
+    lines = [line.rstrip()[:_LONGEST] for line in text.splitlines() if line.strip()]
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    return shortened(lines[starts[-1] :], most) if starts and len(lines) - starts[-1] > most else lines[-most:]

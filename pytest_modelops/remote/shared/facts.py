@@ -47,6 +47,15 @@ class ProcessFacts(TypedDict, total=False):
     error: str  # why there is no answer: asking raised, or the worker is gone
 
 
+class PreloadSetup(TypedDict):
+    """How the setup of a preload of the user's went."""
+
+    name: str  # as Dask was given it
+    done: bool  # whether it has ended
+    error: str  # `Type: text` of what it raised; empty if nothing
+    traceback: str  # of that error
+
+
 class ClusterFacts(TypedDict, total=False):
     """What every process of a cell says of itself; empty before they are asked."""
 
@@ -59,6 +68,7 @@ class RegisteredWorker(TypedDict):
     """A worker that is registered with the scheduler: its name, and its resources as given to `--resources`."""
 
     name: str
+    memory_limit: int  # in bytes; 0 where there is none
     resources: dict[str, float]
 
 
@@ -104,6 +114,22 @@ class WorkerAnswer(TypedDict, total=False):
     raised: str
 
 
+class TrialQuestion(TypedDict):
+    """Calls to try in processes of their own, and what each must return."""
+
+    calls: dict[str, str]  # by name, function and arguments as Dask sends them, in base64
+    expected: Any
+
+
+class WorkerOptions(TypedDict):
+    """What `dask worker` makes of its arguments."""
+
+    dask: str  # version
+    ignored: list[str]  # the arguments that it accepts and does not understand
+    nearest: dict[str, str]  # the valid option that was probably meant, by each option of these that has one
+    error: str  # what its command line says of an option that it knows; empty if nothing
+
+
 # The aggregation job -------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +159,31 @@ class BundleJobReport(TypedDict):
     replicates: dict[str, Outcome]  # outcome by `<set>-<replicate>`; the value is the replicate's summary
     aggregates: dict[str, Outcome]  # outcome by `<set>-<target>`
     seconds: float  # until everything was there
+
+
+# Processes that do the work ------------------------------------------------------------------------------------------
+
+
+class Interpreter(TypedDict, total=False):
+    """What a Python says of itself when it is asked; or `unknown` alone."""
+
+    executable: str  # path
+    version: str  # `3.12.1`
+    prefix: str  # of its environment
+    platform: str  # what compiled modules have to be for: `cpython-312-x86_64-linux-gnu`
+    unknown: str  # why it could not be asked
+
+
+class NamedProcess(TypedDict):
+    """What the system knows of a process that a runtime or a runner named as its own."""
+
+    pid: int
+    of: int  # pid of the process that it has to descend from
+    seen: bool  # whether it was seen below that one
+    lives: bool  # whether it ran when the answer was there
+    born: bool  # whether its pid was given out while the answer was awaited; of use where it was too quick to be seen
+    command: str  # its command line, if it lives elsewhere
+    runs: Interpreter  # empty unless it was seen
 
 
 # Worker plugins ------------------------------------------------------------------------------------------------------

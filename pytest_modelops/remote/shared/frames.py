@@ -19,6 +19,18 @@ Message = dict[str, Any]
 """A JSON object as a runner sent it: nothing is known of its fields."""
 
 
+def is_message(text: bytes | bytearray) -> bool:
+    """Return whether a text is a JSON-RPC message as a whole."""
+    text = text.strip()
+    if len(text) > MOST_OUTSIDE or not (text.startswith(b"{") and text.endswith(b"}")):
+        return False
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return "jsonrpc" in message or ("id" in message and ("result" in message or "error" in message))
+
+
 class Splitter:
     """Takes bytes as they arrive.
 
@@ -26,12 +38,14 @@ class Splitter:
         outside: the first 64 KiB of what was outside of frames, in order.
         outside_bytes: the size of all of it.
         broken: number of frames whose body is not a JSON object; such bodies are outside, too.
+        unframed: number of JSON-RPC messages without a frame, as who writes one a line sends them; outside, too.
     """
 
     def __init__(self) -> None:
         self.outside = bytearray()
         self.outside_bytes = 0
         self.broken = 0
+        self.unframed = 0
         self._buffer = bytearray()
         self._searched = 0  # no line ends before this place in the buffer
         self._header = b""  # lines of a header whose body has not come yet
@@ -53,6 +67,7 @@ class Splitter:
                 end = self._buffer.find(b"\n", self._searched)
                 if end < 0:
                     self._searched = len(self._buffer)
+                    self.unframed += self._length is None and is_message(self._buffer)  # the line's end may never come
                     return messages
                 line = bytes(self._buffer[: end + 1])
                 del self._buffer[: end + 1]
@@ -84,6 +99,7 @@ class Splitter:
         else:
             if self._length is None:
                 self._drop_header()
+                self.unframed += is_message(line)
             self._add_outside(line)
 
     def _drop_header(self) -> None:

@@ -76,6 +76,11 @@ class Supervised:
         self._gone = False
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
+    @property
+    def pid(self) -> int:
+        """Of the supervisor, below which all that it started runs."""
+        return self._supervisor.pid
+
     def _read(self) -> None:
         with self._socket.makefile("rb") as lines, contextlib.suppress(OSError):
             for line in lines:

@@ -255,7 +255,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # The engine asks to stop with these; only the lifeline counts. Not SIG_IGN, which the command would inherit.
         signal.signal(number, lambda *_: None)
-    for directory in (os.environ.get("HOME"), os.environ.get("TMPDIR"), "work"):
+    for directory in (os.environ.get("HOME"), os.environ.get("TMPDIR"), "work", "cell"):
         if directory:
             with contextlib.suppress(OSError):
                 os.makedirs(directory, exist_ok=True)

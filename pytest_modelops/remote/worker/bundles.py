@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..shared import artifacts
 from ..shared.bundle_messages import (
     AggregateAnswer,
     Artifact,
@@ -33,7 +34,7 @@ from ..shared.bundle_messages import (
     RunnerEnd,
 )
 from ..shared.canary_messages import FreshReport, ReuseReport
-from . import fresh, in_process, reuse
+from . import fresh, in_process, processes, reuse
 from .environment import Commands, Failed, inspect, install_beside, make_bare, pip_install, try_import
 from .location import NOT_STARTED, VERSION, AnyRunner, bundle_of, command_of, launch, logs_of, site_of, venv_of
 from .one_shot import OneShot
@@ -62,7 +63,7 @@ class Bundles:
         location: BundleLocation,
         *,
         requirements: Sequence[str],
-        modules: Sequence[str],
+        modules: Mapping[str, str],
         imports: Sequence[str],
         seconds: float,
     ) -> InstallAnswer:
@@ -105,6 +106,7 @@ class Bundles:
             "again": again,
             "end": closed,
             "worker": {"python": sys.executable, "version": VERSION},
+            "own": processes.ask(os.path.realpath(sys.executable), sys.executable),
             "venv": venv_of(location),
             "beside": self._beside(location),
             "logs": logs_of(location),
@@ -147,7 +149,10 @@ class Bundles:
         try:
             install_beside(location, requirements, seconds)
             self._in_process[location["name"]] = in_process.BundleInProcess(
-                bundle=bundle_of(location), site=site_of(location), digest=location["digest"]
+                bundle=bundle_of(location),
+                site=site_of(location),
+                digest=location["digest"],
+                on_path=location.get("on_path", "first"),
             )
         except Failed as failure:
             answer["failure"] = failure.to_plain()
@@ -166,7 +171,12 @@ class Bundles:
             installed.uninstall()
 
     def inspect_process(
-        self, location: BundleLocation, *, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]
+        self,
+        location: BundleLocation,
+        *,
+        modules: Mapping[str, str],
+        packages: Mapping[str, str],
+        imports: Sequence[str],
     ) -> ProcessAnswer:
         """Report what `install_in_process` led to in this process."""
         setup = self._installs.get(location["name"])
@@ -210,6 +220,7 @@ class Bundles:
             return answer
         try:
             answer["outputs"] = _artifacts(outcome["result"])
+            answer["contents"] = artifacts.look(answer["outputs"], location.get("conditions", ()))
         except ValueError as error:
             result = repr(outcome["result"])[:_SHOWN]
             malformed: Outcome = {"garbled": result, "why": str(error), "cause": None, "last": [], "outside": ""}

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..runner.installing import ensured_pip, unpack_pip
 from ..shared import causes
@@ -126,11 +126,11 @@ def _ensured_pip() -> str:
         raise Failed(str(error)) from None
 
 
-def inspect(run: Commands, location: BundleLocation, modules: Sequence[str]) -> Inspection:
+def inspect(run: Commands, location: BundleLocation, modules: Mapping[str, str]) -> Inspection:
     """Have the environment's own Python report what it is and has, and which of these modules it does not find."""
     question = os.path.join(location["directory"], "modules.json")
     with open(question, "w", encoding="utf-8") as file:
-        json.dump({"modules": list(modules), "first": bundle_of(location)}, file)
+        json.dump({"modules": modules, "source": bundle_of(location)}, file)
     argv = [python_of(location), "-I", os.path.join(RUNNER, "inspection.py"), question]
     inspected: Inspection = json.loads(run("looking at what was installed", argv).splitlines()[-1])
     return inspected
@@ -138,6 +138,9 @@ def inspect(run: Commands, location: BundleLocation, modules: Sequence[str]) -> 
 
 def try_import(run: Commands, location: BundleLocation, module: str) -> str:
     """Import a module the way the runner would; returns why that failed, or an empty string."""
-    path = f"import sys; sys.path.insert(0, {bundle_of(location)!r})"
-    code = f"{path}; import importlib; importlib.import_module({module!r})"
+    bundle, on_path = bundle_of(location), location.get("on_path", "first")
+    # With `-c` Python puts the working directory first, which is the bundle's.
+    path = "[path for path in sys.path if path]"
+    path = {"first": f"[{bundle!r}, *{path}]", "last": f"[*{path}, {bundle!r}]", "never": path}[on_path]
+    code = f"import importlib, sys; sys.path[:] = {path}; importlib.import_module({module!r})"
     return run(f"importing {module}", [python_of(location), "-c", code], cwd=bundle_of(location), check=False)

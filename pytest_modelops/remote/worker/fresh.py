@@ -12,14 +12,16 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
 from ..shared import canary
 from ..shared.bundle_messages import BundleLocation, Outcome, WireFunction
 from ..shared.canary_messages import CanaryAnswer, CopyAnswer, FreshReport
-from .location import bundle_of, venv_of
-from .states import SITE
+from . import processes
+from .environment import Commands, Failed, make_bare
+from .location import bundle_of, packages_of, venv_of
 from .uses import use
 
 _MOST_BYTES = 64 << 20  # a larger copy takes too long for what it is for
@@ -41,16 +43,23 @@ def try_it(
         os.makedirs(directory)
         mark = os.path.join(directory, "imported")
         copy, installed = _make_copy(location, wire, directory, f"open({mark!r}, 'a').close()\n")
+        if location.get("installs"):  # into an environment that no other code uses
+            copy["venv"] = os.path.join(directory, "venv")
+            with Commands(os.path.join(directory, "commands"), seconds) as run:
+                make_bare(run, copy)
         results = [result for times in (2, 1) for result in _ask(copy, request, times, end - time.monotonic())]
         answers = [found for found in map(canary.read, results) if found]
         return {
             "answers": [_answer_of(result) for result in results],
+            "runs": [answer["runs"] for answer in answers if "runs" in answer],
+            "own": processes.ask(os.path.realpath(sys.executable), sys.executable),
             "certain": os.path.exists(mark) and not installed,
-            "others": _others(answers, location, directory, wire["module"]),
+            "others": _others(answers, copy, location, wire["module"]),
+            "from_source": _from_source(answers, location, os.path.join(directory, "bundle")),
         }
     except NothingToTry as why:
         return {"untried": str(why)}
-    except (OSError, shutil.Error) as error:
+    except (OSError, shutil.Error, Failed) as error:
         return {"untried": f"no copy of the bundle could be made: {error}"}
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -78,7 +87,9 @@ def _make_copy(location: BundleLocation, wire: WireFunction, directory: str, mor
 
 def _overlay(location: BundleLocation, directory: str, module: str, code: str) -> bool:
     """Copy what is installed of a module and change the copy; `False` if the module is not installed as source."""
-    source = os.path.join(venv_of(location), SITE, module.partition(".")[0])
+    # A runner that installs by itself has an environment of its own, and this one is the bundle's all the same.
+    venv = os.path.join(location["directory"], "venv") if location.get("installs") else venv_of(location)
+    source = os.path.join(packages_of({**location, "venv": venv}), module.partition(".")[0])
     overlay = os.path.join(directory, "overlay")
     target = os.path.join(overlay, os.path.basename(source))
     if os.path.isdir(source):
@@ -141,11 +152,13 @@ def _answer_of(result: object) -> CopyAnswer:
     return {"checksums": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}}
 
 
-def _others(answers: Sequence[CanaryAnswer], location: BundleLocation, directory: str, wire: str) -> dict[str, str]:
+def _others(
+    answers: Sequence[CanaryAnswer], copy: BundleLocation, location: BundleLocation, wire: str
+) -> dict[str, str]:
     """Return modules from outside the bundle and its environment, unless the bundle has a file with the same bytes."""
     found = {}
     for answer in answers:
-        roots = (directory, venv_of(location), _root_of(answer["wire"], wire))
+        roots = (copy["directory"], venv_of(copy), _root_of(answer["wire"], wire))
         allowed = tuple(os.path.realpath(root) + os.sep for root in roots if root)
         for name, paths in answer["modules"].items():
             if not paths or any(os.path.realpath(path).startswith(allowed) for path in paths):
@@ -153,6 +166,22 @@ def _others(answers: Sequence[CanaryAnswer], location: BundleLocation, directory
             if not any(_same(paths[0], os.path.join(bundle_of(location), file)) for file in _files_of(name)):
                 found[name] = paths[0]
     return found
+
+
+def _from_source(answers: Sequence[CanaryAnswer], location: BundleLocation, bundle: str) -> list[str]:
+    """Return installed modules that the runner imports from the bundle's own directory instead."""
+    if location.get("on_path", "first") == "first":
+        return []
+    site, below = packages_of(location), os.path.realpath(bundle) + os.sep
+    return sorted(
+        {
+            name
+            for answer in answers
+            for name, paths in answer["modules"].items()
+            if any(os.path.realpath(path).startswith(below) for path in paths)
+            and any(os.path.exists(os.path.join(site, place)) for place in (name, f"{name}.py"))
+        }
+    )
 
 
 def _root_of(file: str, module: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..runner import inspection, runner
 from ..runner.installing import files_in
 from ..shared import causes
-from ..shared.bundle_messages import Conflict, Outcome, ProcessContents
+from ..shared.bundle_messages import Conflict, OnPath, Outcome, ProcessContents
 from .location import VERSION
 
 
@@ -26,14 +26,15 @@ class BundleInProcess:
     """One bundle in this process.
 
     Args:
-        bundle: its directory, which comes first on the path, as for a runner.
-        site: the directory of what was installed for it, which comes next.
+        bundle: its own directory.
+        site: the directory of what was installed for it, which comes first on the path.
+        on_path: where its own directory stands, as for a runner.
     """
 
-    def __init__(self, *, bundle: str, site: str, digest: str) -> None:
+    def __init__(self, *, bundle: str, site: str, digest: str, on_path: OnPath = "first") -> None:
         self.bundle, self.site, self.digest = bundle, site, digest
         self._wire: runner.Wire | None = None
-        sys.path[:0] = [bundle, site]
+        sys.path[:0] = {"first": [bundle, site], "last": [site, bundle], "never": [site]}[on_path]
         importlib.invalidate_caches()
 
     def uninstall(self) -> None:
@@ -44,20 +45,25 @@ class BundleInProcess:
                 del sys.modules[name]
         importlib.invalidate_caches()
 
-    def inspect(self, modules: Sequence[str], packages: Mapping[str, str], imports: Sequence[str]) -> ProcessContents:
+    def inspect(
+        self, modules: Mapping[str, str], packages: Mapping[str, str], imports: Sequence[str]
+    ) -> ProcessContents:
         """Report what this process finds of it; only then import `imports`.
 
         Args:
-            modules: dotted names of all its modules.
+            modules: dotted name of each of its modules → where it must be found (`Place`).
             packages: canonical name → version of everything that was installed for it.
         """
+        installed = [path for path in sys.path if path != self.bundle]
+        absent, left_out = inspection.missing(modules, installed, self.bundle)
         tops = dict.fromkeys(module.partition(".")[0] for module in modules)
         hidden = {name: _file_of(sys.modules[name]) for name in tops if name in sys.modules}
         return {
             "python": sys.executable,
             "version": VERSION,
             "packages": {name: found.version for name, found in inspection.distributions([self.site]).items()},
-            "missing": [module for module in modules if not inspection.found(module, sys.path)],
+            "missing": absent,
+            "left_out": left_out,
             "hidden": {name: file for name, file in hidden.items() if file and not self._is_ours(sys.modules[name])},
             "conflicts": list(self._conflicts(packages)),
             "imports": _import_all(imports),

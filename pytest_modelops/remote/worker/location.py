@@ -6,8 +6,10 @@ import contextlib
 import importlib.util
 import os
 import sys
+import tempfile
 from typing import Union
 
+from ..runner.runner import ON_PATH
 from ..shared.bundle_messages import BundleLocation
 from ..shared.supervised import CouldNot, SupervisorGone
 from .one_shot import OneShot
@@ -27,19 +29,39 @@ _LOG_BYTES = 1 << 20
 
 def launch(location: BundleLocation) -> AnyRunner:
     """Start a runner without asking it anything; raises one of `NOT_STARTED`."""
-    env = {
+    kind = OneShot if location["protocol"] == "one-shot" else Runner
+    env, directory = variables_of(location), logs_directory_of(location)
+    return kind(command_of(location), env=env, cwd=bundle_of(location), directory=directory)
+
+
+def variables_of(location: BundleLocation) -> dict[str, str]:
+    """Return the variables of a runner."""
+    return {
         **os.environ,
         # A runner that installs the bundle itself reaches no index.
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": location["wheels"],
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "XDG_CONFIG_DIRS": _with_pip_configuration(location),
         "UV_OFFLINE": "1",
         "UV_FIND_LINKS": location["wheels"],
         "PYTHONUNBUFFERED": "1",
+        **({} if location["runner"] else {ON_PATH: location.get("on_path", "first")}),
         **location.get("variables", {}),
     }
-    kind = OneShot if location["protocol"] == "one-shot" else Runner
-    return kind(command_of(location), env=env, cwd=bundle_of(location), directory=logs_directory_of(location))
+
+
+def _with_pip_configuration(location: BundleLocation) -> str:
+    """Write what pip's variables say as a configuration for all users, which `pip --isolated` reads; return the path.
+
+    https://pip.pypa.io/en/stable/topics/configuration/#location
+    """
+    directory = os.path.join(location["directory"], "configuration")
+    os.makedirs(os.path.join(directory, "pip"), exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=directory, delete=False, encoding="utf-8") as file:
+        file.write(f"[global]\nno-index = true\nfind-links = {location['wheels']}\n")
+    os.replace(file.name, os.path.join(directory, "pip", "pip.conf"))  # another runner may be reading it
+    return os.pathsep.join([directory, os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"])
 
 
 def bundle_of(location: BundleLocation) -> str:
@@ -49,6 +71,12 @@ def bundle_of(location: BundleLocation) -> str:
 
 def venv_of(location: BundleLocation) -> str:
     return location["venv"]
+
+
+def packages_of(location: BundleLocation) -> str:
+    """Return the directory of what is installed in the bundle's environment."""
+    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return os.path.join(venv_of(location), "lib", python, "site-packages")
 
 
 def site_of(location: BundleLocation) -> str:
@@ -88,6 +116,7 @@ def command_of(location: BundleLocation) -> list[str]:
         "{digest}": location["digest"],
         "{wheels}": location["wheels"],
         "{version}": location.get("version") or VERSION,
+        "{worker-python}": sys.executable,
     }
     command = []
     for argument in location["command"]:

@@ -1,4 +1,4 @@
-"""Loaded into every scheduler and worker by Dask's own `--preload`, so that the process can say what it runs.
+"""Loaded into every scheduler, nanny and worker by Dask's own `--preload`, so that the process can say what it runs.
 
 The facts are asked for by name over Dask's own connection and answered as plain data, so they also arrive where
 functions cannot be sent (another Python at the other end). This file imports none of ours, and its name is unique,
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..shared.facts import ConfigValue, ProcessFacts, WorkerAnswer
+    from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, WorkerAnswer
 
 # A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
 STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
@@ -119,8 +119,72 @@ def _serve_bundles(worker: Any) -> None:
     worker.handlers["modelops_bundles"] = modelops_bundles
 
 
+def _load_configured(server: Any) -> None:
+    """Load the preloads of Dask's configuration, which Dask ignores where its command line has one, as ours always is.
+
+    If the user's own arguments have one, Dask ignores them in production, too.
+    """
+    import dask
+    from distributed import Nanny, preloading
+
+    if isinstance(server, Nanny) or len(server.preloads) != 1:
+        return  # nor does Dask's command line load those that are configured for nannies
+    kind = "worker" if hasattr(server, "nanny") else "scheduler"
+    names = dask.config.get(f"distributed.{kind}.preload", None)
+    if not names:
+        return
+    argv = dask.config.get(f"distributed.{kind}.preload-argv", None) or []
+    directory = getattr(server, "local_directory", None)
+    # Dask starts them after this one, because it is on its way through this list.
+    loaded = getattr(server.preloads, "_preloads", server.preloads)
+    loaded.extend(preloading.process_preloads(server, names, argv, file_dir=directory))
+
+
+def _watch_preloads(server: Any) -> list[PreloadSetup]:
+    """Record how the setup of each preload after this one ends, which Dask only logs."""
+    setups: list[PreloadSetup] = []
+    try:
+        _load_configured(server)
+    except Exception as error:  # noqa: BLE001 - it is reported
+        text, trace = _error_of(error)
+        setups.append({"name": "of Dask's configuration", "done": True, "error": text, "traceback": trace})
+    for preload in server.preloads:
+        if os.path.basename(preload.name) != os.path.basename(__file__):
+            setup: PreloadSetup = {"name": preload.name, "done": False, "error": "", "traceback": ""}
+            setups.append(setup)
+            preload.start = functools.partial(_watched, preload.start, setup)
+    return setups
+
+
+async def _watched(start: Any, setup: PreloadSetup) -> None:
+    try:
+        await start()
+    except BaseException as error:
+        setup["error"], setup["traceback"] = _error_of(error)
+        raise
+    finally:
+        setup["done"] = True
+
+
+def _error_of(error: BaseException) -> tuple[str, str]:
+    """Return an error and its traceback, without the frames of this file and of Dask above the preload's own."""
+    trace = error.__traceback__
+    above = (os.path.basename(__file__), "preloading.py")
+    while trace and trace.tb_next and os.path.basename(trace.tb_frame.f_code.co_filename) in above:
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    return f"{type(error).__name__}: {error}".rstrip(": "), text
+
+
 def dask_setup(server: Any) -> None:
-    """Answer `modelops_facts`, and on a worker everything else. Dask calls this with the scheduler or the worker."""
+    """Answer `modelops_facts`, and on a worker everything else.
+
+    Dask calls this with the scheduler, the nanny or the worker, before it calls other preloads.
+    """
+    setups = _watch_preloads(server)
+
+    def modelops_preloads(**_: Any) -> list[PreloadSetup]:
+        return setups
 
     def modelops_facts(variables: Sequence[str] = (), **_: Any) -> ProcessFacts:
         answer = facts(variables)
@@ -135,11 +199,27 @@ def dask_setup(server: Any) -> None:
         return answer
 
     def modelops_running(**_: Any) -> list[str]:
-        # Keys of the tasks that threads are on, including those that are not awaited any more.
-        return [str(getattr(task, "key", task)) for task in getattr(getattr(server, "state", server), "executing", ())]
+        # Keys of the tasks that threads are on, including those that have seceded or are not awaited any more.
+        state = getattr(server, "state", server)
+        tasks = [*getattr(state, "executing", ()), *getattr(state, "long_running", ())]
+        return [str(getattr(task, "key", task)) for task in tasks]
+
+    def modelops_wanted(clients: Sequence[str], **_: Any) -> list[str]:
+        # Keys of the tasks that these clients want, and of those that these need.
+        waiting = [task for name in clients if name in server.clients for task in server.clients[name].wants_what]
+        wanted = {}
+        while waiting:
+            task = waiting.pop()
+            if task.key not in wanted:
+                wanted[task.key] = str(task.key)
+                waiting += task.dependencies
+        return [*wanted.values()]
 
     server.handlers["modelops_facts"] = modelops_facts
+    server.handlers["modelops_preloads"] = modelops_preloads
     if hasattr(server, "nanny"):
         server.handlers["modelops_running"] = modelops_running
         _serve_bundles(server)
         _beside("worker.plugins").serve(server)
+    else:
+        server.handlers["modelops_wanted"] = modelops_wanted

@@ -20,7 +20,7 @@ from typing import IO
 from ..shared.bundle_messages import Outcome, RunnerEnd
 from ..shared.frames import Message
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
-from . import runner_process
+from . import processes, runner_process
 from .runner_process import SHOWN
 
 _EXIT_SECONDS = 0.5
@@ -75,7 +75,8 @@ class OneShot:
         document = json.dumps({"method": method, "params": params}).encode()
         # In a thread, because a pipe to a runner that reads nothing takes 64 KiB and then blocks.
         threading.Thread(target=_send, args=(stdin, document), daemon=True).start()
-        ending = supervised.wait(self.pid, max(0.0, end - time.monotonic()))
+        with processes.Watch(supervised.pid) as watch:
+            ending = supervised.wait(self.pid, max(0.0, end - time.monotonic()))
         stacks = "" if ending else runner_process.stacks_of(supervised, self.pid, self.stderr)
         if ending:
             reader.join(_EXIT_SECONDS)
@@ -86,6 +87,8 @@ class OneShot:
         outcome = _outcome(bytes(written), ending)
         if "silent" in outcome:
             outcome["silent"], outcome["stacks"] = seconds, stacks
+        if method == "ready" and "result" in outcome:
+            outcome["process"] = runner_process.named_process(outcome, watch, self.pid)
         if "result" not in outcome and "error" not in outcome:
             runner_process.add_stderr(outcome, self.stderr, began)
         return outcome

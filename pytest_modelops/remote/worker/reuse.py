@@ -5,8 +5,9 @@ The scenarios run on one worker, in directories of their own; pytest judges what
 ask it which of them it runs.
 
     reuse/bundle      the canary in use, always at the same path
-    reuse/live/venv   the environment, always at the same path; HOME and the temporary directory are beside it, so that
-                      everything that a runner may remember is saved and restored together
+    reuse/live/venvs  an environment for each digest, Python and set of dependencies, as deployments lay them out, so
+                      that a shared path is the runner's own choice; HOME and the temporary directory are beside it, so
+                      that everything that a runner may remember is saved and restored together
     reuse/saved/…     copies of `live`: bare, and after a good use
 
 Standard library only, Python 3.9 and up.
@@ -26,7 +27,7 @@ from ..shared.bundle_messages import BundleLocation
 from ..shared.canary_messages import ReuseReport, Tried, Use, Variant
 from .environment import Commands, Failed, make_bare
 from .location import NOT_STARTED, bundle_of, launch, logs_of
-from .states import States, another_python
+from .states import States, another_python, key_of
 from .uses import has_answered, use
 
 FIRST_SHARE = 0.5  # of the time; how long the first use takes cannot be known before
@@ -38,6 +39,8 @@ _TIMES_UNTIL_SEEN = 2.0
 _POLL_SECONDS = 0.002
 _MOST_NAMES = 5
 _REQUEST = {"entrypoint": canary.ENTRYPOINT, "params": {}, "seed": 0}
+_TELL_THE_PYTHON = ("{version}", "{worker-python}")
+"""What tells a runner which Python its environment should have; `{python}` is the one that it has."""
 _NOTHING_INSTALLED: Tried = {"untried": "the bundle installs nothing"}
 
 
@@ -58,7 +61,8 @@ class Reuse:
         seconds: float,
     ) -> None:
         self._directory = os.path.join(location["directory"], "reuse")
-        self._states = States(self._directory)
+        made_for = variants["A"]
+        self._states = States(self._directory, key_of(made_for["digest"], made_for["source"]))
         self._location: BundleLocation = {**location, "directory": self._directory, "venv": self._states.venv}
         self._variants = variants
         self._forced = forced
@@ -135,9 +139,15 @@ class Reuse:
 
     def _edited(self, digest: str) -> Tried:
         self._states.restore("good")
-        return {"uses": [self._use(self._place("B", digest=digest))]}
+        location = self._place("B", digest=digest)
+        if not os.path.exists(location["venv"]):
+            with self._commands() as run:
+                make_bare(run, location)
+        return {"uses": [self._use(location)]}
 
     def _another_python(self) -> Tried:
+        if not any(named in argument for argument in self._location["command"] for named in _TELL_THE_PYTHON):
+            return {"untried": f"the runner's command has none of {', '.join(_TELL_THE_PYTHON)}, so it cannot compare"}
         with self._commands() as run:
             python, version = another_python(run)
             if not python:
@@ -187,7 +197,7 @@ class Reuse:
             file.write("# no package installed this file\n")
         # Under the digest that the environment was made for: only a fresh install has the other code.
         location = self._place("B", digest=self._variants["A"]["digest"], variables=self._forced)
-        return {"uses": [self._use(location)], "planted": os.path.exists(planted)}
+        return {"uses": [self._use({**location, "venv": self._states.venv})], "planted": os.path.exists(planted)}
 
     def _use(self, location: BundleLocation) -> Use:
         return use(location, _REQUEST, seconds=self._limit)
@@ -201,6 +211,7 @@ class Reuse:
             **self._location,
             **files,
             "digest": digest or files["digest"],
+            "venv": self._states.of(key_of(digest or files["digest"], files["source"])),
             "variables": {**self._states.variables, **(variables or {})},
         }
 

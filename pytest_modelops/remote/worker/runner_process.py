@@ -18,7 +18,9 @@ from typing import IO, Any
 
 from ..shared import causes, frames
 from ..shared.bundle_messages import Outcome, RunnerEnd
+from ..shared.facts import NamedProcess
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
+from . import processes
 
 READ = 1 << 16
 UNPROVEN = "its supervisor was killed, so nothing is proven"
@@ -28,6 +30,14 @@ _STACKS_SECONDS = 0.5
 """For a runner to write its stacks; it needs milliseconds."""
 _EXIT_SECONDS = 0.5
 """For a runner to end once it has closed its stdout."""
+
+
+_FRAME_SECONDS = 0.3
+"""For an answer in a frame to follow a message that had none."""
+_UNFRAMED = (
+    "JSON without a frame, as newline-delimited JSON-RPC writes it; it was asked in frames and has to answer in them: "
+    "`Content-Length: N`, an empty line, and N bytes of JSON. It sent"
+)
 
 
 class Runner:
@@ -94,30 +104,44 @@ class Runner:
         number = next(self._ids)
         body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
         with self._changed:
-            before = self._splitter.broken
+            broken, unframed = self._splitter.broken, self._splitter.unframed
             self._asked[number], self._strange = method, ""
         # In a thread, because a pipe to a runner that reads nothing takes 64 KiB and then blocks.
         threading.Thread(target=self._send, args=(body,), daemon=True).start()
         with self._changed:
             self._changed.wait_for(
-                lambda: number in self._answers or self._ended or self._splitter.broken > before, max(0.0, seconds)
+                lambda: (
+                    number in self._answers
+                    or self._ended
+                    or self._splitter.broken > broken
+                    or self._splitter.unframed > unframed
+                ),
+                max(0.0, seconds),
             )
+            if self._splitter.unframed > unframed:  # a line of JSON before the answer is only that
+                self._changed.wait_for(lambda: number in self._answers, min(_FRAME_SECONDS, max(0.0, seconds)))
             del self._asked[number]
             answer = self._answers.pop(number, None)
         if answer is None:
-            return self._without_answer(seconds, broken=self._splitter.broken > before)
+            why = _UNFRAMED if self._splitter.unframed > unframed else ""
+            return self._without_answer(seconds, broken=self._splitter.broken > broken, why=why)
         if answer.get("error") is not None:  # some send an error of null besides a result
             return {"error": answer["error"], "outside": self.outside()}
-        return {"result": answer.get("result"), "outside": self.outside()}
+        outcome: Outcome = {"result": answer.get("result"), "outside": self.outside()}
+        if method == "ready":
+            outcome["process"] = named_process(outcome, processes.Watch(self._supervised.pid), self.pid)
+        return outcome
 
     def _send(self, body: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):  # the runner is gone; how it ended is reported
             self._stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
             self._stdin.flush()
 
-    def _without_answer(self, seconds: float, *, broken: bool) -> Outcome:
+    def _without_answer(self, seconds: float, *, broken: bool, why: str) -> Outcome:
         outcome: Outcome
-        if self._ended:
+        if why:
+            outcome = {"garbled": self.outside(), "why": why, "outside": ""}
+        elif self._ended:
             ending = self._supervised.wait(self.pid, _EXIT_SECONDS)
             outcome = {"exited": ending or "closed its stdout and still runs", "outside": ""}
         elif broken:
@@ -167,6 +191,15 @@ class Runner:
             self._stdin.close()
         closed["outside"] += self.outside()
         return closed
+
+
+def named_process(ready: Outcome, watch: processes.Watch, started: int) -> NamedProcess:
+    """Return what is known of the process that an answer to `ready` names, or else of the one that was started."""
+    watch.look()
+    result = ready["result"]
+    pid = result.get("pid") if isinstance(result, Mapping) else None
+    named = pid if isinstance(pid, int) and not isinstance(pid, bool) else started
+    return {**watch.named(named), "of": started}
 
 
 def add_stderr(outcome: Outcome, stderr: str, began: int) -> None:

@@ -1,13 +1,15 @@
 """States of an environment that a runner reuses: saved and restored, inspected, and broken on purpose.
 
-Everything that a runner may remember is in one directory, `live`: the environment (`live/venv`, always at the same
-path, since scripts contain it), HOME and the temporary directory. Standard library only, Python 3.9 and up.
+Everything that a runner may remember is in one directory, `live`: environments, HOME and the temporary directory. It is
+always at the same path, since scripts contain it. Each digest, Python and set of dependencies has an environment of its
+own in it, as in a deployment. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import os
 import shutil
 import stat
@@ -21,16 +23,36 @@ from .environment import Commands, Failed
 _OLDEST = 9  # Python 3.9: older ones cannot run what is written for workers
 _NEWER = 10  # so many minor versions above the worker's are looked for
 SITE = os.path.join("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
+"""Below an environment."""
+_DEPENDENCY_FILES = ("pyproject.toml", "requirements*.txt", "setup.cfg", "setup.py", "*.lock")
+
+
+def key_of(digest: str, source: str) -> str:
+    """Return the name of the environment's directory for a bundle of this digest, in this Python.
+
+    Not the first digits of the digest: two digests that begin alike have two environments.
+    """
+    dependencies = hashlib.sha256()
+    for pattern in _DEPENDENCY_FILES:
+        for file in sorted(glob.glob(os.path.join(glob.escape(source), pattern))):
+            dependencies.update(Path(file).read_bytes())
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return f"{hashlib.sha256(digest.encode()).hexdigest()[:12]}-py{version}-{dependencies.hexdigest()[:8]}"
 
 
 class States:
-    """The states of one environment, in a directory; the caller saves `bare` and `good`."""
+    """The states of one environment, in a directory; the caller saves `bare` and `good`.
 
-    def __init__(self, directory: str) -> None:
+    Args:
+        key: of the environment; see `key_of`.
+    """
+
+    def __init__(self, directory: str, key: str) -> None:
         self._live = os.path.join(directory, "live")
         self._saved = os.path.join(directory, "saved")
-        self.venv = os.path.join(self._live, "venv")
-        self.site = os.path.join(self._live, "venv", SITE)
+        self._below = os.path.join("venvs", key)
+        self.venv = os.path.join(self._live, self._below)
+        self.site = os.path.join(self.venv, SITE)
         self.variables = {"HOME": os.path.join(self._live, "home"), "TMPDIR": os.path.join(self._live, "tmp")}
 
     def clear(self) -> None:
@@ -38,6 +60,10 @@ class States:
         shutil.rmtree(self._live, ignore_errors=True)
         for path in self.variables.values():
             os.makedirs(path)
+
+    def of(self, key: str) -> str:
+        """Return the directory of another environment beside it."""
+        return os.path.join(self._live, "venvs", key)
 
     def save(self, name: str) -> None:
         _copy(self._live, os.path.join(self._saved, name))
@@ -49,14 +75,14 @@ class States:
 
     def packages(self) -> list[str]:
         """Return the directories of metadata that a good use added."""
-        before, after = (_names(os.path.join(self._saved, name, "venv", SITE)) for name in ("bare", "good"))
+        before, after = (_names(os.path.join(self._saved, name, self._below, SITE)) for name in ("bare", "good"))
         return sorted(name for name in after - before if name.endswith(".dist-info"))
 
     def halve(self) -> bool:
         """Restore `bare` and add the metadata of what a good use installs; `False` if it installs nothing."""
         self.restore("bare")
         for info in self.packages():
-            shutil.copytree(os.path.join(self._saved, "good", "venv", SITE, info), os.path.join(self.site, info))
+            shutil.copytree(os.path.join(self._saved, "good", self._below, SITE, info), os.path.join(self.site, info))
         return bool(self.packages())
 
     def empty(self) -> bool:

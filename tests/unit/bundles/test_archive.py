@@ -116,7 +116,7 @@ def test_a_check_waits_no_longer_than_it_may_for_another_that_unpacks(place: Pla
         unpacked=place.unpacked,
         locations={},
         progress=lambda _: None,
-        backend=SimpleNamespace(python=lambda *_, **__: Version("3.12.1")),
+        backend=SimpleNamespace(python=lambda *_, **__: Version("3.12.1"), indexes=()),
     )
     held = filelock.FileLock(lock, thread_local=False)
     held.acquire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import platform
@@ -106,20 +107,27 @@ MALFORMED: list[tuple[Files, str]] = [
     *(
         ({"wire.py": WIRE, "requirements.txt": f"numpy\n{line}\n"}, f"requirements.txt, line 2: {message}")
         for line, message in [
+            ("-c pins.txt", "'-c pins.txt' names a file that is not there"),
+            ("-e .", "'.' is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py"),
             (
-                "-c pins.txt",
-                "the option -c is not supported in a bundle; write the versions into the requirements themselves",
+                "-c https://example.org/pins.txt",
+                "'-c https://example.org/pins.txt' names a URL; copy that file into the",
             ),
-            ("-cpins.txt", "the option -c is not supported"),
-            (
-                "--index-url https://example.org",
-                "the option --index-url is not supported in a bundle; remove it; where",
-            ),
-            ("-e .", "the option -e is not supported in a bundle; write the path alone"),
+            ("-e ../lib", "'../lib' lies outside the bundle"),
+            ("--no-binary :all:", "the option --no-binary is not supported in a bundle; remove it"),
+            ("--pre", "the option --pre is not supported in a bundle; name the pre-release in its requirement"),
+            ("scipy==1 --hash=md5:aa", "--hash=md5:aa is not sha256:, sha384: or sha512: and hexadecimal digits"),
             ("numpy --config-settings=a=b", "the option --config-settings is not supported"),
             ("-r none.txt", "'-r none.txt' names a file that is not there"),
             ("-r ../up.txt", "'../up.txt' lies outside the bundle"),
             ("-r requirements.txt", "'-r requirements.txt' names a file that is being read already"),
+            (
+                "a @ file:///croot/a_1/work",
+                (
+                    "'file:///croot/a_1/work' names a path that is not on this machine, as `pip freeze` writes it for "
+                    "a package that was built elsewhere; write its version instead, as `pip list --format=freeze` does"
+                ),
+            ),
             ("../lib", "'../lib' lies outside the bundle"),
             (
                 "./lib",
@@ -157,8 +165,8 @@ def test_other_files_and_nothing_are_no_bundles(tmp_path: Path) -> None:
 NUMPY = {"requirements.txt": "numpy>=2"}
 STORIES: dict[str, tuple[Files, Format, str, list[str]]] = {
     **{
-        f"a build: {name}": ({name: "", "a/b.py": "", "wire.py": WIRE}, Format.PACKAGED, f"a {name}", ["<bundle>"])
-        for name in ("pyproject.toml", "setup.py")
+        f"a build: {name}": ({name: text, "a/b.py": "", "wire.py": WIRE}, Format.PACKAGED, f"a {name}", ["<bundle>"])
+        for name, text in {"pyproject.toml": PROJECT, "setup.py": ""}.items()
     },
     "requirements": (NUMPY, Format.REQUIREMENTS, "a requirements.txt", ["numpy>=2"]),
     "requirements and loose code": (
@@ -208,6 +216,28 @@ def test_a_format_is_recognised_explained_and_installed(make: Make, story: str) 
     source = read(directory)
     assert (source.format, source.why, source.pythons) == (format_, f"it has {why}", ())
     assert [line.replace(str(directory), "<bundle>") for line in source.requirements] == requirements
+
+
+@pytest.mark.parametrize("text", ["", "[tool.black]\nline-length = 100", "[tool.uv]\nmanaged = false"])
+def test_a_configuration_of_tools_is_no_project(make: Make, text: str) -> None:
+    files = {"pyproject.toml": text, "requirements.txt": "numpy", "a/b.py": "", "c/__init__.py": "", "wire.py": WIRE}
+    source = read(make({**files, "libs/d/pyproject.toml": text, "libs/d/d.py": "", "setup.cfg": "[flake8]"}))
+    assert (source.format, source.requirements) == (Format.REQUIREMENTS, ("numpy",))
+    assert {"a.b", "c", "wire"} <= set(source.loose) == set(source.modules)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": '[build-system]\nrequires = ["setuptools"]'},
+        {"pyproject.toml": '[tool.setuptools]\npackages = ["a"]'},
+        {"pyproject.toml": "[tool.hatch.build]"},
+        {"pyproject.toml": "[tool.black]", "setup.cfg": "[metadata]\nname = x"},
+        {"pyproject.toml": "[tool.black]", "setup.py": ""},
+    ],
+)
+def test_what_a_build_reads_makes_a_project(make: Make, files: Files) -> None:
+    assert read(make({**files, "a/__init__.py": ""})).format == Format.PACKAGED
 
 
 def test_every_half_of_a_bundle_is_installed_once(make: Make) -> None:
@@ -345,7 +375,6 @@ DYNAMIC = 'dynamic = ["requires-python"]'
         ({"pyproject.toml": POETRY + '"3.11.*"'}, ("==3.11.*", "python")),
         ({"pyproject.toml": POETRY + '"*"'}, ("", "python")),
         # What no backend reads, or only a build can tell.
-        ({"pyproject.toml": ""}, None),
         ({"pyproject.toml": PROJECT, **CFG}, None),
         ({"setup.py": "from setuptools import setup\nsetup(python_requires=VERSION)"}, None),
         ({"pyproject.toml": POETRY + '"^2.7 || ^3.6"'}, None),
@@ -364,16 +393,106 @@ def test_requires_python_is_read_where_a_backend_reads_it(
 
 def test_comments_continuations_and_hashes_are_not_requirements(read_files: ReadFiles) -> None:
     text = (
-        "# pinned\n\nnumpy==2.1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
-        "scipy>=1.10,\\\n<2  # not 2\npandas ; python_version < '3.12'\n"
-        "x @ https://example.org/x.whl#egg=x\nnumpy==2.1.0\n"
+        "# pinned\n\nnumpy==2.1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:BB\n"
+        "pandas ; python_version < '3.12'\n"
+        "x @ https://example.org/x.whl#egg=x --hash sha256:cc\nnumpy==2.1.0 --hash=sha256:aa\n"
     )
-    assert read_files({"wire.py": WIRE, "requirements.txt": text}).requirements == (
-        "numpy==2.1.0",
-        "scipy>=1.10,<2",
-        "pandas ; python_version < '3.12'",
-        "x @ https://example.org/x.whl#egg=x",
+    source = read_files({"wire.py": WIRE, "requirements.txt": text})
+    lines = ("numpy==2.1.0", "pandas ; python_version < '3.12'", "x @ https://example.org/x.whl#egg=x")
+    assert source.requirements == lines
+    assert source.requirements_for(Version("3.12.1")) == (
+        f"{lines[0]} --hash=sha256:aa",  # what both lines allow
+        lines[1],
+        f"{lines[2]} --hash=sha256:cc",
+        "--require-hashes",
     )
+    bare = "scipy>=1.10,\\\n<2  # not 2\nnumpy==2.1.0 \\\n\nnumpy==2.1.0\n"
+    assert read_files({"requirements.txt": bare}).requirements_for(Version("3.12.1")) == ("scipy>=1.10,<2", lines[0])
+
+
+def test_one_hash_asks_for_all_of_them_and_every_line_without_is_named(make: Make) -> None:
+    lines = ["numpy==2.1.0 --hash=sha256:aa", "scipy==1.10", "pandas>=2 --hash=sha256:bb", "x ; python_version < '3'"]
+    text = "\n".join([*lines, "./lib"])
+    directory = make({"wire.py": WIRE, "requirements.txt": text, "lib/setup.py": ""})
+    with pytest.raises(MalformedBundle) as raised:
+        read(directory)
+    mode = "hashes are required, since a line of the requirements has one, and"
+    scipy, pandas, lib = str(raised.value).splitlines()
+    assert scipy.startswith(f"requirements.txt, line 2: {mode} 'scipy==1.10' has none")
+    assert pandas.startswith(f"requirements.txt, line 3: {mode} 'pandas>=2' is not pinned with ==")
+    assert lib.startswith(f"requirements.txt, line 5: {mode} a directory has none ({directory}/lib)")
+
+
+def test_a_wheel_in_the_bundle_is_compared_with_its_hash(make: Make) -> None:
+    directory = make({"wire.py": WIRE})
+    wheel = write_wheel(directory / "a-1-py3-none-any.whl", {})
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    make({"requirements.txt": f"./{wheel.name} --hash=sha256:{digest}"})
+    assert read(directory).requirements_for(Version("3.12.1")) == (str(wheel), "--require-hashes")
+    make({"requirements.txt": f"./{wheel.name} --hash=sha256:00"})
+    with pytest.raises(MalformedBundle, match=rf"does not match its hash: expected sha256:00, got sha256:{digest}"):
+        read(directory)
+
+
+@pytest.mark.parametrize(
+    "line", ["./a-1-py3-none-any.whl", "./a-1-py3-none-any.whl[x]", "a[x] @ ./a-1-py3-none-any.whl"]
+)
+def test_however_a_file_of_the_bundle_is_named_its_hash_is_compared(make: Make, line: str) -> None:
+    directory = make({"requirements.txt": f"{line} --hash=sha256:00"})
+    write_wheel(directory / "a-1-py3-none-any.whl", {})
+    with pytest.raises(MalformedBundle, match=r"does not match its hash: expected sha256:00, got sha256:"):
+        read(directory)
+    make({"requirements.txt": f"{line}\nnumpy==1 --hash=sha256:00"})
+    with pytest.raises(MalformedBundle, match=r"line 1: hashes are required.* a-1-py3-none-any.whl has none"):
+        read(directory)
+
+
+def test_constraints_of_the_bundle_count_and_install_nothing(read_files: ReadFiles) -> None:
+    files = {"deep/pins.txt": "numpy<2\n-c more.txt\n", "deep/more.txt": "-r last.txt", "deep/last.txt": "scipy==1"}
+    source = read_files({"wire.py": WIRE, "requirements.txt": "-c deep/pins.txt\nnumpy\n", **files})
+    assert source.requirements == source.dependencies == ("numpy",)
+    assert source.requirements_for(Version("3.12.1")) == ("numpy", "--constraint=numpy<2", "--constraint=scipy==1")
+
+
+def test_an_editable_bundle_is_the_bundle(make: Make) -> None:
+    directory = make({"pyproject.toml": PROJECT, "x.py": "", "requirements.txt": "-e .[fast]\nnumpy\n"})
+    assert read(directory).requirements == (f"{directory}[fast]", "numpy")
+
+
+HOSTS = ("https://pypi.org/simple", "https://Packages.example.org/simple/", "/opt/wheels")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://pypi.org/simple/",
+        "-i https://pypi.org/simple",
+        "--extra-index-url=https://me:s3cret@packages.example.org/simple",
+        "--find-links /opt/wheels/",
+        "-f file:///opt/wheels",
+        "--trusted-host packages.example.org",
+    ],
+)
+def test_an_index_of_the_host_may_be_named(make: Make, line: str) -> None:
+    directory = make({"wire.py": WIRE, "requirements.txt": f"{line}\nnumpy\n"})
+    assert read(directory, indexes=HOSTS).requirements == ("numpy",)
+
+
+def test_all_that_is_refused_is_said_at_once(make: Make) -> None:
+    text = (
+        "numpy\n--index-url https://me:s3cret@example.org/simple\n--no-index\n-f ./wheels\n-r more.txt\n"
+        "../lib\n--trusted-host example.org\n"
+    )
+    directory = make({"wire.py": WIRE, "requirements.txt": text, "more.txt": "\n--pre\na >> 1"})
+    with pytest.raises(MalformedBundle) as raised:
+        read(directory, indexes=HOSTS)
+    lines = str(raised.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        *("requirements.txt, line 2", "requirements.txt, line 3", "requirements.txt, line 4"),
+        *("more.txt, line 2", "more.txt, line 3", "requirements.txt, line 6", "requirements.txt, line 7"),
+    ]
+    assert "the option --index-url https://****@example.org/simple is not supported in a bundle" in lines[0]
+    assert "where packages come from is the host's configuration" in lines[0]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -401,11 +520,12 @@ def test_other_files_are_followed(read_files: ReadFiles, option: str) -> None:
         ("./lib[extra]", "/lib[extra]"),
         ("file:lib", "/lib"),
         ("a-1-py3-none-any.whl", "/a-1-py3-none-any.whl"),
-        ("./a-1-py3-none-any.whl --hash=sha256:aa", "/a-1-py3-none-any.whl"),
+        ("-e ./lib", "/lib"),
+        ("--editable=lib[extra]", "/lib[extra]"),
     ],
 )
 def test_paths_become_absolute(make: Make, line: str, end: str) -> None:
-    files = {"lib/pyproject.toml": "", "lib/a.py": ""}
+    files = {"lib/pyproject.toml": PROJECT, "lib/a.py": ""}
     directory = make({"wire.py": WIRE, "requirements.txt": line, **files})
     write_wheel(directory / "a-1-py3-none-any.whl", {})
     source = read(directory)

@@ -23,6 +23,8 @@ INCIDENCE = "targets.incidence:incidence_target"
 ENTRYPOINTS = {
     "seir": "seir.models/baseline",
     "needs-newer-python": "newer.wire/run",
+    "undeclared-data": "barn.wire/run",
+    "undeclared-flat": "sprout.wire/run",
     "undeclared-module": "undeclared.wire/run",
 }
 TARGETS = {

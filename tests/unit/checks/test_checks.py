@@ -15,6 +15,7 @@ from pytest_modelops.checks import aggregation, versions
 from pytest_modelops.checks.base import Check
 from pytest_modelops.cluster.stacks import innermost
 from pytest_modelops.config.model import AggregationSettings
+from pytest_modelops.config.variables import Secrets
 from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
@@ -54,6 +55,7 @@ def facts(python: str = "3.12.1", **other: Any) -> dict[str, Any]:
 
 
 ADDRESS = "tcp://127.0.0.1:1"
+NO_SECRETS = Secrets()
 
 
 def judge(
@@ -63,6 +65,7 @@ def judge(
     missing: bool = False,
     variables: dict[str, str] | None = None,
     skew: bool = False,
+    secrets: Secrets = NO_SECRETS,
 ) -> None:
     """The check `versions`, on a cell whose processes say these things."""
     reported = {
@@ -73,7 +76,7 @@ def judge(
     cluster = SimpleNamespace(
         facts=lambda _: reported,
         addresses={ADDRESS: "worker-0"},
-        settings=SimpleNamespace(threads=1, nanny=True, worker_variables=variables or {}),
+        settings=SimpleNamespace(threads=1, nanny=True, worker_variables=variables or {}, secrets=secrets),
     )
     cell = Cell.uniform(HERE)
     environments = {HERE: SimpleNamespace(lock=lock(), faults=(), identity="")}
@@ -213,3 +216,12 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
 def test_what_is_no_check_is_wrong_input(check_name: Any, text: str) -> None:
     with pytest.raises(WrongInput, match=text):
         checks.in_order([*checks.CELL_CHECKS, check_name])
+
+
+def test_versions_shows_no_secret() -> None:
+    secrets = Secrets.of({"API_TOKEN": "tok-4711"}, {})
+    for has, shown in (("other-tok", "another value"), (None, "none")):
+        with pytest.raises(CheckFailed) as failed:
+            judge(worker=facts(variables={"API_TOKEN": has}), variables={"API_TOKEN": "tok-4711"}, secrets=secrets)
+        assert f"API_TOKEN=[…], has {shown}" in str(failed.value)
+        assert "tok" not in str(failed.value)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks import all_checks
 from pytest_modelops.checks.bundle_messages import Fault
-from pytest_modelops.checks.freshness import judged, with_hint
+from pytest_modelops.checks.freshness import ask, judged, with_hint
+from pytest_modelops.config.runner import RunnerSettings
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.worker import fresh
 
+OWN = {"executable": "/py", "version": "3.12.1", "prefix": "/venv", "platform": "cpython-312-x86_64-linux"}
 BUNDLE_S = {"answer.txt": "aa"}
 LOCATION: Any = {"wire": {"module": "wire", "function": "wire"}, "runner": "/cell/runner/worker.py"}
 ON_HOST = Path("/srv/deployed/worker.py")
 
 
-def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, str], str]:
-    report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, **more}
-    came = judged(report, BUNDLE_S, LOCATION, ON_HOST)
+def say(*answers: dict[str, Any], **more: Any) -> tuple[dict[str, Any], str]:
+    python = more.pop("python", None)
+    report: Any = {"answers": answers, "others": {}, "beside": {}, "certain": True, "runs": [], "own": OWN, **more}
+    came = judged(report, BUNDLE_S, LOCATION, ON_HOST, python)
     return dict(came.figures), " ".join(fault.head for fault in came.faults)
 
 
@@ -28,6 +35,22 @@ def at(*moments: int) -> list[dict[str, Any]]:
 
 def test_three_moments_are_three_executions() -> None:
     assert say(*at(1, 2, 3)) == ({"outcome": "passed"}, "")
+
+
+def test_a_runner_that_imports_what_is_installed_from_the_bundle_s_directory_is_reported_not_blamed() -> None:
+    expected = {"outcome": "passed", "from_source": ["flat"]}
+    assert say(*at(1, 2, 3), from_source=["flat"]) == (expected, "")
+
+
+def test_the_python_that_executes_is_the_worker_s_whatever_the_runner_s_own_process_runs() -> None:
+    other = {**OWN, "executable": "/made/bin/python", "version": "3.11.2", "platform": "cpython-311-x86_64-linux"}
+    figures, said = say(*at(1, 2, 3), runs=[OWN, OWN, other])
+    assert figures == {"outcome": "failed"}
+    assert said.startswith(
+        "the work was done by Python 3.11.2 (/made/bin/python, prefix /venv), the worker runs 3.12.1"
+    )
+    assert say(*at(1, 2, 3), runs=[other], python="3.11") == ({"outcome": "passed"}, "")
+    assert say(*at(1, 2, 3), runs=[OWN]) == ({"outcome": "passed"}, "")
 
 
 @pytest.mark.parametrize(
@@ -101,3 +124,18 @@ def test_what_is_no_python_has_no_directory(tmp_path: Path) -> None:
     (tmp_path / "config.py").write_text("")
     location: Any = {"directory": str(tmp_path)}
     assert fresh.beside(["/usr/bin/env", str(tmp_path / "x.py")], ["config"], location) == {}
+
+
+@pytest.mark.parametrize(("protocol", "asked"), [("json-rpc", False), ("one-shot", True)])
+def test_only_a_runner_that_another_check_covers_is_not_asked(tmp_path: Path, protocol: str, asked: bool) -> None:
+    """`venv-reuse` asks a runner that installs whether it answers from a store, and there is none for one-shot."""
+    report = {"answers": at(1, 2, 3), "others": {}, "beside": {}, "certain": True, "from_source": []}
+    cluster = SimpleNamespace(ask_workers=lambda operation, arguments, deadline: {"worker-0": report})
+    cell: Any = SimpleNamespace(cluster=cluster, progress=lambda text: None, runner=SimpleNamespace(path=None))
+    location: Any = {**LOCATION, "installs": True, "protocol": protocol}
+    bundle = Bundle(name="b", path=tmp_path, entrypoint="wire/run")
+    came = ask(bundle, location, "worker-0", {}, cell, Deadline(30), took=1.0)
+    assert (came.untried == "") is asked
+    runner = RunnerSettings(installs=True, protocol=protocol)
+    checks = [check.name for check in all_checks([bundle], reuse=runner.reuses)]
+    assert ("venv-reuse" in checks) is not asked, "what is reported as covered by a check has that check"

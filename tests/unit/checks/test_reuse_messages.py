@@ -69,6 +69,14 @@ def test_the_right_answer_is_right_and_the_other_one_is_reported(name: str) -> N
     assert "{" not in head
 
 
+def test_the_python_that_executed_counts_and_not_the_one_that_ready_names() -> None:
+    runs = {"executable": "/made/bin/python", "version": "3.9.2", "prefix": "/made", "platform": "cpython-39"}
+    artifact = base64.b64encode(json.dumps({"variant": "A", "moment": 1, "runs": runs}).encode()).decode()
+    made = use(answers=[{"result": {canary.ARTIFACT: artifact}, "outside": ""}])
+    [head] = heads("first-use", made)
+    assert "`execute` was done by Python 3.9.2 (/made/bin/python, prefix /made), not by " in head
+
+
 OTHER = use(answers=[{"result": {"other.txt": "QQ=="}, "outside": ""}])
 LEFT = use(end={"outside": "", "survived": ["12 sleep"], "left": []})
 SILENT = broken(silent=10.0, stacks="")

@@ -18,6 +18,8 @@ from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.facts import (
     FoundValue,
+    Interpreter,
+    NamedProcess,
     Origins,
     PluginFacts,
     PluginQuestion,
@@ -212,9 +214,24 @@ def test_a_missing_module_comes_with_what_to_do() -> None:
 # Which processes do tasks. -----------------------------------------------------------------------------------
 
 
-def judge(kind: str, *returned: Any) -> list[str]:
-    tasks: list[TaskFacts] = [{"value": one, "seconds": 0.1, "worker": 7, "start": None} for one in returned]
-    return [fault.head for fault in runtime_processes.judge(kind, "acme:run", tasks)]
+HERE: Interpreter = {"executable": "/py", "version": "3.12.1", "prefix": "/env", "platform": "cpython-312-x86_64-linux"}
+
+
+def named(pid: Any, **other: Any) -> NamedProcess:
+    """A process that was seen below the worker and lives, unless it is said otherwise."""
+    of: NamedProcess = {
+        "pid": pid, "of": 7, "seen": True, "lives": True, "born": True, "command": "", "runs": HERE
+    }  # fmt: skip
+    return {**of, **other}  # type: ignore[typeddict-item]
+
+
+def judge(kind: str, *returned: Any, python: str | None = None, **other: Any) -> list[str]:
+    tasks: list[TaskFacts] = []
+    for one in returned:
+        pid = one.get("pid") if isinstance(one, dict) else one
+        process = named(pid, **other) if pid != 7 else None
+        tasks.append({"value": one, "seconds": 0.1, "worker": 7, "start": None, "process": process, "python": HERE})
+    return [fault.head for fault in runtime_processes.judge(kind, "acme:run", tasks, python)]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +267,68 @@ def test_processes_that_are_as_asked(kind: str, returned: tuple[Any, ...]) -> No
 def test_processes_that_are_not(kind: str, returned: tuple[Any, ...], text: str) -> None:
     [head] = judge(kind, *returned)
     assert text in head
+
+
+GONE = {"seen": False, "lives": False, "born": False, "runs": {}}
+ELSEWHERE = {"seen": False, "lives": True, "command": "python server.py", "runs": {}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "returned", "process", "text"),
+    [
+        (
+            "warm",
+            (5, 5),
+            GONE,
+            "`acme:run` named pid 5, which does not exist; it is no process that the worker (pid 7)",
+        ),
+        ("warm", (5, 5), ELSEWHERE, "named pid 5 (python server.py), which is no descendant of the worker (pid 7)"),
+        ("warm", (5, 5), {"lives": False}, "named pid 5, which ended before the answer arrived"),
+        ("warm", (5, 5), {**GONE, "born": True}, "named pid 5, which does not exist"),
+        ("cold", (5, 6), GONE, "named pid 5, which does not exist"),
+        ("cold", (5, 6), ELSEWHERE, "named pid 5 (python server.py), which is no descendant of the worker (pid 7)"),
+        ("cold", (5, 6), {**GONE, "born": True}, "named pid 5, which was not seen below the worker"),
+    ],
+)
+def test_a_process_that_a_worker_has_not_started_did_not_do_its_tasks(
+    kind: str, returned: tuple[int, ...], process: dict[str, Any], text: str
+) -> None:
+    [head] = judge(kind, *returned, **process)
+    assert text in head
+
+
+def test_a_cold_process_may_end_before_it_is_looked_at_but_not_all_of_them() -> None:
+    processes = [named(5, lives=False), named(6, seen=False, lives=False, runs={})]
+    tasks: list[TaskFacts] = [
+        {"value": one["pid"], "seconds": 0.1, "worker": 7, "start": None, "process": one, "python": HERE}
+        for one in processes
+    ]
+    assert list(runtime_processes.judge("cold", "acme:run", tasks)) == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "python", "texts"),
+    [
+        ({**HERE, "version": "3.11.9"}, None, ("asked for warm, the work was done by Python 3.11.9", '"3.11" if that')),
+        ({**HERE, "version": "3.11.9"}, "3.11", ()),
+        ({**HERE, "version": "3.11.9"}, "any", ()),
+        ({**HERE, "version": "3.11.9"}, "3.10", ("the work was done by Python 3.11.9", "python is '3.10'")),
+        ({**HERE, "version": "3.12.7"}, None, ("the work was done by Python 3.12.7", "the worker runs 3.12.1")),
+        ({**HERE, "version": "3.12.7"}, "3.12", ()),
+        ({**HERE, "version": "3.12.7"}, "3.12.1", ("python is '3.12.1'",)),
+        (HERE, "3.11", ("the work was done by Python 3.12.1", "python is '3.11'")),
+        ({**HERE, "prefix": "/tmp/other", "executable": "/tmp/other/bin/python"}, None, ()),
+        ({**HERE, "platform": "cpython-312t-x86_64-linux"}, None, ("built for cpython-312t-x86_64-linux",)),
+        ({"unknown": "it runs /bin/sh, which is no Python"}, None, ("is not known: it runs /bin/sh", 'python = "any"')),
+        ({"unknown": "it runs /bin/sh, which is no Python"}, "any", ()),
+    ],
+)
+def test_the_python_that_does_the_tasks_is_the_worker_s_or_the_one_that_was_declared(
+    runs: Interpreter, python: str | None, texts: tuple[str, ...]
+) -> None:
+    heads = judge("warm", 5, 5, python=python, runs=runs)
+    assert len(heads) == bool(texts)
+    assert all(text in heads[0] for text in texts), heads
 
 
 # What a worker reports. ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_modelops.config.file import nearest
 from pytest_modelops.config.setting import Given
 from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
@@ -34,7 +35,7 @@ def read(tmp_path: Path) -> Read:
             for name, (origin, *rest) in sources.items()
             if (texts := tuple(rest))
         }
-        return parse(rootdir=tmp_path, sources=given)
+        return parse(nearest(tmp_path, otherwise=(), directory=tmp_path), given)
 
     return read
 

@@ -15,7 +15,7 @@ from tests.unit.config.conftest import MessageOf, Read
 FIRST = "pyproject.toml: [tool.modelops] bundles[0]"
 RUNNER = "pyproject.toml: [tool.modelops.runner]"
 KEYS = "aggregation, entrypoint, expect, imports, install, params, path, seed, target, target-data"
-PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}, {version}, {wheels}"
+PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}, {version}, {wheels}, {worker-python}"
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,14 @@ def test_a_single_value_is_a_list_of_one(read: Read) -> None:
     assert (one.targets, one.imports) == (("a:b",), ("seir",))
     assert (one.aggregation_params, one.aggregation_replicates) == (2, 3)
     assert read('[tool.modelops.aggregation]\nfailed-when = "error"').aggregation.failed_when == ("error",)
+
+
+def test_a_place_in_an_artifact_is_a_condition(read: Read) -> None:
+    found = read(
+        '[tool.modelops.aggregation]\nfailed-when = ["error", "a b.json:x.0.y-z", "a*:"]\nmay-be-empty = "log.txt"'
+    ).aggregation
+    assert found.failed_when == ("error", "a b.json:x.0.y-z", "a*:")
+    assert found.may_be_empty == ("log.txt",)
 
 
 @pytest.mark.parametrize(
@@ -272,14 +280,14 @@ def test_the_forms_of_a_runners_path(read: Read, tmp_path: Path, path: str, expe
             "[tool.modelops.aggregation]\nfailed-when = []",
             (
                 "pyproject.toml: [tool.modelops.aggregation] failed-when: [] would let every replicate pass. Valid: "
-                "error, outputs.empty, outputs.error"
+                "error, outputs.empty, outputs.error, ARTIFACT:PATH"
             ),
         ),
         (
             "[tool.modelops.aggregation]\nfailed-when = ['outputs.errors']",
             (
                 "pyproject.toml: [tool.modelops.aggregation] failed-when: 'outputs.errors' is not a condition; did you "
-                "mean 'outputs.error'? Valid: error, outputs.empty, outputs.error"
+                "mean 'outputs.error'? Valid: error, outputs.empty, outputs.error, ARTIFACT:PATH"
             ),
         ),
     ],

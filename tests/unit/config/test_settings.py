@@ -15,6 +15,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from pytest_modelops.config import settings as settings_module
+from pytest_modelops.config.file import nearest
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.config.options import OPTIONS, add_options, given, load
 from pytest_modelops.config.setting import Given
@@ -54,7 +55,7 @@ def test_without_configuration_there_are_defaults(read: Read, tmp_path: Path, to
     assert (settings.matrix.python, settings.matrix.dask, settings.matrix.select) == ((), (), ())
     assert settings.environment.requirements == ()
     assert (settings.environment.constraints, settings.environment.as_of) == (None, None)
-    assert settings.environment.rootdir == settings.rootdir == tmp_path
+    assert settings.environment.rootdir == settings.file.directory == tmp_path
     assert settings.aggregation == AggregationSettings(params=20, replicates=20)
     assert (settings.environment.env, settings.environment.worker_args, settings.deadlines) == ({}, (), ())
 
@@ -369,14 +370,14 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_p
             "[tool.modelops.environment]\nas_of = 2024-11-01",
             (
                 "[tool.modelops.environment]: 'as_of' is not a key; did you mean 'as-of'? "
-                "Valid: as-of, constraints, env, requirements, worker-args"
+                "Valid: as-of, client-env, constraints, env, pass-env, requirements, scheduler-env, worker-args"
             ),
         ),
         (
             "[tool.modelops.aggregation]\nparam = 1",
             (
                 "[tool.modelops.aggregation]: 'param' is not a key; did you mean 'params'? "
-                "Valid: failed-when, params, replicates"
+                "Valid: failed-when, may-be-empty, params, replicates"
             ),
         ),
         (
@@ -630,7 +631,7 @@ def test_an_unknown_variable_is_refused_with_the_valid_ones(configure: Configure
     assert message.startswith(f"environment: {name!r} is not a variable of pytest-modelops; {hint}")
     assert message.endswith(
         ": PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE, PYTEST_MODELOPS_CELL, "
-        "PYTEST_MODELOPS_DASK, "
+        "PYTEST_MODELOPS_CONFIG, PYTEST_MODELOPS_DASK, "
         "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_KEEP, PYTEST_MODELOPS_PYTHON, "
         "PYTEST_MODELOPS_REPORT, "
         "PYTEST_MODELOPS_WORKERS"
@@ -710,8 +711,28 @@ def test_what_pytest_says_of_an_ini_setting_is_wrong_input(error: type[Exception
     def getini(name: str) -> object:
         raise error("expects a string")
 
-    with pytest.raises(WrongInput, match=r"^pytest.toml: modelops_backend: expects a string$"):
+    with pytest.raises(WrongInput, match=r"^pytest.toml: modelops_config: expects a string$"):
         given(config_with(getini), {})
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="native tables came with pytest 9")
+@pytest.mark.parametrize("file", ["pytest.toml", "pyproject.toml"])
+def test_a_native_table_takes_numbers_and_booleans(configure: Configure, tmp_path: Path, file: str) -> None:
+    native = """
+    modelops_workers = 3
+    modelops_fresh = true
+    modelops_report = "a.json"
+    modelops_deadline = ["start=9", "lambda=2.5"]
+    """
+    Path(file).write_text(f"[{'tool.' * (file == 'pyproject.toml')}pytest]\n{native}", encoding="utf-8")
+    settings = load(configure())
+    assert (settings.workers, settings.fresh) == (3, True)
+    assert settings.reports == (Path("a.json").resolve(),)
+    assert settings.deadlines_of(CHECKS) == {"start": 9, "lambda": 2.5}
+    assert load(configure("-o", "modelops_workers=4")).workers == 4
+    Path(file).write_text(f"[{'tool.' * (file == 'pyproject.toml')}pytest]\nmodelops_workers = true", encoding="utf-8")
+    with pytest.raises(WrongInput, match=rf"^{file}: modelops_workers: 'true' is not a whole number from 1 up$"):
+        load(configure())
 
 
 def test_the_command_line_is_stronger_than_a_variable_and_that_than_ini_and_that_than_the_table(
@@ -813,5 +834,5 @@ def test_every_option_of_the_table_is_read(monkeypatch: pytest.MonkeyPatch, tmp_
             asked.add(key)
             return default
 
-    parse(rootdir=tmp_path, sources=Recorder())
-    assert asked == {option.name for option in OPTIONS} - {"matrix"}
+    parse(nearest(tmp_path, otherwise=(), directory=tmp_path), Recorder())
+    assert asked == {option.name for option in OPTIONS} - {"matrix", "config"}

@@ -186,3 +186,23 @@ def test_a_new_password_and_how_the_index_is_reached_leave_the_fingerprint_alone
     old = find(PIP_INDEX_URL="https://me:old@a.example/simple").fingerprint
     new = find(PIP_INDEX_URL="https://me:new@a.example/simple", PIP_TIMEOUT="90", PIP_CERT="/x.pem").fingerprint
     assert old == new
+
+
+@pytest.mark.parametrize(
+    ("files", "variables", "places"),
+    [
+        ({}, {}, {"https://pypi.org/simple"}),
+        ({}, {"PIP_INDEX_URL": "https://me:x@a.example/simple"}, {"https://a.example/simple"}),
+        ({}, {"PIP_EXTRA_INDEX_URL": "https://b.example/"}, {"https://pypi.org/simple", "https://b.example/"}),
+        ({}, {"UV_INDEX": "b=https://b.example/ https://c.example/", "UV_DEFAULT_INDEX": "https://a.example/"}, None),
+        ({"project/uv.toml": 'index-url = "https://a.example/"\nextra-index-url = ["https://b.example/"]'}, {}, None),
+        ({"project/uv.toml": '[[index]]\nurl = "https://a.example/"\ndefault = true'}, {}, {"https://a.example/"}),
+        ({"project/uv.toml": 'find-links = ["/wheels"]'}, {}, {"https://pypi.org/simple", "/wheels"}),
+        ({}, {"PIP_NO_INDEX": "1"}, {"--no-index"}),
+    ],
+)
+def test_the_places_that_are_asked_are_known_without_asking(
+    find: Find, files: Mapping[str, str], variables: Mapping[str, str], places: set[str] | None
+) -> None:
+    found = find(files, **variables).places
+    assert found == places if places else {"https://a.example/", "https://b.example/"} <= found

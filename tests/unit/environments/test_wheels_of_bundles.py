@@ -86,6 +86,16 @@ def test_the_requires_python_of_a_wheel_counts(tmp_path: Path) -> None:
     )
 
 
+def test_a_dependency_on_a_path_of_another_machine_is_reported(tmp_path: Path) -> None:
+    here = (tmp_path / "lib").as_uri()
+    (tmp_path / "lib").mkdir()
+    needs = ["numpy", f"near @ {here}", "far @ file:///home/ci/build/libs/far"]
+    write_wheel(tmp_path / "one-1.0-py3-none-any.whl", FILES, requires=needs)
+    assert reported(tmp_path).startswith(
+        "one-1.0-py3-none-any.whl depends on far @ file:///home/ci/build/libs/far, a path that is not on this machine"
+    )
+
+
 def test_one_fitting_wheel_of_a_distribution_is_enough(tmp_path: Path) -> None:
     for tag in ("cp311-cp311", "cp312-cp312"):
         write_wheel(tmp_path / f"one-1.0-{tag}-linux_{MACHINE}.whl", FILES)

@@ -458,7 +458,7 @@ def test_the_text_shows_cells_roles_and_reasons(rich: Plan) -> None:
         "scheduler: Python 3.12, Dask 2026.8.0 (installed, as it is); "
         "worker: Python 3.13, Dask 2026.8.0 (installed)"
     )
-    assert rich.to_text().splitlines() == [
+    assert rich.to_text(unavailable={}).splitlines() == [
         "6 cells:",
         "  py3.12-dask2025.1.0rc1             Python 3.12, Dask 2025.1.0rc1",
         "  py3.12-dask2026.8.0                Python 3.12, Dask 2026.8.0 (installed, as it is)",
@@ -472,5 +472,5 @@ def test_the_text_shows_cells_roles_and_reasons(rich: Plan) -> None:
 
 
 def test_a_plan_of_one_cell_says_so_and_nothing_of_what_is_not_left_out() -> None:
-    text = plan_of(matrix(["3.13"], ["latest"])).to_text()
+    text = plan_of(matrix(["3.13"], ["latest"])).to_text(unavailable={})
     assert text == "1 cell:\n  py3.13-dask2026.8.0  Python 3.13, Dask 2026.8.0 (latest)"

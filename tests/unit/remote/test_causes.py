@@ -75,6 +75,14 @@ Traceback (most recent call last):
     wire = find_wire(given.bundle_path)
 ModuleNotFoundError: No module named 'scipy'
 """
+DEEP = """\
+Traceback (most recent call last):
+  File "/cell/bundle/model.py", line 9, in run
+    with Pool(2) as pool:
+  File "/usr/lib/python3.12/mp.py", line 118, in start
+    assert False
+AssertionError: no children
+"""
 
 
 @pytest.mark.parametrize(
@@ -109,6 +117,11 @@ ModuleNotFoundError: No module named 'scipy'
             ),
         ),
         (UV_MISSING.splitlines()[2], "cause: Because no-such-lib was not found in the provided package"),
+        ("/cell/venv/bin/python: No module named pip\n", "/cell/venv/bin/python: No module named pip"),
+        (
+            DEEP,
+            "AssertionError: no children (/cell/bundle/model.py, line 9, in run; raised in /usr/lib/python3.12/mp.py, ",
+        ),
         (PIP_WHEEL, "ERROR: tagged-1.0-cp39-cp39-win32.whl is not a supported wheel on this platform."),
         (PIP_BUILD, "ERROR: Could not find a version that satisfies the requirement setuptools"),
         (UV_BUILD, "error: Failed to build `bad @ file:///tmp/bad`"),
@@ -206,3 +219,12 @@ def test_last_lines_are_those_with_something_on_them() -> None:
     assert last_lines(text, 2) == ["  two", "three"]
     assert last_lines("") == []
     assert len(last_lines("x" * 10_000)[0]) == 600
+
+
+def test_last_lines_keep_the_user_s_frames_of_a_long_traceback() -> None:
+    library = "".join(f'  File "/usr/lib/python3.12/a.py", line {line}, in f\n    f()\n' for line in range(50))
+    head, frame, code, *rest, error = DEEP.splitlines()
+    found = last_lines("\n".join([head, frame, code, library + "\n".join(rest), error]), 20)
+    assert found[1:3] == [frame, code] or found[0:2] == [frame, code]
+    assert found[-1] == error
+    assert len(found) <= 22

@@ -80,6 +80,27 @@ def test_a_line_that_is_no_header_is_outside_wherever_it_stands(junk: bytes) -> 
     assert splitter.broken == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "unframed"),
+    [
+        (b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32700}}', 1),
+        (b'{"jsonrpc": "2.0", "method": "log"}', 1),
+        (b' {"id": 0, "result": {}}\r', 1),
+        (b'{"id": 0, "level": "info", "message": "result"}', 0),
+        (b'{"result": 1}', 0),
+        (b'{"jsonrpc": ', 0),
+        (b'["jsonrpc"]', 0),
+        (b"Loading: {jsonrpc}", 0),
+    ],
+)
+def test_a_message_without_a_frame_is_counted(line: bytes, unframed: int) -> None:
+    for end in (b"", b"\n"):
+        splitter = Splitter()
+        assert splitter.feed(line + end) == []
+        assert splitter.unframed == unframed
+    assert split(frame(json.loads(line) if unframed else READY))[2].unframed == 0, "in a frame it is none"
+
+
 def test_what_was_written_without_a_newline_before_a_frame_does_not_hide_it() -> None:
     messages, outside, _ = split(b"12%" + frame(READY) + b"100%" + frame(OTHER) + b"done")
     assert messages == [READY, OTHER]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_modelops.remote.shared.bundle_messages import BundleLocation, ProcessContents, ProcessInstall
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation, OnPath, ProcessContents, ProcessInstall
 from pytest_modelops.remote.worker import in_process
 from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.in_process import BundleInProcess
@@ -64,7 +64,7 @@ def inspect(bundles: Bundles, location: BundleLocation) -> ProcessContents:
 
 
 ASKED: dict[str, Any] = {
-    "modules": ["wire", "targets"],
+    "modules": {"wire": "source", "targets": "source"},
     "packages": {"inside-wheel": "1.5"},
     "imports": ["inside_wheel", "wire"],
 }
@@ -175,14 +175,14 @@ def test_a_package_of_another_version_is_a_conflict(inside: BundleInProcess, tmp
     if imported:
         __import__("inside_lib")
     add_package(tmp_path / "site", "1.0")
-    [conflict] = inside.inspect([], {"inside-lib": "1.0"}, [])["conflicts"]
+    [conflict] = inside.inspect({}, {"inside-lib": "1.0"}, [])["conflicts"]
     assert conflict == {"name": "inside-lib", "here": "1.1", "wanted": "1.0", "imported": imported}
 
 
 def test_a_package_of_the_same_version_is_no_conflict(inside: BundleInProcess, tmp_path: Path) -> None:
     add_package(tmp_path / "elsewhere", "1.0")
     add_package(tmp_path / "site", "1.0")
-    assert inside.inspect([], {"inside-lib": "1.0"}, [])["conflicts"] == []
+    assert inside.inspect({}, {"inside-lib": "1.0"}, [])["conflicts"] == []
 
 
 def test_a_module_that_another_one_hides_is_reported_with_its_file(inside: BundleInProcess, tmp_path: Path) -> None:
@@ -191,22 +191,37 @@ def test_a_module_that_another_one_hides_is_reported_with_its_file(inside: Bundl
     for name in ("inside_hidden.py", "inside_own.py", "sys.py"):
         (tmp_path / "bundle" / name).touch()
     __import__("inside_own")
-    hidden = inside.inspect(["inside_hidden", "inside_own", "sys"], {}, [])["hidden"]
+    hidden = inside.inspect(dict.fromkeys(("inside_hidden", "inside_own", "sys"), "source"), {}, [])["hidden"]
     assert hidden == {"inside_hidden": str(tmp_path / "elsewhere" / "inside_hidden.py"), "sys": "Python itself"}
+
+
+@pytest.mark.parametrize("on_path", ["never", "last", "first"])
+def test_what_a_build_leaves_out_is_missing_and_not_imported_from_the_source(tmp_path: Path, on_path: OnPath) -> None:
+    for place in ("bundle", "site"):
+        (tmp_path / place / "inside_flat").mkdir(parents=True)
+        (tmp_path / place / "inside_flat" / "__init__.py").touch()
+    (tmp_path / "bundle" / "inside_flat" / "deep.py").touch()
+    made = BundleInProcess(bundle=str(tmp_path / "bundle"), site=str(tmp_path / "site"), digest="abc", on_path=on_path)
+    try:
+        found = made.inspect({"inside_flat.deep": "installed"}, {}, ["inside_flat.deep"])
+    finally:
+        made.uninstall()
+    assert found["missing"] == ["inside_flat.deep"]
+    assert [*found["imports"]] == ([] if on_path == "first" else ["inside_flat.deep"])
+
+
+RAISES = ("inside_raises", "inside_raises.sub", "inside_no")
 
 
 def test_modules_are_found_without_being_imported(inside: BundleInProcess, tmp_path: Path) -> None:
     (tmp_path / "bundle" / "inside_raises.py").write_text("raise RuntimeError\n")
-    assert inside.inspect(["inside_raises", "inside_raises.sub", "inside_no"], {}, [])["missing"] == [
-        "inside_raises.sub",
-        "inside_no",
-    ]
+    assert inside.inspect(dict.fromkeys(RAISES, "source"), {}, [])["missing"] == ["inside_raises.sub", "inside_no"]
 
 
 def test_an_import_that_fails_or_ends_the_process_is_reported(inside: BundleInProcess, tmp_path: Path) -> None:
     (tmp_path / "bundle" / "inside_raises.py").write_text("import inside_nobody\n")
     (tmp_path / "bundle" / "inside_exits.py").write_text("import sys\nsys.exit(0)\n")
-    reported = inside.inspect([], {}, ["inside_raises", "inside_exits", "json"])["imports"]
+    reported = inside.inspect({}, {}, ["inside_raises", "inside_exits", "json"])["imports"]
     assert reported.keys() == {"inside_raises", "inside_exits"}
     assert reported["inside_raises"].startswith("ModuleNotFoundError: No module named 'inside_nobody'")
     assert reported["inside_exits"].startswith("SystemExit: 0")

@@ -333,6 +333,38 @@ def test_what_every_python_has_imported_stays_as_it_does_for_a_script(bundle: Ma
     assert who(start(directory)) == "os.py"
 
 
+STARTED = """
+import os
+
+try:
+    from {} import WHO
+except ImportError:
+    WHO = b"none"
+
+def wire(e, p, s):
+    return {{"who": b"" if "MODELOPS_BUNDLE_ON_PATH" in os.environ else WHO}}
+"""
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["first flat source", "last flat installed", "last alone source", "never flat installed", "never alone none"],
+)
+def test_what_is_installed_comes_before_the_bundle_s_directory_unless_that_is_first(
+    bundle: Make, start: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    place, imported, answer = case.split()
+    site = tmp_path / "site"
+    (site / "started-1.dist-info").mkdir(parents=True)
+    (site / "started-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: started\nVersion: 1\n")
+    (site / "started-1.dist-info" / "entry_points.txt").write_text("[modelops.wire]\nwire = started:wire\n")
+    (site / "started.py").write_text(STARTED.format(imported))
+    (site / "flat.py").write_text("WHO = b'installed'\n")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("MODELOPS_BUNDLE_ON_PATH", place)
+    assert who(start(bundle({f"{name}.py": "WHO = b'source'\n" for name in ("flat", "alone")}))) == answer
+
+
 @pytest.mark.parametrize("name", ["jsonrpc", "runner", "plain", "frames"])
 def test_a_module_beside_the_runner_is_not_to_be_had(bundle: Make, start: Starter, name: str) -> None:
     peer = start(bundle({"wire.py": f"import {name}\n"}))

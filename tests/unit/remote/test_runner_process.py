@@ -23,11 +23,14 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_modelops.checks import handshake
 from pytest_modelops.checks.bundle_messages import fault_of
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation, EnvironmentContents, InstallAnswer, Outcome
 from pytest_modelops.remote.shared.supervised import CouldNot
 from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.runner_process import Runner
+from pytest_modelops.remote.worker.states import SITE
 from tests.integration.conftest import write_wheel
 from tests.unit.remote.conftest import COMMAND, location_in
 
@@ -128,6 +131,18 @@ def test_each_gets_its_own_answer_whatever_the_order(start: Starter) -> None:
     for thread in threads:
         thread.join()
     assert got == {who: {"result": {"reported": who}, "outside": ""} for who in ("first", "second")}
+
+
+def test_a_runner_that_frames_by_lines_is_named_at_once(start: Starter) -> None:
+    runner = start("lines")
+    began = time.monotonic()
+    outcome = runner.call("ready", {}, SECONDS)
+    assert time.monotonic() - began < SECONDS - 1
+    assert "silent" not in outcome
+    head = fault_of(outcome, "ready", seconds=SECONDS).head
+    assert "its runner answered `ready` with JSON without a frame, as newline-delimited JSON-RPC writes it" in head
+    assert '"message": "Parse error"' in head
+    assert outcome["outside"] == "", "said already"
 
 
 def test_an_answer_to_no_request_is_ignored_and_reported(start: Starter) -> None:
@@ -285,6 +300,7 @@ def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) 
 WORKER = """
 import json, os, sys, threading
 from pytest_modelops.remote.worker.runner_process import Runner
+from pytest_modelops.remote.worker.states import SITE
 from tests.integration.conftest import write_wheel
 from tests.unit.remote.conftest import COMMAND, location_in
 directory = sys.argv[1]
@@ -350,6 +366,7 @@ class Cell:
 
     def try_to_install(self, *, seconds: float = SECONDS, **more: Any) -> InstallAnswer:
         asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
+        asked["modules"] = dict.fromkeys(asked["modules"], "source")
         return self.bundles.install(self.location(), **asked, seconds=seconds)
 
     def execute(self, entrypoint: str = "app/base", **more: Any) -> Any:
@@ -383,6 +400,7 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
         "version": "{}.{}.{}".format(*sys.version_info[:3]),
         "packages": {"lib": "1.5"},
         "missing": [],
+        "left_out": [],
         "imports": {},
     }
     shaken = cell.bundles.handshake(cell.location(), seconds=SECONDS)
@@ -404,6 +422,54 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     closed = cell.bundles.close(cell.location())
     assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
     assert list(cell.bundles.close(cell.location())) == ["logs"]
+
+
+def test_a_project_is_used_as_it_was_built(cell: Cell) -> None:
+    """The source beside it has a subpackage and a data file that its wheel lacks."""
+    wire = (
+        "import pathlib\ndef wire(e, p, s): return {'a': (pathlib.Path(__file__).parent / 'data.txt').read_bytes()}\n"
+    )
+    cell.write("flat/__init__.py", "")
+    cell.write("flat/wire.py", wire)
+    cell.write("flat/data.txt", "of the source")
+    cell.write("flat/deep/base.py", "")
+    entry = {"flat-1.dist-info/entry_points.txt": "[modelops.wire]\nw = flat.wire:wire\n"}
+    cell.add_wheel("flat", "1", {"flat/__init__.py": "", "flat/wire.py": wire, **entry})
+    location: BundleLocation = {**cell.location(), "on_path": "never"}
+    modules = dict.fromkeys(["flat", "flat.wire", "flat.deep.base"], "installed")
+    answer = cell.bundles.install(
+        location, requirements=["flat==1"], modules=modules, imports=["flat.wire", "flat.deep.base"], seconds=SECONDS
+    )
+    assert answer["contents"] is not None, answer
+    assert answer["contents"]["missing"] == ["flat.deep.base"]
+    assert [*answer["contents"]["imports"]] == ["flat.deep.base"], "not even with the bundle as working directory"
+    error = cell.execute(location=location)["error"]["error"]
+    assert "FileNotFoundError" in error["message"]
+    assert "site-packages/flat/data.txt" in error["message"]
+
+
+@pytest.mark.parametrize("protocol", ["json-rpc", "one-shot"])
+def test_the_process_that_answers_is_looked_up_and_its_python_asked(cell: Cell, protocol: str) -> None:
+    cell.install()
+    command = [*COMMAND, *(["--one-shot"] if protocol == "one-shot" else [])]
+    here = cell.location(protocol=protocol, command=command)
+    shaken = cell.bundles.handshake(here, seconds=SECONDS)
+    process = shaken["outcome"]["process"]
+    assert process["pid"] == shaken["outcome"]["result"]["pid"]
+    assert (process["seen"], process["lives"]) == (True, protocol == "json-rpc")
+    assert process["runs"]["prefix"] == shaken["venv"]
+    assert list(handshake._faults(shaken, here, Deadline(SECONDS), None)) == []
+    other = Path("/usr/bin/python3")
+    if not other.exists() or other.resolve() == Path(sys.executable).resolve():
+        pytest.skip("this machine has no other Python")
+    there = cell.location(protocol=protocol, command=[str(other), *command[1:]])
+    there["variables"] = {"PYTHONPATH": str(Path(shaken["venv"]).parent / SITE)}
+    shaken = cell.bundles.handshake(there, seconds=SECONDS)
+    [*_, fault] = handshake._faults(shaken, there, Deadline(SECONDS), None)
+    assert f"the work was done by Python {shaken['outcome']['process']['runs']['version']} (/usr/bin/" in fault.head
+    series = ".".join(shaken["outcome"]["process"]["runs"]["version"].split(".")[:2])
+    declared = [fault.head for fault in handshake._faults(shaken, there, Deadline(SECONDS), series)]
+    assert not any("the work was done by" in head for head in declared)
 
 
 def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:

@@ -92,6 +92,7 @@ def test_text_is_readable_and_ends_with_one_newline() -> None:
     "platform": "Linux × 64",
     "python": "3.12.1"
   },
+  "configuration": null,
   "backend": "process",
   "cells": [
     {

@@ -29,7 +29,9 @@ class Worker:
 
 
 def test_a_worker_that_takes_over_the_last_test_of_a_cell_is_not_left_waiting() -> None:
-    config: Any = SimpleNamespace(getvalue=lambda _: ["popen", "popen"], option=SimpleNamespace(loadscopereorder=False))
+    config: Any = SimpleNamespace(
+        getvalue=lambda _: ["popen", "popen"], option=SimpleNamespace(loadscopereorder=False, dist="load")
+    )
     run: Any = SimpleNamespace(cell_of=lambda test: test.partition("[")[2][0])
     scheduler = Distributing(run).pytest_xdist_make_scheduler(config, None)
     other, crashes, new = map(Worker, ("gw0", "gw1", "gw2"))

@@ -581,6 +581,11 @@ nested, closing, sibling, closing_lambda, nested_default, recursive = maker()
 for function in (plain, typo):
     def looped(x, function=function): return function(x)
 function = None
+@functools.singledispatch
+def generic(x): return "any"
+@generic.register
+def _(x: int): return "int"
+def uses_generic(x): return generic(x)
 """
 
 REFUSED_HELPERS = """
@@ -605,7 +610,9 @@ REFUSALS = [
     ("Local", "'Local' is a class: pass a function"),
     ("len", "'len' has no Python source: wrap it in a def or a lambda"),
     ("print", "'print' has no Python source"),
-    ("partial", "'partial' has no Python source"),
+    ("partial", "'functools.partial(plain, 1)' is a wrapper and no function with a source: write a lambda or a def"),
+    ("generic", "'generic' is a generic function (functools.singledispatch), whose implementations do not travel"),
+    ("uses_generic", "uses, is a generic function (functools.singledispatch)"),
     ("T", "'Thing' has no Python source"),
     ("closing", "closes over 'local': take that as an argument or define it in the module"),
     ("closing_lambda", "closes over 'local'"),

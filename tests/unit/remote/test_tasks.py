@@ -1,0 +1,76 @@
+"""Which workers are still on tasks that nobody waits for; with a connection that answers from a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_modelops.remote.client import tasks
+from pytest_modelops.remote.worker.modelops_preload import dask_setup
+
+
+class Answers:
+    """A connection; `running` holds what workers say, one answer after the other."""
+
+    def __init__(self, *running: dict[str, Any], wanted: Sequence[str] = (), processing: Any = None) -> None:
+        self._running = list(running)
+        self._answers = {"modelops_wanted": list(wanted), "processing": processing or {}}
+
+    def ask_scheduler(self, operation: str, **_: Any) -> Any:
+        return self._answers[operation]
+
+    def workers(self, _: float) -> dict[str, Any]:
+        return dict.fromkeys(self._running[0])
+
+    def ask_each(self, workers: Any, _: Any, __: float) -> dict[str, Any]:
+        now = self._running.pop(0)
+        return {name: now[name] if isinstance(now[name], dict) else {"value": now[name]} for name in workers}
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_LAST_TASK_SECONDS", 0)
+
+
+def stuck(connection: Answers, **more: Any) -> list[str]:
+    fake: Any = connection
+    return tasks.Tasks(fake).stuck(1, **more)
+
+
+def test_every_worker_that_stays_on_a_task_is_stuck_whoever_submitted_it() -> None:
+    first = {"a": ["outer"], "b": ["subtask"], "c": [], "d": ["ending"]}
+    assert stuck(Answers(first, {**first, "d": []})) == ["a", "b"]
+
+
+def test_tasks_that_another_client_wants_run_on() -> None:
+    running = {"a": ["mine"], "b": ["late"]}
+    assert stuck(Answers(running, running, wanted=["mine"]), spared=["Client-1"]) == ["b"]
+
+
+def test_a_silent_worker_is_stuck_if_it_has_tasks() -> None:
+    silent: Any = {"a": {"silent": "no answer"}, "b": {"silent": "no answer"}}
+    assert stuck(Answers(silent, silent, processing={"a": ["x"]})) == ["a"]
+
+
+def test_a_worker_reports_tasks_that_have_seceded() -> None:
+    task = SimpleNamespace(key="outer")
+    state = SimpleNamespace(executing=set(), long_running=[task])
+    worker = SimpleNamespace(handlers={}, nanny=None, name="w", state=state)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "pytest_modelops.remote.worker.modelops_preload._beside",
+            lambda _: SimpleNamespace(Bundles=lambda _: None, serve=lambda _: None),
+        )
+        dask_setup(worker)
+    assert worker.handlers["modelops_running"]() == ["outer"]
+
+
+def test_the_scheduler_reports_what_a_client_wants_and_what_that_needs() -> None:
+    needed = SimpleNamespace(key="needed", dependencies=[])
+    wanted = SimpleNamespace(key=("wanted", 1), dependencies=[needed])
+    scheduler = SimpleNamespace(handlers={}, clients={"Client-1": SimpleNamespace(wants_what=[wanted])})
+    dask_setup(scheduler)
+    assert set(scheduler.handlers["modelops_wanted"](clients=["Client-1", "gone"])) == {"needed", "('wanted', 1)"}
