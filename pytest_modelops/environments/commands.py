@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -116,15 +115,18 @@ class HostProcesses:
 
         Processes that it started were killed with it (PR_SET_PDEATHSIG), but not those that they started.
         """
-        deadline = Deadline(supervisor.SECONDS_TO_DIE)
-        while (pids := supervisor.mentioning(str(self._directory))) and not deadline.passed:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.005)
+        Deadline(supervisor.SECONDS_TO_DIE).until(self._kill_the_rest, every=0.005)
         shutil.rmtree(self._directory, ignore_errors=True)
-        left = [supervisor.describe(pid) for pid in pids]
+        left = [supervisor.describe(pid) for pid in supervisor.mentioning(str(self._directory))]
         return [*left, f"directory {self._directory}"] if self._directory.exists() else left
+
+    def _kill_the_rest(self) -> bool:
+        """Kill what still runs in the directory; return whether nothing did."""
+        pids = supervisor.mentioning(str(self._directory))
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        return not pids
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import signal
-import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, TimeoutError  # noqa: A004 - Python 3.10's is not the builtin
 from pathlib import Path
@@ -116,15 +116,12 @@ class ContainerProcess:
 
     def _settled(self, container: Container) -> Any:
         """Return the engine's facts once it knows of the end, at most a moment later; `None` if it was removed."""
-        deadline = Deadline(_SETTLE_SECONDS)
-        while True:
-            try:
-                facts = self._engine.api.inspect_container(container.id)
-            except NotFound:
-                return None
-            if not facts["State"]["Running"] or deadline.passed:
-                return facts
-            time.sleep(0.05)
+        inspect = functools.partial(self._engine.api.inspect_container, container.id)
+        try:
+            Deadline(_SETTLE_SECONDS).until(lambda: not inspect()["State"]["Running"], every=0.05)
+            return inspect()
+        except NotFound:
+            return None
 
     def wait(self, deadline: Deadline) -> str:
         container = self._container(deadline.remaining)
