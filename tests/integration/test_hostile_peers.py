@@ -220,6 +220,7 @@ def test_every_peer_has_its_test() -> None:
     elsewhere = {
         "answers_anything": "test_answers_of_others.py",
         "careful_installing_runner": "test_reuse_of_environments.py",
+        "keeping_runner": "test_reuse_of_environments.py",
         "keeps_results": "test_other_code_and_kept_answers.py",
         "naive_installing_runner": "test_reuse_of_environments.py",
     }
