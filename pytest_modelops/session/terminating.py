@@ -36,5 +36,6 @@ class Terminating:
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        if self._installed and not self._received:  # else a second one would kill the process at its very end
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self._installed:
+            # Python restores its own handlers' defaults while it shuts down: a later SIGTERM would change the exit code.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if self._received else signal.SIG_DFL)

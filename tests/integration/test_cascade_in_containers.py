@@ -82,8 +82,8 @@ def test_a_value_that_fell_back_and_a_naive_runner(containers: ContainerMatrix, 
     )
     reuse.broke(
         "failed",
-        "edited code under the same name: it answered with the old code's output ('A')",
-        "a digest that begins as that of the environment",
+        "metadata without files: its runner exited with code 1 before its JSON-RPC handshake",
+        "packages' files are gone: its runner exited with code 1",
         "killed in the middle of its install: its runner did not answer `ready`",
         within=300 + 2,  # states that are tried one after the other, each with its own share of the deadline
     )
