@@ -86,7 +86,8 @@ LAYS_ONE_BESIDE = """
     import os
 
     def dask_setup(worker):
-        directory = os.path.dirname(os.path.abspath(type(worker.modelops_bundles).execute.__code__.co_filename))
+        code = os.path.abspath(type(worker.modelops_bundles).execute.__code__.co_filename)
+        directory = os.path.join(os.path.dirname(os.path.dirname(code)), "runner")
         assert os.path.exists(os.path.join(directory, "runner.py"))
         for name in ("config", "wire"):
             with open(os.path.join(directory, name + ".py"), "w") as file:
