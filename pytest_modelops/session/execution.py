@@ -196,6 +196,12 @@ class Running:
             if cell is not None and ends:
                 self._end_cell(item, cell)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Stop cells whose last test never came, after the user's fixtures and before the reports are written."""
+        for cell in self.run.cells.values():
+            cell.close()
+
     @staticmethod
     def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
         if not isinstance(item, CheckItem):

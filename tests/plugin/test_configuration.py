@@ -42,7 +42,9 @@ def test_a_file_can_be_named_and_the_command_that_reproduces_names_it_too(projec
     project.end(**{f"first[{cell}]": "failed"})
     ran = project.run("--modelops-matrix", "--modelops-config=services/fit/pyproject.toml")
     assert ran.code == 1
-    assert f"--modelops-config=services/fit/pyproject.toml 'modelops::test_first[{cell}]'" in ran.out
+    [command] = [line for line in ran.out.splitlines() if line.startswith("reproduce: ")]
+    assert " --modelops-config=services/fit/pyproject.toml " in command
+    assert command.endswith(f" 'modelops::test_first[{cell}]'")
     plan = json.loads(project.run("--modelops-plan=json", "--modelops-config=services/sim/pyproject.toml").out)
     assert plan["configuration"] == str(project.path / "services/sim/pyproject.toml")
     assert [one["python"] for one in plan["cells"]] == ["3.12"]
