@@ -37,5 +37,5 @@ class Terminating:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         if self._installed:
-            # Python restores its own handlers' defaults while it shuts down: a later SIGTERM would change the exit code.
+            # Python restores defaults while it shuts down: a later SIGTERM would change the exit code.
             signal.signal(signal.SIGTERM, signal.SIG_IGN if self._received else signal.SIG_DFL)
