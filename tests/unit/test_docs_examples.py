@@ -32,8 +32,6 @@ OUTPUT = {"text", ""}
 RUN_ELSEWHERE = {"python"}
 """By tests/plugin/test_docs_examples.py, on a cell."""
 FLAG = re.compile(r"--modelops-[a-z-]*[a-z]")
-SPACED = re.compile(r"(--modelops-[a-z-]+) (?:[\w/]*[./][\w./]+|PATH)")
-"""A flag and its value in a word of its own, which is a path."""
 VARIABLE = re.compile(r"\bPYTEST_MODELOPS_[A-Z_]+\b")
 INLINE = re.compile(r"`([^`\n]+)`")
 RUNS_PYTEST = re.compile(r"(\S*/)?pytest |python -m pytest_modelops ")
@@ -152,5 +150,6 @@ def test_flags_and_variables_exist(name: str) -> None:
     assert set(FLAG.findall(text)) <= {option.flag for option in OPTIONS} | {"--modelops-plan"}
     assert set(VARIABLE.findall(text)) <= {option.variable_name for option in OPTIONS if option.variable}
     # pytest takes a word of its own for a path of tests. One sentence says so.
-    wrong = SPACED.findall(text.replace("in `--modelops-report out.json`, pytest takes", ""))
-    assert wrong == []
+    paths = "|".join(option.flag for option in OPTIONS if option.path)
+    said = text.replace("in `--modelops-report out.json`, pytest takes", "")
+    assert re.findall(rf"(?:{paths}) (?:[\w/]*[./][\w./]+|PATH)", said) == []
