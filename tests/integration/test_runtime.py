@@ -126,13 +126,12 @@ OURS = {
 
 def example(wheel: Path, **instead: str) -> str:
     """Return the example of the reference, with the plugin that has the shape of ModelOps'."""
-    text = next(
-        block for block in REFERENCE.read_text("utf-8").split("```") if "[tool.modelops.worker-plugin]" in block
-    )
+    blocks = re.findall(r"^```toml\n(.*?)^```$", REFERENCE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    text = next(block for block in blocks if "[tool.modelops.worker-plugin]" in block)
     for name, other in {**OURS, "./workers": str(wheel), **instead}.items():
         assert name in text
         text = text.replace(name, other)
-    return f'[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n{text.removeprefix("toml")}'
+    return f'[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n{text}'
 
 
 def test_the_example_of_the_reference(building_matrix: Matrix, wheel: Path) -> None:
