@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -78,12 +80,33 @@ class CellBroken(ModelopsError):
         self.root = root
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PATH = re.compile(r"(?<![^\s`'\"])/[^\s`'\"]*[^\s`'\":]")
+_ROOM = "free some, or name another directory with --modelops-cache"
+
+
 def of_full_disk(error: OSError) -> str:
     """Return one line with the path if an error means that no space is left; empty for any other error."""
-    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno not in _FULL:
         return ""
     place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror}; free some, or name another directory with --modelops-cache"
+    return f"{place}{error.strerror}; {_ROOM}"
+
+
+def full_disk_in(output: str) -> str:
+    """Return the same of what a command of the host printed; empty if it does not say so.
+
+    Python has the path behind the reason, in quotes; Rust and C have it before.
+    """
+    for reason in map(os.strerror, _FULL):
+        for line in output.splitlines():
+            before, found, after = line.partition(reason)
+            if found:
+                quoted = re.match(r": b?['\"](/.*?)['\"]", after)
+                paths = _PATH.findall(before)
+                place = quoted[1] if quoted else paths[-1] if paths else ""
+                return f"{place}: {reason}; {_ROOM}" if place else f"{reason}; {_ROOM}"
+    return ""
 
 
 @contextlib.contextmanager

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.facts import ProcessFacts
+from pytest_modelops.remote.shared.tracebacks import are_of_user
 
 _POLL_SECONDS = 0.02
 _DUMP_SECONDS = 0.8
@@ -26,6 +28,8 @@ _IDLE = re.compile(
     r"|multiprocessing/(?:popen_fork|popen_spawn_posix|resource_tracker)\.py\""  # of nannies
 )
 """The innermost frame of a thread that waits for work, as faulthandler prints it."""
+_CALLS = re.compile(r"/distributed/\w+\.py\", line \d+ in (?:apply_function\w*|_run_task\w*|plugin_add)$")
+"""A frame of Dask's that calls code of the user's: a task, a plugin's setup."""
 
 
 def stacks_of(parts: Parts, reported: Mapping[str, ProcessFacts]) -> str:
@@ -75,7 +79,10 @@ def _abort(process: Process, deadline: Deadline) -> None:
 
 
 def innermost(dump: str) -> list[str]:
-    """Return the innermost frames of each busy thread in a faulthandler dump, and how many threads are idle."""
+    """Return the innermost frames of each busy thread in a faulthandler dump, and how many threads are idle.
+
+    A thread in which Dask has called code of the user's is busy, also if that code waits, as for a process of its own.
+    """
     threads: list[list[str]] = []
     for line in dump.splitlines():
         if "most recent call first" in line:
@@ -85,10 +92,25 @@ def innermost(dump: str) -> list[str]:
     busy = [
         thread
         for thread in threads
-        if any(line.startswith("  File") for line in thread) and not _IDLE.search(thread[1])
+        if any(line.startswith("  File") for line in thread)
+        and (_called_at(thread) is not None or not _IDLE.search(thread[1]))
     ]
-    lines = [line for thread in busy for line in thread[: _FRAMES + 1]]
+    lines = [line for thread in busy for line in _shown(thread)]
     idle = len(threads) - len(busy)
     if idle:
         lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
     return lines
+
+
+def _called_at(thread: Sequence[str]) -> int | None:
+    """Return at which line of a thread Dask calls code of the user's."""
+    return next((number for number, line in enumerate(thread) if _CALLS.search(line)), None)
+
+
+def _shown(thread: Sequence[str]) -> list[str]:
+    """Return a thread's innermost frames, and the user's further out."""
+    shown, called = list(thread[: _FRAMES + 1]), _called_at(thread) or 0
+    further = thread[_FRAMES + 1 : called]
+    files = [line.partition('"')[2].partition('"')[0] for line in thread[1:called]]
+    of_user = are_of_user(files[::-1])[::-1][_FRAMES:]
+    return [*shown, *[*itertools.compress(further, of_user)][:_FRAMES]]

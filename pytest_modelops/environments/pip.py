@@ -23,7 +23,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.index import Index
 from pytest_modelops.environments.target import Target
 from pytest_modelops.environments.uv import Runner, Uv, listed_variables, without_passwords
-from pytest_modelops.errors import CheckFailed, TimedOut
+from pytest_modelops.errors import CheckFailed, TimedOut, full_disk_in
 
 
 class PipFailed(CheckFailed):
@@ -195,4 +195,5 @@ def _message(finished: subprocess.CompletedProcess[str]) -> str:
     text = "\n".join(lines[-_REPORTED_LINES:]) or f"pip exited with code {finished.returncode}"
     if "/pip/_internal/" in text:
         text += f"\nThis pip is {importlib.metadata.version('pip')}; it may be too old for that Python."
-    return text
+    full = full_disk_in(output)
+    return f"{full}\n{text}" if full else text

@@ -17,7 +17,7 @@ from typing import Protocol
 import uv
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CheckFailed, TimedOut
+from pytest_modelops.errors import CheckFailed, TimedOut, full_disk_in
 
 
 class Runner(Protocol):
@@ -200,6 +200,8 @@ _NO_SOLUTION = re.compile(r"No solution found when resolving")
 def _failure(finished: subprocess.CompletedProcess[str]) -> UvFailed:
     output = without_passwords(finished.stderr + finished.stdout).strip()
     lines = _essence(output)
+    if full := full_disk_in(output):
+        return UvFailed("\n".join([full, *lines]), output)
     if _UNANSWERED.search(output):
         # Often a chain from the request down to the operating system's error; its first and last line say it all.
         ends = [line for line in lines if line.startswith("Failed to")][:1] + lines[-1:]

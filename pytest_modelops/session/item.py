@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelops.config.options import start_of
 from pytest_modelops.session.locating import SettingsFile
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class CheckItem(pytest.Function):
         if hasattr(item, "id"):  # pytest 9.2 keeps node ids in parts, and `--lf` compares them
             item._id = type(item.id).parse(item.nodeid)
         item.originalname = name
+        item.path = place(parent.config, settings)
         item.fixturenames = []
         item.check, item.cell, item.settings = check, cell, settings
         return item
@@ -58,7 +60,7 @@ class CheckItem(pytest.Function):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Return where people can act: the line of the settings."""
         if not self.settings:
-            return self.path, None, self.name
+            return self.getparent(pytest.Module).path, None, self.name  # type: ignore[union-attr]
         return self.settings.file, self.settings.line_of(self.cell.cell, self.check.bundle), self.name
 
     @functools.cached_property
@@ -76,6 +78,16 @@ class CheckItem(pytest.Function):
             result = self.cell.checks.run(self.check.label)
         if result.blocked_by is not None:
             self.cell.checks.require(self.check.label)
+
+
+def place(config: pytest.Config, settings: SettingsFile) -> Path:
+    """Return the path of the checks: the file with the settings, if pytest was called beside it, else that directory.
+
+    It exists. Editors open it and name a check by it, `/project/pyproject.toml::test_lambda[…]`; `--nf` asks it when it
+    was changed. In another directory it would, as an argument, change the `conftest.py` files that pytest reads.
+    """
+    start = start_of(config)
+    return settings.file if settings and settings.file.parent == start else start
 
 
 class _OwnHooks:

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_modelops.errors import CheckFailed, NothingToDo
 from pytest_modelops.report.model import CheckResult, Status
-from pytest_modelops.session.item import CheckItem
+from pytest_modelops.session.item import CheckItem, place
 from pytest_modelops.session.locating import SettingsFile
 
 if TYPE_CHECKING:
@@ -124,22 +124,27 @@ def selected(nodeid: str, wanted: Sequence[str]) -> bool:
     return any(not one or rest == one or rest.startswith(f"{one}[") for one in wanted)
 
 
-def names_our_module(argument: str) -> bool:
-    """Return whether an argument names the checks: `modelops` or `modelops::…`, also as printed in a subdirectory."""
+def names_checks(argument: str, at: Path) -> bool:
+    """Return whether an argument names the checks.
+
+    They are `modelops` or `modelops::…`, also as printed in a subdirectory, or `…::…` with their path; see `place`.
+    """
     path, colons, _ = argument.partition("::")
+    if colons and Path(path).resolve() == at.resolve():
+        return True
     return Path(path).name == NAME and (bool(colons) or not Path(path).exists())
 
 
-def wanted(config: pytest.Config) -> list[str] | None:
+def wanted(config: pytest.Config, settings: SettingsFile) -> list[str] | None:
     """Return which of the checks' tests the command line asks for; `None` if no one.
 
     Without a path, or with directories, it asks for all; with files or node ids, only for those. Removes arguments that
     name the checks from `config.args`, because pytest would look for such a file.
     """
-    ours = [argument for argument in config.args if names_our_module(argument)]
-    theirs = [argument for argument in config.args if not names_our_module(argument)]
+    at = place(config, settings)
+    ours = [argument for argument in config.args if names_checks(argument, at)]
     if ours:
-        config.args[:] = theirs
+        config.args[:] = [argument for argument in config.args if argument not in ours]
         return [argument.partition("::")[2] for argument in ours]
     return None if names_tests(config) else [""]
 
@@ -148,6 +153,4 @@ def names_tests(config: pytest.Config) -> bool:
     """Return whether the command line names files or tests of the user's, instead of directories or nothing."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return False
-    return any(
-        "::" in argument or Path(argument).is_file() for argument in config.args if not names_our_module(argument)
-    )
+    return any("::" in argument or Path(argument).is_file() for argument in config.args)

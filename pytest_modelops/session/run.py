@@ -27,6 +27,7 @@ from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
 from pytest_modelops.session import logs, module
 from pytest_modelops.session.configured import configure
+from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.planning import plan_of, unavailable
 from pytest_modelops.session.progress import Progress
 from pytest_modelops.session.reproducing import check_command, test_command
@@ -90,7 +91,7 @@ class MatrixRun:
         Raises:
             WrongInput: the backend cannot be had here, or there is no such plan.
         """
-        asked = module.wanted(self.config)
+        asked = module.wanted(self.config, SettingsFile(self.file))
         handed = self._handed
         with _usable(self.settings.cache):
             mark_as_cache(self.settings.cache)

@@ -116,6 +116,39 @@ def test_a_healthy_plugin_is_proved_on_every_worker_and_on_a_late_one(
         assert set(direct[worker]["pids"]) == {check.data["workers"][worker]["pid"]}
 
 
+REFERENCE = PLUGINS.parents[1] / "docs" / "reference.md"
+OURS = {
+    "modelops.worker.plugin:ModelOpsWorkerPlugin": "acme_plugins.exec_env:Plugin",
+    "modelops.adapters.exec_env.cold_debug:ColdDebugExecEnv": "acme_plugins.exec_env:ColdExecEnv",
+}
+"""Names of ModelOps in the example of the reference, and who plays them here."""
+
+
+def example(wheel: Path, **instead: str) -> str:
+    """Return the example of the reference, with the plugin that has the shape of ModelOps'."""
+    blocks = re.findall(r"^```toml\n(.*?)^```$", REFERENCE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    text = next(block for block in blocks if "[tool.modelops.worker-plugin]" in block)
+    for name, other in {**OURS, "./workers": str(wheel), **instead}.items():
+        assert name in text
+        text = text.replace(name, other)
+    return f'[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n{text}'
+
+
+def test_the_example_of_the_reference(building_matrix: Matrix, wheel: Path) -> None:
+    building_matrix.configure(example(wheel))
+    check = runtime_check(building_matrix.run("-k", "runtime").passed())
+    assert [reported["values"] for reported in check.data["workers"].values()] == [
+        {"modelops_runtime": "acme_plugins.exec_env:Executor", "modelops_runtime.exec_env": cold}
+        for cold in ["acme_plugins.exec_env:ColdExecEnv"] * 3
+    ]
+    building_matrix.configure(example(wheel, **{'TYPE = "cold"': 'TYPE = "isolated_warm"'}))
+    run = building_matrix.run("-k", "runtime")
+    assert run.code == 1
+    runtime_check(run).says(
+        BOTH.format("exec_env"), "modelops_runtime.exec_env", "acme_plugins.exec_env:ColdExecEnv", "WarmExecEnv"
+    )
+
+
 @pytest.mark.parametrize("nanny", ["true", "false"])
 def test_a_whole_cell_runs_with_the_plugin_and_without_the_late_worker(
     building_matrix: Matrix, wheel: Path, nanny: str

@@ -82,8 +82,12 @@ def check(matrix: Matrix, *, cells: str = "") -> None:
     matrix.write("tests/test_variables.py", TESTS)
     matrix.configure(CONFIGURED + cells)
     planned = matrix.run("--modelops-plan", env=SECRETS)
-    run = matrix.run("-k", "versions or test_variables or test_roles", "--showlocals", env=SECRETS)
-    shown = (matrix.path / "report.json").read_text("utf-8") + run.out + planned.out
+    run = matrix.run(
+        *("-k", "versions or test_variables or test_roles", "--showlocals", "--junitxml=junit.xml", "-rA"), env=SECRETS
+    )
+    files = [(matrix.path / name).read_text("utf-8") for name in ("report.json", "junit.xml")]
+    shown = "".join([*files, run.out, planned.out])
+    assert "at […] […]" in files[1]
     assert [secret for secret in (*SECRETS.values(), "pass-in-file") if secret in shown] == []
     results = {one["name"]: one for one in run.cell().facts["checks"] if one["status"] != "not-run"}
     broken = {name for name, one in results.items() if one["status"] != "passed"}

@@ -203,6 +203,34 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
     assert lines[-1] == "1 idle thread"
 
 
+DASK = "/env/lib/python3.12/site-packages/distributed"
+WAITS = "".join(f'  File "/usr/lib/python3.12/http/client.py", line {line} in read_{line}\n' for line in range(8))
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        'worker.py", line 9 in apply_function_simple',
+        'worker.py", line 9 in _run_task',
+        'worker.py", line 9 in plugin_add',
+    ],
+)
+@pytest.mark.parametrize("waits", ["", WAITS], ids=["near", "far"])
+def test_a_thread_is_not_idle_if_the_users_code_waits_in_it(caller: str, waits: str) -> None:
+    user = '  File "/env/lib/python3.12/site-packages/acme/runtime.py", line 7 in run'
+    lines = innermost(
+        "Thread 0x1 (most recent call first):\n"
+        f'  File "/usr/lib/python3.12/threading.py", line 1 in wait\n{waits}{user}\n'
+        f'  File "{DASK}/{caller}\n'
+        f'  File "{DASK}/threadpoolexecutor.py", line 2 in _worker\n\n'
+        "Thread 0x2 (most recent call first):\n"
+        f'  File "/usr/lib/python3.12/queue.py", line 1 in get\n'
+        f'  File "{DASK}/threadpoolexecutor.py", line 2 in _worker\n'
+    )
+    assert user in lines
+    assert lines[-1] == "1 idle thread"
+
+
 @pytest.mark.parametrize(
     ("check_name", "text"),
     [
