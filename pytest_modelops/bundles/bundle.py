@@ -52,3 +52,11 @@ class Bundle:
     def __hash__(self) -> int:
         """Hash name and path; the mappings have no hash."""
         return hash((self.name, self.path))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Patterns:
+    """Regular expressions for how a deployment wants entry points and targets to be written; `None` for any way."""
+
+    entrypoint: str | None = None
+    target: str | None = None

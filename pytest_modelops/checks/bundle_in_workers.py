@@ -42,11 +42,17 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     location = _location(bundle, source, house, of_client, cell)
     asked = _asked(bundle, location, source, house)
     answers: dict[str, ProcessAnswer] = {}
+
+    def of_worker(answer: ProcessAnswer) -> list[Fault]:
+        faults = list(_faults(answer, house, workers.python, error))
+        wires = bundle_isolated.wrong_wires(answer["contents"], source, bundle) if answer["contents"] else ()
+        return [*faults, *wires]
+
     try:
         cell.progress(f"installing {bundle.name} into every worker and the client")
         error = _install(bundle, location, cell, deadline)
         answers.update(cell.cluster.ask_workers("inspect_process", asked, deadline))
-        found = {name: list(_faults(answer, house, workers.python, error)) for name, answer in answers.items()}
+        found = {name: of_worker(answer) for name, answer in answers.items()}
         answers[CLIENT] = plain.unpack(
             cell.cluster.agent.call("inspect_process", **_asked(bundle, location, source, of_client), deadline=deadline)
         )
@@ -56,7 +62,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         cell.progress(f"looking for {bundle.name} on a worker that joins late")
         with cell.cluster.one_more(deadline) as (late, address):
             answers[late] = _await_late(bundle, asked, cell, address, deadline)
-            found[late] = list(_faults(answers[late], house, workers.python, error))
+            found[late] = of_worker(answers[late])
             _judge(bundle, location, answers, found)
     finally:
         uninstall(cell)

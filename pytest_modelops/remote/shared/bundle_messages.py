@@ -166,6 +166,7 @@ class Inspection(TypedDict):
     python: str  # path of its interpreter
     version: str  # of its interpreter, `3.12.1`
     packages: dict[str, str]  # version of each installed package, by canonical name
+    wires: list[str]  # entry points of the group `modelops.wire` that they declare, `module:function`
     missing: list[str]  # dotted names of the bundle's modules that an import would not find
     left_out: list[str]  # those that nothing was installed of, and that a build may leave out on purpose
 

@@ -31,8 +31,8 @@ pytest_plugins = ["pytester"]
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
-    "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, report, "
-    "runner, threads, worker-plugin, workers"
+    "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, "
+    "preflight, report, runner, threads, worker-plugin, workers"
 )
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
