@@ -166,6 +166,9 @@ class _Preflight:
                 yield from self._callable(subject, match[1], match[2], wrong_as_target)
             else:
                 yield f"{subject} is not package.module:function"
+        for function in bundle.submits:
+            module, _, name = function.partition(":")
+            yield from self._callable(f"submits {function!r}", module, name, lambda _: "")
         for module in bundle.imports:
             if not re.fullmatch(_DOTTED, module):
                 yield f"import {module!r} is not a module's name; write one such as package.module"

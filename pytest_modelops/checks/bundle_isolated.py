@@ -31,8 +31,9 @@ from pytest_modelops.remote.shared.bundle_messages import (
 MARGIN_SECONDS = 0.3
 """A worker stops this much before the deadline, so that its report arrives in time."""
 CLIENT = "client"
-NEWCOMERS = (LATE, "agent")
-"""Processes besides the workers that a bundle for running processes is installed into."""
+SCHEDULER = "scheduler"
+NEWCOMERS = (LATE, "agent", SCHEDULER)
+"""Names of the processes besides the workers that a bundle for running processes is installed into."""
 _MOST_NAMES = 10
 _MOST_LINES = 14
 
@@ -81,7 +82,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
 
 def places_of(bundle: Bundle, source: formats.Source) -> places.Places:
     """Return where the bundle's modules must be found."""
-    return places.of(source, [*filter(None, [bundle.entrypoint]), *bundle.targets, *bundle.imports])
+    named = (*bundle.targets, *bundle.submits, *bundle.imports)
+    return places.of(source, [*filter(None, [bundle.entrypoint]), *named])
 
 
 def figures(
@@ -194,7 +196,7 @@ def copy_in(
         "command": list(cell.runner.command),
         "installs": cell.runner.installs,
         "protocol": cell.runner.protocol,
-        "install": bundle.install,
+        "install": "workers" if bundle.in_workers else bundle.install,
         "unread": list(source.unread),
     }
 

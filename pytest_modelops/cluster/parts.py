@@ -64,7 +64,7 @@ class Parts:
                 *sandbox.scheduler_arguments(),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
             ],
-            variables=settings.scheduler_variables,
+            variables={**settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": sandbox.remote},
         )
         self.workers = [self.start_worker(f"worker-{number}") for number in range(settings.workers)]
         self.agent = Agent.start(

@@ -38,7 +38,7 @@ def test_another_way_is_refused(tmp_path: Path, value: object) -> None:
         bundle_of(tmp_path, install=value)
     assert "\n" not in str(raised.value)
     if value == "both":
-        assert "isolated, workers" in str(raised.value)
+        assert "everywhere, isolated, workers" in str(raised.value)
 
 
 def test_it_has_all_checks_but_the_handshake(tmp_path: Path) -> None:
