@@ -265,6 +265,8 @@ def _inside(text: str, place: _Place, directory: Path, *, shown: str = "") -> Pa
     """Return the absolute path that a file names."""
     try:
         path = (place.file.parent / text).resolve()
+        if not path.exists() and (directory / text).resolve().exists():  # as pip sees it, called in the bundle
+            path = (directory / text).resolve()
         is_here = path.exists()
     except (OSError, ValueError, RuntimeError):
         raise MalformedBundle(f"{place.where}: {text!r} is not a path") from None

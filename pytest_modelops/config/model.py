@@ -45,7 +45,8 @@ class AggregationSettings:
         ),
         "What makes a replicate of the check `bundle-aggregation` a failed one although Dask calls it finished: "
         '`"error"` (its runner failed), `"outputs.error"` (it returned an artifact that is named `error`, with any '
-        'ending, or one that is a JSON object with an `error`, other than a number), `"outputs.empty"` (an artifact '
+        "ending, or one that is a JSON object, or a list of such, with a text or `true` in `error`, `errors`, "
+        '`exception` or `traceback`), `"outputs.empty"` (an artifact '
         'holds nothing, or the runner failed), or `"ARTIFACT:PATH"`, see below. At least one.',
         FAILED_WHEN,
     )

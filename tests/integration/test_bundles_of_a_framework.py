@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Matrix, Run, WriteWheel
 
-FRAMEWORK = '''
+FRAMEWORK = """
 import importlib
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def target(**metadata):
         return wrapper
 
     return decorate
-'''
+"""
 MODEL = """
 import framework
 
