@@ -65,7 +65,7 @@ def test_two_bundles_run_their_checks_and_do_not_meet(matrix: Matrix) -> None:
 
 def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
     """All three have a module `grid`: what went into the scheduler for one is not there for the next."""
-    for name in ("everywhere", "workers-only", "unnamed"):
+    for name in ("all", "workers-only", "unnamed"):
         matrix.write(f"{name}/grid.py", "def run(seed):\n    return {'seed': seed}\n")
         matrix.write(f"{name}/wire.py", WIRE)
     matrix.write(
@@ -74,7 +74,7 @@ def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
         import grid
         import pytest
 
-        @pytest.mark.modelops_bundle("everywhere")
+        @pytest.mark.modelops_bundle("all")
         def test_job(modelops_cell):
             with modelops_cell.client() as client:
                 assert client.submit(grid.run, 3).result(timeout=30) == {"seed": 3}
@@ -90,19 +90,19 @@ def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
         [tool.modelops]
         workers = 1
         bundles = [
-            { path = "everywhere", install = "everywhere", entrypoint = "grid:run", submits = ["grid:run", "wire:wire"]},
+            { path = "all", install = "everywhere", entrypoint = "grid:run", submits = ["grid:run", "wire:wire"] },
             { path = "workers-only", install = "workers", entrypoint = "grid:run", submits = "grid:run" },
             { path = "unnamed", install = "workers", entrypoint = "grid:run" },
         ]
         [tool.pytest.ini_options]
-        pythonpath = ["everywhere"]
+        pythonpath = ["all"]
         """
     )
     run = matrix.run()
     found = [Check(**one) for one in run.cell().facts["checks"]]
     checks = {(one.bundle, one.name.rpartition("::")[2].partition("[")[0]): one for one in found}
-    installed = checks["everywhere", "bundle-install"]
-    assert installed.status == checks["everywhere", "execute"].status == "passed", installed.message
+    installed = checks["all", "bundle-install"]
+    assert installed.status == checks["all", "execute"].status == "passed", installed.message
     assert installed.data["processes"] == ["client", "scheduler", "worker-0", "worker-late"]
     assert installed.data["by_reference"] == {"outcome": "passed", "functions": ["grid:run", "wire:wire"]}
     assert checks[None, "test_job"].status == "passed"
