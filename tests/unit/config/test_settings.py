@@ -203,6 +203,11 @@ def test_a_home_directory_is_expanded(
         ('cache = ["a"]', 'cache: ["a"] is not a string'),
         ('report = "a.html"', f"report: 'a.html' does not end in a report's format; valid: {FORMATS}"),
         ('report = ["a.json", "json"]', f"report: 'json' does not end in a report's format; valid: {FORMATS}"),
+        (
+            "preflight.target = '['",
+            "[tool.modelops.preflight] target: '[' is not a regular expression of Python: unterminated character set at "
+            "position 0",
+        ),
         ("aggregation.params = 0", "[tool.modelops.aggregation] params: 0 is not a whole number from 1 up"),
         ("aggregation.replicates = 2.0", "[tool.modelops.aggregation] replicates: 2.0 is not a whole number from 1 up"),
         ("deadlines.start = 0", "[tool.modelops.deadlines] start: 0 is not a number of seconds above 0"),
