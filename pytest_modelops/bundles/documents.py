@@ -53,6 +53,21 @@ def read_text(file: Path) -> str:
         raise MalformedBundle(f"{file} is not text in UTF-8; save it as such") from None
 
 
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the logical lines of a requirements file without comments, each with the number of its first."""
+    pending, start = "", 1
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        start = start if pending else number
+        # A comment ends a continued line, as in pip.
+        without = re.sub(r"(^|\s)#.*$", "", line)
+        pending += without.removesuffix("\\")
+        if without.endswith("\\"):
+            continue
+        if pending.strip():
+            yield start, pending.strip()
+        pending = ""
+
+
 def read_toml(file: Path) -> Table:
     try:
         return tomllib.loads(read_bytes(file).decode())

@@ -503,6 +503,19 @@ def test_marks_of_an_encoding_are_no_part_of_the_first_requirement(make: Make, e
     assert read(directory).requirements == ("numpy", "scipy")
 
 
+def test_wheels_of_the_bundle_may_have_markers_and_be_named_as_a_place(make: Make) -> None:
+    requirements = "--find-links=./wheels\n./wheels/a-1-py3-none-any.whl ; python_version >= '3.9'\nb\n"
+    directory = make({"wire.py": WIRE, "requirements.txt": requirements, "wheels/README": ""})
+    wheel = write_wheel(directory / "wheels/a-1-py3-none-any.whl", {"a.py": ""})
+    assert read(directory).required.lines == (f'a @ {wheel.resolve().as_uri()} ; python_version >= "3.9"', "b")
+    (directory / "requirements.txt").write_text("-f ../wheels\n./wheels/a-1-py3-none-any.whl ; python >= 3\n")
+    with pytest.raises(MalformedBundle) as raised:
+        read(directory, indexes=())
+    first, second = str(raised.value).splitlines()
+    assert "line 1: the option --find-links ../wheels is not supported" in first
+    assert "line 2: './wheels/a-1-py3-none-any.whl ; python >= 3'" in second
+
+
 def test_an_encoding_that_is_none_is_named(make: Make) -> None:
     with pytest.raises(MalformedBundle, match="'latin-nine', which is no encoding"):
         read(make({"wire.py": WIRE, "requirements.txt": "# coding: latin-nine\nnumpy\n"}))
