@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-INSTALLS = ("isolated", "workers")
-"""Where a bundle is installed: an environment of its own on each worker, or the running workers and the client."""
+INSTALLS = ("isolated", "workers", "everywhere")
+"""Where a bundle is installed: an environment of its own on each worker, or running processes: the workers and the
+client, or also the scheduler."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Bundle:
         aggregation_params: parameter sets of the job that aggregates the bundle's own replicates.
         aggregation_replicates: replicates of each parameter set.
         install: one of `INSTALLS`.
+        submits: functions that jobs submit themselves, each `package.module:function`.
     """
 
     name: str
@@ -43,12 +45,26 @@ class Bundle:
     aggregation_params: int = 2
     aggregation_replicates: int = 3
     install: str = INSTALLS[0]
+    submits: tuple[str, ...] = ()
 
     @property
     def in_workers(self) -> bool:
         """Whether running workers import it, without an environment or a runner of its own."""
-        return self.install == "workers"
+        return self.install != "isolated"
+
+    @property
+    def in_scheduler(self) -> bool:
+        """Whether the scheduler imports it, too."""
+        return self.install == "everywhere"
 
     def __hash__(self) -> int:
         """Hash name and path; the mappings have no hash."""
         return hash((self.name, self.path))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Patterns:
+    """Regular expressions for how a deployment wants entry points and targets to be written; `None` for any way."""
+
+    entrypoint: str | None = None
+    target: str | None = None

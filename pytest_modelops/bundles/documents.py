@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import codecs
 import configparser
 import contextlib
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,13 +33,39 @@ def read_bytes(file: Path) -> bytes:
         return file.read_bytes()
 
 
+_MARKS = {codecs.BOM_UTF32: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+"""Byte order marks, such as PowerShell writes; that of UTF-32 begins with one of UTF-16."""
+_CODING = re.compile(rb"^[ \t]*#.*coding[:=]\s*([-\w.]+)")
+
+
 def read_text(file: Path) -> str:
-    """Decode UTF-8, or UTF-16 with its byte order mark, which PowerShell writes."""
+    """Decode UTF-8, what a byte order mark says, or what a comment in the first two lines says, as pip does."""
     content = read_bytes(file)
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
+    named = next(filter(None, map(_CODING.match, content.split(b"\n", 2)[:2])), None)
+    if named and encoding == "utf-8-sig":
+        encoding = named[1].decode()
     try:
-        return content.decode("utf-16" if content[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
-    except UnicodeDecodeError:
+        return content.decode(encoding)
+    except LookupError:
+        raise MalformedBundle(f"{file} says that it is in {encoding!r}, which is no encoding") from None
+    except UnicodeError:
         raise MalformedBundle(f"{file} is not text in UTF-8; save it as such") from None
+
+
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the logical lines of a requirements file without comments, each with the number of its first."""
+    pending, start = "", 1
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        start = start if pending else number
+        # A comment ends a continued line, as in pip.
+        without = re.sub(r"(^|\s)#.*$", "", line)
+        pending += without.removesuffix("\\")
+        if without.endswith("\\"):
+            continue
+        if pending.strip():
+            yield start, pending.strip()
+        pending = ""
 
 
 def read_toml(file: Path) -> Table:

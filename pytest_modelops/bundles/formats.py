@@ -9,6 +9,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytest_modelops.bundles import archive, contents, wheel_tags, wires
@@ -60,6 +62,7 @@ class Source:
         projects: the directories of what has a build.
         wheels: the wheels in it.
         wire: the function that runs its entry points; `None` when none is declared.
+        others: what may declare it instead, which its files do not show: dependencies, or its build.
         unpacked: of an archive, the directory that it was unpacked into, and the archive.
     """
 
@@ -76,6 +79,7 @@ class Source:
     projects: tuple[Path, ...]
     wheels: tuple[WheelFile, ...]
     wire: Wire | None
+    others: tuple[str, ...]
     unpacked: tuple[Path, Path] | None = None
 
     @property
@@ -125,6 +129,15 @@ class Source:
             or self.file_of(top) is not None
             or self.has_directory(top)
         )
+
+    def split(self, path: str) -> tuple[str, str]:
+        """Split `package.module.Class` into a module of the bundle, the longest that it has, and the rest."""
+        parts = path.split(".")
+        for count in range(len(parts), 0, -1):
+            module = ".".join(parts[:count])
+            if self.file_of(module) is not None or self.has_directory(module):
+                return module, ".".join(parts[count:])
+        return path, ""
 
     def has_directory(self, module: str) -> bool:
         """Whether a package has a directory; it needs no file of its own."""
@@ -199,6 +212,7 @@ def _source(path: Path, found: Found) -> Source:
         projects=tuple(project.directory for project in found.projects),
         wheels=found.wheels,
         wire=wires.find(found.directory, _wires(found, metadatas), roots),
+        others=_others(found, metadatas),
     )
 
 
@@ -233,9 +247,25 @@ def _dependencies(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...
     return tuple(known)
 
 
+def _others(found: Found, metadatas: Sequence[Metadata]) -> tuple[str, ...]:
+    dependencies = _dependencies(found, metadatas)
+    built = dependencies is None or any(one.wires is None for one in metadatas)
+    own = {wheel.name for wheel in found.wheels}
+    names = {distribution_of(line) for line in dependencies or ()}
+    return (*(["what its build declares"] if built else []), *sorted(names - own))
+
+
+def distribution_of(requirement: str) -> str:
+    """Return the canonical name of what a requirement asks for."""
+    try:
+        return canonicalize_name(Requirement(requirement).name)
+    except InvalidRequirement:  # a path, or the bare name in Poetry's table
+        return canonicalize_name(Path(requirement).name)
+
+
 def _wires(found: Found, metadatas: Sequence[Metadata]) -> list[EntryPoint]:
     """Return the entry points of all that is installed, since a runner finds every one of them."""
-    declared = [*(one.wires for one in metadatas), *(wheel.wires for wheel in found.wheels)]
+    declared = [*(one.wires or () for one in metadatas), *(wheel.wires for wheel in found.wheels)]
     return list({point.value: point for points in declared for point in points}.values())
 
 

@@ -58,12 +58,13 @@ class Metadata:
 
     Attributes:
         dependencies: as written, `None` when unknown.
+        wires: the entry points in the group `modelops.wire`, `None` when only a build can tell.
         roots: directories that hold its modules, relative; empty when none is declared.
     """
 
     requires_python: RequiresPython | None = None
     dependencies: tuple[str, ...] | None = ()
-    wires: tuple[EntryPoint, ...] = ()
+    wires: tuple[EntryPoint, ...] | None = ()
     roots: tuple[str, ...] = ()
 
 
@@ -177,13 +178,17 @@ def _of_setup(directory: Path, setup: Setup) -> Metadata:
     if isinstance(dependencies, str):
         dependencies = [line.strip() for line in dependencies.splitlines() if line.strip()]
     known = tuple(item for item in _list(dependencies) if isinstance(item, str))
-    entry_points, declared_in = setup.get("entry_points", nothing)
+    entry_points, declared_in = setup.get("entry_points", ({}, directory / "setup.py"))
     return Metadata(
         requires_python=(
             RequiresPython(text=python, key="python_requires", file=file) if isinstance(python, str) else None
         ),
         dependencies=known if dependencies in (known, list(known)) else None,
-        wires=_setup_wires(table(entry_points).get(WIRE_GROUP), f"the entry points {WIRE_GROUP} of {declared_in}"),
+        wires=(
+            None
+            if entry_points is None
+            else _setup_wires(table(entry_points).get(WIRE_GROUP), f"the entry points {WIRE_GROUP} of {declared_in}")
+        ),
     )
 
 
@@ -211,7 +216,8 @@ def _setup_cfg(file: Path) -> dict[str, tuple[object, Path]]:
         WIRE_GROUP: "options.entry_points",
     }
     found = {key: parser.get(name, key).strip() for key, name in sections.items() if parser.has_option(name, key)}
-    return {key: (value, file) for key, value in found.items()} | {"entry_points": (found, file)}
+    declared = None if parser.has_option("options", "entry_points") else found  # in another file
+    return {key: (value, file) for key, value in found.items()} | {"entry_points": (declared, file)}
 
 
 def _setup_py(file: Path) -> dict[str, tuple[object, Path]]:
@@ -220,7 +226,9 @@ def _setup_py(file: Path) -> dict[str, tuple[object, Path]]:
     for node in ast.walk(tree) if tree else ():
         if isinstance(node, ast.Call) and "setup" in {getattr(node.func, "id", ""), getattr(node.func, "attr", "")}:
             for keyword in node.keywords:
-                if keyword.arg in {"python_requires", "install_requires", "package_dir", "entry_points"}:
+                if keyword.arg is None:  # `**arguments`
+                    found |= {name: (None, file) for name in ("install_requires", "entry_points") if name not in found}
+                elif keyword.arg in {"python_requires", "install_requires", "package_dir", "entry_points"}:
                     try:
                         value = ast.literal_eval(keyword.value)
                     except (ValueError, TypeError, RecursionError):

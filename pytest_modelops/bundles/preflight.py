@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytest_modelops.bundles import formats, wheel_files, wheel_tags
-from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.bundles.formats import Source
 from pytest_modelops.bundles.metadata import RequiresPython
 from pytest_modelops.bundles.names import Names, Symbol
@@ -35,15 +35,20 @@ def preflight(
     cell_id: str,
     unpacked: Path | None = None,
     indexes: Collection[str] | None = None,
+    patterns: Patterns = Patterns(),  # noqa: B008 - it is frozen
     deadline: Deadline | None = None,
-) -> Source:
-    """Check that a cell's workers can install a bundle and that it has what it is asked to run. Return it, as read.
+) -> tuple[Source, Sequence[str]]:
+    """Check that a cell's workers can install a bundle and that it has what it is asked to run.
 
     Args:
         worker_python: to the patch.
         cell_id: for the message.
         unpacked, deadline: see `archive.unpack`.
         indexes: see `requirements.read`.
+        patterns: how entry points and targets have to be written.
+
+    Returns:
+        The bundle, as read, and what its files do not show, one sentence each.
 
     Raises:
         CheckFailed: with every problem, one a line, the most important first.
@@ -53,17 +58,18 @@ def preflight(
         source = formats.read(bundle.path, unpacked, indexes=indexes, deadline=deadline)
     except MalformedBundle as error:
         raise CheckFailed(f"bundle {bundle.name!r}: {error}") from None
+    names = _Preflight(source, worker_python, patterns)
     problems = [
         *(problem for one in source.pythons for problem in _python_problems(one, worker_python, cell_id)),
         *_wheel_problems(source, worker_python, cell_id),
         *(problem for one in source.projects for problem in sources_of_uv(one, source.required.lines)),
-        *_Preflight(source, worker_python).problems(bundle),
+        *names.problems(bundle),
     ]
     if problems:
         first, *others = dict.fromkeys(problems)
         begin = f"bundle {bundle.name!r}{'' if first.startswith(_REQUIRES) else ':'}"
         raise CheckFailed(source.shown("\n".join([f"{begin} {first}", *others])))
-    return source
+    return source, [*dict.fromkeys(names.unknown)]
 
 
 def _python_problems(python: RequiresPython, worker: Version, cell_id: str) -> Iterator[str]:
@@ -136,11 +142,17 @@ def _minor(version: Version) -> str:
 
 
 class _Preflight:
-    """Looks up in a bundle what it is asked to run."""
+    """Looks up in a bundle what it is asked to run.
 
-    def __init__(self, source: Source, worker_python: Version) -> None:
+    Attributes:
+        unknown: what its files do not show, one sentence each.
+    """
+
+    def __init__(self, source: Source, worker_python: Version, patterns: Patterns) -> None:
         self._source = source
+        self._patterns = patterns
         self._names = Names(source, worker_python)
+        self.unknown: list[str] = []
 
     def problems(self, bundle: Bundle) -> Iterator[str]:
         """Yield what is missing, or cannot be called the way a runner will call it."""
@@ -149,20 +161,36 @@ class _Preflight:
             yield from self._entrypoint(bundle.entrypoint)
         for target in bundle.targets:
             subject = f"target {target!r}"
+            yield from self._unlike(subject, target, "target", self._patterns.target)
             if match := re.fullmatch(rf"({_DOTTED})[:/]({_DOTTED})", target):
                 yield from self._callable(subject, match[1], match[2], wrong_as_target)
             else:
                 yield f"{subject} is not package.module:function"
+        for function in bundle.submits:
+            module, _, name = function.partition(":")
+            yield from self._callable(f"submits {function!r}", module, name, lambda _: "")
         for module in bundle.imports:
             if not re.fullmatch(_DOTTED, module):
                 yield f"import {module!r} is not a module's name; write one such as package.module"
             elif self._source.owns(module):
                 yield from (f"import {module!r}: {problem}" for problem in self._module(module))
 
+    @staticmethod
+    def _unlike(subject: str, text: str, key: str, pattern: str | None) -> Iterator[str]:
+        if pattern is not None and not re.fullmatch(pattern, text):
+            yield f"{subject} does not match {pattern!r}, which `{key}` in [tool.modelops.preflight] asks for"
+
     def _wire(self, bundle: Bundle) -> Iterator[str]:
+        others = [*self._source.others, *(["packages of the workers"] if bundle.in_workers else [])]
         if wire := self._source.wire:
             subject = f"the wire function {wire.module}:{wire.function} ({wire.where})"
             yield from self._callable(subject, wire.module, wire.function, wrong_as_wire)
+        elif bundle.entrypoint is not None and others:
+            more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+            self.unknown.append(
+                "its files declare no wire function, so one has to come with what is installed "
+                f"({', '.join(others[:_SHOWN])}{more}); `bundle-install` looks for it there"
+            )
         elif bundle.entrypoint is not None:
             yield (
                 f"it declares no wire function, which would run its entry point {bundle.entrypoint!r}; "
@@ -171,13 +199,27 @@ class _Preflight:
 
     def _entrypoint(self, text: str) -> Iterator[str]:
         subject = f"entry point {text!r}"
+        yield from self._unlike(subject, text, "entrypoint", self._patterns.entrypoint)
         match = re.fullmatch(rf"({_DOTTED})(?:/(\S.*)|:({_DOTTED}))", text)
         if match is None:
             yield f"{subject} is neither package.module/scenario nor package.module:object"
         elif match[3]:
             yield from self._callable(subject, match[1], match[3], lambda _: "")
         else:  # only the wire function knows the scenarios
-            yield from (f"{subject}: {problem}" for problem in self._module(match[1]))
+            module, name = self._source.split(match[1])
+            if name and self._is_a_class(module, name):
+                yield from self._callable(subject, module, name, lambda _: "")
+            else:
+                yield from (f"{subject}: {problem}" for problem in self._module(match[1]))
+
+    def _is_a_class(self, module: str, name: str) -> bool:
+        """Whether `module.name` means a class of the module, as in `seir.models.Model/baseline`, and no submodule."""
+        file = self._source.file_of(module)
+        if file is None or not file.name.startswith("__init__."):
+            return file is not None
+        with contextlib.suppress(MalformedBundle):  # reported for the module
+            return bool(self._names.find(module, name.partition(".")[0]))
+        return False
 
     def _callable(self, subject: str, module: str, name: str, wrong_as: Callable[[Symbol], str]) -> Iterator[str]:
         """Check one function, which is `name` in `module`."""
@@ -212,6 +254,10 @@ class _Preflight:
             missing = self._source.file_of(module) is None and not self._source.has_directory(module)
         else:
             missing = not self._may_be_foreign(module)
+            if not missing:
+                self.unknown.append(
+                    f"the bundle has no module {module!r}; only its use shows whether a dependency has it"
+                )
         if missing:
             yield f"the bundle has no module {module!r}; {self._near_modules(module)}"
 
@@ -219,7 +265,7 @@ class _Preflight:
         """Whether a module may belong to a dependency, whose name does not tell its modules."""
         dependencies = self._source.dependencies
         top = module.partition(".")[0]
-        if dependencies is not None and canonicalize_name(top) in map(_distribution, dependencies):
+        if dependencies is not None and canonicalize_name(top) in map(formats.distribution_of, dependencies):
             return True
         return dependencies != () and not difflib.get_close_matches(top, self._source.top_level, n=1, cutoff=0.75)
 
@@ -245,10 +291,3 @@ class _Preflight:
         if file is not None and file.is_relative_to(self._source.path):
             file = file.relative_to(self._source.path)
         return str(file)
-
-
-def _distribution(requirement: str) -> str:
-    try:
-        return canonicalize_name(Requirement(requirement).name)
-    except InvalidRequirement:  # a path, or the bare name in Poetry's table
-        return canonicalize_name(Path(requirement).name)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pytest_modelops.bundles.contents import PROJECT_FILES
-from pytest_modelops.bundles.documents import read_bytes, read_text
+from pytest_modelops.bundles.documents import logical_lines, read_bytes, read_text
 from pytest_modelops.bundles.hashes import compare, hash_of, unhashed
 from pytest_modelops.errors import MalformedBundle
 
@@ -92,7 +93,7 @@ class _Reader:
 
     def read(self, file: Path, readers: tuple[Path, ...], *, constrains: bool = False) -> None:
         self._files.append(file)
-        for number, line in _lines(read_text(file)):
+        for number, line in logical_lines(read_text(file)):
             place = _Place(file, f"{file.relative_to(self._directory)}, line {number}", constrains)
             try:
                 self._line(line, place, readers)
@@ -136,7 +137,7 @@ class _Reader:
                 self._add(value, (), place, editable=True)
             elif name == "--require-hashes":
                 self._requires_hashes = True
-            elif name not in _PLACES or not self._is_the_hosts(name, value):
+            elif name not in _PLACES or not (self._is_the_hosts(name, value) or self._is_inside(value, place)):
                 raise _unsupported(name, value, place)
 
     def _follow(self, option: str, path: str, place: _Place, readers: tuple[Path, ...], *, constrains: bool) -> None:
@@ -169,6 +170,11 @@ class _Reader:
             }
         return _normalized(value or name) in self._indexes
 
+    def _is_inside(self, value: str, place: _Place) -> bool:
+        """Whether it is a directory of the bundle, whose wheels are installed in any case."""
+        found = (place.file.parent / value).resolve()
+        return value != "" and "://" not in value and found.is_dir() and found.is_relative_to(self._directory)
+
     def _requirement(self, requirement: str, place: _Place, *, editable: bool) -> str:
         if variable := re.search(r"\$\{\w+\}", requirement):
             raise MalformedBundle(f"{place.where}: {variable[0]} is not filled in; write its value")
@@ -177,6 +183,8 @@ class _Reader:
         if editable or _is_path(requirement):
             if place.constrains:
                 raise MalformedBundle(f"{place.where}: {requirement!r}: a constraint is a name and its versions")
+            if named := _with_marker(requirement, place, self._directory):
+                return named
             path = re.sub(r"\[[\w\s,.-]*\]$", "", requirement)
             extras = requirement[len(path) :]
             return f"{_project(path, place, self._directory)}{extras}"
@@ -191,21 +199,6 @@ class _Reader:
             parsed.url = _project(parsed.url, place, self._directory).as_uri()
             return str(parsed)
         return requirement
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield logical lines without comments, each with the number of its first."""
-    pending, start = "", 1
-    for number, line in enumerate([*text.splitlines(), ""], 1):
-        start = start if pending else number
-        # A comment ends a continued line, as in pip.
-        without = re.sub(r"(^|\s)#.*$", "", line)
-        pending += without.removesuffix("\\")
-        if without.endswith("\\"):
-            continue
-        if pending.strip():
-            yield start, pending.strip()
-        pending = ""
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -247,6 +240,18 @@ def _is_path(requirement: str) -> bool:
     return is_local or requirement.startswith(("~", "file:"))
 
 
+def _with_marker(text: str, place: _Place, directory: Path) -> str:
+    """Return the path of a wheel and a marker as `name @ path ; marker`; empty if it is something else."""
+    path, semicolon, marker = (part.strip() for part in text.partition(";"))
+    if not semicolon or not path.endswith(".whl"):
+        return ""
+    wheel = _project(path, place, directory)
+    try:
+        return str(Requirement(f"{parse_wheel_filename(wheel.name)[0]} @ {wheel.as_uri()} ; {marker}"))
+    except (InvalidRequirement, InvalidWheelFilename) as error:
+        raise MalformedBundle(f"{place.where}: {text!r}: {str(error).splitlines()[0]}") from None
+
+
 def _project(text: str, place: _Place, directory: Path) -> Path:
     """Return the absolute path of the project's directory or archive that a requirement names."""
     where = place.where
@@ -265,6 +270,8 @@ def _inside(text: str, place: _Place, directory: Path, *, shown: str = "") -> Pa
     """Return the absolute path that a file names."""
     try:
         path = (place.file.parent / text).resolve()
+        if not path.exists() and (directory / text).resolve().exists():  # as pip sees it, called in the bundle
+            path = (directory / text).resolve()
         is_here = path.exists()
     except (OSError, ValueError, RuntimeError):
         raise MalformedBundle(f"{place.where}: {text!r} is not a path") from None

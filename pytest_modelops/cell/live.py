@@ -11,7 +11,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pytest_modelops.backends.base import Backend
-from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.cell.checking import Checks
 from pytest_modelops.cell.lifecycle import Lifecycle
 from pytest_modelops.checks.base import Check
@@ -71,6 +71,7 @@ class LiveCell:
         backend: Backend,
         checks: Sequence[Check],
         aggregation: AggregationSettings,
+        patterns: Patterns,
         runner: RunnerSettings,
         cluster_settings: ClusterSettings,
         deadlines: Mapping[str, float],
@@ -90,6 +91,7 @@ class LiveCell:
         self.cell = cell
         self.backend = backend
         self.aggregation = aggregation
+        self.patterns = patterns
         self.runner = runner
         self.progress = progress
         self.locks: MutableMapping[Versions, Lock] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_modelops.backends.base import Backend
-from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
@@ -26,6 +26,7 @@ class CheckedCell(Protocol):
         cell: the point of the matrix.
         backend: makes environments.
         aggregation: the job's size.
+        patterns: how entry points and targets have to be written.
         runner: how a bundle's runner is started.
         progress: shows what is being done now.
         locks, environments: by the versions that they are for; filled by `resolve` and `install`.
@@ -37,6 +38,7 @@ class CheckedCell(Protocol):
     cell: Cell
     backend: Backend
     aggregation: AggregationSettings
+    patterns: Patterns
     runner: RunnerSettings
     progress: Progress
     locks: MutableMapping[Versions, Lock]

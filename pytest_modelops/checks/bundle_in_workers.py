@@ -1,6 +1,7 @@
-"""`bundle-install[bundle]` for a bundle that is installed into running processes: workers, client, a late worker.
+"""`bundle-install[bundle]` for a bundle that is installed into running processes.
 
-Such a bundle is installed during its own checks and uninstalled after each, so two bundles never meet in one process.
+These are workers, client, one more worker that joins late and, if the settings say so, the scheduler. Such a bundle is
+installed during its own checks and uninstalled after each, so two bundles never meet in one process.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_isolated, by_reference, unread_messages
 from pytest_modelops.checks.base import CheckedCell
-from pytest_modelops.checks.bundle_isolated import CLIENT, MARGIN_SECONDS
+from pytest_modelops.checks.bundle_isolated import CLIENT, MARGIN_SECONDS, SCHEDULER
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, counted, message
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.bundle_messages import BundleLocation, ProcessAnswer
+from pytest_modelops.remote.shared.bundle_messages import BundleLocation, OtherInstall, ProcessAnswer
 
 _POLL_SECONDS = 0.1
 _SOON_SECONDS = 5.0
@@ -36,27 +37,41 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     cell.locations.pop(bundle, None)
     source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     workers, client = (cell.environments[versions].lock for versions in (cell.cell.worker, cell.cell.client))
-    house = of_client = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
-    if client.python != workers.python:
-        of_client = bundle_isolated.wheels_of(bundle, source, client, cell, deadline)
-    location = _location(bundle, source, house, of_client, cell)
+    others = {CLIENT: client}
+    if bundle.in_scheduler:
+        others[SCHEDULER] = cell.environments[cell.cell.scheduler].lock
+    house = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
+    houses = {
+        role: house
+        if lock.python == workers.python
+        else bundle_isolated.wheels_of(bundle, source, lock, cell, deadline)
+        for role, lock in others.items()
+    }
+    location = _location(bundle, source, house, houses, cell)
     asked = _asked(bundle, location, source, house)
     answers: dict[str, ProcessAnswer] = {}
+
+    def of_worker(answer: ProcessAnswer) -> list[Fault]:
+        faults = list(_faults(answer, house, workers.python, error))
+        wires = bundle_isolated.wrong_wires(answer["contents"], source, bundle) if answer["contents"] else ()
+        return [*faults, *wires]
+
     try:
-        cell.progress(f"installing {bundle.name} into every worker and the client")
+        cell.progress(f"installing {bundle.name} into every worker, the {' and the '.join(others)}")
         error = _install(bundle, location, cell, deadline)
         answers.update(cell.cluster.ask_workers("inspect_process", asked, deadline))
-        found = {name: list(_faults(answer, house, workers.python, error)) for name, answer in answers.items()}
-        answers[CLIENT] = plain.unpack(
-            cell.cluster.agent.call("inspect_process", **_asked(bundle, location, source, of_client), deadline=deadline)
-        )
-        found[CLIENT] = list(_faults(answers[CLIENT], of_client, client.python, error))
+        found = {name: of_worker(answer) for name, answer in answers.items()}
+        for role, lock in others.items():
+            operation = "inspect_process" if role == CLIENT else "inspect_scheduler"
+            of_role = _asked(bundle, location, source, houses[role])
+            answers[role] = plain.unpack(cell.cluster.agent.call(operation, **of_role, deadline=deadline))
+            found[role] = list(_faults(answers[role], houses[role], lock.python, error))
         _judge(bundle, location, answers, found)
         submitted = by_reference.ask(bundle, source, cell, deadline)
         cell.progress(f"looking for {bundle.name} on a worker that joins late")
         with cell.cluster.one_more(deadline) as (late, address):
             answers[late] = _await_late(bundle, asked, cell, address, deadline)
-            found[late] = list(_faults(answers[late], house, workers.python, error))
+            found[late] = of_worker(answers[late])
             _judge(bundle, location, answers, found)
     finally:
         uninstall(cell)
@@ -88,17 +103,19 @@ def uninstall(cell: CheckedCell) -> None:
 
 
 def _location(
-    bundle: Bundle, source: formats.Source, house: Wheelhouse, of_client: Wheelhouse, cell: CheckedCell
+    bundle: Bundle, source: formats.Source, house: Wheelhouse, houses: Mapping[str, Wheelhouse], cell: CheckedCell
 ) -> BundleLocation:
+    """Copy the bundle in, with the wheels of each role in `houses` that has others than the workers."""
     location = bundle_isolated.copy_in(bundle, source, house, cell)
-    wheels = location["wheels"]
-    if of_client is not house:
-        wheels = cell.cluster.sandbox.put(of_client.directory, f"bundles/{bundle.name}/wheels-of-client")
-    return {
-        **location,
-        "requirements": list(house.requirements),
-        "client": {"wheels": wheels, "requirements": list(of_client.requirements)},
-    }
+
+    def of_role(role: str) -> OtherInstall:
+        wheels = location["wheels"]
+        if houses[role] is not house:
+            wheels = cell.cluster.sandbox.put(houses[role].directory, f"bundles/{bundle.name}/wheels-of-{role}")
+        return {"wheels": wheels, "requirements": list(houses[role].requirements)}
+
+    found: BundleLocation = {**location, "requirements": list(house.requirements), "client": of_role(CLIENT)}
+    return {**found, "scheduler": of_role(SCHEDULER)} if SCHEDULER in houses else found
 
 
 def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadline: Deadline) -> str:
@@ -108,13 +125,17 @@ def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadli
     """
     cell.cluster.await_workers(deadline)
     seconds = max(0.1, deadline.remaining - MARGIN_SECONDS)
-    client = location["client"]
-    here = {**location, "wheels": client["wheels"]}
+
+    def arguments_of(role: OtherInstall) -> Mapping[str, object]:
+        own = {**location, "wheels": role["wheels"]}
+        return {"location": own, "requirements": role["requirements"], "seconds": seconds}
+
     answer = cell.cluster.agent.call(
         "install_bundle",
         name=f"modelops-bundle-{bundle.name}",
         arguments={"location": location, "requirements": location["requirements"], "seconds": seconds},
-        here={"location": here, "requirements": client["requirements"], "seconds": seconds},
+        here=arguments_of(location["client"]),
+        in_scheduler=arguments_of(location["scheduler"]) if "scheduler" in location else None,
         seconds=seconds,
         deadline=deadline,
     )

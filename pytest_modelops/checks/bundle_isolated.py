@@ -25,13 +25,15 @@ from pytest_modelops.remote.shared.bundle_messages import (
     Inspection,
     InstallAnswer,
     InstallFailure,
+    WireFunction,
 )
 
 MARGIN_SECONDS = 0.3
 """A worker stops this much before the deadline, so that its report arrives in time."""
 CLIENT = "client"
-NEWCOMERS = (LATE, "agent")
-"""Processes besides the workers that a bundle for running processes is installed into."""
+SCHEDULER = "scheduler"
+NEWCOMERS = (LATE, "agent", SCHEDULER)
+"""Names of the processes besides the workers that a bundle for running processes is installed into."""
 _MOST_NAMES = 10
 _MOST_LINES = 14
 
@@ -61,7 +63,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     faults = {
         name: unread_messages.with_hint([tidy.fault(fault) for fault in found], location)
         for name, answer in answers.items()
-        if (found := list(_faults(answer, house, python)))
+        if (found := list(_faults(answer, house, python, source, bundle)))
     }
     contents = {name: answer["contents"] for name, answer in answers.items()}
     if faults:
@@ -73,14 +75,15 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         accounted = {CLIENT: len(source.modules), **accounted_for(contents, source)}
         error.figures = {"modules": len(source.modules), "accounted": accounted}
         raise error
-    cell.locations[bundle] = location
+    cell.locations[bundle] = {**location, "wire": wire_of(source, contents)}
     found_figures = figures(source, house, contents)
     return {**found_figures, "accounted": {CLIENT: len(source.modules), **accounted_for(contents, source)}}
 
 
 def places_of(bundle: Bundle, source: formats.Source) -> places.Places:
     """Return where the bundle's modules must be found."""
-    return places.of(source, [*filter(None, [bundle.entrypoint]), *bundle.targets, *bundle.imports])
+    named = (*bundle.targets, *bundle.submits, *bundle.imports)
+    return places.of(source, [*filter(None, [bundle.entrypoint]), *named])
 
 
 def figures(
@@ -102,6 +105,15 @@ def figures(
         **({"unread": list(source.unread)} if source.unread else {}),
         **({"left_out": left_out} if left_out else {}),
     }
+
+
+def wire_of(source: formats.Source, contents: Mapping[str, Inspection | None]) -> WireFunction | None:
+    """Return the function that runs entry points: an entry point of what is installed, else the one that files name."""
+    installed = {entry for one in contents.values() if one for entry in one["wires"]}
+    if len(installed) == 1:
+        module, _, function = installed.pop().partition(":")
+        return {"module": module.strip(), "function": function.partition("[")[0].strip()}
+    return {"module": source.wire.module, "function": source.wire.function} if source.wire else None
 
 
 def accounted_for(contents: Mapping[str, Inspection | None], source: formats.Source) -> Mapping[str, int]:
@@ -179,12 +191,12 @@ def copy_in(
         "wheels": put_wheels,
         "modules": modules,
         "on_path": places_of(bundle, source).on_path,
-        "wire": {"module": source.wire.module, "function": source.wire.function} if source.wire else None,
+        "wire": wire_of(source, {}),
         "runner": runner or "",
         "command": list(cell.runner.command),
         "installs": cell.runner.installs,
         "protocol": cell.runner.protocol,
-        "install": bundle.install,
+        "install": "workers" if bundle.in_workers else bundle.install,
         "unread": list(source.unread),
     }
 
@@ -213,11 +225,27 @@ def _names(modules: Sequence[str]) -> str:
     return ", ".join(modules[:_MOST_NAMES]) + (", …" if len(modules) > _MOST_NAMES else "")
 
 
-def _faults(answer: InstallAnswer, house: Wheelhouse, python: Version) -> Iterator[Fault]:
+def _faults(
+    answer: InstallAnswer, house: Wheelhouse, python: Version, source: formats.Source, bundle: Bundle
+) -> Iterator[Fault]:
     if answer["failure"]:
         yield fault_of_install(answer["failure"], python)
     elif answer["contents"]:
         yield from mismatches(answer["contents"], house, python)
+        yield from wrong_wires(answer["contents"], source, bundle)
+
+
+def wrong_wires(contents: EnvironmentContents, source: formats.Source, bundle: Bundle) -> Iterator[Fault]:
+    """Yield that what is installed declares no wire function, or several; without an entry point none is needed."""
+    if len(contents["wires"]) > 1:
+        declared = ", ".join(contents["wires"])
+        yield Fault(head=f"what is installed declares {len(contents['wires'])} wire functions ({declared}); keep one")
+    elif bundle.entrypoint is not None and source.wire is None and not contents["wires"]:
+        yield Fault(
+            head=f"nothing that is installed declares a wire function, which would run {bundle.entrypoint!r}: the "
+            f"bundle's files declare none, and no package has an entry point in the group modelops.wire "
+            f"({_names(sorted(contents['packages'])) or 'there are none'})"
+        )
 
 
 def fault_of_install(failure: InstallFailure, python: Version) -> Fault:

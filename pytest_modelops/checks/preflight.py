@@ -19,16 +19,18 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     except Unavailable as error:
         first = str(error).partition("\n")[0]
         raise NothingToDo(f"which Python the workers would run is not known: {first}") from None
-    source = preflight(
+    source, unknown = preflight(
         bundle,
         worker_python=python,
         cell_id=cell.cell.id,
         unpacked=cell.unpacked,
         indexes=cell.backend.indexes,
+        patterns=cell.patterns,
         deadline=deadline,
     )
     figures = {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
-    return {**figures, **({"unread": list(source.unread)} if source.unread else {})}
+    lists = {"unread": list(source.unread), "unknown": list(unknown)}
+    return {**figures, **{name: found for name, found in lists.items() if found}}
 
 
 def check(bundle: Bundle) -> Check:

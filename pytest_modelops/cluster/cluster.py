@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.backends.base import Process, Sandbox
-from pytest_modelops.cluster.parts import Parts, last_seen, raise_if_exited, terminate
+from pytest_modelops.cluster.parts import Parts, last_seen, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
 from pytest_modelops.cluster.stacks import stacks_of
 from pytest_modelops.config import argument_paths
@@ -210,7 +210,7 @@ class Cluster:
 
     def _await_late(self, late: Process, deadline: Deadline) -> str:
         def address() -> str | None:
-            raise_if_exited([self._parts.scheduler, late, self.agent.process])
+            self._parts.raise_if_exited([self._parts.scheduler, late, self.agent.process])
             return self._registration.now(deadline).get(late.name)
 
         if found := deadline.until(address, every=LOOK_SECONDS):

@@ -64,7 +64,7 @@ class Parts:
                 *sandbox.scheduler_arguments(),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
             ],
-            variables=settings.scheduler_variables,
+            variables={**settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": sandbox.remote},
         )
         self.workers = [self.start_worker(f"worker-{number}") for number in range(settings.workers)]
         self.agent = Agent.start(
@@ -107,6 +107,28 @@ class Parts:
 
     def named(self, name: str) -> Process:
         return next(process for process in self.all if process.name == name)
+
+    def raise_if_exited(self, processes: Iterable[Process]) -> None:
+        """Raise `ProcessExited` for the first process that has ended. Pass the scheduler first: others follow it."""
+        for process in processes:
+            if process.ending is not None:
+                hint = self._hint_of(process)
+                raise ProcessExited(
+                    f"{process.name} {process.ending}{last_line(process.log)}.{hint}{tail(process.log)}"
+                )
+
+    def _hint_of(self, process: Process) -> str:
+        """Return which variables Dask failed to read as its configuration, if that is what ended a process."""
+        settings, ours = self._settings, {"scheduler": "scheduler-env", self.agent.process.name: "client-env"}
+        of_role = {"scheduler-env": settings.scheduler_variables, "client-env": settings.client_variables}
+        key = ours.get(process.name, "env")
+        names = [name for name in of_role.get(key, settings.worker_variables) if name.startswith("DASK_")]
+        if not names or not any(", in collect_env" in line for line in last_lines(process.log)):
+            return ""
+        return (
+            f" Dask failed to read its configuration from variables: {', '.join(names)}. See `{key}` in "
+            "[tool.modelops.environment]."
+        )
 
     def last_words(self, name: str) -> str:
         """Return the most useful lines that a process printed, and the path of its log."""
@@ -167,13 +189,6 @@ def logged_death(lines: Sequence[str], memory_limit: str) -> tuple[str, bool]:
     causes = [death for death in deaths[-2:] if "by the kernel" in death]
     death = (causes or deaths or [""])[-1]
     return death, not causes and death.endswith(" signal 9")
-
-
-def raise_if_exited(processes: Iterable[Process]) -> None:
-    """Raise `ProcessExited` for the first process that has ended. Pass the scheduler first: others follow it."""
-    for process in processes:
-        if process.ending is not None:
-            raise ProcessExited(f"{process.name} {process.ending}{last_line(process.log)}.{tail(process.log)}")
 
 
 def last_seen(processes: Iterable[Process]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_modelops.backends.base import Process
-from pytest_modelops.cluster.parts import Parts, last_seen, raise_if_exited
+from pytest_modelops.cluster.parts import Parts, last_seen
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import TimedOut
 
@@ -34,7 +34,7 @@ class Registration:
             seconds = min(LOOK_SECONDS * 2, deadline.remaining)
             if agent.call("connect", seconds=seconds, deadline=deadline)["connected"]:
                 return True
-            raise_if_exited(self._parts.all)
+            self._parts.raise_if_exited(self._parts.all)
             return False
 
         if not deadline.until(connected, every=0):
@@ -59,7 +59,7 @@ class Registration:
         found: dict[str, str] = {}
 
         def registered() -> bool:
-            raise_if_exited([self._parts.scheduler, *wanted, self._parts.agent.process])
+            self._parts.raise_if_exited([self._parts.scheduler, *wanted, self._parts.agent.process])
             found.clear()
             found.update(self.now(deadline))
             return all(worker.name in found for worker in wanted) and self._watch(wanted, found, deadline)

@@ -161,9 +161,16 @@ class BundleTable:
     )
     install: str = setting(
         choice("a way to install", INSTALLS),
-        '`"isolated"`: into an environment of its own on each worker; `"workers"`: into the running processes, see '
-        "below.",
+        '`"isolated"`: into an environment of its own on each worker; `"workers"`: into the running workers and the '
+        'client, as a `WorkerPlugin` does; `"everywhere"`: into the scheduler, too. See below.',
         INSTALLS[0],
+    )
+    submits: tuple[str, ...] = setting(
+        many(matching(r"[\w.]+:[\w.]+", "is not a function; write package.module:function")),
+        "Functions of the bundle that your jobs submit themselves, as `client.submit` and `dask.delayed` do: "
+        '`"gridmodel:run"` or a list. `bundle-install` fails if client, scheduler or a worker cannot load one. Needs '
+        '`install = "workers"` or `"everywhere"`.',
+        (),
     )
     aggregation: _Aggregation | None = setting(
         _AGGREGATION,
@@ -185,6 +192,10 @@ def _finish(found: BundleTable, values: Values, place: Place) -> Bundle:
             raise WrongInput(f"{place}: has {key} and no entrypoint {why}")
     if "target-data" in values and not found.target:
         raise WrongInput(f"{place}: has target-data and no target that would take it")
+    if found.submits and found.install == INSTALLS[0]:
+        raise WrongInput(
+            f"{place}: has submits and is isolated: no process of the cluster has its functions; set install"
+        )
     size = found.aggregation or _Aggregation()
     return Bundle(
         name=name,
@@ -199,6 +210,7 @@ def _finish(found: BundleTable, values: Values, place: Place) -> Bundle:
         aggregation_params=size.params,
         aggregation_replicates=size.replicates,
         install=found.install,
+        submits=found.submits,
     )
 
 

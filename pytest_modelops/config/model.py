@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pytest_modelops.bundles.bundle import Patterns
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
 from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
@@ -44,7 +45,8 @@ class AggregationSettings:
         ),
         "What makes a replicate of the check `bundle-aggregation` a failed one although Dask calls it finished: "
         '`"error"` (its runner failed), `"outputs.error"` (it returned an artifact that is named `error`, with any '
-        'ending, or one that is a JSON object with an `error`, other than a number), `"outputs.empty"` (an artifact '
+        "ending, or one that is a JSON object, or a list of such, with a text or `true` in `error`, `errors`, "
+        '`exception` or `traceback`), `"outputs.empty"` (an artifact '
         'holds nothing, or the runner failed), or `"ARTIFACT:PATH"`, see below. At least one.',
         FAILED_WHEN,
     )
@@ -53,6 +55,30 @@ class AggregationSettings:
         'Artifacts that may hold nothing beside others that do, such as `"warnings.json"`; `*` stands for anything.',
         (),
     )
+
+
+def _pattern(value: object) -> str:
+    found = text(value)
+    try:
+        re.compile(found)
+    except re.error as error:
+        raise WrongInput(f"{found!r} is not a regular expression of Python: {error}") from None
+    return found
+
+
+_PATTERN = leaf(_pattern, {"type": "string", "minLength": 1})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreflightSettings(Patterns):
+    """How the deployment wants entry points and targets to be written."""
+
+    entrypoint: str | None = setting(
+        _PATTERN,
+        "A regular expression that each bundle's `entrypoint` must match as a whole, where your deployment accepts "
+        "less than this page says.",
+    )
+    target: str | None = setting(_PATTERN, "A regular expression that each bundle's `target` must match as a whole.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,6 +152,7 @@ class EnvironmentTable(EnvironmentSpec):
 
 
 AGGREGATION = section(AggregationSettings)
+PREFLIGHT = section(PreflightSettings)
 ENVIRONMENT = table(
     EnvironmentTable, lambda found, _, place: dataclasses.replace(found, rootdir=place.directory), section=True
 )

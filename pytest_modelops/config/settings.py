@@ -32,7 +32,13 @@ from pytest_modelops.errors import WrongInput, said_of
 if TYPE_CHECKING:
     from pytest_modelops.bundles.bundle import Bundle
     from pytest_modelops.config.docker import ContainerSettings
-    from pytest_modelops.config.model import AggregationSettings, EnvironmentTable, PluginSettings, RunnerSettings
+    from pytest_modelops.config.model import (
+        AggregationSettings,
+        EnvironmentTable,
+        PluginSettings,
+        PreflightSettings,
+        RunnerSettings,
+    )
     from pytest_modelops.matrix.versions import MatrixSettings
 
 BACKENDS = ("auto", "docker", "process")
@@ -156,6 +162,9 @@ class Settings:
     )
     environment: EnvironmentTable = setting(later("model", "ENVIRONMENT"), "What goes into a cell besides Dask.")
     aggregation: AggregationSettings = setting(later("model", "AGGREGATION"), "The size of the check `aggregation`.")
+    preflight: PreflightSettings = setting(
+        later("model", "PREFLIGHT"), "How your deployment wants entry points and targets to be written."
+    )
     runner: RunnerSettings = setting(later("runner", "RUNNER"), "How a bundle's runner is started and asked.")
     plugin: PluginSettings | None = setting(
         later("worker_plugin", "PLUGIN"),

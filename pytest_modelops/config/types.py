@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_DASK_WORKER_OPTIONS = {
-    "--nthreads": "threads",
-    "--nworkers": "workers",
-    "--nprocs": "workers",
-    "--nanny": "nanny",
-    "--no-nanny": "nanny",
-}
+_DASK_WORKER_OPTIONS = {"--nthreads": "threads", "--nworkers": "workers", "--nanny": "nanny", "--no-nanny": "nanny"}
 """Options of `dask worker` that are keys of `[tool.modelops]`."""
 _HARNESS_WORKER_OPTIONS = {
     *("--name", "--scheduler-file", "--local-directory", "--pid-file", "--host", "--interface", "--worker-port"),

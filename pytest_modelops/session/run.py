@@ -124,6 +124,7 @@ class MatrixRun:
             backend=self.backend,
             checks=self.checks,
             aggregation=settings.aggregation,
+            patterns=settings.preflight,
             runner=settings.runner,
             cluster_settings=ClusterSettings(
                 workers=settings.workers,

@@ -62,6 +62,10 @@ def find(function: Any, user: str = "") -> Definition:
             f"{_called(function)}{user} is a wrapper and no function with a source: write a lambda or a def that calls "
             f"{_name_of(function.func)} with these arguments"
         )
+    if callable(function) and not is_function(function) and not inspect.isroutine(function):
+        named = getattr(function, "__name__", None) or getattr(function, "name", None)
+        called = f"{named!r}{user}, an instance of {what}," if isinstance(named, str) else f"an instance of {what}"
+        raise NotShippable(f"{called} is an object and no function: write a def that makes what it needs and calls it")
     if not is_function(function):
         raise NotShippable(f"{what} has no Python source: wrap it in a def or a lambda")
     inner = _undecorated(function)

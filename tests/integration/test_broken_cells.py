@@ -98,6 +98,12 @@ def test_options_that_dask_would_ignore(matrix: Matrix) -> None:
     check.says("No such option: --lifetimes '9 hours'.", " of Dask 20", "`--lifetime`", "`worker-args`")
 
 
+def test_variables_that_dask_cannot_read_as_its_configuration(matrix: Matrix) -> None:
+    matrix.configure("[tool.modelops.environment]\nenv = { DASK_A__B = 'text', DASK_A__B__C = 'below it' }")
+    check = matrix.run().cell().broke("start", "failed", deadline=AT_ONCE)
+    check.says("worker-", "exited with code 1 (TypeError", "DASK_A__B, DASK_A__B__C. See `env`")
+
+
 def test_arguments_of_a_preload_reach_it(matrix: Matrix) -> None:
     """Also the first, which Dask would take for the scheduler's address."""
     matrix.write(

@@ -63,6 +63,58 @@ def test_two_bundles_run_their_checks_and_do_not_meet(matrix: Matrix) -> None:
     assert environment() == before, "the environment of the processes is as it was"
 
 
+def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
+    """All three have a module `grid`: what went into the scheduler for one is not there for the next."""
+    for name in ("all", "workers-only", "unnamed"):
+        matrix.write(f"{name}/grid.py", "def run(seed):\n    return {'seed': seed}\n")
+        matrix.write(f"{name}/wire.py", WIRE)
+    matrix.write(
+        "test_job.py",
+        """
+        import grid
+        import pytest
+
+        @pytest.mark.modelops_bundle("all")
+        def test_job(modelops_cell):
+            with modelops_cell.client() as client:
+                assert client.submit(grid.run, 3).result(timeout=30) == {"seed": 3}
+
+        @pytest.mark.modelops_bundle("unnamed")
+        def test_job_of_workers(modelops_cell):
+            with modelops_cell.client() as client:
+                client.submit(grid.run, 3).result(timeout=30)
+        """,
+    )
+    matrix.configure(
+        """
+        [tool.modelops]
+        workers = 1
+        bundles = [
+            { path = "all", install = "everywhere", entrypoint = "grid:run", submits = ["grid:run", "wire:wire"] },
+            { path = "workers-only", install = "workers", entrypoint = "grid:run", submits = "grid:run" },
+            { path = "unnamed", install = "workers", entrypoint = "grid:run" },
+        ]
+        [tool.pytest.ini_options]
+        pythonpath = ["all"]
+        """
+    )
+    run = matrix.run()
+    found = [Check(**one) for one in run.cell().facts["checks"]]
+    checks = {(one.bundle, one.name.rpartition("::")[2].partition("[")[0]): one for one in found}
+    installed = checks["all", "bundle-install"]
+    assert installed.status == checks["all", "execute"].status == "passed", installed.message
+    assert installed.data["processes"] == ["client", "scheduler", "worker-0", "worker-late"]
+    assert installed.data["by_reference"] == {"outcome": "passed", "functions": ["grid:run", "wire:wire"]}
+    assert checks[None, "test_job"].status == "passed"
+    lacks = "the scheduler has no module 'grid', which workers and client have"
+    checks["workers-only", "bundle-install"].broke("failed", lacks, 'install = "everywhere"', within=INSTALLED)
+    assert checks["workers-only", "execute"].blocked_by == "bundle-install[workers-only]"
+    assert checks["unnamed", "execute"].status == "passed", "a runtime's jobs do not notice"
+    assert checks["unnamed", "bundle-install"].data["by_reference"]["outcome"] == "failed"
+    assert "name them in `submits`" in " ".join(run.out.split())
+    assert checks[None, "test_job_of_workers"].status == "failed"
+
+
 def environment() -> dict[str, tuple[int, int]]:
     """Every file of this interpreter's packages, which are those of an as-is cell."""
     return in_process.listing([str(Path(distributed.__file__).parents[1])])

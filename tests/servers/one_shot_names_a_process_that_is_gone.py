@@ -1,4 +1,4 @@
-"""One-shot, and answers `ready` with the pid of a process that was there before it: nobody's, by now."""
+"""One-shot, and answers `ready` with the pid of a process that was there before it, as text: nobody's, by now."""
 
 import os
 import random
@@ -12,4 +12,4 @@ def is_free(pid):
 
 with open("/proc/sys/kernel/pid_max", encoding="ascii") as file:
     most = int(file.read())
-print(one_shot(pid=next(filter(is_free, iter(lambda: random.randrange(300, most), None)))))
+print(one_shot(pid=str(next(filter(is_free, iter(lambda: random.randrange(300, most), None))))))

@@ -50,6 +50,7 @@ def methods(connection: Connection) -> Methods:
         "install_bundle": bundles.install,
         "uninstall_bundle": bundles.uninstall,
         "inspect_process": bundles.inspect_process,
+        "inspect_scheduler": bundles.inspect_scheduler,
         "look_at_source": lambda source, files: {"missing": inspection.missing_in(source, files)},
     }
 

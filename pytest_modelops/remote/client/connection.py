@@ -67,7 +67,7 @@ class Connection:
             self._client.close(timeout=1)
         return True
 
-    def ask_scheduler(self, operation: str, *, seconds: float = 10.0, **arguments: Any) -> Any:
+    def ask_scheduler(self, operation: str, /, *, seconds: float = 10.0, **arguments: Any) -> Any:
         """Call an operation of the scheduler; plain data both ways."""
 
         async def ask() -> Any:

@@ -65,6 +65,12 @@ def distributions(path: Sequence[str]) -> dict[str, importlib.metadata.Distribut
     return installed
 
 
+def wires(path: Sequence[str]) -> list[str]:
+    """Return the entry points in the group `modelops.wire` of what is installed in these directories."""
+    declared = (entry for distribution in distributions(path).values() for entry in distribution.entry_points)
+    return sorted({entry.value for entry in declared if entry.group == "modelops.wire"})
+
+
 def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
     """Return the modules that the copy of a bundle in the cell lacks.
 
@@ -97,6 +103,7 @@ def main() -> None:
         "python": sys.executable,
         "version": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: distribution.version for name, distribution in distributions(sys.path).items()},
+        "wires": wires(sys.path),
         "missing": absent,
         "left_out": left_out,
     }

@@ -84,10 +84,29 @@ def _is_number(text: str) -> bool:
     return True
 
 
+_ERRORS = {"error", "errors", "exception", "traceback"}
+
+
 def _error(document: object) -> str:
-    """Return the `error` of a JSON object; a number is a measure of something, and `null`, `false` or "" no error."""
-    error = document.get("error") if isinstance(document, Mapping) else None
-    return _shown(error) if error and (error is True or not isinstance(error, (int, float))) else ""
+    """Return the error that a JSON object has, or each object of a list; empty if there is none.
+
+    Numbers measure something, and `null`, `false` or "" are no error.
+    """
+    if isinstance(document, Mapping):
+        named = (value for key, value in document.items() if str(key).lower() in _ERRORS)
+        return next((_shown(value) for value in named if _says_something(value)), "")
+    if isinstance(document, list):
+        found = [isinstance(one, Mapping) and _error(one) for one in document]
+        return found[0] if found and all(found) and isinstance(found[0], str) else ""
+    return ""
+
+
+def _says_something(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_says_something, value.values()))
+    if isinstance(value, list):
+        return any(map(_says_something, value))
+    return value is True or (isinstance(value, str) and bool(value.strip()))
 
 
 def _at(document: Any, steps: Iterable[str]) -> Any:

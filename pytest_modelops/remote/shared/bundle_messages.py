@@ -30,8 +30,8 @@ class WireFunction(TypedDict):
     function: str
 
 
-class ClientInstall(TypedDict):
-    """What the client, whose Python may be another one, installs of a bundle that goes into running processes."""
+class OtherInstall(TypedDict):
+    """What client or scheduler, whose Python may be another one, install of a bundle that goes into processes."""
 
     wheels: str  # directory
     requirements: list[str]  # `name==version`
@@ -62,7 +62,8 @@ class BundleLocation(_Location, total=False):
 
     # Of a bundle that goes into running processes:
     requirements: list[str]
-    client: ClientInstall
+    client: OtherInstall
+    scheduler: OtherInstall  # only of a bundle that goes into the scheduler
 
     # On one worker:
     directory: str  # the worker's own directory for the bundle
@@ -166,6 +167,7 @@ class Inspection(TypedDict):
     python: str  # path of its interpreter
     version: str  # of its interpreter, `3.12.1`
     packages: dict[str, str]  # version of each installed package, by canonical name
+    wires: list[str]  # entry points of the group `modelops.wire` that they declare, `module:function`
     missing: list[str]  # dotted names of the bundle's modules that an import would not find
     left_out: list[str]  # those that nothing was installed of, and that a build may leave out on purpose
 

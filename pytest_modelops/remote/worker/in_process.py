@@ -62,6 +62,7 @@ class BundleInProcess:
             "python": sys.executable,
             "version": VERSION,
             "packages": {name: found.version for name, found in inspection.distributions([self.site]).items()},
+            "wires": inspection.wires(sys.path),
             "missing": absent,
             "left_out": left_out,
             "hidden": {name: file for name, file in hidden.items() if file and not self._is_ours(sys.modules[name])},

@@ -18,7 +18,7 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -98,25 +98,28 @@ def _beside(module: str) -> Any:
     return importlib.import_module(f"modelops_remote.{module}")
 
 
+_IN_SCHEDULER = ("install_in_process", "inspect_process", "uninstall")
 _OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "inspect_process")
 _AT_ONCE = 8
 
 
-def _serve_bundles(worker: Any) -> None:
-    """Answer `modelops_bundles`, and set `worker.modelops_bundles` for tasks."""
-    bundles = worker.modelops_bundles = _beside("worker.bundles").Bundles(str(worker.name))
+def _serve_bundles(server: Any, bundles: Callable[[], Any], operations: Sequence[str]) -> None:
+    """Answer `modelops_bundles` with these operations of what `bundles` returns."""
     threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
 
     async def modelops_bundles(operation: str, arguments: Mapping[str, object], **_: Any) -> WorkerAnswer:
-        if operation not in _OPERATIONS:
+        if operation not in operations:
             return {"raised": f"no operation {operation!r}"}
-        perform = functools.partial(getattr(bundles, operation), **arguments)
+
+        def perform() -> Any:
+            return getattr(bundles(), operation)(**arguments)
+
         try:  # not on the event loop: the scheduler gives up a worker that does not answer
             return {"value": await asyncio.get_running_loop().run_in_executor(threads, perform)}
         except Exception:  # noqa: BLE001 - it is the answer
             return {"raised": traceback.format_exc()}
 
-    worker.handlers["modelops_bundles"] = modelops_bundles
+    server.handlers["modelops_bundles"] = modelops_bundles
 
 
 def _load_configured(server: Any) -> None:
@@ -219,7 +222,11 @@ def dask_setup(server: Any) -> None:
     server.handlers["modelops_preloads"] = modelops_preloads
     if hasattr(server, "nanny"):
         server.handlers["modelops_running"] = modelops_running
-        _serve_bundles(server)
+        bundles = server.modelops_bundles = _beside("worker.bundles").Bundles(str(server.name))  # for tasks, too
+        _serve_bundles(server, lambda: bundles, _OPERATIONS)
         _beside("worker.plugins").serve(server)
     else:
         server.handlers["modelops_wanted"] = modelops_wanted
+        # Imported only where a bundle goes into the scheduler.
+        of_scheduler = functools.lru_cache(lambda: _beside("worker.bundles").Bundles("scheduler"))
+        _serve_bundles(server, of_scheduler, _IN_SCHEDULER)

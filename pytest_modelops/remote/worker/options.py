@@ -40,6 +40,9 @@ def look_at(arguments: Sequence[str]) -> WorkerOptions:
     except click.UsageError as error:
         found["error"] = error.format_message()
         return found
+    if options.get("nprocs") is not None:  # of Dask before 2022.10; newer ones have `--nworkers`
+        found["error"] = "'--nprocs' has a key of its own: workers in [tool.modelops]"
+        return found
     left = options.get("preload_argv")
     ignored = list(left) if isinstance(left, (list, tuple)) else []
     if ignored and not _has_command(click, options.get("preload") or ()):

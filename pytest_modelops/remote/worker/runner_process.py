@@ -198,6 +198,8 @@ def named_process(ready: Outcome, watch: processes.Watch, started: int) -> Named
     watch.look()
     result = ready["result"]
     pid = result.get("pid") if isinstance(result, Mapping) else None
+    if isinstance(pid, str) and pid.isdecimal():
+        pid = int(pid)
     named = pid if isinstance(pid, int) and not isinstance(pid, bool) else started
     return {**watch.named(named), "of": started}
 

@@ -495,11 +495,37 @@ def test_all_that_is_refused_is_said_at_once(make: Make) -> None:
     assert "where packages come from is the host's configuration" in lines[0]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1", "cp1252"])
 def test_marks_of_an_encoding_are_no_part_of_the_first_requirement(make: Make, encoding: str) -> None:
     directory = make({"wire.py": WIRE})
-    (directory / "requirements.txt").write_bytes("numpy\r\nscipy\r\n".encode(encoding))
+    coding = "" if encoding.startswith("utf") else f"# by André -*- coding: {encoding} -*-\r\n"
+    (directory / "requirements.txt").write_bytes(f"{coding}numpy\r\nscipy\r\n".encode(encoding))
     assert read(directory).requirements == ("numpy", "scipy")
+
+
+def test_wheels_of_the_bundle_may_have_markers_and_be_named_as_a_place(make: Make) -> None:
+    requirements = "--find-links=./wheels\n./wheels/a-1-py3-none-any.whl ; python_version >= '3.9'\nb\n"
+    directory = make({"wire.py": WIRE, "requirements.txt": requirements, "wheels/README": ""})
+    wheel = write_wheel(directory / "wheels/a-1-py3-none-any.whl", {"a.py": ""})
+    assert read(directory).required.lines == (f'a @ {wheel.resolve().as_uri()} ; python_version >= "3.9"', "b")
+    (directory / "requirements.txt").write_text("-f ../wheels\n./wheels/a-1-py3-none-any.whl ; python >= 3\n")
+    with pytest.raises(MalformedBundle) as raised:
+        read(directory, indexes=())
+    first, second = str(raised.value).splitlines()
+    assert "line 1: the option --find-links ../wheels is not supported" in first
+    assert "line 2: './wheels/a-1-py3-none-any.whl ; python >= 3'" in second
+
+
+def test_an_encoding_that_is_none_is_named(make: Make) -> None:
+    with pytest.raises(MalformedBundle, match="'latin-nine', which is no encoding"):
+        read(make({"wire.py": WIRE, "requirements.txt": "# coding: latin-nine\nnumpy\n"}))
+
+
+def test_a_path_in_another_file_is_relative_to_that_or_to_the_bundle(read_files: ReadFiles) -> None:
+    """Pip, which is called in the bundle, takes it from there."""
+    files = {"wire.py": WIRE, "requirements.txt": "-r deps/base.txt\n", "deps/base.txt": "./libs/a\n./b\n"}
+    found = read_files({**files, "libs/a/setup.py": "", "deps/b/setup.py": ""})
+    assert [Path(line).relative_to(found.path).as_posix() for line in found.requirements] == ["libs/a", "deps/b"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.bundles.preflight import preflight
 from pytest_modelops.errors import CheckFailed
 from tests.unit.bundles.files import BUNDLES, CELL, PROJECT, WIRE, write_files
@@ -49,10 +49,10 @@ STORIES = sorted(path.name for path in BUNDLES.iterdir() if path.is_dir())
 Check = Callable[..., str]
 
 
-def reported_of(bundle: Bundle, python: str = "3.12.1") -> str:
+def reported_of(bundle: Bundle, python: str = "3.12.1", patterns: Patterns = Patterns()) -> str:  # noqa: B008
     """What preflight says, with the bundle's directory as `<bundle>`; empty when it passes."""
     try:
-        preflight(bundle, worker_python=Version(python), cell_id=CELL)
+        preflight(bundle, worker_python=Version(python), cell_id=CELL, patterns=patterns)
     except CheckFailed as error:
         return str(error).replace(str(bundle.path.resolve()), "<bundle>")
     return ""
@@ -207,6 +207,44 @@ def test_what_a_scenario_is_only_the_wire_function_knows_but_an_object_must_exis
     )
 
 
+def test_an_entry_point_may_name_a_class_of_a_module(check: Check) -> None:
+    """As ModelOps writes them: `package.module.Class/scenario`."""
+    files = {
+        "models/sir.py": "class Sir(Base):\n  pass\nclass Outer:\n  class Inner: ...\n",
+        "models/__init__.py": "from .sir import Sir\nfrom framework import *\n",
+        "space/deep.py": "class A: ...\n",
+    }
+    good = ("models.sir.Sir/base", "models.Sir/base", "models.sir.Outer.Inner/x", "space.deep.A/x", "space.deep/x")
+    for entrypoint in good:
+        assert check(files, entrypoint=entrypoint) == "", entrypoint
+    assert check(files, entrypoint="models.sir.Seir/base") == (
+        "entry point 'models.sir.Seir/base': models.sir has no 'Seir'; it has 'Sir' (line 1) in models/sir.py"
+    )
+    assert "has no module 'space.shallow.A'" in check(files, entrypoint="space.shallow.A/x")
+    assert "has no module 'models.sri.Sir'" in check({**files, "models/__init__.py": ""}, entrypoint="models.sri.Sir/x")
+    assert ":1: invalid Python" in check({"bad.py": "x = = 1\n"}, entrypoint="bad.Model/x", python=OLD)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "other"), [("entrypoint", "a.b.C/base", "a/base"), ("targets", "t.x:f", "t:f")]
+)
+def test_a_deployment_may_accept_less(tmp_path: Path, key: str, text: str, other: str) -> None:
+    files = {"a/b.py": "class C: ...\n", "t/x.py": "def f(a, b): ...\n", "t/__init__.py": "from .x import f\n"}
+    write_files(tmp_path, {"requirements.txt": "", "wire.py": WIRE, "a/__init__.py": "", **files})
+    pattern = r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*[/:][\w-]+"
+    patterns = Patterns(entrypoint=pattern, target=pattern)
+
+    def said(value: str, patterns: Patterns) -> str:
+        bundle = Bundle(name="b", path=tmp_path, **{key: value if key == "entrypoint" else (value,)})  # type: ignore[arg-type]
+        return reported_of(bundle, patterns=patterns)
+
+    assert said(text, patterns) == said(other, Patterns()) == ""
+    name = key.removesuffix("s")
+    assert f"{other!r} does not match {pattern!r}, which `{name}` in [tool.modelops.preflight] asks for" in said(
+        other, patterns
+    )
+
+
 def test_modules_may_come_with_a_dependency(check: Check) -> None:
     assert check({"requirements.txt": "starsim"}, entrypoint="starsim.models/sir") == ""
     assert check({"requirements.txt": "scikit-learn"}, "sklearn.metrics:loss") == ""
@@ -218,6 +256,35 @@ def test_the_wire_function_may_come_with_a_dependency(check: Check) -> None:
     entry = '[project.entry-points."modelops.wire"]\nrun = "calibration.wire:wire"'
     assert check({"pyproject.toml": f'{PROJECT}dependencies = ["modelops-calibration"]\n{entry}'}) == ""
     assert "the bundle has no module 'calibration.wire'" in check({"pyproject.toml": f"{PROJECT}{entry}"})
+
+
+@pytest.mark.parametrize(
+    ("files", "install", "may_have_it"),
+    [
+        ({"pyproject.toml": f'{PROJECT}dependencies = ["framework>=1", "numpy"]'}, "isolated", "framework, numpy"),
+        ({"pyproject.toml": f'{PROJECT}dependencies = ["framework @ git+https://git.example/f"]'}, "isolated", "frame"),
+        ({"requirements.txt": "framework"}, "isolated", "framework"),
+        ({"pyproject.toml": f'{PROJECT}dynamic = ["dependencies"]'}, "isolated", "what its build declares"),
+        ({"setup.py": "from setuptools import setup\nsetup(**read())"}, "isolated", "what its build declares"),
+        ({"setup.py": "import setuptools as s\ns.setup(entry_points=read())"}, "isolated", "what its build declares"),
+        ({"setup.cfg": "[options]\nentry_points = file: points.cfg\n", "setup.py": ""}, "isolated", "its build"),
+        ({"pyproject.toml": PROJECT}, "workers", "packages of the workers"),
+        ({"pyproject.toml": PROJECT}, "isolated", ""),
+        ({"setup.py": ""}, "isolated", ""),
+    ],
+)
+def test_what_files_do_not_show_is_left_to_the_check_that_sees_it(
+    tmp_path: Path, files: dict[str, str], install: str, may_have_it: str
+) -> None:
+    write_files(tmp_path, {"models.py": "class Sir: ...\n", **files})
+    bundle = Bundle(name="b", path=tmp_path, entrypoint="models.Sir/base", install=install)
+    if not may_have_it:
+        assert reported_of(bundle).startswith("bundle 'b': it declares no wire function")
+        return
+    _, [unknown] = preflight(bundle, worker_python=Version("3.12.1"), cell_id=CELL)
+    assert "its files declare no wire function" in unknown
+    assert may_have_it in unknown
+    assert "`bundle-install`" in unknown
 
 
 def test_imports_of_the_bundle_must_exist_and_others_are_not_judged(check: Check) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
+from pytest_modelops.bundles.bundle import Patterns
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.model import AggregationSettings, ClusterSettings, RunnerSettings
@@ -27,6 +28,7 @@ def make_cell() -> MakeCell:
             backend=no_backend,
             checks=checks,
             aggregation=AggregationSettings(),
+            patterns=Patterns(),
             runner=RunnerSettings(),
             cluster_settings=ClusterSettings(
                 workers=2, threads=1, nanny=True, worker_variables={}, worker_arguments=()

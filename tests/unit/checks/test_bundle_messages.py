@@ -87,6 +87,10 @@ TABLE = b"day,infected\n1,20\n"
         ({"rows.json": b"[]", "m.json": b"{}"}, ["it returned no artifact that holds anything"]),
         ({"fit.json": b'{"error": 0.03}', "table.csv": TABLE}, []),
         ({"fit.json": b'{"error": null, "a": 1}', "b": b'{"error": "", "errors": 1}', "c": b'{"error": false}'}, []),
+        ({"log": b'{"Errors": ["no space left"]}'}, ["no space left"]),
+        ({"log": b'{"exception": {"type": "OSError", "lines": [1]}}'}, ["OSError"]),
+        ({"rows": b'[{"error": "lost"}, {"error": "late"}]'}, ["lost"]),
+        ({"rows": b'[{"error": "lost"}, {"value": 1}]', "fit": b'{"error": {"mean": 0.1}, "errors": [0.1, 2]}'}, []),
         ({"x.csv": b"0.5\n", "weird": b"\xff\xfe{", "long.csv": b"x" * 200_000, "list": b'["error"]'}, []),
     ],
 )

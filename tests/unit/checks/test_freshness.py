@@ -129,9 +129,19 @@ def test_what_is_no_python_has_no_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("protocol", "asked"), [("json-rpc", False), ("one-shot", True)])
 def test_only_a_runner_that_another_check_covers_is_not_asked(tmp_path: Path, protocol: str, asked: bool) -> None:
     """`venv-reuse` asks a runner that installs whether it answers from a store, and there is none for one-shot."""
-    report = {"answers": at(1, 2, 3), "others": {}, "beside": {}, "certain": True, "from_source": []}
+    report = {
+        "answers": at(1, 2, 3),
+        "others": {},
+        "beside": {},
+        "certain": True,
+        "from_source": [],
+        "runs": [],
+        "own": {},
+    }
     cluster = SimpleNamespace(ask_workers=lambda operation, arguments, deadline: {"worker-0": report})
-    cell: Any = SimpleNamespace(cluster=cluster, progress=lambda text: None, runner=SimpleNamespace(path=None))
+    cell: Any = SimpleNamespace(
+        cluster=cluster, progress=lambda text: None, runner=SimpleNamespace(path=None, python=None)
+    )
     location: Any = {**LOCATION, "installs": True, "protocol": protocol}
     bundle = Bundle(name="b", path=tmp_path, entrypoint="wire/run")
     came = ask(bundle, location, "worker-0", {}, cell, Deadline(30), took=1.0)

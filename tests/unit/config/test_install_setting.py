@@ -30,6 +30,15 @@ def test_a_bundle_is_isolated_unless_it_says_otherwise(tmp_path: Path) -> None:
     assert not bundle_of(tmp_path).in_workers
     assert not bundle_of(tmp_path, install="isolated").in_workers
     assert bundle_of(tmp_path, install="workers").in_workers
+    assert not bundle_of(tmp_path, install="workers").in_scheduler
+    everywhere = bundle_of(tmp_path, install="everywhere", submits="seir:run")
+    assert (everywhere.in_workers, everywhere.in_scheduler, everywhere.submits) == (True, True, ("seir:run",))
+
+
+@pytest.mark.parametrize("settings", [{"submits": "seir:run"}, {"submits": ["seir/run"], "install": "workers"}])
+def test_functions_that_no_process_has_or_that_are_none_are_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(WrongInput, match="submits"):
+        bundle_of(tmp_path, **settings)
 
 
 @pytest.mark.parametrize("value", ["both", "", 1, ["workers"]])
@@ -38,7 +47,7 @@ def test_another_way_is_refused(tmp_path: Path, value: object) -> None:
         bundle_of(tmp_path, install=value)
     assert "\n" not in str(raised.value)
     if value == "both":
-        assert "isolated, workers" in str(raised.value)
+        assert "everywhere, isolated, workers" in str(raised.value)
 
 
 def test_it_has_all_checks_but_the_handshake(tmp_path: Path) -> None:

@@ -31,9 +31,10 @@ pytest_plugins = ["pytester"]
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
-    "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, report, "
-    "runner, threads, worker-plugin, workers"
+    "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, "
+    "preflight, report, runner, threads, worker-plugin, workers"
 )
+OPEN = "missing ), unterminated subpattern at position 0"
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
 REQUIREMENT_FORMS = (
@@ -203,6 +204,10 @@ def test_a_home_directory_is_expanded(
         ('cache = ["a"]', 'cache: ["a"] is not a string'),
         ('report = "a.html"', f"report: 'a.html' does not end in a report's format; valid: {FORMATS}"),
         ('report = ["a.json", "json"]', f"report: 'json' does not end in a report's format; valid: {FORMATS}"),
+        (
+            "preflight.target = '('",
+            "[tool.modelops.preflight] target: '(' is not a regular expression of Python: " + OPEN,
+        ),
         ("aggregation.params = 0", "[tool.modelops.aggregation] params: 0 is not a whole number from 1 up"),
         ("aggregation.replicates = 2.0", "[tool.modelops.aggregation] replicates: 2.0 is not a whole number from 1 up"),
         ("deadlines.start = 0", "[tool.modelops.deadlines] start: 0 is not a number of seconds above 0"),

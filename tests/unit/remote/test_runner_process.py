@@ -399,6 +399,7 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
         "python": f"{venv}/bin/python",
         "version": "{}.{}.{}".format(*sys.version_info[:3]),
         "packages": {"lib": "1.5"},
+        "wires": [],
         "missing": [],
         "left_out": [],
         "imports": {},

@@ -33,6 +33,7 @@ def test_options_of_dask_s_own_are_understood(arguments: list[str]) -> None:
         (["--no-bokeh"], ["No such option: --no-bokeh.", "`--no-dashboard`"]),
         (["--resource=gpu=1"], ["--resource=gpu=1.", "`--resource`", "`--resources`"]),
         (["--memory-limit", "1GiB", "--xyz"], ["No such option: --xyz."]),
+        (["--nprocs", "1"], ["No such option: --nprocs 1.", "`--nworkers`"]),
         (["gpu=1"], ["No option takes gpu=1."]),
         (["--resources", "gpu=1", "aggregation=1"], ["No option takes aggregation=1."]),
         (["--resources"], ["--resources", "requires an argument"]),

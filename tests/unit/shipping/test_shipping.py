@@ -512,7 +512,7 @@ REFUSED = """
 import functools, pytest, sys, helpers, pkg
 from pathlib import Path
 from pytest import approx
-from helpers import helper as their_helper, bad_deco, Thing, twice
+from helpers import helper as their_helper, bad_deco, Caller, Command, Thing, twice
 from other import clash
 from pytest_modelops.shipping import ship
 from pytest_modelops import errors
@@ -520,7 +520,7 @@ from pytest_modelops import errors
 K = {"a": [Path("x")]}
 LOOPED = []
 LOOPED.append(LOOPED)
-T = Thing()
+T = Thing(); called = Caller(); command = Command("simulate")
 bound = T.cached
 open = 3
 
@@ -596,6 +596,10 @@ def twice(x): return x * factor
 def bad_deco(f):
     def wrapper(x): return f(x)
     return wrapper
+class Caller:
+    def __call__(self, x): return x
+class Command(Caller):
+    def __init__(self, name): self.name = name
 class Thing:
     def meth(self, x): return x
     @functools.lru_cache
@@ -613,6 +617,8 @@ REFUSALS = [
     ("partial", "'functools.partial(plain, 1)' is a wrapper and no function with a source: write a lambda or a def"),
     ("generic", "'generic' is a generic function (functools.singledispatch), whose implementations do not travel"),
     ("uses_generic", "uses, is a generic function (functools.singledispatch)"),
+    ("called", "an instance of 'Caller' is an object and no function: write a def that makes what it needs and calls"),
+    ("command", "'simulate', an instance of 'Command', is an object and no function"),
     ("T", "'Thing' has no Python source"),
     ("closing", "closes over 'local': take that as an argument or define it in the module"),
     ("closing_lambda", "closes over 'local'"),
