@@ -20,7 +20,7 @@ from pytest_modelops.checks.bundle_isolated import CLIENT, MARGIN_SECONDS
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, counted, message
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Wheelhouse
+from pytest_modelops.environments.base import Installed, Lock, Wheelhouse
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation, ProcessAnswer
@@ -37,9 +37,17 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     workers, client = (cell.environments[versions].lock for versions in (cell.cell.worker, cell.cell.client))
     house = of_client = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
+    installed = installed_for_client = _installed(house, workers, cell, deadline)
     if client.python != workers.python:
         of_client = bundle_isolated.wheels_of(bundle, source, client, cell, deadline)
-    location = _location(bundle, source, house, of_client, cell)
+        installed_for_client = _installed(of_client, client, cell, deadline)
+    location = bundle_isolated.copy_in(bundle, source, house, installed, cell)
+    location["requirements"] = list(house.requirements)
+    location["client"] = {
+        "wheels": _wheels_of_client(bundle, of_client, cell) if of_client is not house else location["wheels"],
+        "installed": bundle_isolated.in_cell(installed_for_client),
+        "requirements": list(of_client.requirements),
+    }
     asked = _asked(bundle, location, source, house)
     answers: dict[str, ProcessAnswer] = {}
     try:
@@ -62,9 +70,10 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         uninstall(cell)
     cell.locations[bundle] = location
     contents = {name: answer["contents"] for name, answer in answers.items()}
+    installers = {name: answer["setup"]["installer"] for name, answer in answers.items() if answer["setup"]}
     conflicts = [conflict for one in contents.values() if one for conflict in one["conflicts"]]
     return {
-        **bundle_isolated.figures(source, house, contents),
+        **bundle_isolated.figures(source, house, installed, installers, contents),
         **submitted,
         "processes": sorted(answers),
         "shadowed": sorted({f"{one['name']} {one['here']} by {one['wanted']}" for one in conflicts}),
@@ -87,18 +96,12 @@ def uninstall(cell: CheckedCell) -> None:
         cell.cluster.agent.call("uninstall_bundle", seconds=_UNINSTALL_SECONDS, deadline=Deadline(_UNINSTALL_SECONDS))
 
 
-def _location(
-    bundle: Bundle, source: formats.Source, house: Wheelhouse, of_client: Wheelhouse, cell: CheckedCell
-) -> BundleLocation:
-    location = bundle_isolated.copy_in(bundle, source, house, cell)
-    wheels = location["wheels"]
-    if of_client is not house:
-        wheels = cell.cluster.sandbox.put(of_client.directory, f"bundles/{bundle.name}/wheels-of-client")
-    return {
-        **location,
-        "requirements": list(house.requirements),
-        "client": {"wheels": wheels, "requirements": list(of_client.requirements)},
-    }
+def _installed(house: Wheelhouse, lock: Lock, cell: CheckedCell, deadline: Deadline) -> Installed | None:
+    return cell.backend.install_wheels(house, lock, "directory", deadline=deadline, progress=cell.progress)
+
+
+def _wheels_of_client(bundle: Bundle, house: Wheelhouse, cell: CheckedCell) -> str:
+    return cell.cluster.sandbox.put(house.directory, f"bundles/{bundle.name}/wheels-of-client")
 
 
 def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadline: Deadline) -> str:
@@ -109,7 +112,7 @@ def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadli
     cell.cluster.await_workers(deadline)
     seconds = max(0.1, deadline.remaining - MARGIN_SECONDS)
     client = location["client"]
-    here = {**location, "wheels": client["wheels"]}
+    here = {**location, "wheels": client["wheels"], "installed": client["installed"]}
     answer = cell.cluster.agent.call(
         "install_bundle",
         name=f"modelops-bundle-{bundle.name}",

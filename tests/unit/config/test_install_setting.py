@@ -17,7 +17,7 @@ from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut, WrongInput
 
 PYTHON = Version("3.12.1")
-HOUSE = Wheelhouse(directory=Path("/w"), packages={"lib": Version("1.0")}, reused=False)
+HOUSE = Wheelhouse(directory=Path("/w"), packages={"lib": Version("1.0")}, reused=False, fingerprint="")
 
 
 def bundle_of(directory: Path, **more: object) -> Bundle:

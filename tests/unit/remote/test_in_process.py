@@ -74,7 +74,7 @@ def test_it_is_installed_found_run_and_uninstalled(location: BundleLocation) -> 
     bundles = Bundles("worker-0")
     before = list(sys.path)
     assert bundles.inspect_process(location, **ASKED) == {"pid": os.getpid(), "setup": None, "contents": None}
-    installed: ProcessInstall = {"touched": [], "done": True, "failure": None}
+    installed: ProcessInstall = {"touched": [], "done": True, "failure": None, "installer": "pip"}
     assert install(bundles, location) == installed
     assert bundles.inspect_process(location, **ASKED)["setup"] == installed
     found = inspect(bundles, location)
