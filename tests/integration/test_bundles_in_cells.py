@@ -43,6 +43,8 @@ def test_a_bundle_runs_its_checks(matrix: Matrix) -> None:
         "accounted": {"client": 2, "worker-0": 2, "worker-1": 2},
         "packages": 0,
         "wheels_reused": False,
+        "install_reused": False,
+        "installed_by": {"worker-0": "uv", "worker-1": "uv"},
     }
     assert checks["execute"]["data"]["artifacts"] == {"numbers.json": 50}
     data = checks["bundle-aggregation"]["data"]

@@ -49,7 +49,7 @@ def test_it_has_all_checks_but_the_handshake(tmp_path: Path) -> None:
     assert check_names[-2].needs == ("bundle-install[seir]",)
 
 
-DONE = {"done": True, "touched": [], "failure": None}
+DONE = {"done": True, "touched": [], "failure": None, "installer": "uv"}
 
 
 def answer(*, setup: Any = DONE, **more: Any) -> Any:
@@ -59,6 +59,7 @@ def answer(*, setup: Any = DONE, **more: Any) -> Any:
         "version": "3.12.1",
         "packages": {"lib": "1.0"},
         "missing": [],
+        "changed": [],
         "imports": {},
         "hidden": {},
         "conflicts": [],
@@ -107,6 +108,10 @@ def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
             "its module config cannot be imported: this process has already imported another config (/app/config.py)",
         ),
         (answer(missing=["seir.models"]), "1 module of it is not found after the install: seir.models"),
+        (
+            answer(changed=["lib.py"]),
+            "a file that was installed is missing or not what the package's RECORD says: lib.py",
+        ),
         (answer(imports={"seir": "ImportError: x"}), "import seir failed: ImportError: x"),
         (answer(packages={}), "lib 1.0 was installed, and is not there"),
     ],
