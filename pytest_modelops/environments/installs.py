@@ -100,9 +100,10 @@ class Installs:
             return
         lines = directory.with_name("requirements.txt")
         lines.write_text("".join(f"{line}\n" for line in house.requirements), encoding="utf-8")
-        # Without a cache, in which they would stay when the bundle has changed.
+        # Without uv's cache, where they would stay when the bundle has changed; so nothing can be linked to it.
         self._uv(
-            *("pip", "install", "--no-config", "--no-cache", *where, "--find-links", str(house.directory)),
+            *("pip", "install", "--no-config", "--no-cache", "--link-mode", "copy", *where),
+            *("--find-links", str(house.directory)),
             *(() if self._uv.variables.get("UV_NO_INDEX") else ("--no-index",)),
             *("--requirement", str(lines)),
             deadline=deadline,
