@@ -12,7 +12,7 @@ from typing import IO, Protocol
 from packaging.version import Version
 
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, Lock, Progress, Wheelhouse
+from pytest_modelops.environments.base import Environment, Installed, Into, Lock, Progress, Wheelhouse
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
 
@@ -178,6 +178,21 @@ class Backend(Protocol):
         Raises:
             CheckFailed: no solution, no index, or a wheel that cannot be downloaded or built; the message quotes the
                 resolver's or builder's first cause.
+            TimedOut: the deadline passed.
+        """
+
+    def install_wheels(
+        self, house: Wheelhouse, lock: Lock, into: Into, *, deadline: Deadline, progress: Progress
+    ) -> Installed | None:
+        """Install everything of a wheelhouse once, for processes of the cell to copy.
+
+        Args:
+            lock: gives the interpreter; its packages are ignored.
+
+        Returns:
+            `None` if each process has to install the wheels with pip.
+
+        Raises:
             TimedOut: the deadline passed.
         """
 

@@ -17,11 +17,11 @@ from pytest_modelops.bundles import formats
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_isolated, by_reference, unread_messages
 from pytest_modelops.checks.base import CheckedCell
-from pytest_modelops.checks.bundle_isolated import CLIENT, MARGIN_SECONDS, SCHEDULER
+from pytest_modelops.checks.bundle_isolated import CLIENT, MARGIN_SECONDS, SCHEDULER, WORKER
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, counted, message
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Wheelhouse
+from pytest_modelops.environments.base import Installed, Lock, Wheelhouse
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation, OtherInstall, ProcessAnswer
@@ -40,14 +40,9 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     others = {CLIENT: client}
     if bundle.in_scheduler:
         others[SCHEDULER] = cell.environments[cell.cell.scheduler].lock
-    house = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
-    houses = {
-        role: house
-        if lock.python == workers.python
-        else bundle_isolated.wheels_of(bundle, source, lock, cell, deadline)
-        for role, lock in others.items()
-    }
-    location = _location(bundle, source, house, houses, cell)
+    locks = {WORKER: workers, **others}
+    location, houses, installed = _copy_in(bundle, source, locks, cell, deadline)
+    house = houses[WORKER]
     asked = _asked(bundle, location, source, house)
     answers: dict[str, ProcessAnswer] = {}
 
@@ -77,9 +72,10 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         uninstall(cell)
     cell.locations[bundle] = location
     contents = {name: answer["contents"] for name, answer in answers.items()}
+    installers = {name: answer["setup"]["installer"] for name, answer in answers.items() if answer["setup"]}
     conflicts = [conflict for one in contents.values() if one for conflict in one["conflicts"]]
     return {
-        **bundle_isolated.figures(source, house, contents),
+        **bundle_isolated.figures(source, house, installed, installers, contents),
         **submitted,
         "processes": sorted(answers),
         "shadowed": sorted({f"{one['name']} {one['here']} by {one['wanted']}" for one in conflicts}),
@@ -102,20 +98,33 @@ def uninstall(cell: CheckedCell) -> None:
         cell.cluster.agent.call("uninstall_bundle", seconds=_UNINSTALL_SECONDS, deadline=Deadline(_UNINSTALL_SECONDS))
 
 
-def _location(
-    bundle: Bundle, source: formats.Source, house: Wheelhouse, houses: Mapping[str, Wheelhouse], cell: CheckedCell
-) -> BundleLocation:
-    """Copy the bundle in, with the wheels of each role in `houses` that has others than the workers."""
-    location = bundle_isolated.copy_in(bundle, source, house, cell)
+def _copy_in(
+    bundle: Bundle, source: formats.Source, locks: Mapping[str, Lock], cell: CheckedCell, deadline: Deadline
+) -> tuple[BundleLocation, Mapping[str, Wheelhouse], Installed | None]:
+    """Copy the bundle in, with wheels for each role: the workers, and others, whose Python may be another one.
 
-    def of_role(role: str) -> OtherInstall:
-        wheels = location["wheels"]
-        if houses[role] is not house:
+    Returns:
+        Where it is, the wheels of each role, and what was installed of the workers' beforehand.
+    """
+    workers = locks[WORKER]
+    house = bundle_isolated.wheels_of(bundle, source, workers, cell, deadline)
+    installed = _installed(house, workers, cell, deadline)
+    location = bundle_isolated.copy_in(bundle, source, house, installed, cell)
+    location["requirements"] = list(house.requirements)
+    houses = dict.fromkeys(locks, house)
+    for role in locks.keys() - {WORKER}:
+        lock, wheels, there = locks[role], location["wheels"], location["installed"]
+        if lock.python != workers.python:
+            houses[role] = bundle_isolated.wheels_of(bundle, source, lock, cell, deadline)
             wheels = cell.cluster.sandbox.put(houses[role].directory, f"bundles/{bundle.name}/wheels-of-{role}")
-        return {"wheels": wheels, "requirements": list(houses[role].requirements)}
+            there = bundle_isolated.in_cell(_installed(houses[role], lock, cell, deadline))
+        own: OtherInstall = {"wheels": wheels, "installed": there, "requirements": list(houses[role].requirements)}
+        location["client" if role == CLIENT else "scheduler"] = own
+    return location, houses, installed
 
-    found: BundleLocation = {**location, "requirements": list(house.requirements), "client": of_role(CLIENT)}
-    return {**found, "scheduler": of_role(SCHEDULER)} if SCHEDULER in houses else found
+
+def _installed(house: Wheelhouse, lock: Lock, cell: CheckedCell, deadline: Deadline) -> Installed | None:
+    return cell.backend.install_wheels(house, lock, "directory", deadline=deadline, progress=cell.progress)
 
 
 def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadline: Deadline) -> str:
@@ -127,7 +136,7 @@ def _install(bundle: Bundle, location: BundleLocation, cell: CheckedCell, deadli
     seconds = max(0.1, deadline.remaining - MARGIN_SECONDS)
 
     def arguments_of(role: OtherInstall) -> Mapping[str, object]:
-        own = {**location, "wheels": role["wheels"]}
+        own = {**location, "wheels": role["wheels"], "installed": role["installed"]}
         return {"location": own, "requirements": role["requirements"], "seconds": seconds}
 
     answer = cell.cluster.agent.call(

@@ -17,13 +17,15 @@ from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_messages import Fault, Tidy, advice, counted, message
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Lock, Wheelhouse
+from pytest_modelops.environments.base import Installed, Lock, Wheelhouse
 from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut
 from pytest_modelops.remote.shared.bundle_messages import (
     BundleLocation,
     EnvironmentContents,
     Inspection,
     InstallAnswer,
+    InstalledWheels,
+    Installer,
     InstallFailure,
     WireFunction,
 )
@@ -32,6 +34,7 @@ MARGIN_SECONDS = 0.3
 """A worker stops this much before the deadline, so that its report arrives in time."""
 CLIENT = "client"
 SCHEDULER = "scheduler"
+WORKER = "worker"
 NEWCOMERS = (LATE, "agent", SCHEDULER)
 """Names of the processes besides the workers that a bundle for running processes is installed into."""
 _MOST_NAMES = 10
@@ -45,7 +48,10 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     python = cell.environments[cell.cell.worker].lock.python
     house = wheels_of(bundle, source, cell.environments[cell.cell.worker].lock, cell, deadline)
     builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
-    location = copy_in(bundle, source, house, cell, builds)
+    installed = cell.backend.install_wheels(
+        house, cell.environments[cell.cell.worker].lock, "environment", deadline=deadline, progress=cell.progress
+    )
+    location = copy_in(bundle, source, house, installed, cell, builds=builds)
     _check_the_client(bundle, source, location, cell, deadline)
     cell.progress(f"installing {bundle.name} on every worker")
     answers: Mapping[str, InstallAnswer] = cell.cluster.ask_workers(
@@ -76,7 +82,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         error.figures = {"modules": len(source.modules), "accounted": accounted}
         raise error
     cell.locations[bundle] = {**location, "wire": wire_of(source, contents)}
-    found_figures = figures(source, house, contents)
+    installers = {name: answer["installer"] for name, answer in answers.items()}
+    found_figures = figures(source, house, installed, installers, contents)
     return {**found_figures, "accounted": {CLIENT: len(source.modules), **accounted_for(contents, source)}}
 
 
@@ -87,11 +94,16 @@ def places_of(bundle: Bundle, source: formats.Source) -> places.Places:
 
 
 def figures(
-    source: formats.Source, house: Wheelhouse, contents: Mapping[str, Inspection | None]
+    source: formats.Source,
+    house: Wheelhouse,
+    installed: Installed | None,
+    installers: Mapping[str, Installer | None],
+    contents: Mapping[str, Inspection | None],
 ) -> Mapping[str, object]:
     """Return what a report shows of an install.
 
     Args:
+        installers: of each process, by name.
         contents: what each process that could be inspected has, by name.
     """
     left_out = sorted({module for one in contents.values() if one for module in one["left_out"]})
@@ -102,6 +114,8 @@ def figures(
         "modules": len(source.modules),
         "accounted": accounted_for(contents, source),
         "wheels_reused": house.reused,
+        "install_reused": installed is not None and installed.reused,
+        "installed_by": dict(installers),
         **({"unread": list(source.unread)} if source.unread else {}),
         **({"left_out": left_out} if left_out else {}),
     }
@@ -163,11 +177,18 @@ def location_in(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Bundle
 
 
 def copy_in(
-    bundle: Bundle, source: formats.Source, house: Wheelhouse, cell: CheckedCell, builds: Wheelhouse | None = None
+    bundle: Bundle,
+    source: formats.Source,
+    house: Wheelhouse,
+    installed: Installed | None,
+    cell: CheckedCell,
+    *,
+    builds: Wheelhouse | None = None,
 ) -> BundleLocation:
     """Copy the bundle, its wheels and its runner into the cell.
 
     Args:
+        installed: the same wheels, if they are installed already.
         builds: wheels of what building it takes, for a runner that installs the bundle itself.
     """
     sandbox, runner = cell.cluster.sandbox, cell.runner.path
@@ -189,6 +210,7 @@ def copy_in(
         },
         "source": files,
         "wheels": put_wheels,
+        "installed": in_cell(installed),
         "modules": modules,
         "on_path": places_of(bundle, source).on_path,
         "wire": wire_of(source, {}),
@@ -199,6 +221,13 @@ def copy_in(
         "install": "workers" if bundle.in_workers else bundle.install,
         "unread": list(source.unread),
     }
+
+
+def in_cell(installed: Installed | None) -> InstalledWheels | None:
+    """Return what a process of the cell has to know of it."""
+    if installed is None:
+        return None
+    return {"directory": str(installed.directory), "interpreter": str(installed.interpreter)}
 
 
 def _accountable(source: formats.Source) -> list[str]:
@@ -267,6 +296,9 @@ def mismatches(contents: EnvironmentContents, house: Wheelhouse, python: Version
             yield Fault(head=f"{name} {version} was installed, and {found[name]} is there")
     for name in sorted(found.keys() - house.packages.keys()):
         yield Fault(head=f"{name} {found[name]} is there, and was not installed")
+    if changed := contents["changed"]:
+        files = f"{len(changed)} files that were installed are" if len(changed) > 1 else "a file that was installed is"
+        yield Fault(head=f"{files} missing or not what the package's RECORD says: {_names(changed)}")
     if missing := contents["missing"]:
         modules = "modules of it are" if len(missing) > 1 else "module of it is"
         yield Fault(

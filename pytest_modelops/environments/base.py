@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from packaging.version import Version
 
@@ -85,16 +86,38 @@ class Wheelhouse:
         directory: on the host; holds wheels and nothing else. It does not change until the backend is closed.
         packages: canonical name → version of every wheel in it.
         reused: found in the cache, instead of made.
+        fingerprint: the same for the same wheels.
     """
 
     directory: Path
     packages: Mapping[str, Version]
     reused: bool
+    fingerprint: str
 
     @property
     def requirements(self) -> tuple[str, ...]:
         """`name==version` of every package, sorted."""
         return _pinned(self.packages)
+
+
+Into = Literal["environment", "directory"]
+"""What a bundle's wheels are installed into."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Installed:
+    """A wheelhouse that is installed, for workers to copy.
+
+    Attributes:
+        directory: an environment that can be moved, or a directory of packages, as the processes of the cell see it. It
+            does not change until the backend is closed.
+        interpreter: for which it was made, without links.
+        reused: found in the cache, instead of made.
+    """
+
+    directory: Path
+    interpreter: Path
+    reused: bool
 
 
 def _pinned(packages: Mapping[str, Version]) -> tuple[str, ...]:

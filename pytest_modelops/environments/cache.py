@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
+from pytest_modelops.environments.bytecode import Bytecode
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.readback import Facts, Mismatch, python_of, read_back, verify
 from pytest_modelops.environments.uv import NoAnswer, Runner, Uv, UvFailed
@@ -34,11 +35,12 @@ class EnvironmentCache:
         session: an id that all processes of this pytest run share.
     """
 
-    def __init__(self, directory: Path, *, run: Runner, uv: Uv, fresh: bool, session: str) -> None:
+    def __init__(self, directory: Path, *, run: Runner, uv: Uv, bytecode: Bytecode, fresh: bool, session: str) -> None:
         self._generations = Generations(directory / "environments", fresh=fresh, session=session)
         self._wheels = directory / "wheels"
         self._run = run
         self._uv = uv
+        self._bytecode = bytecode
 
     def install(self, lock: Lock, interpreter: Interpreter, *, deadline: Deadline, progress: Progress) -> Environment:
         """Find the lock's environment and verify it, else build it. It stays until `close`.
@@ -101,7 +103,7 @@ class EnvironmentCache:
         requirements = directory / "requirements.txt"
         requirements.write_text(lock.requirements, encoding="utf-8")
         # uv checks every hash in the file. Hashes are not required, since a repository has none.
-        sync = ("pip", "sync", "--compile-bytecode", "--python", str(python_of(directory)), str(requirements))
+        sync = ("pip", "sync", "--python", str(python_of(directory)), str(requirements))
         try:
             self._uv(*sync, *options, deadline=deadline)
         except NoAnswer as error:
@@ -109,6 +111,7 @@ class EnvironmentCache:
                 self._uv(*sync, "--offline", deadline=deadline)
             except UvFailed:
                 raise error from None
+        self._bytecode.compile(python_of(directory), directory / "lib", deadline)
 
     def _prune_wheels(self) -> None:
         oldest = time.time() - UNUSED_SECONDS

@@ -16,13 +16,14 @@ from packaging.version import Version
 
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment, Lock, Progress, Wheelhouse
+from pytest_modelops.environments.base import Environment, Installed, Into, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.cache import EnvironmentCache
+from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.releases import PACKAGES
 from pytest_modelops.environments.resolver import dask_pins
-from pytest_modelops.environments.target import target_of
+from pytest_modelops.environments.target import Target, target_of
 from pytest_modelops.environments.toolbox import Toolbox
-from pytest_modelops.environments.uv import Runner
+from pytest_modelops.environments.uv import Runner, UvFailed
 from pytest_modelops.errors import CheckFailed, Unavailable
 from pytest_modelops.matrix.cell import Versions
 from pytest_modelops.matrix.versions import Releases
@@ -43,7 +44,10 @@ class Environments:
     ) -> None:
         self._spec = spec
         self._tools = Toolbox(spec, cache=cache, fresh=fresh, run=run, session=session, environ=environ)
-        self._environments = EnvironmentCache(cache, run=run, uv=self._tools.uv, fresh=fresh, session=session)
+        self._environments = EnvironmentCache(
+            cache, run=run, uv=self._tools.uv, bytecode=self._tools.bytecode, fresh=fresh, session=session
+        )
+        self._targets: dict[Path, Target] = {}
 
     @property
     def releases(self) -> Releases:
@@ -86,20 +90,39 @@ class Environments:
     def wheelhouse(
         self, requirements: Sequence[str], lock: Lock, *, deadline: Deadline, progress: Progress
     ) -> Wheelhouse:
+        interpreter = self._interpreter(lock, deadline)
+        solution = self._tools.resolver.solve(
+            requirements, interpreter, name=f"Python {interpreter.version}", deadline=deadline, progress=progress
+        )
+        if interpreter.path not in self._targets:
+            self._targets[interpreter.path] = target_of(
+                interpreter, self._tools.run, env=self._tools.uv.variables, deadline=deadline
+            )
+        target = self._targets[interpreter.path]
+        return self._tools.wheelhouses.make(solution, target, deadline=deadline, progress=progress)
+
+    def install_wheels(
+        self, house: Wheelhouse, lock: Lock, into: Into, *, deadline: Deadline, progress: Progress
+    ) -> Installed | None:
+        interpreter = self._interpreter(lock, deadline)
+        try:
+            return self._tools.installs.make(house, interpreter, into, deadline=deadline, progress=progress)
+        except UvFailed as error:
+            progress(f"uv cannot install these wheels, so pip does: {error}")
+            return None
+
+    def _interpreter(self, lock: Lock, deadline: Deadline) -> Interpreter:
         interpreter = self._tools.interpreters.ask(Path(lock.interpreter), deadline)
         if interpreter is None:
             raise CheckFailed(
                 f"could not get wheels for {lock.interpreter}: it does not answer as a CPython with a GIL"
             )
-        solution = self._tools.resolver.solve(
-            requirements, interpreter, name=f"Python {interpreter.version}", deadline=deadline, progress=progress
-        )
-        target = target_of(interpreter, self._tools.run, env=self._tools.uv.variables, deadline=deadline)
-        return self._tools.wheelhouses.make(solution, target, deadline=deadline, progress=progress)
+        return interpreter
 
     def close(self) -> None:
-        """Release the environments and wheelhouses; they stay in the cache."""
+        """Release what it made; it stays in the cache."""
         self._environments.close()
+        self._tools.installs.close()
         self._tools.wheelhouses.close()
 
 

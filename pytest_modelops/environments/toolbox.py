@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_modelops.config.model import EnvironmentSpec
+from pytest_modelops.environments.bytecode import Bytecode
 from pytest_modelops.environments.index import configured_index
+from pytest_modelops.environments.installs import Installs
 from pytest_modelops.environments.interpreters import Interpreters
 from pytest_modelops.environments.pip import Pip
 from pytest_modelops.environments.releases import UvReleases
@@ -17,7 +19,7 @@ from pytest_modelops.environments.wheelhouse import Wheelhouses
 
 
 class Toolbox:
-    """uv, pip, interpreters, releases, resolver and wheelhouses of one run.
+    """uv, pip, interpreters, releases, resolver, wheelhouses, installs and bytecode of one run.
 
     Constructing it reads configuration files; it writes nothing, starts no process and asks no index.
 
@@ -57,6 +59,8 @@ class Toolbox:
             spec, cache=cache, uv=self.uv, fingerprint=index.fingerprint, fresh=fresh, session=session
         )
         pip = Pip(run, self.uv, index=index, rootdir=spec.rootdir, environ=environ)
+        self.bytecode = Bytecode(cache / "bytecode", run=run, variables=self.uv.variables)
+        self.installs = Installs(cache / "installs", uv=self.uv, bytecode=self.bytecode, fresh=fresh, session=session)
         self.wheelhouses = Wheelhouses(
             cache / "wheelhouses", uv=self.uv, pip=pip, as_of=spec.as_of, fresh=fresh, session=session
         )

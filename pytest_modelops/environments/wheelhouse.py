@@ -76,7 +76,8 @@ class Wheelhouses:
             progress=progress,
         )
         wheels = directory / _WHEELS
-        return Wheelhouse(directory=wheels, packages=_packages(wheels), reused=reused)
+        fingerprint = hashlib.sha256(repr(sorted(self._generations.facts(directory).items())).encode()).hexdigest()
+        return Wheelhouse(directory=wheels, packages=_packages(wheels), reused=reused, fingerprint=fingerprint)
 
     def close(self) -> None:
         """Release the wheelhouses; they stay on disk."""

@@ -87,6 +87,11 @@ class Generations:
             self._prune()
         return directory, not reason
 
+    @staticmethod
+    def facts(directory: Path) -> Any:
+        """Return what `make` returned for a generation."""
+        return read_json(directory / _MARKER)["facts"]
+
     def _why_stale(self, directory: Path, fault: Callable[[Path, Any], str]) -> str:
         marker = read_json(directory / _MARKER)
         if not marker:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.conftest import BUNDLE_CHECKS, ContainerMatrix
+from tests.integration.conftest import BUNDLE_CHECKS, INSTALLED, ContainerMatrix
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Running, WriteWheel
@@ -43,6 +43,8 @@ def test_a_bundle_runs_its_checks(matrix: Matrix) -> None:
         "accounted": {"client": 2, "worker-0": 2, "worker-1": 2},
         "packages": 0,
         "wheels_reused": False,
+        "install_reused": False,
+        "installed_by": {"worker-0": "uv", "worker-1": "uv"},
     }
     assert checks["execute"]["data"]["artifacts"] == {"numbers.json": 50}
     data = checks["bundle-aggregation"]["data"]
@@ -50,6 +52,28 @@ def test_a_bundle_runs_its_checks(matrix: Matrix) -> None:
     assert set(data["losses"]) == {"0-targets:mean", "1-targets:mean"}
     assert len(set(data["losses"].values())) == 2, "replicates of different sets have different seeds"
     assert {"worker-0-numbers-runner-stderr", "worker-1-numbers-runner-stdout"} <= set(cell.facts["logs"])
+
+
+def test_what_was_installed_is_found_again_and_a_bundle_that_changes_it_harms_only_itself(
+    matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
+) -> None:
+    """A `.pth` file writes to a module whenever a Python of the environment starts."""
+    directory = tmp_path / "changes-itself"
+    directory.mkdir()
+    (directory / "requirements.txt").write_text("./lib-1.0-py3-none-any.whl\n")
+    code = "import os; open(os.path.join(sitedir, 'lib', '__init__.py'), 'a').write('#')\n"
+    write_wheel(directory / "lib-1.0-py3-none-any.whl", {"lib/__init__.py": "", "lib.pth": code})
+    matrix.configure(f'[tool.modelops]\nbundles = ["{directory}"]\n')
+    for _ in range(2):
+        check = matrix.run("-k", "bundle_install").check("bundle-install")
+        said = ("a file that was installed is missing or not what the package's RECORD says: ", "/lib/__init__.py")
+        check.broke("failed", *said, within=INSTALLED)
+    code = "import sys; sys.reads_only = True\n"
+    write_wheel(directory / "lib-1.0-py3-none-any.whl", {"lib/__init__.py": "", "lib.pth": code})
+    reused = [
+        matrix.run("-k", "bundle_install").passed().check("bundle-install").data["install_reused"] for _ in range(2)
+    ]
+    assert reused == [False, True]
 
 
 def test_a_runner_of_the_user_s_by_path(matrix: Matrix) -> None:

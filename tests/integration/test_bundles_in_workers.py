@@ -232,12 +232,17 @@ def test_what_it_prints_is_no_failure(matrix: Matrix) -> None:
 
 BREAKS = """
     import os
+    import pathlib
 
     def dask_setup(worker):
         real = worker.modelops_bundles.install_in_process
         def install(location, **given):
-            if str(worker.name) in os.environ["BREAKS_ON"].split():
-                given["requirements"] = ["no-such-package==1"]
+            if str(worker.name) == os.environ["BREAKS_ON"] == "worker-1":
+                directory = pathlib.Path(location["directories"]["worker-1"])
+                directory.mkdir(parents=True)
+                (directory / "inside").touch()  # where its packages belong
+            elif str(worker.name) == os.environ["BREAKS_ON"]:
+                location, given["requirements"] = {**location, "installed": None}, ["no-such-package==1"]
             return real(location, **given)
         worker.modelops_bundles.install_in_process = install
 """
@@ -246,7 +251,7 @@ BREAKS = """
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        ("worker-1", ("was not installed into 1 of 3 processes", "No matching distribution found for no-such-package")),
+        ("worker-1", ("was not installed into 1 of 3 processes", "copying what was installed for numbers: ", "exists")),
         ("worker-late", ("was not installed into worker-late, which joined after the others", "no-such-package")),
     ],
 )

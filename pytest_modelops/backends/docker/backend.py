@@ -27,7 +27,7 @@ from pytest_modelops.backends.docker.sandbox import ContainerSandbox
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Lock, Progress, Wheelhouse
+from pytest_modelops.environments.base import Into, Lock, Progress, Wheelhouse
 from pytest_modelops.environments.commands import Commands
 from pytest_modelops.environments.toolbox import Toolbox
 from pytest_modelops.errors import CheckFailed
@@ -252,6 +252,11 @@ class ContainerBackend:
         return self._packages.wheelhouse(
             requirements, self._bases[lock.interpreter], deadline=deadline, progress=progress
         )
+
+    def install_wheels(
+        self, house: Wheelhouse, lock: Lock, into: Into, *, deadline: Deadline, progress: Progress
+    ) -> None:
+        """Return nothing: this machine's uv does not run the image's Python."""
 
     def sandbox(self, cell: Cell) -> ContainerSandbox:
         """Make a network and a volume for the cell."""

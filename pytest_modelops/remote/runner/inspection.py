@@ -8,6 +8,9 @@ Python 3.9 and up.
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
 import importlib.machinery
 import importlib.metadata
 import json
@@ -71,6 +74,42 @@ def wires(path: Sequence[str]) -> list[str]:
     return sorted({entry.value for entry in declared if entry.group == "modelops.wire"})
 
 
+def changed(sites: Sequence[str], top: str) -> list[str]:
+    """Return the installed files that are missing, or are not what a package recorded, relative to `top`.
+
+    Packages that have the same file overwrite each other: one of them is right. Bytecode is not compared, nor what
+    packages list outside of `top`, where `pip install --target` leaves nothing.
+
+    Args:
+        sites: directories of installed packages.
+        top: the environment, or the only directory.
+    """
+    claims: dict[str, set[str]] = {}
+    for site in sites:
+        for name in sorted(os.listdir(site)):
+            record = os.path.join(site, name, "RECORD")
+            if name.endswith(".dist-info") and os.path.isfile(record):
+                with open(record, newline="", encoding="utf-8") as lines:
+                    for path, digest, *_ in csv.reader(lines):
+                        if digest and not path.endswith(".pyc"):
+                            claims.setdefault(os.path.normpath(os.path.join(site, path)), set()).add(digest)
+    return [
+        os.path.relpath(path, top)
+        for path, digests in sorted(claims.items())
+        if path.startswith(top + os.sep) and not any(_is_content(path, digest) for digest in digests)
+    ]
+
+
+def _is_content(path: str, digest: str) -> bool:
+    algorithm, _, expected = digest.partition("=")
+    try:
+        with open(path, "rb") as file:
+            actual = hashlib.new(algorithm, file.read()).digest()
+    except OSError:
+        return False
+    return base64.urlsafe_b64encode(actual).decode().rstrip("=") == expected
+
+
 def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
     """Return the modules that the copy of a bundle in the cell lacks.
 
@@ -99,6 +138,7 @@ def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         question = json.load(file)
     absent, left_out = missing(question["modules"], sys.path, question["source"])
+    sites = [path for path in sys.path if path.startswith(sys.prefix + os.sep) and os.path.isdir(path)]
     answer = {
         "python": sys.executable,
         "version": ".".join(map(str, sys.version_info[:3])),
@@ -106,6 +146,7 @@ def main() -> None:
         "wires": wires(sys.path),
         "missing": absent,
         "left_out": left_out,
+        "changed": changed(sites, sys.prefix),
     }
     sys.stdout.write(f"{json.dumps(answer)}\n")
 

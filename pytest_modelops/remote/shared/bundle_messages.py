@@ -30,10 +30,22 @@ class WireFunction(TypedDict):
     function: str
 
 
+Installer = Literal["uv", "pip"]
+"""What installed a bundle's wheels: uv once, for each process to copy, or pip in each process."""
+
+
+class InstalledWheels(TypedDict):
+    """What a bundle needs, installed once by uv, to be copied by each process that runs the same interpreter."""
+
+    directory: str  # an environment, or a directory of packages
+    interpreter: str  # path of the interpreter that it was made for, without links
+
+
 class OtherInstall(TypedDict):
     """What client or scheduler, whose Python may be another one, install of a bundle that goes into processes."""
 
     wheels: str  # directory
+    installed: InstalledWheels | None
     requirements: list[str]  # `name==version`
 
 
@@ -52,6 +64,7 @@ class _Location(TypedDict):
 class BundleLocation(_Location, total=False):
     """Where a bundle is in the cell, and how its runner is started."""
 
+    installed: InstalledWheels | None  # of these wheels; without it, pip installs them
     modules: list[str]  # names of its top-level modules
     on_path: OnPath  # the bundle's directory; by default `first`
     wire: WireFunction | None
@@ -170,6 +183,7 @@ class Inspection(TypedDict):
     wires: list[str]  # entry points of the group `modelops.wire` that they declare, `module:function`
     missing: list[str]  # dotted names of the bundle's modules that an import would not find
     left_out: list[str]  # those that nothing was installed of, and that a build may leave out on purpose
+    changed: list[str]  # files that are missing, or are not what their package recorded
 
 
 class EnvironmentContents(Inspection):
@@ -183,6 +197,7 @@ class InstallAnswer(TypedDict):
 
     contents: EnvironmentContents | None
     failure: InstallFailure | None
+    installer: Installer | None  # `None` if it failed
 
 
 class ProcessInstall(TypedDict):
@@ -191,6 +206,7 @@ class ProcessInstall(TypedDict):
     done: bool  # whether it has come to its end
     touched: list[str]  # files of the process's environment that have changed
     failure: InstallFailure | None
+    installer: Installer | None  # `None` if it failed, or is not done
 
 
 class Conflict(TypedDict):

@@ -35,7 +35,7 @@ from ..shared.bundle_messages import (
 )
 from ..shared.canary_messages import FreshReport, ReuseReport
 from . import fresh, in_process, processes, reuse
-from .environment import Commands, Failed, inspect, install_beside, make_bare, pip_install, try_import
+from .environment import Commands, Failed, inspect, install_beside, make_bare, make_environment, try_import
 from .location import NOT_STARTED, VERSION, AnyRunner, bundle_of, command_of, launch, logs_of, site_of, venv_of
 from .one_shot import OneShot
 
@@ -76,18 +76,16 @@ class Bundles:
                 shutil.rmtree(bundle_of(location), ignore_errors=True)
                 shutil.rmtree(venv_of(ours), ignore_errors=True)
                 shutil.copytree(location["source"], bundle_of(location))
-                run("making an environment", [sys.executable, "-I", "-m", "venv", "--without-pip", venv_of(ours)])
-                if requirements:
-                    pip_install(run, ours, requirements)
+                installer = make_environment(run, ours, requirements)
                 contents = inspect(run, ours, modules)
                 failures = {module: try_import(run, ours, module) for module in imports}
                 if location.get("installs"):
                     shutil.rmtree(os.path.dirname(venv_of(location)), ignore_errors=True)
                     make_bare(run, location)
         except Failed as failure:
-            return {"contents": None, "failure": failure.to_plain()}
+            return {"contents": None, "failure": failure.to_plain(), "installer": None}
         failed = {module: text for module, text in failures.items() if text}
-        return {"contents": {**contents, "imports": failed}, "failure": None}
+        return {"contents": {**contents, "imports": failed}, "failure": None, "installer": installer}
 
     def handshake(self, location: BundleLocation, *, seconds: float) -> HandshakeAnswer:
         """Start a runner, ask whether it is ready, and end it. A one-shot runner is asked twice."""
@@ -144,10 +142,11 @@ class Bundles:
         """
         location = self._here(location)
         self.uninstall(location["name"])
-        answer = self._installs[location["name"]] = ProcessInstall(done=False, touched=[], failure=None)
+        answer = ProcessInstall(done=False, touched=[], failure=None, installer=None)
+        self._installs[location["name"]] = answer
         before = in_process.listing(_ENVIRONMENT)
         try:
-            install_beside(location, requirements, seconds)
+            answer["installer"] = install_beside(location, requirements, seconds)
             self._in_process[location["name"]] = in_process.BundleInProcess(
                 bundle=bundle_of(location),
                 site=site_of(location),

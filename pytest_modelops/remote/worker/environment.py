@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from ..runner.installing import ensured_pip, unpack_pip
 from ..shared import causes
-from ..shared.bundle_messages import BundleLocation, Inspection, InstallFailure
+from ..shared.bundle_messages import BundleLocation, Inspection, Installer, InstallFailure
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
 from .location import RUNNER, bundle_of, python_of, site_of, venv_of
 
@@ -83,28 +83,65 @@ class Commands:
         return causes.first_cause(output) or f"{ending}, and printed: {' '.join(causes.last_lines(output, 3))}"
 
 
+def make_environment(run: Commands, location: BundleLocation, requirements: Sequence[str]) -> Installer:
+    """Make the bundle's environment with what the bundle needs in it."""
+    if directory := _fits_here(location):
+        _copy(directory, venv_of(location), location)
+        return "uv"
+    run("making an environment", [sys.executable, "-I", "-m", "venv", "--without-pip", venv_of(location)])
+    if requirements:
+        pip_install(run, location, requirements)
+    return "pip"
+
+
+def _fits_here(location: BundleLocation) -> str:
+    """Return the directory of what was installed for this process's interpreter; empty if there is none."""
+    installed = location.get("installed")
+    fits = installed is not None and installed["interpreter"] == os.path.realpath(sys.executable)
+    return installed["directory"] if installed and fits else ""
+
+
+def _copy(installed: str, target: str, location: BundleLocation) -> None:
+    """Copy files with their times, or their bytecode would not count."""
+    try:
+        shutil.copytree(installed, target, symlinks=True)
+    except (OSError, shutil.Error) as error:
+        raise Failed(f"copying what was installed for {location['name']}: {error}") from error
+
+
 def make_bare(run: Commands, location: BundleLocation, python: str = sys.executable) -> None:
     """Make an environment that holds only pip, for a runner that installs the bundle itself."""
     run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", venv_of(location)])
     unpack_pip(_ensured_pip(), venv_of(location))
 
 
-def install_beside(location: BundleLocation, requirements: Sequence[str], seconds: float) -> None:
+def install_beside(location: BundleLocation, requirements: Sequence[str], seconds: float) -> Installer:
     """Install a bundle for this process's Python into a directory of its own, unless the same is installed there."""
+    installed = _fits_here(location)
+    by: Installer = "uv" if installed else "pip"
     mark = os.path.join(location["directory"], "inside.json")
-    made_of = {"digest": location["digest"], "python": sys.version, "requirements": list(requirements)}
+    made_of = {
+        "digest": location["digest"],
+        "python": sys.version,
+        "requirements": list(requirements),
+        "installed": installed,
+    }
     with contextlib.suppress(OSError, ValueError), open(mark, encoding="utf-8") as file:
         if json.load(file) == made_of:
-            return
-    with Commands(location["directory"], seconds) as run:
-        for directory in (bundle_of(location), site_of(location)):
-            shutil.rmtree(directory, ignore_errors=True)
-        shutil.copytree(location["source"], bundle_of(location))
+            return by
+    for directory in (bundle_of(location), site_of(location)):
+        shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(location["source"], bundle_of(location))
+    if installed:
+        _copy(installed, site_of(location), location)
+    else:
         os.makedirs(site_of(location))
         if requirements:
-            pip_install(run, location, requirements, python=sys.executable, more=("--target", site_of(location)))
+            with Commands(location["directory"], seconds) as run:
+                pip_install(run, location, requirements, python=sys.executable, more=("--target", site_of(location)))
     with open(mark, "w", encoding="utf-8") as file:
         json.dump(made_of, file)
+    return by
 
 
 def pip_install(

@@ -65,6 +65,7 @@ class BundleInProcess:
             "wires": inspection.wires(sys.path),
             "missing": absent,
             "left_out": left_out,
+            "changed": inspection.changed([self.site], self.site),
             "hidden": {name: file for name, file in hidden.items() if file and not self._is_ours(sys.modules[name])},
             "conflicts": list(self._conflicts(packages)),
             "imports": _import_all(imports),

@@ -17,7 +17,7 @@ from pytest_modelops.environments.base import Wheelhouse
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut, WrongInput
 
 PYTHON = Version("3.12.1")
-HOUSE = Wheelhouse(directory=Path("/w"), packages={"lib": Version("1.0")}, reused=False)
+HOUSE = Wheelhouse(directory=Path("/w"), packages={"lib": Version("1.0")}, reused=False, fingerprint="")
 
 
 def bundle_of(directory: Path, **more: object) -> Bundle:
@@ -58,7 +58,7 @@ def test_it_has_all_checks_but_the_handshake(tmp_path: Path) -> None:
     assert check_names[-2].needs == ("bundle-install[seir]",)
 
 
-DONE = {"done": True, "touched": [], "failure": None}
+DONE = {"done": True, "touched": [], "failure": None, "installer": "uv"}
 
 
 def answer(*, setup: Any = DONE, **more: Any) -> Any:
@@ -68,6 +68,7 @@ def answer(*, setup: Any = DONE, **more: Any) -> Any:
         "version": "3.12.1",
         "packages": {"lib": "1.0"},
         "missing": [],
+        "changed": [],
         "imports": {},
         "hidden": {},
         "conflicts": [],
@@ -116,6 +117,10 @@ def test_nothing_is_said_of_a_process_that_has_it_all() -> None:
             "its module config cannot be imported: this process has already imported another config (/app/config.py)",
         ),
         (answer(missing=["seir.models"]), "1 module of it is not found after the install: seir.models"),
+        (
+            answer(changed=["lib.py"]),
+            "a file that was installed is missing or not what the package's RECORD says: lib.py",
+        ),
         (answer(imports={"seir": "ImportError: x"}), "import seir failed: ImportError: x"),
         (answer(packages={}), "lib 1.0 was installed, and is not there"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ def test_it_is_installed_found_run_and_uninstalled(location: BundleLocation) -> 
     bundles = Bundles("worker-0")
     before = list(sys.path)
     assert bundles.inspect_process(location, **ASKED) == {"pid": os.getpid(), "setup": None, "contents": None}
-    installed: ProcessInstall = {"touched": [], "done": True, "failure": None}
+    installed: ProcessInstall = {"touched": [], "done": True, "failure": None, "installer": "pip"}
     assert install(bundles, location) == installed
     assert bundles.inspect_process(location, **ASKED)["setup"] == installed
     found = inspect(bundles, location)
@@ -109,6 +110,22 @@ def test_the_same_bundle_is_not_installed_again(location: BundleLocation) -> Non
     assert sys.path.count(str(installed.parents[1])) == 1
     install(bundles, {**location, "digest": "abcd"})
     assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
+
+
+def test_what_is_installed_already_is_copied(location: BundleLocation, tmp_path: Path) -> None:
+    bundles = Bundles("worker-0")
+    install(bundles, location)
+    made = tmp_path / "made"
+    shutil.copytree(Path(location["directories"]["worker-0"], "inside"), made)
+    here: BundleLocation = {
+        **location,
+        "installed": {"directory": str(made), "interpreter": os.path.realpath(sys.executable)},
+    }
+    installed = install(bundles, here, "no-such-package==1")
+    assert (installed["failure"], installed["installer"]) == (None, "uv")
+    assert inspect(bundles, here)["packages"] == {"inside-wheel": "1.5"}
+    assert inspect(bundles, here)["changed"] == []
+    bundles.uninstall("seir")
 
 
 def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(location: BundleLocation) -> None:

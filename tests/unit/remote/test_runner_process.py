@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,13 @@ import pytest
 from pytest_modelops.checks import handshake
 from pytest_modelops.checks.bundle_messages import fault_of
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.remote.shared.bundle_messages import BundleLocation, EnvironmentContents, InstallAnswer, Outcome
+from pytest_modelops.remote.shared.bundle_messages import (
+    BundleLocation,
+    EnvironmentContents,
+    InstallAnswer,
+    InstalledWheels,
+    Outcome,
+)
 from pytest_modelops.remote.shared.supervised import CouldNot
 from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.runner_process import Runner
@@ -367,7 +374,8 @@ class Cell:
     def try_to_install(self, *, seconds: float = SECONDS, **more: Any) -> InstallAnswer:
         asked = {"requirements": ["lib==1.5"], "modules": ["wire"], "imports": [], **more}
         asked["modules"] = dict.fromkeys(asked["modules"], "source")
-        return self.bundles.install(self.location(), **asked, seconds=seconds)
+        location = asked.pop("location", self.location())
+        return self.bundles.install(location, **asked, seconds=seconds)
 
     def execute(self, entrypoint: str = "app/base", **more: Any) -> Any:
         return self.bundles.execute(
@@ -402,6 +410,7 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
         "wires": [],
         "missing": [],
         "left_out": [],
+        "changed": [],
         "imports": {},
     }
     shaken = cell.bundles.handshake(cell.location(), seconds=SECONDS)
@@ -423,6 +432,32 @@ def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) 
     closed = cell.bundles.close(cell.location())
     assert (closed["ended"], closed["left"], closed["survived"]) == ("exited with code 0", [], [])
     assert list(cell.bundles.close(cell.location())) == ["logs"]
+
+
+def test_what_is_installed_already_is_copied_where_it_fits(cell: Cell) -> None:
+    """The copy is inspected like everything else: what a package recorded is compared with what is there."""
+    cell.install()
+    made = cell.directory / "made"
+    shutil.copytree(cell.directory / "worker-0" / "bundles" / "seir" / "venv", made, symlinks=True)
+    installed: InstalledWheels = {"directory": str(made), "interpreter": os.path.realpath(sys.executable)}
+    here: BundleLocation = {**cell.location(), "installed": installed}
+    answer = cell.try_to_install(location=here, requirements=["no-such-package==1"], imports=["lib"])
+    assert (answer["installer"], answer["failure"]) == ("uv", None)
+    assert answer["contents"] is not None
+    assert (answer["contents"]["packages"], answer["contents"]["changed"]) == ({"lib": "1.5"}, [])
+    elsewhere: BundleLocation = {**here, "installed": {**installed, "interpreter": "/usr/bin/another"}}
+    assert cell.try_to_install(location=elsewhere)["installer"] == "pip"
+
+    (made / SITE / "lib" / "__init__.py").write_text("VALUE = 'another'\n")
+    (made / SITE / "lib-1.5.dist-info" / "WHEEL").unlink()
+    answer = cell.try_to_install(location=here)
+    assert answer["contents"] is not None
+    assert answer["contents"]["changed"] == [f"{SITE}/lib-1.5.dist-info/WHEEL", f"{SITE}/lib/__init__.py"]
+
+    shutil.rmtree(made)
+    failure = cell.try_to_install(location=here)["failure"]
+    assert failure is not None
+    assert "copying what was installed for seir" in failure["failed"]
 
 
 def test_a_project_is_used_as_it_was_built(cell: Cell) -> None:
