@@ -74,7 +74,7 @@ class Templates:
                 self._templates.update(dict.fromkeys(names, _Template(pid, names)))
 
     def take(self, name: str) -> int:
-        """Return the pid of the process from which the named one is forked, waiting until it can be; 0 if there is none."""
+        """Return the pid of the process to fork the named one from, waiting until that is ready; 0 if there is none."""
         template = self._templates.get(name)
         if template is None:
             return 0

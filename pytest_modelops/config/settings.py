@@ -26,7 +26,7 @@ from pytest_modelops.config.setting import (
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, PATH, REPORTS, SECONDS, STARTS, SWITCH, FORK, choice
+from pytest_modelops.config.types import COUNT, FORK, PATH, REPORTS, SECONDS, STARTS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:

@@ -103,7 +103,8 @@ class ForkRequest(TypedDict):
 
     Attributes:
         argv: module and arguments, as after `python -m`.
-        env, cwd: as in `Request`.
+        env: as in `Request`; holds every variable that the process to fork from was started with.
+        cwd: as in `Request`.
     """
 
     argv: list[str]

@@ -127,7 +127,7 @@ class Supervised:
         Args:
             template: pid of a process to fork it from, see `prepare`; `argv` is then what follows `python -m`.
         """
-        return self._start(argv, env, cwd, log, template, ())["pid"]
+        return self._start(argv, (), env=env, cwd=cwd, log=log, template=template)["pid"]
 
     def start_attached(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str, template: int = 0
@@ -136,7 +136,7 @@ class Supervised:
         their_in, our_out = os.pipe()
         our_in, their_out = os.pipe()
         try:
-            answer = self._start(argv, env, cwd, log, template, (their_in, their_out))
+            answer = self._start(argv, (their_in, their_out), env=env, cwd=cwd, log=log, template=template)
         except BaseException:
             os.close(our_out)
             os.close(our_in)
@@ -147,7 +147,14 @@ class Supervised:
         return answer["pid"], os.fdopen(our_out, "wb"), os.fdopen(our_in, "rb")
 
     def _start(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: str, template: int, descriptors: Sequence[int]
+        self,
+        argv: Sequence[str],
+        descriptors: Sequence[int],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        log: str,
+        template: int,
     ) -> Answer:
         request: Request = {
             "op": "start", "argv": list(argv), "env": dict(env), "cwd": cwd, "log": log, "template": template,

@@ -210,7 +210,7 @@ class Supervisor:
             self.send({"prepared": pid, "cannot": prepared["cannot"]})
 
     def fork(self, request: Request) -> int:
-        """Fork a process as `start` starts one; return its pid. Nothing is reaped meanwhile, so no end of it is missed."""
+        """Fork a process as `start` starts one; return its pid. Nothing is reaped until then, so no end is missed."""
         streams = [self.descriptors.pop(0) for _ in range(2)] if request["attached"] else []
         template = request["template"]
         asked: ForkRequest = {"argv": request["argv"], "env": request["env"], "cwd": request["cwd"]}

@@ -1,8 +1,8 @@
 """The process that others of a cell are forked from: it has imported Dask's command line, and has one thread.
 
-Six processes of a cell import Dask. Forked, they share one import. What a process could tell apart from `python -m` is set
-in each child: variables, working directory, streams, session, `__main__`, `sys.argv` and `sys.path`, the command line
-that the system shows. Only the hash seed, and what libraries read while they were imported, stay those of this process.
+Forked processes share one import. Everything else is in each child as `python -m` leaves it: variables, working
+directory, streams, session, `__main__`, `sys.argv`, `sys.path`, the command line that the system shows. Only the hash
+seed stays that of this process.
 
 A child is forked twice, so that the supervisor, a subreaper, becomes its parent: it waits for it and reports its end,
 and the child gets the supervisor's parent-death signal. Linux only, Python 3.9 and up; run by the supervisor as
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LIBC = ctypes.CDLL(None)
 ADOPTION_SECONDS = 0.0002
+STARTED_WITH = dict(os.environ)
 
 
 def prepare(modules: Sequence[str]) -> str:
@@ -156,11 +157,14 @@ def become(request: ForkRequest, descriptors: Sequence[int], supervisor: int, be
 
 
 def set_variables(variables: dict[str, str]) -> None:
-    """Set all variables; what `PYTHONPATH` has more than before goes where Python would have put it."""
-    before = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    os.environ.clear()
-    os.environ.update(variables)
-    now = [path for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
+    """Set those that this process was not started with; what `PYTHONPATH` has more goes where Python would put it.
+
+    The others stay, since Python itself changes some (PEP 538), and so may what was imported.
+    """
+    os.environ.update({name: text for name, text in variables.items() if STARTED_WITH.get(name) != text})
+    before, now = (
+        [path for path in given.get("PYTHONPATH", "").split(os.pathsep) if path] for given in (STARTED_WITH, variables)
+    )
     start = 0 if getattr(sys.flags, "safe_path", False) else 1
     sys.path[start:start] = now[: len(now) - len(before)]
 
