@@ -26,6 +26,7 @@ import socket
 import sys
 import time
 import types
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LIBC = ctypes.CDLL(None)
 ADOPTION_SECONDS = 0.0002
+THREAD_SECONDS = 0.1
 STARTED_WITH = dict(os.environ)
 
 
@@ -52,9 +54,8 @@ def prepare(modules: Sequence[str]) -> str:
         package, _, module = name.rpartition(".")
         del sys.modules[name]
         delattr(sys.modules[package], module)
-    threads = len(os.listdir("/proc/self/task"))
-    if threads > 1:
-        return f"importing Dask's command line started {threads - 1} thread{'s' * (threads > 2)}"  # noqa: PLR2004
+    if threads_that_survive_a_fork():
+        return "importing Dask's command line started threads"
     if len(os.listdir("/proc/self/fd")) > files:
         return "importing Dask's command line opened files"
     try:
@@ -62,6 +63,25 @@ def prepare(modules: Sequence[str]) -> str:
     except ChildProcessError:
         return ""
     return "importing Dask's command line started a process"
+
+
+def threads_that_survive_a_fork() -> bool:
+    """Return whether other threads run here, and still do after a fork.
+
+    OpenBLAS, which NumPy imports, ends its threads before each fork and starts them again when it needs them.
+    """
+    if len(os.listdir("/proc/self/task")) == 1:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about threads, since Python 3.12
+        pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    end = time.monotonic() + THREAD_SECONDS
+    while (several := len(os.listdir("/proc/self/task")) > 1) and time.monotonic() < end:
+        time.sleep(ADOPTION_SECONDS)  # the kernel may still show one that has ended
+    return several
 
 
 def serve(connection: socket.socket, supervisor: int) -> list[str]:

@@ -179,7 +179,10 @@ def test_forked_processes_end_with_a_supervisor_that_is_killed(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ("import threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start()", "1 thread"),
+        (
+            "import threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+            "started threads",
+        ),
         ("import os; kept = os.pipe()", "opened files"),
         ("import subprocess; child = subprocess.Popen(['sleep', '9'])", "started a process"),
         ("raise ImportError('no licence')", "the process to fork it from exited with code 1"),
