@@ -2,10 +2,11 @@
 
     python benchmarks/warm_cell.py [--rounds 5] [--cells 1 2 4 8] [--starts exec fork fork-workers]
 
-Of `--python` × `--dask` the first cells are taken, one after the other; the bare script runs as often, with the Python of
-each cell. Seconds of a cell are those of the report, from its first check to the proof that nothing is left, without
+Of `--python` × `--dask` the first cells are taken, one after the other; the bare script runs as often, with the Python
+of each cell. Seconds of a cell are those of the report, from its first check to the proof that nothing is left, without
 `resolve` and `install`; pytest's own work between the checks is in them. CPU is user + system of everything that a
-command started, so ours includes pytest, `resolve` and `install`. Rounds alternate, because machines are shared and noisy.
+command started, so ours includes pytest, `resolve` and `install`. Rounds alternate, because machines are shared and
+noisy.
 """
 
 from __future__ import annotations
