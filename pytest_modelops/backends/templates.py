@@ -61,11 +61,11 @@ class Templates:
         for name, (environment, own) in wanted.items():
             variables = frozenset(self._variables(environment, own).items())
             groups.setdefault((environment.python, variables), set()).add(name)
-        for (python, variables), names in groups.items():
+        for number, ((python, variables), names) in enumerate(groups.items()):
             if len(names) == 1:
                 self.executed.update(dict.fromkeys(names, "no other process has its interpreter and variables"))
                 continue
-            log = self._logs / f"forked-from-{len(set(map(id, self._templates.values())))}.log"
+            log = self._logs / f"forked-from-{number}.log"
             try:
                 pid = self._processes.prepare(python, _MODULES, env=dict(variables), cwd=self._directory, log=log)
             except CheckFailed as error:
