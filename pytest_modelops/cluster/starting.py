@@ -68,7 +68,7 @@ def started(sandbox: Sandbox, settings: ClusterSettings) -> Iterator[tuple[str, 
         elif name not in workers:
             yield name, FORK
         elif settings.nanny:
-            yield name, settings.start
+            yield name, settings.start if settings.worker_variables.get(_METHOD, "fork") == "fork" else FORK
         else:
             yield (
                 name,
