@@ -5,8 +5,8 @@
 Of `--python` × `--dask` the first cells are taken, one after the other; the bare script runs as often, with the Python
 of each cell. Seconds of a cell are those of the report, from its first check to the proof that nothing is left, without
 `resolve` and `install`; pytest's own work between the checks is in them. CPU is user + system of everything that a
-command started, so ours includes pytest, `resolve` and `install`. Rounds alternate, because machines are shared and
-noisy.
+command started, of ours without that of the same command that only runs `resolve` and `install`. Rounds alternate,
+because machines are shared and noisy.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def cpu_of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def run_cells(ids: Sequence[str], start: str, options: argparse.Namespace, directory: Path) -> list[dict[str, Any]]:
+def run_cells(
+    ids: Sequence[str], start: str, options: argparse.Namespace, directory: Path, *more: str
+) -> list[dict[str, Any]]:
     """Run cells through pytest, all if none is named; return their reports."""
     report = directory / "report.json"
     (directory / "pytest.ini").write_text("[pytest]\n")
@@ -51,11 +53,12 @@ def run_cells(ids: Sequence[str], start: str, options: argparse.Namespace, direc
             *(f"--modelops-python={python}" for python in options.python),
             *(f"--modelops-dask={dask}" for dask in options.dask),
             *(f"--modelops-cell={cell}" for cell in ids),
-            f"--modelops-report={report}",
+            *(f"--modelops-report={report}", *more),
         ],
         cwd=directory,
         check=True,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     cells: list[dict[str, Any]] = json.loads(report.read_text())["cells"]
     return [cell for cell in cells if cell["selected"]]
@@ -63,9 +66,11 @@ def run_cells(ids: Sequence[str], start: str, options: argparse.Namespace, direc
 
 def cost_of_cells(ids: Sequence[str], start: str, options: argparse.Namespace, directory: Path) -> Cost:
     """From the first process of each cell to the proof that none is left."""
-    before = cpu_of_children()
+    first = cpu_of_children()
+    run_cells(ids, start, options, directory, "-k", "install")
+    second = cpu_of_children()
     cells = run_cells(ids, start, options, directory)
-    cpu = cpu_of_children() - before
+    cpu = cpu_of_children() - second - (second - first)
     building = [
         check["seconds"] for cell in cells for check in cell["checks"] if check["name"] in {"resolve", "install"}
     ]
