@@ -49,6 +49,27 @@ class Process(Protocol):
         """Return its state in the operating system (`running`, `sleeping`, `stopped`, `gone`)."""
 
 
+class Forking(Protocol):
+    """What a sandbox that can fork offers: processes that share one import of Dask."""
+
+    @property
+    def executed(self) -> Mapping[str, str]:
+        """Why processes that were to be forked were executed instead, by their names."""
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """Those of them for which this is unexpected."""
+
+    def prepare(self, wanted: Mapping[str, tuple[Environment, Mapping[str, str]]], *, seconds: float) -> None:
+        """Get ready to fork processes, which `start` then does where it can.
+
+        Args:
+            wanted: their environments and variables by name. They are then started with arguments that begin with
+                `-m`, and with these variables or more.
+            seconds: how long the first start may wait until one can be forked.
+        """
+
+
 class Sandbox(Protocol):
     """The place where the processes of one cell run; closing it ends all of them."""
 
@@ -84,6 +105,10 @@ class Sandbox(Protocol):
         Returns:
             Its path as the cell sees it. Processes may start before or after.
         """
+
+    @property
+    def forking(self) -> Forking | None:
+        """What forks processes of this sandbox; `None` where the backend or this machine cannot."""
 
     @property
     def remote(self) -> str:

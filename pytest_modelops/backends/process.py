@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO
+from typing import IO, TypeVar
 
+from pytest_modelops.backends.templates import Templates
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.commands import Commands, HostProcess, HostProcesses
@@ -21,6 +24,7 @@ from pytest_modelops.storage.files import unused_path
 
 _FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """The only variables of the host that a cell gets."""
+_Started = TypeVar("_Started")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -43,6 +47,11 @@ class ProcessSandbox:
             shutil.copytree(source, Path(self.remote) / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__"))
         self._scheduler_file = self._scratch / "scheduler.json"
         self._processes = HostProcesses(log=self._logs / "supervisor.log", directory=self._scratch)
+        self.forking = (
+            Templates(self._processes, self._variables, logs=self._logs, directory=Path(self.directory("forking")))
+            if sys.platform == "linux"
+            else None
+        )
         self._log_files: dict[str, Path] = {}
         self._put: set[str] = set()
         self._lock = threading.Lock()
@@ -84,24 +93,33 @@ class ProcessSandbox:
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> HostProcess:
-        return self._processes.start(
-            name,
-            [environment.python, *arguments],
-            env=self._variables(environment, variables),
-            cwd=Path(self.directory(name)),
-            log=self.log(name),
-        )
+        return self._start(self._processes.start, name, environment, arguments, variables)
 
     def start_attached(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[HostProcess, IO[bytes], IO[bytes]]:
-        return self._processes.start_attached(
-            name,
-            [environment.python, *arguments],
-            env=self._variables(environment, variables),
-            cwd=Path(self.directory(name)),
-            log=self.log(name),
+        return self._start(self._processes.start_attached, name, environment, arguments, variables)
+
+    def _start(
+        self,
+        start: Callable[..., _Started],
+        name: str,
+        environment: Environment,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
+    ) -> _Started:
+        start = functools.partial(
+            start, name, env=self._variables(environment, variables), cwd=Path(self.directory(name)), log=self.log(name)
         )
+        if self.forking is not None and (template := self.forking.take(name)):
+            try:
+                forked = start(arguments[1:], template=template)  # without `-m`
+            except CheckFailed as error:
+                self.forking.started(name, str(error))
+            else:
+                self.forking.started(name)
+                return forked
+        return start([environment.python, *arguments])
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
         return {

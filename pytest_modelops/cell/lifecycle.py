@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_modelops.backends.base import Backend, Sandbox
 from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.starting import worker_names
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Progress
@@ -30,6 +31,7 @@ class Lifecycle:
         secrets: what is never shown.
         cluster: `None` while none runs.
         was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
+        started: how each process was started, by its name; see `Parts.started`.
         logs: path of each log by process name.
         clients: clients in this process, which are closed with the cell.
         timed_out: whether something timed out, so that a worker may still be busy with it.
@@ -52,6 +54,7 @@ class Lifecycle:
         self.secrets = settings.secrets
         self.cluster: Cluster | None = None
         self.was_open = False
+        self.started: dict[str, str] = {}
         self.logs: dict[str, str] = {}
         self.clients: list[Client] = []
         self.timed_out = False
@@ -62,7 +65,7 @@ class Lifecycle:
     @property
     def workers(self) -> tuple[str, ...]:
         """Names of the workers, whether they run or not."""
-        return tuple(f"worker-{number}" for number in range(self._settings.workers))
+        return worker_names(self._settings)
 
     @property
     def seconds(self) -> float:
@@ -85,6 +88,8 @@ class Lifecycle:
                 self._settings,
                 start_seconds=deadline.remaining,
             )
+            self.started.update(self.cluster.started)
+            self.notes += self.cluster.start_notes
             self.collect_logs()
         return self.cluster
 

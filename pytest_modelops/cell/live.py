@@ -234,6 +234,7 @@ class LiveCell:
             observed=secrets.hide_in(self.observed),
             lock=tuple(dict.fromkeys(line for lock in self.locks.values() for line in lock.lines)),
             environments=tuple(_environment_report(*item) for item in self.environments.items()),
+            started=self.lifecycle.started,
             logs=self.lifecycle.logs,
             notes=secrets.hide_in(tuple(dict.fromkeys(notes))),
         )

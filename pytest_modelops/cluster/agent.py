@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.logs import tail
+from pytest_modelops.cluster.starting import AGENT
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import ProcessExited, RemoteError, TimedOut
@@ -46,7 +47,7 @@ class Agent:
         """Start the agent. It begins to connect at once and gives up after `seconds`."""
         path = sandbox.remote, variables.get("PYTHONPATH")
         process, stdin, stdout = sandbox.start_attached(
-            "agent",
+            AGENT,
             environment,
             ["-m", "modelops_remote.client.agent", json.dumps(dict(sandbox.client_contact())), str(seconds)],
             variables={**variables, "PYTHONPATH": os.pathsep.join(filter(None, path))},

@@ -80,6 +80,15 @@ class Cluster:
         return self._parts.all
 
     @property
+    def started(self) -> Mapping[str, str]:
+        """How each process was started; see `Parts.started`."""
+        return self._parts.started
+
+    @property
+    def start_notes(self) -> Sequence[str]:
+        return self._parts.start_notes
+
+    @property
     def late(self) -> Process | None:
         """The worker that joined late, while there is one; see `one_more`."""
         return self._parts.late

@@ -15,6 +15,15 @@ from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.logs import last_line, last_lines, tail
 from pytest_modelops.cluster.question import Question
+from pytest_modelops.cluster.starting import (
+    OPTIONS,
+    SCHEDULER,
+    faults,
+    prepare_to_fork,
+    started,
+    with_forking_nannies,
+    worker_names,
+)
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
@@ -48,16 +57,17 @@ class Parts:
         connect_seconds: float,
     ) -> None:
         self._sandbox = sandbox
-        self._settings = settings
+        self._settings = settings = with_forking_nannies(settings, sandbox)
         self._environments = environments
         self._preload = f"{sandbox.remote}/modelops_remote/worker/modelops_preload.py"
+        prepare_to_fork(sandbox, environments, settings, seconds=connect_seconds / 2)
         self._options = (
-            self.ask_worker_environment("options", "worker.options", list(settings.worker_arguments))
+            self.ask_worker_environment(OPTIONS, "worker.options", list(settings.worker_arguments))
             if settings.worker_arguments
             else None
         )
         self.scheduler = sandbox.start(
-            "scheduler",
+            SCHEDULER,
             environments[Role.SCHEDULER],
             [
                 *("-m", "distributed.cli.dask_scheduler"),
@@ -66,7 +76,7 @@ class Parts:
             ],
             variables={**settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": sandbox.remote},
         )
-        self.workers = [self.start_worker(f"worker-{number}") for number in range(settings.workers)]
+        self.workers = [self.start_worker(name) for name in worker_names(settings)]
         self.agent = Agent.start(
             sandbox, environments[Role.CLIENT], seconds=connect_seconds, variables=settings.client_variables
         )
@@ -99,6 +109,16 @@ class Parts:
         """Raise `CheckFailed` if `dask worker` does not understand an argument of the user's."""
         if self._options is not None and (problem := misunderstood(self._options.answer(deadline))):
             raise CheckFailed(problem)
+
+    @property
+    def started(self) -> Mapping[str, str]:
+        """How each process was started, by its name: `exec`, `fork`, `fork-workers`, or `exec` and why."""
+        return dict(started(self._sandbox, self._settings))
+
+    @property
+    def start_notes(self) -> Sequence[str]:
+        """Why processes were not forked although they were to be, for people."""
+        return list(faults(self._sandbox))
 
     @property
     def all(self) -> Sequence[Process]:

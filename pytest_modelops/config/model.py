@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_modelops.bundles.bundle import Patterns
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
-from pytest_modelops.config.types import COUNT, DAY, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
+from pytest_modelops.config.types import COUNT, DAY, EXEC, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
 from pytest_modelops.config.variables import CELL_VARIABLES, Secrets, expanded
 from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
 from pytest_modelops.errors import WrongInput
@@ -169,6 +169,7 @@ class ClusterSettings:
         worker_variables: environment variables of the workers.
         worker_arguments: further arguments of `dask worker`.
         scheduler_variables, client_variables: those of the scheduler and of the client.
+        start: one of `STARTS`.
         secrets: values among the variables that are never shown.
         rootdir: what relative paths among the arguments are relative to.
     """
@@ -180,5 +181,6 @@ class ClusterSettings:
     worker_arguments: Sequence[str]
     scheduler_variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
     client_variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    start: str = EXEC
     secrets: Secrets = dataclasses.field(default_factory=Secrets)
     rootdir: Path = Path()

@@ -26,7 +26,7 @@ from pytest_modelops.config.setting import (
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, PATH, REPORTS, SECONDS, SWITCH, choice
+from pytest_modelops.config.types import COUNT, FORK, PATH, REPORTS, SECONDS, STARTS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
@@ -122,6 +122,16 @@ class Settings:
     workers: int = setting(COUNT, "Worker processes in each cell.", 2, name="workers", metavar="N", ini=True)
     threads: int = setting(COUNT, "Threads of each worker.", 1)
     nanny: bool = setting(SWITCH, "Whether workers have nannies, as is Dask's own default.", default=True)
+    start: str = setting(
+        choice("a way to start processes", STARTS),
+        "How the backend `process` starts a cell's processes: each by itself (`exec`); scheduler, nannies and client "
+        "forked from a process that has imported Dask (`fork`); or their workers forked by the nannies, too "
+        "(`fork-workers`). See below.",
+        FORK,
+        name="start",
+        metavar="|".join(STARTS),
+        ini=True,
+    )
     deadlines: tuple[Deadline, ...] = setting(
         _DEADLINES,
         "Seconds that a check may take, by the check's name.",

@@ -64,6 +64,10 @@ EXECUTOR = matching(rf"{ANY_PYTHON}|\d+\.\d+(\.\d+)?", f'is not a Python version
 """Which Python a runtime or a runner may do its work with."""
 
 
+EXEC, FORK, FORK_WORKERS = STARTS = ("exec", "fork", "fork-workers")
+"""How the processes of a cell are started."""
+
+
 def choice(what: str, valid: Collection[str]) -> Type[str]:
     """Return the type of one of a few words."""
 

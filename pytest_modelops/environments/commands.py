@@ -87,23 +87,47 @@ class HostProcesses:
         self._supervisor = Supervised(log=str(log), directory=str(directory), log_is_shown=True)
         self._directory = directory
 
-    def start(self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> HostProcess:
+    def start(
+        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, template: int = 0
+    ) -> HostProcess:
         """Start a process with no stdin, its output going to `log`.
+
+        Args:
+            template: pid of a process to fork it from, see `prepare`; `argv` is then what follows `python -m`.
 
         Raises:
             CheckFailed: it could not be started.
         """
         with _translated():
-            pid = self._supervisor.start(argv, env=env, cwd=str(cwd), log=str(log))
+            pid = self._supervisor.start(argv, env=env, cwd=str(cwd), log=str(log), template=template)
         return HostProcess(self._supervisor, name, pid, log)
 
     def start_attached(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
+        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, template: int = 0
     ) -> tuple[HostProcess, IO[bytes], IO[bytes]]:
         """Start a process as `start` does, but return its stdin and stdout; only stderr goes to `log`."""
         with _translated():
-            pid, stdin, stdout = self._supervisor.start_attached(argv, env=env, cwd=str(cwd), log=str(log))
+            pid, stdin, stdout = self._supervisor.start_attached(
+                argv, env=env, cwd=str(cwd), log=str(log), template=template
+            )
         return HostProcess(self._supervisor, name, pid, log), stdin, stdout
+
+    def prepare(self, python: str, modules: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> int:
+        """Start a process that imports modules and from which others can then be forked; return its pid.
+
+        Raises:
+            CheckFailed: it could not be started.
+        """
+        with _translated():
+            return self._supervisor.prepare(python, modules, env=env, cwd=str(cwd), log=str(log))
+
+    def obstacle(self, template: int, seconds: float) -> str:
+        """Wait until others can be forked from that process; return why they cannot, or nothing."""
+        return self._supervisor.obstacle(template, seconds)
+
+    def signal(self, pid: int, number: int) -> bool:
+        """Send a signal to one of these processes; return `False` if it is gone."""
+        return self._supervisor.signal(pid, number)
 
     def close(self) -> Sequence[str]:
         """End everything and prove it. Return what is left, in words; a second call does nothing."""

@@ -104,6 +104,7 @@ class CellReport:
         seconds: from the first check to the proof that nothing is left.
         observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`.
         lock: the requirements that were installed, `name==version` a line, for each distinct environment.
+        started: how each process was started, by its name: `exec`, `fork`, `fork-workers`, or `exec: ` and why.
         logs: path of each log by process name.
         notes: warnings, and how to get into a cell that was left up.
     """
@@ -117,6 +118,7 @@ class CellReport:
     observed: Mapping[str, object] = dataclasses.field(default_factory=dict)
     lock: tuple[str, ...] = ()
     environments: tuple[EnvironmentReport, ...] = ()
+    started: Mapping[str, str] = dataclasses.field(default_factory=dict)
     logs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()

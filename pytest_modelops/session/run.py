@@ -130,6 +130,7 @@ class MatrixRun:
                 workers=settings.workers,
                 threads=settings.threads,
                 nanny=settings.nanny,
+                start=settings.start,
                 worker_variables=worker_variables,
                 worker_arguments=environment.worker_args,
                 scheduler_variables=scheduler_variables,

@@ -42,6 +42,7 @@ def test_without_any_configuration(matrix: Matrix) -> None:
     assert (data["tasks"], data["processes"]) == (420, 2)
     assert data["tasks_per_second"] == pytest.approx(420 / data["seconds"], rel=0.02)
     assert cell.checks["start"].data == {"workers": 2}
+    assert cell.facts["started"] == dict.fromkeys(("scheduler", "worker-0", "worker-1", "agent"), "fork")
     assert cell.checks["install"].data == {"built": 0, "reused": 1}
 
     observed = cell.facts["observed"]

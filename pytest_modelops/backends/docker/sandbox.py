@@ -38,6 +38,7 @@ class ContainerSandbox:
     """
 
     remote = REMOTE
+    forking = None
 
     def __init__(
         self,

@@ -12,12 +12,15 @@ class Request(TypedDict, total=False):
     """What pytest asks of a supervisor or of an init.
 
     Attributes:
-        op: `start`, `left` and `finish` (supervisor), `state` and `keep` (init), `signal` and `descendants` (both).
+        op: `start`, `prepare`, `left` and `finish` (supervisor), `state` and `keep` (init), `signal` and `descendants`
+            (both).
         id: number of the request.
-        argv: command to start.
+        argv: command to start; with `template`, module and arguments of `python -m`; for `prepare`, the interpreter.
         env: its variables, all of them.
         cwd: its working directory.
         log: path of the file that its output is added to.
+        modules: what `prepare` imports in a process that others can be forked from.
+        template: pid of such a process, from which this one is forked.
         attached: the next two descriptors on the socket become its stdin and stdout; only stderr goes to the log.
         pid: the process that is meant; to an init, 0 is the command.
         number: of the signal.
@@ -29,6 +32,8 @@ class Request(TypedDict, total=False):
     env: dict[str, str]
     cwd: str
     log: str
+    modules: list[str]
+    template: int
     attached: bool
     pid: int
     number: int
@@ -68,6 +73,55 @@ class Exited(TypedDict):
 
     exited: int
     status: int
+
+
+@final
+class CanFork(TypedDict):
+    """A supervisor's event: a process that others are forked from has imported its modules.
+
+    Attributes:
+        prepared: its pid.
+        cannot: why nothing can be forked from it; empty if it can.
+    """
+
+    prepared: int
+    cannot: str
+
+
+class Prepared(TypedDict):
+    """First message of a process that others are forked from to its supervisor.
+
+    Attributes:
+        cannot: as in `CanFork`.
+    """
+
+    cannot: str
+
+
+class ForkRequest(TypedDict):
+    """What a supervisor asks such a process to fork. With it come descriptors: stdin and stdout, if attached, and log.
+
+    Attributes:
+        argv: module and arguments, as after `python -m`.
+        env: as in `Request`; holds every variable that the process to fork from was started with.
+        cwd: as in `Request`.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+
+
+class Forked(TypedDict, total=False):
+    """The answer to a `ForkRequest`.
+
+    Attributes:
+        pid: of the new process, a child of the supervisor.
+        error: why there is none.
+    """
+
+    pid: int
+    error: str
 
 
 @final

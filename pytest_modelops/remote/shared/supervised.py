@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .process_messages import Answer, Exited, Request
+    from .process_messages import Answer, CanFork, Exited, Request
 
 ANSWER_SECONDS = 30.0
 """A supervisor answers in milliseconds; this is for machines under heavy load."""
@@ -73,6 +73,7 @@ class Supervised:
         self._changed = threading.Condition()
         self._answers: dict[int, Answer] = {}
         self._statuses: dict[int, int] = {}
+        self._prepared: dict[int, str] = {}
         self._gone = False
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
@@ -84,10 +85,12 @@ class Supervised:
     def _read(self) -> None:
         with self._socket.makefile("rb") as lines, contextlib.suppress(OSError):
             for line in lines:
-                message: Answer | Exited = json.loads(line)
+                message: Answer | Exited | CanFork = json.loads(line)
                 with self._changed:
                     if "exited" in message:
                         self._statuses[message["exited"]] = message["status"]
+                    elif "prepared" in message:
+                        self._prepared[message["prepared"]] = message["cannot"]
                     else:
                         self._answers[message["id"]] = message
                     self._changed.notify_all()
@@ -118,18 +121,22 @@ class Supervised:
             raise CouldNot(f"could not {request['op']} {request.get('argv', [''])[0]}: {answer['error']}")
         return answer
 
-    def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str) -> int:
-        """Start a process without stdin, with its output in `log`; return its pid."""
-        return self._start(argv, env, cwd, log, ())["pid"]
+    def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str, template: int = 0) -> int:
+        """Start a process without stdin, with its output in `log`; return its pid.
+
+        Args:
+            template: pid of a process to fork it from, see `prepare`; `argv` is then what follows `python -m`.
+        """
+        return self._start(argv, (), env=env, cwd=cwd, log=log, template=template)["pid"]
 
     def start_attached(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str, template: int = 0
     ) -> tuple[int, IO[bytes], IO[bytes]]:
         """Start a process; return pid, stdin and stdout. Only stderr goes to `log`."""
         their_in, our_out = os.pipe()
         our_in, their_out = os.pipe()
         try:
-            answer = self._start(argv, env, cwd, log, (their_in, their_out))
+            answer = self._start(argv, (their_in, their_out), env=env, cwd=cwd, log=log, template=template)
         except BaseException:
             os.close(our_out)
             os.close(our_in)
@@ -140,12 +147,38 @@ class Supervised:
         return answer["pid"], os.fdopen(our_out, "wb"), os.fdopen(our_in, "rb")
 
     def _start(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: str, descriptors: Sequence[int]
+        self,
+        argv: Sequence[str],
+        descriptors: Sequence[int],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        log: str,
+        template: int,
     ) -> Answer:
         request: Request = {
-            "op": "start", "argv": list(argv), "env": dict(env), "cwd": cwd, "log": log, "attached": bool(descriptors),
+            "op": "start", "argv": list(argv), "env": dict(env), "cwd": cwd, "log": log, "template": template,
+            "attached": bool(descriptors),
         }  # fmt: skip
         return self.ask(request, descriptors=descriptors)
+
+    def prepare(self, python: str, modules: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str) -> int:
+        """Start a process that imports modules and from which others can then be forked; return its pid. Linux only."""
+        request: Request = {
+            "op": "prepare", "argv": [python], "modules": list(modules), "env": dict(env), "cwd": cwd, "log": log,
+            "attached": False,
+        }  # fmt: skip
+        return self.ask(request)["pid"]
+
+    def obstacle(self, template: int, seconds: float) -> str:
+        """Wait until others can be forked from a process; return why they cannot, or nothing."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: template in self._prepared or template in self._statuses or self._gone, seconds
+            )
+        if ending := self.ending(template):
+            return f"the process to fork it from {ending}"
+        return self._prepared.get(template, f"importing Dask's command line took more than {seconds:.0f} s")
 
     def signal(self, pid: int, number: int) -> bool:
         """Send a signal to a started process or to a descendant of one; return `False` if that is gone."""

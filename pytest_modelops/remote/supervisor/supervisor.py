@@ -28,7 +28,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..shared.process_messages import Answer, Exited, Request
+    from collections.abc import Sequence
+
+    from ..shared.process_messages import Answer, CanFork, Exited, Forked, ForkRequest, Prepared, Request
     from . import children
 elif __package__:
     from . import children
@@ -37,6 +39,12 @@ else:  # run by its path
     children = importlib.import_module("children")
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "template.py")
+RUN_TEMPLATE = "import sys; exec(compile(open(sys.argv[1]).read(), sys.argv.pop(1), 'exec'), {'__name__': 'template'})"
+SPACE = "-" * 4096
+"""An argument that makes room for the command lines of forked processes."""
+FORK_SECONDS = 10.0
+"""A fork takes milliseconds; this is for machines under heavy load."""
 SECONDS_TO_DIE = children.SECONDS_TO_DIE
 
 
@@ -60,6 +68,14 @@ def describe(pid: int) -> str:
     return f"{pid} {command[:200]}".strip()
 
 
+def line_of(connection: socket.socket) -> bytes:
+    """Read one line; empty or incomplete at the end."""
+    line = b""
+    while not line.endswith(b"\n") and (data := connection.recv(1 << 16)):
+        line += data
+    return line
+
+
 class Supervisor:
     """Serves the messages of one pytest process (see the module's docstring)."""
 
@@ -69,6 +85,10 @@ class Supervisor:
         self.parent = os.getppid()
         self.children = children.Children(lambda pid, status: self.send({"exited": pid, "status": status}))
         self.descriptors: list[int] = []
+        self.templates: dict[int, socket.socket] = {}
+        """By pid, the processes that others are forked from."""
+        self.importing: dict[socket.socket, int] = {}
+        """Pids of those that have not reported yet that they are prepared."""
         self.buffer = b""
         self.woken, self.wake = socket.socketpair()
         self.woken.setblocking(False)
@@ -79,11 +99,13 @@ class Supervisor:
     def run(self) -> int:
         """Serve until pytest asks to finish or is gone; return the exit code."""
         while True:
-            ready, _, _ = select.select([self.host, self.woken], [], [], 1.0)
+            ready, _, _ = select.select([self.host, self.woken, *self.importing], [], [], 1.0)
             if self.woken in ready:
                 with contextlib.suppress(BlockingIOError):
                     self.woken.recv(4096)
             self.children.reap()
+            for connection in self.importing.keys() & ready:
+                self.note_prepared(connection)
             # A process that pytest forked may hold our socket open for longer than pytest lives.
             if os.getppid() != self.parent:
                 break
@@ -117,7 +139,9 @@ class Supervisor:
         """Do what a request asks."""
         operation = request["op"]
         if operation == "start":
-            return {"pid": self.start(request)}
+            return {"pid": self.fork(request) if request.get("template") else self.start(request)}
+        if operation == "prepare":
+            return {"pid": self.prepare(request)}
         if operation == "signal":
             return {"sent": self.children.signal(request["pid"], request["number"])}
         if operation == "descendants":
@@ -129,12 +153,12 @@ class Supervisor:
             return {"left": self.end()}
         raise ValueError(f"unknown operation {operation!r}")
 
-    def send(self, message: Answer | Exited) -> None:
+    def send(self, message: Answer | Exited | CanFork) -> None:
         """Send to pytest; the next read notices if pytest is gone."""
         with contextlib.suppress(OSError):
             self.host.sendall(json.dumps(message).encode() + b"\n")
 
-    def start(self, request: Request) -> int:
+    def start(self, request: Request, *, inherited: Sequence[int] = ()) -> int:
         """Start a process in its own session, which dies with this one; return its pid."""
         attached = request["attached"]
         streams = [self.descriptors.pop(0) for _ in range(2)] if attached else []
@@ -156,6 +180,7 @@ class Supervisor:
                     stdout=streams[1] if attached else output,
                     stderr=output,
                     start_new_session=True,
+                    pass_fds=inherited,
                     preexec_fn=die_with_supervisor,  # noqa: PLW1509 - this program has one thread
                 )
         finally:
@@ -164,6 +189,49 @@ class Supervisor:
         process.returncode = 0  # `reap` collects it, Popen must not
         self.children.started.add(process.pid)
         return process.pid
+
+    def prepare(self, request: Request) -> int:
+        """Start a process that others can be forked from, once it has imported its modules; return its pid."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = [TEMPLATE, str(theirs.fileno()), str(os.getpid()), ",".join(request["modules"]), SPACE]
+            request["argv"] += ["-c", RUN_TEMPLATE, *arguments]
+            pid = self.start(request, inherited=[theirs.fileno()])
+        ours.settimeout(FORK_SECONDS)
+        self.templates[pid] = ours
+        self.importing[ours] = pid
+        return pid
+
+    def note_prepared(self, connection: socket.socket) -> None:
+        """Pass on that a process has imported its modules; if it has ended, that is reported as of any other."""
+        pid = self.importing.pop(connection)
+        with contextlib.suppress(OSError, ValueError):
+            prepared: Prepared = json.loads(line_of(connection))
+            self.send({"prepared": pid, "cannot": prepared["cannot"]})
+
+    def fork(self, request: Request) -> int:
+        """Fork a process as `start` starts one; return its pid. Nothing is reaped until then, so no end is missed."""
+        streams = [self.descriptors.pop(0) for _ in range(2)] if request["attached"] else []
+        template = request["template"]
+        asked: ForkRequest = {"argv": request["argv"], "env": request["env"], "cwd": request["cwd"]}
+        line = json.dumps(asked).encode() + b"\n"
+        try:
+            connection = self.templates[template]
+            with open(request["log"], "ab") as log:
+                sent = socket.send_fds(connection, [line], [*streams, log.fileno()])
+            connection.sendall(line[sent:])
+            forked: Forked = json.loads(line_of(connection))
+        except (OSError, ValueError, KeyError) as error:
+            # It may still be on its way to fork something that nobody would know of.
+            self.children.signal(template, signal.SIGKILL)
+            raise OSError(f"the process {template} to fork from did not answer ({error!r})") from error
+        finally:
+            for stream in streams:
+                os.close(stream)
+        if "error" in forked:
+            raise OSError(forked["error"])
+        self.children.started.add(forked["pid"])
+        return forked["pid"]
 
     def end(self) -> list[str]:
         """Kill all processes, prove that none is left, remove the directory. Return what is left, for people."""

@@ -32,7 +32,7 @@ MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
     "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, "
-    "preflight, report, runner, threads, worker-plugin, workers"
+    "preflight, report, runner, start, threads, worker-plugin, workers"
 )
 OPEN = "missing ), unterminated subpattern at position 0"
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
@@ -73,6 +73,7 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
         workers = 3
         threads = 4
         nanny = false
+        start = "exec"
         cache = "kept"
         fresh = true
         report = ["out/a.json", "/b.json"]
@@ -100,6 +101,7 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
         """
     )
     assert (settings.backend, settings.workers, settings.threads, settings.nanny) == ("process", 3, 4, False)
+    assert settings.start == "exec"
     assert settings.cache == tmp_path / "kept"
     assert settings.fresh is True
     assert settings.reports == (tmp_path / "out/a.json", Path("/b.json"))
@@ -186,6 +188,7 @@ def test_a_home_directory_is_expanded(
     ("line", "message"),
     [
         ('backend = "podman"', "backend: 'podman' is not a backend; valid: auto, docker, process"),
+        ('start = "spawn"', "start: 'spawn' is not a way to start processes; valid: exec, fork, fork-workers"),
         ('keep = "maybe"', "keep: 'maybe' is not a time to keep cells; valid: always, failed, never"),
         (
             'backend = "proces"',
@@ -638,7 +641,7 @@ def test_an_unknown_variable_is_refused_with_the_valid_ones(configure: Configure
         ": PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE, PYTEST_MODELOPS_CELL, "
         "PYTEST_MODELOPS_CONFIG, PYTEST_MODELOPS_DASK, "
         "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_KEEP, PYTEST_MODELOPS_PYTHON, "
-        "PYTEST_MODELOPS_REPORT, "
+        "PYTEST_MODELOPS_REPORT, PYTEST_MODELOPS_START, "
         "PYTEST_MODELOPS_WORKERS"
     )
 
