@@ -305,6 +305,10 @@ class Cluster:
         self._left_up = True
         return how_to
 
+    def kill_agent(self) -> None:
+        """Have whatever is asked of the cluster, in any thread, fail at once."""
+        self.agent.process.signal(signal.SIGKILL)
+
     def stop(self) -> Sequence[str]:
         """End the cluster quickly, prove that nothing is left, and return what is left, for people.
 

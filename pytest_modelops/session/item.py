@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -71,9 +70,7 @@ class CheckItem(pytest.Function):
 
     def runtest(self) -> None:
         __tracebackhide__ = True
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")  # the user's `filterwarnings = error` is meant for the user's code
-            result = self.cell.checks.run(self.check.label)
+        result = self.cell.checks.run(self.check.label)
         if result.blocked_by is not None:
             self.cell.checks.require(self.check.label)
 

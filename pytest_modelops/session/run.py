@@ -26,6 +26,8 @@ from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
 from pytest_modelops.session import logs, module
+from pytest_modelops.session.ahead import Ahead
+from pytest_modelops.session.capacity import ahead_on_this_machine
 from pytest_modelops.session.configured import configure
 from pytest_modelops.session.planning import plan_of, unavailable
 from pytest_modelops.session.progress import Progress
@@ -61,6 +63,7 @@ class MatrixRun:
         plan: the cells, and those left out.
         wanted: which of the checks' tests the command line asks for (see `module.wanted`).
         cells: by id.
+        ahead: runs their checks ahead of their tests.
         note: for people, if the backend is not the one that was meant; empty otherwise.
     """
 
@@ -69,6 +72,7 @@ class MatrixRun:
     backend: Backend
     progress: Progress
     cells: dict[str, LiveCell]
+    ahead: Ahead
     note: str
 
     def __init__(self, config: pytest.Config) -> None:
@@ -114,6 +118,8 @@ class MatrixRun:
         self.note = opened.note
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
+        sharing = getattr(self.config, "workerinput", {}).get("workercount", 1)
+        self.ahead = ahead_on_this_machine(self.settings, sharing=sharing, interrupt=self.backend.interrupt)
 
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
@@ -182,6 +188,7 @@ class MatrixRun:
             closing.callback(self.progress.close)
             for cell in self.cells.values():
                 closing.callback(_close_cell, cell)
+            closing.callback(self.ahead.close)
 
     def _close_backend(self) -> None:
         self.backend.close()

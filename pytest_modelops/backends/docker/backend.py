@@ -267,6 +267,9 @@ class ContainerBackend:
         self._sandboxes.append(sandbox)
         return sandbox
 
+    def interrupt(self) -> None:
+        self._commands.interrupt()
+
     def close(self) -> None:
         """End what still runs for this session, and disconnect from the engine."""
         self._commands.close()
