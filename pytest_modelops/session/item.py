@@ -39,14 +39,25 @@ class CheckItem(pytest.Function):
 
     @classmethod
     def make(
-        cls, parent: pytest.Module, name: str, parameters: str, *, check: Check, cell: LiveCell, settings: SettingsFile
+        cls,
+        parent: pytest.Module,
+        name: str,
+        parameters: str,
+        *,
+        check: Check,
+        cell: LiveCell,
+        settings: SettingsFile,
+        like: CheckItem | None,
     ) -> CheckItem:
+        """Make an item; `like` is another one of the module, whose fixtures are not looked for again."""
+
         def test() -> None:
             raise RuntimeError(f"the check {check.label} runs as a test item, and not by calling its function")
 
         test.__name__ = test.__qualname__ = name
         test.__doc__ = check.summary
-        item: CheckItem = cls.from_parent(parent, name=f"{name}[{parameters}]", callobj=test)
+        fixtures = like._fixtureinfo if like is not None else None  # noqa: SLF001 - as pytest itself has it
+        item: CheckItem = cls.from_parent(parent, name=f"{name}[{parameters}]", callobj=test, fixtureinfo=fixtures)
         if hasattr(item, "id"):  # pytest 9.2 keeps node ids in parts, and `--lf` compares them
             item._id = type(item.id).parse(item.nodeid)
         item.originalname = name

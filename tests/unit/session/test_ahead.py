@@ -86,7 +86,9 @@ def make() -> Iterator[Callable[..., Ahead]]:
     yield make
     for ahead in made:
         ahead.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cell ")]
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("cell ")]:
+        thread.join(SECONDS)
+        assert not thread.is_alive()
 
 
 def ask(ahead: Ahead, cell: Cell, label: str, log: Log) -> None:
