@@ -156,11 +156,16 @@ class Ahead:
                 self._finish(job)
         job.raise_bug()
 
-    def close(self) -> None:
-        """End all cells early. What runs in a thread gets no result."""
+    def stop(self) -> None:
+        """Have no check begin any more."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """End all cells early. What runs in a thread gets no result."""
+        self.stop()
+        with self._changed:
             started = [job for job in self._open if job.thread is not None]
             busy = [job for job in started if not job.waits]
         for job in busy:

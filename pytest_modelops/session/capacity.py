@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.session.ahead import Ahead
@@ -15,13 +16,9 @@ _BYTES_OF_A_PROCESS = 100 * 2**20
 """Of a scheduler, worker, nanny or agent that has imported Dask; 60 to 95 MiB were measured."""
 
 
-def ahead_on_this_machine(settings: Settings, *, sharing: int, interrupt: Callable[[], None]) -> Ahead:
-    """Return what runs cells ahead, with as many at once as the settings say or this machine can.
-
-    Args:
-        sharing: how many processes of pytest share the machine.
-        interrupt: see `Ahead`.
-    """
+def ahead_on_this_machine(settings: Settings, config: pytest.Config, *, interrupt: Callable[[], None]) -> Ahead:
+    """Return what runs cells ahead: as many at once as was set or this machine can, divided among xdist's workers."""
+    sharing = getattr(config, "workerinput", {}).get("workercount", 1)
     if settings.parallel is not None:
         return Ahead(max(1, settings.parallel // sharing), interrupt=interrupt)
     needed = (2 * settings.workers + 2) * _BYTES_OF_A_PROCESS

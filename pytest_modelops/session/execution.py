@@ -18,7 +18,7 @@ from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
 from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
 from pytest_modelops.session.collection import DEMANDS, cell_of
-from pytest_modelops.session.item import CheckItem, check_of
+from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
@@ -35,26 +35,22 @@ class Running:
 
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
-        self._labels: dict[str, list[str]] = {}
-        """The checks of each cell that were selected."""
+        self._checks: dict[str, list[CheckItem]] = {}
+        """The selected checks of each cell."""
         self._tested: set[str] = set()
         """The cells that tests of the user's use."""
-        self._coming: list[pytest.Item] = []
+        self._coming: list[CheckItem] = []
         """The first check of each cell, until they run ahead."""
         self._published: dict[str, dict[str, CheckResult]] = {}
         self._facts: dict[str, CellReport] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
-            cell, check = cell_of(item), check_of(item)
-            if cell is None:
-                continue
-            if check is None:
+            if isinstance(item, CheckItem):
+                self._checks.setdefault(item.cell.id, []).append(item)
+            elif (cell := cell_of(item)) is not None:
                 self._tested.add(cell.id)
-                continue
-            if cell.id not in self._labels:
-                self._coming.append(item)
-            self._labels.setdefault(cell.id, []).append(check.label)
+        self._coming = [checks[0] for checks in self._checks.values()]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -75,15 +71,14 @@ class Running:
         """Have the checks of this cell, and of those that come later, run ahead; see `Ahead`."""
         self.run.ahead.resume()
         if hasattr(item.config, "workerinput"):  # an xdist worker knows no more than the next test
-            known = [one for one in (item, nextitem) if one is not None]
+            known = [one for one in (item, nextitem) if isinstance(one, CheckItem)]
         else:
             known, self._coming = self._coming, []
         for one in known:
-            cell, check = cell_of(one), check_of(one)
-            if cell is not None and check is not None:
-                labels = self._labels[cell.id]
-                labels = labels[labels.index(check.label) :]  # those before may have crashed another worker
-                self.run.ahead.add(cell, cell.checks.ahead_of(labels), held=cell.id in self._tested)
+            checks = self._checks[one.cell.id]
+            checks = checks[checks.index(one) :]  # those before may have crashed another worker
+            labels = [check.check.label for check in checks if will_run(check)]
+            self.run.ahead.add(one.cell, one.cell.checks.ahead_of(labels), held=one.cell.id in self._tested)
 
     def _leave_to_user(self, session: pytest.Session, nextitem: pytest.Item | None) -> None:
         """Have no check run while a test of the user's does."""
@@ -142,7 +137,7 @@ class Running:
         item.stash[STATUS] = Status.BLOCKED
         item.stash[BLOCKED_BY] = broken.root
         root = cell.checks.run(broken.root)
-        if root.label in self._labels.get(cell.id, ()):
+        if root.label in (item.check.label for item in self._checks.get(cell.id, ())):
             reason = f"blocked by {root.label}: {root.message.partition(chr(10))[0]}"
             raise pytest.skip.Exception(reason, _use_item_location=True) from None
         raise pytest.fail.Exception(f"{broken}\n\nreproduce: {root.reproduce}", pytrace=False) from None
@@ -239,6 +234,10 @@ class Running:
         finally:
             if cell is not None and ends:
                 self._end_cell(item, cell)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        self.run.ahead.stop()
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:

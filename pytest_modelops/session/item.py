@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks  # there is no public way to ask
 
 from pytest_modelops.session.locating import SettingsFile
 
@@ -103,6 +104,15 @@ class _OwnHooks:
 def _is_kept(plugin: object) -> bool:
     module = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
     return module in _KEPT or module.partition(".")[0] == "pytest_modelops"
+
+
+def will_run(item: CheckItem) -> bool:
+    """Return whether pytest will run a check, and not skip it because of a mark that somebody has added."""
+    try:
+        xfail = evaluate_xfail_marks(item)
+        return evaluate_skip_marks(item) is None and (xfail is None or xfail.run)
+    except pytest.fail.Exception:  # pytest reports what is wrong with the mark
+        return False
 
 
 def check_of(item: pytest.Item | None) -> Check | None:

@@ -118,8 +118,7 @@ class MatrixRun:
         self.note = opened.note
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
-        sharing = getattr(self.config, "workerinput", {}).get("workercount", 1)
-        self.ahead = ahead_on_this_machine(self.settings, sharing=sharing, interrupt=self.backend.interrupt)
+        self.ahead = ahead_on_this_machine(self.settings, self.config, interrupt=self.backend.interrupt)
 
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
