@@ -67,7 +67,7 @@ class Lifecycle:
 
     @property
     def seconds(self) -> float:
-        """How long the cell has been in use, from its first check to the end of `close`."""
+        """How long the cell has been in use, from its first check to the end of `close`; see `rest`."""
         return self._seconds + (time.monotonic() - self._began if self._began is not None else 0.0)
 
     @property
@@ -78,6 +78,11 @@ class Lifecycle:
     def begin(self) -> None:
         if self._began is None:
             self._began = time.monotonic()
+
+    def rest(self) -> None:
+        """Do not count the time until the next `begin`, unless a cluster runs: the cell waits for others to end."""
+        if self._sandbox is None:
+            self._seconds, self._began = self.seconds, None
 
     def open(self, environments: Mapping[Versions, Environment], deadline: Deadline) -> Cluster:
         """Start the cluster unless it runs, without waiting until it is up."""

@@ -219,6 +219,7 @@ class LiveCell:
 
     def check_ahead(self, label: str) -> None:
         self.checks.run_ahead(label)
+        self.lifecycle.rest()
 
     def is_for_main(self, label: str) -> bool:
         # What a cell that is left up shows must not go on after the test that ends the run.

@@ -118,12 +118,12 @@ class Settings:
     threads: int = setting(COUNT, "Threads of each worker.", 1)
     parallel: int | None = setting(
         COUNT_OR_AUTO,
-        "How many cells run at once: a number, or `auto`, one for each core if there is the memory for it. Meanwhile, "
-        "the environments of as many more are made. With xdist, the number is divided among its workers, and each has "
-        "at least one. Tests of your own never run beside a check, and cells that may be left up run one by one.",
+        "How many cells run at once: a number, or `auto`, one for each core if there is the memory for it. See "
+        "[Several cells at once](#several-cells-at-once).",
         lambda: None,
         shown='"auto"',
         name="parallel",
+        flag_help="How many cells run at once; `auto` is one for each core if there is the memory for it.",
         metavar="N|auto",
         ini=True,
     )
