@@ -2,8 +2,8 @@
 
     python benchmarks/many_cells.py [--rounds 5]
 
-The answers of the index are cached by a first run. CPU is that of the process and of those that it starts; memory is the
-peak of the process.
+The answers of the index are cached by a first run. CPU is that of the process and of those that it starts; memory is
+the peak of the process.
 """
 
 from __future__ import annotations
