@@ -147,10 +147,3 @@ def pytest_modelops_checks(checks, config):
     ran = project.matrix("-n", "2")
     assert (ran.code, {*ran.results.values()}, len(ran.results)) == (0, {"PASSED"}, 9)
     assert sorted(noted(project)) == sorted(f"begins {cell}" for cell in cells * 3)
-
-
-def test_how_many_cells_run_at_once_is_a_number_or_auto(project: Project) -> None:
-    project.configure_quick()
-    wrong = project.run("--modelops-matrix", "--modelops-parallel=many")
-    assert wrong.refusal.endswith("--modelops-parallel: 'many' is neither a whole number from 1 up nor 'auto'")
-    assert project.run("--modelops-matrix", "--modelops-parallel=auto").code == 0
