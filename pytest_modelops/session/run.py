@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -163,9 +164,9 @@ class MatrixRun:
 
     def cell_of(self, nodeid: str) -> str | None:
         """Return the id of the cell that a test belongs to: the one of the plan that its parameters name."""
-        parameters = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
-        found = [cell_id for cell_id in self.cells if f"-{cell_id}-" in parameters]
-        return max(found, key=len, default=None)
+        parts = nodeid.partition("[")[2].removesuffix("]").split("-")
+        some = ("-".join(parts[start:end]) for start, end in itertools.combinations(range(len(parts) + 1), 2))
+        return max((one for one in some if one in self.cells), key=len, default=None)
 
     def reproduce_test(self, nodeid: str) -> str:
         """Return the command that runs one test again."""
@@ -232,8 +233,7 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
         opened.backend.close()
     missing = unavailable(plan.cells, backend)
     lines = [plan.to_text(unavailable=missing), configured.describe_checks(), f"backend: {backend}{why}"]
-    lines += [f"index: {note}"] if note else []
-    lines.append(f"configuration: {settings.file.description}")
+    lines += [*([f"index: {note}"] if note else []), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {
         **plan.to_json(),
         "unavailable": [{"id": cell_id, "reason": reason} for cell_id, reason in missing.items()],
