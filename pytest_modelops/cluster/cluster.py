@@ -307,7 +307,8 @@ class Cluster:
 
     def kill_agent(self) -> None:
         """Have whatever is asked of the cluster, in any thread, fail at once."""
-        self.agent.process.signal(signal.SIGKILL)
+        with contextlib.suppress(ModelopsError):  # it is gone
+            self.agent.process.signal(signal.SIGKILL)
 
     def stop(self) -> Sequence[str]:
         """End the cluster quickly, prove that nothing is left, and return what is left, for people.
