@@ -43,7 +43,7 @@ def test_two_clusters_run_at_once_and_ctrl_c_ends_both(matrix: Matrix) -> None:
     for cell in matrix.run(env=variables).passed().cells:
         assert set(cell.statuses.values()) == {"passed"}
     running = matrix.start(env={**variables, "STAY": "1"})
-    running.until(lambda: len(list(matrix.path.glob("*.stays"))) == 2, "both cells stayed")  # noqa: PLR2004
+    running.until(lambda: len(list(matrix.path.glob("*.stays"))) == 2, "both cells stayed")
     run = running.interrupt()
     assert run.code == 2, run.out
     first, second = run.cells
