@@ -25,6 +25,8 @@ def pytest_modelops_checks(checks: list[Check], config: pytest.Config) -> None:
 
     A check is a `pytest_modelops.checks.base.Check`. Its `run` gets the cell, as tests do from `modelops_cell`, and a
     deadline. If the cell is broken it raises `CheckFailed`, asserts or calls `pytest.fail`; if it has nothing to do
-    there it calls `pytest.skip`. A check that uses `cell.cluster` has `needs=("start",)`. Called once in each pytest
-    process, with xdist also in every worker, so it must always do the same.
+    there it calls `pytest.skip`. A check that uses `cell.cluster` has `needs=("start",)`. It runs in the main thread,
+    or with `main_thread=False` in a thread of its cell, beside checks of other cells.
+
+    Called once in each pytest process, with xdist also in every worker, so it must always do the same.
     """

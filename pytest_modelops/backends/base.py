@@ -145,7 +145,7 @@ class Sandbox(Protocol):
 
 
 class Backend(Protocol):
-    """Makes environments and sandboxes; one for each session."""
+    """Makes environments and sandboxes; one for each session. Several threads use it at once."""
 
     name: str
 
@@ -223,6 +223,9 @@ class Backend(Protocol):
 
     def sandbox(self, cell: Cell) -> Sandbox:
         """Return a new sandbox for the cell."""
+
+    def interrupt(self) -> None:
+        """End the commands that make environments in other threads, and start no more of them."""
 
     def close(self) -> None:
         """End everything that still runs for this session."""

@@ -172,6 +172,9 @@ class ProcessBackend(Environments):
         # A cell that is started again does not overwrite the logs of the first time.
         return ProcessSandbox(unused_path(self._directory, cell.id))
 
+    def interrupt(self) -> None:
+        self._commands.interrupt()
+
     def close(self) -> None:
         self._commands.close()
         super().close()

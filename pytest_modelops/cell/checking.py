@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -22,16 +23,19 @@ from pytest_modelops.shipping import Shipped
 _T = TypeVar("_T")
 
 
+class GivenUp(Exception):
+    """The run ends before a check has, so the check has no result."""
+
+
 class Checks:
     """The checks of one cell and their results.
+
+    They may run ahead, in another thread (see `session.ahead`). One thread at a time uses this, but for `results`.
 
     Args:
         live: what checks are given.
         deadlines: seconds by check, where they are not the check's own.
         reproduce: the command that runs one check of a cell.
-
-    Attributes:
-        results: by label, in the order in which they ended; also those of users' tests.
     """
 
     def __init__(
@@ -48,13 +52,82 @@ class Checks:
         self._checks = {check.label: check for check in checks}
         self._seconds = {**{check.name: check.seconds for check in checks}, **deadlines}
         self._reproduce = reproduce
-        self.results: dict[str, CheckResult] = {}
+        self._results: dict[str, CheckResult] = {}
+        self._given_up = False
+        self._ahead: int | None = None
+        """The thread that runs a check ahead."""
+        self._not_asked_for: set[str] = set()
+
+    @property
+    def results(self) -> Mapping[str, CheckResult]:
+        """Results by label, in the order in which they ended, also those of users' tests.
+
+        Without those of checks that ran ahead and that nobody has asked for yet.
+        """
+        return {label: result for label, result in list(self._results.items()) if label not in self._not_asked_for}
+
+    def add(self, result: CheckResult) -> None:
+        self._results[result.label] = result
 
     def run(self, label: str) -> CheckResult:
         """Run a check once, after those that it needs; never raises for what is wrong with the cell."""
-        if label not in self.results:
-            self.results[label] = self._run(self._checks[label])
-        return self.results[label]
+        if label not in self._results:
+            result = self._run(self._checks[label])
+            if self._given_up:
+                raise GivenUp
+            if self._ahead == threading.get_ident():
+                self._not_asked_for.add(label)
+            self._results[label] = result
+        if self._ahead != threading.get_ident():
+            self._not_asked_for.difference_update(self._with_causes(label))
+        return self._results[label]
+
+    def run_ahead(self, label: str) -> None:
+        """Run a check as `run` does, but keep its result back until somebody asks for it."""
+        self._ahead = threading.get_ident()
+        try:
+            self.run(label)
+        except GivenUp:
+            pass
+        finally:
+            self._ahead = None
+
+    def give_up(self) -> None:
+        """Keep what runs ahead from having a result; called from another thread."""
+        self._given_up = True
+
+    def is_for_main(self, label: str) -> bool:
+        """Return whether a check that is to run in pytest's main thread has to run now, for this one or as this one."""
+        return any(self._checks[one].main_thread for one in self._with_causes(label) if one not in self._results)
+
+    def uses_cluster(self, label: str) -> bool:
+        """Return whether a check may use the cell's cluster."""
+        return label not in self._checks or self._checks[label].uses_cluster
+
+    def ahead_of(self, labels: Sequence[str]) -> list[str]:
+        """Return these checks, each after those of its needs that use no cluster."""
+        found: dict[str, None] = {}
+        for label in labels:
+            found.update(dict.fromkeys(one for one in self._needs(label) if not self.uses_cluster(one)))
+            found[label] = None
+        return list(found)
+
+    def _needs(self, label: str) -> list[str]:
+        """Return the checks that one needs, directly or not, each after its own needs; without those left out."""
+        found: dict[str, None] = {}
+        for need in self._checks[label].needs if label in self._checks else ():
+            found.update(dict.fromkeys([*self._needs(need), need]))
+        return list(found)
+
+    def _with_causes(self, label: str) -> set[str]:
+        """Return a check and all that run before it because of it."""
+        check, found = self._checks[label], {label, *self._needs(label)}
+        if check.bundle is not None and check.needs:
+            for left in self._leaving():
+                found |= {left.label, *self._needs(left.label)}
+        if label in self._results and (root := self._results[label].blocked_by):
+            found.add(root)
+        return found
 
     def require(self, label: str) -> None:
         """Run a check; raise `CellBroken` unless it passed."""
@@ -76,7 +149,7 @@ class Checks:
             cluster.await_ready(deadline)
             self._live.observed = cluster.facts(deadline)
             for check in self._leaving():
-                if check.label in self.results and check.leaves is not None:
+                if check.label in self._results and check.leaves is not None:
                     check.leaves(self._live, Deadline(self.seconds_for(check.name)))
 
     def prepare(self) -> None:
@@ -165,7 +238,7 @@ class Checks:
         return self._seconds.get(check_name, Check.seconds)
 
     def _run(self, check: Check) -> CheckResult:
-        ran_before = [self.results[label] for label in check.after if label in self.results]
+        ran_before = [self._results[label] for label in check.after if label in self._results]
         for before in (ran_before, map(self.run, check.needs)):
             for needed in list(before):  # a blocked check starts no cluster
                 if not needed.status.lets_through:
@@ -204,11 +277,11 @@ class Checks:
         )
 
     def _blocked(self, check: Check, root: str) -> CheckResult:
-        cause = self.results[root].message.partition("\n")[0]
+        cause = self._results[root].message.partition("\n")[0]
         return check.ended(Status.BLOCKED, f"blocked by {root}: {cause}", blocked_by=root)
 
     def _root(self, result: CheckResult) -> CheckResult:
-        return self.results[result.blocked_by or result.label]
+        return self._results[result.blocked_by or result.label]
 
     def _leaving(self) -> list[Check]:
         """The checks that leave something in the cluster for later checks and tests."""

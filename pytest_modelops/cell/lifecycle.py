@@ -49,6 +49,7 @@ class Lifecycle:
         self._keep = keep
         self._progress = progress
         self._sandbox: Sandbox | None = None
+        self._given_up = False
         self._began: float | None = None
         self._seconds = 0.0
         self.secrets = settings.secrets
@@ -69,12 +70,22 @@ class Lifecycle:
 
     @property
     def seconds(self) -> float:
-        """How long the cell has been in use, from its first check to the end of `close`."""
+        """How long the cell has been in use, from its first check to the end of `close`; see `rest`."""
         return self._seconds + (time.monotonic() - self._began if self._began is not None else 0.0)
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether the cluster may be left up at the end."""
+        return self._keep != "never"
 
     def begin(self) -> None:
         if self._began is None:
             self._began = time.monotonic()
+
+    def rest(self) -> None:
+        """Do not count the time until the next `begin`, unless a cluster runs: the cell waits for others to end."""
+        if self._sandbox is None:
+            self._seconds, self._began = self.seconds, None
 
     def open(self, environments: Mapping[Versions, Environment], deadline: Deadline) -> Cluster:
         """Start the cluster unless it runs, without waiting until it is up."""
@@ -91,7 +102,15 @@ class Lifecycle:
             self.started.update(self.cluster.started)
             self.notes += self.cluster.start_notes
             self.collect_logs()
+            if self._given_up:
+                self.cluster.kill_agent()
         return self.cluster
+
+    def give_up(self) -> None:
+        """Have whatever is asked of the cluster fail at once; called from another thread."""
+        self._given_up = True
+        if (cluster := self.cluster) is not None:
+            cluster.kill_agent()
 
     def write_log(self, name: str, content: bytes) -> Path:
         """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""

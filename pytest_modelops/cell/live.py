@@ -219,23 +219,40 @@ class LiveCell:
 
     # What the session calls -----------------------------------------------------------------------------------------
 
+    def check_ahead(self, label: str) -> None:
+        self.checks.run_ahead(label)
+        self.lifecycle.rest()
+
+    def is_for_main(self, label: str) -> bool:
+        # What a cell that is left up shows must not go on after the test that ends the run.
+        return (self.lifecycle.may_be_kept and self.uses_cluster(label)) or self.checks.is_for_main(label)
+
+    def uses_cluster(self, label: str) -> bool:
+        return self.checks.uses_cluster(label)
+
+    def give_up(self) -> None:
+        self.checks.give_up()
+        self.lifecycle.give_up()
+
     def add(self, result: CheckResult) -> None:
-        self.checks.results[result.label] = result
+        self.checks.add(result)
 
     def report(self) -> CellReport:
-        environments, secrets = self.environments.values(), self.lifecycle.secrets
-        of_checks = (str(result.data["note"]) for result in self.checks.results.values() if "note" in result.data)
-        of_environments = (note for environment in environments for note in environment.warnings)
+        # Copies, since a check may run in another thread.
+        environments, locks, results = dict(self.environments), dict(self.locks), self.checks.results
+        secrets = self.lifecycle.secrets
+        of_checks = (str(result.data["note"]) for result in results.values() if "note" in result.data)
+        of_environments = (note for environment in environments.values() for note in environment.warnings)
         notes = [*of_environments, *of_checks, *self.lifecycle.notes]
         return dataclasses.replace(
             CellReport.of(self.cell),
             seconds=self.lifecycle.seconds,
-            checks=tuple(self.checks.results.values()),
+            checks=tuple(results.values()),
             observed=secrets.hide_in(self.observed),
-            lock=tuple(dict.fromkeys(line for lock in self.locks.values() for line in lock.lines)),
-            environments=tuple(_environment_report(*item) for item in self.environments.items()),
-            started=self.lifecycle.started,
-            logs=self.lifecycle.logs,
+            lock=tuple(dict.fromkeys(line for lock in locks.values() for line in lock.lines)),
+            environments=tuple(_environment_report(*item) for item in environments.items()),
+            started=dict(self.lifecycle.started),
+            logs=dict(self.lifecycle.logs),
             notes=secrets.hide_in(tuple(dict.fromkeys(notes))),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -47,7 +48,7 @@ def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, 
     checks += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
     checks += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
     checks += [venv_reuse.check(bundle) for bundle in bundles if reuse and not bundle.in_workers]
-    return checks
+    return [dataclasses.replace(check, main_thread=False) for check in checks]
 
 
 def in_order(checks: Sequence[Check]) -> list[Check]:

@@ -72,6 +72,9 @@ class Check:
         needs: labels of the checks that must have passed; they run before it.
         after: labels of checks that block this one if they ran and did not pass.
         seconds: its deadline, unless the user sets another.
+        uses_cluster: whether it may use the cell's cluster. Only so many cells as `parallel` says do that at once.
+        main_thread: whether it runs in pytest's main thread, when its test is due. Otherwise it runs in a thread of its
+            cell, beside checks of other cells.
         leaves: repeats what the check leaves in the cluster, after that was restarted. A check that leaves something
             runs before bundles' checks and before users' tests, which find it there.
         summary: one line for people.
@@ -83,6 +86,8 @@ class Check:
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     seconds: float = 60.0
+    uses_cluster: bool = True
+    main_thread: bool = True
     leaves: Run | None = None
     summary: str = ""
 

@@ -18,5 +18,10 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
 
 
 CHECK = Check(
-    name="install", run=run, needs=("resolve",), seconds=600, summary="the environments are built, or verified"
+    name="install",
+    run=run,
+    needs=("resolve",),
+    seconds=600,
+    uses_cluster=False,
+    summary="the environments are built, or verified",
 )

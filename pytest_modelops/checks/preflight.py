@@ -39,5 +39,6 @@ def check(bundle: Bundle) -> Check:
         bundle=bundle,
         run=functools.partial(run, bundle),
         seconds=60,
+        uses_cluster=False,
         summary="the bundle's source fits the cell, and what is named in it exists",
     )

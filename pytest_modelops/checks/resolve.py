@@ -18,4 +18,6 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     return {"notes": notes} if notes else {}
 
 
-CHECK = Check(name="resolve", run=run, seconds=120, summary="the cell's requirements can be resolved")
+CHECK = Check(
+    name="resolve", run=run, seconds=120, uses_cluster=False, summary="the cell's requirements can be resolved"
+)

@@ -314,6 +314,11 @@ class Cluster:
         self._left_up = True
         return how_to
 
+    def kill_agent(self) -> None:
+        """Have whatever is asked of the cluster, in any thread, fail at once."""
+        with contextlib.suppress(ModelopsError):  # it is gone
+            self.agent.process.signal(signal.SIGKILL)
+
     def stop(self) -> Sequence[str]:
         """End the cluster quickly, prove that nothing is left, and return what is left, for people.
 

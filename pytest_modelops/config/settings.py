@@ -26,7 +26,7 @@ from pytest_modelops.config.setting import (
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, FORK, PATH, REPORTS, SECONDS, STARTS, SWITCH, choice
+from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, REPORTS, SECONDS, STARTS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Settings:
     Attributes:
         file: where the table comes from; paths in it are relative to its directory.
         reports: files to write, absolute.
+        parallel: `None` for `auto`.
         deadlines: those that were set, the weakest source first; see `deadlines_of`.
         bundles: bundles of this run.
         known_bundles: those, and those of the file, whose settings a test's marker inherits.
@@ -121,6 +122,17 @@ class Settings:
     )
     workers: int = setting(COUNT, "Worker processes in each cell.", 2, name="workers", metavar="N", ini=True)
     threads: int = setting(COUNT, "Threads of each worker.", 1)
+    parallel: int | None = setting(
+        COUNT_OR_AUTO,
+        "How many cells run at once: a number, or `auto`, one for each core if there is the memory for it. See "
+        "[Several cells at once](#several-cells-at-once).",
+        lambda: None,
+        shown='"auto"',
+        name="parallel",
+        flag_help="How many cells run at once; `auto` is one for each core if there is the memory for it.",
+        metavar="N|auto",
+        ini=True,
+    )
     nanny: bool = setting(SWITCH, "Whether workers have nannies, as is Dask's own default.", default=True)
     start: str = setting(
         choice("a way to start processes", STARTS),

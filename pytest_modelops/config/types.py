@@ -131,6 +131,14 @@ def count(value: object) -> int:
     return value
 
 
+def _count_or_auto(value: object) -> int | None:
+    if isinstance(value, str):
+        if value != "auto":
+            raise WrongInput(f"{value!r} is neither a whole number from 1 up nor 'auto'")
+        return None
+    return count(value)
+
+
 def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise WrongInput(f"{shown(value)} is not a number of seconds above 0")
@@ -256,6 +264,10 @@ _VERSION_PROBLEM = "the list is empty; name at least one version, or remove the 
 COUNT = leaf(
     count, {"type": "integer", "minimum": 1}, from_text=lambda given: int(given) if given.isdecimal() else given
 )
+COUNT_OR_AUTO: Type[int | None] = leaf(
+    _count_or_auto, {"anyOf": [COUNT.schema, {"enum": ["auto"]}]}, from_text=COUNT.from_text
+)
+"""A number, or `auto`, which is `None`."""
 SECONDS = leaf(
     _seconds,
     {"type": "number", "exclusiveMinimum": 0},

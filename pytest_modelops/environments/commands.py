@@ -165,16 +165,22 @@ _LAST_SECONDS = 5.0
 
 
 class Commands:
-    """Runs the host's own commands (uv, pip, interpreters) to their end, under a supervisor (implements `uv.Runner`).
+    """Runs the host's own commands (uv, pip, interpreters) to their end (implements `uv.Runner`).
+
+    Each runs under a supervisor, and those of several threads under one each.
 
     Args:
-        directory: holds the commands' output while they run; the supervisor removes it.
+        directory: the supervisors have directories beside it, with numbers after its name, which hold the commands'
+            output while they run. They remove them.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._numbers = itertools.count()
-        self._processes: HostProcesses | None = None
+        self._lock = threading.Lock()
+        self._free: list[_Supervised] = []
+        self._busy: list[_Supervised] = []
+        self._interrupted = False
 
     def __call__(
         self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, deadline: Deadline
@@ -187,23 +193,22 @@ class Commands:
         Raises:
             TimedOut: the deadline passed, and the command itself still ran; the message holds its last output.
         """
-        if self._processes is None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._processes = HostProcesses(log=self._directory / "supervisor.log", directory=self._directory)
+        supervised = self._take()
         name = Path(arguments[0]).name
-        errors = self._directory / f"{next(self._numbers)}-{name}.stderr"
-        process, stdin, stdout = self._processes.start_attached(name, arguments, env=env, cwd=cwd, log=errors)
-        stdin.close()
+        errors = supervised.directory / f"{next(self._numbers)}-{name}.stderr"
         output: list[bytes] = []
-
-        def read() -> None:
-            with stdout:
-                output.append(stdout.read())
-
-        reader = threading.Thread(target=read, name=name, daemon=True)
-        reader.start()
+        reader: threading.Thread | None = None
         finished = False
         try:
+            process, stdin, stdout = supervised.processes.start_attached(name, arguments, env=env, cwd=cwd, log=errors)
+            stdin.close()
+
+            def read() -> None:
+                with stdout:
+                    output.append(stdout.read())
+
+            reader = threading.Thread(target=read, name=name, daemon=True)
+            reader.start()
             process.wait(deadline)
             reader.join(deadline.remaining)  # a child that it left behind may still hold its stdout
             finished = not reader.is_alive()
@@ -212,14 +217,50 @@ class Commands:
             stderr = errors.read_text(errors="replace").strip()
             raise TimedOut(f"{error}. Its last output: {stderr[-2000:]}" if stderr else str(error)) from None
         finally:
-            if not finished:  # too slow, or Ctrl-C: what it started has to end too, so the supervisor is closed
-                self.close()
+            self._give_back(supervised, usable=finished)
+            if not finished and reader is not None:
                 reader.join(_LAST_SECONDS)  # no process holds its stdout any more
         code = process.code
         assert code is not None  # noqa: S101 - it was waited for
         return subprocess.CompletedProcess(arguments, code, b"".join(output).decode(errors="replace"), stderr)
 
+    def _take(self) -> _Supervised:
+        with self._lock:
+            if self._interrupted:
+                raise CheckFailed("the run is being ended")
+            supervised = self._free.pop() if self._free else _Supervised(self._directory, next(self._numbers))
+            self._busy.append(supervised)
+            return supervised
+
+    def _give_back(self, supervised: _Supervised, *, usable: bool) -> None:
+        """Keep a supervisor for the next command, or end it: what a command that is too slow has started has to end."""
+        with self._lock:
+            self._busy.remove(supervised)
+            if usable and not self._interrupted:
+                self._free.append(supervised)
+                return
+        supervised.processes.close()
+
+    def interrupt(self) -> None:
+        """End what runs in other threads, and keep more from being started."""
+        with self._lock:
+            self._interrupted = True
+            busy = [*self._busy]
+        for supervised in busy:
+            supervised.processes.close()
+
     def close(self) -> Sequence[str]:
         """End what runs. Return what is left, in words."""
-        processes, self._processes = self._processes, None
-        return processes.close() if processes is not None else []
+        with self._lock:
+            there = [*self._busy, *self._free]
+            self._free.clear()
+        return [left for supervised in there for left in supervised.processes.close()]
+
+
+class _Supervised:
+    """A supervisor of commands, and the directory that it removes at its end."""
+
+    def __init__(self, directory: Path, number: int) -> None:
+        self.directory = directory.with_name(f"{directory.name}-{number}")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.processes = HostProcesses(log=self.directory / "supervisor.log", directory=self.directory)

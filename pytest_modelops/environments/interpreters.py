@@ -7,6 +7,7 @@ hangs with a shim that hangs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import json
@@ -14,7 +15,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -94,6 +96,7 @@ class Interpreters:
         self._reported: dict[Path, Interpreter | None] = {}
         self._slow: set[Path] = set()
         self._answers: dict[PythonVersion, Interpreter | str] = {}
+        self._lock = threading.RLock()
 
     def find(self, version: PythonVersion, *, deadline: Deadline, progress: Progress) -> Interpreter:
         """Return the newest patch release of a version, CPython with a GIL; uv gets it if none is here and uv may.
@@ -102,12 +105,23 @@ class Interpreters:
             Unavailable: none was found; the message lists what is here, and the command that gets it.
             TimedOut: the deadline passed.
         """
-        answer = self._answers.get(version) or self._search(version, deadline, progress)
-        if isinstance(answer, Interpreter) or not self._slow:  # else one that was too slow may be it
-            self._answers[version] = answer
+        with self._locked(deadline):
+            answer = self._answers.get(version) or self._search(version, deadline, progress)
+            if isinstance(answer, Interpreter) or not self._slow:  # else one that was too slow may be it
+                self._answers[version] = answer
         if isinstance(answer, str):
             raise Unavailable(answer)
         return answer
+
+    @contextlib.contextmanager
+    def _locked(self, deadline: Deadline) -> Iterator[None]:
+        """Let one thread look at a time, so that no Python is asked twice."""
+        if not self._lock.acquire(timeout=deadline.remaining):
+            raise TimedOut(f"another cell has been looking for a Python for {deadline.seconds:g} s")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _search(self, version: PythonVersion, deadline: Deadline, progress: Progress) -> Interpreter | str:
         name = f"python{version.release[0]}.{version.release[1]}"
@@ -140,7 +154,8 @@ class Interpreters:
     def ask(self, path: Path, deadline: Deadline) -> Interpreter | None:
         """Ask an interpreter what it is; return `None` if it is of no use, and the base of a virtual environment."""
         try:
-            return self._remembered(path, deadline)
+            with self._locked(deadline):
+                return self._remembered(path, deadline)
         except TimedOut:
             deadline.check("looking for a Python")
             return None

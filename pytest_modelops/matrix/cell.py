@@ -79,12 +79,12 @@ class Versions:
     as_is: bool = False
     variant: str = ""
 
-    @property
+    @functools.cached_property
     def dask_text(self) -> str:
         """The Dask release, or the request if no index could be asked."""
         return str(self.dask) if self.dask is not None else self.dask_request
 
-    @property
+    @functools.cached_property
     def key(self) -> tuple[PythonVersion, Version, str, str]:
         """What versions are ordered and compared by."""
         unknown = Version("99999") if self.dask is None else self.dask
@@ -133,7 +133,7 @@ class Cell:
     def skew(self) -> bool:
         return len({(role.python, role.dask_text) for role in (self.client, self.scheduler, self.worker)}) > 1
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """`py3.12-dask2024.10.0`, and for each role that differs `+worker-py3.13` or `+worker-dask2024.8.0`."""
         parts = [str(self.base)]

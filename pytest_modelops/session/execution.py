@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +18,7 @@ from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
 from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
 from pytest_modelops.session.collection import DEMANDS, cell_of
-from pytest_modelops.session.item import CheckItem, check_of
+from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
@@ -33,25 +35,55 @@ class Running:
 
     def __init__(self, run: MatrixRun) -> None:
         self.run = run
-        self._selected: set[tuple[str, str]] = set()
+        self._checks: dict[str, list[CheckItem]] = {}
+        """The selected checks of each cell."""
+        self._tested: set[str] = set()
+        """The cells that tests of the user's use."""
+        self._coming: list[CheckItem] = []
+        """The first check of each cell, until they run ahead."""
         self._published: dict[str, dict[str, CheckResult]] = {}
         self._facts: dict[str, CellReport] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
-            cell, check = cell_of(item), check_of(item)
-            if cell is not None and check is not None:
-                self._selected.add((cell.id, check.label))
+            if isinstance(item, CheckItem):
+                self._checks.setdefault(item.cell.id, []).append(item)
+            elif (cell := cell_of(item)) is not None:
+                self._tested.add(cell.id)
+        self._coming = [checks[0] for checks in self._checks.values()]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run a check once, whatever plugins repeat, fork or skip tests in this hook."""
         if check_of(item) is None:
             return None
-        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        runtestprotocol(item, nextitem=nextitem)
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # the user's `filterwarnings = error` is meant for the user's code
+            if not item.config.getoption("setuponly", False):
+                self._look_ahead(item, nextitem)
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            runtestprotocol(item, nextitem=nextitem)
+            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+            self._leave_to_user(item.session, nextitem)
         return True
+
+    def _look_ahead(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Have the checks of this cell, and of those that come later, run ahead; see `Ahead`."""
+        self.run.ahead.resume()
+        if hasattr(item.config, "workerinput"):  # an xdist worker knows no more than the next test
+            known = [one for one in (item, nextitem) if isinstance(one, CheckItem)]
+        else:
+            known, self._coming = self._coming, []
+        for one in known:
+            checks = self._checks[one.cell.id]
+            checks = checks[checks.index(one) :]  # those before may have crashed another worker
+            labels = [check.check.label for check in checks if will_run(check)]
+            self.run.ahead.add(one.cell, one.cell.checks.ahead_of(labels), held=one.cell.id in self._tested)
+
+    def _leave_to_user(self, session: pytest.Session, nextitem: pytest.Item | None) -> None:
+        """Have no check run while a test of the user's does."""
+        if nextitem is not None and check_of(nextitem) is None and not (session.shouldfail or session.shouldstop):
+            self.run.ahead.pause()
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_timeout_set_timer(self, item: pytest.Item) -> bool | None:
@@ -84,7 +116,8 @@ class Running:
                 cell.checks.require("start")
             for demand in demands:
                 _perform(item, demand, cell)
-            outcome = yield
+            with self._turn(item, cell):
+                outcome = yield
         except TimedOut:
             item.stash[STATUS] = Status.TIMED_OUT
             raise
@@ -95,12 +128,16 @@ class Running:
             self._end_as(item, cell.checks.run(check.label))
         return outcome
 
+    def _turn(self, item: pytest.Item, cell: LiveCell) -> contextlib.AbstractContextManager[None]:
+        check = check_of(item)
+        return self.run.ahead.turn(cell, check.label) if check is not None else contextlib.nullcontext()
+
     def _end_blocked(self, item: pytest.Item, cell: LiveCell, broken: CellBroken) -> NoReturn:
         """End a test that the cell's state prevents: skip it if a test of this run fails for the reason, else fail."""
         item.stash[STATUS] = Status.BLOCKED
         item.stash[BLOCKED_BY] = broken.root
         root = cell.checks.run(broken.root)
-        if (cell.id, root.label) in self._selected:
+        if root.label in (item.check.label for item in self._checks.get(cell.id, ())):
             reason = f"blocked by {root.label}: {root.message.partition(chr(10))[0]}"
             raise pytest.skip.Exception(reason, _use_item_location=True) from None
         raise pytest.fail.Exception(f"{broken}\n\nreproduce: {root.reproduce}", pytrace=False) from None
@@ -124,9 +161,12 @@ class Running:
             return report
         path, line, _ = item.reportinfo()
         point_to(report, Path(path), line)
+        check = check_of(item)
+        if check is not None and report.when == "call" and check.label in cell.checks.results:
+            report.duration = cell.checks.results[check.label].seconds  # without waiting for it
         if LEFT in item.stash:
             pass  # the cell has a result for that
-        elif check_of(item) is None and (report.when == "call" or not report.passed):
+        elif check is None and (report.when == "call" or not report.passed):
             cell.add(self._result_of(item, cell, report, call))
         elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
             # The check passed; a time limit on the test, a warning or another plugin's hook failed it.
@@ -149,11 +189,10 @@ class Running:
     def _news(self, cell: LiveCell) -> CellNews:
         """Return what no earlier report held of the cell, so that everything travels once from an xdist worker."""
         published = self._published.setdefault(cell.id, {})
-        results = cell.checks.results
+        results, cell.lifecycle.unreported = cell.checks.results, []
         new = [result for label, result in results.items() if published.get(label) is not result]
         published.update(results)
         report = cell.report()
-        cell.lifecycle.unreported.clear()
         facts = dataclasses.replace(report, checks=(), seconds=0.0, logs=dict(report.logs))
         changed = facts != self._facts.get(cell.id)
         self._facts[cell.id] = facts
@@ -196,21 +235,25 @@ class Running:
             if cell is not None and ends:
                 self._end_cell(item, cell)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        self.run.ahead.stop()
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Stop cells whose last test never came, after the user's fixtures and before the reports are written."""
+        """End what runs ahead and cells whose last test never came: after the user's fixtures, before the reports."""
+        self.run.ahead.close()
         for cell in self.run.cells.values():
             cell.close()
 
-    @staticmethod
-    def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
+    def _end_cell(self, item: pytest.Item, cell: LiveCell) -> None:
         if not isinstance(item, CheckItem):
             # pytest does the same when the next test asks for another cell: it first ends the fixtures that use it.
             definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
             definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001
             if stop_timer := getattr(item.config.hook, "pytest_timeout_cancel_timer", None):
                 stop_timer(item=item)  # pytest-timeout's limit is the test's, not that of stopping a cell
-        cell.close()
+        self.run.ahead.end(cell)
         if cell.leftover is not None:
             item.stash[LEFT] = True
             raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks  # there is no public way to ask
 
 from pytest_modelops.config.options import start_of
 from pytest_modelops.session.locating import SettingsFile
@@ -41,14 +41,25 @@ class CheckItem(pytest.Function):
 
     @classmethod
     def make(
-        cls, parent: pytest.Module, name: str, parameters: str, *, check: Check, cell: LiveCell, settings: SettingsFile
+        cls,
+        parent: pytest.Module,
+        name: str,
+        parameters: str,
+        *,
+        check: Check,
+        cell: LiveCell,
+        settings: SettingsFile,
+        like: CheckItem | None,
     ) -> CheckItem:
+        """Make an item; `like` is another one of the module, whose fixtures are not looked for again."""
+
         def test() -> None:
             raise RuntimeError(f"the check {check.label} runs as a test item, and not by calling its function")
 
         test.__name__ = test.__qualname__ = name
         test.__doc__ = check.summary
-        item: CheckItem = cls.from_parent(parent, name=f"{name}[{parameters}]", callobj=test)
+        fixtures = like._fixtureinfo if like is not None else None  # noqa: SLF001 - as pytest itself has it
+        item: CheckItem = cls.from_parent(parent, name=f"{name}[{parameters}]", callobj=test, fixtureinfo=fixtures)
         if hasattr(item, "id"):  # pytest 9.2 keeps node ids in parts, and `--lf` compares them
             item._id = type(item.id).parse(item.nodeid)
         item.originalname = name
@@ -73,9 +84,7 @@ class CheckItem(pytest.Function):
 
     def runtest(self) -> None:
         __tracebackhide__ = True
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")  # the user's `filterwarnings = error` is meant for the user's code
-            result = self.cell.checks.run(self.check.label)
+        result = self.cell.checks.run(self.check.label)
         if result.blocked_by is not None:
             self.cell.checks.require(self.check.label)
 
@@ -107,6 +116,15 @@ class _OwnHooks:
 def _is_kept(plugin: object) -> bool:
     module = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
     return module in _KEPT or module.partition(".")[0] == "pytest_modelops"
+
+
+def will_run(item: CheckItem) -> bool:
+    """Return whether pytest will run a check, and not skip it because of a mark that somebody has added."""
+    try:
+        xfail = evaluate_xfail_marks(item)
+        return evaluate_skip_marks(item) is None and (xfail is None or xfail.run)
+    except pytest.fail.Exception:  # pytest reports what is wrong with the mark
+        return False
 
 
 def check_of(item: pytest.Item | None) -> Check | None:

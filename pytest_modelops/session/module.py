@@ -97,13 +97,14 @@ class ChecksModule(pytest.Module):
         names = list(dict.fromkeys(check.name for check in self.checks))
         checks = sorted(self.checks, key=lambda check: names.index(check.name))
         pairs = [(cell, check) for cell in self.cells for check in checks]
-        return [
-            CheckItem.make(
-                self, test_name(check.name), parameters(check, cell.id), check=check, cell=cell, settings=self.settings
-            )
-            for cell, check in pairs
-            if selected(nodeid(check, cell.id), self.wanted)
-        ]
+        items: list[pytest.Item | pytest.Collector] = []
+        like: CheckItem | None = None
+        for cell, check in pairs:
+            if selected(nodeid(check, cell.id), self.wanted):
+                name, brackets = test_name(check.name), parameters(check, cell.id)
+                like = CheckItem.make(self, name, brackets, check=check, cell=cell, settings=self.settings, like=like)
+                items.append(like)
+        return items
 
     def missing(self, nodes: Iterable[Any]) -> list[str]:
         """Return the ids that were asked for and do not exist."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from platform import python_version
@@ -42,9 +44,10 @@ def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
     if backend != ProcessBackend.name:
         return {}
     found = {}
+    is_here = functools.cache(looks_installed)
     for cell in cells:
         pythons = dict.fromkeys(cell[role].python for role in Role if not cell[role].as_is)
-        missing = [str(python) for python in pythons if not looks_installed(python)]
+        missing = [str(python) for python in pythons if not is_here(python)]
         if missing:
             found[cell.id] = (
                 f"Python {' and '.join(missing)} is not installed; get it with: uv python install {' '.join(missing)}"
@@ -59,11 +62,12 @@ def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
         if not isinstance(cell, Cell):
             raise WrongInput(f"pytest_modelops_cells: {cell!r} is not a pytest_modelops.matrix.cell.Cell")
     ids = [cell.id for cell in cells]
-    if twice := next((cell_id for cell_id in ids if ids.count(cell_id) > 1), None):
+    if twice := next((cell_id for cell_id, count in Counter(ids).items() if count > 1), None):
         raise WrongInput(f"pytest_modelops_cells: {twice} is there twice")
-    left_out = [left for left in plan.left_out if left.id not in ids]
+    there = set(ids)
+    left_out = [left for left in plan.left_out if left.id not in there]
     left_out += [
-        LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in ids
+        LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in there
     ]
     return Plan(cells=tuple(cells), left_out=tuple(left_out))
 

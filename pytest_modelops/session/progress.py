@@ -9,6 +9,7 @@ which pytest does not capture.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -37,6 +38,7 @@ class Progress:
         self._directory = directory / "doing"
         self._worker: str | None = getattr(config, "workerinput", {}).get("workerid")
         self._doing: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
         self._reported: dict[str, float] = {}
         self._drawn = False
         self._over = threading.Event()
@@ -57,17 +59,17 @@ class Progress:
 
     def say(self, cell: str, doing: str) -> None:
         """Set what is being done for a cell now; an empty text for nothing."""
-        if self._worker is not None:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            file = self._directory / self._worker
-            text = f"{time.time()}\n{cell}: {doing}" if doing else ""
-            temporary = file.with_suffix(".new")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(file)
-        elif doing:
-            self._doing[cell] = (f"{cell}: {doing}", time.time())
-        else:
-            self._doing.pop(cell, None)
+        with self._lock:
+            if doing:
+                self._doing[cell] = (f"{cell}: {doing}", time.time())
+            else:
+                self._doing.pop(cell, None)
+            if self._worker is not None:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                file = self._directory / self._worker
+                temporary = file.with_suffix(".new")
+                temporary.write_text(json.dumps([*self._doing.values()]), encoding="utf-8")
+                temporary.replace(file)
 
     def forget(self, worker: str) -> None:
         """Drop what an xdist worker did last, after its end."""
@@ -87,18 +89,19 @@ class Progress:
 
     def _watch(self) -> None:
         while not self._over.wait(_TICK_SECONDS):
-            doing = [*self._doing.values(), *self._of_workers()]
+            with self._lock:
+                doing = [*self._doing.values()]
+            doing += self._of_workers()
             if self._terminal:
                 self._draw("  ·  ".join(f"{time.time() - since:.0f} s {text}" for text, since in doing))
             elif self._config.getoption("verbose") >= 0:
                 self._log(doing)
 
     def _of_workers(self) -> list[tuple[str, float]]:
-        doing = []
+        doing: list[tuple[str, float]] = []
         for file in sorted(self._directory.glob("gw*[0-9]")) if self._directory.exists() else ():
             with contextlib.suppress(OSError, ValueError):
-                since, _, text = file.read_text(encoding="utf-8").partition("\n")
-                doing.append((text, float(since)))
+                doing += [(text, since) for text, since in json.loads(file.read_text(encoding="utf-8"))]
         return doing
 
     def _draw(self, text: str) -> None:

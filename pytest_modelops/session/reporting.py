@@ -7,7 +7,7 @@ import datetime
 import platform
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -140,6 +140,9 @@ class Reporting:
 
     def _report(self) -> RunReport:
         file = self.run.settings.file
+        tests: dict[str | None, list[str]] = {}
+        for test in sorted(self._selected):
+            tests.setdefault(self.run.cell_of(test), []).append(test)
         return RunReport(
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self._clock,
@@ -151,12 +154,16 @@ class Reporting:
             },
             configuration=str(file.path) if file.path else None,
             backend=self.run.backend.name,
-            cells=tuple(self._cell_report(cell_id) for cell_id in self.run.cells),
+            cells=tuple(self._cell_report(cell_id, tests.get(cell_id, ())) for cell_id in self.run.cells),
             left_out=self.run.plan.left_out,
         )
 
-    def _cell_report(self, cell_id: str) -> CellReport:
-        """Return the report of a cell, with a `not-run` for each check that did not run."""
+    def _cell_report(self, cell_id: str, tests: Sequence[str]) -> CellReport:
+        """Return the report of a cell, with a `not-run` for each check that did not run.
+
+        Args:
+            tests: node ids of its selected tests.
+        """
         live = self.run.cells[cell_id]
         # After an interrupt the cell in this process knows more than the tests' reports; with xdist, it knows nothing.
         here = live.report()
@@ -165,7 +172,6 @@ class Reporting:
         # A crash outweighs what the test's check came to in another worker.
         by_name = {check.label: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
         check_names = {check.label: self._not_run(check, cell_id) for check in self.run.checks}
-        tests = [nodeid for nodeid in sorted(self._selected) if self.run.cell_of(nodeid) == cell_id]
         reached = by_name.keys() | {short_nodeid(check) for check in self.run.checks}
         names = [name for test in tests if (name := short_id(test, cell_id)) not in reached]
         missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]

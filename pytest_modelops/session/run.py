@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
 from pytest_modelops.session import logs, module
+from pytest_modelops.session.ahead import Ahead
+from pytest_modelops.session.capacity import ahead_on_this_machine
 from pytest_modelops.session.configured import configure
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.planning import plan_of, unavailable
@@ -62,6 +65,7 @@ class MatrixRun:
         plan: the cells, and those left out.
         wanted: which of the checks' tests the command line asks for (see `module.wanted`).
         cells: by id.
+        ahead: runs their checks ahead of their tests.
         note: for people, if the backend is not the one that was meant; empty otherwise.
     """
 
@@ -70,6 +74,7 @@ class MatrixRun:
     backend: Backend
     progress: Progress
     cells: dict[str, LiveCell]
+    ahead: Ahead
     note: str
 
     def __init__(self, config: pytest.Config) -> None:
@@ -115,6 +120,7 @@ class MatrixRun:
         self.note = opened.note
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
+        self.ahead = ahead_on_this_machine(self.settings, self.config, interrupt=self.backend.interrupt)
 
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
@@ -161,9 +167,9 @@ class MatrixRun:
 
     def cell_of(self, nodeid: str) -> str | None:
         """Return the id of the cell that a test belongs to: the one of the plan that its parameters name."""
-        parameters = f"-{nodeid.partition('[')[2].removesuffix(']')}-"
-        found = [cell_id for cell_id in self.cells if f"-{cell_id}-" in parameters]
-        return max(found, key=len, default=None)
+        parts = nodeid.partition("[")[2].removesuffix("]").split("-")
+        some = ("-".join(parts[start:end]) for start, end in itertools.combinations(range(len(parts) + 1), 2))
+        return max((one for one in some if one in self.cells), key=len, default=None)
 
     def reproduce_test(self, nodeid: str) -> str:
         """Return the command that runs one test again."""
@@ -185,6 +191,7 @@ class MatrixRun:
             closing.callback(self.progress.close)
             for cell in self.cells.values():
                 closing.callback(_close_cell, cell)
+            closing.callback(self.ahead.close)
 
     def _close_backend(self) -> None:
         self.backend.close()
@@ -229,8 +236,7 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
         opened.backend.close()
     missing = unavailable(plan.cells, backend)
     lines = [plan.to_text(unavailable=missing), configured.describe_checks(), f"backend: {backend}{why}"]
-    lines += [f"index: {note}"] if note else []
-    lines.append(f"configuration: {settings.file.description}")
+    lines += [*([f"index: {note}"] if note else []), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {
         **plan.to_json(),
         "unavailable": [{"id": cell_id, "reason": reason} for cell_id, reason in missing.items()],

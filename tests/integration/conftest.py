@@ -308,6 +308,7 @@ class Matrix:
     def _variables(self) -> dict[str, str]:
         return {
             "PYTEST_MODELOPS_CACHE": str(self.cache),
+            "PYTEST_MODELOPS_PARALLEL": "1",  # tests run beside each other already
             "TMPDIR": str(self.path / "tmp"),  # by which the commands of the host are known
             "COLUMNS": "120",
             "PYTHONIOENCODING": "utf-8",

@@ -91,7 +91,7 @@ def check(name, *needs):
         end = ends.get(f"{name}[{cell.id}]")
         if end is not None:
             raise ENDS[end](f"{name} is {end} on purpose")
-    return Check(name=name, run=run, needs=needs, summary="a check that starts nothing")
+    return Check(name=name, run=run, needs=needs, main_thread=False, summary="a check that starts nothing")
 
 def pytest_modelops_checks(checks, config):
     checks[:] = [check("first"), check("second", "first"), check("third", "second"), check("other")]

@@ -123,6 +123,7 @@ class ContainerBackend:
                 self._could_not_remove = f"could not remove what dead runs have left: {', '.join(removed.left)}"
             if self._settings.keep == "never":  # Ryuk would also remove what is kept
                 self._labels.update(ryuk.labels(self._engine, self._cache / "ryuk.json"))
+            _ = self._packages  # made once, although several threads use it
             self._prepared = True
 
     def _look(self, versions: Versions, deadline: Deadline, progress: Progress) -> tuple[Base, bool]:
@@ -271,6 +272,9 @@ class ContainerBackend:
         )
         self._sandboxes.append(sandbox)
         return sandbox
+
+    def interrupt(self) -> None:
+        self._commands.interrupt()
 
     def close(self) -> None:
         """End what still runs for this session, and disconnect from the engine."""

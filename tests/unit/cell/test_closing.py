@@ -62,11 +62,11 @@ def test_a_cell_that_cannot_be_closed_keeps_no_other_up(tmp_path: Path, capsys: 
     cells = {str(number): Part(breaks=number == 1) for number in range(3)}
     cells["1"].lifecycle.unreported.append("cell 1: something was left")
     run: Any = object.__new__(MatrixRun)
-    run.cells, run.progress, run.backend = cells, Part(), Part()
+    run.cells, run.progress, run.backend, run.ahead = cells, Part(), Part(), Part()
     run._handed, run.directory = None, tmp_path / "run"
     run.directory.mkdir()
     with pytest.raises(OSError, match="it cannot be closed"):
         run.close()
-    assert [part.closed for part in (*cells.values(), run.progress, run.backend)] == [1] * 5
+    assert [part.closed for part in (*cells.values(), run.progress, run.backend, run.ahead)] == [1] * 6
     assert not run.directory.exists()
     assert capsys.readouterr().err == "modelops: cell 1: something was left\n"

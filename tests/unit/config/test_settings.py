@@ -32,7 +32,7 @@ MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
 KEYS = (
     "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, "
-    "preflight, report, runner, start, threads, worker-plugin, workers"
+    "parallel, preflight, report, runner, start, threads, worker-plugin, workers"
 )
 OPEN = "missing ), unterminated subpattern at position 0"
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
@@ -435,6 +435,8 @@ def test_a_file_that_cannot_be_read_is_said_so(message_of: MessageOf, tmp_path: 
     [
         ("backend", ("process",), "backend", "process"),
         ("workers", ("7",), "workers", 7),
+        ("parallel", ("7",), "parallel", 7),
+        ("parallel", ("auto",), "parallel", None),
         ("fresh", ("true",), "fresh", True),
         ("fresh", ("Yes",), "fresh", True),
         ("fresh", ("1",), "fresh", True),
@@ -483,6 +485,8 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         ("workers", ("-1",), "'-1' is not a whole number from 1 up"),
         ("workers", ("0",), "0 is not a whole number from 1 up"),
         ("workers", ("two",), "'two' is not a whole number from 1 up"),
+        ("parallel", ("0",), "0 is not a whole number from 1 up"),
+        ("parallel", ("two",), "'two' is neither a whole number from 1 up nor 'auto'"),
         ("fresh", ("maybe",), "'maybe' is neither true nor false"),
         ("cache", ("",), "'' is empty"),
         ("report", ("a.json", "a.xml"), f"'a.xml' does not end in a report's format; valid: {FORMATS}"),
@@ -640,8 +644,8 @@ def test_an_unknown_variable_is_refused_with_the_valid_ones(configure: Configure
     assert message.endswith(
         ": PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE, PYTEST_MODELOPS_CELL, "
         "PYTEST_MODELOPS_CONFIG, PYTEST_MODELOPS_DASK, "
-        "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_KEEP, PYTEST_MODELOPS_PYTHON, "
-        "PYTEST_MODELOPS_REPORT, PYTEST_MODELOPS_START, "
+        "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_KEEP, PYTEST_MODELOPS_PARALLEL, "
+        "PYTEST_MODELOPS_PYTHON, PYTEST_MODELOPS_REPORT, PYTEST_MODELOPS_START, "
         "PYTEST_MODELOPS_WORKERS"
     )
 
