@@ -7,10 +7,12 @@ would be found there. Loose modules are installed nowhere and run from the bundl
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.bundles import contents, wires
+from pytest_modelops.bundles.documents import read_text
 from pytest_modelops.bundles.formats import Source
 from pytest_modelops.remote.shared.bundle_messages import OnPath, Place
 
@@ -19,6 +21,9 @@ _SELDOM_SHIPPED = frozenset(
     | {"notebooks", "conda", "packaging", "documentation", "unit_test", "unittests", "fabfile"}
 )
 """Packages beside a project's own that its build leaves out on purpose, as setuptools' discovery does."""
+
+_FIND = re.compile(r"\bfind:|\bfind_packages\s*\(")
+"""How setuptools is asked for packages that have an `__init__.py`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,30 @@ def of(source: Source, needed: Collection[str] = ()) -> Places:
     )
 
 
+def namespaces_left_out(source: Source, missing: Collection[str]) -> str:
+    """Return why setuptools left out modules, if they are in a package without an `__init__.py`; else nothing."""
+    files = [project / name for project in source.projects for name in ("setup.cfg", "setup.py")]
+    finds = [file for file in files if file.is_file() and _FIND.search(read_text(file))]
+    for name in missing if finds else ():
+        parts, file = name.split("."), source.modules.get(name)
+        if file is None or file.suffix == ".whl":
+            continue
+        root = _root(parts, file)
+        for count in range(1, len(parts)):
+            if not (root.joinpath(*parts[:count]) / "__init__.py").is_file():
+                return (
+                    f"{'.'.join(parts[:count])} has no __init__.py, and `find:` or `find_packages()` in "
+                    f"{finds[0].name} takes only packages that have one: use `find_namespace:` or "
+                    "`find_namespace_packages()`, or add the file"
+                )
+    return ""
+
+
+def _root(parts: Sequence[str], file: Path) -> Path:
+    """Return the directory that holds the top-level package of a module."""
+    return file.parents[len(parts) if file.name.startswith("__init__.") else len(parts) - 1]
+
+
 def _place(name: str, is_beside: bool, needed: Collection[str], on_path: OnPath) -> Place:
     if not is_beside:
         return "installed"
@@ -80,7 +109,7 @@ def _is_beside(name: str, file: Path) -> bool:
     if file.suffix == ".whl":
         return False
     parts = name.split(".")
-    root = file.parents[len(parts) if file.name.startswith("__init__.") else len(parts) - 1]
+    root = _root(parts, file)
     if not any((root / project).is_file() for project in contents.PROJECT_FILES):
         return False
     is_regular = any(path.name.startswith("__init__.") for path in (root / parts[0]).glob("__init__.*"))

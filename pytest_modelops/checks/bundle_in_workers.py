@@ -48,8 +48,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
 
     def of_worker(answer: ProcessAnswer) -> list[Fault]:
         faults = list(_faults(answer, house, workers.python, error))
-        wires = bundle_isolated.wrong_wires(answer["contents"], source, bundle) if answer["contents"] else ()
-        return [*faults, *wires]
+        contents = answer["contents"]
+        return [*faults, *(bundle_isolated.faults_of_source(contents, source, bundle) if contents else ())]
 
     try:
         cell.progress(f"installing {bundle.name} into every worker, the {' and the '.join(others)}")

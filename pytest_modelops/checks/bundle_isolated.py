@@ -261,11 +261,13 @@ def _faults(
         yield fault_of_install(answer["failure"], python)
     elif answer["contents"]:
         yield from mismatches(answer["contents"], house, python)
-        yield from wrong_wires(answer["contents"], source, bundle)
+        yield from faults_of_source(answer["contents"], source, bundle)
 
 
-def wrong_wires(contents: EnvironmentContents, source: formats.Source, bundle: Bundle) -> Iterator[Fault]:
-    """Yield that what is installed declares no wire function, or several; without an entry point none is needed."""
+def faults_of_source(contents: EnvironmentContents, source: formats.Source, bundle: Bundle) -> Iterator[Fault]:
+    """Yield why modules are missing, and that what is installed declares no wire function, or several."""
+    if hint := places.namespaces_left_out(source, contents["missing"]):
+        yield Fault(head=hint)
     if len(contents["wires"]) > 1:
         declared = ", ".join(contents["wires"])
         yield Fault(head=f"what is installed declares {len(contents['wires'])} wire functions ({declared}); keep one")

@@ -11,6 +11,9 @@ from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import NothingToDo, Unavailable
 
+_ONLY_LIST = ("environment", "conda", "Pipfile", "pixi")
+"""How files begin that list what runs, and not only what development takes."""
+
 
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Compare the bundle with the cell's workers, whose Python is known to the patch release."""
@@ -30,6 +33,12 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     )
     figures = {"format": source.format.value, "found": source.why, "modules": len(source.modules)}
     lists = {"unread": list(source.unread), "unknown": list(unknown)}
+    of_conda = [one for one in source.unread if one.startswith(_ONLY_LIST)] if source.dependencies == () else []
+    if of_conda:
+        figures["note"] = (
+            f"bundle {bundle.name!r}: no installer reads {', '.join(of_conda)}, and nothing else lists what it needs; "
+            "list that in a requirements.txt"
+        )
     return {**figures, **{name: found for name, found in lists.items() if found}}
 
 

@@ -153,7 +153,8 @@ def _watch_preloads(server: Any) -> list[PreloadSetup]:
         setups.append({"name": "of Dask's configuration", "done": True, "error": text, "traceback": trace})
     for preload in server.preloads:
         if os.path.basename(preload.name) != os.path.basename(__file__):
-            setup: PreloadSetup = {"name": preload.name, "done": False, "error": "", "traceback": ""}
+            name = preload.name.strip().partition("\n")[0]  # it may be the text of a module
+            setup: PreloadSetup = {"name": name, "done": False, "error": "", "traceback": ""}
             setups.append(setup)
             preload.start = functools.partial(_watched, preload.start, setup)
     return setups

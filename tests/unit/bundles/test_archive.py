@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from pytest_modelops.bundles.archive import name_of, suffix_of, unpack
-from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.bundles.formats import Format, read
 from pytest_modelops.bundles.unpacking import Limits
 from pytest_modelops.checks import bundle_isolated, preflight
@@ -114,6 +114,7 @@ def test_a_check_waits_no_longer_than_it_may_for_another_that_unpacks(place: Pla
     cell: Any = SimpleNamespace(
         cell=Cell.uniform(versions),
         unpacked=place.unpacked,
+        patterns=Patterns(),
         locations={},
         progress=lambda _: None,
         backend=SimpleNamespace(python=lambda *_, **__: Version("3.12.1"), indexes=()),

@@ -78,3 +78,24 @@ def test_what_may_be_left_out_is_missing_where_part_of_it_or_nothing_at_all_is_i
     assert missing(asked, [str(site)], str(source)) == (["space.two"], ["plot"])
     nothing = write_files(tmp_path / "nothing", {})
     assert missing(asked, [str(nothing)], str(source)) == ([*asked], [])
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"setup.py": "", "setup.cfg": "[options]\npackages = find:\npackage_dir =\n  = src\n"},
+            "acme has no __init__",
+        ),
+        ({"setup.py": "setup(packages=find_packages('src'), package_dir={'': 'src'})"}, "`find_namespace:`"),
+        ({"setup.py": "", "setup.cfg": "[options]\npackages = find_namespace:\npackage_dir =\n  = src\n"}, ""),
+        ({"pyproject.toml": PROJECT}, ""),
+    ],
+)
+def test_why_setuptools_left_out_a_namespace_is_said(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    code = {"src/acme/waves/__init__.py": "", "src/acme/waves/core.py": "", "src/whole/__init__.py": ""}
+    source = read(write_files(tmp_path / "bundle", {**files, **code}))
+    hint = places.namespaces_left_out(source, ["whole", "acme.waves.core"])
+    assert said in hint
+    assert bool(hint) is bool(said)
+    assert places.namespaces_left_out(source, ["whole"]) == ""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from pytest_modelops.bundles import formats
+from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.bundles.unread import options_in_dependencies, unread
+from pytest_modelops.checks.preflight import run
+from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import MalformedBundle
 from tests.unit.bundles.files import PROJECT, WIRE, write_files
 from tests.unit.bundles.test_preflight import Check, check  # noqa: F401 - a fixture
@@ -107,3 +113,20 @@ def test_messages_about_an_archive_name_no_file_of_the_cache(tmp_path: Path, fil
     assert source.shown(f"see {source.path / 'x.py'} in {source.path}") == re.sub(
         "DIR", str(tmp_path / "good.zip"), "see DIR/x.py in DIR"
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "noted"),
+    [
+        ({"environment.yml": "dependencies:\n  - toolz\n"}, True),
+        ({"environment.yml": "dependencies:\n  - toolz\n", "requirements.txt": "toolz\n"}, False),
+        ({"pyproject.toml": f"{PROJECT}[dependency-groups]\ndev = ['pytest']\n"}, False),
+    ],
+)
+def test_what_alone_lists_what_runs_is_noted(tmp_path: Path, files: dict[str, str], noted: bool) -> None:
+    path = write_files(tmp_path / "bundle", {"wire.py": WIRE, **files})
+    backend = SimpleNamespace(python=lambda *_, **__: Version("3.12.1"), indexes=None)
+    ids = SimpleNamespace(id="py3.12", worker=None)
+    cell: Any = SimpleNamespace(backend=backend, cell=ids, progress=print, unpacked=None, patterns=Patterns())
+    note = str(run(Bundle(name="b", path=path), cell, Deadline(30)).get("note", ""))
+    assert ("no installer reads environment.yml (toolz)" in note) is noted

@@ -14,7 +14,7 @@ from tests.unit.config.conftest import MessageOf, Read
 
 FIRST = "pyproject.toml: [tool.modelops] bundles[0]"
 RUNNER = "pyproject.toml: [tool.modelops.runner]"
-KEYS = "aggregation, entrypoint, expect, imports, install, params, path, seed, target, target-data"
+KEYS = "aggregation, entrypoint, expect, imports, install, params, path, seed, submits, target, target-data"
 PLACEHOLDERS = "{bundle}, {digest}, {python}, {runner}, {venv}, {version}, {wheels}, {worker-python}"
 
 
