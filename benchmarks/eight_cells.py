@@ -43,7 +43,6 @@ env_list = py{{{",".join(python.replace(".", "") for python in PYTHONS)}}}-dask{
 deps =
 {"".join(f"  dask{dask}: dask=={dask}{chr(10)}  dask{dask}: distributed=={dask}{chr(10)}" for dask in DASKS)}
 commands = python {HERE / "bare_cell.py"}
-base_python =
 """
 
 
@@ -71,9 +70,9 @@ def sides(directory: Path, tox: str | None, *, cold: bool) -> dict[str, Callable
     if not cold:
         found["bare, two at a time"] = bare
     if tox is not None:
-        here = {name: next(cache.glob(f"environments/py{name}.*/1/bin/python")).resolve() for name in PYTHONS}
-        lines = (f"  py{name.replace('.', '')}: {python}\n" for name, python in here.items())
-        (directory / "tox.ini").write_text(TOX + "".join(lines))
+        # uv, which tox-uv asks for a Python, looks on PATH.
+        pythons = (next(cache.glob(f"environments/py{name}.*/1/bin/python")).resolve().parent for name in PYTHONS)
+        os.environ["PATH"] = os.pathsep.join([*map(str, pythons), os.environ["PATH"]])
         tox_command = [tox, "run-parallel", "-p", "2", *(["-r"] if cold else [])]
         run([tox, "run-parallel", "-p", "2"], directory)
         found["tox -p 2"] = lambda: run(tox_command, directory)
@@ -90,6 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "pyproject.toml").write_text(SETTINGS)
+        (directory / "tox.ini").write_text(TOX)
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         there = sides(directory, options.tox and shutil.which(options.tox), cold=options.cold)
         seconds: dict[str, list[float]] = {side: [] for side in there}
