@@ -241,8 +241,10 @@ class Running:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """End what runs ahead, after the user's fixtures and before the reports are written."""
+        """Stop cells whose last test never came, after the user's fixtures and before the reports are written."""
         self.run.ahead.close()
+        for cell in self.run.cells.values():
+            cell.close()
 
     def _end_cell(self, item: pytest.Item, cell: LiveCell) -> None:
         if not isinstance(item, CheckItem):
