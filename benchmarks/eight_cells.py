@@ -70,6 +70,9 @@ def sides(directory: Path, tox: str | None, *, cold: bool) -> dict[str, Callable
     if not cold:
         found["bare, two at a time"] = bare
     if tox is not None:
+        # uv, which tox-uv asks for a Python, looks on PATH.
+        pythons = (next(cache.glob(f"environments/py{name}.*/1/bin/python")).resolve().parent for name in PYTHONS)
+        os.environ["PATH"] = os.pathsep.join([*map(str, pythons), os.environ["PATH"]])
         tox_command = [tox, "run-parallel", "-p", "2", *(["-r"] if cold else [])]
         run([tox, "run-parallel", "-p", "2"], directory)
         found["tox -p 2"] = lambda: run(tox_command, directory)
