@@ -221,4 +221,5 @@ def main() -> None:
     runpy._run_module_as_main(module)  # type: ignore[attr-defined] # noqa: SLF001 - what `python -m` itself calls
 
 
-main()
+if __name__ == "template":  # as the supervisor runs it
+    main()

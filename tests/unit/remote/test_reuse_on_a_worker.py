@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import zipfile
@@ -97,7 +98,7 @@ def test_a_layout_is_the_runner_s_fault_only_if_it_is_the_runner_s(
     reuse._second_use()
     for scenario, expected in (("edited-code", edited), ("common-prefix", common_prefix)):
         tried = reuse._scenarios[scenario]()
-        faults = reuse_messages.faults(scenario, tried, Version("3.12.0"))
+        faults = reuse_messages.faults(scenario, tried, Version(platform.python_version()))
         answer = canary.read(tried["uses"][0]["answers"][0].get("result"))
         assert answer is not None
         assert answer["variant"] == expected

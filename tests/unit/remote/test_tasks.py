@@ -58,7 +58,7 @@ def test_a_silent_worker_is_stuck_if_it_has_tasks() -> None:
 def test_a_worker_reports_tasks_that_have_seceded() -> None:
     task = SimpleNamespace(key="outer")
     state = SimpleNamespace(executing=set(), long_running=[task])
-    worker = SimpleNamespace(handlers={}, nanny=None, name="w", state=state)
+    worker = SimpleNamespace(handlers={}, nanny=None, name="w", state=state, preloads=[])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
             "pytest_modelops.remote.worker.modelops_preload._beside",
@@ -71,6 +71,6 @@ def test_a_worker_reports_tasks_that_have_seceded() -> None:
 def test_the_scheduler_reports_what_a_client_wants_and_what_that_needs() -> None:
     needed = SimpleNamespace(key="needed", dependencies=[])
     wanted = SimpleNamespace(key=("wanted", 1), dependencies=[needed])
-    scheduler = SimpleNamespace(handlers={}, clients={"Client-1": SimpleNamespace(wants_what=[wanted])})
+    scheduler = SimpleNamespace(handlers={}, preloads=[], clients={"Client-1": SimpleNamespace(wants_what=[wanted])})
     dask_setup(scheduler)
     assert set(scheduler.handlers["modelops_wanted"](clients=["Client-1", "gone"])) == {"needed", "('wanted', 1)"}
