@@ -30,7 +30,8 @@ def run(python: str, cache: Path, more: Sequence[str]) -> Run:
     """Run the matrix once, with the cache as it is."""
     report = cache / "report.json"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [python, "-m", "pytest", "-q", "--modelops-matrix", f"--modelops-report={report}", *more]
+    pytest = str(Path(python).with_name("pytest"))  # `-m pytest` would import the plugin from the working directory
+    command = [pytest, "-q", "--modelops-matrix", f"--modelops-report={report}", *more]
     environ = {**os.environ, "PYTEST_MODELOPS_CACHE": str(cache)}
     done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
