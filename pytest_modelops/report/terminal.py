@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.report.looks import MARKS, cause_of, mark_of
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, joined
-from pytest_modelops.report.table import MARKS, Table, cause_of, mark_of
+from pytest_modelops.report.table import Table
 
 _NARROWEST = 40
 _MESSAGE = 300
