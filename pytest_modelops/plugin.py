@@ -59,7 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
     register(Collecting(run), "modelops-collecting")
     register(Running(run), "modelops-running")
     if not hasattr(config, "workerinput"):
-        register(Reporting(run), "modelops-reporting")
+        from pytest_modelops.session.writing import Writing, have_junit_written
+
+        writing = Writing(config, run.settings)
+        with _usage_errors():
+            have_junit_written(writing.targets, config)
+        register(Reporting(run, writing), "modelops-reporting")
         register(Distributing(run), "modelops-distributing")
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_modelops.config.docker import ContainerSettings
     from pytest_modelops.config.model import AggregationSettings, EnvironmentTable, PluginSettings, RunnerSettings
     from pytest_modelops.matrix.versions import MatrixSettings
+    from pytest_modelops.report.targets import Target
 
 BACKENDS = ("auto", "docker", "process")
 """Values of the setting `backend`; `backends.registry` opens them."""
@@ -83,7 +84,7 @@ class Settings:
 
     Attributes:
         file: where the table comes from; paths in it are relative to its directory.
-        reports: files to write, absolute.
+        reports: what to write.
         deadlines: those that were set, the weakest source first; see `deadlines_of`.
         bundles: bundles of this run.
         known_bundles: those, and those of the file, whose settings a test's marker inherits.
@@ -125,9 +126,10 @@ class Settings:
         ini=True,
         replaces=False,
     )
-    reports: tuple[Path, ...] = setting(
+    reports: tuple[Target, ...] = setting(
         REPORTS,
-        "Write a report. The ending of the path names its format: `.json`.",
+        "Write a report, see [reports](#reports): a path that ends in `.html`, `.md`, `.json` or `.xml` (JUnit), a "
+        "directory, which gets all of them and the logs, or `github`.",
         (),
         key="report",
         name="report",

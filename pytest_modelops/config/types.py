@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_modelops.matrix.cell import PythonVersion
     from pytest_modelops.matrix.versions import DaskRequest
+    from pytest_modelops.report.targets import Target
 
 T = TypeVar("T")
 
@@ -185,13 +186,10 @@ def _file(value: object, directory: Path) -> Path:
     return found
 
 
-def _report(value: object, directory: Path) -> Path:
-    from pytest_modelops.report import WRITERS
+def _report(value: object, directory: Path) -> Target:
+    from pytest_modelops.report.targets import target
 
-    found = path(value, directory)
-    if found.suffix not in WRITERS:
-        raise WrongInput(f"{value!r} does not end in a report's format; valid: {', '.join(WRITERS)}")
-    return found
+    return target(text(value), path(value, directory))
 
 
 def _requirement(value: object, directory: Path) -> str:

@@ -30,7 +30,12 @@ _IDS_IN_A_MESSAGE = 12
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A cell of the product that is not in the plan, and why."""
+    """A cell of the product that is not in the plan, and why.
+
+    Attributes:
+        id: of the cell.
+        reason: for people.
+    """
 
     id: str
     reason: str

@@ -42,9 +42,13 @@ def mark_of(cell: CellReport) -> Mark:
     return MARKS[cell.status]
 
 
+def mark_of_check(check: CheckResult) -> Mark:
+    return MARKS[check.status]
+
+
 def cause_of(cell: CellReport) -> CheckResult | None:
     """Return the check that gave a cell its status, if the cell did not pass."""
-    if cell.broken:
+    if cell.broken or cell.status is Status.PASSED:
         return cell.broken
     same = (check for check in cell.checks if check.status is cell.status)
     return next((check for check in same if check.message or check.status is not Status.NOT_RUN), None)

@@ -18,7 +18,12 @@ SCHEMA = 1
 
 
 class Status(enum.Enum):
-    """How a check, or a whole cell, ended. What is not `PASSED` never looks like it."""
+    """How a check, or a cell, ended.
+
+    `passed`: what was asserted is true. `failed`: it is not. `timed-out`: it had not come true within the deadline.
+    `blocked`: an earlier check broke. `unavailable`: no interpreter, image or engine. `skipped`: there was nothing to
+    do. `not-run`: deselected, stopped early or interrupted.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
@@ -39,14 +44,32 @@ class Status(enum.Enum):
         return self in {Status.PASSED, Status.SKIPPED}
 
 
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """A package whose version differs between two locks.
+
+    Attributes:
+        old, new: its versions; `None` where it is not installed.
+    """
+
+    name: str
+    old: str | None
+    new: str | None
+
+    def __str__(self) -> str:
+        """`msgpack 1.1.0 → 1.2.0`."""
+        return f"{self.name} {self.old or 'not installed'} → {self.new or 'not installed'}"
+
+
 class EnvironmentReport(TypedDict, total=False):
     """One distinct environment of a cell.
 
     Attributes:
         python: version of its interpreter.
+        dask: release of Dask in it.
         reused: found in the cache and verified, instead of built.
         seconds: that building or verifying it took.
-        location: for people; the same location is the same environment.
+        location: where it is, for people; the same location is the same environment.
         identity: such as an image's digest, where it has one.
     """
 
@@ -63,11 +86,15 @@ class CheckResult:
     """One check in one cell (and with one bundle, where it has one).
 
     Attributes:
+        name: such as `lambda`; of a test of the user's, its node id.
+        bundle: name of the bundle that it was tried with; null for a check without one.
+        status: how it ended.
         seconds: how long the check itself took, without those it needed.
-        message: empty when passed; else everything a person needs, first line first.
-        blocked_by: label of the check that broke, when `status` is `BLOCKED`.
-        selected: whether it was to run in this session; false for a check that the user deselected.
-        data: figures and facts for the report, plain JSON values (`{"tasks_per_second": 310.5}`).
+        message: why it did not pass, the most important line first; empty when it passed.
+        blocked_by: label of the check that broke, when `status` is `blocked`; else null.
+        selected: whether it was to run in this session; false for a check that was deselected and that nothing needed.
+        reproduce: command that runs this check of this cell again; may be empty.
+        data: figures and facts of the check, such as `{"tasks_per_second": 310.5}`; open; NaN and infinity are null.
     """
 
     name: str
@@ -98,14 +125,19 @@ class CellReport:
     """Everything known about one cell after a run.
 
     Attributes:
+        id: for people and for matching as a whole; `py3.12-dask2024.10.0+worker-py3.13` for a skew cell.
         python, dask: the cell's versions as planned (`"3.12"`, `"2024.10.0"`); the base ones for a skew cell.
         roles: versions of each role, `{"client": {"python": …, "dask": …}, "scheduler": …, "worker": …}`.
         selected: whether any test of this cell was selected.
         seconds: from the first check to the proof that nothing is left.
-        observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`.
-        lock: the requirements that were installed, `name==version` a line, for each distinct environment.
-        logs: path of each log by process name.
+        observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`;
+            empty if no process was started; values of variables are not shown.
+        lock: the requirements that were installed, `name==version`, of all environments.
+        environments: one entry for each distinct environment.
+        logs: path of each log by process name; relative in a directory of reports.
+        checks: in order.
         notes: warnings, and how to get into a cell that was left up.
+        line: number of the line of the configuration that asks for the cell, the first being 1.
     """
 
     id: str
@@ -120,6 +152,7 @@ class CellReport:
     logs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    line: int | None = None
 
     @classmethod
     def of(cls, cell: Cell) -> CellReport:
@@ -205,8 +238,10 @@ class RunReport:
         started: ISO 8601 with offset.
         seconds: of the whole session.
         host: facts about the machine that ran pytest (`python`, `platform`, `pytest`, `pytest_modelops`).
-        configuration: path of the file with the settings; `None` if there was none.
+        configuration: path of the file with the settings; null if there was none.
         backend: name of the backend that ran the cells.
+        cells: the planned cells, in the plan's order.
+        left_out: cells of the product that are not in the plan, and why.
     """
 
     started: str
@@ -230,7 +265,7 @@ class RunReport:
         """Read what `to_json` returns; `ValueError` for another schema."""
         if plain["schema"] != SCHEMA:
             raise ValueError(f"report of schema {plain['schema']}; this version reads {SCHEMA}")
-        fields = {name: value for name, value in plain.items() if name != "schema"}
+        fields = {name: value for name, value in plain.items() if name not in {"schema", "verdict"}}
         cells = tuple(map(CellReport.from_json, plain["cells"]))
         return cls(**{**fields, "cells": cells, "left_out": tuple(LeftOut(**left) for left in plain["left_out"])})
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report.looks import MARKS, cause_of, mark_of
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
-from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, joined
+from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, duration, joined
 from pytest_modelops.report.table import Table
 
 _NARROWEST = 40
@@ -116,7 +116,7 @@ def _sums(report: RunReport, paper: Paper) -> list[Line]:
     ends = [Segment(f"{number} {mark.text}", mark.style) for mark, number in counts.items()]
     if others := len(report.cells) - len(selected):
         ends.append(Segment(f"{others} not selected", Style.DIM))
-    total = f"{_count(len(selected), 'cell')} in {_duration(report.seconds)}"
+    total = f"{_count(len(selected), 'cell')} in {duration(report.seconds)}"
     built = [f"{number} {how}" for how, number in _environments(report.cells).items() if number]
     if built:
         built[0] = f"environments: {built[0]}"
@@ -137,15 +137,3 @@ def _environments(cells: Sequence[CellReport]) -> dict[str, int]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    """`4.2 s`, `41 s`, `3 min 12 s`, `1 h 2 min`."""
-    whole = round(seconds)
-    if whole < 10:  # noqa: PLR2004 - below ten seconds a tenth says something
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes_rest = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_rest} min"
-    return f"{minutes} min {rest} s" if minutes else f"{whole} s"

@@ -15,6 +15,7 @@ from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
 from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
+from pytest_modelops.session import junit
 from pytest_modelops.session.collection import DEMANDS, cell_of
 from pytest_modelops.session.item import CheckItem, check_of
 from pytest_modelops.session.locating import point_to
@@ -131,6 +132,10 @@ class Running:
         elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
             # The check passed; a time limit on the test, a warning or another plugin's hook failed it.
             cell.add(self._result_of(item, cell, report, call))
+        if report.when == "call" or (report.when == "setup" and not report.passed):
+            check = check_of(item)
+            result = cell.checks.results.get(check.label if check else short_id(item.nodeid, cell.id))
+            item.user_properties.extend(junit.properties(cell.cell, result))
         if report.when != "teardown":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
         return report

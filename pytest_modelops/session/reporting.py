@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import platform
 import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 from _pytest._io import TerminalWriter
 from _pytest.config import create_terminal_writer
 
 from pytest_modelops.checks.base import Check
-from pytest_modelops.report import WRITERS, terminal
+from pytest_modelops.report import terminal
 from pytest_modelops.report.model import CellNews, CellReport, CheckResult, RunReport, Status, merge_checks
 from pytest_modelops.session.execution import PHASES
+from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
 from pytest_modelops.session.run import MatrixRun, short_id
+from pytest_modelops.session.writing import Writing
 
 _NOT_REACHED = "the run ended before it came to this"
 _WORDS = {
@@ -32,7 +34,7 @@ _WORDS = {
 
 
 class Reporting:
-    def __init__(self, run: MatrixRun) -> None:
+    def __init__(self, run: MatrixRun, writing: Writing) -> None:
         self.run = run
         self._started = datetime.datetime.now().astimezone()
         self._clock = time.monotonic()
@@ -40,7 +42,7 @@ class Reporting:
         self._crashed: dict[str, list[CheckResult]] = {}
         self._selected: set[str] = set()
         self._finished: RunReport | None = None
-        self._unwritten: dict[Path, OSError] = {}
+        self._writing = writing
         self._shown = False
 
     def pytest_report_header(self) -> list[str]:
@@ -100,12 +102,8 @@ class Reporting:
         self._finished = self._report()
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        for path in self.run.settings.reports:
-            try:
-                WRITERS[path.suffix](self._finished, path)
-            except OSError as error:
-                self._unwritten[path] = error
-                session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
+        if not self._writing.write(self._finished):
+            session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         """Show the matrix below a reporter that has replaced pytest's and shows no summaries of plugins."""
@@ -131,12 +129,11 @@ class Reporting:
                 writer.write(segment.text, **segment.style.markup)
             writer.line()
         writer.line(f"configuration: {self.run.settings.file.description}")
-        for path in self.run.settings.reports:
-            if path in self._unwritten:
-                error = self._unwritten[path]
-                writer.line(f"report could not be written: {path}: {error.strerror or error}", red=True)
-            else:
-                writer.line(f"report: {path}")
+        self._writing.show(writer)
+
+    @functools.cached_property
+    def _lines(self) -> SettingsFile:
+        return SettingsFile(self.run.file)
 
     def _report(self) -> RunReport:
         file = self.run.settings.file
@@ -171,7 +168,8 @@ class Reporting:
         missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]
         checks = (*{**check_names, **by_name}.values(), *missed)
         notes = (*found.notes, *filter(None, [self.run.note]))
-        return dataclasses.replace(found, checks=checks, selected=bool(tests), notes=notes)
+        line = self._lines.line_of(live.cell, None) + 1 if self._lines else None
+        return dataclasses.replace(found, checks=checks, selected=bool(tests), notes=notes, line=line)
 
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:
         selected = nodeid(check, cell_id) in self._selected
