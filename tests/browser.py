@@ -10,7 +10,6 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -52,10 +51,7 @@ class Browser:
         for domain in ("Page", "Runtime", "Network"):
             self.send(f"{domain}.enable")
 
-    def __enter__(self) -> Browser:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         self._connection.close()
         self._process.terminate()
         self._process.wait(_SECONDS)

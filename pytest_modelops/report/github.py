@@ -37,7 +37,7 @@ def _shortened(text: str, room: int) -> str:
     return kept.rpartition("\n\n")[0] + note
 
 
-def annotations(report: RunReport, start: Path) -> Iterator[str]:
+def commands(report: RunReport, start: Path) -> Iterator[str]:
     """Yield a workflow command for each broken cell, at the line of the configuration that asks for the cell.
 
     Args:

@@ -48,7 +48,8 @@ def target(text: str, path: Path) -> Target:
     """
     if text == GITHUB:
         return Target(GITHUB)
-    if path.is_dir() or text.endswith("/") or not path.suffix:
+    is_bare_ending = f".{text}" in ENDINGS
+    if path.is_dir() or text.endswith("/") or (not path.suffix and not is_bare_ending):
         return Target("", path)
     if path.suffix not in ENDINGS:
         raise ValueError(

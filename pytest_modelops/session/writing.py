@@ -82,5 +82,5 @@ class Writing:
                 writer.line(f"report: {target}")
         if self._shared is not None and any(target.ending == GITHUB for target in self.targets):
             start = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
-            for line in github.annotations(self._shared, start):
+            for line in github.commands(self._shared, start):
                 writer.line(line)

@@ -23,7 +23,6 @@ from pytest_modelops.config.settings import parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
-from pytest_modelops.report import WRITERS
 from tests.unit.config.conftest import CHECKS, MessageOf, Read
 
 pytest_plugins = ["pytester"]
@@ -42,7 +41,7 @@ REQUIREMENT_FORMS = (
 
 # Defaults, and a file that says everything.
 
-FORMATS = ", ".join(WRITERS)
+FORMATS = ".html, .json, .md, .xml, a directory, or github"
 
 
 @pytest.mark.parametrize("toml", [None, "", "[tool.other]\nkey = 1", "tool = 1"])
@@ -101,7 +100,7 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
     assert (settings.backend, settings.workers, settings.threads, settings.nanny) == ("process", 3, 4, False)
     assert settings.cache == tmp_path / "kept"
     assert settings.fresh is True
-    assert settings.reports == (tmp_path / "out/a.json", Path("/b.json"))
+    assert [report.path for report in settings.reports] == [tmp_path / "out/a.json", Path("/b.json")]
     matrix = settings.matrix
     assert matrix.python == (PythonVersion((3, 12)), PythonVersion((3, 13, 0)))
     assert matrix.dask == tuple(map(DaskRequest.parse, ["2024.8.0", "latest", ">=2024.8,<2024.10"]))
@@ -148,7 +147,7 @@ def test_one_value_may_stand_without_a_list(read: Read, tmp_path: Path) -> None:
         as-of = "2024-11-01"
         """
     )
-    assert settings.reports == (tmp_path / "a.json",)
+    assert [report.path for report in settings.reports] == [tmp_path / "a.json"]
     assert settings.matrix.python == (PythonVersion((3, 12)),)
     assert settings.matrix.dask == (DaskRequest.parse("latest"),)
     assert settings.environment.requirements == ("numpy",)
@@ -201,7 +200,7 @@ def test_a_home_directory_is_expanded(
         ("cache = 7", 'cache: 7 is a number; write it in quotes: "7"'),
         ('cache = " "', "cache: ' ' is empty"),
         ('cache = ["a"]', 'cache: ["a"] is not a string'),
-        ('report = "a.html"', f"report: 'a.html' does not end in a report's format; valid: {FORMATS}"),
+        ('report = "a.txt"', f"report: 'a.txt' does not end in a report's format; valid: {FORMATS}"),
         ('report = ["a.json", "json"]', f"report: 'json' does not end in a report's format; valid: {FORMATS}"),
         ("aggregation.params = 0", "[tool.modelops.aggregation] params: 0 is not a whole number from 1 up"),
         ("aggregation.replicates = 2.0", "[tool.modelops.aggregation] replicates: 2.0 is not a whole number from 1 up"),
@@ -465,7 +464,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         report=("p", "a.json", "/b.json"),
     )
     assert settings.cache == tmp_path / "invoked/kept"
-    assert settings.reports == (tmp_path / "invoked/a.json", Path("/b.json"))
+    assert [report.path for report in settings.reports] == [tmp_path / "invoked/a.json", Path("/b.json")]
 
 
 @pytest.mark.parametrize(
@@ -477,7 +476,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         ("workers", ("two",), "'two' is not a whole number from 1 up"),
         ("fresh", ("maybe",), "'maybe' is neither true nor false"),
         ("cache", ("",), "'' is empty"),
-        ("report", ("a.json", "a.xml"), f"'a.xml' does not end in a report's format; valid: {FORMATS}"),
+        ("report", ("a.json", "a.pdf"), f"'a.pdf' does not end in a report's format; valid: {FORMATS}"),
         ("python", ("3.12", "3"), f"'3' is not a Python version; {PYTHON_FORMS}"),
         ("dask", ("new",), f"'new' is not a Dask version; {DASK_FORMS}"),
         ("deadline", ("120",), "'120' is not CHECK=SECONDS, such as start=120"),
@@ -727,7 +726,7 @@ def test_a_native_table_takes_numbers_and_booleans(configure: Configure, tmp_pat
     Path(file).write_text(f"[{'tool.' * (file == 'pyproject.toml')}pytest]\n{native}", encoding="utf-8")
     settings = load(configure())
     assert (settings.workers, settings.fresh) == (3, True)
-    assert settings.reports == (Path("a.json").resolve(),)
+    assert [report.path for report in settings.reports] == [Path("a.json").resolve()]
     assert settings.deadlines_of(CHECKS) == {"start": 9, "lambda": 2.5}
     assert load(configure("-o", "modelops_workers=4")).workers == 4
     Path(file).write_text(f"[{'tool.' * (file == 'pyproject.toml')}pytest]\nmodelops_workers = true", encoding="utf-8")
