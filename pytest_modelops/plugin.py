@@ -61,8 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         from pytest_modelops.session.writing import Writing, have_junit_written
 
-        writing = Writing(config, run.settings)
         with _usage_errors():
+            writing = Writing(config, run.settings, run.directory)
             have_junit_written(writing.targets, config)
         register(Reporting(run, writing), "modelops-reporting")
         register(Distributing(run), "modelops-distributing")

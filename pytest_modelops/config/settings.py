@@ -26,7 +26,7 @@ from pytest_modelops.config.setting import (
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, PATH, REPORTS, SECONDS, SWITCH, choice
+from pytest_modelops.config.types import BASELINE, COUNT, LAST, PATH, REPORTS, SECONDS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
@@ -36,9 +36,13 @@ if TYPE_CHECKING:
     from pytest_modelops.matrix.versions import MatrixSettings
     from pytest_modelops.report.targets import Target
 
+__all__ = ["LAST", "Settings", "parse"]
+
 BACKENDS = ("auto", "docker", "process")
 """Values of the setting `backend`; `backends.registry` opens them."""
 _NO_FILE = ConfigFile(path=None, directory=Path(), table={}, origin=FILE, description="none")
+FAIL_ON = ("broken", "new")
+"""What a run fails for."""
 KEEP = ("never", "failed", "always")
 """When a cell is left up."""
 
@@ -137,6 +141,23 @@ class Settings:
         ini=True,
         path=True,
     )
+    baseline: Path | None = setting(
+        BASELINE,
+        "Compare with an earlier run, see [baselines](#baselines): a JSON report, a directory of reports, or `last`, for "
+        "the last run of the same configuration on this machine.",
+        name="baseline",
+        metavar="PATH|last",
+        ini=True,
+        path=True,
+    )
+    fail_on: str = setting(
+        choice("a reason to fail", FAIL_ON),
+        "What a run fails for: everything that is `broken`, or only what is `new` since the baseline.",
+        FAIL_ON[0],
+        name="fail-on",
+        metavar="|".join(FAIL_ON),
+        ini=True,
+    )
     keep: str = setting(
         choice("a time to keep cells", KEEP),
         "Whether cells in containers are left up when they are done: `never`, those that `failed`, or `always`. The "
@@ -190,6 +211,8 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
         with said_of(given.origin):
             bundles = tuple(at(text, given.directory, found.bundles) for text in given.texts)
         distinct(bundles, given.origin)
+    if found.fail_on == "new" and found.baseline is None:
+        raise WrongInput(f"{place}: fail-on is 'new' without a baseline; name one with --modelops-baseline=PATH")
     names = {bundle.name for bundle in bundles}
     deadlines = [deadline for one in reversed(place.given.get("deadline", ())) for deadline in _given_deadlines(one)]
     return dataclasses.replace(

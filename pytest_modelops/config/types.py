@@ -37,6 +37,8 @@ _HARNESS_WORKER_OPTIONS = {
     *("--nanny-port", "--listen-address", "--contact-address"),
 }
 """Options of `dask worker` that say who and where a worker is. The harness sets them."""
+LAST = Path("last")
+"""Stands for the last run, where a report is asked for. The path of a report is absolute."""
 _SWITCH_TEXTS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -192,6 +194,10 @@ def _report(value: object, directory: Path) -> Target:
     return target(text(value), path(value, directory))
 
 
+def _baseline(value: object, directory: Path) -> Path:
+    return LAST if value == str(LAST) else path(value, directory)
+
+
 def _requirement(value: object, directory: Path) -> str:
     """A PEP 508 line, or the absolute path of a project's directory or a wheel."""
     from packaging.requirements import InvalidRequirement, Requirement
@@ -267,6 +273,7 @@ SWITCH = leaf(
 MODULE = leaf(_module, _STRING)
 PATH = relative(path, _STRING)
 FILE = relative(_file, _STRING)
+BASELINE = relative(_baseline, _STRING)
 REPORTS = many(relative(_report, _STRING))
 PYTHON = leaf(_python, {"type": "string", "pattern": r"^\d+\.\d+(\.\d+)?$"})
 PYTHONS = many(PYTHON, if_empty=_VERSION_PROBLEM)

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_modelops.report.model import CellReport, Drift, Status
+from pytest_modelops.report.changes import Drift
+from pytest_modelops.report.model import CellReport, Status
 
 ROLES = ("client", "scheduler", "worker")
 

@@ -13,9 +13,10 @@ from urllib.parse import quote
 
 import jinja2
 
+from pytest_modelops.report.changes import Drift
 from pytest_modelops.report.differences import Versions, drift, nearest_passed, versions_by_role
 from pytest_modelops.report.looks import Grid, Mark, cause_of, mark_of, mark_of_check
-from pytest_modelops.report.model import CellReport, CheckResult, Drift, RunReport, Status
+from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import duration
 from pytest_modelops.report.verdict import sentence
 

@@ -22,7 +22,13 @@ _SPECIAL = re.compile(r"[\\`*\[\]<>|]|@(?=\w)|#(?=\d)")
 
 def render(report: RunReport) -> str:
     """Return the report as GitHub's Markdown."""
-    parts = [f"**{_plain(sentence(report))}**", _table(report.cells), *_broken(report.cells), *_left_out(report)]
+    parts = [
+        f"**{_plain(sentence(report))}**",
+        _table(report.cells),
+        *_changes(report),
+        *_broken(report.cells),
+        *_left_out(report),
+    ]
     return "\n\n".join([*filter(None, parts), _footer(report)]) + "\n"
 
 
@@ -53,6 +59,18 @@ def _note(cell: CellReport) -> str:
         return _plain(_PAPER.cut(_PAPER.first_line(cause.message), _NOTE))
     count = len(cell.ran)
     return f"{count} of {len(cell.checks)} checks" if count < len(cell.checks) else ""
+
+
+def _changes(report: RunReport) -> Iterator[str]:
+    if report.comparison is None or not report.comparison.changes:
+        return
+    rows = []
+    for change in report.comparison.changes:
+        at = f" at `{change.check}`" if change.check else ""
+        times = f", {change.times:g} times as long" if change.times else ""
+        drifted = f": {', '.join(f'`{one}`' for one in change.drift)}" if change.drift else ""
+        rows.append(f"- {change.change.text}{at}{times}: {_plain(change.id)}{drifted}")
+    yield "\n".join([f"Since the run of {report.comparison.started}:\n", *rows])
 
 
 def _broken(cells: Sequence[CellReport]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.report.changes import Comparison
 
 SCHEMA = 1
 """Version of the JSON report's shape."""
@@ -42,23 +43,6 @@ class Status(enum.Enum):
     def lets_through(self) -> bool:
         """Whether checks that need this one may run."""
         return self in {Status.PASSED, Status.SKIPPED}
-
-
-@dataclasses.dataclass(frozen=True)
-class Drift:
-    """A package whose version differs between two locks.
-
-    Attributes:
-        old, new: its versions; `None` where it is not installed.
-    """
-
-    name: str
-    old: str | None
-    new: str | None
-
-    def __str__(self) -> str:
-        """`msgpack 1.1.0 → 1.2.0`."""
-        return f"{self.name} {self.old or 'not installed'} → {self.new or 'not installed'}"
 
 
 class EnvironmentReport(TypedDict, total=False):
@@ -242,6 +226,7 @@ class RunReport:
         backend: name of the backend that ran the cells.
         cells: the planned cells, in the plan's order.
         left_out: cells of the product that are not in the plan, and why.
+        comparison: what changed since a baseline; null if the run was compared with none.
     """
 
     started: str
@@ -251,6 +236,7 @@ class RunReport:
     backend: str
     cells: tuple[CellReport, ...]
     left_out: tuple[LeftOut, ...] = ()
+    comparison: Comparison | None = None
 
     @property
     def complete(self) -> bool:
@@ -267,7 +253,9 @@ class RunReport:
             raise ValueError(f"report of schema {plain['schema']}; this version reads {SCHEMA}")
         fields = {name: value for name, value in plain.items() if name not in {"schema", "verdict"}}
         cells = tuple(map(CellReport.from_json, plain["cells"]))
-        return cls(**{**fields, "cells": cells, "left_out": tuple(LeftOut(**left) for left in plain["left_out"])})
+        left_out = tuple(LeftOut(**left) for left in plain["left_out"])
+        comparison = Comparison.from_json(plain["comparison"]) if plain["comparison"] else None
+        return cls(**{**fields, "cells": cells, "left_out": left_out, "comparison": comparison})
 
 
 def _fields(value: Any) -> dict[str, object]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_modelops.report.changes import CellChange, Comparison, Drift
 from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, EnvironmentReport, RunReport, Status
 
 FILE = Path(__file__).with_name("schema.json")
@@ -29,6 +30,9 @@ _DEFINED: Mapping[type, str] = {
     CheckResult: "check",
     Status: "status",
     EnvironmentReport: "environment",
+    Comparison: "comparison",
+    CellChange: "change",
+    Drift: "drift",
 }
 _PLANNED = {
     "type": "object",

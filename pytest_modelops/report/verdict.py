@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_modelops.report.changes import Change, Comparison
 from pytest_modelops.report.differences import ROLES
 from pytest_modelops.report.looks import IN_PART, mark_of
 from pytest_modelops.report.model import CellReport, RunReport, Status
 
-_RED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.BLOCKED, Status.UNAVAILABLE})
+RED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.BLOCKED, Status.UNAVAILABLE})
+"""What a cell that did not pass ended with, if it came to a verdict."""
 _SUSPECTS = 3
 """With more packages under suspicion, the sentence gives their number."""
 
@@ -18,10 +20,38 @@ def sentence(report: RunReport) -> str:
     asked = [cell for cell in report.cells if cell.selected or cell.broken]
     if not asked:
         return "No cell was run."
-    red = [cell for cell in asked if cell.status in _RED]
+    if report.comparison is not None:
+        return _compared(report, report.comparison, asked)
+    red = [cell for cell in asked if cell.status in RED]
     if not red:
         return f"{_green(asked)}{_rest(asked)}."
     return f"{len(red)} of {_cells(len(asked))} broken{_shared(red, report.cells)}{_where(red)}{_rest(asked)}."
+
+
+def _compared(report: RunReport, comparison: Comparison, asked: Sequence[CellReport]) -> str:
+    newly = {change.id for change in comparison.of(Change.NEWLY_BROKEN)}
+    broken = [cell for cell in asked if cell.id in newly]
+    if broken:
+        said = f"{len(broken)} of {_cells(len(asked))} newly broken{_shared(broken, report.cells)}{_cause(comparison)}"
+    else:
+        said = f"nothing newly broken in {_cells(len(asked))}"
+    counts = {
+        "new and broken": sum(change.breaks for change in comparison.of(Change.NEW)),
+        **{change.text: len(comparison.of(change)) for change in Change if change is not Change.NEWLY_BROKEN},
+    }
+    counts["new"] -= counts["new and broken"]
+    others = "".join(f"; {number} {what}" for what, number in counts.items() if number)
+    start = f"Upgrade to {comparison.upgrade}: {said}" if comparison.upgrade else said[0].upper() + said[1:]
+    return f"{start}{others}{_rest(asked)}."
+
+
+def _cause(comparison: Comparison) -> str:
+    suspects = comparison.suspects
+    if not suspects:
+        return ""
+    if len(suspects) > _SUSPECTS:
+        return f"; {len(suspects)} packages changed only in them"
+    return f"; likely cause: {', '.join(map(str, suspects))}"
 
 
 def _green(asked: Sequence[CellReport]) -> str:

@@ -17,6 +17,7 @@ from _pytest.config import create_terminal_writer
 
 from pytest_modelops.checks.base import Check
 from pytest_modelops.report import terminal
+from pytest_modelops.report.changes import Change
 from pytest_modelops.report.model import CellNews, CellReport, CheckResult, RunReport, Status, merge_checks
 from pytest_modelops.session.execution import PHASES
 from pytest_modelops.session.locating import SettingsFile
@@ -44,6 +45,7 @@ class Reporting:
         self._finished: RunReport | None = None
         self._writing = writing
         self._shown = False
+        self._others_failed = False
 
     def pytest_report_header(self) -> list[str]:
         return self.run.describe()
@@ -57,6 +59,8 @@ class Reporting:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Merge the news of a test's report into the report of its cell."""
+        if report.failed and self.run.cell_of(report.nodeid) is None:
+            self._others_failed = True
         plain = getattr(report, "modelops_news", None)
         if plain is None:
             if report.failed and report.when not in PHASES:
@@ -102,8 +106,18 @@ class Reporting:
         self._finished = self._report()
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif exitstatus == pytest.ExitCode.TESTS_FAILED and self._fails_only_as_before(self._finished):
+            session.exitstatus = pytest.ExitCode.OK
         if not self._writing.write(self._finished):
             session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def _fails_only_as_before(self, report: RunReport) -> bool:
+        """Whether the run is asked to fail for new breaks only, and has none."""
+        if self.run.settings.fail_on != "new" or report.comparison is None or self._others_failed:
+            return False
+        as_before = {change.id for change in report.comparison.of(Change.STILL_BROKEN)}
+        open_cells = [cell for cell in report.cells if cell.selected and cell.status is not Status.PASSED]
+        return not report.comparison.breaks and {cell.id for cell in open_cells} <= as_before
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         """Show the matrix below a reporter that has replaced pytest's and shows no summaries of plugins."""
@@ -137,7 +151,7 @@ class Reporting:
 
     def _report(self) -> RunReport:
         file = self.run.settings.file
-        return RunReport(
+        report = RunReport(
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self._clock,
             host={
@@ -151,6 +165,7 @@ class Reporting:
             cells=tuple(self._cell_report(cell_id) for cell_id in self.run.cells),
             left_out=self.run.plan.left_out,
         )
+        return self._writing.compared(report)
 
     def _cell_report(self, cell_id: str) -> CellReport:
         """Return the report of a cell, with a `not-run` for each check that did not run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,12 @@ from _pytest._io import TerminalWriter
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report import WRITERS, directory, github
+from pytest_modelops.report.comparing import compare
 from pytest_modelops.report.model import RunReport
 from pytest_modelops.report.sharing import Sharing
 from pytest_modelops.report.targets import GITHUB, JUNIT, Target
 from pytest_modelops.session import junit
+from pytest_modelops.session.baseline import baseline_of, keep
 
 
 def targets_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Target]:
@@ -40,9 +43,16 @@ def have_junit_written(targets: list[Target], config: pytest.Config) -> None:
 
 
 class Writing:
-    """The reports of one run, and what could not be written."""
+    """The reports of one run, and what could not be written.
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    Args:
+        kept: the run's own directory, where its report is found by later runs.
+
+    Raises:
+        WrongInput: the baseline cannot be read.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, kept: Path) -> None:
         self._config = config
         self.targets = targets_of(settings)
         self._unwritten: dict[Target, OSError] = {}
@@ -50,10 +60,20 @@ class Writing:
         values = settings.environment.everything(settings.containers.pass_env)
         home = Path(os.path.expanduser("~"))  # noqa: PTH111 - `Path.home` raises where there is none
         self._sharing = Sharing({home, home.resolve()} if home.is_absolute() else (), values.hide)
+        self._kept = kept
+        file = settings.file.path
+        self.baseline = baseline_of(settings, self._sharing.text(str(file)) if file else None)
+
+    def compared(self, report: RunReport) -> RunReport:
+        """Return the report with what changed since the baseline, if there is one."""
+        if self.baseline is None:
+            return report
+        return dataclasses.replace(report, comparison=compare(self.baseline, report))
 
     def write(self, report: RunReport) -> bool:
         """Write all reports; return whether that worked."""
         shared = self._shared = self._sharing.report(report)
+        keep(dataclasses.replace(shared, comparison=None), self._kept)
         for target in self.targets:
             try:
                 self._write(target, report, shared)

@@ -1,0 +1,87 @@
+"""Reports as a run writes them, and what a run makes of an earlier one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.plugin.conftest import Project
+
+
+def test_a_run_writes_every_report_and_pytests_junit_has_the_cells(project: Project) -> None:
+    cells = project.configure_quick()
+    configuration = project.path / "pyproject.toml"
+    configuration.write_text(
+        configuration.read_text() + '[tool.modelops.environment]\nenv = { MODELS = "planted-value-4711" }\n'
+    )
+    project.end(**{f"second[{cells[1]}]": "failed"})
+    summary = project.write("summary.md", "")
+    project.environ(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary), GITHUB_WORKSPACE=str(project.path))
+    ran = project.run("--modelops-matrix", "--modelops-report=out", "--modelops-report=deep/a.html")
+    assert ran.code == pytest.ExitCode.TESTS_FAILED
+    out = project.path / "out"
+    assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "report.json", "junit.xml"}
+    verdict = "1 of 3 cells broken, with Python 3.13; second failed."
+    for report in (out / "report.html", out / "report.md", project.path / "deep/a.html", summary):
+        assert verdict in report.read_text(encoding="utf-8")
+    everything = [path.read_text(encoding="utf-8") for path in (*out.iterdir(), summary)]
+    assert not [text for text in everything if str(Path.home()) in text or "planted-value-4711" in text]
+
+    suite = next(ElementTree.parse(out / "junit.xml").iter("testsuite"))
+    of_run = {one.get("name"): one.get("value") for one in suite.findall("properties/property")}
+    assert of_run["modelops.verdict"] == verdict
+    case = next(one for one in suite.iter("testcase") if one.get("name") == f"test_second[{cells[1]}]")
+    of_case = {one.get("name"): one.get("value") for one in case.findall("properties/property")}
+    assert of_case["modelops.cell"] == cells[1]
+    assert (of_case["modelops.check"], of_case["modelops.status"]) == ("second", "failed")
+
+    (annotation,) = (line for line in ran.out.splitlines() if line.startswith("::error "))
+    number = configuration.read_text().splitlines().index('python = ["3.12", "3.13", "3.14"]') + 1
+    assert annotation.startswith(f"::error file=pyproject.toml,line={number},title={cells[1]}%3A second failed::")
+
+
+def test_pytest_writes_one_junit_report(project: Project) -> None:
+    project.configure_quick()
+    ran = project.run("--modelops-matrix", "--modelops-report=a.xml", "--junitxml=b.xml")
+    assert "b.xml and " in ran.refusal
+    assert ran.refusal.endswith("leave out one")
+
+
+def test_only_new_breaks_fail_a_run_that_is_asked_to(project: Project) -> None:
+    first, second, third = project.configure_quick()
+    project.end(**{f"first[{first}]": "failed"})
+    assert project.run("--modelops-matrix", "--modelops-report=old.json").code == 1
+    asked = ("--modelops-matrix", "--modelops-fail-on", "new")
+    assert "without a baseline" in project.run(*asked).refusal
+
+    ran = project.run(*asked, "--modelops-baseline=old.json")
+    assert ran.code == 0, ran.out
+    summary = ran.out.partition("modelops matrix")[2].splitlines()
+    assert summary[1] == "Nothing newly broken in 3 cells; 1 still broken."
+
+    project.end(**{f"first[{first}]": "failed", f"other[{third}]": "failed"})
+    ran = project.run(*asked, "--modelops-baseline", "last", "--modelops-report=new.json")
+    assert ran.code == 1
+    assert "1 of 3 cells newly broken, with Python 3.14; 1 still broken." in ran.out
+    changes = json.loads((project.path / "new.json").read_text())["comparison"]["changes"]
+    assert [(one["id"], one["change"]) for one in changes] == [(first, "still-broken"), (third, "newly-broken")]
+
+    project.end(**{f"first[{first}]": "failed"})
+    project.write("test_mine.py", "def test_mine(): assert False\n")
+    ran = project.run(*asked, "--modelops-baseline=old.json", "test_mine.py", f"modelops::test_first[{second}]")
+    assert ran.code == 1, "a test that belongs to no cell failed"
+
+
+@pytest.mark.parametrize(("name", "text"), [("none.json", None), ("odd.json", "{}"), ("text.json", "no")])
+def test_a_baseline_that_cannot_be_read_is_refused(project: Project, name: str, text: str | None) -> None:
+    project.configure_quick()
+    if text is not None:
+        project.write(name, text)
+    ran = project.run("--modelops-matrix", f"--modelops-baseline={name}")
+    assert "--modelops-baseline: " in ran.refusal
+    assert name in ran.refusal
