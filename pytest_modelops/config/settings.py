@@ -143,8 +143,8 @@ class Settings:
     )
     baseline: Path | None = setting(
         BASELINE,
-        "Compare with an earlier run, see [baselines](#baselines): a JSON report, a directory of reports, or `last`, for "
-        "the last run of the same configuration on this machine.",
+        "Compare with an earlier run, see [baselines](#baselines): a JSON report, a directory of reports, or `last`, "
+        "the last run here of the same configuration.",
         name="baseline",
         metavar="PATH|last",
         ini=True,

@@ -8,8 +8,8 @@ import pytest
 
 from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report import github, html, markdown
-from pytest_modelops.report.differences import drift, nearest_passed, versions_by_role
 from pytest_modelops.report.changes import Drift
+from pytest_modelops.report.differences import drift, nearest_passed, versions_by_role
 from pytest_modelops.report.model import CellReport, RunReport, Status
 from pytest_modelops.report.verdict import sentence
 from tests.unit.report.made import STACK, broken, cell, check, run
