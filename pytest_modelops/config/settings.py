@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_modelops.config.docker import ContainerSettings
     from pytest_modelops.config.model import AggregationSettings, EnvironmentTable, PluginSettings, RunnerSettings
     from pytest_modelops.matrix.versions import MatrixSettings
+    from pytest_modelops.report.known import KnownBreak
     from pytest_modelops.report.targets import Target
 
 __all__ = ["LAST", "Settings", "parse"]
@@ -117,6 +118,9 @@ class Settings:
         path=True,
         replaces=False,
         many=True,
+    )
+    known_broken: tuple[KnownBreak, ...] = setting(
+        later("known_broken", "KNOWN_BROKEN"), "Checks that are known to be broken, see below. A list of tables.", ()
     )
     workers: int = setting(COUNT, "Worker processes in each cell.", 2, name="workers", metavar="N", ini=True)
     threads: int = setting(COUNT, "Threads of each worker.", 1)

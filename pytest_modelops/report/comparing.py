@@ -12,6 +12,8 @@ from pytest_modelops.report.verdict import RED
 
 _ENVIRONMENTS = frozenset({"resolve", "install"})
 """Checks whose time says whether environments were cached, and nothing of the cell."""
+_EXPECTED = frozenset({Status.PASSED, Status.SKIPPED, Status.KNOWN_BROKEN})
+"""A check that ended so before and breaks now is newly broken: an entry of `known-broken` may have expired."""
 _ENOUGH = 5
 """From so many pairs of cells on, their spread says what is noise."""
 _AT_LEAST, _SECONDS, _SPREADS = 1.5, 2.0, 4.0
@@ -44,7 +46,7 @@ def compare(old: RunReport, new: RunReport) -> Comparison:
 
 
 def _has_verdict(cell: CellReport) -> bool:
-    return cell.status is Status.PASSED or cell.status in RED
+    return cell.status in {Status.PASSED, Status.KNOWN_BROKEN} or cell.status in RED
 
 
 def _pairs(old: Sequence[CellReport], new: Sequence[CellReport]) -> Pairs:
@@ -76,9 +78,11 @@ def _change(cell: CellReport, old: CellReport | None, times: float | None) -> Ce
     if old is None:
         change = Change.NEW
     elif cell.status in RED:
-        is_new = check is not None or old.status is Status.PASSED
+        is_new = check is not None or old.status not in RED
         change = Change.NEWLY_BROKEN if is_new else Change.STILL_BROKEN
-    elif old.status in RED:
+    elif cell.status is Status.KNOWN_BROKEN:
+        return None
+    elif old.status is not Status.PASSED:
         change = Change.FIXED
     elif times is not None:
         change = Change.SLOWER
@@ -95,7 +99,7 @@ def _first_new_break(cell: CellReport, old: CellReport | None) -> str | None:
     """Return the first check that broke and that passed before."""
     before = {check.label: check.status for check in old.checks} if old is not None else {}
     for check in cell.checks:
-        if check.status.broke and (old is None or before.get(check.label) in {Status.PASSED, Status.SKIPPED}):
+        if check.status.broke and (old is None or before.get(check.label) in _EXPECTED):
             return check.label
     return None
 

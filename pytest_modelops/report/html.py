@@ -18,11 +18,12 @@ from pytest_modelops.report.differences import Versions, drift, nearest_passed, 
 from pytest_modelops.report.looks import Grid, Mark, cause_of, mark_of, mark_of_check
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import duration
-from pytest_modelops.report.verdict import sentence
+from pytest_modelops.report.verdict import RED, sentence
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _ORDER = (
     (frozenset({Status.FAILED, Status.TIMED_OUT, Status.BLOCKED, Status.UNAVAILABLE}), "Broken"),
+    (frozenset({Status.KNOWN_BROKEN}), "Known to be broken"),
     (frozenset({Status.NOT_RUN, Status.SKIPPED}), "Not run"),
     (frozenset({Status.PASSED}), "Passed"),
 )
@@ -65,7 +66,7 @@ class Seen:
     @property
     def shown(self) -> str:
         """What the matrix shows beside the symbol."""
-        if self.cause is not None and self.cause.status.broke:
+        if self.cause is not None and self.cause.status in {Status.KNOWN_BROKEN, *RED}:
             return self.cause.label.rpartition("::")[2]
         return self.mark.text
 

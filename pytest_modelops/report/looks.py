@@ -29,6 +29,7 @@ MARKS: Mapping[Status, Mark] = {
     Status.SKIPPED: Mark("s", "s", "skipped", Style.WARN),
     # Not "." in ASCII: in pytest's output that is a test that passed.
     Status.NOT_RUN: Mark("·", "~", "not run", Style.WARN),
+    Status.KNOWN_BROKEN: Mark("k", "k", "known broken", Style.WARN),
 }
 """By status of a check; for cells, use `mark_of`."""
 IN_PART = Mark("✓", "ok", "passed in part", Style.WARN)

@@ -49,7 +49,8 @@ def _versions(cell: CellReport, name: str) -> str:
 
 def _status(cell: CellReport) -> str:
     mark, cause = mark_of(cell), cause_of(cell)
-    check = f"`{cause.label}` " if cause is not None and cause.status.broke else ""
+    named = cause is not None and (cause.status.broke or cause.status is Status.KNOWN_BROKEN)
+    check = f"`{cause.label}` " if cause is not None and named else ""
     return f"{_SIGNS[mark.style]} {check}{mark.text}".strip()
 
 

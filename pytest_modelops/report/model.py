@@ -23,7 +23,7 @@ class Status(enum.Enum):
 
     `passed`: what was asserted is true. `failed`: it is not. `timed-out`: it had not come true within the deadline.
     `blocked`: an earlier check broke. `unavailable`: no interpreter, image or engine. `skipped`: there was nothing to
-    do. `not-run`: deselected, stopped early or interrupted.
+    do. `not-run`: deselected, stopped early or interrupted. `known-broken`: broken, as the configuration says.
     """
 
     PASSED = "passed"
@@ -33,6 +33,7 @@ class Status(enum.Enum):
     UNAVAILABLE = "unavailable"
     SKIPPED = "skipped"
     NOT_RUN = "not-run"
+    KNOWN_BROKEN = "known-broken"
 
     @property
     def broke(self) -> bool:
@@ -162,6 +163,8 @@ class CellReport:
     def status(self) -> Status:
         """`PASSED` if every check that was selected or needed passed or was skipped.
 
+        `KNOWN_BROKEN` if all others are known to be broken, or blocked by such a check.
+
         The other checks are `not-run` in `checks`, and the terminal shows how many there are.
         """
         if self.broken:
@@ -169,7 +172,10 @@ class CellReport:
         asked = [check for check in self.checks if check.selected or check.status is not Status.NOT_RUN]
         if not asked:
             return Status.NOT_RUN
-        return next((check.status for check in asked if not check.status.lets_through), Status.PASSED)
+        known = {check.label for check in asked if check.status is Status.KNOWN_BROKEN}
+        others = [check.status for check in asked if not {check.label, check.blocked_by} & known]
+        fine = Status.KNOWN_BROKEN if known else Status.PASSED
+        return next((status for status in others if not status.lets_through), fine)
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -240,8 +246,9 @@ class RunReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned and selected cell passed, and nothing broke in any other."""
-        return all(cell.status is Status.PASSED for cell in self.cells if cell.selected or cell.broken)
+        """Whether every planned and selected cell passed or is known to be broken, and nothing broke in any other."""
+        fine = {Status.PASSED, Status.KNOWN_BROKEN}
+        return all(cell.status in fine for cell in self.cells if cell.selected or cell.broken)
 
     def to_json(self) -> dict[str, object]:
         return {"schema": SCHEMA, **_fields(self), "seconds": round(self.seconds, 3)}

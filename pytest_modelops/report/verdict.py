@@ -65,9 +65,12 @@ def _green(asked: Sequence[CellReport]) -> str:
 
 
 def _rest(asked: Sequence[CellReport]) -> str:
-    """Return how many cells came to no verdict."""
-    not_run = sum(cell.status is Status.NOT_RUN for cell in asked)
-    return f"; {not_run} not run" if not_run else ""
+    """Return how many cells neither passed nor broke."""
+    counts = {
+        "known broken": sum(cell.status is Status.KNOWN_BROKEN for cell in asked),
+        "not run": sum(cell.status is Status.NOT_RUN for cell in asked),
+    }
+    return "".join(f"; {number} {what}" for what, number in counts.items() if number)
 
 
 def _where(red: Sequence[CellReport]) -> str:

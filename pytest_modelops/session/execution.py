@@ -111,6 +111,8 @@ class Running:
         item.stash[STATUS] = result.status
         if result.status is Status.SKIPPED:
             raise pytest.skip.Exception(result.message, _use_item_location=True)
+        if result.status is Status.KNOWN_BROKEN:
+            raise pytest.xfail.Exception(result.message.partition("\n")[0], pytrace=False)
         if result.status is not Status.PASSED:
             pytest.fail(f"{result.message}\n\nreproduce: {result.reproduce}", pytrace=False)
 

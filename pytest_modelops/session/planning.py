@@ -34,7 +34,9 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
     )
     cells = list(plan.cells)
     config.hook.pytest_modelops_cells(cells=cells, config=config)
-    return _after_hook(plan, cells)
+    plan = _after_hook(plan, cells)
+    _refuse_unknown(configured, plan)
+    return plan
 
 
 def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
@@ -66,6 +68,16 @@ def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
         LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in ids
     ]
     return Plan(cells=tuple(cells), left_out=tuple(left_out))
+
+
+def _refuse_unknown(configured: Configured, plan: Plan) -> None:
+    """Refuse an entry of `known-broken` for no cell of the configuration: it would never be found out."""
+    if configured.settings.matrix.replaced:
+        return
+    ids = [*(cell.id for cell in plan.cells), *(left.id for left in plan.left_out)]
+    for known in configured.settings.known_broken:
+        if not any(map(known.is_of_cell, ids)):
+            raise WrongInput(f"{known.place}: {known.cell!r} matches none of the cells {', '.join(ids)}; remove it")
 
 
 def _installed_dask() -> Version | None:

@@ -26,9 +26,11 @@ from pytest_modelops.session.run import MatrixRun, short_id
 from pytest_modelops.session.writing import Writing
 
 _NOT_REACHED = "the run ended before it came to this"
+_FINE = {Status.PASSED, Status.KNOWN_BROKEN}
 _WORDS = {
     (Status.TIMED_OUT.value, "failed"): ("failed", "T", ("TIMED-OUT", {"red": True})),
     (Status.UNAVAILABLE.value, "failed"): ("failed", "U", ("UNAVAILABLE", {"red": True})),
+    (Status.KNOWN_BROKEN.value, "skipped"): ("xfailed", "x", ("KNOWN-BROKEN", {"yellow": True})),
     (Status.BLOCKED.value, "skipped"): ("blocked", "b", ("BLOCKED", {"yellow": True})),
 }
 """By status and pytest's outcome, which an `xfail` may have changed: category, letter and word."""
@@ -116,7 +118,7 @@ class Reporting:
         if self.run.settings.fail_on != "new" or report.comparison is None or self._others_failed:
             return False
         as_before = {change.id for change in report.comparison.of(Change.STILL_BROKEN)}
-        open_cells = [cell for cell in report.cells if cell.selected and cell.status is not Status.PASSED]
+        open_cells = [cell for cell in report.cells if cell.selected and cell.status not in _FINE]
         return not report.comparison.breaks and {cell.id for cell in open_cells} <= as_before
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:

@@ -139,6 +139,7 @@ class MatrixRun:
             progress=functools.partial(self.progress.say, cell.id),
             reproduce=functools.partial(check_command, self.config, self._configured),
             keep=settings.containers.keep,
+            known=settings.known_broken,
             unpacked=settings.cache / "bundles",
         )
 

@@ -85,3 +85,57 @@ def test_a_baseline_that_cannot_be_read_is_refused(project: Project, name: str, 
     ran = project.run("--modelops-matrix", f"--modelops-baseline={name}")
     assert "--modelops-baseline: " in ran.refusal
     assert name in ran.refusal
+
+
+KNOWN = """
+[tool.modelops]
+workers = 1
+known-broken = [
+  {{ cell = "{cell}", check = "first", reason = "as reported", link = "https://example.org/1", until = {until} }},
+]
+[tool.modelops.matrix]
+python = ["3.12", "3.13", "3.14"]
+"""
+
+
+def test_what_is_known_to_be_broken_does_not_fail_a_run_and_what_is_no_longer_so_does(project: Project) -> None:
+    cells = project.configure_quick()
+    project.configure(KNOWN.format(cell="py3.13-*", until="2999-01-01"), small=False)
+    project.end(**{f"first[{cells[1]}]": "failed"})
+    ran = project.matrix()
+    assert ran.code == 0, ran.out
+    assert list(ran.checks(cells[1]).values()) == ["known-broken", "blocked", "blocked", "passed"]
+    assert ran.results[f"modelops::test_first[{cells[1]}]"] == "KNOWN-BROKEN"
+    assert "as reported (https://example.org/1), until 2999-01-01" in ran.out
+    assert "2 passed, 1 known broken" in ran.out
+
+    project.end()
+    ran = project.matrix()
+    assert ran.code == 1
+    assert list(ran.checks(cells[1]).values()) == ["failed", "passed", "passed", "passed"]
+    assert "it passes, but is known to be broken: as reported (https://example.org/1)" in ran.out
+    assert "known-broken[0]" in ran.out
+
+    project.configure(KNOWN.format(cell="py3.13-*", until="2020-01-01"), small=False)
+    project.end(**{f"first[{cells[1]}]": "failed"})
+    ran = project.matrix()
+    assert (ran.code, ran.checks(cells[1])["first"]) == (1, "failed")
+    assert "It was known to be broken until 2020-01-01" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [
+        ('reason = "as reported", ', "", "has no reason"),
+        ('link = "https://example.org/1", ', "", "has no link"),
+        ("https://example.org/1", "soon", "'soon' is not an address"),
+        ('check = "first"', 'check = "frist"', "'frist' is not a check; did you mean 'first'"),
+        ("py3.13-*", "py3.15-*", "'py3.15-*' matches none of the cells"),
+    ],
+)
+def test_an_entry_that_nobody_could_act_on_is_refused(project: Project, before: str, after: str, refused: str) -> None:
+    project.configure_quick()
+    project.configure(KNOWN.format(cell="py3.13-*", until="2999-01-01").replace(before, after), small=False)
+    refusal = project.run("--modelops-plan").refusal
+    assert refused in refusal
+    assert "known-broken[0]" in refusal

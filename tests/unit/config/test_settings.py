@@ -18,8 +18,8 @@ from pytest_modelops.config import settings as settings_module
 from pytest_modelops.config.file import nearest
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.config.options import OPTIONS, add_options, given, load
-from pytest_modelops.config.setting import Given
-from pytest_modelops.config.settings import parse
+from pytest_modelops.config.setting import Given, declarations
+from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
@@ -29,10 +29,8 @@ pytest_plugins = ["pytester"]
 
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 ENVIRONMENT = "pyproject.toml: [tool.modelops.environment]"
-KEYS = (
-    "aggregation, backend, bundles, cache, deadlines, docker, environment, fresh, keep, matrix, nanny, report, "
-    "runner, threads, worker-plugin, workers"
-)
+KEYS = ", ".join(sorted(one.key for one in declarations(Settings).values() if one.key))
+VARIABLES = ", ".join(sorted(one.variable_name for one in OPTIONS if one.variable))
 PYTHON_FORMS = 'write X.Y or X.Y.Z, such as "3.12"'
 DASK_FORMS = "write a release such as 2024.10.0, latest, installed, or a range such as >=2024.8,<2025"
 REQUIREMENT_FORMS = (
@@ -628,13 +626,7 @@ def test_an_unknown_variable_is_refused_with_the_valid_ones(configure: Configure
         given(configure(), {name: ""})
     message = str(raised.value)
     assert message.startswith(f"environment: {name!r} is not a variable of pytest-modelops; {hint}")
-    assert message.endswith(
-        ": PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE, PYTEST_MODELOPS_CELL, "
-        "PYTEST_MODELOPS_CONFIG, PYTEST_MODELOPS_DASK, "
-        "PYTEST_MODELOPS_DEADLINE, PYTEST_MODELOPS_FRESH, PYTEST_MODELOPS_KEEP, PYTEST_MODELOPS_PYTHON, "
-        "PYTEST_MODELOPS_REPORT, "
-        "PYTEST_MODELOPS_WORKERS"
-    )
+    assert message.endswith(f": {VARIABLES}")
 
 
 def test_a_list_with_an_open_quote_is_refused(configure: Configure) -> None:
