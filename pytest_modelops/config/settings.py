@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_modelops.config.file import TABLE, ConfigFile
 from pytest_modelops.config.matrix_table import MATRIX
+from pytest_modelops.config.outcome_types import BASELINE, DURATION, REPORTS, SHARD
 from pytest_modelops.config.setting import (
     FILE,
     Given,
@@ -26,18 +27,17 @@ from pytest_modelops.config.setting import (
     shown,
     table,
 )
-from pytest_modelops.config.types import BASELINE, COUNT, LAST, PATH, REPORTS, SECONDS, SWITCH, choice
+from pytest_modelops.config.types import COUNT, PATH, SECONDS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
     from pytest_modelops.bundles.bundle import Bundle
     from pytest_modelops.config.docker import ContainerSettings
     from pytest_modelops.config.model import AggregationSettings, EnvironmentTable, PluginSettings, RunnerSettings
+    from pytest_modelops.matrix.shards import Shard
     from pytest_modelops.matrix.versions import MatrixSettings
     from pytest_modelops.report.known import KnownBreak
     from pytest_modelops.report.targets import Target
-
-__all__ = ["LAST", "Settings", "parse"]
 
 BACKENDS = ("auto", "docker", "process")
 """Values of the setting `backend`; `backends.registry` opens them."""
@@ -160,6 +160,21 @@ class Settings:
         FAIL_ON[0],
         name="fail-on",
         metavar="|".join(FAIL_ON),
+        ini=True,
+    )
+    shard: Shard | None = setting(
+        SHARD,
+        "Run one part of the matrix, such as `2/8`, see [several machines](#several-machines).",
+        key="",
+        name="shard",
+        metavar="N/M",
+    )
+    budget: float | None = setting(
+        DURATION,
+        "Run the cells that tell most first, and begin none that would not end in this time (`10m`, `90s`, `1h`), see "
+        "[a budget](#a-budget).",
+        name="budget",
+        metavar="TIME",
         ini=True,
     )
     keep: str = setting(

@@ -12,6 +12,7 @@ from packaging.version import Version
 
 from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions, check_role
+from pytest_modelops.matrix.shards import Shard, sharded
 from pytest_modelops.matrix.versions import (
     DaskRequest,
     Exclusion,
@@ -74,6 +75,7 @@ class PlanJson(TypedDict):
     schema: int
     cells: list[PlannedCellJson]
     left_out: list[LeftOutJson]
+    elsewhere: list[PlannedCellJson]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,24 +86,45 @@ class Plan:
         cells: sorted by Python, then Dask; no two with the same id.
         left_out: cells of the product that are excluded or were not selected, and included ones that were not
             selected; in the same order.
+        elsewhere: cells of the matrix that another run has to report: of other shards, or not selected.
     """
 
     cells: tuple[Cell, ...]
     left_out: tuple[LeftOut, ...] = ()
+    elsewhere: tuple[Cell, ...] = ()
+
+    @property
+    def whole(self) -> tuple[Cell, ...]:
+        """All cells of the matrix, sorted."""
+        return tuple(sorted((*self.cells, *self.elsewhere)))
+
+    def shard(self, shard: Shard, seconds: Mapping[str, float]) -> Plan:
+        """Return the part of the plan that one of several machines runs.
+
+        Args:
+            seconds: measured, by cell id.
+
+        Raises:
+            WrongInput: there are fewer cells than shards.
+        """
+        if shard.count > len(self.cells):
+            raise WrongInput(f"--modelops-shard: there are {shard.count} shards for {len(self.cells)} cells; use fewer")
+        shards = sharded(self.cells, shard.count, seconds)
+        of_shard = {cell: number for number, cells in enumerate(shards, start=1) for cell in cells}
+        others = [cell for cell in self.cells if of_shard[cell] != shard.number]
+        reasons = [LeftOut(id=cell.id, reason=f"in shard {of_shard[cell]}/{shard.count}") for cell in others]
+        return Plan(
+            cells=tuple(shards[shard.number - 1]),
+            left_out=(*self.left_out, *reasons),
+            elsewhere=(*self.elsewhere, *others),
+        )
 
     def to_json(self) -> PlanJson:
         return {
             "schema": SCHEMA,
-            "cells": [
-                {
-                    "id": cell.id,
-                    "skew": cell.skew,
-                    **_versions_to_json(cell.base),
-                    "roles": {role.value: _versions_to_json(cell[role]) for role in Role},
-                }
-                for cell in self.cells
-            ],
+            "cells": [_cell_to_json(cell) for cell in self.cells],
             "left_out": [{"id": left.id, "reason": left.reason} for left in self.left_out],
+            "elsewhere": [_cell_to_json(cell) for cell in self.elsewhere],
         }
 
     @classmethod
@@ -114,14 +137,9 @@ class Plan:
         if plain["schema"] != SCHEMA:
             raise ValueError(f"plan of schema {plain['schema']}; this version reads {SCHEMA}")
         return cls(
-            cells=tuple(
-                Cell(
-                    _versions_from_json(cell),
-                    **{role: _versions_from_json(versions) for role, versions in cell["roles"].items()},
-                )
-                for cell in plain["cells"]
-            ),
+            cells=tuple(map(_cell_from_json, plain["cells"])),
             left_out=tuple(LeftOut(**left) for left in plain["left_out"]),
+            elsewhere=tuple(map(_cell_from_json, plain["elsewhere"])),
         )
 
     def to_text(self, *, unavailable: Mapping[str, str]) -> str:
@@ -140,6 +158,20 @@ class Plan:
             lines.append("left out:")
             lines += _columns((left.id, left.reason) for left in self.left_out)
         return "\n".join(lines)
+
+
+def _cell_to_json(cell: Cell) -> PlannedCellJson:
+    return {
+        "id": cell.id,
+        "skew": cell.skew,
+        **_versions_to_json(cell.base),
+        "roles": {role.value: _versions_to_json(cell[role]) for role in Role},
+    }
+
+
+def _cell_from_json(plain: PlannedCellJson) -> Cell:
+    roles = {role: _versions_from_json(versions) for role, versions in plain["roles"].items()}
+    return Cell(_versions_from_json(plain), **roles)
 
 
 def _versions_to_json(versions: Versions) -> VersionsJson:
@@ -216,6 +248,7 @@ def make_plan(
     return Plan(
         cells=tuple(sorted(selected)),
         left_out=tuple(LeftOut(id=cell.id, reason=left_out[cell]) for cell in sorted(left_out) if cell not in selected),
+        elsewhere=tuple(sorted(cells.keys() - selected)),
     )
 
 

@@ -35,7 +35,7 @@ def compare(old: RunReport, new: RunReport) -> Comparison:
     pairs = _pairs([cell for cell in old.cells if _has_verdict(cell)], judged)
     slower = dict(_slower(judged, pairs))
     changes = [change for cell in judged if (change := _change(cell, pairs.get(cell.id), slower.get(cell.id)))]
-    still_planned = {cell.id for cell in new.cells} | {cell.id for cell in pairs.values()}
+    still_planned = {one.id for one in new.cells} | {one.id for one in new.planned} | {one.id for one in pairs.values()}
     gone = [CellChange(id=cell.id, change=Change.GONE) for cell in old.cells if cell.id not in still_planned]
     return Comparison(
         started=old.started,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_modelops.report import markdown
 from pytest_modelops.report.looks import cause_of, mark_of
-from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.model import RunReport, Status
 from pytest_modelops.report.verdict import RED
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -46,7 +46,7 @@ def commands(report: RunReport, start: Path) -> Iterator[str]:
     """
     for cell in report.cells:
         cause = cause_of(cell)
-        if cause is None or cell.status not in RED:
+        if cause is None or cell.status not in {Status.MISSING, *RED}:
             continue
         properties = {"title": f"{cell.id}: {cause.label} {mark_of(cell).text}"}
         if report.configuration and cell.line is not None:

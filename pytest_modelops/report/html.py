@@ -22,7 +22,8 @@ from pytest_modelops.report.verdict import RED, sentence
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _ORDER = (
-    (frozenset({Status.FAILED, Status.TIMED_OUT, Status.BLOCKED, Status.UNAVAILABLE}), "Broken"),
+    (frozenset({Status.MISSING}), "Missing"),
+    (RED, "Broken"),
     (frozenset({Status.KNOWN_BROKEN}), "Known to be broken"),
     (frozenset({Status.NOT_RUN, Status.SKIPPED}), "Not run"),
     (frozenset({Status.PASSED}), "Passed"),

@@ -29,6 +29,7 @@ MARKS: Mapping[Status, Mark] = {
     Status.SKIPPED: Mark("s", "s", "skipped", Style.WARN),
     # Not "." in ASCII: in pytest's output that is a test that passed.
     Status.NOT_RUN: Mark("·", "~", "not run", Style.WARN),
+    Status.MISSING: Mark("m", "m", "missing", Style.BAD),
     Status.KNOWN_BROKEN: Mark("k", "k", "known broken", Style.WARN),
 }
 """By status of a check; for cells, use `mark_of`."""

@@ -14,6 +14,8 @@ from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report.changes import Comparison
 
+BUDGET = "budget"
+"""Key of the data of a check that was not run because of the run's time limit; the value is that limit in seconds."""
 SCHEMA = 1
 """Version of the JSON report's shape."""
 
@@ -24,6 +26,7 @@ class Status(enum.Enum):
     `passed`: what was asserted is true. `failed`: it is not. `timed-out`: it had not come true within the deadline.
     `blocked`: an earlier check broke. `unavailable`: no interpreter, image or engine. `skipped`: there was nothing to
     do. `not-run`: deselected, stopped early or interrupted. `known-broken`: broken, as the configuration says.
+    `missing`: planned, and in none of the reports that were merged.
     """
 
     PASSED = "passed"
@@ -34,6 +37,7 @@ class Status(enum.Enum):
     SKIPPED = "skipped"
     NOT_RUN = "not-run"
     KNOWN_BROKEN = "known-broken"
+    MISSING = "missing"
 
     @property
     def broke(self) -> bool:
@@ -155,6 +159,11 @@ class CellReport:
         return next((check for check in self.checks if check.status.broke), None)
 
     @property
+    def beyond_budget(self) -> bool:
+        """Whether it was not begun, because it would not have ended in the time that the run was given."""
+        return self.status is Status.NOT_RUN and any(BUDGET in check.data for check in self.checks)
+
+    @property
     def ran(self) -> tuple[CheckResult, ...]:
         """The checks that ran or were blocked."""
         return tuple(check for check in self.checks if check.status is not Status.NOT_RUN)
@@ -221,6 +230,25 @@ class CellNews:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell of the plan, whoever runs it.
+
+    Attributes:
+        id, python, dask, roles: as in a cell's report.
+    """
+
+    id: str
+    python: str
+    dask: str
+    roles: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def of(cls, cell: Cell) -> PlannedCell:
+        report = CellReport.of(cell)
+        return cls(id=report.id, python=report.python, dask=report.dask, roles=report.roles)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunReport:
     """One run: its cells in plan order and those left out.
 
@@ -232,6 +260,9 @@ class RunReport:
         backend: name of the backend that ran the cells.
         cells: the planned cells, in the plan's order.
         left_out: cells of the product that are not in the plan, and why.
+        shard: the part of the matrix that this run had, such as `2/8`; null if it was not divided.
+        planned: every cell of the matrix, in the plan's order, if others than this run have to report some of them;
+            else empty.
         comparison: what changed since a baseline; null if the run was compared with none.
     """
 
@@ -242,13 +273,20 @@ class RunReport:
     backend: str
     cells: tuple[CellReport, ...]
     left_out: tuple[LeftOut, ...] = ()
+    shard: str | None = None
+    planned: tuple[PlannedCell, ...] = ()
     comparison: Comparison | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every planned and selected cell passed or is known to be broken, and nothing broke in any other."""
+        """Whether every planned and selected cell passed or is known to be broken, and nothing broke in any other.
+
+        Cells that did not fit into the run's time limit do not count, unless no other was run.
+        """
         fine = {Status.PASSED, Status.KNOWN_BROKEN}
-        return all(cell.status in fine for cell in self.cells if cell.selected or cell.broken)
+        asked = [cell for cell in self.cells if cell.selected or cell.broken]
+        begun = [cell for cell in asked if not cell.beyond_budget]
+        return all(cell.status in fine for cell in begun) and bool(begun or not asked)
 
     def to_json(self) -> dict[str, object]:
         return {"schema": SCHEMA, **_fields(self), "seconds": round(self.seconds, 3)}
@@ -262,7 +300,9 @@ class RunReport:
         cells = tuple(map(CellReport.from_json, plain["cells"]))
         left_out = tuple(LeftOut(**left) for left in plain["left_out"])
         comparison = Comparison.from_json(plain["comparison"]) if plain["comparison"] else None
-        return cls(**{**fields, "cells": cells, "left_out": left_out, "comparison": comparison})
+        planned = tuple(PlannedCell(**one) for one in plain["planned"])
+        found = {"cells": cells, "left_out": left_out, "planned": planned, "comparison": comparison}
+        return cls(**{**fields, **found})
 
 
 def _fields(value: Any) -> dict[str, object]:

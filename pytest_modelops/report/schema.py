@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops.report.changes import CellChange, Comparison, Drift
-from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, EnvironmentReport, RunReport, Status
+from pytest_modelops.report.model import (
+    SCHEMA,
+    CellReport,
+    CheckResult,
+    EnvironmentReport,
+    PlannedCell,
+    RunReport,
+    Status,
+)
 
 FILE = Path(__file__).with_name("schema.json")
 Schema = dict[str, Any]
@@ -30,6 +38,7 @@ _DEFINED: Mapping[type, str] = {
     CheckResult: "check",
     Status: "status",
     EnvironmentReport: "environment",
+    PlannedCell: "planned",
     Comparison: "comparison",
     CellChange: "change",
     Drift: "drift",
@@ -46,6 +55,14 @@ _PLANNED = {
         },
     },
 }
+_ROLES = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        role: {**_PLANNED, "description": f"What the {role} was planned with."}
+        for role in ("client", "scheduler", "worker")
+    },
+}
 _FACTS = {"type": "object", "description": "What a process reported of itself. Open."}
 _NARROWED: Mapping[str, Schema] = {
     "RunReport.started": {
@@ -60,14 +77,11 @@ _NARROWED: Mapping[str, Schema] = {
     "CellReport.dask": _TEXT,
     "CellReport.seconds": _SECONDS,
     "CellReport.line": {"type": ["integer", "null"], "minimum": 1},
-    "CellReport.roles": {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            role: {**_PLANNED, "description": f"What the {role} was planned with."}
-            for role in ("client", "scheduler", "worker")
-        },
-    },
+    "CellReport.roles": _ROLES,
+    "PlannedCell.id": _TEXT,
+    "PlannedCell.python": _PYTHON,
+    "PlannedCell.dask": _TEXT,
+    "PlannedCell.roles": _ROLES,
     "CellReport.observed": {
         "type": "object",
         "additionalProperties": False,

@@ -67,6 +67,7 @@ def _green(asked: Sequence[CellReport]) -> str:
 def _rest(asked: Sequence[CellReport]) -> str:
     """Return how many cells neither passed nor broke."""
     counts = {
+        "missing": sum(cell.status is Status.MISSING for cell in asked),
         "known broken": sum(cell.status is Status.KNOWN_BROKEN for cell in asked),
         "not run": sum(cell.status is Status.NOT_RUN for cell in asked),
     }

@@ -14,7 +14,7 @@ from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
-from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
+from pytest_modelops.report.model import BUDGET, CellNews, CellReport, CheckResult, Status
 from pytest_modelops.session import junit
 from pytest_modelops.session.collection import DEMANDS, cell_of
 from pytest_modelops.session.item import CheckItem, check_of
@@ -62,13 +62,16 @@ class Running:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Block a test if a fixture of the user's finds the cell broken."""
+        cell, budget = cell_of(item), self.run.budget
+        if cell is not None and budget is not None and not budget.admits(cell.id):
+            item.stash[STATUS] = Status.NOT_RUN
+            raise pytest.skip.Exception(budget.reason, _use_item_location=True)
         try:
             return (yield)
         except TimedOut:
             item.stash[STATUS] = Status.TIMED_OUT
             raise
         except CellBroken as broken:
-            cell = cell_of(item)
             if cell is None:
                 raise
             self._end_blocked(item, cell, broken)
@@ -129,6 +132,10 @@ class Running:
         point_to(report, Path(path), line)
         if LEFT in item.stash:
             pass  # the cell has a result for that
+        elif item.stash.get(STATUS, None) is Status.NOT_RUN:
+            if report.when == "setup" and self.run.settings.budget is not None:
+                not_run = self._result_of(item, cell, report, call)
+                cell.add(dataclasses.replace(not_run, data={BUDGET: self.run.settings.budget}, reproduce=""))
         elif check_of(item) is None and (report.when == "call" or not report.passed):
             cell.add(self._result_of(item, cell, report, call))
         elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
@@ -170,7 +177,7 @@ class Running:
         self, item: pytest.Item, cell: LiveCell, report: pytest.TestReport, call: pytest.CallInfo[Any]
     ) -> CheckResult:
         status = item.stash.get(STATUS, None)
-        if status is not Status.BLOCKED:
+        if status not in {Status.BLOCKED, Status.NOT_RUN}:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
         text = cell.lifecycle.secrets.hide(str(call.excinfo.value)) if call.excinfo is not None else ""
@@ -203,8 +210,7 @@ class Running:
             if cell is not None and ends:
                 self._end_cell(item, cell)
 
-    @staticmethod
-    def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
+    def _end_cell(self, item: pytest.Item, cell: LiveCell) -> None:
         if not isinstance(item, CheckItem):
             # pytest does the same when the next test asks for another cell: it first ends the fixtures that use it.
             definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
@@ -212,6 +218,8 @@ class Running:
             if stop_timer := getattr(item.config.hook, "pytest_timeout_cancel_timer", None):
                 stop_timer(item=item)  # pytest-timeout's limit is the test's, not that of stopping a cell
         cell.close()
+        if self.run.budget is not None and self.run.budget.admits(cell.id):
+            self.run.budget.took(cell.lifecycle.seconds)
         if cell.leftover is not None:
             item.stash[LEFT] = True
             raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)

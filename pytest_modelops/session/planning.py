@@ -10,11 +10,13 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops.backends.process import ProcessBackend
+from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.environments.interpreters import looks_installed
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
 from pytest_modelops.matrix.plan import LeftOut, Plan, make_plan
 from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.session.baseline import baseline_of, seconds_of
 from pytest_modelops.session.configured import Configured
 
 
@@ -36,7 +38,15 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
     config.hook.pytest_modelops_cells(cells=cells, config=config)
     plan = _after_hook(plan, cells)
     _refuse_unknown(configured, plan)
-    return plan
+    settings = configured.settings
+    if settings.shard is None:
+        return plan
+    if settings.baseline == LAST:
+        raise WrongInput(
+            "--modelops-shard: every machine needs the same measured seconds; name a file with --modelops-baseline"
+        )
+    baseline = baseline_of(settings)
+    return plan.shard(settings.shard, seconds_of(baseline) if baseline is not None else {})
 
 
 def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
@@ -67,7 +77,7 @@ def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
     left_out += [
         LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in ids
     ]
-    return Plan(cells=tuple(cells), left_out=tuple(left_out))
+    return Plan(cells=tuple(cells), left_out=tuple(left_out), elsewhere=plan.elsewhere)
 
 
 def _refuse_unknown(configured: Configured, plan: Plan) -> None:

@@ -18,7 +18,7 @@ from _pytest.config import create_terminal_writer
 from pytest_modelops.checks.base import Check
 from pytest_modelops.report import terminal
 from pytest_modelops.report.changes import Change
-from pytest_modelops.report.model import CellNews, CellReport, CheckResult, RunReport, Status, merge_checks
+from pytest_modelops.report.model import CellNews, CellReport, CheckResult, PlannedCell, RunReport, Status, merge_checks
 from pytest_modelops.session.execution import PHASES
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
@@ -30,6 +30,7 @@ _FINE = {Status.PASSED, Status.KNOWN_BROKEN}
 _WORDS = {
     (Status.TIMED_OUT.value, "failed"): ("failed", "T", ("TIMED-OUT", {"red": True})),
     (Status.UNAVAILABLE.value, "failed"): ("failed", "U", ("UNAVAILABLE", {"red": True})),
+    (Status.NOT_RUN.value, "skipped"): ("not run", "-", ("NOT-RUN", {"yellow": True})),
     (Status.KNOWN_BROKEN.value, "skipped"): ("xfailed", "x", ("KNOWN-BROKEN", {"yellow": True})),
     (Status.BLOCKED.value, "skipped"): ("blocked", "b", ("BLOCKED", {"yellow": True})),
 }
@@ -118,8 +119,8 @@ class Reporting:
         if self.run.settings.fail_on != "new" or report.comparison is None or self._others_failed:
             return False
         as_before = {change.id for change in report.comparison.of(Change.STILL_BROKEN)}
-        open_cells = [cell for cell in report.cells if cell.selected and cell.status not in _FINE]
-        return not report.comparison.breaks and {cell.id for cell in open_cells} <= as_before
+        asked = [cell for cell in report.cells if cell.selected and not cell.beyond_budget]
+        return not report.comparison.breaks and {cell.id for cell in asked if cell.status not in _FINE} <= as_before
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         """Show the matrix below a reporter that has replaced pytest's and shows no summaries of plugins."""
@@ -166,6 +167,8 @@ class Reporting:
             backend=self.run.backend.name,
             cells=tuple(self._cell_report(cell_id) for cell_id in self.run.cells),
             left_out=self.run.plan.left_out,
+            shard=str(self.run.settings.shard) if self.run.settings.shard else None,
+            planned=tuple(PlannedCell.of(cell) for cell in self.run.plan.whole) if self.run.plan.elsewhere else (),
         )
         return self._writing.compared(report)
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -25,7 +26,10 @@ from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
+from pytest_modelops.matrix.shards import telling_first
 from pytest_modelops.session import logs, module
+from pytest_modelops.session.baseline import past_of
+from pytest_modelops.session.budget import Budget
 from pytest_modelops.session.configured import configure
 from pytest_modelops.session.planning import plan_of, unavailable
 from pytest_modelops.session.progress import Progress
@@ -42,6 +46,7 @@ class Handed(TypedDict):
         wanted: as `MatrixRun.wanted`.
         backend: name of the controller's backend.
         start: the directory in which pytest was called.
+        started: time of day at which the run started.
     """
 
     plan: Any
@@ -49,6 +54,7 @@ class Handed(TypedDict):
     wanted: list[str] | None
     backend: str
     start: str
+    started: float
 
 
 class MatrixRun:
@@ -61,6 +67,8 @@ class MatrixRun:
         plan: the cells, and those left out.
         wanted: which of the checks' tests the command line asks for (see `module.wanted`).
         cells: by id.
+        rank: of each cell, by id, in the order in which cells run with a time limit; empty without one.
+        budget: decides which cells fit into the run's time limit, if there is one.
         note: for people, if the backend is not the one that was meant; empty otherwise.
     """
 
@@ -69,6 +77,8 @@ class MatrixRun:
     backend: Backend
     progress: Progress
     cells: dict[str, LiveCell]
+    rank: dict[str, int]
+    budget: Budget | None
     note: str
 
     def __init__(self, config: pytest.Config) -> None:
@@ -114,6 +124,12 @@ class MatrixRun:
         self.note = opened.note
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
+        self._started = handed["started"] if handed else time.time()
+        measured, red = past_of(self.settings)
+        limit = self.settings.budget
+        self.budget = None if limit is None else Budget(limit, self._started, measured)
+        order = self.plan.cells if limit is None else telling_first(self.plan.cells, red)
+        self.rank = {cell.id: number for number, cell in enumerate(order)} if limit is not None else {}
 
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
@@ -150,6 +166,7 @@ class MatrixRun:
             "wanted": self.wanted,
             "backend": self.backend.name,
             "start": str(start_of(self.config)),
+            "started": self._started,
         }
 
     @property

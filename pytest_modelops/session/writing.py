@@ -15,10 +15,9 @@ from pytest_modelops.errors import WrongInput
 from pytest_modelops.report import WRITERS, directory, github
 from pytest_modelops.report.comparing import compare
 from pytest_modelops.report.model import RunReport
-from pytest_modelops.report.sharing import Sharing
 from pytest_modelops.report.targets import GITHUB, JUNIT, Target
 from pytest_modelops.session import junit
-from pytest_modelops.session.baseline import baseline_of, keep
+from pytest_modelops.session.baseline import baseline_of, keep, sharing_of
 
 
 def targets_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Target]:
@@ -57,12 +56,9 @@ class Writing:
         self.targets = targets_of(settings)
         self._unwritten: dict[Target, OSError] = {}
         self._shared: RunReport | None = None
-        values = settings.environment.everything(settings.containers.pass_env)
-        home = Path(os.path.expanduser("~"))  # noqa: PTH111 - `Path.home` raises where there is none
-        self._sharing = Sharing({home, home.resolve()} if home.is_absolute() else (), values.hide)
+        self._sharing = sharing_of(settings)
         self._kept = kept
-        file = settings.file.path
-        self.baseline = baseline_of(settings, self._sharing.text(str(file)) if file else None)
+        self.baseline = baseline_of(settings)
 
     def compared(self, report: RunReport) -> RunReport:
         """Return the report with what changed since the baseline, if there is one."""

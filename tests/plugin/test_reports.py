@@ -139,3 +139,56 @@ def test_an_entry_that_nobody_could_act_on_is_refused(project: Project, before: 
     refusal = project.run("--modelops-plan").refusal
     assert refused in refusal
     assert "known-broken[0]" in refusal
+
+
+def test_shards_have_all_cells_and_their_reports_make_that_of_one_run(project: Project) -> None:
+    cells = project.configure_quick()
+    for number in (1, 2):
+        ran = project.run("--modelops-matrix", f"--modelops-shard={number}/2", f"--modelops-report=parts/{number}.json")
+        assert ran.code == 0, ran.out
+    assert project.run("--modelops-matrix", "--modelops-report=whole.json").code == 0
+    from pytest_modelops.report.merging import merge
+    from pytest_modelops.report.reading import read
+
+    merged = merge([read(project.path / f"parts/{number}.json") for number in (1, 2)])
+    whole = read(project.path / "whole.json")
+    assert [(one.id, one.status) for one in merged.cells] == [(one.id, one.status) for one in whole.cells]
+    assert [one.id for one in merged.cells] == list(cells)
+    assert (merged.left_out, merged.planned) == (whole.left_out, whole.planned) == ((), ())
+    assert "4 shards for 3 cells" in project.run("--modelops-matrix", "--modelops-shard=1/4").refusal
+    last = project.run("--modelops-matrix", "--modelops-shard=1/2", "--modelops-baseline=last").refusal
+    assert "every machine needs the same measured seconds" in last
+
+
+SLOW = """
+import time
+
+def pytest_runtest_logfinish():
+    time.sleep(0.4)
+"""
+
+
+@pytest.mark.parametrize("xdist", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_a_budget_runs_what_tells_most_and_calls_the_rest_not_run(project: Project, xdist: list[str]) -> None:
+    first, _, third = project.configure_quick()
+    project.write("conftest.py", (project.path / "conftest.py").read_text() + SLOW)
+    project.end(**{f"first[{first}]": "failed"})
+    project.run("--modelops-matrix", "--modelops-report=old.json")
+    project.end()
+    ran = project.matrix("--modelops-budget=1s", "--modelops-baseline=old.json", *xdist)
+    assert ran.code == 0, ran.out
+    began = [test.partition("[")[2].rstrip("]") for test, word in ran.results.items() if word == "PASSED"]
+    assert began[0] == first, "it was red"
+    assert third not in began
+    (check, *_) = ran.cell(third)["checks"]
+    assert (check["status"], check["message"]) == ("not-run", "it would not end within the budget of 1.0 s")
+    assert ran.results[f"modelops::test_first[{third}]"] == "NOT-RUN"
+    assert "not run, it would not end within the budget" in ran.out
+
+
+@pytest.mark.parametrize("form", ["github", "gitlab"])
+def test_the_plan_of_a_ci_service_has_a_job_for_each_cell(project: Project, form: str) -> None:
+    cells = project.configure_quick()
+    plan = json.loads(project.run("--modelops-matrix", f"--modelops-plan={form}").out)
+    jobs = [job["cell"] for job in plan["include"]] if form == "github" else list(plan)
+    assert jobs == list(cells)

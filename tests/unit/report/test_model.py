@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, RunReport, Status, merge_checks
 
-P, F, T, B, U, S, N, K = Status  # passed, failed, timed-out, blocked, unavailable, skipped, not-run, known-broken
+P, F, T, B, U, S, N, K, M = (
+    Status  # passed, failed, timed-out, blocked, unavailable, skipped, not-run, known-broken, missing
+)
 
 
 def check(status: Status, name: str = "lambda", *, message: str = "", bundle: str | None = None) -> CheckResult:
@@ -40,7 +42,7 @@ def run(*cells: CellReport) -> RunReport:
 def test_statuses_are_the_words_of_the_report() -> None:
     assert [status.value for status in Status] == [
         "passed", "failed", "timed-out", "blocked", "unavailable", "skipped", "not-run",
-        "known-broken",
+        "known-broken", "missing",
     ]  # fmt: skip
 
 
@@ -138,7 +140,7 @@ def test_skew_is_when_roles_differ() -> None:
 # Status of a run
 
 
-@pytest.mark.parametrize("status", [F, T, B, U, N])
+@pytest.mark.parametrize("status", [F, T, B, U, N, M])
 def test_a_run_is_complete_when_every_selected_cell_passed(status: Status) -> None:
     assert run(cell(P), cell(P, S)).complete
     assert not run(cell(P), cell(P, status)).complete

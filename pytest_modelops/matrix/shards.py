@@ -1,0 +1,78 @@
+"""Dividing the cells of a plan among machines, and the order in which cells tell most."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from pytest_modelops.matrix.cell import Cell, Role
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One of several parts of a plan, counted from 1."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+def sharded(cells: Sequence[Cell], count: int, seconds: Mapping[str, float]) -> list[list[Cell]]:
+    """Divide cells so that each shard takes about as long; the same input always gives the same shards.
+
+    Args:
+        seconds: measured, by cell id; a cell without any counts as the median one.
+    """
+    known = [seconds[cell.id] for cell in cells if cell.id in seconds]
+    usual = statistics.median(known) if known else 1.0
+    shards: list[list[Cell]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    # The longest first, each to the shard that has least to do.
+    for cell in sorted(cells, key=lambda cell: (-seconds.get(cell.id, usual), cell.id)):
+        least = loads.index(min(loads))
+        shards[least].append(cell)
+        loads[least] += seconds.get(cell.id, usual)
+    return [sorted(shard, key=cells.index) for shard in shards]
+
+
+def telling_first(cells: Sequence[Cell], red: Collection[str]) -> list[Cell]:
+    """Order cells by what they tell: those that were red, the newest and the lowest, then the most new versions.
+
+    Each next cell has the most values of an axis, and then the most pairs of them, that no earlier one has.
+
+    Args:
+        red: ids of the cells that were broken last time.
+    """
+    rest = sorted(cells, reverse=True)
+    was_red = [cell for cell in rest if cell.id in red]
+    first = list(dict.fromkeys([*was_red, *rest[:1], *rest[-1:]]))
+    rest = [cell for cell in rest if cell not in first]
+    seen: set[object] = set()
+    for cell in first:
+        seen.update(_values(cell), _pairs(cell))
+    while rest:
+        best = max(rest, key=lambda cell: (_new(_values(cell), seen), _new(_pairs(cell), seen)))
+        first.append(best)
+        rest.remove(best)
+        seen.update(_values(best), _pairs(best))
+    return first
+
+
+def _values(cell: Cell) -> list[tuple[object, ...]]:
+    return [(role, name, value) for role in Role for name, value in _versions(cell, role)]
+
+
+def _versions(cell: Cell, role: Role) -> list[tuple[str, str]]:
+    return [("python", str(cell[role].python)), ("dask", cell[role].dask_text)]
+
+
+def _pairs(cell: Cell) -> list[tuple[object, ...]]:
+    return list(itertools.combinations(_values(cell), 2))
+
+
+def _new(found: Iterable[object], seen: Collection[object]) -> int:
+    return sum(one not in seen for one in found)
