@@ -12,7 +12,6 @@ from packaging.version import Version
 
 from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions, check_role
-from pytest_modelops.matrix.shards import Shard, sharded
 from pytest_modelops.matrix.versions import (
     DaskRequest,
     Exclusion,
@@ -97,27 +96,6 @@ class Plan:
     def whole(self) -> tuple[Cell, ...]:
         """All cells of the matrix, sorted."""
         return tuple(sorted((*self.cells, *self.elsewhere)))
-
-    def shard(self, shard: Shard, seconds: Mapping[str, float]) -> Plan:
-        """Return the part of the plan that one of several machines runs.
-
-        Args:
-            seconds: measured, by cell id.
-
-        Raises:
-            WrongInput: there are fewer cells than shards.
-        """
-        if shard.count > len(self.cells):
-            raise WrongInput(f"--modelops-shard: there are {shard.count} shards for {len(self.cells)} cells; use fewer")
-        shards = sharded(self.cells, shard.count, seconds)
-        of_shard = {cell: number for number, cells in enumerate(shards, start=1) for cell in cells}
-        others = [cell for cell in self.cells if of_shard[cell] != shard.number]
-        reasons = [LeftOut(id=cell.id, reason=f"in shard {of_shard[cell]}/{shard.count}") for cell in others]
-        return Plan(
-            cells=tuple(shards[shard.number - 1]),
-            left_out=(*self.left_out, *reasons),
-            elsewhere=(*self.elsewhere, *others),
-        )
 
     def to_json(self) -> PlanJson:
         return {

@@ -7,7 +7,9 @@ import itertools
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell, Role
+from pytest_modelops.matrix.plan import LeftOut, Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,23 @@ def sharded(cells: Sequence[Cell], count: int, seconds: Mapping[str, float]) -> 
         shards[least].append(cell)
         loads[least] += seconds.get(cell.id, usual)
     return [sorted(shard, key=cells.index) for shard in shards]
+
+
+def part_of(plan: Plan, shard: Shard, seconds: Mapping[str, float]) -> Plan:
+    """Return the part of a plan that one of several machines runs.
+
+    Raises:
+        WrongInput: there are fewer cells than shards.
+    """
+    if shard.count > len(plan.cells):
+        raise WrongInput(f"--modelops-shard: there are {shard.count} shards for {len(plan.cells)} cells; use fewer")
+    shards = sharded(plan.cells, shard.count, seconds)
+    of_shard = {cell: number for number, cells in enumerate(shards, start=1) for cell in cells}
+    others = [cell for cell in plan.cells if of_shard[cell] != shard.number]
+    reasons = [LeftOut(id=cell.id, reason=f"in shard {of_shard[cell]}/{shard.count}") for cell in others]
+    return Plan(
+        cells=tuple(shards[shard.number - 1]), left_out=(*plan.left_out, *reasons), elsewhere=(*plan.elsewhere, *others)
+    )
 
 
 def telling_first(cells: Sequence[Cell], red: Collection[str]) -> list[Cell]:

@@ -78,9 +78,12 @@ def nearest_passed(cell: CellReport, cells: Sequence[CellReport]) -> CellReport 
     """Return the passed cell whose planned versions, and then whose packages, differ least from those of a cell."""
     passed = [other for other in cells if other.status is Status.PASSED and other.lock and other.id != cell.id]
 
-    def distance(other: CellReport) -> tuple[int, int]:
-        planned = sum(cell.roles.get(role) != other.roles.get(role) for role in ROLES)
+    def distance(other: CellReport) -> int:
         axes = (cell.python != other.python) + (cell.dask != other.dask)
-        return planned + axes, len(drift(other, cell))
+        return axes + sum(cell.roles.get(role) != other.roles.get(role) for role in ROLES)
 
-    return min(passed, key=distance, default=None) if cell.lock else None
+    if not passed or not cell.lock:
+        return None
+    distances = [distance(other) for other in passed]
+    nearest = [other for other, far in zip(passed, distances, strict=True) if far == min(distances)]
+    return min(nearest, key=lambda other: len(drift(other, cell)))

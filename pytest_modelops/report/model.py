@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from pytest_modelops.matrix.cell import Cell, Role
@@ -102,7 +102,7 @@ class CheckResult:
         return f"{self.name}[{self.bundle}]" if self.bundle else self.name
 
     def to_json(self) -> dict[str, object]:
-        return {**_fields(self), "seconds": round(self.seconds, 3)}
+        return {**fields_of(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> CheckResult:
@@ -191,7 +191,7 @@ class CellReport:
             **dict.fromkeys(("id", "python", "dask", "roles", "selected")),  # in the schema's order
             "status": self.status.value,
             "first_broken": self.broken.label if self.broken else None,
-            **_fields(self),
+            **fields_of(self),
             "seconds": round(self.seconds, 3),
         }
 
@@ -201,32 +201,6 @@ class CellReport:
         fields = {name: value for name, value in plain.items() if name not in {"status", "first_broken"}}
         lists = {name: tuple(plain[name]) for name in ("lock", "environments", "notes")}
         return cls(**{**fields, **lists, "checks": tuple(map(CheckResult.from_json, plain["checks"]))})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CellNews:
-    """What the report of a test adds to what is known of its cell; travels from an xdist worker to the controller.
-
-    Attributes:
-        id: the cell's.
-        seconds: of the cell so far.
-        checks: results that no earlier report held.
-        facts: the cell without its checks and seconds; `None` if an earlier report held the same.
-    """
-
-    id: str
-    seconds: float
-    checks: tuple[CheckResult, ...]
-    facts: CellReport | None
-
-    def to_json(self) -> dict[str, object]:
-        return _fields(self)
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> CellNews:
-        checks = tuple(map(CheckResult.from_json, plain["checks"]))
-        facts = plain["facts"] and CellReport.from_json(plain["facts"])
-        return cls(id=plain["id"], seconds=plain["seconds"], checks=checks, facts=facts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -289,7 +263,7 @@ class RunReport:
         return all(cell.status in fine for cell in begun) and bool(begun or not asked)
 
     def to_json(self) -> dict[str, object]:
-        return {"schema": SCHEMA, **_fields(self), "seconds": round(self.seconds, 3)}
+        return {"schema": SCHEMA, **fields_of(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> RunReport:
@@ -305,7 +279,7 @@ class RunReport:
         return cls(**{**fields, **found})
 
 
-def _fields(value: Any) -> dict[str, object]:
+def fields_of(value: Any) -> dict[str, object]:
     return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
@@ -313,7 +287,7 @@ def _plain(value: object) -> object:
     if isinstance(value, CheckResult | CellReport):
         return value.to_json()
     if dataclasses.is_dataclass(value):
-        return _fields(value)
+        return fields_of(value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -321,15 +295,3 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a new one replaces the old one of the same check and bundle, in its place.
-
-    `NOT_RUN` replaces nothing.
-    """
-    merged = {(check.name, check.bundle): check for check in old}
-    for check in new:
-        if check.status is not Status.NOT_RUN or (check.name, check.bundle) not in merged:
-            merged[check.name, check.bundle] = check
-    return tuple(merged.values())

@@ -109,7 +109,7 @@ class Table:
             return Segment(symbol, mark.style)
         if mark is IN_PART:
             return Segment(f"{symbol} {len(cell.ran)}/{len(cell.checks)}", mark.style)
-        if not cell.selected and cell.status is Status.NOT_RUN:
+        if cell.status is Status.NOT_RUN and (cell.beyond_budget or not cell.selected):
             return Segment(symbol, Style.DIM)
         cause = cause_of(cell)
         if cause is None:

@@ -46,7 +46,9 @@ def _compared(report: RunReport, comparison: Comparison, asked: Sequence[CellRep
 
 
 def _cause(comparison: Comparison) -> str:
-    suspects = comparison.suspects
+    # Dask itself is no news where the sentence begins with its upgrade.
+    named = {"dask", "distributed"} if comparison.upgrade.startswith("Dask ") else set()
+    suspects = [one for one in comparison.suspects if one.name not in named]
     if not suspects:
         return ""
     if len(suspects) > _SUSPECTS:

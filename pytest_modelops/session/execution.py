@@ -14,7 +14,8 @@ from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
-from pytest_modelops.report.model import BUDGET, CellNews, CellReport, CheckResult, Status
+from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
+from pytest_modelops.report.news import CellNews
 from pytest_modelops.session import junit
 from pytest_modelops.session.collection import DEMANDS, cell_of
 from pytest_modelops.session.item import CheckItem, check_of

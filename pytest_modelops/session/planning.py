@@ -15,6 +15,7 @@ from pytest_modelops.environments.interpreters import looks_installed
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
 from pytest_modelops.matrix.plan import LeftOut, Plan, make_plan
+from pytest_modelops.matrix.shards import part_of
 from pytest_modelops.matrix.versions import Releases
 from pytest_modelops.session.baseline import baseline_of, seconds_of
 from pytest_modelops.session.configured import Configured
@@ -46,7 +47,7 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
             "--modelops-shard: every machine needs the same measured seconds; name a file with --modelops-baseline"
         )
     baseline = baseline_of(settings)
-    return plan.shard(settings.shard, seconds_of(baseline) if baseline is not None else {})
+    return part_of(plan, settings.shard, seconds_of(baseline) if baseline is not None else {})
 
 
 def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:

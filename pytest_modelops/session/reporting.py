@@ -18,7 +18,8 @@ from _pytest.config import create_terminal_writer
 from pytest_modelops.checks.base import Check
 from pytest_modelops.report import terminal
 from pytest_modelops.report.changes import Change
-from pytest_modelops.report.model import CellNews, CellReport, CheckResult, PlannedCell, RunReport, Status, merge_checks
+from pytest_modelops.report.model import CellReport, CheckResult, PlannedCell, RunReport, Status
+from pytest_modelops.report.news import CellNews, merge_checks
 from pytest_modelops.session.execution import PHASES
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
@@ -48,7 +49,7 @@ class Reporting:
         self._finished: RunReport | None = None
         self._writing = writing
         self._shown = False
-        self._others_failed = False
+        self._others_failed = self._as_before = False
 
     def pytest_report_header(self) -> list[str]:
         return self.run.describe()
@@ -62,10 +63,10 @@ class Reporting:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Merge the news of a test's report into the report of its cell."""
-        if report.failed and self.run.cell_of(report.nodeid) is None:
-            self._others_failed = True
         plain = getattr(report, "modelops_news", None)
         if plain is None:
+            if report.failed and self.run.cell_of(report.nodeid) is None:
+                self._others_failed = True
             if report.failed and report.when not in PHASES:
                 self._take_in_crash(report)
             return
@@ -111,6 +112,7 @@ class Reporting:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif exitstatus == pytest.ExitCode.TESTS_FAILED and self._fails_only_as_before(self._finished):
             session.exitstatus = pytest.ExitCode.OK
+            self._as_before = True
         if not self._writing.write(self._finished):
             session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
 
@@ -145,6 +147,8 @@ class Reporting:
             for segment in line:
                 writer.write(segment.text, **segment.style.markup)
             writer.line()
+        if self._as_before:
+            writer.line("exit code 0: everything that failed is still broken since the baseline")
         writer.line(f"configuration: {self.run.settings.file.description}")
         self._writing.show(writer)
 

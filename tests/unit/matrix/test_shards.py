@@ -15,7 +15,7 @@ from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix import pipelines
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
 from pytest_modelops.matrix.plan import Plan
-from pytest_modelops.matrix.shards import Shard, sharded, telling_first
+from pytest_modelops.matrix.shards import Shard, part_of, sharded, telling_first
 
 DASKS = ("2024.8.0", "2024.10.0", "2026.8.0")
 
@@ -49,7 +49,7 @@ def test_shards_take_about_as_long() -> None:
 
 def test_a_shard_of_a_plan_names_the_shards_of_the_other_cells() -> None:
     plan = Plan(cells=tuple(CELLS))
-    parts = [plan.shard(Shard(number, 4), {}) for number in range(1, 5)]
+    parts = [part_of(plan, Shard(number, 4), {}) for number in range(1, 5)]
     assert sorted(one for part in parts for one in part.cells) == CELLS
     for number, part in enumerate(parts, start=1):
         assert part.whole == tuple(CELLS)
@@ -57,7 +57,7 @@ def test_a_shard_of_a_plan_names_the_shards_of_the_other_cells() -> None:
         assert f"in shard {number}/4" not in {left.reason for left in part.left_out}
     assert Plan.from_json(json.loads(json.dumps(parts[0].to_json()))) == parts[0]
     with pytest.raises(WrongInput, match="there are 10 shards for 9 cells"):
-        plan.shard(Shard(1, 10), {})
+        part_of(plan, Shard(1, 10), {})
 
 
 @pytest.mark.parametrize("form", ["github", "gitlab"])

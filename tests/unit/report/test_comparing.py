@@ -85,6 +85,13 @@ def test_when_latest_moves_on_its_cells_are_compared_and_the_verdict_names_the_u
     )
 
 
+def test_the_upgrade_itself_is_no_likely_cause() -> None:
+    red = [broken(python, NEW, lock=MSGPACK) for python in ("3.11", "3.12", "3.13")]
+    assert sentence(upgrade(*red)) == (
+        f"Upgrade to Dask {NEW}: 3 of 6 cells newly broken, all with Dask {NEW}; likely cause: msgpack 1.1.0 → 1.2.0."
+    )
+
+
 def test_the_verdict_says_what_the_newly_broken_cells_share() -> None:
     red = [
         broken("3.12", "2024.10.0", worker="3.13", lock=MSGPACK),

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, RunReport, Status, merge_checks
+from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, RunReport, Status
+from pytest_modelops.report.news import merge_checks
 
 P, F, T, B, U, S, N, K, M = (
     Status  # passed, failed, timed-out, blocked, unavailable, skipped, not-run, known-broken, missing

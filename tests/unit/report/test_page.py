@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report import html
-from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.comparing import compare
+from pytest_modelops.report.model import RunReport, Status
 from tests.browser import HOW_TO, Browser, chromium
 from tests.unit.report.made import STACK, broken, cell, check, run
 
@@ -61,6 +64,23 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html.render(a_report()), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def page_of_everything(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Besides, what changed since a baseline, cells known to be broken, missing, not run, and what was left out."""
+    known = cell("3.14", "2026.8.0", check("lambda", Status.KNOWN_BROKEN, "as reported (https://a.b/1)\n\nfailed: x"))
+    missing = cell("3.14", "2024.8.0", check("report", Status.MISSING, "no report has this cell"))
+    not_run = cell("3.15", "2026.8.0", check("start", Status.NOT_RUN, "the run ended before it came to this"))
+    report = a_report()
+    report = dataclasses.replace(
+        report, cells=(*report.cells, known, missing, not_run), left_out=(LeftOut(id="py3.9-dask1", reason="excluded"),)
+    )
+    before = run(cell("3.13", "2026.8.0"), broken("3.13", "2024.8.0"), cell("3.10", "2024.8.0"))
+    path = tmp_path_factory.mktemp("everything") / "report.html"
+    compared = dataclasses.replace(report, comparison=compare(before, report))
+    path.write_text(html.render(compared), encoding="utf-8")
     return path.as_uri()
 
 
@@ -138,9 +158,10 @@ def test_on_paper_what_broke_is_open(browser: Browser, page: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-def test_it_keeps_nobody_out(browser: Browser, page: str, axe: str, scheme: str, width: int) -> None:
+def test_it_keeps_nobody_out(browser: Browser, page_of_everything: str, axe: str, scheme: str, width: int) -> None:
     browser.see(width=width, scheme=scheme)
-    browser.open(page)
+    browser.open(page_of_everything)
+    assert len(shown(browser, ".changes li")) > 3
     browser.run("for (const one of cells) { one.open = true; fill(one); }")
     browser.run(f"{axe};0")
     assert browser.run(VIOLATIONS) == []
