@@ -125,11 +125,12 @@ class MatrixRun:
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
         self._started = handed["started"] if handed else time.time()
-        measured, red = past_of(self.settings)
-        limit = self.settings.budget
-        self.budget = None if limit is None else Budget(limit, self._started, measured)
-        order = self.plan.cells if limit is None else telling_first(self.plan.cells, red)
-        self.rank = {cell.id: number for number, cell in enumerate(order)} if limit is not None else {}
+        self.budget, self.rank = None, {}
+        if (limit := self.settings.budget) is not None:
+            measured, red = past_of(self.settings)
+            self.budget = Budget(limit, self._started, measured)
+            order = telling_first(self.plan.cells, red)
+            self.rank = {cell.id: number for number, cell in enumerate(order)}
 
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment

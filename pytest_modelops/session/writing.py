@@ -30,9 +30,11 @@ def have_junit_written(targets: list[Target], config: pytest.Config) -> None:
     """Have pytest write its JUnit report where one is asked for. Call it before pytest's own plugin is configured.
 
     Raises:
-        WrongInput: it is asked for at two places; pytest writes one.
+        WrongInput: it is asked for at two places, or pytest cannot write it.
     """
     paths = [target.junit for target in targets if target.junit is not None]
+    if paths and not config.pluginmanager.hasplugin("junitxml"):
+        raise WrongInput(f"{paths[0]} is pytest's JUnit report, whose plugin is switched off; leave out -p no:junitxml")
     given = config.getoption("xmlpath", None)
     places = list(dict.fromkeys([*([Path(given).absolute()] if given else []), *paths]))
     if len(places) > 1:

@@ -50,6 +50,7 @@ def test_pytest_writes_one_junit_report(project: Project) -> None:
     ran = project.run("--modelops-matrix", "--modelops-report=a.xml", "--junitxml=b.xml")
     assert "b.xml and " in ran.refusal
     assert ran.refusal.endswith("leave out one")
+    assert "-p no:junitxml" in project.run("--modelops-matrix", "--modelops-report=out", "-p", "no:junitxml").refusal
 
 
 def test_only_new_breaks_fail_a_run_that_is_asked_to(project: Project) -> None:
