@@ -37,6 +37,7 @@ class Budget:
             self._decided[cell_id] = spent + self._measured.get(cell_id, usual) <= self._seconds
         return self._decided[cell_id]
 
-    def took(self, seconds: float) -> None:
+    def took(self, cell_id: str, seconds: float) -> None:
         """Note how long a cell took, which is what others are expected to take."""
-        self._here.append(seconds)
+        if self.admits(cell_id):
+            self._here.append(seconds)

@@ -209,9 +209,12 @@ class Running:
             return result
         finally:
             if cell is not None and ends:
+                if self.run.budget is not None:
+                    self.run.budget.took(cell.id, cell.lifecycle.seconds)
                 self._end_cell(item, cell)
 
-    def _end_cell(self, item: pytest.Item, cell: LiveCell) -> None:
+    @staticmethod
+    def _end_cell(item: pytest.Item, cell: LiveCell) -> None:
         if not isinstance(item, CheckItem):
             # pytest does the same when the next test asks for another cell: it first ends the fixtures that use it.
             definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
@@ -219,8 +222,6 @@ class Running:
             if stop_timer := getattr(item.config.hook, "pytest_timeout_cancel_timer", None):
                 stop_timer(item=item)  # pytest-timeout's limit is the test's, not that of stopping a cell
         cell.close()
-        if self.run.budget is not None and self.run.budget.admits(cell.id):
-            self.run.budget.took(cell.lifecycle.seconds)
         if cell.leftover is not None:
             item.stash[LEFT] = True
             raise pytest.fail.Exception(f"cell {cell.id}: {cell.leftover.message}", pytrace=False)

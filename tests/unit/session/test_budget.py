@@ -25,9 +25,14 @@ def test_a_cell_is_begun_if_it_is_expected_to_end_in_time(clock: list[float]) ->
 def test_without_a_measured_time_a_cell_takes_as_long_as_those_before_it(clock: list[float]) -> None:
     budget = Budget(60, started=1000.0, measured={})
     assert budget.admits("first")
-    budget.took(20)
-    budget.took(30)
+    budget.took("first", 20)
+    budget.took("another", 30)
     clock[0] += 30
     assert budget.admits("second")
     clock[0] += 10
     assert not budget.admits("third")
+    budget.took("third", 0)
+    clock[0] -= 20
+    assert budget.admits("fourth"), "one that was not begun says nothing of time"
+    clock[0] += 20
+    assert not budget.admits("fifth")
