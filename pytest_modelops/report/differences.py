@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,10 +54,11 @@ def _processes(cell: CellReport, role: str) -> Iterable[Mapping[str, Any]]:
     return [observed[role]] if observed.get(role) else []
 
 
-def packages(cell: CellReport) -> dict[str, str]:
+@functools.lru_cache(maxsize=4096)
+def packages(lock: tuple[str, ...]) -> Mapping[str, str]:
     """Return the versions of a cell's lock, by package; several if its environments differ."""
     found: dict[str, list[str]] = {}
-    for line in cell.lock:
+    for line in lock:
         name, equals, version = line.partition("==")
         if equals:
             found.setdefault(name.strip(), []).append(version.strip())
@@ -65,7 +67,7 @@ def packages(cell: CellReport) -> dict[str, str]:
 
 def drift(old: CellReport, new: CellReport) -> tuple[Drift, ...]:
     """Return the packages that differ between the locks of two cells; nothing where one has no lock."""
-    before, after = packages(old), packages(new)
+    before, after = packages(old.lock), packages(new.lock)
     if not before or not after:
         return ()
     names = sorted({*before, *after})
