@@ -76,9 +76,17 @@ def drift(old: CellReport, new: CellReport) -> tuple[Drift, ...]:
     )
 
 
-def nearest_passed(cell: CellReport, cells: Sequence[CellReport]) -> CellReport | None:
-    """Return the passed cell whose planned versions, and then whose packages, differ least from those of a cell."""
-    passed = [other for other in cells if other.status is Status.PASSED and other.lock and other.id != cell.id]
+def passed_cells(cells: Iterable[CellReport]) -> list[CellReport]:
+    """Return the cells that passed and whose lock is known."""
+    return [cell for cell in cells if cell.lock and cell.status is Status.PASSED]
+
+
+def nearest(cell: CellReport, passed: Sequence[CellReport]) -> CellReport | None:
+    """Return the cell whose planned versions, and then whose packages, differ least from those of a broken one.
+
+    Args:
+        passed: the cells to choose from; see `passed_cells`.
+    """
 
     def distance(other: CellReport) -> int:
         axes = (cell.python != other.python) + (cell.dask != other.dask)
@@ -87,5 +95,6 @@ def nearest_passed(cell: CellReport, cells: Sequence[CellReport]) -> CellReport 
     if not passed or not cell.lock:
         return None
     distances = [distance(other) for other in passed]
-    nearest = [other for other, far in zip(passed, distances, strict=True) if far == min(distances)]
-    return min(nearest, key=lambda other: len(drift(other, cell)))
+    least = min(distances)
+    near = [other for other, far in zip(passed, distances, strict=True) if far == least]
+    return min(near, key=lambda other: len(drift(other, cell)))

@@ -7,14 +7,14 @@ page of a thousand cells opens at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
 
 from pytest_modelops.report.changes import Drift
-from pytest_modelops.report.differences import Versions, drift, nearest_passed, versions_by_role
+from pytest_modelops.report.differences import Versions, drift, nearest, passed_cells, versions_by_role
 from pytest_modelops.report.looks import Grid, Mark, cause_of, mark_of, mark_of_check
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import duration
@@ -92,7 +92,8 @@ class Seen:
 
 def render(report: RunReport) -> str:
     """Return the page."""
-    cells = {cell.id: _seen(cell, report) for cell in report.cells}
+    passed = passed_cells(report.cells)
+    cells = {cell.id: _seen(cell, passed) for cell in report.cells}
     grid = Grid(report.cells)
     groups = [(title, [one for one in cells.values() if one.cell.status in statuses]) for statuses, title in _ORDER]
     environment = jinja2.Environment(
@@ -122,9 +123,9 @@ def _causes(cells: Iterable[Seen]) -> Iterator[str]:
             yield one.cause.label
 
 
-def _seen(cell: CellReport, report: RunReport) -> Seen:
+def _seen(cell: CellReport, passed: Sequence[CellReport]) -> Seen:
     cause = cause_of(cell)
     headline, _, evidence = (cause.message if cause else "").strip().partition("\n")
-    near = nearest_passed(cell, report.cells) if cell.status is not Status.PASSED else None
+    near = nearest(cell, passed) if cell.status is not Status.PASSED else None
     changed = drift(near, cell) if near else ()
     return Seen(cell, mark_of(cell), cause, headline, evidence.strip("\n"), near, changed)

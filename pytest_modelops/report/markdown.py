@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_modelops.report.differences import ROLES, drift, nearest_passed
+from pytest_modelops.report.differences import ROLES, drift, nearest, passed_cells
 from pytest_modelops.report.looks import cause_of, mark_of
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import Paper, Style, duration
@@ -75,13 +75,14 @@ def _changes(report: RunReport) -> Iterator[str]:
 
 
 def _broken(cells: Sequence[CellReport]) -> Iterator[str]:
+    passed = passed_cells(cells)
     for cell in cells:
         cause = cause_of(cell)
         if cause is None or cell.status in {Status.PASSED, Status.NOT_RUN}:
             continue
         yield f"### {_plain(cell.id)}: `{cause.label}` {mark_of(cell).text}"
         yield _fenced(_shortened(cause))
-        other = nearest_passed(cell, cells)
+        other = nearest(cell, passed)
         changed = drift(other, cell) if other is not None else ()
         if other is not None and changed:
             listed = ", ".join(f"`{one}`" for one in changed)

@@ -9,7 +9,7 @@ import pytest
 from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report import github, html, markdown
 from pytest_modelops.report.changes import Drift
-from pytest_modelops.report.differences import drift, nearest_passed, versions_by_role
+from pytest_modelops.report.differences import drift, nearest, passed_cells, versions_by_role
 from pytest_modelops.report.model import CellReport, RunReport, Status
 from pytest_modelops.report.verdict import sentence
 from tests.unit.report.made import STACK, broken, cell, check, run
@@ -65,9 +65,9 @@ def test_versions_of_the_roles_are_side_by_side() -> None:
 def test_the_nearest_cell_that_passed_has_the_fewest_other_versions() -> None:
     red = broken(lock={"msgpack": "1.2.0", "zict": "3.0"})
     near, far = cell("3.12"), cell("3.11", "2024.8.0")
-    assert nearest_passed(red, [far, red, near]) is near
+    assert nearest(red, passed_cells([far, red, near])) is near
     assert drift(near, red) == (Drift("msgpack", "1.1.0", "1.2.0"), Drift("zict", None, "3.0"))
-    assert nearest_passed(red, [red]) is None
+    assert nearest(red, passed_cells([red])) is None
     assert drift(cell(lock={}), CellReport(id="x", python="3.12", dask="1")) == ()
 
 
