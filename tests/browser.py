@@ -52,10 +52,13 @@ class Browser:
             self.send(f"{domain}.enable")
 
     def close(self) -> None:
-        self._connection.close()
+        async def disconnect() -> None:  # tornado looks for the loop that runs
+            self._connection.close()
+            await asyncio.sleep(0)
+
+        self._loop.run_until_complete(disconnect())
         self._process.terminate()
         self._process.wait(_SECONDS)
-        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def _connect(self) -> WebSocketClientConnection:
