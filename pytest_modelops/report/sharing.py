@@ -24,8 +24,9 @@ class Sharing:
 
     def __init__(self, homes: Iterable[Path], hide: Callable[[str], str]) -> None:
         paths = sorted({str(home) for home in homes if len(home.parts) > 1}, key=len, reverse=True)
-        # Not a part of a longer name: `/root` in `/root2`, or in `/srv/root`.
-        self._home = re.compile(rf"(?<![\w.~/-])(?:{'|'.join(map(re.escape, paths))})(?![\w.-])") if paths else None
+        # Not a part of a longer path or name, `/root2` or `/srv/root`; but after an option, as in `-I/root/include`.
+        names = "|".join(map(re.escape, paths))
+        self._home = re.compile(rf"(?:(?<![\w.~-])|(?<=\s-\w))(?:{names})(?![\w.-])") if paths else None
         self._hide = hide
 
     def text(self, text: str) -> str:

@@ -96,6 +96,8 @@ class Writing:
         for target in self.targets:
             if error := self._unwritten.get(target):
                 writer.line(f"report could not be written: {target}: {error.strerror or error}", red=True)
+            elif target.ending == GITHUB and not os.environ.get(github.SUMMARY):
+                writer.line(f"report: GitHub's annotations only, since {github.SUMMARY} is not set")
             else:
                 writer.line(f"report: {target}")
         if self._shared is not None and any(target.ending == GITHUB for target in self.targets):

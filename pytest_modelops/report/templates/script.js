@@ -29,13 +29,18 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='#cell-']");
   if (link && link.hash === location.hash) openLinked();
   const button = event.target.closest("button[data-copy]");
-  if (button) {
-    navigator.clipboard.writeText(button.previousElementSibling.textContent).then(
-      () => (button.textContent = "Copied"),
-      () => getSelection().selectAllChildren(button.previousElementSibling),
-    );
-  }
+  if (button) copy(button, button.previousElementSibling);
 });
+
+// Where the page may not write to the clipboard, the text is selected instead.
+async function copy(button, source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(source);
+  }
+}
 
 const form = document.getElementById("filter");
 function filter() {

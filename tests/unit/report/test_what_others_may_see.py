@@ -78,6 +78,7 @@ def test_a_short_value_is_a_word_like_any_other() -> None:
     [
         ("/home/ada", "~"),
         ("'/home/ada/x' /home/ada:", "'~/x' ~:"),
+        ("a @ file:///home/ada/a gcc -I/home/ada/include", "a @ file://~/a gcc -I~/include"),
         ("/home/adam /srv/home/ada /home/ada-2", "/home/adam /srv/home/ada /home/ada-2"),
     ],
 )
