@@ -21,7 +21,8 @@ def write_text(text: str, path: Path) -> None:
     # files no other user may read.
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        # Bytes of a process's output that are not UTF-8 are decoded as surrogates, which cannot be written.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -26,15 +26,16 @@ def append_summary(report: RunReport, path: Path) -> None:
         OSError: the file cannot be written.
     """
     before = path.stat().st_size if path.exists() else 0
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(_shortened(markdown.render(report), LARGEST - before - 1))
 
 
 def _shortened(text: str, room: int) -> str:
-    if len(text.encode()) <= room:
+    encoded = text.encode(errors="backslashreplace")
+    if len(encoded) <= room:
         return text
     note = "\n\nThe rest is in the other reports: GitHub shows no larger summary.\n"
-    kept = text.encode()[: max(0, room - len(note.encode()))].decode(errors="ignore")
+    kept = encoded[: max(0, room - len(note.encode()))].decode(errors="ignore")
     return kept.rpartition("\n\n")[0] + note
 
 

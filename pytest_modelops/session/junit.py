@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -30,8 +31,14 @@ def complete(path: Path, report: RunReport, clean: Callable[[str], str]) -> None
 
     Args:
         clean: makes a text fit to be shared.
+
+    Raises:
+        OSError: it cannot be read or written.
     """
-    tree = ElementTree.parse(path)  # noqa: S314 - pytest wrote it
+    try:
+        tree = ElementTree.parse(path)  # noqa: S314 - pytest wrote it
+    except ElementTree.ParseError as error:
+        raise OSError(errno.EINVAL, f"not XML: {error}") from None
     for suite in tree.iter("testsuite"):
         added = ElementTree.Element("properties")
         found = {

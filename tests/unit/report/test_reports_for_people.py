@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report import github, html, markdown
+from pytest_modelops.report import WRITERS, github, html, markdown
 from pytest_modelops.report.changes import Drift
 from pytest_modelops.report.differences import drift, nearest, passed_cells, versions_by_role
 from pytest_modelops.report.model import CellReport, RunReport, Status
 from pytest_modelops.report.verdict import sentence
 from tests.unit.report.made import STACK, broken, cell, check, run
+from tests.unit.report.test_report_json import reports
 
 NOT_RUN = cell("3.14", "2024.10.0", check("start", Status.NOT_RUN, "the run ended before it came to this"))
 IN_PART = cell("3.12", "2024.8.0", check("start"), check("lambda", Status.NOT_RUN, selected=False))
@@ -125,6 +127,21 @@ def test_the_page_shows_markup_in_messages_as_text() -> None:
     assert page.count("<!--next-->") == 3, "one after each cell, and one in the script"
     assert page.startswith("<!doctype html>")
     assert STACK.splitlines()[0] not in page
+
+
+@settings(max_examples=50)
+@given(reports)
+def test_everything_can_be_drawn(report: RunReport) -> None:
+    for draw in (html.render, markdown.render, lambda one: "".join(github.commands(one, Path("/")))):
+        assert draw(report).encode(errors="backslashreplace") is not None
+
+
+def test_output_that_is_not_text_does_not_cost_a_report(tmp_path: Path) -> None:
+    odd = run(broken(message="caf\udce9\nmore"))
+    for ending, write in WRITERS.items():
+        write(odd, tmp_path / f"odd{ending}")
+        assert "caf\\udce9" in (tmp_path / f"odd{ending}").read_text(encoding="utf-8").replace("\\\\", "\\")
+    github.append_summary(odd, tmp_path / "summary")
 
 
 def test_the_page_puts_what_broke_first_and_links_to_each_cell() -> None:
