@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import itertools
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -38,7 +39,8 @@ def sharded(cells: Sequence[Cell], count: int, seconds: Mapping[str, float]) -> 
         least = loads.index(min(loads))
         shards[least].append(cell)
         loads[least] += seconds.get(cell.id, usual)
-    return [sorted(shard, key=cells.index) for shard in shards]
+    place = {cell.id: number for number, cell in enumerate(cells)}
+    return [sorted(shard, key=lambda cell: place[cell.id]) for shard in shards]
 
 
 def part_of(plan: Plan, shard: Shard, seconds: Mapping[str, float]) -> Plan:
@@ -69,15 +71,26 @@ def telling_first(cells: Sequence[Cell], red: Collection[str]) -> list[Cell]:
     rest = sorted(cells, reverse=True)
     was_red = [cell for cell in rest if cell.id in red]
     first = list(dict.fromkeys([*was_red, *rest[:1], *rest[-1:]]))
-    rest = [cell for cell in rest if cell not in first]
     seen: set[object] = set()
     for cell in first:
         seen.update(_values(cell), _pairs(cell))
-    while rest:
-        best = max(rest, key=lambda cell: (_new(_values(cell), seen), _new(_pairs(cell), seen)))
-        first.append(best)
-        rest.remove(best)
-        seen.update(_values(best), _pairs(best))
+    rest = [cell for cell in rest if cell not in first]
+
+    def news(number: int) -> tuple[int, int, int]:
+        """Sort key of a cell: the one with the most new values, and then pairs, is the least."""
+        return -_new(_values(rest[number]), seen), -_new(_pairs(rest[number]), seen), number
+
+    heap = [news(number) for number in range(len(rest))]
+    heapq.heapify(heap)
+    while heap:
+        number = heap[0][2]
+        now = news(number)
+        if now != heap[0]:  # since it was put there, other cells had some of its values
+            heapq.heapreplace(heap, now)
+            continue
+        heapq.heappop(heap)
+        first.append(rest[number])
+        seen.update(_values(rest[number]), _pairs(rest[number]))
     return first
 
 
