@@ -74,6 +74,7 @@ def test_reports_show_known_breaks_apart_with_reason_and_link() -> None:
     text = markdown.render(report)
     assert "| 3.14 | 2024.10.0 | ⚠️ `lambda` known broken | no 3.14 yet (https://a.b/1), until 2027-03-01 |" in text
     page = html.render(report)
+    assert '(<a href="https://a.b/1" rel="noopener">https://a.b/1</a>), until 2027-03-01' in page
     assert page.index(">Broken <") < page.index(">Known to be broken <") < page.index(">Passed <")
     assert len(list(github.commands(report, Path("/")))) == 1
 
