@@ -17,7 +17,9 @@ from tests.unit.report.made import broken, cell, check, run
 
 DAY = datetime.date(2027, 3, 1)
 AFTER = DAY + datetime.timedelta(days=1)
-ENTRY = KnownBreak(cell="py3.14-*", check="lambda", reason="no 3.14 yet", link="https://a.b/1", until=DAY, place="x[0]")
+ENTRY = KnownBreak(
+    cell="py3.14-*", check="lambda", reason="no 3.14 yet", link="https://issues.example/1", until=DAY, place="x[0]"
+)
 P, F, T, K = Status.PASSED, Status.FAILED, Status.TIMED_OUT, Status.KNOWN_BROKEN
 
 
@@ -39,7 +41,7 @@ def test_what_a_known_break_ends_with(status: Status, today: datetime.date, judg
     assert (ENTRY.link in message) is (status in {P, F, T})
     assert ("it broke" in message) is (status is not P)
     if judged is K is not status:
-        assert message.splitlines()[0] == "no 3.14 yet (https://a.b/1), until 2027-03-01"
+        assert message.splitlines()[0] == "no 3.14 yet (https://issues.example/1), until 2027-03-01"
     elif status in {P, F, T}:
         assert "x[0]" in message, "what to change"
 
@@ -72,9 +74,12 @@ def test_reports_show_known_breaks_apart_with_reason_and_link() -> None:
     assert sentence(run(cell(), known())) == "1 of 2 cells passed; 1 known broken."
     assert sentence(report) == "1 of 3 cells broken, with Python 3.13; lambda failed; 1 known broken."
     text = markdown.render(report)
-    assert "| 3.14 | 2024.10.0 | ⚠️ `lambda` known broken | no 3.14 yet (https://a.b/1), until 2027-03-01 |" in text
+    assert (
+        "| 3.14 | 2024.10.0 | ⚠️ `lambda` known broken | no 3.14 yet (https://issues.example/1), until 2027-03-01 |"
+        in text
+    )
     page = html.render(report)
-    assert '(<a href="https://a.b/1" rel="noopener">https://a.b/1</a>), until 2027-03-01' in page
+    assert '(<a href="https://issues.example/1" rel="noopener">https://issues.example/1</a>), until 2027-03-01' in page
     assert page.index(">Broken <") < page.index(">Known to be broken <") < page.index(">Passed <")
     assert len(list(github.commands(report, Path("/")))) == 1
 
