@@ -56,10 +56,12 @@ class Browser:
             self._connection.close()
             await asyncio.sleep(0)
 
-        self._loop.run_until_complete(disconnect())
-        self._process.terminate()
-        self._process.wait(_SECONDS)
-        self._loop.close()
+        try:
+            self._loop.run_until_complete(disconnect())
+        finally:
+            self._process.terminate()
+            self._process.wait(_SECONDS)
+            self._loop.close()
 
     def _connect(self) -> WebSocketClientConnection:
         end = time.monotonic() + _SECONDS

@@ -157,7 +157,7 @@ def _parts(name: str, value: str, *, is_anywhere: Callable[[str, str], bool]) ->
     for form in {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
         literal = re.escape(form)
         if not is_anywhere(name, form):
-            yield rf"""(\b{re.escape(name)}["']?\s?[=:]\s?["']?){literal}(?![\w/.-])"""
+            yield rf"""(\b{re.escape(name)}["']?\s?(?:[=:]|is\b)\s?["']?){literal}(?![\w/.-])"""
         else:
             yield literal if len(form) >= _LONG else rf"(?<!\w){literal}(?!\w)"
     yield from (re.escape(line.strip()) for line in value.splitlines()[1:] if len(line.strip()) >= _LONG)

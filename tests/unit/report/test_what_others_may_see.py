@@ -71,6 +71,7 @@ def test_names_of_variables_stay_and_so_does_what_is_not_set() -> None:
 
 def test_a_short_value_is_a_word_like_any_other() -> None:
     assert SHARING.text("asked for cold, EXECUTOR=cold") == "asked for cold, EXECUTOR=[…]"
+    assert SHARING.text("EXECUTOR is 'cold', 'EXECUTOR': 'cold'") == "EXECUTOR is '[…]', 'EXECUTOR': '[…]'"
 
 
 @pytest.mark.parametrize(
