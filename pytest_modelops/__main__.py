@@ -1,4 +1,4 @@
-"""`python -m pytest_modelops`: `prune` the container engine, print the `schema` of `[tool.modelops]`."""
+"""`python -m pytest_modelops`: `prune` the container engine, `merge` reports, print a `schema`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,21 @@ def main(arguments: list[str] | None = None) -> int:
         "runs that were killed. Touches nothing of a run that goes on or of another machine.",
     )
     prune.add_argument("--images", action="store_true", help="also the images that were built for cells")
-    commands.add_parser("schema", help="print the JSON Schema of [tool.modelops], for editors")
+    schemas = commands.add_parser("schema", help="print the JSON Schema of [tool.modelops], for editors")
+    schemas.add_argument("--report", action="store_true", help="that of the JSON report instead")
+    _add_merge(commands)
     options = parser.parse_args(arguments)
     if options.command == "schema":
         import json
 
         from pytest_modelops.config.reference import schema
+        from pytest_modelops.report.schema import schema as report_schema
 
-        print(json.dumps(schema(), indent=2, ensure_ascii=False))  # noqa: T201
+        shown = report_schema() if options.report else schema()
+        print(json.dumps(shown, indent=2, ensure_ascii=False))  # noqa: T201
         return 0
+    if options.command == "merge":
+        return _merge(options)
     from pytest_modelops.backends.registry import prune_engine
 
     try:
@@ -44,6 +50,41 @@ def main(arguments: list[str] | None = None) -> int:
     if not removed.things and not removed.left:
         print("nothing to remove")  # noqa: T201
     return 1 if removed.left else 0
+
+
+def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    merge = commands.add_parser(
+        "merge",
+        help="make one report of those of several machines",
+        description="Make one report of those of several machines. A planned cell that no report has is missing. Exits "
+        "1 unless all cells passed.",
+    )
+    merge.add_argument("reports", nargs="+", metavar="REPORT", help="a JSON report, or a directory with reports")
+    merge.add_argument(
+        "-o", "--output", action="append", default=[], metavar="PATH", help="as --modelops-report; repeatable"
+    )
+    merge.add_argument("--baseline", metavar="PATH", help="compare with an earlier report")
+    merge.add_argument("--fail-on", choices=("broken", "new"), default="broken", help="as --modelops-fail-on")
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from pytest_modelops.session.merging import merged
+
+    baseline = Path(options.baseline) if options.baseline else None
+    if options.fail_on == "new" and baseline is None:
+        print("--fail-on new needs --baseline", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        verdict, fine = merged(
+            [Path(one) for one in options.reports], options.output, baseline=baseline, new_only=options.fail_on == "new"
+        )
+    except (ModelopsError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    print(verdict)  # noqa: T201
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":

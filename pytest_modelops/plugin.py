@@ -59,7 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
     register(Collecting(run), "modelops-collecting")
     register(Running(run), "modelops-running")
     if not hasattr(config, "workerinput"):
-        register(Reporting(run), "modelops-reporting")
+        from pytest_modelops.session.writing import Writing, have_junit_written
+
+        with _usage_errors():
+            writing = Writing(config, run.settings, run.directory)
+            have_junit_written(writing.targets, config)
+        register(Reporting(run, writing), "modelops-reporting")
         register(Distributing(run), "modelops-distributing")
 
 
@@ -78,14 +83,19 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     import json
 
     _refuse_windows()
+    from pytest_modelops.matrix import pipelines
+    from pytest_modelops.matrix.plan import Plan
     from pytest_modelops.session.run import plan_only
 
     with _usage_errors():
         plan, text = plan_only(config)
-    as_json = config.getoption("modelops_plan") == "json"
+        form = config.getoption("modelops_plan")
+        if form in pipelines.FORMATS:
+            text = pipelines.FORMATS[form](Plan.from_json(plan).cells)
+        elif form == "json":
+            text = json.dumps(plan, indent=2)
     encoding = sys.stdout.encoding or "ascii"
-    shown = text.encode(encoding, "backslashreplace").decode(encoding)
-    print(json.dumps(plan, indent=2) if as_json else shown)  # noqa: T201
+    print(text.encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CellBroken, CheckFailed, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Cell
+from pytest_modelops.report.known import KnownBreak
 from pytest_modelops.report.model import CheckResult, Status
 from pytest_modelops.shipping import Shipped
 
@@ -36,6 +38,7 @@ class Checks:
         live: what checks are given.
         deadlines: seconds by check, where they are not the check's own.
         reproduce: the command that runs one check of a cell.
+        known: checks that are known to be broken.
     """
 
     def __init__(
@@ -46,12 +49,15 @@ class Checks:
         *,
         deadlines: Mapping[str, float],
         reproduce: Callable[[Cell, Check], str],
+        known: Sequence[KnownBreak] = (),
     ) -> None:
         self._live = live
         self._lifecycle = lifecycle
         self._checks = {check.label: check for check in checks}
         self._seconds = {**{check.name: check.seconds for check in checks}, **deadlines}
         self._reproduce = reproduce
+        self._known = known
+        self._passed: set[str] = set()
         self._results: dict[str, CheckResult] = {}
         self._given_up = False
         self._ahead: int | None = None
@@ -132,7 +138,7 @@ class Checks:
     def require(self, label: str) -> None:
         """Run a check; raise `CellBroken` unless it passed."""
         result = self.run(label)
-        if not result.status.lets_through:
+        if not self._lets_through(result):
             root = self._root(result)
             cell = self._live.cell
             raise CellBroken(f"cell {cell.id}: {root.label} {root.status.value}: {root.message}", root.label)
@@ -177,7 +183,7 @@ class Checks:
         labels = [check.label for check in before] + ([last.label] if seconds is None else [*last.needs])
         for label in labels:
             result = self.run(label)
-            if result.status.lets_through:
+            if self._lets_through(result):
                 continue
             root = self._root(result)
             if root.bundle is None:
@@ -241,7 +247,7 @@ class Checks:
         ran_before = [self._results[label] for label in check.after if label in self._results]
         for before in (ran_before, map(self.run, check.needs)):
             for needed in list(before):  # a blocked check starts no cluster
-                if not needed.status.lets_through:
+                if not self._lets_through(needed):
                     return self._blocked(check, needed.blocked_by or needed.label)
         if check.bundle is not None and check.needs:
             self.prepare()
@@ -262,6 +268,9 @@ class Checks:
             self._live.progress("")
             self._lifecycle.collect_logs()  # it may have started another process
         secrets, seconds = self._lifecycle.secrets, time.monotonic() - began
+        if status.lets_through:
+            self._passed.add(check.label)
+        status, message = self._judged(check, status, message)
         return check.ended(
             status,
             secrets.hide(message),
@@ -269,6 +278,18 @@ class Checks:
             reproduce=self._reproduce(self._live.cell, check),
             data=secrets.hide_in(data),
         )
+
+    def _judged(self, check: Check, status: Status, message: str) -> tuple[Status, str]:
+        """Return status and message with what is known of the check."""
+        today = datetime.datetime.now().astimezone().date()
+        for known in self._known:
+            if known.matches(self._live.cell.id, check.name, check.label):
+                return known.judge(status, message, today)
+        return status, message
+
+    def _lets_through(self, result: CheckResult) -> bool:
+        """Whether checks that need this one may run; also if it failed only because it is known to be broken."""
+        return result.status.lets_through or result.label in self._passed
 
     def _needs_cluster(self, check: Check) -> bool:
         return any(

@@ -24,6 +24,7 @@ from pytest_modelops.errors import CheckFailed, ModelopsError, RemoteError
 from pytest_modelops.matrix.cell import Cell, Versions
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 from pytest_modelops.remote.shared.facts import ClusterFacts
+from pytest_modelops.report.known import KnownBreak
 from pytest_modelops.report.model import CellReport, CheckResult, EnvironmentReport, Status
 from pytest_modelops.shipping import pack, ship
 
@@ -79,6 +80,7 @@ class LiveCell:
         reproduce: Callable[[Cell, Check], str],
         keep: str = "never",
         unpacked: Path | None = None,
+        known: Sequence[KnownBreak] = (),
     ) -> None:
         """Create the cell; nothing starts.
 
@@ -87,6 +89,7 @@ class LiveCell:
             unpacked: the directory for the contents of bundles that are archives.
             deadlines: seconds by check, where they are not the check's own.
             reproduce: the command that runs one check of a cell.
+            known: checks that are known to be broken.
         """
         self.cell = cell
         self.backend = backend
@@ -100,7 +103,7 @@ class LiveCell:
         self.unpacked = unpacked
         self.locations: MutableMapping[Bundle, BundleLocation] = {}
         self.lifecycle = Lifecycle(cell, backend, cluster_settings, keep=keep, progress=progress)
-        self.checks = Checks(self, self.lifecycle, checks, deadlines=deadlines, reproduce=reproduce)
+        self.checks = Checks(self, self.lifecycle, checks, deadlines=deadlines, reproduce=reproduce, known=known)
         self.run_check = self.checks.run
         self.require = self.checks.require
 
@@ -218,6 +221,10 @@ class LiveCell:
         return self.lifecycle.write_log(name, content)
 
     # What the session calls -----------------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        return self.lifecycle.seconds
 
     def check_ahead(self, label: str) -> None:
         self.checks.run_ahead(label)

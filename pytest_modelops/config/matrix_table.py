@@ -69,6 +69,7 @@ def _matrix(found: MatrixTable, _: Values, place: Place) -> MatrixSettings:
         exclude=found.exclude,
         include=() if axis_given else found.include,
         select=found.select,
+        replaced=axis_given is not None,
         python_origin=origin("python"),
         dask_origin=origin("dask"),
         exclude_origin=str(place.key("exclude")),

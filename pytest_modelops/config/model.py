@@ -150,6 +150,12 @@ class EnvironmentTable(EnvironmentSpec):
             found |= Secrets.of(own, environ)
         return found
 
+    def everything(self, passed: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> Secrets:
+        """Return the values of all these variables, none of which is in a report that others may see."""
+        names = (name for name in (*self.pass_env, *passed) if name in environ)
+        own = (item for table in (self.env, self.scheduler_env, self.client_env) for item in table.items())
+        return Secrets.everything([*own, *((name, environ[name]) for name in names)], environ)
+
 
 AGGREGATION = section(AggregationSettings)
 PREFLIGHT = section(PreflightSettings)

@@ -33,7 +33,11 @@ CONFIG: Declaration[Path] = Declaration(
     path=True,
 )
 OPTIONS: tuple[Declaration[object], ...] = (MATRIX, CONFIG, *options(Settings))
-PLAN_HELP = "Print which cells would run, and why not the rest; start, pull and remove nothing."
+PLAN_FORMS = ("json", "github", "gitlab")
+PLAN_HELP = (
+    "Print which cells would run, and why not the rest; start, pull and remove nothing. All of it as `json`, "
+    "or the matrix of a CI service with a job for each cell as `github` and `gitlab` take it."
+)
 
 
 def load(config: pytest.Config) -> Settings:
@@ -78,7 +82,7 @@ class _PlanAction(argparse.Action):
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Register flags and ini settings. `config.option.modelops_plan` is `None`, `"text"` or `"json"`."""
+    """Register flags and ini settings. `config.option.modelops_plan` is `None`, `"text"` or a form."""
     group = parser.getgroup("modelops", "Dask version matrix (pytest-modelops)")
     for option in OPTIONS:
         _add_flag(group, option)
@@ -87,7 +91,12 @@ def add_options(parser: pytest.Parser) -> None:
             ini_type: Literal["linelist", "string"] = "linelist" if option.kind is Kind.MANY else "string"
             parser.addini(option.dest, f"As {option.flag}.", type=ini_type)
     group.addoption(
-        "--modelops-plan", "--modelops-plan=json", dest="modelops_plan", action=_PlanAction, nargs=0, help=PLAN_HELP
+        "--modelops-plan",
+        *(f"--modelops-plan={form}" for form in PLAN_FORMS),
+        dest="modelops_plan",
+        action=_PlanAction,
+        nargs=0,
+        help=PLAN_HELP,
     )
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pytest_modelops.config.options import OPTIONS, PLAN_HELP
+from pytest_modelops.config.options import OPTIONS, PLAN_FORMS, PLAN_HELP
 from pytest_modelops.config.setting import Declaration, Kind, Schema, Type, declarations
 from pytest_modelops.config.settings import Settings
 
@@ -77,7 +77,8 @@ def _default(one: Declaration[object]) -> str:
 
 
 def _flags() -> str:
-    rows = [("`--modelops-plan`, `--modelops-plan=json`", "", "", PLAN_HELP)]
+    plans = ", ".join(f"`--modelops-plan{form}`" for form in ("", *(f"={one}" for one in PLAN_FORMS)))
+    rows = [(plans, "", "", PLAN_HELP)]
     for option in OPTIONS:
         value = f"={option.metavar}" if option.path else f" {option.metavar}" if option.metavar else ""
         repeatable = " Repeatable." if option.kind is Kind.MANY else ""

@@ -167,12 +167,12 @@ class Declaration(Generic[T_co]):
     @property
     def dest(self) -> str:
         """`modelops_workers`: the name in `config.option`, and that of the ini setting."""
-        return f"modelops_{self.name}"
+        return f"modelops_{self.name.replace('-', '_')}"
 
     @property
     def variable_name(self) -> str:
         """`PYTEST_MODELOPS_WORKERS`."""
-        return VARIABLE_PREFIX + self.name.upper()
+        return VARIABLE_PREFIX + self.name.upper().replace("-", "_")
 
     @property
     def kind(self) -> Kind:

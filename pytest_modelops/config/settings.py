@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_modelops.config.file import TABLE, ConfigFile
 from pytest_modelops.config.matrix_table import MATRIX
+from pytest_modelops.config.outcome_types import BASELINE, DURATION, REPORTS, SHARD
 from pytest_modelops.config.setting import (
     FILE,
     Given,
@@ -26,7 +27,7 @@ from pytest_modelops.config.setting import (
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, REPORTS, SECONDS, STARTS, SWITCH, choice
+from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, SWITCH, choice
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
@@ -39,11 +40,16 @@ if TYPE_CHECKING:
         PreflightSettings,
         RunnerSettings,
     )
+    from pytest_modelops.matrix.shards import Shard
     from pytest_modelops.matrix.versions import MatrixSettings
+    from pytest_modelops.report.known import KnownBreak
+    from pytest_modelops.report.targets import Target
 
 BACKENDS = ("auto", "docker", "process")
 """Values of the setting `backend`; `backends.registry` opens them."""
 _NO_FILE = ConfigFile(path=None, directory=Path(), table={}, origin=FILE, description="none")
+FAIL_ON = ("broken", "new")
+"""What a run fails for."""
 KEEP = ("never", "failed", "always")
 """When a cell is left up."""
 
@@ -89,7 +95,7 @@ class Settings:
 
     Attributes:
         file: where the table comes from; paths in it are relative to its directory.
-        reports: files to write, absolute.
+        reports: what to write.
         parallel: `None` for `auto`.
         deadlines: those that were set, the weakest source first; see `deadlines_of`.
         bundles: bundles of this run.
@@ -119,6 +125,9 @@ class Settings:
         path=True,
         replaces=False,
         many=True,
+    )
+    known_broken: tuple[KnownBreak, ...] = setting(
+        later("known_broken", "KNOWN_BROKEN"), "Checks that are known to be broken, see below. A list of tables.", ()
     )
     workers: int = setting(COUNT, "Worker processes in each cell.", 2, name="workers", metavar="N", ini=True)
     threads: int = setting(COUNT, "Threads of each worker.", 1)
@@ -153,15 +162,48 @@ class Settings:
         ini=True,
         replaces=False,
     )
-    reports: tuple[Path, ...] = setting(
+    reports: tuple[Target, ...] = setting(
         REPORTS,
-        "Write a report. The ending of the path names its format: `.json`.",
+        "Write a report, see [reports](#reports): a path that ends in `.html`, `.md`, `.json` or `.xml` (JUnit), a "
+        "directory, which gets all of them and the logs, or `github`.",
         (),
         key="report",
         name="report",
         metavar="PATH",
         ini=True,
         path=True,
+    )
+    baseline: Path | None = setting(
+        BASELINE,
+        "Compare with an earlier run, see [baselines](#baselines): a JSON report, a directory of reports, or `last`, "
+        "the last run here of the same configuration.",
+        name="baseline",
+        metavar="PATH|last",
+        ini=True,
+        path=True,
+    )
+    fail_on: str = setting(
+        choice("a reason to fail", FAIL_ON),
+        "What a run fails for: everything that is `broken`, or only what is `new` since the baseline.",
+        FAIL_ON[0],
+        name="fail-on",
+        metavar="|".join(FAIL_ON),
+        ini=True,
+    )
+    shard: Shard | None = setting(
+        SHARD,
+        "Run one part of the matrix, such as `2/8`, see [several machines](#several-machines).",
+        key="",
+        name="shard",
+        metavar="N/M",
+    )
+    budget: float | None = setting(
+        DURATION,
+        "Run the cells that tell most first, and begin none that would not end in this time (`10m`, `90s`, `1h`), see "
+        "[a budget](#a-budget).",
+        name="budget",
+        metavar="TIME",
+        ini=True,
     )
     keep: str = setting(
         choice("a time to keep cells", KEEP),
@@ -219,6 +261,8 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
         with said_of(given.origin):
             bundles = tuple(at(text, given.directory, found.bundles) for text in given.texts)
         distinct(bundles, given.origin)
+    if found.fail_on == "new" and found.baseline is None:
+        raise WrongInput(f"{place}: fail-on is 'new' without a baseline; name one with --modelops-baseline=PATH")
     names = {bundle.name for bundle in bundles}
     deadlines = [deadline for one in reversed(place.given.get("deadline", ())) for deadline in _given_deadlines(one)]
     return dataclasses.replace(

@@ -191,15 +191,6 @@ def _file(value: object, directory: Path) -> Path:
     return found
 
 
-def _report(value: object, directory: Path) -> Path:
-    from pytest_modelops.report import WRITERS
-
-    found = path(value, directory)
-    if found.suffix not in WRITERS:
-        raise WrongInput(f"{value!r} does not end in a report's format; valid: {', '.join(WRITERS)}")
-    return found
-
-
 def _requirement(value: object, directory: Path) -> str:
     """A PEP 508 line, or the absolute path of a project's directory or a wheel."""
     from packaging.requirements import InvalidRequirement, Requirement
@@ -257,7 +248,7 @@ def _worker_args(value: object, directory: Path) -> tuple[str, ...]:
     return arguments
 
 
-_STRING = {"type": "string", "minLength": 1}
+STRING = {"type": "string", "minLength": 1}
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _VERSION_PROBLEM = "the list is empty; name at least one version, or remove the key"
 
@@ -276,17 +267,16 @@ SECONDS = leaf(
 SWITCH = leaf(
     _switch, {"type": "boolean"}, from_text=lambda given: _SWITCH_TEXTS.get(given.lower(), given), kind=Kind.SWITCH
 )
-MODULE = leaf(_module, _STRING)
-PATH = relative(path, _STRING)
-FILE = relative(_file, _STRING)
-REPORTS = many(relative(_report, _STRING))
+MODULE = leaf(_module, STRING)
+PATH = relative(path, STRING)
+FILE = relative(_file, STRING)
 PYTHON = leaf(_python, {"type": "string", "pattern": r"^\d+\.\d+(\.\d+)?$"})
 PYTHONS = many(PYTHON, if_empty=_VERSION_PROBLEM)
-DASK = leaf(_dask, _STRING)
+DASK = leaf(_dask, STRING)
 DASKS = many(DASK, if_empty=_VERSION_PROBLEM)
-DASK_RANGE = leaf(_dask_range, _STRING)
-REQUIREMENTS = many(relative(_requirement, _STRING))
+DASK_RANGE = leaf(_dask_range, STRING)
+REQUIREMENTS = many(relative(_requirement, STRING))
 DAY = leaf(_day, {"type": "string", "format": "date"})
 VARIABLES = leaf(_variables, {"type": "object", "additionalProperties": {"type": "string"}})
 WORKER_ARGS = relative(_worker_args, _STRINGS)
-GLOBS = many(leaf(string, _STRING))
+GLOBS = many(leaf(string, STRING))

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -59,9 +59,15 @@ def in_cell(variables: Mapping[str, str], directory: str) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Secrets:
-    """Values that are never shown, by the names of their variables."""
+    """Values that are not shown, by the names of their variables.
+
+    Attributes:
+        all_values: whether they are all values, and not only secret ones: those of up to seven characters, which may
+            be any word, are then hidden beside their name only.
+    """
 
     values: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    all_values: bool = False
 
     @classmethod
     def of(cls, variables: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Secrets:
@@ -78,6 +84,14 @@ class Secrets:
         found = {name: _in_value(name, environ[name]) - {""} for name in names if name in environ}
         return cls({name: frozenset(values) for name, values in found.items() if values})
 
+    @classmethod
+    def everything(cls, variables: Iterable[tuple[str, str]], environ: Mapping[str, str] = os.environ) -> Secrets:
+        """Return all values, which are as in the file: of what others may see."""
+        found: dict[str, set[str]] = {}
+        for name, text in variables:
+            found.setdefault(name, set()).update(expanded(text, environ).split(CELL_DIRECTORY))
+        return cls({name: frozenset(values - {""}) for name, values in found.items()}, all_values=True)
+
     def __or__(self, other: Secrets) -> Secrets:
         names = {*self.values, *other.values}
         none: frozenset[str] = frozenset()
@@ -85,13 +99,18 @@ class Secrets:
 
     @functools.cached_property
     def _pattern(self) -> re.Pattern[str] | None:
-        parts = {part for name, values in self.values.items() for value in values for part in _parts(name, value)}
+        named = ((name, value) for name, values in self.values.items() for value in values)
+        parts = {part for name, value in named for part in _parts(name, value, is_anywhere=self._is_anywhere)}
         return re.compile("|".join(sorted(parts, key=len, reverse=True))) if parts else None
 
     @functools.cached_property
     def _long(self) -> list[str]:
         of_name = [(name, value) for name, values in self.values.items() for value in values]
-        return [value for name, value in of_name if len(value) >= 2 * _LONG and _is_anywhere(name, value)]
+        return [value for name, value in of_name if len(value) >= 2 * _LONG and self._is_anywhere(name, value)]
+
+    def _is_anywhere(self, name: str, value: str) -> bool:
+        """Return whether a value is hidden wherever it stands, or only beside its name."""
+        return len(value) >= _LONG if self.all_values else _is_anywhere(name, value)
 
     def hide(self, text: str) -> str:
         """Return a text with `[…]` in the place of each secret."""
@@ -133,12 +152,12 @@ def _is_anywhere(name: str, value: str) -> bool:
     return len(value) >= _LEAST and value.lower() not in _ORDINARY and not is_path
 
 
-def _parts(name: str, value: str) -> Iterator[str]:
+def _parts(name: str, value: str, *, is_anywhere: Callable[[str, str], bool]) -> Iterator[str]:
     """Yield patterns of a secret, also of how `repr` and JSON show it, and of each line of a long text."""
     for form in {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}:
         literal = re.escape(form)
-        if not _is_anywhere(name, form):
-            yield rf"""(\b{re.escape(name)}["']?\s?[=:]\s?["']?){literal}(?![\w/.-])"""
+        if not is_anywhere(name, form):
+            yield rf"""(\b{re.escape(name)}["']?\s?(?:[=:]|is\b)\s?["']?){literal}(?![\w/.-])"""
         else:
             yield literal if len(form) >= _LONG else rf"(?<!\w){literal}(?!\w)"
     yield from (re.escape(line.strip()) for line in value.splitlines()[1:] if len(line.strip()) >= _LONG)

@@ -30,7 +30,12 @@ _IDS_IN_A_MESSAGE = 12
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A cell of the product that is not in the plan, and why."""
+    """A cell of the product that is not in the plan, and why.
+
+    Attributes:
+        id: of the cell.
+        reason: for people.
+    """
 
     id: str
     reason: str
@@ -69,6 +74,7 @@ class PlanJson(TypedDict):
     schema: int
     cells: list[PlannedCellJson]
     left_out: list[LeftOutJson]
+    elsewhere: list[PlannedCellJson]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,24 +85,24 @@ class Plan:
         cells: sorted by Python, then Dask; no two with the same id.
         left_out: cells of the product that are excluded or were not selected, and included ones that were not
             selected; in the same order.
+        elsewhere: cells of the matrix that another run has to report: of other shards, or not selected.
     """
 
     cells: tuple[Cell, ...]
     left_out: tuple[LeftOut, ...] = ()
+    elsewhere: tuple[Cell, ...] = ()
+
+    @property
+    def whole(self) -> tuple[Cell, ...]:
+        """All cells of the matrix, sorted."""
+        return tuple(sorted((*self.cells, *self.elsewhere)))
 
     def to_json(self) -> PlanJson:
         return {
             "schema": SCHEMA,
-            "cells": [
-                {
-                    "id": cell.id,
-                    "skew": cell.skew,
-                    **_versions_to_json(cell.base),
-                    "roles": {role.value: _versions_to_json(cell[role]) for role in Role},
-                }
-                for cell in self.cells
-            ],
+            "cells": [_cell_to_json(cell) for cell in self.cells],
             "left_out": [{"id": left.id, "reason": left.reason} for left in self.left_out],
+            "elsewhere": [_cell_to_json(cell) for cell in self.elsewhere],
         }
 
     @classmethod
@@ -109,14 +115,9 @@ class Plan:
         if plain["schema"] != SCHEMA:
             raise ValueError(f"plan of schema {plain['schema']}; this version reads {SCHEMA}")
         return cls(
-            cells=tuple(
-                Cell(
-                    _versions_from_json(cell),
-                    **{role: _versions_from_json(versions) for role, versions in cell["roles"].items()},
-                )
-                for cell in plain["cells"]
-            ),
+            cells=tuple(map(_cell_from_json, plain["cells"])),
             left_out=tuple(LeftOut(**left) for left in plain["left_out"]),
+            elsewhere=tuple(map(_cell_from_json, plain["elsewhere"])),
         )
 
     def to_text(self, *, unavailable: Mapping[str, str]) -> str:
@@ -135,6 +136,20 @@ class Plan:
             lines.append("left out:")
             lines += _columns((left.id, left.reason) for left in self.left_out)
         return "\n".join(lines)
+
+
+def _cell_to_json(cell: Cell) -> PlannedCellJson:
+    return {
+        "id": cell.id,
+        "skew": cell.skew,
+        **_versions_to_json(cell.base),
+        "roles": {role.value: _versions_to_json(cell[role]) for role in Role},
+    }
+
+
+def _cell_from_json(plain: PlannedCellJson) -> Cell:
+    roles = {role: _versions_from_json(versions) for role, versions in plain["roles"].items()}
+    return Cell(_versions_from_json(plain), **roles)
 
 
 def _versions_to_json(versions: Versions) -> VersionsJson:
@@ -211,6 +226,7 @@ def make_plan(
     return Plan(
         cells=tuple(sorted(selected)),
         left_out=tuple(LeftOut(id=cell.id, reason=left_out[cell]) for cell in sorted(left_out) if cell not in selected),
+        elsewhere=tuple(sorted(cells.keys() - selected)),
     )
 
 

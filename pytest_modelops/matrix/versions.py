@@ -154,6 +154,7 @@ class MatrixSettings:
         python: the first axis; empty for the interpreter that runs pytest.
         dask: the second axis; empty for the Dask that is installed beside pytest.
         select: glob patterns of cell ids, one of which must match; empty for all cells.
+        replaced: whether an axis is not the configuration's, but was given for this run.
         python_origin, dask_origin, exclude_origin, select_origin: where each was written, for messages.
     """
 
@@ -162,6 +163,7 @@ class MatrixSettings:
     exclude: tuple[Exclusion, ...] = ()
     include: tuple[Inclusion, ...] = ()
     select: tuple[str, ...] = ()
+    replaced: bool = False
     python_origin: str = "this interpreter"
     dask_origin: str = "the installed Dask"
     exclude_origin: str = "exclude"

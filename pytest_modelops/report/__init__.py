@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pytest_modelops.report import json
+from pytest_modelops.report import html, json, markdown
+from pytest_modelops.report.files import write_text
 from pytest_modelops.report.model import RunReport
 
-WRITERS: Mapping[str, Callable[[RunReport, Path], None]] = {".json": json.write}
-"""By the ending of a report's path: what writes it."""
+
+def _write_with(render: Callable[[RunReport], str]) -> Callable[[RunReport, Path], None]:
+    return lambda report, path: write_text(render(report), path)
+
+
+WRITERS: Mapping[str, Callable[[RunReport, Path], None]] = {
+    ".html": _write_with(html.render),
+    ".json": json.write,
+    ".md": _write_with(markdown.render),
+}
+"""By the ending of a report's path: what writes it. The session writes `.xml`, which is pytest's own JUnit report."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_modelops.report.files import write_text
 from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.verdict import sentence
 
 
 def render(report: RunReport) -> str:
@@ -23,7 +23,7 @@ def render(report: RunReport) -> str:
     addresses, logs, data) are sorted, so that two reports can be compared line by line. NaN and infinity become `null`,
     and a value that JSON cannot hold becomes its text.
     """
-    plain: Any = report.to_json()
+    plain: Any = {**report.to_json(), "verdict": sentence(report)}
     plain["host"] = _sorted(plain["host"])
     for cell in plain["cells"]:
         for open_part in ("observed", "environments", "logs"):
@@ -34,24 +34,8 @@ def render(report: RunReport) -> str:
 
 
 def write(report: RunReport, path: Path) -> None:
-    """Write the report atomically: a reader sees the old file or the new one.
-
-    Creates missing directories. Replaces the file that a symbolic link points to, not the link.
-
-    Raises:
-        OSError: the file cannot be written there; the old one is untouched.
-    """
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # In the same directory, because a replacement is atomic only within one file system; and not by `tempfile`, whose
-    # files no other user may read.
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(render(report), encoding="utf-8", newline="\n")
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write the report; see `files.write_text`."""
+    write_text(render(report), path)
 
 
 def _sorted(value: Any) -> Any:

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.report.changes import Comparison
 
+BUDGET = "budget"
+"""Key of the data of a check that was not run because of the run's time limit; the value is that limit in seconds."""
 SCHEMA = 1
 """Version of the JSON report's shape."""
 
 
 class Status(enum.Enum):
-    """How a check, or a whole cell, ended. What is not `PASSED` never looks like it."""
+    """How a check, or a cell, ended.
+
+    `passed`: what was asserted is true. `failed`: it is not. `timed-out`: it had not come true within the deadline.
+    `blocked`: an earlier check broke. `unavailable`: no interpreter, image or engine. `skipped`: there was nothing to
+    do. `not-run`: deselected, stopped early or interrupted. `known-broken`: broken, as the configuration says.
+    `missing`: planned, and in none of the reports that were merged.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
@@ -27,6 +36,8 @@ class Status(enum.Enum):
     UNAVAILABLE = "unavailable"
     SKIPPED = "skipped"
     NOT_RUN = "not-run"
+    KNOWN_BROKEN = "known-broken"
+    MISSING = "missing"
 
     @property
     def broke(self) -> bool:
@@ -44,9 +55,10 @@ class EnvironmentReport(TypedDict, total=False):
 
     Attributes:
         python: version of its interpreter.
+        dask: release of Dask in it.
         reused: found in the cache and verified, instead of built.
         seconds: that building or verifying it took.
-        location: for people; the same location is the same environment.
+        location: where it is, for people; the same location is the same environment.
         identity: such as an image's digest, where it has one.
     """
 
@@ -63,11 +75,15 @@ class CheckResult:
     """One check in one cell (and with one bundle, where it has one).
 
     Attributes:
+        name: such as `lambda`; of a test of the user's, its node id.
+        bundle: name of the bundle that it was tried with; null for a check without one.
+        status: how it ended.
         seconds: how long the check itself took, without those it needed.
-        message: empty when passed; else everything a person needs, first line first.
-        blocked_by: label of the check that broke, when `status` is `BLOCKED`.
-        selected: whether it was to run in this session; false for a check that the user deselected.
-        data: figures and facts for the report, plain JSON values (`{"tasks_per_second": 310.5}`).
+        message: why it did not pass, the most important line first; empty when it passed.
+        blocked_by: label of the check that broke, when `status` is `blocked`; else null.
+        selected: whether it was to run in this session; false for a check that was deselected and that nothing needed.
+        reproduce: command that runs this check of this cell again; may be empty.
+        data: figures and facts of the check, such as `{"tasks_per_second": 310.5}`; open; NaN and infinity are null.
     """
 
     name: str
@@ -86,7 +102,7 @@ class CheckResult:
         return f"{self.name}[{self.bundle}]" if self.bundle else self.name
 
     def to_json(self) -> dict[str, object]:
-        return {**_fields(self), "seconds": round(self.seconds, 3)}
+        return {**fields_of(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> CheckResult:
@@ -98,15 +114,21 @@ class CellReport:
     """Everything known about one cell after a run.
 
     Attributes:
+        id: for people and for matching as a whole; `py3.12-dask2024.10.0+worker-py3.13` for a skew cell.
         python, dask: the cell's versions as planned (`"3.12"`, `"2024.10.0"`); the base ones for a skew cell.
         roles: versions of each role, `{"client": {"python": …, "dask": …}, "scheduler": …, "worker": …}`.
         selected: whether any test of this cell was selected.
         seconds: from the first check to the proof that nothing is left.
-        observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`.
-        lock: the requirements that were installed, `name==version` a line, for each distinct environment.
-        started: how each process was started, by its name: `exec`, `fork`, `fork-workers`, or `exec: ` and why.
-        logs: path of each log by process name.
+        observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`;
+            empty if no process was started; values of variables are not shown.
+        lock: the requirements that were installed, `name==version`, of all environments.
+        environments: one entry for each distinct environment.
+        started: how each process was started, by its name: `exec`, `fork`, `fork-workers` (its worker is forked, too),
+            or `exec: ` and why it could not be forked; empty if no cluster was started.
+        logs: path of each log by process name; relative in a directory of reports.
+        checks: in order.
         notes: warnings, and how to get into a cell that was left up.
+        line: number of the line of the configuration that asks for the cell, the first being 1.
     """
 
     id: str
@@ -122,6 +144,7 @@ class CellReport:
     logs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    line: int | None = None
 
     @classmethod
     def of(cls, cell: Cell) -> CellReport:
@@ -139,6 +162,11 @@ class CellReport:
         return next((check for check in self.checks if check.status.broke), None)
 
     @property
+    def beyond_budget(self) -> bool:
+        """Whether it was not begun, because it would not have ended in the time that the run was given."""
+        return self.status is Status.NOT_RUN and any(BUDGET in check.data for check in self.checks)
+
+    @property
     def ran(self) -> tuple[CheckResult, ...]:
         """The checks that ran or were blocked."""
         return tuple(check for check in self.checks if check.status is not Status.NOT_RUN)
@@ -147,6 +175,8 @@ class CellReport:
     def status(self) -> Status:
         """`PASSED` if every check that was selected or needed passed or was skipped.
 
+        `KNOWN_BROKEN` if all others are known to be broken, or blocked by such a check.
+
         The other checks are `not-run` in `checks`, and the terminal shows how many there are.
         """
         if self.broken:
@@ -154,14 +184,17 @@ class CellReport:
         asked = [check for check in self.checks if check.selected or check.status is not Status.NOT_RUN]
         if not asked:
             return Status.NOT_RUN
-        return next((check.status for check in asked if not check.status.lets_through), Status.PASSED)
+        known = {check.label for check in asked if check.status is Status.KNOWN_BROKEN}
+        others = [check.status for check in asked if not {check.label, check.blocked_by} & known]
+        fine = Status.KNOWN_BROKEN if known else Status.PASSED
+        return next((status for status in others if not status.lets_through), fine)
 
     def to_json(self) -> dict[str, object]:
         return {
             **dict.fromkeys(("id", "python", "dask", "roles", "selected")),  # in the schema's order
             "status": self.status.value,
             "first_broken": self.broken.label if self.broken else None,
-            **_fields(self),
+            **fields_of(self),
             "seconds": round(self.seconds, 3),
         }
 
@@ -174,29 +207,22 @@ class CellReport:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CellNews:
-    """What the report of a test adds to what is known of its cell; travels from an xdist worker to the controller.
+class PlannedCell:
+    """A cell of the plan, whoever runs it.
 
     Attributes:
-        id: the cell's.
-        seconds: of the cell so far.
-        checks: results that no earlier report held.
-        facts: the cell without its checks and seconds; `None` if an earlier report held the same.
+        id, python, dask, roles: as in a cell's report.
     """
 
     id: str
-    seconds: float
-    checks: tuple[CheckResult, ...]
-    facts: CellReport | None
-
-    def to_json(self) -> dict[str, object]:
-        return _fields(self)
+    python: str
+    dask: str
+    roles: Mapping[str, Mapping[str, str]]
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> CellNews:
-        checks = tuple(map(CheckResult.from_json, plain["checks"]))
-        facts = plain["facts"] and CellReport.from_json(plain["facts"])
-        return cls(id=plain["id"], seconds=plain["seconds"], checks=checks, facts=facts)
+    def of(cls, cell: Cell) -> PlannedCell:
+        report = CellReport.of(cell)
+        return cls(id=report.id, python=report.python, dask=report.dask, roles=report.roles)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,8 +233,14 @@ class RunReport:
         started: ISO 8601 with offset.
         seconds: of the whole session.
         host: facts about the machine that ran pytest (`python`, `platform`, `pytest`, `pytest_modelops`).
-        configuration: path of the file with the settings; `None` if there was none.
+        configuration: path of the file with the settings; null if there was none.
         backend: name of the backend that ran the cells.
+        cells: the planned cells, in the plan's order.
+        left_out: cells of the product that are not in the plan, and why.
+        shard: the part of the matrix that this run had, such as `2/8`; null if it was not divided.
+        planned: every cell of the matrix, in the plan's order, if others than this run have to report some of them;
+            else empty.
+        comparison: what changed since a baseline; null if the run was compared with none.
     """
 
     started: str
@@ -218,26 +250,39 @@ class RunReport:
     backend: str
     cells: tuple[CellReport, ...]
     left_out: tuple[LeftOut, ...] = ()
+    shard: str | None = None
+    planned: tuple[PlannedCell, ...] = ()
+    comparison: Comparison | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every planned and selected cell passed, and nothing broke in any other."""
-        return all(cell.status is Status.PASSED for cell in self.cells if cell.selected or cell.broken)
+        """Whether every planned and selected cell passed or is known to be broken, and nothing broke in any other.
+
+        Cells that did not fit into the run's time limit do not count, unless no other was run.
+        """
+        fine = {Status.PASSED, Status.KNOWN_BROKEN}
+        asked = [cell for cell in self.cells if cell.selected or cell.broken]
+        begun = [cell for cell in asked if not cell.beyond_budget]
+        return all(cell.status in fine for cell in begun) and bool(begun or not asked)
 
     def to_json(self) -> dict[str, object]:
-        return {"schema": SCHEMA, **_fields(self), "seconds": round(self.seconds, 3)}
+        return {"schema": SCHEMA, **fields_of(self), "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> RunReport:
         """Read what `to_json` returns; `ValueError` for another schema."""
         if plain["schema"] != SCHEMA:
             raise ValueError(f"report of schema {plain['schema']}; this version reads {SCHEMA}")
-        fields = {name: value for name, value in plain.items() if name != "schema"}
+        fields = {name: value for name, value in plain.items() if name not in {"schema", "verdict"}}
         cells = tuple(map(CellReport.from_json, plain["cells"]))
-        return cls(**{**fields, "cells": cells, "left_out": tuple(LeftOut(**left) for left in plain["left_out"])})
+        left_out = tuple(LeftOut(**left) for left in plain["left_out"])
+        comparison = Comparison.from_json(plain["comparison"]) if plain["comparison"] else None
+        planned = tuple(PlannedCell(**one) for one in plain["planned"])
+        found = {"cells": cells, "left_out": left_out, "planned": planned, "comparison": comparison}
+        return cls(**{**fields, **found})
 
 
-def _fields(value: Any) -> dict[str, object]:
+def fields_of(value: Any) -> dict[str, object]:
     return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
@@ -245,7 +290,7 @@ def _plain(value: object) -> object:
     if isinstance(value, CheckResult | CellReport):
         return value.to_json()
     if dataclasses.is_dataclass(value):
-        return _fields(value)
+        return fields_of(value)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -253,15 +298,3 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a new one replaces the old one of the same check and bundle, in its place.
-
-    `NOT_RUN` replaces nothing.
-    """
-    merged = {(check.name, check.bundle): check for check in old}
-    for check in new:
-        if check.status is not Status.NOT_RUN or (check.name, check.bundle) not in merged:
-            merged[check.name, check.bundle] = check
-    return tuple(merged.values())

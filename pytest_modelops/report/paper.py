@@ -168,6 +168,18 @@ def blocks(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
     return fewest
 
 
+def duration(seconds: float) -> str:
+    """`4.2 s`, `41 s`, `3 min 12 s`, `1 h 2 min`."""
+    whole = round(seconds)
+    if whole < 10:  # noqa: PLR2004 - below ten seconds a tenth says something
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_rest = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_rest} min"
+    return f"{minutes} min {rest} s" if minutes else f"{whole} s"
+
+
 def _filled(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
     filled: list[list[str]] = []
     used = 0

@@ -11,13 +11,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.report.looks import MARKS, cause_of, mark_of
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
-from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, joined
-from pytest_modelops.report.table import MARKS, Table, cause_of, mark_of
+from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, duration, joined
+from pytest_modelops.report.table import Table
+from pytest_modelops.report.verdict import sentence
 
 _NARROWEST = 40
 _MESSAGE = 300
 """About how many columns of a message are shown; pytest's failure above the table has all of it."""
+_DRIFTED = 5
+"""How many packages are shown that drifted in a cell."""
 _REASONS = 3
 """How many different reasons for leaving cells out are shown."""
 
@@ -31,8 +35,34 @@ def matrix(report: RunReport, *, width: int, unicode: bool) -> list[Line]:
         unicode: whether the terminal can show `✓`. If not, everything but commands is ASCII.
     """
     paper = Paper(max(width, _NARROWEST), unicode)
+    answer = [*_verdict(report, paper), *_changes(report, paper)]
     rest = [*_not_run(report.cells, paper), *_left_out(report.left_out, paper), *_sums(report, paper)]
-    return apart([Table(report.cells, paper).lines(), _broken(report.cells, paper), _notes(report.cells, paper), rest])
+    table = Table(report.cells, paper).lines()
+    return apart([answer, table, _broken(report.cells, paper), _notes(report.cells, paper), rest])
+
+
+def _verdict(report: RunReport, paper: Paper) -> list[Line]:
+    """Return the answer, if the run was compared with a baseline."""
+    if report.comparison is None:
+        return []
+    style = Style.BAD if report.comparison.breaks else Style.GOOD
+    return paper.flow(paper.words(paper.clean(sentence(report)), style), indent=0)
+
+
+def _changes(report: RunReport, paper: Paper) -> list[Line]:
+    """Return a line for each cell that changed since the baseline, with the packages that drifted."""
+    lines: list[Line] = []
+    for change in report.comparison.changes if report.comparison is not None else ():
+        style = Style.BAD if change.breaks else Style.PLAIN
+        what = change.change.text + (f" ({change.times:g} times as long)" if change.times else "")
+        at = f" at {change.check}" if change.check else ""
+        since = f"; was {change.was}" if change.was else ""
+        drifted = [str(one) for one in change.drift[:_DRIFTED]]
+        more = [f"{len(change.drift) - _DRIFTED} more"] if len(change.drift) > _DRIFTED else []
+        packages = f"; {', '.join([*drifted, *more])}" if drifted else ""
+        rest = paper.words(paper.clean(f"{change.id}{at}{since}{packages}"))
+        lines.extend(paper.flow([*paper.words(f"{what}:", style), *rest]))
+    return lines
 
 
 def _notes(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
@@ -115,7 +145,7 @@ def _sums(report: RunReport, paper: Paper) -> list[Line]:
     ends = [Segment(f"{number} {mark.text}", mark.style) for mark, number in counts.items()]
     if others := len(report.cells) - len(selected):
         ends.append(Segment(f"{others} not selected", Style.DIM))
-    total = f"{_count(len(selected), 'cell')} in {_duration(report.seconds)}"
+    total = f"{_count(len(selected), 'cell')} in {duration(report.seconds)}"
     built = [f"{number} {how}" for how, number in _environments(report.cells).items() if number]
     if built:
         built[0] = f"environments: {built[0]}"
@@ -136,15 +166,3 @@ def _environments(cells: Sequence[CellReport]) -> dict[str, int]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    """`4.2 s`, `41 s`, `3 min 12 s`, `1 h 2 min`."""
-    whole = round(seconds)
-    if whole < 10:  # noqa: PLR2004 - below ten seconds a tenth says something
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes_rest = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_rest} min"
-    return f"{minutes} min {rest} s" if minutes else f"{whole} s"

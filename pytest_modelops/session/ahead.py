@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from pytest_modelops.session.budget import Budget
+
 _LOOK_SECONDS = 0.5
 """How often memory is looked at while a cell waits for it."""
 _END_SECONDS = 60.0
@@ -28,6 +30,10 @@ class AheadCell(Protocol):
     @property
     def id(self) -> str:
         """The cell's id, for people."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been in use."""
 
     def check_ahead(self, label: str) -> None:
         """Run a check; does nothing if it ran before."""
@@ -81,14 +87,21 @@ class Ahead:
     Args:
         parallel: how many clusters may run at once, and how many cells may make their environments at once.
         has_room: whether there is memory for one more cluster; asked only if one runs. `None`: there always is.
+        budget: decides which cells are begun. `None`: all are.
         interrupt: ends what runs for environments, and keeps more from being started.
     """
 
     def __init__(
-        self, parallel: int, *, has_room: Callable[[], bool] | None = None, interrupt: Callable[[], None] = lambda: None
+        self,
+        parallel: int,
+        *,
+        has_room: Callable[[], bool] | None = None,
+        budget: Budget | None = None,
+        interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self._parallel = parallel
         self._has_room = has_room
+        self._budget = budget
         self._interrupt = interrupt
         self._changed = threading.Condition()
         self._jobs: dict[str, _Job] = {}
@@ -142,7 +155,10 @@ class Ahead:
         """Close a cell, or wait until its thread has closed it."""
         job = self._jobs.get(cell.id)
         if job is None:
-            cell.close()
+            try:
+                cell.close()
+            finally:
+                self._note_end(cell)
             return
         with self._changed:
             job.ended = True
@@ -194,8 +210,13 @@ class Ahead:
         if not job.over:
             job.over = True
             self._open.remove(job)
+            self._note_end(job.cell)
             self._advance()
         self._changed.notify_all()
+
+    def _note_end(self, cell: AheadCell) -> None:
+        if self._budget is not None:
+            self._budget.ended(cell.id, cell.seconds)
 
     def _work(self, job: _Job) -> None:
         with self._changed:
@@ -249,7 +270,7 @@ class Ahead:
             self._changed.notify_all()
             self._changed.wait_for(lambda: job.over or (self._ending and not job.in_main))
         else:
-            self._changed.wait_for(lambda: not self._paused or self._ending)
+            self._changed.wait_for(lambda: job.over or not self._paused or self._ending)
         return not job.over
 
     def _may_go_on(self, job: _Job, label: str) -> bool:
@@ -264,9 +285,23 @@ class Ahead:
                     return False
                 if taken and self._has_room is not None and not self._has_room():
                     return False
+                if not self._is_admitted(job):
+                    return False
                 job.has_place = True
                 self._changed.notify_all()
-        elif not job.has_begun and sum(not other.has_place for other in before) >= self._parallel:
+        elif not job.has_begun and (
+            sum(not other.has_place for other in before) >= self._parallel or not self._is_admitted(job)
+        ):
             return False
         job.has_begun = True
         return True
+
+    def _is_admitted(self, job: _Job) -> bool:
+        """Return whether a cell has begun or may begin; one that never may is over."""
+        if job.has_begun or self._budget is None:
+            return True
+        admitted = self._budget.may_begin(job.cell.id, self._parallel)
+        if admitted is False:
+            job.labels.clear()
+            self._finish(job)
+        return bool(admitted)

@@ -168,8 +168,10 @@ class Collecting:
         yield
         first_seen: dict[object, int] = {}
 
-        def place(item: pytest.Item) -> tuple[int, bool]:
-            return first_seen.setdefault(cell_of(item) or item, len(first_seen)), check_of(item) is None
+        def place(item: pytest.Item) -> tuple[int, int, bool]:
+            cell = cell_of(item)
+            rank = self.run.rank.get(cell.id, -1) if cell is not None else -1
+            return rank, first_seen.setdefault(cell_of(item) or item, len(first_seen)), check_of(item) is None
 
         items.sort(key=place)
 

@@ -10,6 +10,7 @@ import pytest
 from pytest_modelops.checks import BUNDLE_CHECKS, PLUGIN_CHECK, all_checks, in_order
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.options import load
+from pytest_modelops.config.setting import not_one_of
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.session import module
@@ -50,6 +51,9 @@ def configure(config: pytest.Config) -> Configured:
     config.hook.pytest_modelops_checks(checks=checks, config=config)
     ordered = in_order([module.with_pytest_outcomes(check) for check in checks])
     check_names = dict.fromkeys([*(check.name for check in ordered), *BUNDLE_CHECKS, PLUGIN_CHECK])
+    for known in settings.known_broken:
+        if known.check.partition("[")[0] not in check_names:
+            raise WrongInput(f"{known.place}: {not_one_of(known.check, 'a check', check_names)}")
     return Configured(settings, ordered, settings.deadlines_of(check_names))
 
 

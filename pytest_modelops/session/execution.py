@@ -16,7 +16,9 @@ from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
 from pytest_modelops.markers import Demand
-from pytest_modelops.report.model import CellNews, CellReport, CheckResult, Status
+from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
+from pytest_modelops.report.news import CellNews
+from pytest_modelops.session import junit
 from pytest_modelops.session.collection import DEMANDS, cell_of
 from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
@@ -93,13 +95,16 @@ class Running:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Block a test if a fixture of the user's finds the cell broken."""
+        cell, budget = cell_of(item), self.run.budget
+        if cell is not None and budget is not None and not budget.admits(cell.id):
+            item.stash[STATUS] = Status.NOT_RUN
+            raise pytest.skip.Exception(budget.reason, _use_item_location=True)
         try:
             return (yield)
         except TimedOut:
             item.stash[STATUS] = Status.TIMED_OUT
             raise
         except CellBroken as broken:
-            cell = cell_of(item)
             if cell is None:
                 raise
             self._end_blocked(item, cell, broken)
@@ -147,6 +152,8 @@ class Running:
         item.stash[STATUS] = result.status
         if result.status is Status.SKIPPED:
             raise pytest.skip.Exception(result.message, _use_item_location=True)
+        if result.status is Status.KNOWN_BROKEN:
+            raise pytest.xfail.Exception(result.message.partition("\n")[0], pytrace=False)
         if result.status is not Status.PASSED:
             pytest.fail(f"{result.message}\n\nreproduce: {result.reproduce}", pytrace=False)
 
@@ -166,11 +173,19 @@ class Running:
             report.duration = cell.checks.results[check.label].seconds  # without waiting for it
         if LEFT in item.stash:
             pass  # the cell has a result for that
+        elif item.stash.get(STATUS, None) is Status.NOT_RUN:
+            if report.when == "setup" and self.run.settings.budget is not None:
+                not_run = self._result_of(item, cell, report, call)
+                cell.add(dataclasses.replace(not_run, data={BUDGET: self.run.settings.budget}, reproduce=""))
         elif check is None and (report.when == "call" or not report.passed):
             cell.add(self._result_of(item, cell, report, call))
         elif report.failed and item.stash.get(STATUS, Status.PASSED) is Status.PASSED:
             # The check passed; a time limit on the test, a warning or another plugin's hook failed it.
             cell.add(self._result_of(item, cell, report, call))
+        if report.when == "call" or (report.when == "setup" and not report.passed):
+            check = check_of(item)
+            result = cell.checks.results.get(check.label if check else short_id(item.nodeid, cell.id))
+            item.user_properties.extend(junit.properties(cell.cell, result))
         if report.when != "teardown":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
         return report
@@ -202,7 +217,7 @@ class Running:
         self, item: pytest.Item, cell: LiveCell, report: pytest.TestReport, call: pytest.CallInfo[Any]
     ) -> CheckResult:
         status = item.stash.get(STATUS, None)
-        if status is not Status.BLOCKED:
+        if status not in {Status.BLOCKED, Status.NOT_RUN}:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
         text = cell.lifecycle.secrets.hide(str(call.excinfo.value)) if call.excinfo is not None else ""

@@ -12,11 +12,14 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops.backends.process import ProcessBackend
+from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.environments.interpreters import looks_installed
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
 from pytest_modelops.matrix.plan import LeftOut, Plan, make_plan
+from pytest_modelops.matrix.shards import part_of
 from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.session.baseline import baseline_of, seconds_of
 from pytest_modelops.session.configured import Configured
 
 
@@ -36,7 +39,17 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
     )
     cells = list(plan.cells)
     config.hook.pytest_modelops_cells(cells=cells, config=config)
-    return _after_hook(plan, cells)
+    plan = _after_hook(plan, cells)
+    _refuse_unknown(configured, plan)
+    settings = configured.settings
+    if settings.shard is None:
+        return plan
+    if settings.baseline == LAST:
+        raise WrongInput(
+            "--modelops-shard: every machine needs the same measured seconds; name a file with --modelops-baseline"
+        )
+    baseline = baseline_of(settings)
+    return part_of(plan, settings.shard, seconds_of(baseline) if baseline is not None else {})
 
 
 def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
@@ -69,7 +82,17 @@ def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:
     left_out += [
         LeftOut(id=cell.id, reason="removed by pytest_modelops_cells") for cell in plan.cells if cell.id not in there
     ]
-    return Plan(cells=tuple(cells), left_out=tuple(left_out))
+    return Plan(cells=tuple(cells), left_out=tuple(left_out), elsewhere=plan.elsewhere)
+
+
+def _refuse_unknown(configured: Configured, plan: Plan) -> None:
+    """Refuse an entry of `known-broken` for no cell of the configuration: it would never be found out."""
+    if configured.settings.matrix.replaced:
+        return
+    ids = [*(cell.id for cell in plan.cells), *(left.id for left in plan.left_out)]
+    for known in configured.settings.known_broken:
+        if not any(map(known.is_of_cell, ids)):
+            raise WrongInput(f"{known.place}: {known.cell!r} matches none of the cells {', '.join(ids)}; remove it")
 
 
 def _installed_dask() -> Version | None:

@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import platform
 import sys
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 from _pytest._io import TerminalWriter
 from _pytest.config import create_terminal_writer
 
 from pytest_modelops.checks.base import Check
-from pytest_modelops.report import WRITERS, terminal
-from pytest_modelops.report.model import CellNews, CellReport, CheckResult, RunReport, Status, merge_checks
+from pytest_modelops.report import terminal
+from pytest_modelops.report.changes import Change
+from pytest_modelops.report.model import CellReport, CheckResult, PlannedCell, RunReport, Status
+from pytest_modelops.report.news import CellNews, merge_checks
 from pytest_modelops.session.execution import PHASES
+from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
 from pytest_modelops.session.run import MatrixRun, short_id
+from pytest_modelops.session.writing import Writing
 
 _NOT_REACHED = "the run ended before it came to this"
+_FINE = {Status.PASSED, Status.KNOWN_BROKEN}
 _WORDS = {
     (Status.TIMED_OUT.value, "failed"): ("failed", "T", ("TIMED-OUT", {"red": True})),
     (Status.UNAVAILABLE.value, "failed"): ("failed", "U", ("UNAVAILABLE", {"red": True})),
+    (Status.NOT_RUN.value, "skipped"): ("not run", "-", ("NOT-RUN", {"yellow": True})),
+    (Status.KNOWN_BROKEN.value, "skipped"): ("xfailed", "x", ("KNOWN-BROKEN", {"yellow": True})),
     (Status.BLOCKED.value, "skipped"): ("blocked", "b", ("BLOCKED", {"yellow": True})),
 }
 """By status and pytest's outcome, which an `xfail` may have changed: category, letter and word."""
 
 
 class Reporting:
-    def __init__(self, run: MatrixRun) -> None:
+    def __init__(self, run: MatrixRun, writing: Writing) -> None:
         self.run = run
         self._started = datetime.datetime.now().astimezone()
         self._clock = time.monotonic()
@@ -40,8 +47,9 @@ class Reporting:
         self._crashed: dict[str, list[CheckResult]] = {}
         self._selected: set[str] = set()
         self._finished: RunReport | None = None
-        self._unwritten: dict[Path, OSError] = {}
+        self._writing = writing
         self._shown = False
+        self._others_failed = self._as_before = False
 
     def pytest_report_header(self) -> list[str]:
         return self.run.describe()
@@ -57,6 +65,8 @@ class Reporting:
         """Merge the news of a test's report into the report of its cell."""
         plain = getattr(report, "modelops_news", None)
         if plain is None:
+            if report.failed and self.run.cell_of(report.nodeid) is None:
+                self._others_failed = True
             if report.failed and report.when not in PHASES:
                 self._take_in_crash(report)
             return
@@ -100,12 +110,19 @@ class Reporting:
         self._finished = self._report()
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        for path in self.run.settings.reports:
-            try:
-                WRITERS[path.suffix](self._finished, path)
-            except OSError as error:
-                self._unwritten[path] = error
-                session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
+        elif exitstatus == pytest.ExitCode.TESTS_FAILED and self._fails_only_as_before(self._finished):
+            session.exitstatus = pytest.ExitCode.OK
+            self._as_before = True
+        if not self._writing.write(self._finished):
+            session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def _fails_only_as_before(self, report: RunReport) -> bool:
+        """Whether the run is asked to fail for new breaks only, and has none."""
+        if self.run.settings.fail_on != "new" or report.comparison is None or self._others_failed:
+            return False
+        as_before = {change.id for change in report.comparison.of(Change.STILL_BROKEN)}
+        asked = [cell for cell in report.cells if cell.selected and not cell.beyond_budget]
+        return not report.comparison.breaks and {cell.id for cell in asked if cell.status not in _FINE} <= as_before
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         """Show the matrix below a reporter that has replaced pytest's and shows no summaries of plugins."""
@@ -130,20 +147,21 @@ class Reporting:
             for segment in line:
                 writer.write(segment.text, **segment.style.markup)
             writer.line()
+        if self._as_before:
+            writer.line("exit code 0: everything that failed is still broken since the baseline")
         writer.line(f"configuration: {self.run.settings.file.description}")
-        for path in self.run.settings.reports:
-            if path in self._unwritten:
-                error = self._unwritten[path]
-                writer.line(f"report could not be written: {path}: {error.strerror or error}", red=True)
-            else:
-                writer.line(f"report: {path}")
+        self._writing.show(writer)
+
+    @functools.cached_property
+    def _lines(self) -> SettingsFile:
+        return SettingsFile(self.run.file)
 
     def _report(self) -> RunReport:
         file = self.run.settings.file
         tests: dict[str | None, list[str]] = {}
         for test in sorted(self._selected):
             tests.setdefault(self.run.cell_of(test), []).append(test)
-        return RunReport(
+        report = RunReport(
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self._clock,
             host={
@@ -156,7 +174,10 @@ class Reporting:
             backend=self.run.backend.name,
             cells=tuple(self._cell_report(cell_id, tests.get(cell_id, ())) for cell_id in self.run.cells),
             left_out=self.run.plan.left_out,
+            shard=str(self.run.settings.shard) if self.run.settings.shard else None,
+            planned=tuple(PlannedCell.of(cell) for cell in self.run.plan.whole) if self.run.plan.elsewhere else (),
         )
+        return self._writing.compared(report)
 
     def _cell_report(self, cell_id: str, tests: Sequence[str]) -> CellReport:
         """Return the report of a cell, with a `not-run` for each check that did not run.
@@ -177,7 +198,8 @@ class Reporting:
         missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]
         checks = (*{**check_names, **by_name}.values(), *missed)
         notes = (*found.notes, *filter(None, [self.run.note]))
-        return dataclasses.replace(found, checks=checks, selected=bool(tests), notes=notes)
+        line = self._lines.line_of(live.cell, None) + 1 if self._lines else None
+        return dataclasses.replace(found, checks=checks, selected=bool(tests), notes=notes, line=line)
 
     def _not_run(self, check: Check, cell_id: str) -> CheckResult:
         selected = nodeid(check, cell_id) in self._selected

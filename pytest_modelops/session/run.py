@@ -11,6 +11,7 @@ import functools
 import itertools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -26,8 +27,11 @@ from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
+from pytest_modelops.matrix.shards import telling_first
 from pytest_modelops.session import logs, module
 from pytest_modelops.session.ahead import Ahead
+from pytest_modelops.session.baseline import past_of
+from pytest_modelops.session.budget import Budget
 from pytest_modelops.session.capacity import ahead_on_this_machine
 from pytest_modelops.session.configured import configure
 from pytest_modelops.session.locating import SettingsFile
@@ -46,6 +50,7 @@ class Handed(TypedDict):
         wanted: as `MatrixRun.wanted`.
         backend: name of the controller's backend.
         start: the directory in which pytest was called.
+        started: time of day at which the run started.
     """
 
     plan: Any
@@ -53,6 +58,7 @@ class Handed(TypedDict):
     wanted: list[str] | None
     backend: str
     start: str
+    started: float
 
 
 class MatrixRun:
@@ -66,6 +72,8 @@ class MatrixRun:
         wanted: which of the checks' tests the command line asks for (see `module.wanted`).
         cells: by id.
         ahead: runs their checks ahead of their tests.
+        rank: of each cell, by id, in the order in which cells run with a time limit; empty without one.
+        budget: decides which cells fit into the run's time limit, if there is one.
         note: for people, if the backend is not the one that was meant; empty otherwise.
     """
 
@@ -75,6 +83,8 @@ class MatrixRun:
     progress: Progress
     cells: dict[str, LiveCell]
     ahead: Ahead
+    rank: dict[str, int]
+    budget: Budget | None
     note: str
 
     def __init__(self, config: pytest.Config) -> None:
@@ -120,7 +130,15 @@ class MatrixRun:
         self.note = opened.note
         self.progress = Progress(self.config, self.directory)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
-        self.ahead = ahead_on_this_machine(self.settings, self.config, interrupt=self.backend.interrupt)
+        self._started = handed["started"] if handed else time.time()
+        self.budget, self.rank = None, {}
+        if (limit := self.settings.budget) is not None:
+            measured, red = past_of(self.settings)
+            self.budget = Budget(limit, self._started, measured)
+            order = telling_first(self.plan.cells, red)
+            self.rank = {cell.id: number for number, cell in enumerate(order)}
+        interrupt = self.backend.interrupt
+        self.ahead = ahead_on_this_machine(self.settings, self.config, budget=self.budget, interrupt=interrupt)
 
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
@@ -148,6 +166,7 @@ class MatrixRun:
             progress=functools.partial(self.progress.say, cell.id),
             reproduce=functools.partial(check_command, self.config, self._configured),
             keep=settings.containers.keep,
+            known=settings.known_broken,
             unpacked=settings.cache / "bundles",
         )
 
@@ -158,6 +177,7 @@ class MatrixRun:
             "wanted": self.wanted,
             "backend": self.backend.name,
             "start": str(start_of(self.config)),
+            "started": self._started,
         }
 
     @property

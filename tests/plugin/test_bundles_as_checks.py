@@ -359,10 +359,9 @@ def test_a_bundle_that_only_a_marker_names_is_reproduced_with_the_flag(project: 
     assert ran.results == {f"tests/test_marked.py::test_marked[{cell}]": "FAILED"}
     check = checks(ran, cell)["preflight[mine]"]
     assert check["status"] == "failed"
-    path = project.path / "other" / "mine"
     assert check["reproduce"] == (
-        f"pytest --modelops-matrix --modelops-bundle={path} 'modelops::test_preflight[{cell}-mine]'"
-    )
+        f"pytest --modelops-matrix --modelops-bundle=~/other/mine 'modelops::test_preflight[{cell}-mine]'"
+    ), "a report shows the home directory as ~, which our flags understand"
     again = project.run(*check["reproduce"].replace("'", "").split()[1:], "-v")
     assert again.results == {f"modelops::test_preflight[{cell}-mine]": "FAILED"}
 

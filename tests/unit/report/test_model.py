@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, RunReport, Status, merge_checks
+from pytest_modelops.report.model import SCHEMA, CellReport, CheckResult, RunReport, Status
+from pytest_modelops.report.news import merge_checks
 
-P, F, T, B, U, S, N = Status  # passed, failed, timed-out, blocked, unavailable, skipped, not-run
+P, F, T, B, U, S, N, K, M = (
+    Status  # passed, failed, timed-out, blocked, unavailable, skipped, not-run, known-broken, missing
+)
 
 
 def check(status: Status, name: str = "lambda", *, message: str = "", bundle: str | None = None) -> CheckResult:
@@ -40,6 +43,7 @@ def run(*cells: CellReport) -> RunReport:
 def test_statuses_are_the_words_of_the_report() -> None:
     assert [status.value for status in Status] == [
         "passed", "failed", "timed-out", "blocked", "unavailable", "skipped", "not-run",
+        "known-broken", "missing",
     ]  # fmt: skip
 
 
@@ -69,9 +73,18 @@ def test_label_names_the_bundle() -> None:
         pytest.param([P, B], B, id="blocked by something unseen"),
         pytest.param([P, N, B], N, id="interrupted, and its followers blocked"),
         pytest.param([], N, id="nothing was tried"),
+        pytest.param([P, K, S], K, id="known to be broken"),
+        pytest.param([K, F], F, id="what broke outweighs what is known"),
+        pytest.param([K, N], N, id="known to be broken, and stopped before its end"),
+        pytest.param([K, B], B, id="blocked by something else"),
+        pytest.param(
+            [check(K, "start"), CheckResult(name="lambda", status=B, blocked_by="start")],
+            K,
+            id="blocked by what is known",
+        ),
     ],
 )
-def test_status_of_a_cell(checks: list[Status], status: Status) -> None:
+def test_status_of_a_cell(checks: list[Status | CheckResult], status: Status) -> None:
     assert cell(*checks).status is status
 
 
@@ -128,10 +141,11 @@ def test_skew_is_when_roles_differ() -> None:
 # Status of a run
 
 
-@pytest.mark.parametrize("status", [F, T, B, U, N])
+@pytest.mark.parametrize("status", [F, T, B, U, N, M])
 def test_a_run_is_complete_when_every_selected_cell_passed(status: Status) -> None:
     assert run(cell(P), cell(P, S)).complete
     assert not run(cell(P), cell(P, status)).complete
+    assert run(cell(P), cell(P, K)).complete
 
 
 def test_a_cell_that_was_not_selected_does_not_count() -> None:

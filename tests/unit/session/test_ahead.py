@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from pytest_modelops.session.ahead import Ahead
+from pytest_modelops.session.budget import Budget
 
 SECONDS = 20.0
 
@@ -24,6 +27,7 @@ class Cell:
         self.gates: dict[str, threading.Event] = {}
         self.given_up = False
         self.closed = 0
+        self.seconds = 0.0
 
     def check_ahead(self, label: str) -> None:
         self._log.note(f"{self.id} {label}")
@@ -46,6 +50,7 @@ class Cell:
 
     def close(self) -> None:
         self.closed += 1
+        self.seconds = 20.0
         self._log.note(f"{self.id} closed")
 
     def hold(self, *labels: str) -> Cell:
@@ -79,8 +84,8 @@ def log() -> Log:
 def make() -> Iterator[Callable[..., Ahead]]:
     made: list[Ahead] = []
 
-    def make(parallel: int, **more: Callable[..., object]) -> Ahead:
-        made.append(Ahead(parallel, **more))  # type: ignore[arg-type]
+    def make(parallel: int, **more: Any) -> Ahead:
+        made.append(Ahead(parallel, **more))
         return made[-1]
 
     yield make
@@ -191,6 +196,45 @@ def test_nothing_runs_beside_a_test_of_the_users(log: Log, make: Callable[..., A
     assert log.lines == ["a run", "a run done"]
     ahead.resume()
     log.until("a closed", "b closed")
+
+
+def test_a_cell_beyond_the_time_limit_is_not_begun_and_keeps_no_other_one_up(
+    log: Log, make: Callable[..., Ahead]
+) -> None:
+    budget = Budget(60.0, time.time(), measured={"a": 20.0, "late": 70.0, "held": 70.0, "b": 20.0})
+    ahead = make(1, budget=budget)
+    first, late, held, second = cells = [Cell(log, name) for name in ("a", "late", "held", "b")]
+    first.hold("run")
+    for cell in cells:
+        ahead.add(cell, ["make", "run"], held=cell is held)
+    log.until("a run", "b make done")
+    assert "b run" not in log.lines
+    assert [budget.admits(cell.id) for cell in cells] == [True, False, False, True]
+    first.gates["run"].set()
+    log.until("b closed")
+    for cell in cells:
+        ahead.end(cell)
+    assert {line[:1] for line in log.lines} == {"a", "b"}
+    assert (late.closed, held.closed, second.closed) == (0, 0, 1)
+
+
+def test_a_cell_of_unknown_time_is_begun_when_one_has_ended_and_it_fits(log: Log, make: Callable[..., Ahead]) -> None:
+    budget = Budget(30.0, time.time(), measured={})
+    ahead = make(1, budget=budget)
+    first, second, third = cells = [Cell(log, name) for name in "abc"]
+    first.hold("run")
+    second.hold("run")
+    for cell in cells:
+        ahead.add(cell, ["make", "run"], held=False)
+    log.until("a run")
+    assert "b make" not in log.lines
+    first.gates["run"].set()
+    log.until("b run")
+    ahead.end(first)
+    ahead.end(third)  # nothing has to end first: it was not begun
+    second.gates["run"].set()
+    ahead.end(second)
+    assert [cell.closed for cell in cells] == [1, 1, 0]
 
 
 def test_a_run_that_is_ended_early_gives_up_what_runs_and_closes_all(log: Log, make: Callable[..., Ahead]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_a_report_without_a_cell_and_one_of_a_crash_carry_nothing(live: Live, ru
 
 
 def test_the_controller_merges_what_the_workers_publish(live: Live, run: Any) -> None:
-    reporting = Reporting(run)
+    reporting = Reporting(run, cast("Any", None))
     for names in (["resolve"], ["install"]):  # the second worker continues where the first crashed
         running = Running(run)
         live.checks.results.clear()
