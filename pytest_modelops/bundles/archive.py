@@ -92,7 +92,7 @@ def unpack(
         return _facts(directory / _FILES)
 
     with contextlib.closing(Generations(unpacked)) as generations:
-        directory, _ = generations.obtain(
+        directory, *_ = generations.obtain(
             name,
             what=f"unpacking {path.name}",
             fault=lambda directory, facts: "" if facts == _facts(directory / _FILES) else "it was changed",

@@ -65,7 +65,7 @@ class EnvironmentCache:
             except UvFailed as error:
                 raise type(error)(f"could not build {name}: {error}", error.output) from error
 
-        directory, reused = self._generations.obtain(
+        directory, reused, distrusted = self._generations.obtain(
             name, what="building an environment", fault=fault, make=build, deadline=deadline, progress=progress
         )
         if not reused:
@@ -76,6 +76,7 @@ class EnvironmentCache:
             reused=reused,
             seconds=time.monotonic() - started,
             location=str(directory),
+            warnings=(f"environment {name} was built again: {distrusted}",) if distrusted else (),
         )
 
     def close(self) -> None:

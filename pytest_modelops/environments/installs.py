@@ -70,7 +70,7 @@ class Installs:
             self._verified.add(directory)
             return facts
 
-        directory, reused = self._generations.obtain(
+        directory, reused, _ = self._generations.obtain(
             _name(house, interpreter, into),
             what="installing a bundle's wheels",
             fault=fault,

@@ -67,7 +67,7 @@ class Wheelhouses:
             _compare(wheels, solution.packages)
             return _facts(wheels)
 
-        directory, reused = self._generations.obtain(
+        directory, reused, _ = self._generations.obtain(
             _name(solution, target),
             what="making a wheelhouse",
             fault=_fault,

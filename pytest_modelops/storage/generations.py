@@ -19,15 +19,29 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import TimedOut
 from pytest_modelops.storage.files import locked, read_json, write_json
 
 _MARKER = "complete.json"
+_NONE, _FRESH = "none there yet", "a fresh one is wanted"
 UNUSED_SECONDS = 30 * 24 * 3600.0
 """A generation that was not used for this long is removed."""
+
+
+class Obtained(NamedTuple):
+    """A generation.
+
+    Attributes:
+        reused: whether it was there already.
+        distrusted: why an earlier one could not be used any more; empty if there was none.
+    """
+
+    directory: Path
+    reused: bool
+    distrusted: str
 
 
 class Generations:
@@ -54,7 +68,7 @@ class Generations:
         make: Callable[[Path], Any],
         deadline: Deadline,
         progress: Callable[[str], None] = lambda _: None,
-    ) -> tuple[Path, bool]:
+    ) -> Obtained:
         """Return the newest generation if it can be used, else make the next one; hold it until `close`.
 
         Args:
@@ -67,9 +81,6 @@ class Generations:
             deadline: for waiting for another process.
             progress: called with the reason when one is made.
 
-        Returns:
-            The generation, and whether it was there already.
-
         Raises:
             TimedOut: another process was at it until the deadline.
         """
@@ -77,7 +88,7 @@ class Generations:
         with locked(_lock_of(home), deadline, what):
             home.mkdir(exist_ok=True)
             directory = next(reversed(_generations(home)), None)
-            reason = self._why_stale(directory, fault) if directory else "none there yet"
+            reason = self._why_stale(directory, fault) if directory else _NONE
             if directory is None or reason:
                 progress(f"{what} ({reason})")
                 directory = self._make(home, make)
@@ -85,7 +96,7 @@ class Generations:
             _remove_old(home)
         if reason:
             self._prune()
-        return directory, not reason
+        return Obtained(directory, reused=not reason, distrusted="" if reason in {_NONE, _FRESH} else reason)
 
     @staticmethod
     def facts(directory: Path) -> Any:
@@ -97,7 +108,7 @@ class Generations:
         if not marker:
             return "the marker of the one in the cache is damaged"
         if self._fresh and marker["session"] != self._session:
-            return "a fresh one is wanted"
+            return _FRESH
         return fault(directory, marker["facts"])
 
     def _make(self, home: Path, make: Callable[[Path], Any]) -> Path:

@@ -349,6 +349,8 @@ def test_a_corrupted_environment_is_rebuilt(start: Open, damage: Callable[[Envir
     rebuilt = session.install()
     assert not rebuilt.reused
     assert reason in session.said[-1]
+    assert reason in " ".join(rebuilt.warnings), "the report says it, too"
+    assert not built.warnings
     assert imported(rebuilt, "helper") == "2.1"
     assert not Path(built.location).exists()
     assert start().install().reused

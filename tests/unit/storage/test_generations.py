@@ -27,7 +27,7 @@ def obtain(generations: Generations, name: str = "one", fault: str = "") -> tupl
         directory.mkdir()
         return "facts"
 
-    return generations.obtain(name, what="making", fault=lambda *_: fault, make=make, deadline=Deadline(5))
+    return generations.obtain(name, what="making", fault=lambda *_: fault, make=make, deadline=Deadline(5))[:2]
 
 
 def test_one_is_made_once_and_replaced_when_it_has_a_fault(start: Start) -> None:
