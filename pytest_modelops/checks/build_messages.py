@@ -47,8 +47,8 @@ def on_build(error: CheckFailed, python: Version, source: formats.Source) -> tup
             f" It has sources that need the compiler {compiler!r}, which is not on this machine; install that, or ship "
             f"a wheel for Python {python.major}.{python.minor} instead."
         ), ""
-    if told := advice(said, python):
-        return told, ""
+    if advised := advice(said, python):
+        return advised, ""
     if "could not build a wheel" not in said:
         return "", ""
     cause = cause_of(error.output if isinstance(error, UvFailed) else said)

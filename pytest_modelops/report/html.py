@@ -61,7 +61,7 @@ class Seen:
     changed: tuple[Drift, ...]
 
     @property
-    def anchor(self) -> str:
+    def fragment(self) -> str:
         return "cell-" + quote(self.cell.id, safe="+.-_")
 
     @property
