@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.bundles.bundle import Patterns
@@ -150,11 +150,23 @@ class EnvironmentTable(EnvironmentSpec):
             found |= Secrets.of(own, environ)
         return found
 
-    def everything(self, passed: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> Secrets:
-        """Return the values of all these variables, none of which is in a report that others may see."""
+    def everything(
+        self,
+        passed: Sequence[str] = (),
+        *,
+        reported: Callable[[str], bool] = lambda _: False,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Secrets:
+        """Return the values of these variables, none of which is in a report that others may see.
+
+        Args:
+            passed: more variables of the host.
+            reported: whether a check reports a variable by its name. Its value is shown unless it is a secret.
+        """
         names = (name for name in (*self.pass_env, *passed) if name in environ)
         own = (item for table in (self.env, self.scheduler_env, self.client_env) for item in table.items())
-        return Secrets.everything([*own, *((name, environ[name]) for name in names)], environ)
+        hidden = ((name, text) for name, text in own if not reported(name) or Secrets.of({name: text}, environ).values)
+        return Secrets.everything([*hidden, *((name, environ[name]) for name in names)], environ)
 
 
 AGGREGATION = section(AggregationSettings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
+from pytest_modelops.remote.worker.plugins import is_named_like
 from pytest_modelops.report import json
 from pytest_modelops.report.model import RunReport, Status
 from pytest_modelops.report.reading import read
@@ -21,7 +22,12 @@ _KEPT = "report.json"
 
 def sharing_of(settings: Settings) -> Sharing:
     """Return what hides the settings' values of variables, and this machine's home directory."""
-    values = settings.environment.everything(settings.containers.pass_env)
+    expect = settings.plugin.expect if settings.plugin else {}
+
+    def reported(name: str) -> bool:  # by `runtime`, as what decided about an attribute
+        return any(is_named_like(name, attribute) for attribute in expect)
+
+    values = settings.environment.everything(settings.containers.pass_env, reported=reported)
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - `Path.home` raises where there is none
     return Sharing({home, home.resolve()} if home.is_absolute() else (), values.hide)
 

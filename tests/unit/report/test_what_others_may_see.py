@@ -133,3 +133,11 @@ def test_every_status_has_a_place_on_the_page() -> None:
     from pytest_modelops.report.html import _ORDER
 
     assert set().union(*(statuses for statuses, _ in _ORDER)) == set(Status)
+
+
+def test_what_decided_about_a_runtime_is_shown_unless_it_is_a_secret() -> None:
+    environment = EnvironmentTable(
+        env={"MODE": "isolated-warm", "API_TOKEN": "abcdefghijkl", "FROM_HOST": "{env:ADAS}", "X": "0123456789"}
+    )
+    secrets = environment.everything(reported=lambda name: name != "X", environ={"ADAS": "host-value-1"})
+    assert secrets.hide("isolated-warm abcdefghijkl host-value-1 0123456789") == "isolated-warm […] […] […]"
