@@ -237,11 +237,12 @@ BREAKS = """
     def dask_setup(worker):
         real = worker.modelops_bundles.install_in_process
         def install(location, **given):
-            if str(worker.name) == os.environ["BREAKS_ON"] == "worker-1":
+            breaks_on = "worker-" + os.environ["BREAKS_ON"]
+            if str(worker.name) == breaks_on == "worker-1":
                 directory = pathlib.Path(location["directories"]["worker-1"])
                 directory.mkdir(parents=True)
                 (directory / "inside").touch()  # where its packages belong
-            elif str(worker.name) == os.environ["BREAKS_ON"]:
+            elif str(worker.name) == breaks_on:
                 location, given["requirements"] = {**location, "installed": None}, ["no-such-package==1"]
             return real(location, **given)
         worker.modelops_bundles.install_in_process = install
@@ -259,7 +260,7 @@ def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, expecte
     breaks = matrix.write("breaks.py", BREAKS)
     matrix.configure(
         configured(NUMBERS)
-        + f'[tool.modelops.environment]\nenv = {{ BREAKS_ON = "{where}" }}\n'
+        + f'[tool.modelops.environment]\nenv = {{ BREAKS_ON = "{where.removeprefix("worker-")}" }}\n'
         + f'worker-args = ["--preload", "{breaks}"]\n'
     )
     run = matrix.run("-k", "numbers")

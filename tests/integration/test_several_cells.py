@@ -44,6 +44,7 @@ def test_two_clusters_run_at_once_and_ctrl_c_ends_both(matrix: Matrix) -> None:
         assert set(cell.statuses.values()) == {"passed"}
     running = matrix.start(env={**variables, "STAY": "1"})
     running.until(lambda: len(list(matrix.path.glob("*.stays"))) == 2, "both cells stayed")
+    running.until(lambda: "test_stays[" in running.out, "the test of the first one began")
     run = running.interrupt()
     assert run.code == 2, run.out
     first, second = run.cells
