@@ -191,7 +191,10 @@ def shard_and_all(service: Service, place: str) -> str:
 
 def test_github_opens_one_issue_for_what_is_newly_broken_at_night(service: Service) -> None:
     jobs = load(NIGHTLY)["jobs"]
-    values = {"matrix.shard": "1/4", "github.workspace": str(service.project.path)}
+    values = {
+        "matrix.shard": jobs["shard"]["strategy"]["matrix"]["shard"][0],
+        "github.workspace": str(service.project.path),
+    }
     assert service.job(jobs["shard"], values) == [0, 0, 0]
     service.move("report", "reports/modelops-shard-0")
     cell = shard_and_all(service, "reports/modelops-shard-1")
@@ -237,8 +240,10 @@ def test_gitlab_runs_each_cell_of_the_plan_in_a_child_pipeline(service: Service,
 
 def test_gitlab_opens_one_issue_for_what_is_newly_broken_at_night(service: Service) -> None:
     pipeline = load(PIPELINE)
-    variables = {"CI_PROJECT_DIR": str(service.project.path), "CI_NODE_INDEX": "1", "CI_NODE_TOTAL": "4"}
+    variables = {"CI_PROJECT_DIR": str(service.project.path), "CI_NODE_INDEX": "1"}
+    variables["CI_NODE_TOTAL"] = str(pipeline["shard"]["parallel"])
     assert service.gitlab(pipeline["shard"], variables) == 0
+    assert (service.project.path / "reports" / "1" / "report.json").exists()
     shard_and_all(service, "reports/2")
     named = dict.fromkeys(("CI_API_V4_URL", "CI_PROJECT_ID", "MODELOPS_TOKEN", "CI_PIPELINE_URL"), "x")
     assert service.gitlab(pipeline["nightly"], named) == 1
