@@ -1,4 +1,4 @@
-"""`python -m pytest_modelops`: `prune` the container engine, `merge` reports, print a `schema`."""
+"""`python -m pytest_modelops`: `prune` containers, `merge` reports, write a cell's `lock`, print a `schema`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     schemas = commands.add_parser("schema", help="print the JSON Schema of [tool.modelops], for editors")
     schemas.add_argument("--report", action="store_true", help="that of the JSON report instead")
     _add_merge(commands)
+    _add_lock(commands)
     options = parser.parse_args(arguments)
     if options.command == "schema":
         import json
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.command == "merge":
         return _merge(options)
+    if options.command == "lock":
+        return _lock(options)
     from pytest_modelops.backends.registry import prune_engine
 
     try:
@@ -85,6 +88,43 @@ def _merge(options: argparse.Namespace) -> int:
         return 2
     print(verdict)  # noqa: T201
     return 0 if fine else 1
+
+
+def _add_lock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    lock = commands.add_parser(
+        "lock",
+        help="write what a green cell was checked with, as a file to install from",
+        description="Write the packages that a green cell was checked with, each with its hashes. Nothing is resolved "
+        "again.",
+    )
+    lock.add_argument("cell", metavar="CELL", help="id of the cell, such as py3.12-dask2024.10.0")
+    lock.add_argument(
+        "report",
+        nargs="?",
+        metavar="REPORT",
+        help="a JSON report, or a directory with one; by default the last run here of this configuration",
+    )
+    lock.add_argument(
+        "-o", "--output", required=True, metavar="PATH", help="pylock.toml (PEP 751), or a requirements file (.txt)"
+    )
+    lock.add_argument("--role", choices=("client", "scheduler", "worker"), help="whose, if the roles' versions differ")
+
+
+def _lock(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from pytest_modelops.session.locking import write_lock
+
+    report = Path(options.report) if options.report else None
+    try:
+        first, *notes = write_lock(options.cell, Path(options.output), report=report, role=options.role)
+    except (ModelopsError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    print(first)  # noqa: T201
+    for note in notes:
+        print(note, file=sys.stderr)  # noqa: T201
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.config.model import AggregationSettings, ClusterSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
+from pytest_modelops.environments.uv import without_passwords
 from pytest_modelops.errors import CheckFailed, ModelopsError, RemoteError
-from pytest_modelops.matrix.cell import Cell, Versions
+from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 from pytest_modelops.remote.shared.facts import ClusterFacts
 from pytest_modelops.report.known import KnownBreak
@@ -257,7 +258,7 @@ class LiveCell:
             checks=tuple(results.values()),
             observed=secrets.hide_in(self.observed),
             lock=tuple(dict.fromkeys(line for lock in locks.values() for line in lock.lines)),
-            environments=tuple(_environment_report(*item) for item in environments.items()),
+            environments=tuple(_environment_report(self.cell, *item) for item in environments.items()),
             started=dict(self.lifecycle.started),
             logs=dict(self.lifecycle.logs),
             notes=secrets.hide_in(tuple(dict.fromkeys(notes))),
@@ -278,13 +279,15 @@ class LiveCell:
                 self.add(CheckResult(name="stop", status=Status.FAILED, message=self.lifecycle.leftover))
 
 
-def _environment_report(versions: Versions, environment: Environment) -> EnvironmentReport:
+def _environment_report(cell: Cell, versions: Versions, environment: Environment) -> EnvironmentReport:
     report = EnvironmentReport(
         python=str(environment.lock.python),
         dask=versions.dask_text,
         reused=environment.reused,
         seconds=round(environment.seconds, 3),
         location=environment.location,
+        roles=[role.value for role in Role if cell[role] == versions],
+        requirements=without_passwords(environment.lock.requirements),
     )
     if environment.identity:
         report["identity"] = environment.identity

@@ -20,6 +20,8 @@ def merge(reports: Sequence[RunReport]) -> RunReport:
     by_id: dict[str, CellReport] = {}
     for report in oldest_first:
         for cell in report.cells:
+            if not cell.selected and not cell.ran:
+                continue  # left to another machine
             if cell.id not in by_id or cell.status is not Status.NOT_RUN:
                 by_id[cell.id] = cell
     planned = _planned(oldest_first)

@@ -60,6 +60,8 @@ class EnvironmentReport(TypedDict, total=False):
         seconds: that building or verifying it took.
         location: where it is, for people; the same location is the same environment.
         identity: such as an image's digest, where it has one.
+        roles: `client`, `scheduler`, `worker`: those that ran in it.
+        requirements: its lock as a requirements file, with the hashes that each package's file may have.
     """
 
     python: str
@@ -68,6 +70,8 @@ class EnvironmentReport(TypedDict, total=False):
     seconds: float
     location: str
     identity: str
+    roles: list[str]
+    requirements: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

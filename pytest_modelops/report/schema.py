@@ -175,7 +175,7 @@ def _of_type(hint: Any) -> Schema:
             if set(found) == {"type"}
             else {"anyOf": [found, {"type": "null"}]}
         )
-    if origin is tuple:
+    if origin in {tuple, list}:
         return {"type": "array", "items": _of_type(arguments[0])}
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": _of_type(arguments[1])}

@@ -45,6 +45,11 @@ def baseline_of(settings: Settings) -> RunReport | None:
             return read(settings.baseline)
         except ValueError as error:
             raise WrongInput(f"--modelops-baseline: {error}") from None
+    return last_run(settings)
+
+
+def last_run(settings: Settings) -> RunReport | None:
+    """Return the last run of the same configuration on this machine; `None` if there is none."""
     file = settings.file.path
     configuration = sharing_of(settings).text(str(file)) if file else None
     for kept in sorted((settings.cache / "runs").glob(f"*/{_KEPT}"), reverse=True):

@@ -24,13 +24,14 @@ FILES = (
     "docs/bundles.md",
     "docs/containers.md",
     "docs/cascade.md",
+    "docs/ci.md",
 )
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ALTERNATIVE = re.compile(r"^# (?=[\w-]+ = )")
 """A setting that may stand instead of the line above it."""
 OUTPUT = {"text", ""}
-RUN_ELSEWHERE = {"python"}
-"""By tests/plugin/test_docs_examples.py, on a cell."""
+RUN_ELSEWHERE = {"python", "yaml", "sh"}
+"""By tests/plugin/test_docs_examples.py, on a cell, and by tests/plugin/test_ci_recipes.py."""
 FLAG = re.compile(r"--modelops-[a-z-]*[a-z]")
 VARIABLE = re.compile(r"\bPYTEST_MODELOPS_[A-Z_]+\b")
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -133,6 +134,8 @@ def test_commands_are_understood(
     if "-m pytest_modelops " in command:
         nothing = SimpleNamespace(things=[], left=[])
         monkeypatch.setattr(registry, "prune_engine", lambda **_: nothing)
+        for needs_reports in ("_merge", "_lock"):
+            monkeypatch.setattr(program, needs_reports, lambda _: 0)
         assert program.main(shlex.split(command.partition("-m pytest_modelops ")[2])) == 0
     elif found := re.match(r"\S*pytest( .*)?$", command):
         (project / "pyproject.toml").write_text(TOMLS[0].text, encoding="utf-8")

@@ -58,6 +58,15 @@ def test_a_shard_that_reported_nothing_leaves_its_cells_missing_and_red() -> Non
     assert "6 passed, 2 missing" in shown
 
 
+def test_a_cell_that_each_machine_left_to_the_others_is_missing_and_red() -> None:
+    mine, lost = whole().cells[:2]
+    left = dataclasses.replace(lost, selected=False, checks=(check("start", Status.NOT_RUN, selected=False),))
+    assert run(mine, left).complete
+    report = merge([run(mine, left), later(run(mine, left), 11)])
+    assert [one.status for one in report.cells] == [Status.PASSED, Status.MISSING]
+    assert not report.complete
+
+
 def test_a_shard_that_was_interrupted_is_seen() -> None:
     parts = shards(whole(), 8)
     stopped = tuple(
