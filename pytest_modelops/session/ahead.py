@@ -57,6 +57,7 @@ class _Job:
     Attributes:
         labels: the checks that are not done yet.
         held: whether the main thread closes the cell, since tests of the user's come after the checks.
+        is_admitted: whether it fits into the budget.
         has_begun: whether it makes environments or uses its cluster, or has done so.
         has_place: whether it is one of those whose cluster may run.
         waits: whether its thread waits for the main thread.
@@ -71,7 +72,7 @@ class _Job:
         self.labels = deque(labels)
         self.done: set[str] = set()
         self.held = held
-        self.has_begun = self.has_place = self.waits = self.in_main = self.ended = self.over = False
+        self.is_admitted = self.has_begun = self.has_place = self.waits = self.in_main = self.ended = self.over = False
         self.error: BaseException | None = None
         self.thread: threading.Thread | None = None
 
@@ -271,7 +272,7 @@ class Ahead:
             self._changed.wait_for(lambda: job.over or (self._ending and not job.in_main))
         else:
             self._changed.wait_for(lambda: job.over or not self._paused or self._ending)
-        return not job.over
+        return job.has_begun and not job.over
 
     def _may_go_on(self, job: _Job, label: str) -> bool:
         """Return whether a check may run now, and take the place that it needs. Places are given in the run's order."""
@@ -297,11 +298,16 @@ class Ahead:
         return True
 
     def _is_admitted(self, job: _Job) -> bool:
-        """Return whether a cell has begun or may begin; one that never may is over."""
-        if job.has_begun or self._budget is None:
+        """Return whether a cell may begin; one that never may is over. Cells are decided about in the run's order."""
+        if job.is_admitted or self._budget is None:
             return True
+        if not all(other.is_admitted for other in self._open[: self._open.index(job)]):
+            return False
         admitted = self._budget.may_begin(job.cell.id, self._parallel)
         if admitted is False:
             job.labels.clear()
             self._finish(job)
-        return bool(admitted)
+        if admitted:
+            job.is_admitted = True
+            self._changed.notify_all()
+        return job.is_admitted

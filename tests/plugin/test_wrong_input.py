@@ -138,7 +138,8 @@ def test_a_variable_that_there_is_not(project: Project, xdist: list[str]) -> Non
     project.environ(PYTEST_MODELOPS_FOO="1")
     ran = project.matrix(*xdist)
     assert_one_line(ran, "environment: 'PYTEST_MODELOPS_FOO' is not a variable of pytest-modelops; ")
-    assert "PYTEST_MODELOPS_BACKEND, PYTEST_MODELOPS_BUNDLE, PYTEST_MODELOPS_CACHE" in ran.err
+    assert "PYTEST_MODELOPS_BACKEND, " in ran.err
+    assert "PYTEST_MODELOPS_CACHE, " in ran.err
     assert_nothing_ran(project, ran)
 
 
@@ -200,7 +201,8 @@ def make_wheel(directory: Path, name: str, version: str) -> None:
 def test_a_plan_in_another_format(project: Project) -> None:
     ran = project.run("--modelops-plan=yaml")
     assert ran.code == pytest.ExitCode.USAGE_ERROR
-    assert "--modelops-plan/--modelops-plan=json: ignored explicit argument 'yaml'" in ran.err
+    assert "'yaml'" in ran.err
+    assert all(form in ran.err for form in ("--modelops-plan=json", "--modelops-plan=github", "--modelops-plan=gitlab"))
     assert ran.out == ""
 
 
