@@ -37,5 +37,6 @@ def pytest_modelops_checks(checks: list[Check], config: pytest.Config) -> None:
 def pytest_modelops_causes(causes: list[Cause], config: pytest.Config) -> None:
     """Change which causes of broken cells are known: add to `causes`, remove or reorder, in place.
 
-    A cause is a `pytest_modelops.report.causes.Cause`; the first one that fits is reported. Called once; with xdist, only on the controller.
+    A cause is a `pytest_modelops.report.causes.Cause`; the first one that fits is reported. Called once; with xdist,
+    only on the controller.
     """
