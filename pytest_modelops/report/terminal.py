@@ -90,14 +90,15 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
         message = paper.first_line(cause.message.replace(f" in cell {cell.id}", ""))
         repeated = bool(message) and (ending, message) == before
         before = ending, message
-        shown = [paper.clean(f"probable cause: {probable.cause}")] if probable and probable.known else []
+        known = probable is not None and probable.known
+        shown = [paper.clean(f"probable cause: {probable.cause}")] if probable and known else []
         shown += ["as above"] if repeated else [message] if message else []
         for number, part in enumerate(shown or [""]):
-            head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{':' if part else ''}", style)]
+            head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{';' if known else ':' if part else ''}", style)]
             words = [*([] if number else head), *paper.words(part)]
             lines.extend(paper.flow(words, start=INDENT if number else 0, rows=rows))
         if probable and not repeated:
-            text = probable.help if probable.known else f"probable cause: {probable.cause}"
+            text = probable.help if known else f"probable cause: {probable.cause}"
             lines.extend(paper.flow(paper.words(paper.clean(text)), start=INDENT))
         also = [_ending(check, paper) for check in cell.checks if check.status.broke and check is not cause]
         if also:

@@ -209,7 +209,7 @@ def test_probable_causes_of_a_file_and_of_a_hook(project: Project) -> None:
     project.end(**{f"first[{cells[0]}]": "failed", f"first[{cells[1]}]": "timed-out", f"second[{cells[2]}]": "failed"})
     ran = project.matrix()
     assert [cell["probable_cause"]["id"] for cell in ran.report["cells"]] == ["ours", "hook", "unknown"]
-    assert f"{cells[0]}: first failed: probable cause: as we planned\n" in ran.out
+    assert f"{cells[0]}: first failed; probable cause: as we planned\n" in ran.out
     assert f"{cells[2]}: second failed: second is failed on purpose\n" in ran.out
     assert "probable cause: unknown\n" in ran.out
 

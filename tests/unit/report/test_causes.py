@@ -151,7 +151,7 @@ def reported(*, known: bool = True) -> RunReport:
 
 def test_the_summary_begins_with_the_cause_and_says_what_to_do() -> None:
     lines = text(terminal.matrix(reported(), width=120, unicode=True)).splitlines()
-    first = "py3.12-dask2024.10.0: start failed: probable cause: a preload raises, which Dask only logs"
+    first = "py3.12-dask2024.10.0: start failed; probable cause: a preload raises, which Dask only logs"
     at = lines.index(first)
     assert lines[at + 1].strip().startswith("the preload depot.preload failed on worker-1")
     assert "Correct the preload, or remove it. https://github.com/dask/distributed/issues/8754" in "\n".join(lines[at:])
