@@ -94,7 +94,8 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
         shown = [paper.clean(f"probable cause: {probable.cause}")] if probable and known else []
         shown += ["as above"] if repeated else [message] if message else []
         for number, part in enumerate(shown or [""]):
-            head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{';' if known else ':' if part else ''}", style)]
+            end = ";" if known else ":" if part else ""
+            head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{end}", style)]
             words = [*([] if number else head), *paper.words(part)]
             lines.extend(paper.flow(words, start=INDENT if number else 0, rows=rows))
         if probable and not repeated:
