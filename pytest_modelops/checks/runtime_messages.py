@@ -63,9 +63,10 @@ def faults(plugin: PluginSettings, facts: PluginFacts, registered: RegisteredPlu
         yield Fault(head=f"it was never given the plugin {registered['name']!r}")
     elif setup["error"] is not None:
         listed = "lists the plugin and would run tasks" if facts["listed"] else "would run tasks"
+        # Whoever leaves by SystemExit has answered before the worker ended.
+        stays = "" if setup["error"].startswith("SystemExit") else f"; the worker stays, {listed} all the same"
         yield Fault(
-            head=f"the plugin's setup raised {setup['error']}; the worker stays, {listed} all the same",
-            details=tuple(_end_of(setup["traceback"])),
+            head=f"the plugin's setup raised {setup['error']}{stays}", details=tuple(_end_of(setup["traceback"]))
         )
     if plugin.probe:
         yield from _probe(plugin.probe, facts, registered)

@@ -390,7 +390,7 @@ def test_a_setup_that_ends_every_worker(broken: Any, dask: str) -> None:
 
 def test_a_setup_that_ends_a_late_worker(broken: Any) -> None:
     broken("exits_in_setup:Late", dask="latest").says(
-        LATE.format("exits_in_setup", "Late"), ": SystemExit: 3", "acme_plugins/exits_in_setup.py"
+        LATE.format("exits_in_setup", "Late"), "SystemExit: 3", "acme_plugins/exits_in_setup.py"
     )
 
 

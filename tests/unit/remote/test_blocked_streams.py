@@ -126,7 +126,7 @@ def test_a_supervisor_runs_without_this_package(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from modelops_remote.shared.supervised import Supervised\n"
         f"supervised = Supervised(log={str(tmp_path / 'log')!r})\n"
-        "command = ['sh', '-c', 'sleep 1000 & exit 3']\n"
+        "command = ['sh', '-c', 'sleep 1000 & sleep 0.5; exit 3']\n"  # until the first one is no shell any more
         f"pid = supervised.start(command, env={{}}, cwd={str(tmp_path)!r}, log={str(tmp_path / 'output')!r})\n"
         "ending, left = supervised.wait(pid, 20), [text.split(maxsplit=1)[1] for text in supervised.left()]\n"
         "print(ending, left, supervised.close())\n"
