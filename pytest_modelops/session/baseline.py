@@ -42,10 +42,18 @@ def baseline_of(settings: Settings) -> RunReport | None:
         return None
     if settings.baseline != LAST:
         try:
-            return read(settings.baseline)
-        except ValueError as error:
+            return report_at(settings.baseline)
+        except WrongInput as error:
             raise WrongInput(f"--modelops-baseline: {error}") from None
     return last_run(settings)
+
+
+def report_at(path: Path) -> RunReport:
+    """Return a report that somebody names; `WrongInput` if it cannot be read."""
+    try:
+        return read(path)
+    except ValueError as error:
+        raise WrongInput(str(error)) from None
 
 
 def last_run(settings: Settings) -> RunReport | None:

@@ -169,8 +169,8 @@ class Running:
         path, line, _ = item.reportinfo()
         point_to(report, Path(path), line)
         check = check_of(item)
-        if check is not None and report.when == "call" and check.label in cell.checks.results:
-            report.duration = cell.checks.results[check.label].seconds  # without waiting for it
+        if check is not None and report.when == "call" and (result := cell.checks.results.get(check.label)):
+            report.duration = result.seconds  # without waiting for it
         if LEFT in item.stash:
             pass  # the cell has a result for that
         elif item.stash.get(STATUS, None) is Status.NOT_RUN:

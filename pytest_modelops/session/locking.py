@@ -22,8 +22,7 @@ from pytest_modelops.environments.uv import Uv
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report.files import write_text
 from pytest_modelops.report.model import CellReport, EnvironmentReport, RunReport, Status
-from pytest_modelops.report.reading import read
-from pytest_modelops.session.baseline import last_run
+from pytest_modelops.session.baseline import last_run, report_at
 
 _SECONDS = 300.0
 """For uv to ask the index where the files are."""
@@ -75,10 +74,7 @@ def _settings() -> Settings:
 def _run(settings: Settings, report: Path | None) -> tuple[RunReport, str]:
     """Return the run that is meant, and what it is for people."""
     if report is not None:
-        try:
-            return read(report), str(report)
-        except ValueError as error:
-            raise WrongInput(str(error)) from None
+        return report_at(report), str(report)
     found = last_run(settings)
     if found is None:
         raise WrongInput(

@@ -12,9 +12,10 @@ from pytest_modelops.report.changes import Change
 from pytest_modelops.report.comparing import compare
 from pytest_modelops.report.merging import merge
 from pytest_modelops.report.model import RunReport, Status
-from pytest_modelops.report.reading import found_in, read
+from pytest_modelops.report.reading import found_in
 from pytest_modelops.report.targets import JUNIT, Target, target
 from pytest_modelops.report.verdict import sentence
+from pytest_modelops.session.baseline import report_at
 
 
 def merged(
@@ -35,10 +36,10 @@ def merged(
     files = [file for path in inputs for file in found_in(path)]
     if not files:
         raise WrongInput(f"there is no report in {', '.join(map(str, inputs))}")
-    reports = {file: _read(file) for file in dict.fromkeys(file.resolve() for file in files)}
+    reports = {file: report_at(file) for file in dict.fromkeys(file.resolve() for file in files)}
     report = merge(list(reports.values()))
     if baseline is not None:
-        report = dataclasses.replace(report, comparison=compare(_read(baseline), report))
+        report = dataclasses.replace(report, comparison=compare(report_at(baseline), report))
     for one in targets:
         _write(report, one, reports)
     return sentence(report), report.complete or (new_only and _as_before(report))
@@ -52,13 +53,6 @@ def _target(text: str) -> Target:
     if found.path is None or found.ending == JUNIT:
         raise WrongInput(f"-o {text}: a merged report is a page, Markdown, JSON or a directory; pytest writes JUnit")
     return found
-
-
-def _read(path: Path) -> RunReport:
-    try:
-        return read(path)
-    except ValueError as error:
-        raise WrongInput(str(error)) from None
 
 
 def _write(report: RunReport, to: Target, reports: Mapping[Path, RunReport]) -> None:
