@@ -14,6 +14,14 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m pytest_modelops", description="Tools around pytest --modelops-matrix."
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    for add in (_add_prune, _add_schema, _add_merge, _add_lock):
+        add(commands)
+    options = parser.parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _add_prune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prune = commands.add_parser(
         "prune",
         help="remove cells that were left up, and what dead runs left, from the container engine",
@@ -21,24 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
         "runs that were killed. Touches nothing of a run that goes on or of another machine.",
     )
     prune.add_argument("--images", action="store_true", help="also the images that were built for cells")
-    schemas = commands.add_parser("schema", help="print the JSON Schema of [tool.modelops], for editors")
-    schemas.add_argument("--report", action="store_true", help="that of the JSON report instead")
-    _add_merge(commands)
-    _add_lock(commands)
-    options = parser.parse_args(arguments)
-    if options.command == "schema":
-        import json
+    prune.set_defaults(run=_prune)
 
-        from pytest_modelops.config.reference import schema
-        from pytest_modelops.report.schema import schema as report_schema
 
-        shown = report_schema() if options.report else schema()
-        print(json.dumps(shown, indent=2, ensure_ascii=False))  # noqa: T201
-        return 0
-    if options.command == "merge":
-        return _merge(options)
-    if options.command == "lock":
-        return _lock(options)
+def _prune(options: argparse.Namespace) -> int:
     from pytest_modelops.backends.registry import prune_engine
 
     try:
@@ -55,6 +49,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if removed.left else 0
 
 
+def _add_schema(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    schemas = commands.add_parser("schema", help="print the JSON Schema of [tool.modelops], for editors")
+    schemas.add_argument("--report", action="store_true", help="that of the JSON report instead")
+    schemas.set_defaults(run=_schema)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    import json
+
+    from pytest_modelops.config.reference import schema
+    from pytest_modelops.report.schema import schema as report_schema
+
+    shown = report_schema() if options.report else schema()
+    print(json.dumps(shown, indent=2, ensure_ascii=False))  # noqa: T201
+    return 0
+
+
 def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     merge = commands.add_parser(
         "merge",
@@ -68,6 +79,7 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     merge.add_argument("--baseline", metavar="PATH", help="compare with an earlier report")
     merge.add_argument("--fail-on", choices=("broken", "new"), default="broken", help="as --modelops-fail-on")
+    merge.set_defaults(run=_merge)
 
 
 def _merge(options: argparse.Namespace) -> int:
@@ -108,6 +120,7 @@ def _add_lock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "-o", "--output", required=True, metavar="PATH", help="pylock.toml (PEP 751), or a requirements file (.txt)"
     )
     lock.add_argument("--role", choices=("client", "scheduler", "worker"), help="whose, if the roles' versions differ")
+    lock.set_defaults(run=_lock)
 
 
 def _lock(options: argparse.Namespace) -> int:

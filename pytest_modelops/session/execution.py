@@ -257,9 +257,7 @@ class Running:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
         """End what runs ahead and cells whose last test never came: after the user's fixtures, before the reports."""
-        self.run.ahead.close()
-        for cell in self.run.cells.values():
-            cell.close()
+        self.run.close_cells()
 
     def _end_cell(self, item: pytest.Item, cell: LiveCell) -> None:
         if not isinstance(item, CheckItem):

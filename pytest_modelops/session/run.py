@@ -209,9 +209,20 @@ class MatrixRun:
         with contextlib.ExitStack() as closing:  # one part that cannot be closed does not keep the others up
             closing.callback(self._close_backend)
             closing.callback(self.progress.close)
+            closing.callback(self._print_unreported)
+            closing.callback(self.close_cells)
+
+    def close_cells(self) -> None:
+        """End what runs ahead, then stop every cluster; one that cannot be stopped does not keep the others up."""
+        with contextlib.ExitStack() as closing:
             for cell in self.cells.values():
-                closing.callback(_close_cell, cell)
+                closing.callback(cell.close)
             closing.callback(self.ahead.close)
+
+    def _print_unreported(self) -> None:
+        for cell in self.cells.values():
+            for message in cell.lifecycle.unreported:
+                print(f"modelops: {message}", file=sys.stderr)  # noqa: T201 - the reports are written
 
     def _close_backend(self) -> None:
         self.backend.close()
@@ -306,14 +317,6 @@ def _usable(cache: Path) -> Iterator[None]:
             f"the cache {cache} cannot be used: {error.strerror}; name a directory that can be "
             "written with --modelops-cache or PYTEST_MODELOPS_CACHE"
         ) from None
-
-
-def _close_cell(cell: LiveCell) -> None:
-    try:
-        cell.close()
-    finally:
-        for message in cell.lifecycle.unreported:
-            print(f"modelops: {message}", file=sys.stderr)  # noqa: T201 - the reports are written
 
 
 def short_id(nodeid: str, cell_id: str) -> str:
