@@ -57,9 +57,9 @@ class Templates:
     def prepare(self, wanted: Mapping[str, tuple[Environment, Mapping[str, str]]], *, seconds: float) -> None:
         """Start one process for all that have the same interpreter and variables, unless that is only one."""
         self._seconds = seconds
-        groups: dict[tuple[str, frozenset[tuple[str, str]]], set[str]] = {}
+        groups: dict[tuple[str, tuple[tuple[str, str], ...]], set[str]] = {}
         for name, (environment, own) in wanted.items():
-            variables = frozenset(self._variables(environment, own).items())
+            variables = tuple(self._variables(environment, own).items())  # whose order Dask's configuration depends on
             groups.setdefault((environment.python, variables), set()).add(name)
         for number, ((python, variables), names) in enumerate(groups.items()):
             if len(names) == 1:
