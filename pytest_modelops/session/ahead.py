@@ -19,7 +19,8 @@ from typing import Protocol
 from pytest_modelops.session.budget import Budget
 
 _LOOK_SECONDS = 0.5
-"""How often memory is looked at while a cell waits for it."""
+"""How often memory is looked at while a cell waits for it, and how long Ctrl-C may go unnoticed: a signal that comes
+just before Python's main thread begins to wait does not end that wait."""
 _END_SECONDS = 60.0
 """How long the threads have to stop their clusters when a run is ended early."""
 
@@ -125,7 +126,7 @@ class Ahead:
         job = self._jobs.get(cell.id)
         if job is not None:
             with self._changed:
-                self._changed.wait_for(lambda: label in job.done or job.waits or job.over)
+                self._wait_until(lambda: label in job.done or job.waits or job.over)
                 job.raise_bug()
                 job.in_main = label not in job.done and not job.over
                 if job.in_main and label in job.labels:
@@ -145,7 +146,7 @@ class Ahead:
         """Wait until no thread does anything, and have none begin something until `resume`."""
         with self._changed:
             self._paused = True
-            self._changed.wait_for(lambda: not self._running)
+            self._wait_until(lambda: not self._running)
 
     def resume(self) -> None:
         with self._changed:
@@ -164,7 +165,7 @@ class Ahead:
         with self._changed:
             job.ended = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: job.over or (job.held and job.waits))
+            self._wait_until(lambda: job.over or (job.held and job.waits))
         try:
             if job.held and not job.over:
                 cell.close()
@@ -192,8 +193,13 @@ class Ahead:
         with self._changed:
             self._changed.wait_for(lambda: all(job.over for job in started), _END_SECONDS)
 
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait in the main thread. The caller holds the lock, as in all that follow."""
+        while not self._changed.wait_for(condition, _LOOK_SECONDS):
+            pass
+
     def _advance(self) -> None:
-        """Start the threads of the cells that are next. The caller holds the lock, as in all that follow."""
+        """Start the threads of the cells that are next."""
         for job in self._open[: 0 if self._ending else 2 * self._parallel]:
             if job.thread is None:
                 name = f"cell {job.cell.id}"

@@ -241,7 +241,11 @@ class Running:
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.send_signal(signal.SIGABRT)  # pytest's faulthandler prints where each thread stands
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             pytest.fail(f"it did not end within {seconds} s; it printed:\n{self.out}")
         poll(lambda: not self.left(), seconds=seconds_to_vanish)
