@@ -19,8 +19,8 @@ from typing import Protocol
 from pytest_modelops.session.budget import Budget
 
 _LOOK_SECONDS = 0.5
-"""How often memory is looked at while a cell waits for it, and how long Ctrl-C may go unnoticed: a signal that comes
-just before Python's main thread begins to wait does not end that wait."""
+"""How often memory is looked at while a cell waits for it, and how long Ctrl-C may go unnoticed: a signal does
+not end the wait of Python's main thread if another thread receives it, or if it comes just before that wait."""
 _END_SECONDS = 60.0
 """How long the threads have to stop their clusters when a run is ended early."""
 

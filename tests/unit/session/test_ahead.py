@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -274,3 +275,27 @@ def test_a_cell_that_does_not_run_ahead_is_left_to_the_main_thread(log: Log, mak
     ask(ahead, cell, "run", log)
     ahead.end(cell)
     assert log.lines == ["a run in main", "a closed"]
+
+
+def test_ctrl_c_that_reaches_another_thread_ends_the_wait(
+    make: Callable[..., Ahead], monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """Python's main thread handles it, and is not woken for it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    cell = Cell(log, "a").hold("run")
+
+    def interrupted(label: str) -> None:
+        time.sleep(0.2)  # until the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        assert cell.gates[label].wait(SECONDS)
+
+    monkeypatch.setattr(cell, "check_ahead", interrupted)
+    ahead = make(1)
+    try:
+        ahead.add(cell, ["run"], held=False)
+        with pytest.raises(KeyboardInterrupt), ahead.turn(cell, "run"):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    ahead.close()
+    assert (cell.given_up, cell.closed) == (True, 1)
