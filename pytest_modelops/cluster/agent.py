@@ -18,6 +18,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import ProcessExited, RemoteError, TimedOut
 from pytest_modelops.remote.shared import jsonrpc
+from pytest_modelops.remote.shared.waiting import wait_until
 
 GRACE_SECONDS = 1.0
 """The agent keeps deadlines itself, for better messages; this long after a deadline it counts as frozen."""
@@ -93,8 +94,10 @@ class Agent:
         number = next(self._ids)
         self._outgoing.put(jsonrpc.encode({"id": number, "method": method, "params": params}))
         with self._changed:
-            answered = self._changed.wait_for(
-                lambda: number in self._answers or self._dead is not None, deadline.remaining + GRACE_SECONDS
+            answered = wait_until(
+                self._changed,
+                lambda: number in self._answers or self._dead is not None,
+                deadline.remaining + GRACE_SECONDS,
             )
             answer = self._answers.pop(number, None)
         if answer is None:

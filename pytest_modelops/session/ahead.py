@@ -16,11 +16,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from pytest_modelops.remote.shared.waiting import wait_until
 from pytest_modelops.session.budget import Budget
 
 _LOOK_SECONDS = 0.5
-"""How often memory is looked at while a cell waits for it, and how long Ctrl-C may go unnoticed: a signal does
-not end the wait of Python's main thread if another thread receives it, or if it comes just before that wait."""
+"""How often memory is looked at while a cell waits for it."""
 _END_SECONDS = 60.0
 """How long the threads have to stop their clusters when a run is ended early."""
 
@@ -126,7 +126,7 @@ class Ahead:
         job = self._jobs.get(cell.id)
         if job is not None:
             with self._changed:
-                self._wait_until(lambda: label in job.done or job.waits or job.over)
+                wait_until(self._changed, lambda: label in job.done or job.waits or job.over)
                 job.raise_bug()
                 job.in_main = label not in job.done and not job.over
                 if job.in_main and label in job.labels:
@@ -146,7 +146,7 @@ class Ahead:
         """Wait until no thread does anything, and have none begin something until `resume`."""
         with self._changed:
             self._paused = True
-            self._wait_until(lambda: not self._running)
+            wait_until(self._changed, lambda: not self._running)
 
     def resume(self) -> None:
         with self._changed:
@@ -165,7 +165,7 @@ class Ahead:
         with self._changed:
             job.ended = True
             self._changed.notify_all()
-            self._wait_until(lambda: job.over or (job.held and job.waits))
+            wait_until(self._changed, lambda: job.over or (job.held and job.waits))
         try:
             if job.held and not job.over:
                 cell.close()
@@ -191,15 +191,10 @@ class Ahead:
         if busy:
             self._interrupt()
         with self._changed:
-            self._changed.wait_for(lambda: all(job.over for job in started), _END_SECONDS)
-
-    def _wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait in the main thread. The caller holds the lock, as in all that follow."""
-        while not self._changed.wait_for(condition, _LOOK_SECONDS):
-            pass
+            wait_until(self._changed, lambda: all(job.over for job in started), _END_SECONDS)
 
     def _advance(self) -> None:
-        """Start the threads of the cells that are next."""
+        """Start the threads of the cells that are next. The caller holds the lock, as in all that follow."""
         for job in self._open[: 0 if self._ending else 2 * self._parallel]:
             if job.thread is None:
                 name = f"cell {job.cell.id}"

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from pytest_modelops.backends.docker.engine import Engine
 from pytest_modelops.remote.shared.process_messages import Answer, InitEvents, Request
+from pytest_modelops.remote.shared.waiting import wait_until
 
 _ANSWER_SECONDS = 10.0
 """An init answers in milliseconds; this is for machines under heavy load."""
@@ -139,8 +140,8 @@ class Link:
         except OSError as error:
             raise Gone(str(error)) from error
         with self._changed:
-            self._changed.wait_for(
-                lambda: number in self._answers or self.ended or "exited" in self.events, _ANSWER_SECONDS
+            wait_until(
+                self._changed, lambda: number in self._answers or self.ended or "exited" in self.events, _ANSWER_SECONDS
             )
             if number not in self._answers:
                 raise Gone("no answer")
@@ -149,7 +150,7 @@ class Link:
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Wait until a condition on `events` or `ended` holds; return whether it does."""
         with self._changed:
-            return self._changed.wait_for(condition, seconds)
+            return wait_until(self._changed, condition, seconds)
 
     def close(self) -> None:
         """Close the connection."""

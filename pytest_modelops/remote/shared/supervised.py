@@ -18,6 +18,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
+from .waiting import wait_until
+
 if TYPE_CHECKING:
     from .process_messages import Answer, CanFork, Exited, Request
 
@@ -113,7 +115,7 @@ class Supervised:
         except OSError as error:
             raise SupervisorGone(f"the supervisor is gone ({error}); see {self.log}") from error
         with self._changed:
-            self._changed.wait_for(lambda: number in self._answers or self._gone, ANSWER_SECONDS)
+            wait_until(self._changed, lambda: number in self._answers or self._gone, ANSWER_SECONDS)
             if number not in self._answers:
                 raise SupervisorGone(f"the supervisor did not answer {request['op']!r}; see {self.log}")
             answer = self._answers.pop(number)
@@ -173,8 +175,8 @@ class Supervised:
     def obstacle(self, template: int, seconds: float) -> str:
         """Wait until others can be forked from a process; return why they cannot, or nothing."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: template in self._prepared or template in self._statuses or self._gone, seconds
+            wait_until(
+                self._changed, lambda: template in self._prepared or template in self._statuses or self._gone, seconds
             )
         if ending := self.ending(template):
             return f"the process to fork it from {ending}"
@@ -215,7 +217,7 @@ class Supervised:
     def wait(self, pid: int, seconds: float) -> str | None:
         """Wait for the end of a process and describe it; `None` if it still runs after so many seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: pid in self._statuses or self._gone, seconds)
+            wait_until(self._changed, lambda: pid in self._statuses or self._gone, seconds)
         return self.ending(pid)
 
     def close(self) -> list[str] | None:

@@ -1,0 +1,27 @@
+"""Waiting for another thread, in the main thread of a process: so that Ctrl-C ends the wait. Standard library only.
+
+A signal is handled in Python's main thread, but does not wake it if the system hands it to another thread, or if it
+comes just before the wait begins.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+LOOK_SECONDS = 0.5
+"""How long a signal may go unnoticed."""
+
+
+def wait_until(changed: threading.Condition, condition: Callable[[], object], seconds: float = math.inf) -> bool:
+    """Wait until a condition holds, which is looked at when `changed` is notified; return whether it does.
+
+    The caller holds the lock of `changed`.
+    """
+    end = time.monotonic() + seconds
+    while not changed.wait_for(condition, max(0.0, min(LOOK_SECONDS, end - time.monotonic()))):
+        if time.monotonic() >= end:
+            return bool(condition())
+    return True
