@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.backends.base import Process
+from pytest_modelops.cluster.children import stacks_of_children
 from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.facts import ProcessFacts
@@ -36,7 +37,8 @@ def stacks_of(parts: Parts, reported: Mapping[str, ProcessFacts]) -> str:
     """Return the stacks of each process, or why it has none to show.
 
     A process that has reported its facts prints its stacks and continues. If none has, the cluster never came up and
-    is given up: each process gets SIGABRT and ends with its stacks. So does a late worker.
+    is given up: each process gets SIGABRT and ends with its stacks. So does a late worker, and so do child processes of
+    workers that are in code of the user's.
 
     Args:
         reported: the last facts of each process by its name.
@@ -62,6 +64,11 @@ def stacks_of(parts: Parts, reported: Mapping[str, ProcessFacts]) -> str:
         dump = process.log.read_bytes()[size:].decode(errors="replace")
         lines.append(f"{process.name} (pid {pid}) is {state}; whole stacks in {process.log}")
         lines += [f"    {line}" for line in innermost(dump)] or ["    it printed no stack"]
+        if any(_called_at(thread) is not None for thread in _threads_of(dump)):
+            children, ended = stacks_of_children(process, pid, functools.partial(innermost, of_child=True))
+            lines += [f"    {line}" for line in children]
+            if ended:
+                parts.with_ended_children.add(process.name)
     return "\n".join(lines)
 
 
@@ -78,28 +85,39 @@ def _abort(process: Process, deadline: Deadline) -> None:
     process.signal(signal.SIGABRT)
 
 
-def innermost(dump: str) -> list[str]:
+def innermost(dump: str, *, of_child: bool = False) -> list[str]:
     """Return the innermost frames of each busy thread in a faulthandler dump, and how many threads are idle.
 
     A thread in which Dask has called code of the user's is busy, also if that code waits, as for a process of its own.
+    So is the main thread of a child process, which is all that the code waits for.
     """
-    threads: list[list[str]] = []
-    for line in dump.splitlines():
-        if "most recent call first" in line:
-            threads.append([line])
-        elif threads and line.startswith("  "):
-            threads[-1].append(line)
+    threads = _threads_of(dump)
     busy = [
         thread
         for thread in threads
         if any(line.startswith("  File") for line in thread)
-        and (_called_at(thread) is not None or not _IDLE.search(thread[1]))
+        and (
+            _called_at(thread) is not None
+            or (of_child and thread[0].startswith("Current"))
+            or not _IDLE.search(thread[1])
+        )
     ]
     lines = [line for thread in busy for line in _shown(thread)]
     idle = len(threads) - len(busy)
     if idle:
         lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
     return lines
+
+
+def _threads_of(dump: str) -> list[list[str]]:
+    """Return the lines of each thread in a faulthandler dump."""
+    threads: list[list[str]] = []
+    for line in dump.splitlines():
+        if "most recent call first" in line:
+            threads.append([line])
+        elif threads and line.startswith("  "):
+            threads[-1].append(line)
+    return threads
 
 
 def _called_at(thread: Sequence[str]) -> int | None:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .process_messages import Answer, CanFork, Exited, Request
+    from .process_messages import Answer, CanFork, ChildStack, Exited, Request
 
 ANSWER_SECONDS = 30.0
 """A supervisor answers in milliseconds; this is for machines under heavy load."""
@@ -191,6 +191,13 @@ class Supervised:
         """Return the pids of a process's descendants, parents first."""
         try:
             return self.ask({"op": "descendants", "pid": pid})["pids"]
+        except SupervisorGone:
+            return []
+
+    def abort_children(self, pid: int) -> list[ChildStack]:
+        """End the descendants of a process with their stacks; see `supervisor/stacks.py`."""
+        try:
+            return self.ask({"op": "abort_children", "pid": pid})["children"]
         except SupervisorGone:
             return []
 
