@@ -122,15 +122,33 @@ TESTS = f"""
     def square(x):
         return x * x
 
+    def logged(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            return function(*args) + 1
+        return wrapper
+
+    @logged
+    def traced(x):
+        return square(x)
+
     @pytest.mark.modelops_bundle("{BUNDLES / "seir"}")
+    @pytest.mark.modelops_lambda(traced, 7, expect=50)
     @pytest.mark.modelops_handshake("{BUNDLES / "seir"}", deadline=30)
     def test_healthy(modelops_cell):
         assert modelops_cell.call("lambda: 42") == 42
         assert modelops_cell.call(square, 7) == 49
+        assert set(modelops_cell.call_each(traced, 7).values()) == {{50}}
+        with pytest.raises(Exception, match=r"functools\\.partial\\(.*is a wrapper"):
+            modelops_cell.call(functools.partial(square, 7))
 
     @pytest.mark.modelops_bundle("{BUNDLES / "seir"}", deadline=120)
     def test_installed_again():
         pass
+
+    @pytest.mark.modelops_lambda(functools.partial(square, 7), expect=49)
+    def test_cannot_travel():
+        assert False, "the body is not reached"
 
     @pytest.mark.modelops_handshake("{BUNDLES / "seir"}")
     def test_there_all_the_same():
@@ -158,11 +176,15 @@ def test_markers(matrix: Matrix) -> None:
     assert statuses == {
         "test_healthy": "passed",
         "test_installed_again": "passed",
+        "test_cannot_travel": "failed",
         "test_there_all_the_same": "passed",
         "test_configured": "passed",
         "test_hangs": "timed-out",
         "test_needs_what_there_is_not": "failed",
     }, run.out
+    run.check("test_upgrade.py::test_cannot_travel").says(
+        "functools.partial(", "is a wrapper", "write a lambda or a def"
+    )
     hangs = run.check("test_upgrade.py::test_hangs")
     hangs.says("did not answer `ready` within the deadline of 4 s", 'File "wire.py", line')
     assert hangs.seconds <= 4 + 2 + 20, "its bundle is installed before"
