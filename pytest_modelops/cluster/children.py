@@ -43,12 +43,13 @@ def stacks_of_children(
     dumps = iter(in_log())
     lines = []
     for child in children:
-        dump = next(dumps, "") if child["in_log"] and not child["obstacle"] else child["dump"].rpartition(_ABORTED)[2]
-        lines += _described(child, innermost(dump))
+        dump = next(dumps, "") if child["in_log"] and not child["obstacle"] else child["dump"]
+        lines += described(child, innermost(dump))
     return lines, any(not child["obstacle"] for child in children)
 
 
-def _described(child: ChildStack, stack: Sequence[str]) -> list[str]:
+def described(child: ChildStack, stack: Sequence[str]) -> list[str]:
+    """Return lines about a child process, for people."""
     state = child["state"] + (f" in {child['waits_in']}" if child["waits_in"] else "")
     command = textwrap.shorten(child["command"], 120, placeholder=" …")
     if child["obstacle"]:

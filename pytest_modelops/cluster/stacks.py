@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.backends.base import Process
-from pytest_modelops.cluster.children import stacks_of_children
+from pytest_modelops.cluster.children import described, stacks_of_children
 from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.facts import ProcessFacts
@@ -50,22 +50,24 @@ def stacks_of(parts: Parts, reported: Mapping[str, ProcessFacts]) -> str:
         pid = facts["pid"] if facts else process.pid  # with a nanny, the worker is not the process that was started
         state = process.state(pid=pid)
         size = process.log.stat().st_size
+        beside: Sequence[str] = ()
         if facts:
             process.signal(facts["stacks_signal"], pid=pid)
         elif not reported or process is parts.late:
-            _abort(process, deadline)
-        asked.append((process, pid, state, size))
-    for process, _, state, size in asked:
+            beside = _abort(process, deadline)
+        asked.append((process, pid, state, size, beside))
+    for process, _, state, size, _ in asked:
         if state in _ALIVE:
             deadline.until(functools.partial(_has_grown, process.log, size), every=_POLL_SECONDS)
     time.sleep(_POLL_SECONDS)  # a dump is written line by line
     lines = []
-    for process, pid, state, size in asked:
+    for process, pid, state, size, beside in asked:
         dump = process.log.read_bytes()[size:].decode(errors="replace")
         lines.append(f"{process.name} (pid {pid}) is {state}; whole stacks in {process.log}")
         lines += [f"    {line}" for line in innermost(dump)] or ["    it printed no stack"]
-        if any(_called_at(thread) is not None for thread in _threads_of(dump)):
-            children, ended = stacks_of_children(process, pid, functools.partial(innermost, of_child=True))
+        lines += [f"    {line}" for line in beside]
+        if any(called_at(thread) is not None for thread in threads_of(dump)):
+            children, ended = stacks_of_children(process, pid, _INNERMOST_OF_CHILD)
             lines += [f"    {line}" for line in children]
             if ended:
                 parts.with_ended_children.add(process.name)
@@ -76,13 +78,24 @@ def _has_grown(log: Path, size: int) -> bool:
     return log.stat().st_size > size
 
 
-def _abort(process: Process, deadline: Deadline) -> None:
-    """End a process with its stacks. Its children go first: a nanny's worker would end with it, without a stack."""
+def _abort(process: Process, deadline: Deadline) -> Sequence[str]:
+    """End a process with its stacks. Its children go first: a nanny's worker would end with it, without a stack.
+
+    Returns:
+        Where those stand whose stacks are not in its log, for people.
+    """
+    beside = [
+        line
+        for child in process.abort_children()
+        if not child["in_log"] or child["obstacle"]
+        for line in described(child, _INNERMOST_OF_CHILD(child["dump"]))
+    ]
     children = process.descendants()
     for pid in reversed(children):
         process.signal(signal.SIGABRT, pid=pid)
     deadline.until(lambda: all(process.state(pid=pid) not in _ALIVE for pid in children), every=_POLL_SECONDS)
     process.signal(signal.SIGABRT)
+    return beside
 
 
 def innermost(dump: str, *, of_child: bool = False) -> list[str]:
@@ -91,25 +104,25 @@ def innermost(dump: str, *, of_child: bool = False) -> list[str]:
     A thread in which Dask has called code of the user's is busy, also if that code waits, as for a process of its own.
     So is the main thread of a child process, which is all that the code waits for.
     """
-    threads = _threads_of(dump)
+    threads = threads_of(dump)
     busy = [
         thread
         for thread in threads
         if any(line.startswith("  File") for line in thread)
         and (
-            _called_at(thread) is not None
+            called_at(thread) is not None
             or (of_child and thread[0].startswith("Current"))
             or not _IDLE.search(thread[1])
         )
     ]
-    lines = [line for thread in busy for line in _shown(thread)]
+    lines = [line for thread in busy for line in _shown(thread, called_at(thread) or (len(thread) if of_child else 0))]
     idle = len(threads) - len(busy)
     if idle:
         lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
     return lines
 
 
-def _threads_of(dump: str) -> list[list[str]]:
+def threads_of(dump: str) -> list[list[str]]:
     """Return the lines of each thread in a faulthandler dump."""
     threads: list[list[str]] = []
     for line in dump.splitlines():
@@ -120,14 +133,17 @@ def _threads_of(dump: str) -> list[list[str]]:
     return threads
 
 
-def _called_at(thread: Sequence[str]) -> int | None:
+_INNERMOST_OF_CHILD = functools.partial(innermost, of_child=True)
+
+
+def called_at(thread: Sequence[str]) -> int | None:
     """Return at which line of a thread Dask calls code of the user's."""
     return next((number for number, line in enumerate(thread) if _CALLS.search(line)), None)
 
 
-def _shown(thread: Sequence[str]) -> list[str]:
-    """Return a thread's innermost frames, and the user's further out."""
-    shown, called = list(thread[: _FRAMES + 1]), _called_at(thread) or 0
+def _shown(thread: Sequence[str], called: int) -> list[str]:
+    """Return a thread's innermost frames, and the user's further out up to a line of it."""
+    shown = list(thread[: _FRAMES + 1])
     further = thread[_FRAMES + 1 : called]
     files = [line.partition('"')[2].partition('"')[0] for line in thread[1:called]]
     of_user = are_of_user(files[::-1])[::-1][_FRAMES:]

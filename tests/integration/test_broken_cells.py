@@ -80,7 +80,11 @@ def test_a_worker_that_never_registers(matrix: Matrix) -> None:
     check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]
     check.says(
-        "Where each process stands:", "worker-0 (pid ", "worker-1 (pid ", 'never_registers.py", line 8 in <module>'
+        "Where each process stands:",
+        "worker-0 (pid ",
+        "worker-1 (pid ",
+        'never_registers.py", line 11 in <module>',
+        *("its child process ", " was sleeping", "in ask_for_a_licence"),
     )
     assert run.code == 1
 
