@@ -139,20 +139,33 @@ KEEPS_FILES = """
 """
 
 
-@pytest.mark.parametrize("keeps", [False, True])
-def test_a_one_shot_runner_that_installs_is_asked_by_execute_as_no_other_check_is(matrix: Matrix, keeps: bool) -> None:
-    path = f'path = "{matrix.write("keeps.py", KEEPS_FILES)}"' if keeps else ""
-    check = execute(
-        matrix,
-        BUNDLES / "numbers",
-        f"""[tool.modelops.runner]
+ONE_SHOT = """[tool.modelops.runner]
         protocol = "one-shot"
-        installs = true
-        {path}""",
+        installs = true"""
+
+
+def test_a_one_shot_runner_that_installs_is_asked_by_execute_as_no_other_check_asks_it(matrix: Matrix) -> None:
+    """Its targets are a decorated function and an object of `functools.partial`."""
+    matrix.configure(
+        f"""
+        [tool.modelops]
+        workers = 1
+        [[tool.modelops.bundles]]
+        path = "{BUNDLES / "numbers"}"
+        entrypoint = "wire/run"
+        target = ["targets:mean", "targets:half"]
+        {ONE_SHOT}
+        """
     )
-    assert "venv_reuse" not in matrix.run("--modelops-plan").out
-    if keeps:
-        assert check.status == "failed"
-        check.says("asked the same again, in another process, it gave the answer of the first time")
-    else:
-        assert (check.status, check.data["fresh"]) == ("passed", {"outcome": "passed"}), check.message
+    checks = matrix.run("-k", "numbers").passed().cell().checks
+    assert checks["execute"].data["fresh"] == {"outcome": "passed"}
+    assert "venv-reuse" not in checks
+    losses = checks["bundle-aggregation"].data["losses"]
+    assert {name.partition("-")[2] for name in losses} == {"targets:mean", "targets:half"}
+
+
+def test_a_one_shot_runner_that_installs_and_keeps_results(matrix: Matrix) -> None:
+    path = matrix.write("keeps.py", KEEPS_FILES)
+    check = execute(matrix, BUNDLES / "numbers", f'{ONE_SHOT}\n        path = "{path}"')
+    assert check.status == "failed"
+    check.says("asked the same again, in another process, it gave the answer of the first time")

@@ -5,7 +5,6 @@ Runners that break it are in `test_hostile_peers.py`.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,26 +24,6 @@ BUNDLE = """
     [tool.modelops.runner]
     protocol = "one-shot"
     {runner}
-"""
-
-
-DECORATED = """
-import functools
-
-def logged(function):
-    @functools.wraps(function)
-    def wrapper(*args):
-        return function(*args)
-    return wrapper
-
-@logged
-def traced(sim_returns, target_data):
-    return mean(sim_returns, target_data)
-
-def scaled(factor, sim_returns, target_data):
-    return {"loss": factor * mean(sim_returns, target_data)["loss"]}
-
-of_mean = functools.partial(scaled, 0.5)
 """
 
 
@@ -72,18 +51,9 @@ def test_the_reference_runner_runs_its_checks_with_a_process_for_every_request(m
 
 
 def test_the_same_bundle_keeps_its_processes_with_json_rpc(matrix: Matrix) -> None:
-    """Targets may be decorated functions, or `functools.partial` objects."""
-    bundle = shutil.copytree(BUNDLES / "numbers", matrix.path / "numbers")
-    with (bundle / "targets.py").open("a", encoding="utf-8") as file:
-        file.write(DECORATED)
-    text = (
-        numbers().replace('protocol = "one-shot"', 'protocol = "json-rpc"').replace(str(BUNDLES / "numbers"), "numbers")
-    )
-    matrix.configure(text.replace('target = "targets:mean"', 'target = ["targets:traced", "targets:of_mean"]'))
+    matrix.configure(numbers().replace('protocol = "one-shot"', 'protocol = "json-rpc"'))
     cell = matrix.run("-k", "numbers").passed().cell()
-    data = cell.checks["bundle-aggregation"].data
-    assert data["processes"] <= 2
-    assert {name.partition("-")[2] for name in data["losses"]} == {"targets:traced", "targets:of_mean"}
+    assert cell.checks["bundle-aggregation"].data["processes"] <= 2
 
 
 def test_a_one_shot_runner_of_the_users(matrix: Matrix) -> None:
