@@ -29,6 +29,8 @@ _IDLE = re.compile(
     r"|multiprocessing/(?:popen_fork|popen_spawn_posix|resource_tracker)\.py\""  # of nannies
 )
 """The innermost frame of a thread that waits for work, as faulthandler prints it."""
+_WAITS_FOR_CHILD = re.compile(r"/subprocess\.py\", line \d+ in ")
+"""A frame of a thread that waits for a child process, also if it does so while a module is imported."""
 _CALLS = re.compile(r"/distributed/\w+\.py\", line \d+ in (?:apply_function\w*|_run_task\w*|plugin_add)$")
 """A frame of Dask's that calls code of the user's: a task, a plugin's setup."""
 
@@ -102,7 +104,7 @@ def innermost(dump: str, *, of_child: bool = False) -> list[str]:
     """Return the innermost frames of each busy thread in a faulthandler dump, and how many threads are idle.
 
     A thread in which Dask has called code of the user's is busy, also if that code waits, as for a process of its own.
-    So is the main thread of a child process, which is all that the code waits for.
+    So is a thread that waits for a child process, and of such a process the main thread.
     """
     threads = threads_of(dump)
     busy = [
@@ -112,6 +114,7 @@ def innermost(dump: str, *, of_child: bool = False) -> list[str]:
         and (
             called_at(thread) is not None
             or (of_child and thread[0].startswith("Current"))
+            or any(map(_WAITS_FOR_CHILD.search, thread))
             or not _IDLE.search(thread[1])
         )
     ]

@@ -211,6 +211,11 @@ def test_of_a_child_process_the_main_thread_is_shown_up_to_the_users_code() -> N
     assert lines[0].startswith("Current thread 0x1")
     assert lines[-2:] == ['  File "/srv/engine.py", line 7 in <module>', "1 idle thread"]
     assert innermost(other + main)[-1] == "2 idle threads"
+    runs = '  File "/lib/selectors.py", line 1 in select\n  File "/lib/subprocess.py", line 2'
+    imports = (
+        f'Thread 0x3 (most recent call first):\n{runs} in communicate\n  File "/srv/preload.py", line 3 in <module>\n'
+    )
+    assert innermost(other + imports)[-2:] == ['  File "/srv/preload.py", line 3 in <module>', "1 idle thread"]
 
 
 DASK = "/env/lib/python3.12/site-packages/distributed"
