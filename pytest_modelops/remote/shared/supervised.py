@@ -198,7 +198,7 @@ class Supervised:
         """End the descendants of a process with their stacks; see `supervisor/stacks.py`."""
         try:
             return self.ask({"op": "abort_children", "pid": pid})["children"]
-        except SupervisorGone:
+        except (SupervisorGone, CouldNot):
             return []
 
     def left(self) -> list[str]:
