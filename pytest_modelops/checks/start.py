@@ -45,7 +45,7 @@ def broken_preloads(preloads: Mapping[str, Sequence[PreloadSetup]]) -> str:
     if lines:
         uncaught = any(setup["uncaught"] for setups in preloads.values() for setup in setups)
         effect = (
-            "Dask does not catch this: the process ends, or hangs before it is registered."
+            "Dask does not catch this, so the process does not come up."
             if uncaught
             else "Dask only logs this and runs tasks without what the preload sets up."
         )

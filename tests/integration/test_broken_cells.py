@@ -138,7 +138,7 @@ def test_arguments_of_a_preload_reach_it(matrix: Matrix) -> None:
 
 
 def test_preloads_of_workers_and_nannies_that_raise(matrix: Matrix) -> None:
-    """Also errors that Dask does not catch, which block the process; of the scheduler's, which is configured, too."""
+    """Also errors that Dask does not catch, which end the process; of the scheduler's, which is configured, too."""
     source = "def dask_setup(server):\n    open_ledger()\n\ndef open_ledger():\n    raise {0}('no {1}')\n"
     path = matrix.write("for_nannies.py", source.format("SystemExit", "quota"))
     leaves = matrix.write("leaves.py", source.format("KeyboardInterrupt", "licence"))

@@ -170,7 +170,7 @@ async def _watched(start: Any, setup: PreloadSetup) -> None:
         await start()
     except BaseException as error:
         _note(setup, error)
-        # What Dask does not catch would end or block this process before it is asked.
+        # What Dask does not catch would end this process before it is asked.
         if isinstance(error, (Exception, asyncio.CancelledError, GeneratorExit)):
             raise
     finally:
