@@ -15,6 +15,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Installed, Into, Lock, Progress, Wheelhouse
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.remote.shared.process_messages import ChildStack
 
 
 class Process(Protocol):
@@ -44,6 +45,12 @@ class Process(Protocol):
 
     def descendants(self) -> Sequence[int]:
         """Return the pids of its descendants, parents first; empty where they cannot be seen."""
+
+    def abort_children(self, *, pid: int | None = None) -> Sequence[ChildStack]:
+        """End its descendants, or those of one of them, with their stacks; empty where they cannot be seen.
+
+        Those that do not print any are only described. Returns parents first.
+        """
 
     def state(self, *, pid: int | None = None) -> str:
         """Return its state in the operating system (`running`, `sleeping`, `stopped`, `gone`)."""

@@ -43,9 +43,13 @@ def broken_preloads(preloads: Mapping[str, Sequence[PreloadSetup]]) -> str:
         lines.append(f"the preload {name} failed on {', '.join(processes)}: {error}")
         lines += [f"    {line}" for line in traces[name, error].rstrip().splitlines()[-_TRACE_LINES:]]
     if lines:
-        lines.append(
-            "Dask only logs this and runs tasks without what the preload sets up. Correct the preload, or remove it."
+        uncaught = any(setup["uncaught"] for setups in preloads.values() for setup in setups)
+        effect = (
+            "Dask does not catch this, so the process does not come up."
+            if uncaught
+            else "Dask only logs this and runs tasks without what the preload sets up."
         )
+        lines.append(f"{effect} Correct the preload, or remove it.")
     return "\n".join(lines)
 
 

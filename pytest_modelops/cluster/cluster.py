@@ -271,7 +271,8 @@ class Cluster:
     def _restart_stuck(self, deadline: Deadline, spared: Sequence[str]) -> Sequence[str]:
         asking = deadline.at_most(_FREE_SECONDS)
         stuck: Sequence[str] = self.agent.call("stuck", seconds=_ANSWER_SECONDS, spared=spared, deadline=asking)
-        names = {name: address for address, name in self.addresses.items() if address in stuck}
+        ended, self._parts.with_ended_children = self._parts.with_ended_children, set()
+        names = {name: address for address, name in self.addresses.items() if address in stuck or name in ended}
         killed = [process for process in self.workers if process.name in names and process.name in self._reported]
         for process in killed:
             process.signal(signal.SIGKILL, pid=self._reported[process.name]["pid"])

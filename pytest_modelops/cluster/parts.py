@@ -46,6 +46,7 @@ class Parts:
     Attributes:
         late: the worker that joins after the others, while there is one.
         memory_limits: bytes by the worker's name, of those that have registered.
+        with_ended_children: names of workers whose child processes were ended to see their stacks.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Parts:
         )
         self.late: Process | None = None
         self.memory_limits: dict[str, int] = {}
+        self.with_ended_children: set[str] = set()
 
     def start_worker(self, name: str) -> Process:
         return self._sandbox.start(

@@ -6,8 +6,10 @@ Imported whenever pytest starts, so it needs nothing but pytest and the standard
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shlex
+import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -60,8 +62,24 @@ def _file(config: pytest.Config, sources: Mapping[str, Sequence[Given]]) -> Conf
     start = start_of(config)
     if asked := next(iter(sources[CONFIG.name]), None):
         return named(PATH.read_given(asked), start)
-    tests = (start / argument.partition("::")[0] for argument in config.args)
-    return nearest(start, otherwise=[*tests, config.rootpath], directory=config.rootpath)
+    tests = [argument.partition("::")[0] for argument in config.args]
+    places = [start / test for test in tests] + [
+        place for test in tests if config.option.pyargs and (place := _directory_of_package(test))
+    ]
+    return nearest(start, otherwise=[*places, config.rootpath], directory=config.rootpath)
+
+
+def _directory_of_package(name: str) -> Path | None:
+    """Return where the package or module of an argument for `--pyargs` is; `None` if it was installed from a wheel."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:  # noqa: BLE001 - a parent package is imported and may raise anything; pytest reports it
+        return None
+    origin = (spec.origin or next(iter(spec.submodule_search_locations or ()), None)) if spec else None
+    installed = origin is None or any(
+        Path(origin).is_relative_to(sysconfig.get_path(n)) for n in ("purelib", "platlib")
+    )
+    return None if origin is None or installed else Path(origin).parent
 
 
 class _PlanAction(argparse.Action):

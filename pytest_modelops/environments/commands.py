@@ -20,6 +20,7 @@ import psutil
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
+from pytest_modelops.remote.shared.process_messages import ChildStack
 from pytest_modelops.remote.shared.supervised import CouldNot, Supervised, SupervisorGone
 from pytest_modelops.remote.supervisor import supervisor
 
@@ -56,6 +57,9 @@ class HostProcess:
 
     def descendants(self) -> Sequence[int]:
         return self._supervisor.descendants(self.pid)
+
+    def abort_children(self, *, pid: int | None = None) -> Sequence[ChildStack]:
+        return self._supervisor.abort_children(pid or self.pid)
 
     def state(self, *, pid: int | None = None) -> str:
         try:

@@ -13,13 +13,23 @@ import time
 import pytest
 
 
+WAITS = "def in_child(): __import__('time').sleep(600)\\nin_child()"
+
+
 def hang():
+    import subprocess
+    import sys
+
     print("here it hangs", flush=True)
+    streams = [None, subprocess.PIPE, subprocess.DEVNULL]
+    children = [subprocess.Popen([sys.executable, "-c", WAITS], stderr=stderr) for stderr in streams]
+    children.append(subprocess.Popen(["sleep", "600"]))
+    children[1].communicate()
     time.sleep(600)
 
 
 def test_one_hangs(modelops_cell):
-    modelops_cell.call(hang, worker="worker-0", deadline=1)
+    modelops_cell.call(hang, worker="worker-0", deadline=2)
 
 
 def test_two(modelops_cell):
@@ -114,8 +124,11 @@ def test_what_comes_after_a_task_that_hangs_finds_its_workers_free(
     statuses = {name: run.check(f"test_mine.py::{name}").status for name in CALLS}
     assert statuses == CALLS, run.out
     run.check("test_mine.py::test_one_hangs").says(
-        "hang in cell", "on worker-0 did not finish within 1 s", "processing on worker-0", "in hang"
-    )
+        "hang in cell", "on worker-0 did not finish within 2 s", "processing on worker-0",
+        *("in communicate", "in hang"), *["its child process ", "was sleeping", "in in_child"] * 2,
+        *("its child process ", "is sleeping", "no stack, since its stderr is /dev/null"),
+        *("its child process ", "(sleep 600) is sleeping", "no stack, since it is no Python with faulthandler"),
+    )  # fmt: skip
     notes = [note for note in run.cell().facts["notes"] if "restarted" in note]
     assert notes == [
         "worker-0: restarted, since still on a task that had timed out",

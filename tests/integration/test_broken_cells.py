@@ -80,7 +80,11 @@ def test_a_worker_that_never_registers(matrix: Matrix) -> None:
     check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]
     check.says(
-        "Where each process stands:", "worker-0 (pid ", "worker-1 (pid ", 'never_registers.py", line 8 in <module>'
+        "Where each process stands:",
+        "worker-0 (pid ",
+        "worker-1 (pid ",
+        'never_registers.py", line 11 in <module>',
+        *("its child process ", " was sleeping", "in ask_for_a_licence"),
     )
     assert run.code == 1
 
@@ -134,19 +138,26 @@ def test_arguments_of_a_preload_reach_it(matrix: Matrix) -> None:
 
 
 def test_preloads_of_workers_and_nannies_that_raise(matrix: Matrix) -> None:
-    source = "def dask_setup(server):\n    open_ledger()\n\ndef open_ledger():\n    raise OSError('no {0}')\n"
-    path = matrix.write("for_nannies.py", source.format("quota"))
+    """Also errors that Dask does not catch, which end the process; of the scheduler's, which is configured, too."""
+    source = "def dask_setup(server):\n    open_ledger()\n\ndef open_ledger():\n    raise {0}('no {1}')\n"
+    path = matrix.write("for_nannies.py", source.format("SystemExit", "quota"))
+    leaves = matrix.write("leaves.py", source.format("KeyboardInterrupt", "licence"))
+    of_scheduler = matrix.write("of_scheduler.py", source.format("SystemExit", "address"))
     preload(
         matrix,
-        source.format("ledger"),
-        "[tool.modelops]\nworkers = 1",
-        option=f'--preload-nanny", "{path}", "--preload',
+        source.format("OSError", "ledger"),
+        f"""scheduler-env = {{ DASK_DISTRIBUTED__SCHEDULER__PRELOAD = '["{of_scheduler}"]' }}
+        [tool.modelops]
+        workers = 1""",
+        option=f'--preload-nanny", "{path}", "--preload", "{leaves}", "--preload',
     )
     check = matrix.run().cell().broke("start", "failed", deadline=AT_ONCE)
     check.says(
         "the preload ", "loaded_by_workers.py failed on worker-0 (tcp://", "): OSError: no ledger", "open_ledger"
     )
-    check.says("for_nannies.py failed on nanny of worker-0 (tcp://", "): OSError: no quota", "open_ledger")
+    check.says("for_nannies.py failed on nanny of worker-0 (tcp://", "): SystemExit: no quota", "open_ledger")
+    check.says("leaves.py failed on worker-0 (tcp://", "): KeyboardInterrupt: no licence", "open_ledger")
+    check.says("of_scheduler.py failed on scheduler: SystemExit: no address", "open_ledger")
 
 
 def test_a_configured_preload_of_the_scheduler_that_raises(building_matrix: Matrix, write_wheel: WriteWheel) -> None:

@@ -122,11 +122,25 @@ TESTS = f"""
     def square(x):
         return x * x
 
+    def logged(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            return function(*args) + 1
+        return wrapper
+
+    @logged
+    def traced(x):
+        return square(x)
+
     @pytest.mark.modelops_bundle("{BUNDLES / "seir"}")
+    @pytest.mark.modelops_lambda(traced, 7, expect=50)
     @pytest.mark.modelops_handshake("{BUNDLES / "seir"}", deadline=30)
     def test_healthy(modelops_cell):
         assert modelops_cell.call("lambda: 42") == 42
         assert modelops_cell.call(square, 7) == 49
+        assert set(modelops_cell.call_each(traced, 7).values()) == {{50}}
+        with pytest.raises(Exception, match=r"functools\\.partial\\(.*is a wrapper"):
+            modelops_cell.call(functools.partial(square, 7))
 
     @pytest.mark.modelops_bundle("{BUNDLES / "seir"}", deadline=120)
     def test_installed_again():

@@ -308,6 +308,13 @@ def test_auto_takes_the_engine_that_answers_and_says_why(containers: ContainerMa
     assert "(auto: an engine answers)" in with_engine.out
     without = containers.run("--modelops-plan", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"})
     assert without.code == 0
+    containers.configure(ONE_CELL + '[tool.modelops.docker]\nimage = "127.0.0.1:1/nobody:{python}"\n')
+    cannot_pull = containers.run("--modelops-backend", "auto", "-k", "resolve").unavailable_is_no_failure().passed()
+    assert "process backend" in cannot_pull.out
+    assert cannot_pull.report["backend"] == "process"
+    why = "an engine answers, but it cannot pull 127.0.0.1:1/nobody:3.12: "
+    assert [note for note in cannot_pull.cell().facts["notes"] if why in note]
+    assert why in containers.run("--modelops-backend", "auto", "--modelops-plan").out
     nothing = containers.run("-k", "resolve", env={"PYTEST_MODELOPS_BACKEND": "auto", "DOCKER_HOST": "unix:///no"})
     assert "process backend" in nothing.out
     assert "(auto: no container engine answers)" in nothing.out

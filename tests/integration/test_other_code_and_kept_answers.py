@@ -115,3 +115,57 @@ def test_a_result_that_was_kept_is_no_answer(matrix: Matrix, keeps: str, message
     check = execute(matrix, BUNDLES / "numbers", runner(SERVERS / "keeps_results.py"), more)
     assert check.status == "failed"
     check.says(message, "nothing was executed, and a ", "stands for a new one")
+
+
+KEEPS_FILES = """
+    import base64, json, os, sys, tempfile
+
+    given, request = dict(zip(sys.argv[1::2], sys.argv[2::2])), json.load(sys.stdin)
+    digest, params = given["--bundle-digest"], request["params"]
+    kept = os.path.join(tempfile.gettempdir(), digest)
+    if request["method"] == "ready":
+        result = {"ready": True, "bundle_digest": digest, "python": sys.executable, "pid": os.getpid()}
+        result.update(version="%d.%d" % sys.version_info[:2], venv=given["--venv-path"])
+    elif os.path.exists(kept):
+        result = json.load(open(kept))
+    else:
+        sys.path[0] = given["--bundle-path"]
+        from wire import wire
+        outputs = wire(params["entrypoint"], params["params"], params["seed"])
+        result = {name: base64.b64encode(content).decode() for name, content in outputs.items()}
+        with open(kept, "w") as file:
+            json.dump(result, file)
+    print(json.dumps({"result": result}))
+"""
+
+
+ONE_SHOT = """[tool.modelops.runner]
+        protocol = "one-shot"
+        installs = true"""
+
+
+def test_a_one_shot_runner_that_installs_is_asked_by_execute_as_no_other_check_asks_it(matrix: Matrix) -> None:
+    """Its targets are a decorated function and an object of `functools.partial`."""
+    matrix.configure(
+        f"""
+        [tool.modelops]
+        workers = 1
+        [[tool.modelops.bundles]]
+        path = "{BUNDLES / "numbers"}"
+        entrypoint = "wire/run"
+        target = ["targets:mean", "targets:half"]
+        {ONE_SHOT}
+        """
+    )
+    checks = matrix.run("-k", "numbers").passed().cell().checks
+    assert checks["execute"].data["fresh"] == {"outcome": "passed"}
+    assert "venv-reuse" not in checks
+    losses = checks["bundle-aggregation"].data["losses"]
+    assert {name.partition("-")[2] for name in losses} == {"targets:mean", "targets:half"}
+
+
+def test_a_one_shot_runner_that_installs_and_keeps_results(matrix: Matrix) -> None:
+    path = matrix.write("keeps.py", KEEPS_FILES)
+    check = execute(matrix, BUNDLES / "numbers", f'{ONE_SHOT}\n        path = "{path}"')
+    assert check.status == "failed"
+    check.says("asked the same again, in another process, it gave the answer of the first time")

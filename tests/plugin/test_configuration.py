@@ -83,3 +83,26 @@ def test_a_path_that_moves_nothing_is_taken(project: Project) -> None:
         ran = project.run("--modelops-matrix", "--modelops-report", "out/report.json", "--modelops-cell", "py3.12-*")
         assert ran.code == 0, ran.err
         assert f"modelops configuration: {project.path}/pyproject.toml" in ran.out
+
+
+def test_the_project_of_a_package_that_is_named_is_not_guessed(project: Project) -> None:
+    project.configure("[tool.pytest.ini_options]\n", small=False)
+    project.write("elsewhere/none.txt", "")
+    project.write("app/pyproject.toml", '[tool.modelops]\n[tool.modelops.matrix]\npython = "3.13"\n')
+    project.write("app/src/of_app/__init__.py", "")
+    project.write("app/src/of_app/deep/__init__.py", "")
+    project.write("app/src/of_app/deep/test_it.py", "def test_it(modelops_cell):\n    pass\n")
+    project.environ(PYTHONPATH=f"{os.environ['PYTHONPATH']}:{project.path}/app/src")
+    project.enter("elsewhere")
+    file = project.path / "app/pyproject.toml"
+    for name in ("of_app", "of_app.deep.test_it::test_it"):
+        ran = project.run("--modelops-matrix", "--pyargs", name)
+        assert f"{file} has [tool.modelops], but pytest was called in {project.path}/elsewhere" in ran.refusal
+        assert ran.refusal.endswith("or add --modelops-config=../app/pyproject.toml")
+    plan = project.run("--modelops-plan", "--pyargs", "of_app", "--modelops-config=../app/pyproject.toml")
+    assert f"configuration: {project.path}/elsewhere/../app/pyproject.toml" in plan.out
+    installed = project.run("--modelops-plan", "--pyargs", "distributed.deploy")
+    assert "configuration: none; no pyproject.toml from " in installed.out
+    project.write("elsewhere/pyproject.toml", '[tool.modelops]\n[tool.modelops.matrix]\npython = "3.12"\n')
+    nearest = project.run("--modelops-plan", "--pyargs", "of_app")
+    assert f"configuration: {project.path}/elsewhere/pyproject.toml" in nearest.out

@@ -15,6 +15,7 @@ from pytest_modelops.backends.docker.engine import Engine, NotFound, translated
 from pytest_modelops.backends.docker.link import Gone, Link
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError, TimedOut
+from pytest_modelops.remote.shared.process_messages import ChildStack
 from pytest_modelops.remote.shared.supervised import ending_in_words
 
 _START_SECONDS = 60.0
@@ -147,6 +148,11 @@ class ContainerProcess:
     def descendants(self) -> Sequence[int]:
         with contextlib.suppress(Gone):
             return self.link().ask({"op": "descendants", "pid": 0})["pids"]
+        return []
+
+    def abort_children(self, *, pid: int | None = None) -> Sequence[ChildStack]:
+        with contextlib.suppress(Gone):
+            return self.link().ask({"op": "abort_children", "pid": pid or 0})["children"]
         return []
 
     def state(self, *, pid: int | None = None) -> str:

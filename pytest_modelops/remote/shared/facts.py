@@ -54,6 +54,7 @@ class PreloadSetup(TypedDict):
     done: bool  # whether it has ended
     error: str  # `Type: text` of what it raised; empty if nothing
     traceback: str  # of that error
+    uncaught: bool  # whether it is one that Dask does not catch, such as `SystemExit`
 
 
 class ClusterFacts(TypedDict, total=False):

@@ -12,8 +12,8 @@ class Request(TypedDict, total=False):
     """What pytest asks of a supervisor or of an init.
 
     Attributes:
-        op: `start`, `prepare`, `left` and `finish` (supervisor), `state` and `keep` (init), `signal` and `descendants`
-            (both).
+        op: `start`, `prepare`, `left` and `finish` (supervisor), `state` and `keep` (init), `signal`, `descendants` and
+            `abort_children` (both).
         id: number of the request.
         argv: command to start; with `template`, module and arguments of `python -m`; for `prepare`, the interpreter.
         env: its variables, all of them.
@@ -39,6 +39,28 @@ class Request(TypedDict, total=False):
     number: int
 
 
+class ChildStack(TypedDict):
+    """A child process of one that hangs.
+
+    Attributes:
+        pid: as its supervisor or init counts.
+        command: its command line, shortened.
+        state: where the kernel says that it stands: `running`, `sleeping`, …
+        waits_in: the function of the kernel in which it waits; empty if unknown.
+        obstacle: why its stacks cannot be had; it then runs on. Otherwise it was ended by SIGABRT.
+        in_log: its stderr is that of the process that hangs, so its stacks are in that log.
+        dump: else, what it printed last.
+    """
+
+    pid: int
+    command: str
+    state: str
+    waits_in: str
+    obstacle: str
+    in_log: bool
+    dump: str
+
+
 @final
 class Answer(TypedDict, total=False):
     """What a supervisor or an init answers.
@@ -49,6 +71,7 @@ class Answer(TypedDict, total=False):
         pid: of the process that was started.
         sent: whether the signal was sent; `False` if the process is gone.
         pids: descendants, parents before their children.
+        children: what `abort_children` found, parents before their children.
         state: where the kernel says that a process stands: `running`, `sleeping`, `gone`, …
         left: processes and directories that are left, for people.
     """
@@ -58,6 +81,7 @@ class Answer(TypedDict, total=False):
     pid: int
     sent: bool
     pids: list[int]
+    children: list[ChildStack]
     state: str
     left: list[str]
 

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 from .waiting import wait_until
 
 if TYPE_CHECKING:
-    from .process_messages import Answer, CanFork, Exited, Request
+    from .process_messages import Answer, CanFork, ChildStack, Exited, Request
 
 ANSWER_SECONDS = 30.0
 """A supervisor answers in milliseconds; this is for machines under heavy load."""
@@ -194,6 +194,13 @@ class Supervised:
         try:
             return self.ask({"op": "descendants", "pid": pid})["pids"]
         except SupervisorGone:
+            return []
+
+    def abort_children(self, pid: int) -> list[ChildStack]:
+        """End the descendants of a process with their stacks; see `supervisor/stacks.py`."""
+        try:
+            return self.ask({"op": "abort_children", "pid": pid})["children"]
+        except (SupervisorGone, CouldNot):
             return []
 
     def left(self) -> list[str]:

@@ -18,6 +18,14 @@ LINUX = sys.platform == "linux"
 LIBC = ctypes.CDLL(None, use_errno=True) if LINUX else None
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 SECONDS_TO_DIE = 5.0
+STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "I": "sleeping",
+    "D": "waiting for the disk",
+    "T": "stopped (SIGSTOP)",
+    "t": "stopped (traced)",
+}
 
 
 def become_subreaper() -> None:
@@ -53,6 +61,13 @@ def descendants(root: int) -> list[int]:
         found += below
         queue += below
     return found
+
+
+def command(pid: int) -> str:
+    """Return the command line of a process, for people; empty where it cannot be seen."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    return ""
 
 
 class Children:

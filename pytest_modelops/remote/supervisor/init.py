@@ -32,26 +32,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..shared.process_messages import Answer, InitEvents, Request
-    from . import children
+    from . import children, stacks
 elif __package__:
-    from . import children
+    from . import children, stacks
 else:  # run by its path
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    children = importlib.import_module("children")
+    children, stacks = importlib.import_module("children"), importlib.import_module("stacks")
 
 LOOK_SECONDS = 0.2
 """How often to read how many processes the kernel has killed for memory."""
 DRAIN_SECONDS = 2.0
 """How long to wait for the rest of an ended command's output, if another process holds its stdout."""
 NOT_FOUND, NOT_STARTED = 127, 126  # as shells have it
-STATES = {
-    "R": "running",
-    "S": "sleeping",
-    "I": "sleeping",
-    "D": "waiting for the disk",
-    "T": "stopped (SIGSTOP)",
-    "t": "stopped (traced)",
-}
 CGROUPS = (
     ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory.max"),  # version 2
     ("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -235,8 +227,10 @@ class Init:
                 return {"sent": False}
         if operation == "descendants":
             return {"pids": children.descendants(pid)}
+        if operation == "abort_children":
+            return {"children": stacks.abort_children(pid)}
         if operation == "state":
-            return {"state": STATES.get(children.processes().get(pid, (0, ""))[1], "gone")}
+            return {"state": children.STATES.get(children.processes().get(pid, (0, ""))[1], "gone")}
         if operation == "keep":
             self.kept = True
             return {}

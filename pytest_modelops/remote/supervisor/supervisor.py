@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..shared.process_messages import Answer, CanFork, Exited, Forked, ForkRequest, Prepared, Request
-    from . import children
+    from . import children, stacks
 elif __package__:
-    from . import children
+    from . import children, stacks
 else:  # run by its path
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    children = importlib.import_module("children")
+    children, stacks = importlib.import_module("children"), importlib.import_module("stacks")
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "template.py")
@@ -60,12 +60,7 @@ def mentioning(directory: str) -> list[int]:
 
 def describe(pid: int) -> str:
     """Return pid and command line, for people."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        command = ""
-    return f"{pid} {command[:200]}".strip()
+    return f"{pid} {children.command(pid)}".strip()
 
 
 def line_of(connection: socket.socket) -> bytes:
@@ -146,6 +141,8 @@ class Supervisor:
             return {"sent": self.children.signal(request["pid"], request["number"])}
         if operation == "descendants":
             return {"pids": children.descendants(request["pid"])}
+        if operation == "abort_children":
+            return {"children": stacks.abort_children(request["pid"])}
         if operation == "left":
             self.children.reap()
             return {"left": [describe(pid) for pid in self.children.pids()]}

@@ -148,36 +148,44 @@ def _watch_preloads(server: Any) -> list[PreloadSetup]:
     setups: list[PreloadSetup] = []
     try:
         _load_configured(server)
-    except Exception as error:  # noqa: BLE001 - it is reported
-        text, trace = _error_of(error)
-        setups.append({"name": "of Dask's configuration", "done": True, "error": text, "traceback": trace})
+    except BaseException as error:  # noqa: BLE001 - it is reported
+        setups.append(_setup_of("of Dask's configuration"))
+        setups[-1]["done"] = True
+        _note(setups[-1], error)
     for preload in server.preloads:
         if os.path.basename(preload.name) != os.path.basename(__file__):
             name = preload.name.strip().partition("\n")[0]  # it may be the text of a module
-            setup: PreloadSetup = {"name": name, "done": False, "error": "", "traceback": ""}
+            setup = _setup_of(name)
             setups.append(setup)
             preload.start = functools.partial(_watched, preload.start, setup)
     return setups
+
+
+def _setup_of(name: str) -> PreloadSetup:
+    return {"name": name, "done": False, "error": "", "traceback": "", "uncaught": False}
 
 
 async def _watched(start: Any, setup: PreloadSetup) -> None:
     try:
         await start()
     except BaseException as error:
-        setup["error"], setup["traceback"] = _error_of(error)
-        raise
+        _note(setup, error)
+        # What Dask does not catch would end this process before it is asked.
+        if isinstance(error, (Exception, asyncio.CancelledError, GeneratorExit)):
+            raise
     finally:
         setup["done"] = True
 
 
-def _error_of(error: BaseException) -> tuple[str, str]:
-    """Return an error and its traceback, without the frames of this file and of Dask above the preload's own."""
+def _note(setup: PreloadSetup, error: BaseException) -> None:
+    """Record an error and its traceback, without the frames of this file and of Dask above the preload's own."""
     trace = error.__traceback__
     above = (os.path.basename(__file__), "preloading.py")
     while trace and trace.tb_next and os.path.basename(trace.tb_frame.f_code.co_filename) in above:
         trace = trace.tb_next
     text = "".join(traceback.format_exception(type(error), error, trace))
-    return f"{type(error).__name__}: {error}".rstrip(": "), text
+    setup["error"], setup["traceback"] = f"{type(error).__name__}: {error}".rstrip(": "), text
+    setup["uncaught"] = not isinstance(error, Exception)
 
 
 def dask_setup(server: Any) -> None:

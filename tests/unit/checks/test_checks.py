@@ -203,6 +203,21 @@ def test_of_stacks_the_innermost_frames_of_busy_threads_are_shown() -> None:
     assert lines[-1] == "1 idle thread"
 
 
+def test_of_a_child_process_the_main_thread_is_shown_up_to_the_users_code() -> None:
+    main = f"Current thread 0x1 (most recent call first):\n{WAITS}"
+    main = main.replace("read_0", "wait") + '  File "/srv/engine.py", line 7 in <module>\n'
+    other = "Thread 0x2 (most recent call first):\n" + '  File "/usr/lib/python3.12/queue.py", line 1 in get\n'
+    lines = innermost(other + main, of_child=True)
+    assert lines[0].startswith("Current thread 0x1")
+    assert lines[-2:] == ['  File "/srv/engine.py", line 7 in <module>', "1 idle thread"]
+    assert innermost(other + main)[-1] == "2 idle threads"
+    runs = '  File "/lib/selectors.py", line 1 in select\n  File "/lib/subprocess.py", line 2'
+    imports = (
+        f'Thread 0x3 (most recent call first):\n{runs} in communicate\n  File "/srv/preload.py", line 3 in <module>\n'
+    )
+    assert innermost(other + imports)[-2:] == ['  File "/srv/preload.py", line 3 in <module>', "1 idle thread"]
+
+
 DASK = "/env/lib/python3.12/site-packages/distributed"
 WAITS = "".join(f'  File "/usr/lib/python3.12/http/client.py", line {line} in read_{line}\n' for line in range(8))
 

@@ -50,13 +50,34 @@ def test_a_setup_that_raises_is_recorded_and_the_others_run(works: Path, fails: 
     server = Server(fails, works)
     failed, passed = server.start()
     assert server.loaded == ["works_here"]
-    assert passed == {"name": str(works), "done": True, "error": "", "traceback": ""}
+    assert passed == {"name": str(works), "done": True, "error": "", "traceback": "", "uncaught": False}
     assert (failed["name"], failed["done"], failed["error"]) == (str(fails), True, "OSError: no ledger")
     frames = [line for line in failed["traceback"].splitlines() if line.startswith("  File")]
     assert [("fails_here" in frame, frame.rpartition(" in ")[2]) for frame in frames] == [
         (True, "dask_setup"),
         (True, "open_ledger"),
     ]
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt", "BaseException"])
+def test_a_setup_that_would_end_the_process_is_recorded_and_the_others_run(
+    works: Path, tmp_path: Path, error: str
+) -> None:
+    leaves, at_import = tmp_path / "leaves_here.py", tmp_path / "leaves_at_import.py"
+    leaves.write_text(f"def dask_setup(server):\n    raise {error}('no licence')\n")
+    at_import.write_text(f"raise {error}('no host')\n")
+    server = Server(leaves, works)
+    failed, passed = server.start()
+    assert server.loaded == ["works_here"]
+    assert (failed["done"], failed["error"], failed["uncaught"]) == (True, f"{error}: no licence", True)
+    assert not passed["error"]
+    message = broken_preloads({"worker-0": [failed]})
+    assert f"leaves_here.py failed on worker-0: {error}: no licence" in message
+    assert 'leaves_here.py", line 2, in dask_setup' in message
+    assert "does not catch this" in message
+    with dask.config.set({"distributed.scheduler.preload": [str(at_import)]}):
+        [configured] = Server().start()
+    assert (configured["error"], configured["uncaught"]) == (f"{error}: no host", True)
 
 
 def test_configured_preloads_are_loaded_although_ours_is_on_the_command_line(works: Path, fails: Path) -> None:
