@@ -60,10 +60,13 @@ MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.env
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the directory that this run's processes share, and restore Ctrl-C.
+    """Name the directory that this run's processes share, restore Ctrl-C, and have bytecode written.
 
-    Processes that a shell starts in the background ignore SIGINT, and their children inherit that.
+    Processes that a shell starts in the background ignore SIGINT, and their children inherit that. Without bytecode,
+    each of the hundreds of runs of pytest here would compile the plugin again.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # else every run would try to pull its image

@@ -34,6 +34,12 @@ AT_ONCE = 15.0
 """Seconds for what waits for nothing, also on a busy machine."""
 INSTALLED = 90.0
 """Seconds in which an installer reports why it cannot install, even if it builds something first: half its deadline."""
+NOT_USED = ("randomly", "cacheprovider", "hypothesispytest")
+"""Plugins that runs do without; hypothesis is as slow to import as all of ours."""
+QUICK_START = "fork-workers"
+"""How processes start in most runs: it takes half of the default's CPU."""
+STARTS_ARE_TESTED = {"test_after_a_hang", "test_healthy_cells", "test_skew_cells", "test_starts", "test_stopping"}
+"""Modules whose runs start processes as their projects say, or by default."""
 _POLL_SECONDS = 0.02
 _SHOWN = 4096
 
@@ -266,11 +272,16 @@ class Running:
 
 
 class Matrix:
-    """A project in `path`, and runs of its matrix one after the other, with environments and logs in `cache`."""
+    """A project in `path`, and runs of its matrix one after the other, with environments and logs in `cache`.
 
-    def __init__(self, path: Path, cache: Path) -> None:
+    Args:
+        start: how processes start; if empty, as the project says.
+    """
+
+    def __init__(self, path: Path, cache: Path, *, start: str = QUICK_START) -> None:
         self.path = path
         self.cache = cache
+        self._start = start
         self._started: list[Running] = []
         (path / "tmp").mkdir(parents=True)
 
@@ -286,7 +297,7 @@ class Matrix:
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> Running:
         (self.path / "report.json").unlink(missing_ok=True)
-        flags = ["--modelops-matrix", "--modelops-report=report.json", "-v", "-pno:randomly", "-pno:cacheprovider"]
+        flags = ["--modelops-matrix", "--modelops-report=report.json", "-v", *(f"-pno:{name}" for name in NOT_USED)]
         with (self.path / "out.txt").open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", *flags, *arguments],
@@ -311,6 +322,7 @@ class Matrix:
 
     def _variables(self) -> dict[str, str]:
         return {
+            **({"PYTEST_MODELOPS_START": self._start} if self._start else {}),
             "PYTEST_MODELOPS_CACHE": str(self.cache),
             "PYTEST_MODELOPS_PARALLEL": "1",  # tests run beside each other already
             "TMPDIR": str(self.path / "tmp"),  # by which the commands of the host are known
@@ -327,16 +339,21 @@ def _host_variables() -> dict[str, str]:
 
 
 @pytest.fixture
-def matrix(tmp_path: Path) -> Iterator[Matrix]:
+def _start(request: pytest.FixtureRequest) -> str:
+    return "" if request.path.stem in STARTS_ARE_TESTED else QUICK_START
+
+
+@pytest.fixture
+def matrix(tmp_path: Path, _start: str) -> Iterator[Matrix]:
     """A project with one as-is cell, and a cache of its own."""
-    with contextlib.closing(Matrix(tmp_path / "project", tmp_path / "cache")) as made:
+    with contextlib.closing(Matrix(tmp_path / "project", tmp_path / "cache", start=_start)) as made:
         yield made
 
 
 @pytest.fixture
-def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, _start: str) -> Iterator[Matrix]:
     """A project whose cells are built from the user's index, in a cache that the test session shares."""
-    with contextlib.closing(Matrix(tmp_path / "project", shared_cache(tmp_path_factory))) as made:
+    with contextlib.closing(Matrix(tmp_path / "project", shared_cache(tmp_path_factory), start=_start)) as made:
         yield made
 
 

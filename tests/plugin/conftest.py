@@ -279,8 +279,6 @@ def _nothing_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
-    # Hundreds of runs would each compile the plugin again; and as slow to start is hypothesis, see `Project.run`.
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
 
