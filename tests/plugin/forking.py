@@ -6,6 +6,7 @@ working directory, `sys.path`, streams and all that pytest keeps are its own.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -87,6 +88,8 @@ def _prepare(directory: str) -> None:
     sys.stdout.flush()
     for module in _ALSO_IMPORTED:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # or each process would go through all of it
 
 
 def _run_pytest(asked: dict[str, Any], base: list[str]) -> NoReturn:
