@@ -37,6 +37,7 @@ from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
 from pytest_modelops.matrix.cell import PythonVersion, Role, Versions
+from tests.forking import Template
 
 ROOT = Path(__file__).parent.parent
 DIRECTORY = "MODELOPS_TEST_ENGINE_DIRECTORY"
@@ -283,6 +284,14 @@ def _ready() -> dict[str, Any]:
             why_not = make_images(address)
         known.write_text(json.dumps({"address": address, "why_not": why_not}))
         return dict(json.loads(known.read_text()))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
+    """The process from which runs of pytest are forked."""
+    made = Template(tmp_path_factory.mktemp("template"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Projects as users have them, on which pytest is run as users run it: in a process of its own (see `forking.py`).
+"""Projects as users have them, on which pytest is run as users run it: in a process of its own.
 
 Cells are used as they are, with nothing built, wherever a promise does not need more: a matrix of this Python as
 `3.12` and as `3.12.1` has two of them.
@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.plugin.forking import Template
+from tests.forking import Template
 
 PATCH = platform.python_version()
 SERIES = ".".join(PATCH.split(".")[:2])
@@ -284,9 +284,17 @@ class Project:
             result = self._pytester.runpytest_subprocess(*arguments, timeout=_SECONDS)
             lines = result.outlines, result.errlines
             return int(result.ret), *("".join(f"{line}\n" for line in stream) for stream in lines)
-        base = tempfile.mkdtemp(prefix="runpytest-", dir=self.path)
-        code, out, err = self._template.run([f"--basetemp={base}", *arguments], seconds=_SECONDS)
-        print(out, err)  # noqa: T201 - for who reads about a failed test, as pytester does
+        base = Path(tempfile.mkdtemp(prefix="runpytest-", dir=self.path))
+        files = [self._started.with_name(name) for name in ("stdout", "stderr")]
+        run = self._template.start(
+            [f"--basetemp={base}", *arguments], cwd=Path.cwd(), env=os.environ, stdout=files[0], stderr=files[1]
+        )
+        try:
+            code = run.wait(_SECONDS)
+        finally:
+            run.kill()
+            out, err = (file.read_text("utf-8", "replace") for file in files)
+            print(out, err)  # noqa: T201 - for who reads about a failed test, as pytester does
         return code, out, err
 
     def _left(self) -> Iterator[str]:
@@ -314,25 +322,18 @@ def _home() -> str:
     return str(Path.home())
 
 
-@pytest.fixture(scope="session")
-def _template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
-    template = Template(tmp_path_factory.mktemp("template"))
-    yield template
-    template.close()
-
-
 @pytest.fixture
 def project(
-    _home: str, _template: Template, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    _home: str, template: Template, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Project:
     """A project with one small cell, and a cache of its own."""
-    return Project(pytester, monkeypatch, _template, plugins=tmp_path / "plugins", cache=tmp_path / "cache")
+    return Project(pytester, monkeypatch, template, plugins=tmp_path / "plugins", cache=tmp_path / "cache")
 
 
 @pytest.fixture
 def building_project(
     _home: str,
-    _template: Template,
+    template: Template,
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -342,7 +343,7 @@ def building_project(
     base = tmp_path_factory.getbasetemp()
     cache = (base.parent if base.name.startswith("popen-") else base) / "shared-cache"
     monkeypatch.setenv("HOME", _home)
-    return Project(pytester, monkeypatch, _template, plugins=tmp_path / "plugins", cache=cache)
+    return Project(pytester, monkeypatch, template, plugins=tmp_path / "plugins", cache=cache)
 
 
 Once = Callable[[Callable[[], Ran]], Ran]
