@@ -143,9 +143,10 @@ def _run_pytest(asked: dict[str, Any], base: list[str]) -> NoReturn:
     os.closerange(3, 256)
     os.environ.clear()
     os.environ.update(asked["env"])
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = _stream(1, "strict")
-    sys.stderr = sys.__stderr__ = _stream(2, "backslashreplace")
+    streams = {"stdin": os.fdopen(0, closefd=False), "stdout": _stream(1, "strict")}
+    for name, stream in {**streams, "stderr": _stream(2, "backslashreplace")}.items():
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.chdir(asked["cwd"])
     more = os.environ.get("PYTHONPATH", "")
     sys.path[:] = [asked["cwd"], *filter(None, more.split(os.pathsep)), *base]

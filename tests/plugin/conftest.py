@@ -282,8 +282,8 @@ class Project:
     def _pytest(self, arguments: list[str]) -> tuple[int, str, str]:
         if self.fresh:
             result = self._pytester.runpytest_subprocess(*arguments, timeout=_SECONDS)
-            lines = result.outlines, result.errlines
-            return int(result.ret), *("".join(f"{line}\n" for line in stream) for stream in lines)
+            out, err = ("".join(f"{line}\n" for line in lines) for lines in (result.outlines, result.errlines))
+            return int(result.ret), out, err
         base = Path(tempfile.mkdtemp(prefix="runpytest-", dir=self.path))
         files = [self._started.with_name(name) for name in ("stdout", "stderr")]
         run = self._template.start(
