@@ -47,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"{str(typed[0]).partition('=')[0]} does nothing without --modelops-matrix; add it")
         return
     _refuse_windows()
+    from pytest_modelops.session.loading import FromBytecode
+
+    FromBytecode.until_the_end_of(config)
     from pytest_modelops.session.collection import Collecting
     from pytest_modelops.session.distribution import Distributing
     from pytest_modelops.session.execution import Running

@@ -37,6 +37,7 @@ from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import ModelopsError
 from pytest_modelops.matrix.cell import PythonVersion, Role, Versions
+from tests.forking import Template
 
 ROOT = Path(__file__).parent.parent
 DIRECTORY = "MODELOPS_TEST_ENGINE_DIRECTORY"
@@ -60,10 +61,13 @@ MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.env
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the directory that this run's processes share, and restore Ctrl-C.
+    """Name the directory that this run's processes share, restore Ctrl-C, and have bytecode written.
 
-    Processes that a shell starts in the background ignore SIGINT, and their children inherit that.
+    Processes that a shell starts in the background ignore SIGINT, and their children inherit that. Without bytecode,
+    each of the hundreds of runs of pytest here would compile the plugin again.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # else every run would try to pull its image
@@ -280,6 +284,14 @@ def _ready() -> dict[str, Any]:
             why_not = make_images(address)
         known.write_text(json.dumps({"address": address, "why_not": why_not}))
         return dict(json.loads(known.read_text()))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
+    """The process from which runs of pytest are forked."""
+    made = Template(tmp_path_factory.mktemp("template"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ import filelock
 import psutil
 import pytest
 
+from tests.forking import Forked, Template
+
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 FOLLOWERS = {"resolve": CHECKS[1:], "install": CHECKS[2:], "start": CHECKS[3:], "lambda": ("aggregation",)}
 """Which checks are blocked when one breaks."""
@@ -34,6 +36,12 @@ AT_ONCE = 15.0
 """Seconds for what waits for nothing, also on a busy machine."""
 INSTALLED = 90.0
 """Seconds in which an installer reports why it cannot install, even if it builds something first: half its deadline."""
+NOT_USED = ("randomly", "cacheprovider", "hypothesispytest")
+"""Plugins that runs do without; hypothesis is as slow to import as all of ours."""
+QUICK_START = "fork-workers"
+"""How processes start in most runs: it takes half of the default's CPU."""
+STARTS_ARE_TESTED = {"test_after_a_hang", "test_healthy_cells", "test_skew_cells", "test_starts", "test_stopping"}
+"""Modules whose runs are started as users start them, and their processes as the project says."""
 _POLL_SECONDS = 0.02
 _SHOWN = 4096
 
@@ -192,7 +200,7 @@ class Run:
 class Running:
     """A matrix run that has not ended."""
 
-    def __init__(self, process: subprocess.Popen[bytes], project: Path, cache: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, project: Path, cache: Path) -> None:
         self.process = process
         self._project = project
         self._cache = cache
@@ -266,11 +274,18 @@ class Running:
 
 
 class Matrix:
-    """A project in `path`, and runs of its matrix one after the other, with environments and logs in `cache`."""
+    """A project in `path`, and runs of its matrix one after the other, with environments and logs in `cache`.
 
-    def __init__(self, path: Path, cache: Path) -> None:
+    Args:
+        start: how the processes of cells start; if empty, as the project says.
+        template: what pytest is forked from; without one, Python is started.
+    """
+
+    def __init__(self, path: Path, cache: Path, *, start: str = QUICK_START, template: Template | None = None) -> None:
+        self._template = template
         self.path = path
         self.cache = cache
+        self._start = start
         self._started: list[Running] = []
         (path / "tmp").mkdir(parents=True)
 
@@ -286,19 +301,26 @@ class Matrix:
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> Running:
         (self.path / "report.json").unlink(missing_ok=True)
-        flags = ["--modelops-matrix", "--modelops-report=report.json", "-v", "-pno:randomly", "-pno:cacheprovider"]
-        with (self.path / "out.txt").open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *flags, *arguments],
+        flags = ["--modelops-matrix", "--modelops-report=report.json", "-v", *(f"-pno:{name}" for name in NOT_USED)]
+        command = [*flags, *arguments]
+        variables = {**_host_variables(), **self._variables(), **(env or {})}
+        self._started.append(Running(self._pytest(command, variables), self.path, self.cache))
+        return self._started[-1]
+
+    def _pytest(self, arguments: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes] | Forked:
+        file = self.path / "out.txt"
+        if self._template is not None:
+            return self._template.start(arguments, cwd=self.path, env=variables, stdout=file, stderr=file)
+        with file.open("wb") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pytest", *arguments],
                 cwd=self.path,
-                env={**_host_variables(), **self._variables(), **(env or {})},
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._started.append(Running(process, self.path, self.cache))
-        return self._started[-1]
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Run:
         return self.start(*arguments, env=env).ended()
@@ -311,6 +333,7 @@ class Matrix:
 
     def _variables(self) -> dict[str, str]:
         return {
+            **({"PYTEST_MODELOPS_START": self._start} if self._start else {}),
             "PYTEST_MODELOPS_CACHE": str(self.cache),
             "PYTEST_MODELOPS_PARALLEL": "1",  # tests run beside each other already
             "TMPDIR": str(self.path / "tmp"),  # by which the commands of the host are known
@@ -327,16 +350,22 @@ def _host_variables() -> dict[str, str]:
 
 
 @pytest.fixture
-def matrix(tmp_path: Path) -> Iterator[Matrix]:
+def _how(request: pytest.FixtureRequest, template: Template) -> dict[str, Any]:
+    """How runs and the processes of their cells start."""
+    return {"start": ""} if request.path.stem in STARTS_ARE_TESTED else {"template": template}
+
+
+@pytest.fixture
+def matrix(tmp_path: Path, _how: dict[str, Any]) -> Iterator[Matrix]:
     """A project with one as-is cell, and a cache of its own."""
-    with contextlib.closing(Matrix(tmp_path / "project", tmp_path / "cache")) as made:
+    with contextlib.closing(Matrix(tmp_path / "project", tmp_path / "cache", **_how)) as made:
         yield made
 
 
 @pytest.fixture
-def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+def building_matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, _how: dict[str, Any]) -> Iterator[Matrix]:
     """A project whose cells are built from the user's index, in a cache that the test session shares."""
-    with contextlib.closing(Matrix(tmp_path / "project", shared_cache(tmp_path_factory))) as made:
+    with contextlib.closing(Matrix(tmp_path / "project", shared_cache(tmp_path_factory), **_how)) as made:
         yield made
 
 
@@ -353,8 +382,8 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class ContainerMatrix(Matrix):
     """A project whose cells run in containers, on the tests' images."""
 
-    def __init__(self, path: Path, cache: Path, engine: Any) -> None:
-        super().__init__(path, cache)
+    def __init__(self, path: Path, cache: Path, engine: Any, template: Template | None = None) -> None:
+        super().__init__(path, cache, template=template)
         self.engine = engine
 
     def configure(self, text: str) -> None:
@@ -466,9 +495,12 @@ def on_the_engine(engine: Any, label: str) -> list[str]:
 
 
 @pytest.fixture
-def containers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[ContainerMatrix]:
+def containers(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any, template: Template
+) -> Iterator[ContainerMatrix]:
     """A project whose cells run in containers, with a cache that the test session shares."""
-    with contextlib.closing(ContainerMatrix(tmp_path / "project", shared_cache(tmp_path_factory), engine)) as made:
+    cache = shared_cache(tmp_path_factory)
+    with contextlib.closing(ContainerMatrix(tmp_path / "project", cache, engine, template)) as made:
         yield made
 
 

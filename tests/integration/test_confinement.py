@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LOOK = """
 import json, os, socket, subprocess, sys
+os.environ["RES_OPTIONS"] = "attempts:1 timeout:1"  # of the resolver, which waits for 10 s otherwise
 reported = {}
 def attempt(name, what):
     try:

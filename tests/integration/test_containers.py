@@ -100,8 +100,7 @@ include = [{{ python = "3.14", dask = "latest" }}]
 
 def test_images_are_built_once_and_found_again(containers: ContainerMatrix) -> None:
     containers.configure(ONE_CELL)
-    first = containers.run().passed().cell()
-    second = containers.run().passed().cell()
+    first, second = (containers.run("-k", "install").passed().cell() for _ in range(2))
     assert second.facts["environments"][0]["reused"] is True
     assert first.facts["environments"][0]["identity"] == second.facts["environments"][0]["identity"]
     assert second.facts["lock"] == first.facts["lock"]
@@ -276,7 +275,7 @@ def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(containers
 
 def test_a_cell_that_passed_is_not_kept_because_of_failed(containers: ContainerMatrix) -> None:
     containers.configure(ONE_CELL)
-    run = containers.run("--modelops-keep", "failed").passed()
+    run = containers.run("--modelops-keep", "failed", "-k", "start").passed()
     assert run.cell().facts["notes"] == []
     assert containers.left_on_the_engine(run) == []
 

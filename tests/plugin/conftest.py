@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from tests.forking import Template
 
 PATCH = platform.python_version()
 SERIES = ".".join(PATCH.split(".")[:2])
@@ -102,7 +105,7 @@ OTHER_PLUGINS = {"asyncio", "repeat", "rerunfailures", "socket"}
 """Installed for one table of tests, which names the one that it uses."""
 
 _REPORT = "report.json"
-_SECONDS = 150.0
+_SECONDS = 150
 """After so long, a run hangs."""
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 
@@ -151,16 +154,28 @@ class Ran:
 
 
 class Project:
-    """A directory with a `pyproject.toml` and tests."""
+    """A directory with a `pyproject.toml` and tests.
 
+    Attributes:
+        fresh: whether pytest is run by a Python of its own, for tests of what is imported.
+    """
+
+    fresh = False
     small = SMALL
     check_names = CHECKS
     quick_checks = QUICK_CHECKS
 
     def __init__(
-        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *, plugins: Path, cache: Path
+        self,
+        pytester: pytest.Pytester,
+        monkeypatch: pytest.MonkeyPatch,
+        template: Template,
+        *,
+        plugins: Path,
+        cache: Path,
     ) -> None:
         self._pytester = pytester
+        self._template = template
         self._monkeypatch = monkeypatch
         plugins.mkdir()
         (plugins / "modelops_spy.py").write_text(SPY, encoding="utf-8")
@@ -232,12 +247,12 @@ class Project:
         others = sorted(OTHER_PLUGINS - {using})
         plugins = ["modelops_witness", "no:hypothesispytest", order, *(f"no:{other}" for other in others)]
         plugin_arguments = [word for plugin in plugins for word in ("-p", plugin)]
-        result = self._pytester.runpytest_subprocess(*plugin_arguments, *arguments, timeout=_SECONDS)
+        code, out, err = self._pytest([*plugin_arguments, *arguments])
         witnessed = [json.loads(line) for line in self._witnessed.read_text(encoding="utf-8").splitlines()]
         return Ran(
-            code=int(result.ret),
-            out="".join(f"{line}\n" for line in result.outlines),
-            err="".join(f"{line}\n" for line in result.errlines),
+            code=code,
+            out=out,
+            err=err,
             results={test: word for test, word, _ in witnessed},
             workers={test: worker for test, _, worker in witnessed},
             report=json.loads(report.read_text(encoding="utf-8")) if report.exists() else {},
@@ -264,6 +279,24 @@ class Project:
         ran = self.run("-p", "modelops_spy", *arguments)
         return ran, self._started.read_text(encoding="utf-8")
 
+    def _pytest(self, arguments: list[str]) -> tuple[int, str, str]:
+        if self.fresh:
+            result = self._pytester.runpytest_subprocess(*arguments, timeout=_SECONDS)
+            out, err = ("".join(f"{line}\n" for line in lines) for lines in (result.outlines, result.errlines))
+            return int(result.ret), out, err
+        base = Path(tempfile.mkdtemp(prefix="runpytest-", dir=self.path))
+        files = [self._started.with_name(name) for name in ("stdout", "stderr")]
+        run = self._template.start(
+            [f"--basetemp={base}", *arguments], cwd=Path.cwd(), env=os.environ, stdout=files[0], stderr=files[1]
+        )
+        try:
+            code = run.wait(_SECONDS)
+        finally:
+            run.kill()
+            out, err = (file.read_text("utf-8", "replace") for file in files)
+            print(out, err)  # noqa: T201 - for who reads about a failed test, as pytester does
+        return code, out, err
+
     def _left(self) -> Iterator[str]:
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or ()
@@ -279,8 +312,6 @@ def _nothing_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
-    # Hundreds of runs would each compile the plugin again; and as slow to start is hypothesis, see `Project.run`.
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
 
@@ -292,14 +323,17 @@ def _home() -> str:
 
 
 @pytest.fixture
-def project(_home: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Project:
+def project(
+    _home: str, template: Template, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Project:
     """A project with one small cell, and a cache of its own."""
-    return Project(pytester, monkeypatch, plugins=tmp_path / "plugins", cache=tmp_path / "cache")
+    return Project(pytester, monkeypatch, template, plugins=tmp_path / "plugins", cache=tmp_path / "cache")
 
 
 @pytest.fixture
 def building_project(
     _home: str,
+    template: Template,
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -309,7 +343,7 @@ def building_project(
     base = tmp_path_factory.getbasetemp()
     cache = (base.parent if base.name.startswith("popen-") else base) / "shared-cache"
     monkeypatch.setenv("HOME", _home)
-    return Project(pytester, monkeypatch, plugins=tmp_path / "plugins", cache=cache)
+    return Project(pytester, monkeypatch, template, plugins=tmp_path / "plugins", cache=cache)
 
 
 Once = Callable[[Callable[[], Ran]], Ran]

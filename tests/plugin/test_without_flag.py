@@ -117,6 +117,8 @@ def test_nothing_is_imported_but_the_plugins_face_and_the_standard_library(proje
     project.write("conftest.py", WRITE_MODULES)
     project.write("test_marked.py", MARKED.format(module="[]"))
 
+    project.fresh = True
+
     def imported(*arguments: str) -> set[str]:
         assert project.run(*arguments).code in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
         return set(json.loads((project.path / "modules.json").read_text(encoding="utf-8")))

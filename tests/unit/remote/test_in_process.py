@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from pytest_modelops.remote.shared.bundle_messages import BundleLocation, OnPath, ProcessContents, ProcessInstall
+from pytest_modelops.remote.shared.bundle_messages import (
+    BundleLocation,
+    InstalledWheels,
+    OnPath,
+    ProcessContents,
+    ProcessInstall,
+)
 from pytest_modelops.remote.worker import in_process
 from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.in_process import BundleInProcess
@@ -41,17 +46,30 @@ def path_as_before() -> Iterator[None]:
             del sys.modules[name]
 
 
-@pytest.fixture
-def location(tmp_path: Path) -> BundleLocation:
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "wire.py").write_text(WIRE)
-    (tmp_path / "source" / "targets.py").write_text(TARGETS)
-    (tmp_path / "wheels").mkdir()
+def make_location(directory: Path) -> BundleLocation:
+    (directory / "source").mkdir()
+    (directory / "source" / "wire.py").write_text(WIRE)
+    (directory / "source" / "targets.py").write_text(TARGETS)
+    (directory / "wheels").mkdir()
     write_wheel(
-        tmp_path / "wheels" / "inside_wheel-1.5-py3-none-any.whl",
+        directory / "wheels" / "inside_wheel-1.5-py3-none-any.whl",
         {"inside_wheel/__init__.py": "VALUE = 'one and a half'\n"},
     )
-    return location_in(tmp_path, install="workers")
+    return location_in(directory, install="workers")
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> BundleLocation:
+    return make_location(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> InstalledWheels:
+    """What pip installs for the bundle, which tests of what comes after that copy; pip takes seconds."""
+    location = make_location(tmp_path_factory.mktemp("made"))
+    assert install(Bundles("worker-0"), location)["failure"] is None
+    directory = Path(location["directories"]["worker-0"], "inside")
+    return {"directory": str(directory), "interpreter": os.path.realpath(sys.executable)}
 
 
 def install(bundles: Bundles, location: BundleLocation, *requirements: str) -> ProcessInstall:
@@ -112,15 +130,9 @@ def test_the_same_bundle_is_not_installed_again(location: BundleLocation) -> Non
     assert installed.stat().st_ino != stamp or installed.stat().st_mtime > time.time() - 60
 
 
-def test_what_is_installed_already_is_copied(location: BundleLocation, tmp_path: Path) -> None:
+def test_what_is_installed_already_is_copied(location: BundleLocation, made: InstalledWheels) -> None:
     bundles = Bundles("worker-0")
-    install(bundles, location)
-    made = tmp_path / "made"
-    shutil.copytree(Path(location["directories"]["worker-0"], "inside"), made)
-    here: BundleLocation = {
-        **location,
-        "installed": {"directory": str(made), "interpreter": os.path.realpath(sys.executable)},
-    }
+    here: BundleLocation = {**location, "installed": made}
     installed = install(bundles, here, "no-such-package==1")
     assert (installed["failure"], installed["installer"]) == (None, "uv")
     assert inspect(bundles, here)["packages"] == {"inside-wheel": "1.5"}
@@ -141,9 +153,10 @@ def test_what_cannot_be_installed_is_reported_and_nothing_is_put_on_the_path(loc
 
 
 def test_a_worker_without_a_directory_uses_its_working_directory(
-    location: BundleLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: BundleLocation, made: InstalledWheels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    location["installed"] = made
     bundles = Bundles("another")
     install(bundles, location)
     assert inspect(bundles, location)["missing"] == []
@@ -152,8 +165,9 @@ def test_a_worker_without_a_directory_uses_its_working_directory(
 
 
 def test_a_change_of_the_environment_is_reported(
-    location: BundleLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: BundleLocation, made: InstalledWheels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    location["installed"] = made
     listings = iter([{"a": (1, 1), "b": (1, 1)}, {"a": (1, 2), "c": (1, 1)}])
     monkeypatch.setattr(in_process, "listing", lambda directories: next(listings))
     assert install(Bundles("worker-0"), location)["touched"] == ["a", "b", "c"]

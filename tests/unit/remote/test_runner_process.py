@@ -355,13 +355,15 @@ class Cell:
 
     directory: Path
     bundles: Bundles
+    installed: InstalledWheels | None = None
 
     def write(self, name: str, text: str) -> None:
         (self.directory / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         (self.directory / "source" / name).write_text(textwrap.dedent(text))
 
     def location(self, **more: Any) -> BundleLocation:
-        return location_in(self.directory, **more)
+        location = location_in(self.directory, **more)
+        return {**location, "installed": self.installed} if self.installed else location
 
     def add_wheel(self, name: str, version: str, files: Mapping[str, str]) -> None:
         write_wheel(self.directory / "wheels" / f"{name}-{version}-py3-none-any.whl", files)
@@ -389,16 +391,36 @@ class Cell:
         )
 
 
-@pytest.fixture
-def cell(tmp_path: Path) -> Iterator[Cell]:
-    (tmp_path / "wheels").mkdir()
-    made = Cell(tmp_path, Bundles("worker-0"))
+def make_cell(directory: Path) -> Cell:
+    (directory / "wheels").mkdir()
+    made = Cell(directory, Bundles("worker-0"))
     made.add_wheel("lib", "1.5", {"lib/__init__.py": "VALUE = 'one and a half'\n"})
     made.write("wire.py", WIRE)
     made.write("targets.py", TARGETS)
+    return made
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Iterator[Cell]:
+    made = make_cell(tmp_path)
     yield made
     made.bundles.close(made.location())
     assert of(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def _installed(tmp_path_factory: pytest.TempPathFactory) -> InstalledWheels:
+    made = make_cell(tmp_path_factory.mktemp("installed"))
+    made.install()
+    venv = made.directory / "worker-0" / "bundles" / "seir" / "venv"
+    return {"directory": str(venv), "interpreter": os.path.realpath(sys.executable)}
+
+
+@pytest.fixture
+def prepared(cell: Cell, _installed: InstalledWheels) -> Cell:
+    """A cell that copies what it needs, for tests of what comes after that; pip takes seconds."""
+    cell.installed = _installed
+    return cell
 
 
 def test_a_bundle_is_installed_shakes_hands_executes_and_aggregates(cell: Cell) -> None:
@@ -486,11 +508,11 @@ def test_a_project_is_used_as_it_was_built(cell: Cell) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["json-rpc", "one-shot"])
-def test_the_process_that_answers_is_looked_up_and_its_python_asked(cell: Cell, protocol: str) -> None:
-    cell.install()
+def test_the_process_that_answers_is_looked_up_and_its_python_asked(prepared: Cell, protocol: str) -> None:
+    prepared.install()
     command = [*COMMAND, *(["--one-shot"] if protocol == "one-shot" else [])]
-    here = cell.location(protocol=protocol, command=command)
-    shaken = cell.bundles.handshake(here, seconds=SECONDS)
+    here = prepared.location(protocol=protocol, command=command)
+    shaken = prepared.bundles.handshake(here, seconds=SECONDS)
     process = shaken["outcome"]["process"]
     assert process["pid"] == shaken["outcome"]["result"]["pid"]
     assert (process["seen"], process["lives"]) == (True, protocol == "json-rpc")
@@ -499,9 +521,9 @@ def test_the_process_that_answers_is_looked_up_and_its_python_asked(cell: Cell, 
     other = Path("/usr/bin/python3")
     if not other.exists() or other.resolve() == Path(sys.executable).resolve():
         pytest.skip("this machine has no other Python")
-    there = cell.location(protocol=protocol, command=[str(other), *command[1:]])
+    there = prepared.location(protocol=protocol, command=[str(other), *command[1:]])
     there["variables"] = {"PYTHONPATH": str(Path(shaken["venv"]) / SITE)}
-    shaken = cell.bundles.handshake(there, seconds=SECONDS)
+    shaken = prepared.bundles.handshake(there, seconds=SECONDS)
     [*_, fault] = handshake._faults(shaken, there, Deadline(SECONDS), None)
     assert f"the work was done by Python {shaken['outcome']['process']['runs']['version']} (/usr/bin/" in fault.head
     series = ".".join(shaken["outcome"]["process"]["runs"]["version"].split(".")[:2])
@@ -521,18 +543,18 @@ def test_a_second_install_is_of_what_the_bundle_is_now(cell: Cell) -> None:
     assert base64.b64decode(cell.execute()["outputs"]["reported.txt"]["inline"]).startswith(b"newer ")
 
 
-def test_modules_that_are_not_there_are_named(cell: Cell) -> None:
-    cell.write("package/__init__.py", "raise RuntimeError('nothing is imported to find it')")
-    cell.write("package/inner.py", "")
-    cell.write("namespace/inner.py", "")
+def test_modules_that_are_not_there_are_named(prepared: Cell) -> None:
+    prepared.write("package/__init__.py", "raise RuntimeError('nothing is imported to find it')")
+    prepared.write("package/inner.py", "")
+    prepared.write("namespace/inner.py", "")
     modules = ["package.inner", "namespace.inner", "package.gone", "gone", "gone.inner", "lib", "json"]
-    assert cell.install(modules=modules)["missing"] == ["package.gone", "gone", "gone.inner"]
+    assert prepared.install(modules=modules)["missing"] == ["package.gone", "gone", "gone.inner"]
 
 
-def test_imports_that_fail_are_reported_with_their_cause(cell: Cell) -> None:
-    cell.write("breaks.py", "import scipy_that_is_not")
-    cell.write("leaves.py", "import sys; sys.exit(4)")
-    reported = cell.install(imports=["wire", "breaks", "leaves", "gone"])
+def test_imports_that_fail_are_reported_with_their_cause(prepared: Cell) -> None:
+    prepared.write("breaks.py", "import scipy_that_is_not")
+    prepared.write("leaves.py", "import sys; sys.exit(4)")
+    reported = prepared.install(imports=["wire", "breaks", "leaves", "gone"])
     assert set(reported["imports"]) == {"breaks", "leaves", "gone"}
     assert reported["imports"]["breaks"].startswith("ModuleNotFoundError: No module named 'scipy_that_is_not' (")
     assert reported["imports"]["leaves"] == "exited with code 4, and printed: "
@@ -578,10 +600,10 @@ def test_a_runner_that_cannot_be_started_is_reported(
     assert (reported["outputs"], reported["pid"]) == ({}, None)
 
 
-def test_a_runner_beside_a_module_of_the_workers_is_found(cell: Cell) -> None:
-    cell.install()
-    location = cell.location(runner="pytest_modelops.remote.runner:runner.py")
-    assert "result" in cell.bundles.handshake(location, seconds=SECONDS)["outcome"]
+def test_a_runner_beside_a_module_of_the_workers_is_found(prepared: Cell) -> None:
+    prepared.install()
+    location = prepared.location(runner="pytest_modelops.remote.runner:runner.py")
+    assert "result" in prepared.bundles.handshake(location, seconds=SECONDS)["outcome"]
 
 
 def test_a_bundle_that_was_never_installed_is_reported(cell: Cell) -> None:
@@ -596,29 +618,29 @@ def test_a_bundle_that_hangs_while_it_is_imported_is_silent_in_time(cell: Cell) 
     assert shaken["end"]["left"] == []
 
 
-def test_what_a_bundle_raises_is_in_what_the_task_returns_and_its_runner_stays(cell: Cell) -> None:
-    cell.install()
-    pid = cell.execute()["pid"]
-    failed = cell.execute("app/raises")
+def test_what_a_bundle_raises_is_in_what_the_task_returns_and_its_runner_stays(prepared: Cell) -> None:
+    prepared.install()
+    pid = prepared.execute()["pid"]
+    failed = prepared.execute("app/raises")
     assert failed["outputs"] == {}
     assert failed["error"]["error"]["data"]["exc_type"] == "ValueError"
-    assert cell.execute()["pid"] == pid
+    assert prepared.execute()["pid"] == pid
 
 
-def test_a_runner_that_died_is_reported_and_the_next_task_gets_a_new_one(cell: Cell) -> None:
-    cell.install()
-    pid = cell.execute()["pid"]
-    dead = cell.execute("app/dies")
+def test_a_runner_that_died_is_reported_and_the_next_task_gets_a_new_one(prepared: Cell) -> None:
+    prepared.install()
+    pid = prepared.execute()["pid"]
+    dead = prepared.execute("app/dies")
     assert (dead["error"]["exited"], dead["error"]["left"], dead["pid"]) == ("exited with code 7", [], pid)
-    again = cell.execute()
+    again = prepared.execute()
     assert again["error"] is None
     assert again["pid"] != pid
 
 
-def test_an_aggregate_that_fails_is_reported(cell: Cell) -> None:
-    cell.install()
-    reported = cell.bundles.aggregate(
-        cell.location(), [], target="targets:gone", target_data={}, end=time.time() + SECONDS
+def test_an_aggregate_that_fails_is_reported(prepared: Cell) -> None:
+    prepared.install()
+    reported = prepared.bundles.aggregate(
+        prepared.location(), [], target="targets:gone", target_data={}, end=time.time() + SECONDS
     )
     assert reported["error"]["error"]["code"] == -32001
 
