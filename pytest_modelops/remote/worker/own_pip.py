@@ -5,6 +5,7 @@ From its wheel, pip takes four times as long to start, since Python stores no by
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
@@ -52,14 +53,23 @@ def add(run: Commands, location: BundleLocation) -> None:
         LookupError: this Python has no pip.
     """
     [site] = glob.glob(os.path.join(glob.escape(venv_of(location)), "lib", "python3.*", "site-packages"))
-    # With the files' times, or their bytecode would not count.
-    shutil.copytree(unpack(run, location), site, dirs_exist_ok=True)
+    shutil.copytree(unpack(run, location), site, copy_function=link, dirs_exist_ok=True)
     for name in ("pip", "pip3"):
         script = os.path.join(venv_of(location), "bin", name)
         with open(script, "w", encoding="utf-8") as file:
             start = "import sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n"
             file.write(f"#!{python_of(location)}\n{start}")
         os.chmod(script, 0o755)  # noqa: S103 - as every script of an environment
+
+
+def link(source: str, target: str) -> None:
+    """Put a file of the worker's pip into another place too, which takes a tenth of the time that a copy takes."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(target)
+    try:
+        os.link(source, target)
+    except OSError:  # the file system has no links, or not so many
+        shutil.copy2(source, target)
 
 
 def install(
