@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.conftest import BUNDLE_CHECKS, INSTALLED, Check, ContainerMatrix
+from tests.integration.conftest import BUNDLE_CHECKS, INSTALLED, Cell, Check, ContainerMatrix
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Running, WriteWheel
@@ -36,17 +36,19 @@ def with_runner(path: str) -> str:
 def test_two_runs_at_once_on_the_same_bundle_which_runs_its_checks(matrix: Matrix, tmp_path: Path) -> None:
     """One of the two runs in several processes."""
     matrix.configure(NUMBERS)
-    first = matrix.start()
-    second = matrix.start(
-        *("-n", "2", "-c", str(matrix.path / "pyproject.toml"), f"--modelops-report={tmp_path}/second.json")
+    pyproject = ("-c", str(matrix.path / "pyproject.toml"))
+    first, second = (
+        matrix.start(*more, *pyproject, f"--modelops-report={tmp_path}/{name}.json")
+        for name, more in (("first", ()), ("second", ("-n", "2")))
     )
     first.process.wait(150)
     second.process.wait(150)  # what is left of either is looked for when both have ended
-    other = second.ended().passed()
-    assert other.directory.exists()
-    [facts] = json.loads((tmp_path / "second.json").read_bytes())["cells"]
-    assert {check["status"] for check in facts["checks"]} == {"passed"}
-    cell = first.ended().passed().cell()
+    for run in (first.ended().passed(), second.ended().passed()):
+        assert run.directory.exists()
+    cell, other = (
+        Cell(json.loads((tmp_path / f"{name}.json").read_bytes())["cells"][0]) for name in ("first", "second")
+    )
+    assert {*cell.statuses.values(), *other.statuses.values()} == {"passed"}
     checks = {check["name"]: check for check in cell.facts["checks"] if check["bundle"] == "numbers"}
     assert list(checks) == list(BUNDLE_CHECKS)
     data = checks["bundle-install"]["data"]
@@ -60,9 +62,9 @@ def test_two_runs_at_once_on_the_same_bundle_which_runs_its_checks(matrix: Matri
         "install_reused": data["install_reused"],
         "installed_by": {"worker-0": "uv", "worker-1": "uv"},
     }
-    [other_s] = [check["data"] for check in facts["checks"] if check["name"] == "bundle-install"]
     for what in ("wheels_reused", "install_reused"):
-        assert {data[what], other_s[what]} == {True, False}, "one of the runs makes them, the other finds them"
+        both = {data[what], other.checks["bundle-install"].data[what]}
+        assert both == {True, False}, "one of the runs makes them, the other finds them"
     assert checks["execute"]["data"]["artifacts"] == {"numbers.json": 50}
     data = checks["bundle-aggregation"]["data"]
     assert data["tasks"] == 2 * (3 + 1)
@@ -259,7 +261,6 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
         f"""
     [tool.modelops]
     nanny = {nanny}
-    start = "fork-workers"
     bundles = [{{ path = "{BUNDLES / bundle}", entrypoint = "wire/run" }}]
     {cell if backend == "docker" else ""}
     [tool.modelops.deadlines]
