@@ -141,7 +141,7 @@ def test_environments_share_the_files_of_one_pip_but_not_what_replaces_them(tmp_
     environments = [tmp_path / name for name in ("one", "other")]
     with Commands(str(tmp_path / "commands"), 60) as run:
         for venv in environments:
-            make_bare(run, {**location, "venv": str(venv)})
+            make_bare(run, location | {"venv": str(venv)})
     ours, theirs, worker_s = (
         tmp_path / place / "pip"
         for place in (f"one/{SITE}", f"other/{SITE}", Path(pip_of(location)).relative_to(tmp_path))
@@ -164,7 +164,7 @@ def test_a_saved_state_shares_pip_alone(tmp_path: Path) -> None:
     location = location_in(tmp_path)
     states = States(str(tmp_path / "states"), "key", pip_of(location))
     with Commands(str(tmp_path / "commands"), 60) as run:
-        make_bare(run, {**location, "venv": states.venv})
+        make_bare(run, location | {"venv": states.venv})
     (Path(states.site) / "own.py").write_text("before")
     states.save("good")
     (Path(states.site) / "own.py").write_text("after")
