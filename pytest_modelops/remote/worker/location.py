@@ -88,7 +88,7 @@ def packages_of(location: BundleLocation) -> str:
 
 def pip_of(location: BundleLocation) -> str:
     """Return the directory of the pip that the environments on this worker share; it may not exist yet."""
-    return location.get("pip") or os.path.join(location["directory"], "pip")
+    return location.get("pip") or os.path.join(location["directory"], "own-pip")
 
 
 def site_of(location: BundleLocation) -> str:
