@@ -30,7 +30,7 @@ TARGETS = """
 BOTH = ["targets:least", "targets:most"]
 
 
-def ship(matrix: Matrix, *names: str, more: str = "") -> None:
+def ship(matrix: Matrix, *names: str, more: str) -> None:
     """Bundles with two targets each, one after the other on one worker."""
     lines = []
     for name in names:
@@ -41,6 +41,7 @@ def ship(matrix: Matrix, *names: str, more: str = "") -> None:
         f"""
         [tool.modelops]
         workers = 1
+        start = "fork-workers"
         bundles = [{", ".join(lines)}]
         [tool.modelops.deadlines]
         execute = 30
@@ -56,7 +57,7 @@ HANDS_OUT_OTHERS = """
         execute, aggregate, kept = bundles.execute, bundles.aggregate, {}
 
         def keeps_replicates(location, task_id, **asked):
-            if location["name"] == "crossed":
+            if location["name"] in {"both", "crossed"}:
                 return execute(location, task_id, **asked)
             if "replicate" not in kept:
                 kept["replicate"] = execute(location, task_id, **asked)
@@ -64,6 +65,8 @@ HANDS_OUT_OTHERS = """
 
         def crosses_targets(location, replicates, **asked):
             of = tuple(one["task_id"] for one in replicates)
+            if location["name"] == "both":
+                return aggregate(location, replicates, **asked)
             if of not in kept:
                 kept[of] = aggregate(location, replicates, **asked)
             return kept[of]
@@ -75,7 +78,7 @@ HANDS_OUT_OTHERS = """
 def test_two_targets_and_results_of_other_tasks(matrix: Matrix) -> None:
     preload = matrix.write("hands_out_others.py", HANDS_OUT_OTHERS)
     more = f'[tool.modelops.environment]\n        worker-args = ["--preload", "{preload}"]'
-    ship(matrix, "first", "second", "crossed", more=more)
+    ship(matrix, "both", "first", "second", "crossed", more=more)
     run = matrix.run("-k", "execute or bundle_aggregation")
     assert run.code == 1, run.out
     reported = {(one["bundle"], one["name"]): one for one in run.cell().facts["checks"] if one["bundle"]}
@@ -95,13 +98,11 @@ def test_two_targets_and_results_of_other_tasks(matrix: Matrix) -> None:
     crossed = reported["crossed", "bundle-aggregation"]["message"]
     wrong = {f"{target} of set {number}" for target in BOTH for number in range(2)}
     assert len([name for name in wrong if name in crossed]) == 2, crossed
-
-
-def test_two_targets_of_one_bundle_aggregate_the_same_replicates(matrix: Matrix) -> None:
-    ship(matrix, "both")
-    data = matrix.run("-k", "bundle_aggregation").passed().check("bundle-aggregation").data
-    assert data["tasks"] == 2 * (3 + 2)
-    assert data["losses"] == {"0-targets:least": 0, "0-targets:most": 2, "1-targets:least": 3, "1-targets:most": 5}
+    both = reported["both", "bundle-aggregation"]
+    assert reported["both", "execute"]["status"] == both["status"] == "passed", "targets aggregate the same replicates"
+    assert both["data"]["tasks"] == 2 * (3 + 2)
+    losses = {"0-targets:least": 0, "0-targets:most": 2, "1-targets:least": 3, "1-targets:most": 5}
+    assert both["data"]["losses"] == losses
 
 
 ANSWERS = {
@@ -147,6 +148,7 @@ def test_an_artifact_that_is_none_is_reported_by_its_name(matrix: Matrix) -> Non
         f"""
         [tool.modelops]
         workers = 1
+        start = "fork-workers"
         bundles = [{", ".join(lines)}]
         [tool.modelops.runner]
         path = "{SERVERS / "answers_anything.py"}"

@@ -1,14 +1,15 @@
 """Bundles that are broken in every way that fixtures/bundles knows, on real workers, in processes and in containers.
 
-All of them are shipped to the same cell, in two runs: with `preflight`, and without it, so that what it would
-    have reported
-early shows where it breaks. Each test reads what the report says of its bundle.
+All of them are shipped to the same cell. Of those that `preflight` reports early, a copy is shipped without it, which
+shows where they break otherwise. Each test reads what the report says of its bundle.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,21 +36,26 @@ _KEYS = {
     "undeclared-module": 'entrypoint = "undeclared.wire/run"',
     "wrong-target-signature": _INCIDENCE,
 }
+LATE_TOO = ("needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature")
+"""Of these a copy, `late-…`, is shipped without `preflight`, to processes."""
+CELL = "py3.12-dask2024.10.0"
 HEALTHY = ("large-answer", "needs-config", "noisy-stderr", "numbers", "reads-stdin", "seir")
 
 
-def configuration(directory: Path) -> str:
+def configuration(directory: Path, *, late: Sequence[str] = ()) -> str:
     """One cell, and every bundle that there is."""
+    paths = {path: path.name for path in sorted(BUNDLES.iterdir()) if path.is_dir()}
+    paths |= {shutil.copytree(BUNDLES / name, directory / f"late-{name}"): name for name in late}
     lines = []
-    for bundle in sorted(path for path in BUNDLES.iterdir() if path.is_dir()):
-        keys = _KEYS.get(bundle.name, "")
+    for path, name in paths.items():
+        keys = _KEYS.get(name, "")
         if "entrypoint" not in keys:
             keys = f'entrypoint = "wire/run", {keys}'
-        lines.append(f'  {{ path = "{bundle}", {keys.rstrip(", ")} }},')
+        lines.append(f'  {{ path = "{path}", {keys.rstrip(", ")} }},')
     deadlines = "\n".join(f"{check_name} = {seconds}" for check_name, seconds in DEADLINES.items())
     return "\n".join(
         [
-            *("[tool.modelops]", "bundles = [", *lines, "]"),
+            *("[tool.modelops]", 'start = "fork-workers"', "bundles = [", *lines, "]"),
             *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]'),
             # Narrower than by default: `execute` is as strict all the same.
             *("[tool.modelops.aggregation]", 'failed-when = "outputs.error"'),
@@ -60,19 +66,17 @@ def configuration(directory: Path) -> str:
 
 @pytest.fixture(scope="session", params=["process", "docker"])
 def reported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Reported:
-    """What the run with `preflight` said, on each backend."""
-    engine = request.getfixturevalue("engine") if request.param == "docker" else None
+    """What the run said, on each backend."""
     name = f"bundles-{request.param}"
-    return run_once(tmp_path_factory, name, configuration, engine=engine, sources=[BUNDLES])
+    if request.param == "docker":
+        engine = request.getfixturevalue("engine")
+        return run_once(tmp_path_factory, name, configuration, engine=engine, sources=[BUNDLES])
+    configure = functools.partial(configuration, late=LATE_TOO)
+    deselected = ("--deselect", f"modelops::test_preflight[{CELL}-late-")
+    return run_once(tmp_path_factory, name, configure, *deselected, sources=[BUNDLES])
 
 
-@pytest.fixture(scope="session")
-def reported_late(tmp_path_factory: pytest.TempPathFactory) -> Reported:
-    """What a run of a few of them said in which `preflight` was deselected."""
-    names = ["needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"]
-    flags = [flag for name in names for flag in ("--modelops-bundle", name)]
-    flags += ["--deselect", "modelops::test_preflight"]
-    return run_once(tmp_path_factory, "bundles-late", configuration, *flags, sources=[BUNDLES])
+WITHOUT_PREFLIGHT = pytest.mark.parametrize("reported", ["process"], indirect=True)
 
 
 @pytest.mark.parametrize("bundle", HEALTHY)
@@ -92,8 +96,9 @@ def test_a_newer_python_is_reported_before_anything_starts(reported: Reported) -
     check.says("requires Python >=3.13, but this cell's workers run 3.12.1; set requires-python to '>=3.12'")
 
 
-def test_without_preflight_the_installer_s_first_cause_is_reported(reported_late: Reported) -> None:
-    check = reported_late.broke("needs-newer-python", "bundle-install", within=INSTALLED)
+@WITHOUT_PREFLIGHT
+def test_without_preflight_the_installer_s_first_cause_is_reported(reported: Reported) -> None:
+    check = reported.broke("late-needs-newer-python", "bundle-install", within=INSTALLED)
     check.says("requires Python >=3.13; this cell's workers run 3.12.1.", "(3.12.1) does not satisfy Python>=3.13")
     assert "Stream closed" not in check.message
 
@@ -104,12 +109,13 @@ def test_targets_are_reported_before_anything_starts(reported: Reported) -> None
     reported.broke("wrong-target-signature", "preflight").says("incidence_target", "sim_returns", "target_data")
 
 
-def test_without_preflight_targets_break_where_they_are_used(reported_late: Reported) -> None:
-    check = reported_late.broke("missing-target", "bundle-aggregation")
+@WITHOUT_PREFLIGHT
+def test_without_preflight_targets_break_where_they_are_used(reported: Reported) -> None:
+    check = reported.broke("late-missing-target", "bundle-aggregation")
     check.says("`aggregate` raised AttributeError: module 'targets.incidence' has no attribute 'incidence_target'")
-    check = reported_late.broke("missing-target-module", "bundle-aggregation")
+    check = reported.broke("late-missing-target-module", "bundle-aggregation")
     check.says("`aggregate` raised ModuleNotFoundError: No module named 'targets'")
-    reported_late.broke("wrong-target-signature", "bundle-aggregation").says("`aggregate` raised TypeError", "argument")
+    reported.broke("late-wrong-target-signature", "bundle-aggregation").says("`aggregate` raised TypeError", "argument")
 
 
 INSTALLING: Mapping[str, tuple[str, ...]] = {
@@ -202,5 +208,4 @@ def test_what_runners_wrote_is_kept(reported: Reported) -> None:
 
 def test_every_bundle_of_the_fixtures_has_its_test() -> None:
     tested = {*HEALTHY, "import-hangs", "hangs-in-task", *(name for names in BY_CHECK.values() for name in names)}
-    tested |= {"needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature"}
-    assert tested == {path.name for path in BUNDLES.iterdir() if path.is_dir()}
+    assert tested | {*LATE_TOO} == {path.name for path in BUNDLES.iterdir() if path.is_dir()}

@@ -194,7 +194,8 @@ def configuration(bundles: Mapping[Path, tuple[str, ...]]) -> str:
     lines = [f'  {{ path = "{path}", imports = {json.dumps(imports)} }},' for path, imports in bundles.items()]
     return "\n".join(
         [
-            *("[tool.modelops]", 'backend = "process"', "workers = 1", "bundles = [", *lines, "]"),
+            *("[tool.modelops]", 'backend = "process"', 'start = "fork-workers"', "workers = 1"),
+            *("bundles = [", *lines, "]"),
             *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]', ""),
         ]
     )

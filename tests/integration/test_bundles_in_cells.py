@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.conftest import BUNDLE_CHECKS, INSTALLED, ContainerMatrix
+from tests.integration.conftest import BUNDLE_CHECKS, INSTALLED, Cell, Check, ContainerMatrix
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Running, WriteWheel
@@ -22,33 +23,52 @@ BUNDLES = REPOSITORY / "fixtures" / "bundles"
 SERVERS = REPOSITORY / "tests" / "servers"
 NUMBERS = f"""
     [tool.modelops]
+    start = "fork-workers"
     bundles = [{{ path = "{BUNDLES / "numbers"}", entrypoint = "wire/run", target = "targets:mean" }}]
 """
+ON_ONE_WORKER = NUMBERS.replace("[tool.modelops]", "[tool.modelops]\n    workers = 1", 1)
 
 
-def with_runner(file: str) -> str:
-    return f'{NUMBERS}\n    [tool.modelops.runner]\n    path = "{SERVERS / file}"\n'
+def with_runner(path: str) -> str:
+    return f'{ON_ONE_WORKER}\n    [tool.modelops.runner]\n    path = "{path}"\n'
 
 
-def test_a_bundle_runs_its_checks(matrix: Matrix) -> None:
+def test_two_runs_at_once_on_the_same_bundle_which_runs_its_checks(matrix: Matrix, tmp_path: Path) -> None:
+    """One of the two runs in several processes."""
     matrix.configure(NUMBERS)
-    run = matrix.run().passed()
-    cell = run.cell()
+    pyproject = ("-c", str(matrix.path / "pyproject.toml"))
+    first, second = (
+        matrix.start(*more, *pyproject, f"--modelops-report={tmp_path}/{name}.json")
+        for name, more in (("first", ()), ("second", ("-n", "2")))
+    )
+    first.process.wait(150)
+    second.process.wait(150)  # what is left of either is looked for when both have ended
+    for run in (first.ended().passed(), second.ended().passed()):
+        assert run.directory.exists()
+    cell, other = (
+        Cell(json.loads((tmp_path / f"{name}.json").read_bytes())["cells"][0]) for name in ("first", "second")
+    )
+    assert {*cell.statuses.values(), *other.statuses.values()} == {"passed"}
     checks = {check["name"]: check for check in cell.facts["checks"] if check["bundle"] == "numbers"}
     assert list(checks) == list(BUNDLE_CHECKS)
-    assert checks["bundle-install"]["data"] == {
+    data = checks["bundle-install"]["data"]
+    assert data == {
         "format": "requirements",
         "found": "it has a requirements.txt and 2 loose modules",
         "modules": 2,
         "accounted": {"client": 2, "worker-0": 2, "worker-1": 2},
         "packages": 0,
-        "wheels_reused": False,
-        "install_reused": False,
+        "wheels_reused": data["wheels_reused"],
+        "install_reused": data["install_reused"],
         "installed_by": {"worker-0": "uv", "worker-1": "uv"},
     }
+    for what in ("wheels_reused", "install_reused"):
+        both = {data[what], other.checks["bundle-install"].data[what]}
+        assert both == {True, False}, "one of the runs makes them, the other finds them"
     assert checks["execute"]["data"]["artifacts"] == {"numbers.json": 50}
     data = checks["bundle-aggregation"]["data"]
     assert data["tasks"] == 2 * (3 + 1)
+    assert data["processes"] <= 2, "runners stay for the whole job"
     assert set(data["losses"]) == {"0-targets:mean", "1-targets:mean"}
     assert len(set(data["losses"].values())) == 2, "replicates of different sets have different seeds"
     assert {"worker-0-numbers-runner-stderr", "worker-1-numbers-runner-stdout"} <= set(cell.facts["logs"])
@@ -58,27 +78,34 @@ def test_what_was_installed_is_found_again_and_a_bundle_that_changes_it_harms_on
     matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
 ) -> None:
     """A `.pth` file writes to a module whenever a Python of the environment starts."""
-    directory = tmp_path / "changes-itself"
-    directory.mkdir()
-    (directory / "requirements.txt").write_text("./lib-1.0-py3-none-any.whl\n")
-    code = "import os; open(os.path.join(sitedir, 'lib', '__init__.py'), 'a').write('#')\n"
-    write_wheel(directory / "lib-1.0-py3-none-any.whl", {"lib/__init__.py": "", "lib.pth": code})
-    matrix.configure(f'[tool.modelops]\nbundles = ["{directory}"]\n')
-    for _ in range(2):
-        check = matrix.run("-k", "bundle_install").check("bundle-install")
-        said = ("a file that was installed is missing or not what the package's RECORD says: ", "/lib/__init__.py")
-        check.broke("failed", *said, within=INSTALLED)
-    code = "import sys; sys.reads_only = True\n"
-    write_wheel(directory / "lib-1.0-py3-none-any.whl", {"lib/__init__.py": "", "lib.pth": code})
-    reused = [
-        matrix.run("-k", "bundle_install").passed().check("bundle-install").data["install_reused"] for _ in range(2)
-    ]
-    assert reused == [False, True]
+    writes = "import os; open(os.path.join(sitedir, 'lib', '__init__.py'), 'a').write('#')\n"
+
+    def ship(name: str, code: str) -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "requirements.txt").write_text("./lib-1.0-py3-none-any.whl\n")
+        write_wheel(tmp_path / name / "lib-1.0-py3-none-any.whl", {"lib/__init__.py": "", "lib.pth": code})
+
+    for name in ("changes-itself", "is-edited"):
+        ship(name, writes)
+    ship("only-reads", "import sys; sys.reads_only = True\n")
+    bundles = [str(tmp_path / name) for name in ("changes-itself", "is-edited", "only-reads")]
+    matrix.configure(f'[tool.modelops]\nworkers = 1\nstart = "fork-workers"\nbundles = {bundles}\n')
+    for time in ("first", "second"):
+        run = matrix.run("-k", "bundle_install")
+        checks = {one["bundle"]: Check(**one) for one in run.cell().facts["checks"] if one["name"] == "bundle-install"}
+        broken = ["changes-itself"] if time == "second" else ["changes-itself", "is-edited"]
+        for name in broken:
+            said = ("a file that was installed is missing or not what the package's RECORD says: ", "/lib/__init__.py")
+            checks[name].broke("failed", *said, within=INSTALLED)
+        assert {name for name, check in checks.items() if check.status == "passed"} == checks.keys() - set(broken)
+        assert checks["only-reads"].data["install_reused"] == (time == "second")
+        ship("is-edited", "import sys; sys.is_edited = True\n")
+    assert checks["is-edited"].data["install_reused"] is False
 
 
 def test_a_runner_of_the_user_s_by_path(matrix: Matrix) -> None:
-    matrix.configure(with_runner("users_runner.py"))
-    run = matrix.run().passed()
+    matrix.configure(with_runner(str(SERVERS / "users_runner.py")))
+    run = matrix.run("-k", "numbers").passed()
     log = Path(run.cell().facts["logs"]["worker-0-numbers-runner-stderr"])
     assert "this is the user's own runner" in log.read_text(encoding="utf-8")
 
@@ -91,9 +118,7 @@ def test_a_runner_of_the_user_s_inside_the_cell(
     wheel = write_wheel(tmp_path / "deployment-1.0-py3-none-any.whl", files)
     building_matrix.configure(
         f"""
-        {NUMBERS}
-        [tool.modelops.runner]
-        path = "deployment.worker:run.py"
+        {with_runner("deployment.worker:run.py")}
         [tool.modelops.matrix]
         python = ["3.12"]
         dask = ["2024.10.0"]
@@ -107,7 +132,7 @@ def test_a_runner_of_the_user_s_inside_the_cell(
 
 
 def test_a_runner_that_the_cell_does_not_have(matrix: Matrix) -> None:
-    matrix.configure(f'{NUMBERS}\n    [tool.modelops.runner]\n    path = "no_such_deployment.worker:run.py"\n')
+    matrix.configure(with_runner("no_such_deployment.worker:run.py"))
     run = matrix.run("-k", "handshake")
     check = run.check("handshake")
     assert (run.code, check.status) == (1, "failed")
@@ -165,7 +190,7 @@ TESTS = f"""
 
 
 def test_markers(matrix: Matrix) -> None:
-    matrix.configure(NUMBERS)
+    matrix.configure(ON_ONE_WORKER)
     matrix.write("test_upgrade.py", TESTS)
     run = matrix.run("test_upgrade.py")
     statuses = {name.partition("::")[2]: check.status for name, check in run.cell().checks.items() if "::" in name}
@@ -291,41 +316,6 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
     }
     assert run.code == 1
     run.check(check_name).broke(*said[check_name], within=DEADLINE + 2)
-
-
-def test_two_runs_at_once_on_the_same_bundles(matrix: Matrix, tmp_path: Path) -> None:
-    matrix.configure(NUMBERS)
-    first = matrix.start()
-    second = matrix.start("-c", str(matrix.path / "pyproject.toml"), f"--modelops-report={tmp_path}/second.json")
-    first.process.wait(150)
-    second.process.wait(150)  # what is left of either is looked for when both have ended
-    assert (first.ended().code, second.ended().code) == (0, 0), first.out
-
-
-def test_what_does_not_send_functions_works_between_pythons(building_matrix: Matrix) -> None:
-    building_matrix.configure(
-        f"""
-        {NUMBERS}
-        [tool.modelops.matrix]
-        python = ["3.12"]
-        dask = ["2024.10.0"]
-        exclude = [{{ python = "3.12" }}]
-        include = [{{ python = "3.12", dask = "2024.10.0", worker = {{ python = "3.13" }} }}]
-        """.replace("        ", "    ")
-    )
-    run = building_matrix.run("-k", "lambda or handshake or execute").unavailable_is_no_failure()
-    cell = run.cell()
-    assert cell.facts["first_broken"] == "lambda"
-    assert cell.checks["handshake"].status == "passed", "the runner has the worker's Python, the client's is not asked"
-    assert cell.checks["execute"].status == "failed"
-    cell.checks["execute"].says("worker")
-
-
-def test_a_cell_with_bundles_in_several_processes(matrix: Matrix) -> None:
-    matrix.configure(NUMBERS)
-    run = matrix.run("-n", "2").passed()
-    assert set(run.cell().statuses.values()) == {"passed"}
-    assert run.directory.exists()
 
 
 def another_python() -> Path:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import distributed
-import pytest
 
 from pytest_modelops.remote.worker import in_process
-from tests.integration.conftest import AT_ONCE, INSTALLED, Check
+from tests.integration.conftest import AT_ONCE, INSTALLED, Check, write_wheel
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Matrix, WriteWheel
+    from tests.integration.conftest import Matrix, Run
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
 DEADLINE = 10
@@ -24,7 +25,7 @@ WIRE = "def wire(entrypoint, params, seed):\n    return {'answer.txt': b'42'}\n"
 
 
 def configured(*bundles: str) -> str:
-    return f"[tool.modelops]\nbundles = [{', '.join(bundles)}]\n"
+    return f'[tool.modelops]\nstart = "fork-workers"\nbundles = [{", ".join(bundles)}]\n'
 
 
 def table(path: Path, more: str = 'entrypoint = "wire/run"') -> str:
@@ -38,29 +39,144 @@ SEIR = table(
 )
 
 
-def test_two_bundles_run_their_checks_and_do_not_meet(matrix: Matrix) -> None:
-    """Both have modules `wire` or `targets` of their own."""
+TESTS = """
+    import os
+    import pytest
+
+    @pytest.mark.modelops_bundle("numbers")
+    def test_it_is_there(modelops_cell):
+        reported = modelops_cell.call_each("lambda: __import__('wire').__file__")
+        assert all("/bundles/numbers/bundle/wire.py" in file for file in reported.values())
+
+    @pytest.mark.modelops_bundle("seir")
+    def test_the_other_one_is_there(modelops_cell):
+        with pytest.raises(Exception, match="No module named 'wire'"):
+            modelops_cell.call("lambda: __import__('wire').__file__")
+        assert "seir" in modelops_cell.call("lambda: __import__('seir').__name__")
+
+    @pytest.mark.modelops_bundle("numbers")
+    def test_it_is_there_again(modelops_cell):
+        before = modelops_cell.call("lambda: __import__('os').getpid()", worker="worker-0")
+        os.kill(before, 9)
+        seen = "lambda: (__import__('os').getpid(), __import__('wire').__file__)"
+        for _ in range(100):
+            try:
+                pid, file = modelops_cell.call(seen, worker="worker-0")
+            except Exception:
+                continue
+            if pid != before:
+                break
+        assert pid != before
+        assert "/bundles/numbers/bundle/wire.py" in file
+"""
+"""The last one kills a worker: that which its nanny starts has the bundle before it runs a task."""
+NAMES = (
+    *("numbers", "seir", "prints-at-import", "writes-to-stdout", "wire-raises", "import-fails", "unstable-output"),
+    *("empty-output", "undeclared-module", "undeclared-flat", "undeclared-data"),
+)
+
+
+def test_bundles_of_every_kind_one_after_the_other(matrix: Matrix, tmp_path: Path) -> None:
+    """Most have a module `wire` of their own; none meets another's."""
     before = environment()
-    matrix.configure(configured(NUMBERS, SEIR))
-    run = matrix.run("-k", "numbers or seir").passed()
-    checks = {(check["bundle"], check["name"]): check for check in run.cell().facts["checks"] if check["bundle"]}
-    names = ("preflight", "bundle-install", "execute", "bundle-aggregation")
-    assert set(checks) == {(bundle, name) for bundle in ("numbers", "seir") for name in names}, (
-        "there is no runner to shake hands with"
+    entrypoints = {"undeclared-module": "undeclared", "undeclared-flat": "sprout", "undeclared-data": "barn"}
+    more = {name: f'entrypoint = "{package}.wire/run"' for name, package in entrypoints.items()}
+    known = {"numbers": NUMBERS, "seir": SEIR}
+    tables = [known.get(name) or table(BUNDLES / name, more.get(name, 'entrypoint = "wire/run"')) for name in NAMES]
+    named = shutil.copytree(BUNDLES / "import-fails", tmp_path / "import-fails-and-is-named")
+    tables += [table(named, 'imports = ["wire"]'), wants_another(tmp_path), shadows(tmp_path), hides(tmp_path)]
+    matrix.configure(configured(*tables))
+    matrix.write("test_upgrade.py", TESTS)
+    selected = "preflight or bundle_install or execute or bundle_aggregation or test_upgrade"
+    run = matrix.start("-k", selected).ended(seconds=600)
+    found = [Check(**one) for one in run.cell().facts["checks"]]
+    checks = {(one.bundle, one.name): one for one in found if one.bundle}
+    two_bundles_do_not_meet(run, checks)
+    breaks_where_it_should(checks)
+    other_modules_of_the_process(checks)
+    for name in ("prints-at-import", "writes-to-stdout"):
+        statuses = {check.status for (bundle, _), check in checks.items() if bundle == name}
+        assert statuses == {"passed"}, "what it prints is no failure"
+    tests = {one.name.rpartition("::")[2]: one.status for one in found if "::" in one.name}
+    assert tests == dict.fromkeys(
+        ("test_it_is_there", "test_the_other_one_is_there", "test_it_is_there_again"), "passed"
     )
-    for bundle in ("numbers", "seir"):
-        data = checks[bundle, "bundle-install"]["data"]
+    assert environment() == before, "the environment of the processes is as it was"
+
+
+def two_bundles_do_not_meet(run: Run, checks: Mapping[tuple[str, str], Check]) -> None:
+    names = {"preflight", "bundle-install", "execute", "bundle-aggregation"}
+    for bundle, module in (("numbers", "wire"), ("seir", "seir")):
+        own = {name: check for (of, name), check in checks.items() if of == bundle}
+        assert own.keys() == names, "there is no runner to shake hands with"
+        assert {check.status for check in own.values()} == {"passed"}
+        data = own["bundle-install"].data
         assert data["processes"] == EVERYWHERE
         assert data["accounted"] == dict.fromkeys(EVERYWHERE, data["modules"])
-        assert checks[bundle, "preflight"]["data"]["modules"] == data["modules"]
-        assert checks[bundle, "execute"]["data"]["processes"] == 2, "the workers themselves"
-        assert checks[bundle, "bundle-aggregation"]["data"]["tasks"] == 2 * (3 + 1)
-    for bundle, module in (("numbers", "wire"), ("seir", "seir")):
-        submitted = checks[bundle, "bundle-install"]["data"]["by_reference"]
-        assert submitted == {"outcome": "failed", "why": f"No module named '{module}'"}, "the scheduler lacks it"
+        assert own["preflight"].data["modules"] == data["modules"]
+        assert own["execute"].data["processes"] == 2, "the workers themselves"
+        assert own["bundle-aggregation"].data["tasks"] == 2 * (3 + 1)
+        assert data["by_reference"] == {"outcome": "failed", "why": f"No module named '{module}'"}, "the scheduler's"
         assert f"the scheduler has no module '{module}', which workers and client have" in " ".join(run.out.split())
-    assert checks["numbers", "execute"]["data"]["artifacts"] == {"numbers.json": 50}
-    assert environment() == before, "the environment of the processes is as it was"
+    assert checks["numbers", "execute"].data["artifacts"] == {"numbers.json": 50}
+
+
+def breaks_where_it_should(checks: Mapping[tuple[str, str], Check]) -> None:
+    of_execute = {
+        "wire-raises": "`execute` raised ValueError: beta must be positive",
+        "import-fails": "`execute` raised ModuleNotFoundError: No module named",
+        "unstable-output": "'answer.txt' differs between workers",
+        "empty-output": "it returned no artifact that holds anything",
+    }
+    for name, expected in of_execute.items():
+        assert checks[name, "bundle-install"].status == "passed"
+        checks[name, "execute"].broke("failed", expected, within=AT_ONCE)
+    flat = checks["undeclared-flat", "bundle-install"]
+    flat.broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED)
+    left_out = checks["undeclared-module", "bundle-install"]
+    left_out.broke("failed", "2 modules of it are not found after the install", within=INSTALLED)
+    assert checks["undeclared-data", "bundle-install"].status == "passed"
+    checks["undeclared-data", "execute"].broke("failed", "`execute` raised FileNotFoundError", within=INSTALLED)
+    named = checks["import-fails-and-is-named", "bundle-install"]
+    named.broke("failed", "import wire failed: ModuleNotFoundError", within=INSTALLED)
+    assert {"client", "worker-0", "worker-1"} <= set(re.findall(r"[\w-]+", named.message))
+
+
+def other_modules_of_the_process(checks: Mapping[tuple[str, str], Check]) -> None:
+    """The process has imported a package in another version, a module from elsewhere, or has not imported it yet."""
+    here = metadata.version("msgpack")
+    checks["wants-another", "bundle-install"].broke(
+        "failed",
+        "was not installed into 3 of 3 processes",
+        f"the bundle brings msgpack 0.0.1, and this process has already imported msgpack {here}, which stays",
+        f"ask for msgpack=={here}",
+        within=INSTALLED,
+    )
+    assert checks["wants-another", "execute"].blocked_by == "bundle-install[wants-another]"
+    expected = "its module tornado cannot be imported: this process has already imported another tornado ("
+    hides_it = checks["hides", "bundle-install"].broke("failed", expected, within=INSTALLED)
+    assert "module config" not in hides_it.message
+    assert checks["shadows", "execute"].status == "passed", checks["shadows", "execute"].message
+    [shadowed] = checks["shadows", "bundle-install"].data["shadowed"]
+    assert shadowed.startswith("iniconfig ")
+    assert shadowed.endswith(" by 0.0.1")
+
+
+def wants_another(directory: Path) -> str:
+    made = bundle(directory / "wants-another", "./msgpack-0.0.1-py3-none-any.whl", {"wire.py": WIRE})
+    write_wheel(made / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
+    return table(made)
+
+
+def shadows(directory: Path) -> str:
+    wire = "import iniconfig\ndef wire(e, p, s):\n    return {'answer.txt': iniconfig.VERSION}\n"
+    made = bundle(directory / "shadows", "./iniconfig-0.0.1-py3-none-any.whl", {"wire.py": wire})
+    write_wheel(made / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"})
+    return table(made, 'entrypoint = "wire/run", expect = { "answer.txt" = "0.0.1" }, imports = ["iniconfig"]')
+
+
+def hides(directory: Path) -> str:
+    return table(bundle(directory / "hides", "", {"wire.py": WIRE, "tornado.py": "", "config.py": ""}))
 
 
 def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
@@ -89,6 +205,7 @@ def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
         """
         [tool.modelops]
         workers = 1
+        start = "fork-workers"
         bundles = [
             { path = "all", install = "everywhere", entrypoint = "grid:run", submits = ["grid:run", "wire:wire"] },
             { path = "workers-only", install = "workers", entrypoint = "grid:run", submits = "grid:run" },
@@ -129,115 +246,27 @@ def bundle(directory: Path, requirement: str, files: dict[str, str]) -> Path:
     return directory
 
 
-def test_a_package_that_the_process_has_imported_in_another_version(
-    matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
-) -> None:
-    directory = bundle(tmp_path / "wants-another", "./msgpack-0.0.1-py3-none-any.whl", {"wire.py": WIRE})
-    write_wheel(directory / "msgpack-0.0.1-py3-none-any.whl", {"msgpack/__init__.py": ""})
-    matrix.configure(configured(table(directory)))
-    run = matrix.run("-k", "wants-another")
-    here = metadata.version("msgpack")
-    assert run.code == 1
-    run.check("bundle-install").broke(
-        "failed",
-        "was not installed into 3 of 3 processes",
-        f"the bundle brings msgpack 0.0.1, and this process has already imported msgpack {here}, which stays",
-        f"ask for msgpack=={here}",
-        within=INSTALLED,
+def test_tasks_that_never_end_and_that_kill_their_worker(matrix: Matrix) -> None:
+    names = ("dies-in-task", "hangs-in-task")
+    matrix.configure(
+        f"{configured(*(table(BUNDLES / name) for name in names))}[tool.modelops.deadlines]\nexecute = {DEADLINE}\n"
     )
-    assert run.check("execute").blocked_by == "bundle-install[wants-another]"
-
-
-def test_a_package_that_nobody_has_imported_yet_is_shadowed_and_reported(
-    matrix: Matrix, tmp_path: Path, write_wheel: WriteWheel
-) -> None:
-    wire = "import iniconfig\ndef wire(e, p, s):\n    return {'answer.txt': iniconfig.VERSION}\n"
-    directory = bundle(tmp_path / "shadows", "./iniconfig-0.0.1-py3-none-any.whl", {"wire.py": wire})
-    write_wheel(directory / "iniconfig-0.0.1-py3-none-any.whl", {"iniconfig/__init__.py": "VERSION = b'0.0.1'\n"})
-    more = 'entrypoint = "wire/run", expect = { "answer.txt" = "0.0.1" }, imports = ["iniconfig"]'
-    matrix.configure(configured(table(directory, more)))
-    cell = matrix.run("-k", "shadows").passed().cell()
-    [shadowed] = cell.checks["bundle-install"].data["shadowed"]
-    assert shadowed.startswith("iniconfig ")
-    assert shadowed.endswith(" by 0.0.1")
-
-
-def test_a_module_that_the_process_has_imported_from_elsewhere(matrix: Matrix, tmp_path: Path) -> None:
-    directory = bundle(tmp_path / "hides", "", {"wire.py": WIRE, "tornado.py": "", "config.py": ""})
-    matrix.configure(configured(table(directory)))
-    expected = "its module tornado cannot be imported: this process has already imported another tornado ("
-    check = matrix.run("-k", "hides").check("bundle-install").broke("failed", expected, within=INSTALLED)
-    assert "module config" not in check.message
-
-
-def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> None:
-    left_out = table(BUNDLES / "undeclared-module", 'entrypoint = "undeclared.wire/run"')
-    flat = table(BUNDLES / "undeclared-flat", 'entrypoint = "sprout.wire/run"')
-    data = table(BUNDLES / "undeclared-data", 'entrypoint = "barn.wire/run"')
-    fails = table(BUNDLES / "import-fails", 'imports = ["wire"]')
-    matrix.configure(configured(left_out, flat, data, fails))
-    run = matrix.run("-k", "undeclared or import-fails")
-    found = run.cell().facts["checks"]
-    checks = {check["bundle"]: Check(**check) for check in found if check["name"] == "bundle-install"}
-    checks["undeclared-flat"].broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED)
-    assert checks["undeclared-data"].status == "passed"
-    [executed] = [Check(**one) for one in found if (one["bundle"], one["name"]) == ("undeclared-data", "execute")]
-    executed.broke("failed", "`execute` raised FileNotFoundError", within=INSTALLED)
-    left_out_s, fails_s = checks["undeclared-module"], checks["import-fails"]
-    left_out_s.broke("failed", "2 modules of it are not found after the install", within=INSTALLED)
-    fails_s.broke("failed", "import wire failed: ModuleNotFoundError", within=INSTALLED)
-    assert {"client", "worker-0", "worker-1"} <= set(re.findall(r"[\w-]+", fails_s.message))
-
-
-def test_answers_that_are_none_break_where_they_are_asked_for(matrix: Matrix) -> None:
-    expected = {
-        "wire-raises": "`execute` raised ValueError: beta must be positive",
-        "import-fails": "`execute` raised ModuleNotFoundError: No module named",
-        "unstable-output": "'answer.txt' differs between workers",
-        "empty-output": "it returned no artifact that holds anything",
-    }
-    matrix.configure(configured(*(table(BUNDLES / name) for name in expected)))
-    checks = matrix.run("-k", "bundle_install or execute").cell().facts["checks"]
-    statuses = {check["bundle"]: check["status"] for check in checks if check["name"] == "bundle-install"}
-    assert statuses == dict.fromkeys(expected, "passed")
-    executed = {check["bundle"]: Check(**check) for check in checks if check["name"] == "execute"}
-    assert executed.keys() == expected.keys()
-    for name, check in executed.items():
-        check.broke("failed", expected[name], within=AT_ONCE)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("hangs-in-task", ("not finished in time", "Where each process stands", 'wire.py", line')),
-        (
-            "dies-in-task",
-            ("2 of 2 workers: the worker left the cluster while the task was on it; its process was killed",),
-        ),
-    ],
-)
-def test_it_breaks_at_the_right_check(matrix: Matrix, name: str, expected: tuple[str, ...]) -> None:
-    matrix.configure(f"{configured(table(BUNDLES / name))}[tool.modelops.deadlines]\nexecute = {DEADLINE}\n")
-    cell = matrix.run("-k", name).cell()
-    assert cell.facts["first_broken"] == f"execute[{name}]", cell.statuses
-    hangs = name == "hangs-in-task"
-    status, within = ("timed-out", DEADLINE + 2) if hangs else ("failed", AT_ONCE)
-    cell.checks["execute"].broke(status, *expected, within=within)
-
-
-def test_what_it_prints_is_no_failure(matrix: Matrix) -> None:
-    matrix.configure(configured(*(table(BUNDLES / n) for n in ("prints-at-import", "writes-to-stdout"))))
-    matrix.run("-k", "prints-at-import or writes-to-stdout").passed()
+    facts = matrix.run("-k", "in-task").cell().facts
+    checks = {(one["bundle"], one["name"]): Check(**one) for one in facts["checks"] if one["bundle"]}
+    assert {checks[name, "bundle-install"].status for name in names} == {"passed"}
+    left = "2 of 2 workers: the worker left the cluster while the task was on it; its process was killed"
+    checks["dies-in-task", "execute"].broke("failed", left, within=AT_ONCE)
+    hangs = ("not finished in time", "Where each process stands", 'wire.py", line')
+    checks["hangs-in-task", "execute"].broke("timed-out", *hangs, within=DEADLINE + 2)
 
 
 BREAKS = """
-    import os
     import pathlib
 
     def dask_setup(worker):
         real = worker.modelops_bundles.install_in_process
         def install(location, **given):
-            breaks_on = "worker-" + os.environ["BREAKS_ON"]
+            breaks_on = location["name"].partition("-")[2]
             if str(worker.name) == breaks_on == "worker-1":
                 directory = pathlib.Path(location["directories"]["worker-1"])
                 directory.mkdir(parents=True)
@@ -249,87 +278,45 @@ BREAKS = """
 """
 
 
-@pytest.mark.parametrize(
-    ("where", "expected"),
-    [
-        ("worker-1", ("was not installed into 1 of 3 processes", "copying what was installed for numbers: ", "exists")),
-        ("worker-late", ("was not installed into worker-late, which joined after the others", "no-such-package")),
-    ],
-)
-def test_an_install_that_fails_on_one_worker(matrix: Matrix, where: str, expected: tuple[str, ...]) -> None:
+def test_an_install_that_fails_on_one_worker(matrix: Matrix, tmp_path: Path) -> None:
+    expected = {
+        "worker-1": (
+            "was not installed into 1 of 3 processes",
+            "copying what was installed for numbers-worker-1: ",
+            "exists",
+        ),
+        "worker-late": ("was not installed into worker-late, which joined after the others", "no-such-package"),
+    }
+    bundles = [shutil.copytree(BUNDLES / "numbers", tmp_path / f"numbers-{where}") for where in expected]
     breaks = matrix.write("breaks.py", BREAKS)
     matrix.configure(
-        configured(NUMBERS)
-        + f'[tool.modelops.environment]\nenv = {{ BREAKS_ON = "{where.removeprefix("worker-")}" }}\n'
-        + f'worker-args = ["--preload", "{breaks}"]\n'
+        configured(*map(table, bundles)) + f'[tool.modelops.environment]\nworker-args = ["--preload", "{breaks}"]\n'
     )
-    run = matrix.run("-k", "numbers")
+    run = matrix.run("-k", "bundle_install")
     assert run.code == 1, run.out
-    check = run.check("bundle-install").broke("failed", *expected, within=INSTALLED)
-    assert where in check.message
+    checks = {one["bundle"]: Check(**one) for one in run.cell().facts["checks"] if one["name"] == "bundle-install"}
+    for where, said in expected.items():
+        check = checks[f"numbers-{where}"].broke("failed", *said, within=INSTALLED)
+        assert where in check.message
 
 
-TESTS = """
-    import pytest
-
-    @pytest.mark.modelops_bundle("numbers")
-    def test_it_is_there(modelops_cell):
-        reported = modelops_cell.call_each("lambda: __import__('wire').__file__")
-        assert all("/bundles/numbers/bundle/wire.py" in file for file in reported.values())
-
-    @pytest.mark.modelops_bundle("seir")
-    def test_the_other_one_is_there(modelops_cell):
-        with pytest.raises(Exception, match="No module named 'wire'"):
-            modelops_cell.call("lambda: __import__('wire').__file__")
-        assert "seir" in modelops_cell.call("lambda: __import__('seir').__name__")
-"""
-
-
-def test_a_test_s_body_finds_it_in_the_workers(matrix: Matrix) -> None:
-    matrix.configure(configured(NUMBERS, SEIR))
-    matrix.write("test_upgrade.py", TESTS)
-    matrix.run("test_upgrade.py").passed()
-
-
-RESTARTED = """
-    import os, time
-    import pytest
-
-    @pytest.mark.modelops_bundle("numbers")
-    def test_it_is_there_again(modelops_cell):
-        before = modelops_cell.call("lambda: __import__('os').getpid()", worker="worker-0")
-        os.kill(before, 9)
-        seen = "lambda: (__import__('os').getpid(), __import__('wire').__file__)"
-        for _ in range(100):
-            try:
-                pid, file = modelops_cell.call(seen, worker="worker-0")
-            except Exception:
-                continue
-            if pid != before:
-                break
-        assert pid != before
-        assert "/bundles/numbers/bundle/wire.py" in file
-"""
-
-
-def test_a_worker_that_its_nanny_has_restarted_has_it_before_it_runs_a_task(matrix: Matrix) -> None:
-    matrix.configure(configured(NUMBERS))
-    matrix.write("test_upgrade.py", RESTARTED)
-    matrix.run("test_upgrade.py").passed()
-
-
-def test_cells_that_are_built_and_those_whose_client_has_another_python(building_matrix: Matrix) -> None:
+def test_cells_that_are_built_and_those_whose_workers_have_another_python(building_matrix: Matrix) -> None:
+    """Where functions cannot be sent, bundles are installed and runners answer all the same."""
     building_matrix.configure(
-        configured(SEIR)
+        configured(f'{{ path = "{BUNDLES / "numbers"}", entrypoint = "wire/run" }}', SEIR)
         + '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n'
         + 'include = [{ python = "3.12", dask = "2024.10.0", worker = { python = "3.13" } }]\n'
     )
-    run = building_matrix.run("-k", "seir").unavailable_is_no_failure()
+    run = building_matrix.run("-k", "lambda or handshake or execute or seir").unavailable_is_no_failure()
     like, skew = run.cells
     assert like.facts["first_broken"] is None, run.out
-    assert {check["status"] for check in like.facts["checks"] if check["bundle"]} == {"passed"}
-    install = skew.checks["bundle-install"]
+    assert {check["status"] for check in like.facts["checks"] if check["selected"]} == {"passed"}
+    checks = {(one["bundle"], one["name"]): Check(**one) for one in skew.facts["checks"]}
+    install = checks["seir", "bundle-install"]
     assert (install.status, install.data["processes"]) == ("passed", EVERYWHERE), install.message
+    assert skew.facts["first_broken"] == "lambda"
+    assert checks["numbers", "handshake"].status == "passed", "the runner has the worker's Python, as it should"
+    checks["numbers", "execute"].broke("failed", "worker", within=INSTALLED)
 
 
 def test_a_handshake_is_wrong_input(matrix: Matrix) -> None:

@@ -76,6 +76,7 @@ def incidence(data_paths):
 CONFIGURATION = r"""
 [tool.modelops]
 workers = 1
+start = "fork-workers"
 bundles = [
     { path = "sir", entrypoint = "models.sir.Sir/registered", params = { beta = 3 }, target = "targets.sir:incidence" },
     { path = "running", entrypoint = "models.sir.Sir/base", install = "workers" },

@@ -178,7 +178,7 @@ def configuration(directory: Path, *, protocol: str, cell: str) -> str:
         lines.append(f'  {{ path = "{bundle}", {keys} }},')
     return "\n".join(
         [
-            *("[tool.modelops]", "workers = 1", "bundles = [", *lines, "]", cell),
+            *("[tool.modelops]", "workers = 1", 'start = "fork-workers"', "bundles = [", *lines, "]", cell),
             *("[tool.modelops.runner]", f'path = "{SERVERS}"', f'protocol = "{protocol}"'),
             *("[tool.modelops.deadlines]", f"handshake = {DEADLINE}", f"execute = {DEADLINE}", ""),
         ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.conftest import Check
+
 if TYPE_CHECKING:
-    from tests.integration.conftest import Check, Matrix
+    from tests.integration.conftest import Matrix
 
 REPOSITORY = Path(__file__).parents[2]
 NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
@@ -42,19 +45,24 @@ WIRE = """
 """
 
 
-def ship(matrix: Matrix, runner: str, *more: str, naive: str = "") -> Path:
-    """Write a project with a packaged bundle that needs another package, and its runner; returns the bundle."""
-    matrix.write("bundles/reused/pyproject.toml", PROJECT)
-    matrix.write("bundles/reused/src/reused/__init__.py", "")
-    matrix.write("bundles/reused/src/reused/wire.py", WIRE)
-    bundles = ["bundles/reused", *more]
+def ship(matrix: Matrix, runner: str, *more: str, naive: Mapping[str, str] | None = None) -> Path:
+    """Write projects, each a packaged bundle that needs another package, and their runner; returns the first bundle.
+
+    Args:
+        naive: habits of the naive runner, by bundle.
+    """
+    for name, habits in (naive or {"reused": ""}).items():
+        matrix.write(f"bundles/{name}/pyproject.toml", PROJECT)
+        matrix.write(f"bundles/{name}/src/reused/__init__.py", "")
+        matrix.write(f"bundles/{name}/src/reused/wire.py", WIRE)
+        matrix.write(f"bundles/{name}/habits.txt", habits)
+    bundles = [*(f"bundles/{name}" for name in naive or ["reused"]), *more]
     matrix.configure(
         f"""
         [tool.modelops]
         workers = 1
+        start = "fork-workers"
         bundles = {bundles!r}
-        [tool.modelops.environment]
-        env = {{ NAIVE = "{naive}" }}
         [tool.modelops.deadlines]
         venv-reuse = {DEADLINE}
         [tool.modelops.runner]
@@ -71,17 +79,19 @@ COMMAND = (
 )
 
 
-def naive(matrix: Matrix, habits: str, *, fresh_env: str = "") -> tuple[Check, dict[str, str]]:
-    """Run with the naive runner; returns the check, which fails in time, and how each scenario ended."""
+def naive(matrix: Matrix, habits: Mapping[str, str], *, fresh_env: str = "") -> dict[str, tuple[Check, dict[str, str]]]:
+    """Run with the naive runner; returns each bundle's check, which fails in time, and how each scenario ended."""
     ship(matrix, f'path = "{NAIVE}"\n        command = {COMMAND}]\n        {fresh_env}', naive=habits)
     run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS)
-    check = run.check("venv-reuse")
     assert run.code == 1, run.out
-    assert run.cell().facts["first_broken"] == "venv-reuse[reused]", run.out
-    assert check.status == "failed", check.message
-    assert check.seconds <= DEADLINE + 2
-    assert check.data["canaries"].keys() == set(CANARIES)
-    return check, outcomes(check.data)
+    assert run.cell().facts["first_broken"] == f"venv-reuse[{next(iter(habits))}]", run.out
+    checks = {one["bundle"]: Check(**one) for one in run.cell().facts["checks"] if one["name"] == "venv-reuse"}
+    assert checks.keys() == habits.keys()
+    for check in checks.values():
+        assert check.status == "failed", check.message
+        assert check.seconds <= DEADLINE + 2
+        assert check.data["canaries"].keys() == set(CANARIES)
+    return {bundle: (check, outcomes(check.data)) for bundle, check in checks.items()}
 
 
 def outcomes(data: dict[str, Any]) -> dict[str, str]:
@@ -105,7 +115,9 @@ def test_the_reference_runner_may_be_trusted_with_an_environment(matrix: Matrix)
 
 @pytest.mark.timeout(900)
 def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) -> None:
-    check, found = naive(matrix, "")
+    """Who always installs uses nothing again, and who keeps results executes nothing."""
+    runs = naive(matrix, {"reused": "", "installed-again": "always keeps"})
+    check, found = runs["reused"]
     right = {name for name, outcome in found.items() if outcome == "passed"}
     with_its_own = {"edited-code", "common-prefix"}  # another digest has an environment of its own
     assert right - {"another-python"} == {"first-use", "second-use", "two-at-once", *with_its_own}
@@ -116,11 +128,16 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) ->
     check.says("packages' files are gone: its runner exited with code 1", "No module named 'reused'")
     check.says("killed in the middle of its install: its runner did not answer `ready`", "flock(2)", "in install")
     assert found["forced-fresh"] == "not tried"
+    check, found = runs["installed-again"]
+    assert (found["first-use"], found["second-use"]) == ("passed", "failed")
+    check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
+    check.says("second use: what was installed was installed again", "were written again, or are gone")
 
 
 @pytest.mark.timeout(900)
 def test_who_does_not_wait_finds_nothing(matrix: Matrix) -> None:
-    check, found = naive(matrix, "hurries refuses secretly", fresh_env='fresh-env = { FRESH_ENV = "yes" }')
+    habits = {"reused": "hurries refuses secretly"}
+    check, found = naive(matrix, habits, fresh_env='fresh-env = { FRESH_ENV = "yes" }')["reused"]
     assert (found["edited-code"], found["common-prefix"]) == ("passed", "passed")
     assert (found["two-at-once"], found["dead-holder"]) == ("failed", "failed")
     assert (found["first-use"], found["second-use"], found["forced-fresh"]) == ("passed", "failed", "failed")
@@ -131,14 +148,6 @@ def test_who_does_not_wait_finds_nothing(matrix: Matrix) -> None:
     check.says("two runners at once on a new environment: its runner exited with code 1", "has to wait")
     check.says("a fresh environment was wanted: a foreign file in its site-packages is still there")
     check.says("a fresh environment was wanted: it answered with the old code's output ('A')")
-
-
-@pytest.mark.timeout(900)
-def test_who_always_installs_uses_nothing_again_and_who_keeps_results_executes_nothing(matrix: Matrix) -> None:
-    check, found = naive(matrix, "always keeps")
-    assert (found["first-use"], found["second-use"]) == ("passed", "failed")
-    check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
-    check.says("second use: what was installed was installed again", "were written again, or are gone")
 
 
 @pytest.mark.timeout(900)
@@ -164,6 +173,7 @@ def test_a_layout_of_the_runner_s_own_is_stale_if_it_does_not_count_the_digest(m
         f"""
         [tool.modelops]
         workers = 1
+        start = "fork-workers"
         bundles = ["bundles/kept"]
         [tool.modelops.runner]
         installs = true

@@ -8,60 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.integration.conftest import Reported, run_once
+from tests.integration.conftest import BUNDLE_CHECKS, run_once
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.integration.conftest import Matrix
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLES = REPOSITORY / "fixtures" / "bundles"
 SERVERS = REPOSITORY / "tests" / "servers"
-BUNDLE = """
-    [tool.modelops]
-    bundles = [{{ path = "{path}", entrypoint = "{entrypoint}", target = "{target}"{more} }}]
-    [tool.modelops.runner]
-    protocol = "one-shot"
-    {runner}
-"""
-
-
-def numbers(runner: str = "") -> str:
-    return BUNDLE.format(
-        path=BUNDLES / "numbers",
-        entrypoint="wire/run",
-        target="targets:mean",
-        more=", target-data = { mean = 500 }",
-        runner=f'path = "{SERVERS / runner}.py"' if runner else "",
-    )
-
-
-def test_the_reference_runner_runs_its_checks_with_a_process_for_every_request(matrix: Matrix) -> None:
-    matrix.configure(numbers())
-    cell = matrix.run("-k", "numbers").passed().cell()
-    assert cell.checks["handshake"].data == {"runners": 2}
-    assert cell.checks["execute"].data["processes"] == 2
-    assert cell.checks["execute"].data["artifacts"] == {"numbers.json": 50}
-    assert cell.checks["bundle-aggregation"].data["processes"] == 2 * 3, "one for each replicate"
-    assert len(set(cell.checks["bundle-aggregation"].data["losses"].values())) == 2
-    raw = Path(cell.facts["logs"]["worker-0-numbers-runner-stdout"]).read_text(encoding="utf-8")
-    assert "Content-Length" not in raw
-    assert raw.startswith('{"result": {"ready": true')
-
-
-def test_the_same_bundle_keeps_its_processes_with_json_rpc(matrix: Matrix) -> None:
-    matrix.configure(numbers().replace('protocol = "one-shot"', 'protocol = "json-rpc"'))
-    cell = matrix.run("-k", "numbers").passed().cell()
-    assert cell.checks["bundle-aggregation"].data["processes"] <= 2
-
-
-def test_a_one_shot_runner_of_the_users(matrix: Matrix) -> None:
-    matrix.configure(numbers("one_shot"))
-    cell = matrix.run("-k", "numbers").passed().cell()
-    assert cell.checks["bundle-aggregation"].data["losses"]["0-targets:mean"] == 1.0
-
-
+NUMBERS = (
+    f'{{ path = "{BUNDLES / "numbers"}", entrypoint = "wire/run", target = "targets:mean", '
+    "target-data = { mean = 500 } }"
+)
 BROKEN = {
     "import-fails": ("handshake", "exited with code 1 during `ready`, having printed nothing to stdout. First"),
     "prints-a-header": ("handshake", "that answers `ready`: 'Loading: the model"),
@@ -71,30 +31,47 @@ BROKEN = {
 }
 
 
-def with_broken_bundles(directory: Path) -> str:
-    bundles = [f'{{ path = "{BUNDLES / name}", entrypoint = "wire/run" }}' for name in BROKEN]
+def one_shot(*bundles: str, more: str = "", path: str = "") -> str:
     return f"""
     [tool.modelops]
+    start = "fork-workers"
     bundles = [{", ".join(bundles)}]
+    {more}
     [tool.modelops.runner]
     protocol = "one-shot"
+    {path}
     """
 
 
-@pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
-    """What one run with all of them said."""
-    return run_once(tmp_path_factory, "one-shot-bundles", with_broken_bundles, sources=[BUNDLES])
+def test_the_reference_runner_starts_a_process_for_every_request(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A healthy bundle runs its checks, and bundles that break the protocol break at the right check."""
+    bundles = [NUMBERS, *(f'{{ path = "{BUNDLES / name}", entrypoint = "wire/run" }}' for name in BROKEN)]
+    selected = ("-k", "preflight or bundle or handshake or execute")
+    reported = run_once(
+        tmp_path_factory, "one-shot-bundles", lambda _: one_shot(*bundles), *selected, sources=[BUNDLES]
+    )
+    reported.passed("numbers", *BUNDLE_CHECKS)
+    checks = {name: check for (bundle, name), check in reported.checks.items() if bundle == "numbers"}
+    assert checks["handshake"].data == {"runners": 2}
+    assert checks["execute"].data["processes"] == 2
+    assert checks["execute"].data["artifacts"] == {"numbers.json": 50}
+    assert checks["bundle-aggregation"].data["processes"] == 2 * 3, "one for each replicate"
+    assert len(set(checks["bundle-aggregation"].data["losses"].values())) == 2
+    raw = reported.logs["worker-0-numbers-runner-stdout.log"]
+    assert "Content-Length" not in raw
+    assert raw.startswith('{"result": {"ready": true')
+    for name, (check_name, expected) in BROKEN.items():
+        reported.broke(name, check_name).says(expected)
 
 
-@pytest.mark.parametrize("bundle", BROKEN)
-def test_a_bundle_that_breaks_it_breaks_at_the_right_check(reported: Reported, bundle: str) -> None:
-    check_name, expected = BROKEN[bundle]
-    reported.broke(bundle, check_name).says(expected)
+def test_a_one_shot_runner_of_the_users(matrix: Matrix) -> None:
+    matrix.configure(one_shot(NUMBERS, more="workers = 1", path=f'path = "{SERVERS / "one_shot.py"}"'))
+    cell = matrix.run("-k", "numbers").passed().cell()
+    assert cell.checks["bundle-aggregation"].data["losses"]["0-targets:mean"] == 1.0
 
 
 def test_another_protocol_is_wrong_input(matrix: Matrix) -> None:
-    matrix.configure(numbers().replace("one-shot", "cold"))
+    matrix.configure(one_shot(NUMBERS).replace("one-shot", "cold"))
     run = matrix.start().ended()
     assert run.code == 4
     assert "[tool.modelops.runner] protocol: 'cold' is not a protocol" in run.out

@@ -1,11 +1,11 @@
 """Installs by itself, as many do: any marker is enough, and a lock is a file that is there."""
 
-# What it does wrong can be chosen by the variable NAIVE, words separated by spaces:
+# What it does wrong can be chosen by the bundle's file habits.txt, words separated by spaces:
 #
 #     always      installs at every start
 #     hurries     where another holds the lock, goes on as if that one had finished
 #     keeps       keeps results in its HOME, and does not execute what it has a result of
-#     secretly    whenever it finds what it wants, installs it all the same, thrice, into a directory of its own
+#     secretly    whenever it finds what it wants, installs it all the same, twice, into a directory of its own
 #     refuses     asks which Python the environment has, and says what is wrong with it
 
 import argparse
@@ -14,11 +14,13 @@ import importlib
 import importlib.metadata
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
 
-NAIVE = os.environ.get("NAIVE", "").split()
+HABITS = pathlib.Path("habits.txt")  # the bundle is the working directory
+NAIVE = HABITS.read_text(encoding="utf-8").split() if HABITS.exists() else []
 
 
 def read(stream):
@@ -35,7 +37,7 @@ def read(stream):
 
 
 def secretly(given):
-    for number in range(3):
+    for number in range(2):
         where = os.path.join(os.environ["HOME"], "again", str(number))
         pip = [sys.executable, "-m", "pip", "install", "-q", "--upgrade", "--target", where]
         subprocess.run([*pip, given.bundle_path], check=True, stdout=sys.stderr)

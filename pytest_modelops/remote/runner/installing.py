@@ -8,20 +8,20 @@ uses the environment again. `runner.py` loads this from beside it. Standard libr
 from __future__ import annotations
 
 import fcntl
-import glob
 import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-import zipfile
 from collections.abc import Iterator, Sequence
 
 FRESH = "MODELOPS_FORCE_FRESH_VENV"
 """Variable that demands an install in any case: `true`, `1` or `yes`."""
 PINS = "requirements.txt"
 """File beside the wheels: what the bundle needs of them, `name==version` a line."""
+PIP = "_MODELOPS_PIP"
+"""Variable with the directory of an unpacked pip, which the worker may set; it does not reach the bundle."""
 _MARKER = "modelops-installed.json"
 _TIMES = "_MODELOPS_INSTALLED_TIMES"
 _MOST_TIMES = 3
@@ -45,7 +45,7 @@ def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
     Raises:
         Unusable: it is another environment than it should be, or pip failed.
     """
-    times = int(os.environ.pop(_TIMES, "0"))
+    times, pip = int(os.environ.pop(_TIMES, "0")), os.environ.pop(PIP, "")
     fresh = not times and os.environ.get(FRESH, "").lower() in {"true", "1", "yes"}
     _refuse_another(venv, python)
     # The kernel releases the lock when its holder ends, in whatever way. This process shares it as long as it lives, so
@@ -63,10 +63,10 @@ def prepare(venv: str, *, wheels: str, digest: str, python: str | None) -> None:
     if stale:
         sys.stderr.write(f"installing into {venv}: {stale}\n")
         _empty(venv)
-        _install(venv, wheels)
+        _install(venv, wheels, pip)
         _mark(venv, digest)
     sys.stderr.flush()
-    os.environ[_TIMES] = str(times + 1)
+    os.environ.update({_TIMES: str(times + 1), PIP: pip})
     argv = list(getattr(sys, "orig_argv", None) or [sys.executable, *sys.argv])
     os.execv(sys.executable, argv)  # noqa: S606 - it is this very program
 
@@ -88,23 +88,6 @@ def ensured_pip() -> str:
             if name.startswith("pip-") and name.endswith(".whl"):
                 return os.path.join(directory, name)
     raise LookupError(f"the ensurepip of {sys.executable} has no wheel of pip")
-
-
-def unpack_pip(wheel: str, venv: str) -> None:
-    """Put pip into an environment as ensurepip does, which takes half a minute on a busy machine.
-
-    A wheel that has only modules is installed by unpacking it:
-    https://packaging.python.org/en/latest/specifications/binary-distribution-format/.
-    """
-    [site] = glob.glob(os.path.join(glob.escape(venv), "lib", "python3.*", "site-packages"))
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    python = os.path.join(venv, "bin", "python")
-    for name in ("pip", "pip3"):
-        script = os.path.join(venv, "bin", name)
-        with open(script, "w", encoding="utf-8") as file:
-            file.write(f"#!{python}\nimport sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n")
-        os.chmod(script, 0o755)  # noqa: S103 - as every script of an environment
 
 
 def files_in(directories: Sequence[str]) -> Iterator[str]:
@@ -181,13 +164,13 @@ def _remove(path: str) -> None:
         os.remove(path)
 
 
-def _install(venv: str, wheels: str) -> None:
+def _install(venv: str, wheels: str, pip: str) -> None:
     pins = os.path.join(wheels, PINS)
     with open(pins, encoding="utf-8") as file:
         if not file.read().strip():
             return
     try:
-        pip = os.path.join(ensured_pip(), "pip")
+        pip = os.path.join(pip or ensured_pip(), "pip")
     except LookupError as error:
         raise Unusable(str(error)) from None
     options = ("--no-index", "--find-links", wheels, "--no-cache-dir", "--disable-pip-version-check")

@@ -20,8 +20,9 @@ AT_START = frozenset(sys.modules)
 import argparse
 import base64
 import contextlib
+import glob
 import importlib
-import importlib.metadata
+import importlib.machinery
 import importlib.util
 import inspect
 import json
@@ -43,6 +44,9 @@ ON_PATH = "MODELOPS_BUNDLE_ON_PATH"
 
 A bundle that is installed runs from what was installed. The variable is ours and does not reach the bundle."""
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+GROUP = "modelops.wire"
+"""Of the entry points that name a wire function."""
 
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
 METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (-32601, -32602, -32603, -32700, -32600)
@@ -97,11 +101,9 @@ def find_wire(bundle: str) -> Wire | None:
 
 
 def _declared(bundle: str) -> tuple[str, str] | None:
-    found: Any = importlib.metadata.entry_points()
-    of_group = found.select(group="modelops.wire") if hasattr(found, "select") else found.get("modelops.wire", ())
-    entries = {entry.value for entry in of_group}
+    entries = _entry_points() if _may_have_entry_points() else set()
     if len(entries) > 1:
-        raise LookupError(f"more than one entry point in the group modelops.wire: {', '.join(sorted(entries))}")
+        raise LookupError(f"more than one entry point in the group {GROUP}: {', '.join(sorted(entries))}")
     if entries:
         return _module_and_name(entries.pop())
     manifest = os.path.join(bundle, ".modelops", "manifest.json")
@@ -115,6 +117,29 @@ def _declared(bundle: str) -> tuple[str, str] | None:
     if wire:
         return _module_and_name(wire)
     return ("wire", "wire") if os.path.exists(os.path.join(bundle, "wire.py")) else None
+
+
+def _may_have_entry_points() -> bool:
+    """Return whether to look for them with `importlib.metadata`, which takes longer to import than all the rest."""
+    finders = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")]
+    if finders != [importlib.machinery.PathFinder]:
+        return True
+    for path in (path or "." for path in sys.path):
+        if path.endswith(".egg") or os.path.isfile(path):  # an archive may have some
+            return True
+        for name in glob.glob(os.path.join(glob.escape(path), "*.*-info", "entry_points.txt")):
+            with open(name, encoding="utf-8", errors="replace") as file:
+                if GROUP in file.read():
+                    return True
+    return False
+
+
+def _entry_points() -> set[str]:
+    import importlib.metadata
+
+    found: Any = importlib.metadata.entry_points()
+    of_group = found.select(group=GROUP) if hasattr(found, "select") else found.get(GROUP, ())
+    return {entry.value for entry in of_group}
 
 
 def _wire_in_toml(path: str) -> str | None:

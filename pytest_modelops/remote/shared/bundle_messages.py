@@ -81,6 +81,7 @@ class BundleLocation(_Location, total=False):
     # On one worker:
     directory: str  # the worker's own directory for the bundle
     venv: str  # the bundle's environment
+    pip: str  # directory of this worker's pip, see `own_pip.py`; by default `own-pip` in `directory`
     variables: dict[str, str]  # that the runner gets besides the worker's
     version: str | None  # value of {version}; by default the worker's Python
     logs: str  # directory of the runner's logs; by default `logs` in `directory`

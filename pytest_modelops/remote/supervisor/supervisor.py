@@ -20,7 +20,6 @@ import importlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -234,6 +233,8 @@ class Supervisor:
         """Kill all processes, prove that none is left, remove the directory. Return what is left, for people."""
         left = [describe(pid) for pid in self.children.kill()]
         if self.directory is not None:
+            import shutil  # most have none
+
             shutil.rmtree(self.directory, ignore_errors=True)
             if os.path.lexists(self.directory):
                 left.append(f"directory {self.directory}")

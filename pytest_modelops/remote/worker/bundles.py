@@ -257,7 +257,8 @@ class Bundles:
         # A worker that joined after the bundle was copied in has no directory in `directories`.
         directory = location["directories"].get(self._worker) or os.path.join(os.getcwd(), "bundles", location["name"])
         venv = os.path.join(directory, "own", "venv") if location.get("installs") else os.path.join(directory, "venv")
-        return {**location, "directory": directory, "venv": venv}
+        pip = os.path.join(os.path.dirname(os.path.dirname(directory)), "own-pip")  # no name that Python could import
+        return {**location, "directory": directory, "venv": venv, "pip": pip}
 
     def _ask(
         self, location: BundleLocation, method: str, request: Mapping[str, object], end: float

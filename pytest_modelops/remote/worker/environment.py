@@ -9,12 +9,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from ..runner.installing import ensured_pip, unpack_pip
 from ..shared import causes
 from ..shared.bundle_messages import BundleLocation, Inspection, Installer, InstallFailure
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
+from . import own_pip
 from .location import RUNNER, bundle_of, python_of, site_of, venv_of
 
 
@@ -90,7 +90,8 @@ def make_environment(run: Commands, location: BundleLocation, requirements: Sequ
         return "uv"
     run("making an environment", [sys.executable, "-I", "-m", "venv", "--without-pip", venv_of(location)])
     if requirements:
-        pip_install(run, location, requirements)
+        with _needs_pip():
+            own_pip.install(run, location, requirements)
     return "pip"
 
 
@@ -112,7 +113,17 @@ def _copy(installed: str, target: str, location: BundleLocation) -> None:
 def make_bare(run: Commands, location: BundleLocation, python: str = sys.executable) -> None:
     """Make an environment that holds only pip, for a runner that installs the bundle itself."""
     run("making a bare environment", [python, "-I", "-m", "venv", "--without-pip", venv_of(location)])
-    unpack_pip(_ensured_pip(), venv_of(location))
+    with _needs_pip():
+        own_pip.add(run, location)
+
+
+@contextlib.contextmanager
+def _needs_pip() -> Iterator[None]:
+    """Turn the lack of it into a failed step."""
+    try:
+        yield
+    except LookupError as error:
+        raise Failed(str(error)) from None
 
 
 def install_beside(location: BundleLocation, requirements: Sequence[str], seconds: float) -> Installer:
@@ -137,30 +148,12 @@ def install_beside(location: BundleLocation, requirements: Sequence[str], second
     else:
         os.makedirs(site_of(location))
         if requirements:
-            with Commands(location["directory"], seconds) as run:
-                pip_install(run, location, requirements, python=sys.executable, more=("--target", site_of(location)))
+            more = ("--target", site_of(location))
+            with Commands(location["directory"], seconds) as run, _needs_pip():
+                own_pip.install(run, location, requirements, python=sys.executable, more=more)
     with open(mark, "w", encoding="utf-8") as file:
         json.dump(made_of, file)
     return by
-
-
-def pip_install(
-    run: Commands, location: BundleLocation, requirements: Sequence[str], *, python: str = "", more: Sequence[str] = ()
-) -> None:
-    """Install from the wheels with the pip that is part of every Python."""
-    lines = os.path.join(location["directory"], "requirements.txt")
-    with open(lines, "w", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in requirements))
-    options = ("--no-index", "--find-links", location["wheels"], "--no-cache-dir", "--disable-pip-version-check")
-    pip = [python or python_of(location), os.path.join(_ensured_pip(), "pip"), "install", "-q", *options, *more]
-    run(f"installing {location['name']} from its wheels", [*pip, "-r", lines])
-
-
-def _ensured_pip() -> str:
-    try:
-        return ensured_pip()
-    except LookupError as error:
-        raise Failed(str(error)) from None
 
 
 def inspect(run: Commands, location: BundleLocation, modules: Mapping[str, str]) -> Inspection:

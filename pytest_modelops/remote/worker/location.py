@@ -9,6 +9,7 @@ import sys
 import tempfile
 from typing import Union
 
+from ..runner.installing import PIP
 from ..runner.runner import ON_PATH
 from ..shared.bundle_messages import BundleLocation
 from ..shared.supervised import CouldNot, SupervisorGone
@@ -46,9 +47,15 @@ def variables_of(location: BundleLocation) -> dict[str, str]:
         "UV_OFFLINE": "1",
         "UV_FIND_LINKS": location["wheels"],
         "PYTHONUNBUFFERED": "1",
-        **({} if location["runner"] else {ON_PATH: location.get("on_path", "first")}),
+        **({} if location["runner"] else _variables_of_ours(location)),
         **location.get("variables", {}),
     }
+
+
+def _variables_of_ours(location: BundleLocation) -> dict[str, str]:
+    """Return what only the reference runner understands."""
+    installs = "--install-from" in location["command"] and os.path.isdir(pip_of(location))
+    return {ON_PATH: location.get("on_path", "first"), **({PIP: pip_of(location)} if installs else {})}
 
 
 def _with_pip_configuration(location: BundleLocation) -> str:
@@ -77,6 +84,11 @@ def packages_of(location: BundleLocation) -> str:
     """Return the directory of what is installed in the bundle's environment."""
     python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     return os.path.join(venv_of(location), "lib", python, "site-packages")
+
+
+def pip_of(location: BundleLocation) -> str:
+    """Return the directory of the pip that the environments on this worker share; it may not exist yet."""
+    return location.get("pip") or os.path.join(location["directory"], "own-pip")
 
 
 def site_of(location: BundleLocation) -> str:

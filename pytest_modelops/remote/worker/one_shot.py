@@ -73,9 +73,9 @@ class OneShot:
         reader = threading.Thread(target=self._read, args=(stdout, written), daemon=True)
         reader.start()
         document = json.dumps({"method": method, "params": params}).encode()
-        # In a thread, because a pipe to a runner that reads nothing takes 64 KiB and then blocks.
-        threading.Thread(target=_send, args=(stdin, document), daemon=True).start()
-        with processes.Watch(supervised.pid) as watch:
+        with processes.Watch(supervised.pid) as watch:  # which sees it before it can answer and end
+            # In a thread, because a pipe to a runner that reads nothing takes 64 KiB and then blocks.
+            threading.Thread(target=_send, args=(stdin, document), daemon=True).start()
             ending = supervised.wait(self.pid, max(0.0, end - time.monotonic()))
         stacks = "" if ending else runner_process.stacks_of(supervised, self.pid, self.stderr)
         if ending:

@@ -56,6 +56,7 @@ class Watch:
         self._first = _newest_pid()
 
     def __enter__(self) -> Watch:  # noqa: PYI034 - Self is newer than some workers
+        self.look()  # the thread may wait for a core until what is to be seen has ended
         self._thread.start()
         return self
 

@@ -26,7 +26,7 @@ from ..shared import canary
 from ..shared.bundle_messages import BundleLocation
 from ..shared.canary_messages import ReuseReport, Tried, Use, Variant
 from .environment import Commands, Failed, make_bare
-from .location import NOT_STARTED, bundle_of, launch, logs_of
+from .location import NOT_STARTED, bundle_of, launch, logs_of, pip_of
 from .states import States, another_python, key_of
 from .uses import has_answered, use
 
@@ -62,8 +62,14 @@ class Reuse:
     ) -> None:
         self._directory = os.path.join(location["directory"], "reuse")
         made_for = variants["A"]
-        self._states = States(self._directory, key_of(made_for["digest"], made_for["source"]))
-        self._location: BundleLocation = {**location, "directory": self._directory, "venv": self._states.venv}
+        pip = pip_of(location)
+        self._states = States(self._directory, key_of(made_for["digest"], made_for["source"]), pip)
+        self._location: BundleLocation = {
+            **location,
+            "directory": self._directory,
+            "venv": self._states.venv,
+            "pip": pip,
+        }
         self._variants = variants
         self._forced = forced
         self._end = time.monotonic() + seconds

@@ -18,6 +18,7 @@ from collections.abc import Collection, Sequence
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
+from . import own_pip
 from .environment import Commands, Failed
 
 _OLDEST = 9  # Python 3.9: older ones cannot run what is written for workers
@@ -45,12 +46,14 @@ class States:
 
     Args:
         key: of the environment; see `key_of`.
+        pip: directory of the worker's pip, whose files environments share.
     """
 
-    def __init__(self, directory: str, key: str) -> None:
+    def __init__(self, directory: str, key: str, pip: str) -> None:
         self._live = os.path.join(directory, "live")
         self._saved = os.path.join(directory, "saved")
         self._below = os.path.join("venvs", key)
+        self._pip = pip
         self.venv = os.path.join(self._live, self._below)
         self.site = os.path.join(self.venv, SITE)
         self.variables = {"HOME": os.path.join(self._live, "home"), "TMPDIR": os.path.join(self._live, "tmp")}
@@ -66,12 +69,28 @@ class States:
         return os.path.join(self._live, "venvs", key)
 
     def save(self, name: str) -> None:
-        _copy(self._live, os.path.join(self._saved, name))
+        self._copy(self._live, os.path.join(self._saved, name))
 
     def restore(self, name: str) -> None:
         """Restore a saved state: the same contents at the same path."""
         shutil.rmtree(self._live, ignore_errors=True)
-        _copy(os.path.join(self._saved, name), self._live)
+        self._copy(os.path.join(self._saved, name), self._live)
+
+    def _copy(self, source: str, target: str) -> None:
+        """Copy files, directories and links with their times, and leave sockets and the like.
+
+        Files of the worker's pip are linked: they are most of an environment, and nobody writes to them in place.
+        """
+        shared = {os.lstat(os.path.join(top, name)).st_ino for top, _, names in os.walk(self._pip) for name in names}
+
+        def special(directory: str, names: Sequence[str]) -> set[str]:
+            kinds = {name: stat.S_IFMT(os.lstat(os.path.join(directory, name)).st_mode) for name in names}
+            return {name for name, kind in kinds.items() if kind not in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}}
+
+        def copy(one: str, other: str) -> None:
+            (own_pip.link if os.lstat(one).st_ino in shared else shutil.copy2)(one, other)
+
+        shutil.copytree(source, target, symlinks=True, ignore=special, copy_function=copy)
 
     def packages(self) -> list[str]:
         """Return the directories of metadata that a good use added."""
@@ -116,16 +135,6 @@ class States:
         if not self.packages():
             places += [self._live, self.venv, self.variables["TMPDIR"]]
         return {name for place in places for name in _names(place)}
-
-
-def _copy(source: str, target: str) -> None:
-    """Copy files, directories and links with their times, and leave sockets and the like."""
-
-    def special(directory: str, names: Sequence[str]) -> set[str]:
-        kinds = {name: stat.S_IFMT(os.lstat(os.path.join(directory, name)).st_mode) for name in names}
-        return {name for name, kind in kinds.items() if kind not in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}}
-
-    shutil.copytree(source, target, symlinks=True, ignore=special)
 
 
 def _names(directory: str) -> set[str]:

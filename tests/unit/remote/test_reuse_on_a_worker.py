@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from pytest_modelops.checks import reuse_messages
 from pytest_modelops.remote.shared import canary
 from pytest_modelops.remote.shared.canary_messages import Variant
 from pytest_modelops.remote.worker.environment import Commands, make_bare
-from pytest_modelops.remote.worker.location import command_of, python_of, variables_of
+from pytest_modelops.remote.worker.location import command_of, pip_of, python_of, variables_of
 from pytest_modelops.remote.worker.reuse import Reuse, took_too_long
-from pytest_modelops.remote.worker.states import key_of
+from pytest_modelops.remote.worker.states import SITE, States, key_of
 
 SERVERS = Path(__file__).parents[2] / "servers"
 RUNNER, KEEPING = SERVERS / "users_runner.py", SERVERS / "keeping_runner.py"
@@ -133,3 +134,40 @@ def test_the_wheels_are_found_by_pip_in_isolation_and_the_worker_s_python_is_nam
     ran = subprocess.run(argv, env=variables_of(location), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert command_of(location)[0] == sys.executable
+
+
+def test_environments_share_the_files_of_one_pip_but_not_what_replaces_them(tmp_path: Path) -> None:
+    location = location_in(tmp_path)
+    environments = [tmp_path / name for name in ("one", "other")]
+    with Commands(str(tmp_path / "commands"), 60) as run:
+        for venv in environments:
+            make_bare(run, location | {"venv": str(venv)})
+    ours, theirs, worker_s = (
+        tmp_path / place / "pip"
+        for place in (f"one/{SITE}", f"other/{SITE}", Path(pip_of(location)).relative_to(tmp_path))
+    )
+    bytecode = Path(importlib.util.cache_from_source("__init__.py"))
+    for file in (Path("__init__.py"), bytecode):
+        assert (ours / file).samefile(worker_s / file)
+        assert (theirs / file).samefile(worker_s / file)
+    python = str(environments[0] / "bin/python")
+    removed = subprocess.run([python, "-m", "pip", "uninstall", "-qy", "pip"], capture_output=True, check=True)
+    assert not removed.stderr
+    assert not (ours / "__init__.py").exists()
+    for venv, code in zip(environments, (1, 0), strict=True):
+        found = subprocess.run([str(venv / "bin/python"), "-m", "pip", "--version"], capture_output=True, check=False)
+        assert found.returncode == code, found
+    assert str(theirs) in found.stdout.decode()
+
+
+def test_a_saved_state_shares_pip_alone(tmp_path: Path) -> None:
+    location = location_in(tmp_path)
+    states = States(str(tmp_path / "states"), "key", pip_of(location))
+    with Commands(str(tmp_path / "commands"), 60) as run:
+        make_bare(run, location | {"venv": states.venv})
+    (Path(states.site) / "own.py").write_text("before")
+    states.save("good")
+    (Path(states.site) / "own.py").write_text("after")
+    states.restore("good")
+    assert (Path(states.site) / "own.py").read_text() == "before"
+    assert (Path(states.site) / "pip/__init__.py").samefile(Path(pip_of(location)) / "pip/__init__.py")
