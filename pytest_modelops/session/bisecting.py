@@ -47,7 +47,7 @@ def bisect(
     _refuse_known(settings, check)
     difference = Difference(green, red)
     directory = logs.new_directory(settings.cache, "bisections")
-    steps = Steps(red, check, matrix=settings.matrix, known=(red.id, green.id), directory=directory)
+    steps = Steps(red, check, settings=settings, known=(red.id, green.id), directory=directory)
     directory.mkdir(parents=True)
     logs.forget_old_runs(directory.parent)
     with (directory / "bisect.txt").open("w", encoding="utf-8") as transcript:
@@ -56,33 +56,24 @@ def bisect(
             say(line)
             print(line, file=transcript, flush=True)
 
-        title = (
-            f"{red.id} of {run.started[:10]} breaks at {check.label}, {green.id} of {earlier.started[:10]} passes it."
-        )
-        return _Bisection(difference, steps, title, check, settings.cache / "runs", say_and_keep).run(directory)
+        before, now = (one.started[:10] for one in (earlier, run))
+        say_and_keep(f"{red.id} of {now} breaks at {check.label}, and {green.id} of {before} passes it.")
+        found = _Bisection(difference, steps, check, say_and_keep).run()
+        say_and_keep(f"evidence: {directory}")
+        return found
 
 
 class _Bisection:
-    def __init__(
-        self,
-        difference: Difference,
-        steps: Steps,
-        title: str,
-        check: CheckResult,
-        runs: Path,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, difference: Difference, steps: Steps, check: CheckResult, say: Callable[[str], None]) -> None:
         self._difference = difference
         self._steps = steps
-        self._title = title
         self._check = check
-        self._runs = runs
         self._say = say
         self._taken: list[tuple[frozenset[Drift], Step]] = []
 
-    def run(self, directory: Path) -> bool:
+    def run(self) -> bool:
         changes = self._difference.changes
-        self._say(f"{self._title} They differ in {_count(changes)}:")
+        self._say(f"They differ in {_count(changes)}:")
         for change in changes:
             self._say(f"  {change}")
         for change in self._difference.beyond:
@@ -91,16 +82,13 @@ class _Bisection:
             guilty = Search(changes, self._ask).find()
         except NoVerdict as none:
             self._say(self._no_verdict(none))
-            found = False
-        else:
-            self._report(guilty)
-            found = True
-        self._say(f"evidence: {directory}")
-        return found
+            return False
+        self._report(guilty)
+        return True
 
     def _ask(self, chosen: frozenset[Drift]) -> Answer:
         number = len(self._taken) + 1
-        step = self._steps.run(number, self._difference.mixture(chosen), runs=self._runs)
+        step = self._steps.run(number, self._difference.mixture(chosen))
         self._taken.append((chosen, step))
         names = ", ".join(map(str, self._in_order(chosen))) if 0 < len(chosen) <= _NAMED else _count(chosen)
         total = len(self._difference.changes)
@@ -112,7 +100,7 @@ class _Bisection:
     def _report(self, guilty: Sequence[Drift]) -> None:
         names = " and ".join(map(str, guilty))
         label = self._check.label
-        cells = f"{len(self._taken)} cells"
+        cells = f"{sum(bool(step.reproduce) for _, step in self._taken)} cells"
         if len(guilty) == 1:
             self._say(f"verdict: {names} turns {label} red: red twice with it, green twice without it; {cells}.")
         else:

@@ -18,12 +18,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pytest_modelops.config.options import OPTIONS
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.commands import HostProcesses
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
 from pytest_modelops.matrix.plan import excluded
-from pytest_modelops.matrix.versions import MatrixSettings
 from pytest_modelops.report.model import CellReport, CheckResult, Status
 from pytest_modelops.report.reading import read
 from pytest_modelops.session.changing import Mixture
@@ -63,20 +63,18 @@ class Steps:
     """
 
     def __init__(
-        self, cell: CellReport, check: CheckResult, *, matrix: MatrixSettings, known: Sequence[str], directory: Path
+        self, cell: CellReport, check: CheckResult, *, settings: Settings, known: Sequence[str], directory: Path
     ) -> None:
         self._check = check
-        self._matrix = matrix
+        self._matrix = settings.matrix
+        self._runs = settings.cache / "runs"
         self._known = known
         self._directory = directory
         *self._flags, self._node = _arguments(check.reproduce)
         self._id = cell.id
 
-    def run(self, number: int, mixture: Mixture, *, runs: Path) -> Step:
+    def run(self, number: int, mixture: Mixture) -> Step:
         """Run a step.
-
-        Args:
-            runs: where runs have their directories. That of the step is removed, since its report has copies of its logs.
 
         Raises:
             CheckFailed: pytest ended without a report, or the cell did not have what was asked for.
@@ -92,8 +90,8 @@ class Steps:
         flags = [*self._flags, *selection, f"--modelops-constraints={constraints}", f"--modelops-report={directory}"]
         began = time.monotonic()
         pid = _pytest([*flags, "--modelops-keep", "never", "-o", f"cache_dir={directory / 'cache'}", node], directory)
-        for left in runs.glob(f"*-{pid}"):
-            shutil.rmtree(left, ignore_errors=True)
+        for of_the_run in self._runs.glob(f"*-{pid}"):
+            shutil.rmtree(of_the_run, ignore_errors=True)  # the step's own reports have copies of the logs
         try:
             report = read(directory)
         except ValueError:
