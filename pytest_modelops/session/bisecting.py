@@ -17,7 +17,7 @@ from pytest_modelops.session.baseline import report_at
 from pytest_modelops.session.changing import Difference
 from pytest_modelops.session.reported import reported, settings_here
 from pytest_modelops.session.searching import Answer, NoVerdict, Search
-from pytest_modelops.session.stepping import Step, Steps
+from pytest_modelops.session.stepping import Step, Steps, first_line
 
 _NAMED = 3
 """So many changes are named in the line of a step; of more, their number."""
@@ -117,18 +117,14 @@ class _Bisection:
 
     def _no_verdict(self, none: NoVerdict) -> str:
         chosen = none.changes
-        seen = f"{none.expected.value}, and then {none.instead.value}"
+        ends = {0: "the green cell's versions", len(self._difference.changes): "the red cell's versions"}
+        versions = ends.get(len(chosen), f"the versions with {', '.join(map(str, self._in_order(chosen)))}")
+        why = f"{versions} were {none.expected.value}, and then {none.instead.value}."
+        if none.instead is Answer.UNRESOLVED:
+            return f"no verdict: {why}"
         if not chosen:
-            why = (
-                f"the green cell's versions were {seen}. What broke is not among these versions, or it is flaky"
-                if none.instead is Answer.RED
-                else "the green cell's versions cannot be checked again, see above"
-            )
-        elif len(chosen) == len(self._difference.changes):
-            why = f"the red cell's versions were {seen}. It is flaky, or what broke it has been mended"
-        else:
-            why = f"the same cell was {seen}, so it is flaky: {', '.join(map(str, self._in_order(chosen)))}"
-        return f"no verdict: {why}."
+            return f"no verdict: {why} What broke it is not among the changes, or it is flaky."
+        return f"no verdict: {why} It is flaky, or what broke it has been mended."
 
     def _in_order(self, chosen: frozenset[object]) -> list[Drift]:
         return [change for change in self._difference.changes if change in chosen]
@@ -139,8 +135,8 @@ def _count(changes: Sequence[object] | frozenset[Drift]) -> str:
 
 
 def _essence(message: str) -> str:
-    """Return the first line without numbers, which differ from run to run."""
-    return re.sub(r"\d+", "0", next((line.strip() for line in message.splitlines() if line.strip()), ""))
+    """Return a message's first line without numbers, which differ from run to run."""
+    return re.sub(r"\d+", "0", first_line(message))
 
 
 def _cell(run: RunReport, cell_id: str, source: str) -> CellReport:

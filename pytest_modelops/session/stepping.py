@@ -25,7 +25,9 @@ from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
 from pytest_modelops.matrix.plan import excluded
 from pytest_modelops.report.model import CellReport, CheckResult, Status
+from pytest_modelops.report.paper import Paper
 from pytest_modelops.report.reading import read
+from pytest_modelops.report.targets import IN_DIRECTORY, JUNIT
 from pytest_modelops.session.changing import Mixture
 from pytest_modelops.session.reproducing import OF_THE_RUN
 from pytest_modelops.session.searching import Answer
@@ -35,6 +37,7 @@ _LONGEST = 24 * 3600.0
 _TO_END = 60.0
 """Seconds that pytest has to end its cell after Ctrl-C."""
 _LAST_LINES = 12
+_PAPER = Paper(width=120, unicode=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,9 +90,11 @@ class Steps:
         constraints = directory / "constraints.txt"
         constraints.write_text("".join(f"{line}\n" for line in mixture.constraints), encoding="utf-8")
         node = self._node.replace(self._id, mixture.id)
-        flags = [*self._flags, *selection, f"--modelops-constraints={constraints}", f"--modelops-report={directory}"]
+        arguments = [*self._flags, *selection, f"--modelops-constraints={constraints}", "--modelops-keep", "never"]
+        # The directory of reports has JUnit's, and pytest writes no second one that the project may ask for.
+        arguments += [f"--modelops-report={directory}", f"--junitxml={directory / IN_DIRECTORY[JUNIT]}", node]
         began = time.monotonic()
-        pid = _pytest([*flags, "--modelops-keep", "never", "-o", f"cache_dir={directory / 'cache'}", node], directory)
+        pid = _pytest(arguments, directory)
         for of_the_run in self._runs.glob(f"*-{pid}"):
             shutil.rmtree(of_the_run, ignore_errors=True)  # the step's own reports have copies of the logs
         try:
@@ -100,7 +105,7 @@ class Steps:
                 "\n".join([f"step {number} ended without a report; its last output:", *lines[-_LAST_LINES:]])
             ) from None
         cell = next(one for one in report.cells if one.id == mixture.id)
-        step = _judged(next((one for one in cell.checks if one.label == self._check.label), None))
+        step = _judged({one.label: one for one in cell.checks}, self._check.label)
         if step.answer is not Answer.UNRESOLVED:
             _compare(number, cell, mixture)
         return dataclasses.replace(step, seconds=time.monotonic() - began)
@@ -137,11 +142,11 @@ def _pytest(arguments: Sequence[str], directory: Path) -> int:
     """Run pytest to its end, and return its pid. Nothing of it outlives this process; Ctrl-C lets it end its cell."""
     scratch = directory / "scratch"
     scratch.mkdir()
-    processes = HostProcesses(log=directory / "supervisor.log", directory=scratch)
+    processes = HostProcesses(log=scratch / "supervisor.log", directory=scratch)
     try:
         process = processes.start(
             "pytest",
-            [sys.executable, "-m", "pytest", *arguments],
+            [sys.executable, "-m", "pytest", "-o", f"cache_dir={scratch / 'cache'}", *arguments],
             env=_variables(os.environ),
             cwd=Path.cwd(),
             log=directory / "output.txt",
@@ -164,16 +169,24 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in others}
 
 
-def _judged(check: CheckResult | None) -> Step:
+def first_line(message: str) -> str:
+    return _PAPER.first_line(message)
+
+
+def _judged(checks: Mapping[str, CheckResult], label: str) -> Step:
     """Return what a check's result means: red only if this check itself broke."""
+    check = checks.get(label)
     if check is None:
         return Step(answer=Answer.UNRESOLVED, message="this cell does not have the check")
-    message = next((line.strip() for line in check.message.splitlines() if line.strip()), "")
     if check.status is Status.PASSED:
         return Step(answer=Answer.GREEN, reproduce=check.reproduce)
     if check.status in {Status.FAILED, Status.TIMED_OUT}:
-        return Step(answer=Answer.RED, message=message, reproduce=check.reproduce)
-    return Step(answer=Answer.UNRESOLVED, message=message or check.status.value, reproduce=check.reproduce)
+        return Step(answer=Answer.RED, message=first_line(check.message), reproduce=check.reproduce)
+    root = checks.get(check.blocked_by or "", check)
+    first, _, rest = root.message.strip().partition("\n")
+    why = rest if first.endswith(":") and rest else first  # of a solver, the first line lists what was asked for
+    message = f"{root.label} {root.status.value}: {first_line(why)}"
+    return Step(answer=Answer.UNRESOLVED, message=message, reproduce=root.reproduce)
 
 
 def _compare(number: int, cell: CellReport, mixture: Mixture) -> None:
