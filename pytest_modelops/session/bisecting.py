@@ -18,6 +18,7 @@ from pytest_modelops.session.changing import Difference
 from pytest_modelops.session.reported import reported, settings_here
 from pytest_modelops.session.searching import Answer, NoVerdict, Search
 from pytest_modelops.session.stepping import Step, Steps, first_line
+from pytest_modelops.storage.files import unused_path
 
 _NAMED = 3
 """So many changes are named in the line of a step; of more, their number."""
@@ -46,7 +47,8 @@ def bisect(
     green = _green(red, check, earlier, green_id, str(baseline) if baseline else source)
     _refuse_known(settings, check)
     difference = Difference(green, red)
-    directory = logs.new_directory(settings.cache, "bisections")
+    new = logs.new_directory(settings.cache, "bisections")
+    directory = unused_path(new.parent, new.name)
     steps = Steps(red, check, settings=settings, known=(red.id, green.id), directory=directory)
     directory.mkdir(parents=True)
     logs.forget_old_runs(directory.parent)

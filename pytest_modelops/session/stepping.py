@@ -104,7 +104,9 @@ class Steps:
             raise CheckFailed(
                 "\n".join([f"step {number} ended without a report; its last output:", *lines[-_LAST_LINES:]])
             ) from None
-        cell = next(one for one in report.cells if one.id == mixture.id)
+        cell = next((one for one in report.cells if one.id == mixture.id), None)
+        if cell is None:
+            raise CheckFailed(f"step {number} ran no cell {mixture.id}, as a hook may have changed the cells")
         step = _judged({one.label: one for one in cell.checks}, self._check.label)
         if step.answer is not Answer.UNRESOLVED:
             _compare(number, cell, mixture)
