@@ -21,6 +21,7 @@ from pytest_modelops.config.options import OPTIONS
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.commands import HostProcesses
+from pytest_modelops.environments.resolver import UNANSWERED
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
 from pytest_modelops.matrix.plan import excluded
@@ -80,7 +81,7 @@ class Steps:
         """Run a step.
 
         Raises:
-            CheckFailed: pytest ended without a report, or the cell did not have what was asked for.
+            CheckFailed: pytest ended without a report, no index answered, or the cell did not have what was asked for.
         """
         selection = self._selection(mixture)
         if isinstance(selection, Step):
@@ -110,6 +111,8 @@ class Steps:
         step = _judged({one.label: one for one in cell.checks}, self._check.label)
         if step.answer is not Answer.UNRESOLVED:
             _compare(number, cell, mixture)
+        elif any(one.message.startswith(UNANSWERED) for one in cell.checks):
+            raise CheckFailed(f"step {number} could not be resolved: {step.message}")
         return dataclasses.replace(step, seconds=time.monotonic() - began)
 
     def _selection(self, mixture: Mixture) -> list[str] | Step:

@@ -96,6 +96,11 @@ def test_a_step_that_says_nothing_or_has_other_versions_is_an_error(
     monkeypatch.setattr(stepping, "_pytest", Pytest(None))
     with pytest.raises(CheckFailed, match="step 1 ended without a report; its last output:\nERROR: no such option"):
         steps.run(1, OLD)
+    down = check("resolve", Status.FAILED, "no index answered, and there is no earlier lock of py3.12")
+    blocked = CheckResult(name="handshake", bundle="seir", status=Status.BLOCKED, blocked_by="resolve")
+    monkeypatch.setattr(stepping, "_pytest", Pytest(run(cell("3.12", "2024.10.0", down, blocked))))
+    with pytest.raises(CheckFailed, match="step 3 could not be resolved: resolve failed: no index answered"):
+        steps.run(3, OLD)
     monkeypatch.setattr(stepping, "_pytest", Pytest(result(Status.PASSED)))
     with pytest.raises(CheckFailed, match=r"asked for msgpack==1\.0, and the cell has msgpack 1\.1\.0"):
         steps.run(2, Mixture(id=OLD.id, python="3.12", dask="2024.10.0", constraints=("msgpack==1.0",)))
