@@ -109,11 +109,11 @@ def test_a_bad_package_among_25_is_found_in_at_most_8_cells(project: Project, wr
 
 
 def test_a_pair_that_only_breaks_together(project: Project, write_wheel: WriteWheel) -> None:
-    project.breaks('if {0, 2} <= new: raise OSError("no ledger")', 3, write_wheel)
+    project.breaks('if {0, 1} <= new: raise OSError("no ledger")', 3, write_wheel)
     baseline, cell = project.ends()
     code, out = project.bisect(cell, baseline)
     assert code == 0, out
-    assert "verdict: modelops-planted-00 1 → 2 and modelops-planted-02 1 → 2, only together, turn start red" in out
+    assert "verdict: modelops-planted-00 1 → 2 and modelops-planted-01 1 → 2, only together, turn start red" in out
     assert "without modelops-planted-00: green twice" in out
 
 
