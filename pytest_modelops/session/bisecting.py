@@ -96,7 +96,8 @@ class _Bisection:
         total = len(self._difference.changes)
         tried = {0: "none of the changes", total: "all changes"}.get(len(chosen), f"with {names}")
         said = f": {step.message}" if step.message else ""
-        self._say(f"step {number} ({duration(step.seconds)}), {tried}: {step.answer.value}{said}")
+        took = f" ({duration(step.seconds)})" if step.seconds else ""
+        self._say(f"step {number}{took}, {tried}: {step.answer.value}{said}")
         return step.answer
 
     def _report(self, guilty: Sequence[Drift]) -> None:

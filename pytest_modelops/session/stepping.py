@@ -38,6 +38,7 @@ _LONGEST = 24 * 3600.0
 _TO_END = 60.0
 """Seconds that pytest has to end its cell after Ctrl-C."""
 _LAST_LINES = 12
+_KEEP = "PYTEST_MODELOPS_KEEP"
 _PAPER = Paper(width=120, unicode=True)
 
 
@@ -48,7 +49,7 @@ class Step:
     Attributes:
         message: the first line of the check that broke, or why it is not known; empty if it passed.
         reproduce: the command that runs it again; empty if it was not run.
-        seconds: of pytest as a whole.
+        seconds: of pytest as a whole; 0 if it was not run.
     """
 
     answer: Answer
@@ -91,7 +92,7 @@ class Steps:
         constraints = directory / "constraints.txt"
         constraints.write_text("".join(f"{line}\n" for line in mixture.constraints), encoding="utf-8")
         node = self._node.replace(self._id, mixture.id)
-        arguments = [*self._flags, *selection, f"--modelops-constraints={constraints}", "--modelops-keep", "never"]
+        arguments = [*self._flags, *selection, f"--modelops-constraints={constraints}"]
         # The directory of reports has JUnit's, and pytest writes no second one that the project may ask for.
         arguments += [f"--modelops-report={directory}", f"--junitxml={directory / IN_DIRECTORY[JUNIT]}", node]
         began = time.monotonic()
@@ -129,13 +130,13 @@ class Steps:
 
 
 def _arguments(reproduce: str) -> list[str]:
-    """Return the arguments of a command that reproduces a check, without those that name versions."""
+    """Return the arguments of a command that reproduces a check, without those that a step has of its own."""
     if not reproduce:
         raise WrongInput("the report does not say how to run this check again, so it cannot be bisected")
     found = iter(shlex.split(reproduce)[1:])
     kept = []
     for one in found:
-        if one in {"--modelops-python", "--modelops-dask"}:
+        if one in {"--modelops-python", "--modelops-dask", "--modelops-keep"}:
             next(found)
         else:
             home = one.startswith("~/") or "=~/" in one
@@ -169,9 +170,12 @@ def _pytest(arguments: Sequence[str], directory: Path) -> int:
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a step: without those that select, divide or compare a run, or make GitHub's summary."""
+    """Return the variables of a step, which leaves no cell up.
+
+    Without those that select, divide or compare a run, or make GitHub's summary.
+    """
     others = {option.variable_name for option in OPTIONS if option.name in OF_THE_RUN} | {"GITHUB_ACTIONS"}
-    return {name: value for name, value in environ.items() if name not in others}
+    return {**{name: value for name, value in environ.items() if name not in others}, _KEEP: "never"}
 
 
 def first_line(message: str) -> str:

@@ -17,7 +17,8 @@ from pytest_modelops.session.searching import Answer
 from tests.unit.report.made import broken, cell, check, run
 
 REPRODUCE = (
-    "pytest --modelops-matrix --modelops-config=~/sim/pyproject.toml --modelops-python 3.13 --modelops-workers 1 "
+    "pytest --modelops-matrix --modelops-config=~/sim/pyproject.toml --modelops-python 3.13 --modelops-keep failed "
+    "--modelops-workers 1 "
     "'modelops::test_handshake[py3.13-dask2024.10.0-seir]'"
 )
 RED = broken(name="handshake", message="no answer within 5 s")
@@ -118,5 +119,10 @@ def test_a_check_that_cannot_be_run_again_is_refused(tmp_path: Path) -> None:
 
 def test_variables_that_select_or_divide_a_run_do_not_reach_a_step() -> None:
     kept = {"PATH": "/bin", "PYTEST_MODELOPS_CACHE": "/cache", "PYTEST_MODELOPS_BACKEND": "process"}
-    dropped = {"PYTEST_MODELOPS_SHARD": "1/2", "PYTEST_MODELOPS_CELL": "a", "GITHUB_ACTIONS": "true"}
-    assert stepping._variables({**kept, **dropped}) == kept
+    dropped = {
+        "PYTEST_MODELOPS_KEEP": "failed",
+        "PYTEST_MODELOPS_SHARD": "1/2",
+        "PYTEST_MODELOPS_CELL": "a",
+        "GITHUB_ACTIONS": "true",
+    }
+    assert stepping._variables({**kept, **dropped}) == {**kept, "PYTEST_MODELOPS_KEEP": "never"}
