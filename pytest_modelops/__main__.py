@@ -1,4 +1,4 @@
-"""`python -m pytest_modelops`: `prune` containers, `merge` reports, write a cell's `lock`, print a `schema`."""
+"""`python -m pytest_modelops`: `prune` containers, `merge` reports, `lock` or `bisect` a cell, print a `schema`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m pytest_modelops", description="Tools around pytest --modelops-matrix."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_prune, _add_schema, _add_merge, _add_lock):
+    for add in (_add_prune, _add_schema, _add_merge, _add_lock, _add_bisect):
         add(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
@@ -138,6 +138,52 @@ def _lock(options: argparse.Namespace) -> int:
     for note in notes:
         print(note, file=sys.stderr)  # noqa: T201
     return 0
+
+
+def _add_bisect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bisect = commands.add_parser(
+        "bisect",
+        help="find the change between two cells that breaks one of them",
+        description="Run cells between a red and a green one until the change of Python, Dask or packages that breaks "
+        "the red one is known. Exits 0 with a verdict, 1 without one, 2 for wrong input.",
+    )
+    bisect.add_argument("red", metavar="RED", help="id of the broken cell, such as py3.13-dask2024.10.0")
+    bisect.add_argument(
+        "green",
+        nargs="?",
+        metavar="GREEN",
+        help="id of a cell that passed; by default the one whose versions are nearest",
+    )
+    bisect.add_argument(
+        "--report",
+        metavar="PATH",
+        help="a JSON report, or a directory with one; by default the last run here of this configuration",
+    )
+    bisect.add_argument("--baseline", metavar="PATH", help="an earlier report, which has the green cell")
+    bisect.set_defaults(run=_bisect)
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from pytest_modelops.session.bisecting import bisect
+
+    report, baseline = (Path(path) if path else None for path in (options.report, options.baseline))
+    try:
+        found = bisect(
+            options.red,
+            options.green,
+            report=report,
+            baseline=baseline,
+            say=lambda line: print(line, flush=True),  # noqa: T201
+        )
+    except (ModelopsError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0 if found else 1
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from pytest_modelops.config.setting import (
     table,
 )
 from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, SWITCH, choice
+from pytest_modelops.config.types import FILE as EXISTING_FILE
 from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Settings:
         file: where the table comes from; paths in it are relative to its directory.
         reports: what to write.
         parallel: `None` for `auto`.
+        constraints: as given for this run; `environment` has those that hold.
         deadlines: those that were set, the weakest source first; see `deadlines_of`.
         bundles: bundles of this run.
         known_bundles: those, and those of the file, whose settings a test's marker inherits.
@@ -224,6 +226,14 @@ class Settings:
         ini=True,
         path=True,
     )
+    constraints: Path | None = setting(
+        EXISTING_FILE,
+        "Replace the constraints file of `[tool.modelops.environment]`.",
+        key="",
+        name="constraints",
+        metavar="PATH",
+        path=True,
+    )
     environment: EnvironmentTable = setting(later("model", "ENVIRONMENT"), "What goes into a cell besides Dask.")
     aggregation: AggregationSettings = setting(later("model", "AGGREGATION"), "The size of the check `aggregation`.")
     preflight: PreflightSettings = setting(
@@ -263,6 +273,9 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
         distinct(bundles, given.origin)
     if found.fail_on == "new" and found.baseline is None:
         raise WrongInput(f"{place}: fail-on is 'new' without a baseline; name one with --modelops-baseline=PATH")
+    environment = found.environment
+    if found.constraints is not None:
+        environment = dataclasses.replace(environment, constraints=found.constraints)
     names = {bundle.name for bundle in bundles}
     deadlines = [deadline for one in reversed(place.given.get("deadline", ())) for deadline in _given_deadlines(one)]
     return dataclasses.replace(
@@ -271,6 +284,7 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
         known_bundles=(*bundles, *(bundle for bundle in found.bundles if bundle.name not in names)),
         deadlines=(*found.deadlines, *deadlines),
         containers=dataclasses.replace(found.containers, keep=found.keep),
+        environment=environment,
     )
 
 

@@ -43,6 +43,9 @@ from pytest_modelops.storage.files import hash_file, locked, read_json, write_js
 TRUSTED_FOR = dt.timedelta(hours=24)
 """How long a lock is used that may come out differently tomorrow."""
 
+UNANSWERED = "no index answered"
+"""How the message begins that says so."""
+
 
 def dask_pins(versions: Versions, releases: Releases) -> list[str]:
     """Return the requirement lines that give an environment its Dask.
@@ -153,7 +156,7 @@ class Resolver:
                 except NoAnswer as error:
                     if stored is None or self._fresh:
                         raise NoAnswer(
-                            f"no index answered, and there is no earlier lock of {name}: {error}", error.output
+                            f"{UNANSWERED}, and there is no earlier lock of {name}: {error}", error.output
                         ) from error
                     note = f"the index did not answer; this is the lock of {stored['resolved'][:10]}"
         return Solution(

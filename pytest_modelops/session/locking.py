@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -10,9 +9,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from pytest_modelops.config.file import nearest
-from pytest_modelops.config.setting import Given
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.config.variables import HIDDEN
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.commands import Commands
@@ -22,13 +19,12 @@ from pytest_modelops.environments.uv import Uv
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report.files import write_text
 from pytest_modelops.report.model import CellReport, EnvironmentReport, RunReport, Status
-from pytest_modelops.session.baseline import last_run, report_at
+from pytest_modelops.session.reported import reported, settings_here
 
 _SECONDS = 300.0
 """For uv to ask the index where the files are."""
 _PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml")
 """Source: https://packaging.python.org/en/latest/specifications/pylock-toml/#file-name."""
-_CACHE = "PYTEST_MODELOPS_CACHE"
 
 
 def write_lock(cell_id: str, output: Path, *, report: Path | None, role: str | None) -> Sequence[str]:
@@ -47,8 +43,8 @@ def write_lock(cell_id: str, output: Path, *, report: Path | None, role: str | N
     as_pylock = _PYLOCK.fullmatch(output.name) is not None
     if not as_pylock and output.suffix != ".txt":
         raise WrongInput(f"-o {output}: write pylock.toml, pylock.NAME.toml or a file that ends in .txt")
-    settings = _settings()
-    run, source = _run(settings, report)
+    settings = settings_here()
+    run, source = reported(settings, report, "lock CELL REPORT")
     cell = _green(run, cell_id, source)
     environment = _environment(cell, role)
     requirements = environment["requirements"].replace("file://~/", f"{Path.home().as_uri()}/")
@@ -62,26 +58,6 @@ def write_lock(cell_id: str, output: Path, *, report: Path | None, role: str | N
         text = f"# The lock of a cell that pytest-modelops checked.\n{comments}{requirements}"
     write_text(text, output)
     return [f"{output}: what {cell_id} was checked with on {run.started[:10]}", *_notes(cell, requirements)]
-
-
-def _settings() -> Settings:
-    start = Path.cwd()
-    cache = os.environ.get(_CACHE, "").strip()
-    given = {"cache": (Given(texts=(cache,), origin=_CACHE, directory=start),)} if cache else {}
-    return parse(nearest(start, otherwise=(), directory=start), given)
-
-
-def _run(settings: Settings, report: Path | None) -> tuple[RunReport, str]:
-    """Return the run that is meant, and what it is for people."""
-    if report is not None:
-        return report_at(report), str(report)
-    found = last_run(settings)
-    if found is None:
-        raise WrongInput(
-            f"there is no run of this configuration in {settings.cache} (configuration: "
-            f"{settings.file.path or 'none'}); name a report: lock CELL REPORT"
-        )
-    return found, f"the last run, of {found.started}"
 
 
 def _green(run: RunReport, cell_id: str, source: str) -> CellReport:

@@ -10,10 +10,10 @@ from pathlib import Path
 _KEPT_RUNS = 20
 
 
-def new_directory(cache: Path) -> Path:
+def new_directory(cache: Path, kind: str = "runs") -> Path:
     """Return the path of this run's directory, which is not made yet."""
     now = datetime.datetime.now().astimezone()
-    return cache / "runs" / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}"
+    return cache / kind / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}"
 
 
 def forget_old_runs(runs: Path) -> None:

@@ -15,7 +15,7 @@ from pytest_modelops.matrix.plan import excluded
 from pytest_modelops.session import module
 from pytest_modelops.session.configured import Configured
 
-_OF_THE_RUN = {"matrix", "cell", "parallel", "report", "fresh", "baseline", "fail-on", "shard", "budget"}
+OF_THE_RUN = {"matrix", "cell", "parallel", "report", "fresh", "baseline", "fail-on", "shard", "budget"}
 """Options that a command for a single test does not need again."""
 
 
@@ -59,7 +59,7 @@ def _same_flags(config: pytest.Config) -> list[str]:
         flags += ["--rootdir", str(config.getoption("rootdir"))]
     for option in OPTIONS:
         given = config.getoption(option.dest)
-        if not given or option.name in _OF_THE_RUN:
+        if not given or option.name in OF_THE_RUN:
             continue
         for value in given if option.kind is Kind.MANY else [given]:
             # pytest would look for its configuration at a path that is an argument of its own.

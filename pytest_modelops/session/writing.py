@@ -59,7 +59,8 @@ class Writing:
         self._unwritten: dict[Target, OSError] = {}
         self._shared: RunReport | None = None
         self._sharing = sharing_of(settings)
-        self._kept = kept
+        # With other constraints it is not a run of this configuration, so it is no "last run" of it.
+        self._kept = kept if settings.constraints is None else None
         self.baseline = baseline_of(settings)
 
     def compared(self, report: RunReport) -> RunReport:
@@ -71,7 +72,8 @@ class Writing:
     def write(self, report: RunReport) -> bool:
         """Write all reports; return whether that worked."""
         shared = self._shared = self._sharing.report(report)
-        keep(dataclasses.replace(shared, comparison=None), self._kept)
+        if self._kept is not None:
+            keep(dataclasses.replace(shared, comparison=None), self._kept)
         for target in self.targets:
             try:
                 self._write(target, report, shared)

@@ -134,7 +134,7 @@ def test_commands_are_understood(
     if "-m pytest_modelops " in command:
         nothing = SimpleNamespace(things=[], left=[])
         monkeypatch.setattr(registry, "prune_engine", lambda **_: nothing)
-        for needs_reports in ("_merge", "_lock"):
+        for needs_reports in ("_merge", "_lock", "_bisect"):
             monkeypatch.setattr(program, needs_reports, lambda _: 0)
         assert program.main(shlex.split(command.partition("-m pytest_modelops ")[2])) == 0
     elif found := re.match(r"\S*pytest( .*)?$", command):

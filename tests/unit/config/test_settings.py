@@ -135,6 +135,16 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
     assert settings.deadlines_of(CHECKS) == {"start": 120.0, "lambda": 0.5}
 
 
+def test_other_constraints_can_be_given_for_a_run(read: Read, message_of: MessageOf, tmp_path: Path) -> None:
+    for name in ("ours.txt", "others.txt"):
+        (tmp_path / name).touch()
+    toml = '[tool.modelops.environment]\nconstraints = "ours.txt"'
+    settings = read(toml, constraints=("--modelops-constraints", "others.txt"))
+    assert settings.environment.constraints == settings.constraints == tmp_path / "others.txt"
+    assert read(toml).environment.constraints == tmp_path / "ours.txt"
+    assert "--modelops-constraints: 'none.txt'" in message_of(toml, constraints=("--modelops-constraints", "none.txt"))
+
+
 def test_one_value_may_stand_without_a_list(read: Read, tmp_path: Path) -> None:
     settings = read(
         """
