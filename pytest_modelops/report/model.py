@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.report.causes import ProbableCause
 from pytest_modelops.report.changes import Comparison
 
 BUDGET = "budget"
@@ -133,6 +134,7 @@ class CellReport:
         checks: in order.
         notes: warnings, and how to get into a cell that was left up.
         line: number of the line of the configuration that asks for the cell, the first being 1.
+        probable_cause: what its break most probably comes from; null if it is not broken.
     """
 
     id: str
@@ -149,6 +151,7 @@ class CellReport:
     notes: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     line: int | None = None
+    probable_cause: ProbableCause | None = None
 
     @classmethod
     def of(cls, cell: Cell) -> CellReport:
@@ -207,7 +210,10 @@ class CellReport:
         """Read what `to_json` returns; `status` and `first_broken` are derived again."""
         fields = {name: value for name, value in plain.items() if name not in {"status", "first_broken"}}
         lists = {name: tuple(plain[name]) for name in ("lock", "environments", "notes")}
-        return cls(**{**fields, **lists, "checks": tuple(map(CheckResult.from_json, plain["checks"]))})
+        checks = tuple(map(CheckResult.from_json, plain["checks"]))
+        cause = plain.get("probable_cause")
+        probable = {"probable_cause": ProbableCause.from_json(cause) if cause else None}
+        return cls(**{**fields, **lists, **probable, "checks": checks})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -86,15 +86,21 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
             continue
         style = mark_of(cell).style
         ending = _ending(cause, paper)
+        probable = cell.probable_cause
         message = paper.first_line(cause.message.replace(f" in cell {cell.id}", ""))
-        if message and (ending, message) == before:
-            words = [*paper.words(f"{ending}:", style), *paper.words("as above")]
-        else:
-            words = paper.words(f"{ending}: {message}" if message else ending, style)
-            styled = len(ending.split())
-            words = [*words[:styled], *(Segment(word) for word, _ in words[styled:])]
+        repeated = bool(message) and (ending, message) == before
         before = ending, message
-        lines.extend(paper.flow([Segment(f"{cell.id}:", style), *words], rows=rows))
+        known = probable is not None and probable.known
+        shown = [paper.clean(f"probable cause: {probable.cause}")] if probable and known else []
+        shown += ["as above"] if repeated else [message] if message else []
+        for number, part in enumerate(shown or [""]):
+            end = ";" if known else ":" if part else ""
+            head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{end}", style)]
+            words = [*([] if number else head), *paper.words(part)]
+            lines.extend(paper.flow(words, start=INDENT if number else 0, rows=rows))
+        if probable and not repeated:
+            text = probable.help if known else f"probable cause: {probable.cause}"
+            lines.extend(paper.flow(paper.words(paper.clean(text)), start=INDENT))
         also = [_ending(check, paper) for check in cell.checks if check.status.broke and check is not cause]
         if also:
             lines.extend(paper.flow(paper.words(f"also: {', '.join(also)}"), start=INDENT, rows=rows))

@@ -177,7 +177,7 @@ class Reporting:
             shard=str(self.run.settings.shard) if self.run.settings.shard else None,
             planned=tuple(PlannedCell.of(cell) for cell in self.run.plan.whole) if self.run.plan.elsewhere else (),
         )
-        return self._writing.compared(report)
+        return self._writing.compared(self._writing.explained(report))
 
     def _cell_report(self, cell_id: str, tests: Sequence[str]) -> CellReport:
         """Return the report of a cell, with a `not-run` for each check that did not run.

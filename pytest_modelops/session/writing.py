@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from _pytest._io import TerminalWriter
 
+from pytest_modelops.cluster.logs import last_lines
+from pytest_modelops.config import causes
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report import WRITERS, directory, github
+from pytest_modelops.report.causes import UNKNOWN, fitting
 from pytest_modelops.report.comparing import compare
-from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.model import CellReport, RunReport
 from pytest_modelops.report.targets import GITHUB, JUNIT, Target
 from pytest_modelops.session import junit
 from pytest_modelops.session.baseline import baseline_of, keep, sharing_of
@@ -50,7 +53,7 @@ class Writing:
         kept: the run's own directory, where its report is found by later runs.
 
     Raises:
-        WrongInput: the baseline cannot be read.
+        WrongInput: the baseline or a file of causes cannot be read.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, kept: Path) -> None:
@@ -61,6 +64,18 @@ class Writing:
         self._sharing = sharing_of(settings)
         self._kept = kept
         self.baseline = baseline_of(settings)
+        self._causes = causes.load(settings.causes)
+        config.hook.pytest_modelops_causes(causes=self._causes, config=config)
+
+    def explained(self, report: RunReport) -> RunReport:
+        """Return the report with the probable cause of each broken cell."""
+        return dataclasses.replace(report, cells=tuple(map(self._with_cause, report.cells)))
+
+    def _with_cause(self, cell: CellReport) -> CellReport:
+        if cell.broken is None:
+            return cell
+        found = fitting(self._causes, cell, lambda: _last_lines(cell.logs))
+        return dataclasses.replace(cell, probable_cause=next(found, UNKNOWN))
 
     def compared(self, report: RunReport) -> RunReport:
         """Return the report with what changed since the baseline, if there is one."""
@@ -104,3 +119,7 @@ class Writing:
             start = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
             for line in github.commands(self._shared, start):
                 writer.line(line)
+
+
+def _last_lines(logs: Mapping[str, str]) -> str:
+    return "\n".join(line for path in logs.values() for line in last_lines(Path(path)))

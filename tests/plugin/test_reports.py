@@ -188,3 +188,30 @@ def test_the_plan_of_a_ci_service_has_a_job_for_each_cell(project: Project, form
     plan = json.loads(project.run("--modelops-matrix", f"--modelops-plan={form}").out)
     jobs = [job["cell"] for job in plan["include"]] if form == "github" else list(plan)
     assert jobs == list(cells)
+
+
+CAUSES_HOOK = """
+
+from pytest_modelops.report.causes import Cause, ProbableCause
+
+def pytest_modelops_causes(causes):
+    causes.append(Cause(probable=ProbableCause(id="hook", cause="the hook says so"), statuses=("timed-out",)))
+"""
+
+
+def test_probable_causes_of_a_file_and_of_a_hook(project: Project) -> None:
+    cells = project.configure_quick()
+    matrix = '[tool.modelops.matrix]\npython = ["3.12", "3.13", "3.14"]\n'
+    project.configure(f'[tool.modelops]\ncauses = "ours.toml"\n{matrix}', small=False)
+    project.write("ours.toml", "[[cause]]\nid = 'ours'\ncause = 'as we planned'\nmessage = 'first is failed'\n")
+    with (project.path / "conftest.py").open("a", encoding="utf-8") as file:
+        file.write(CAUSES_HOOK)
+    project.end(**{f"first[{cells[0]}]": "failed", f"first[{cells[1]}]": "timed-out", f"second[{cells[2]}]": "failed"})
+    ran = project.matrix()
+    assert [cell["probable_cause"]["id"] for cell in ran.report["cells"]] == ["ours", "hook", "unknown"]
+    assert f"{cells[0]}: first failed; probable cause: as we planned\n" in ran.out
+    assert f"{cells[2]}: second failed: second is failed on purpose\n" in ran.out
+    assert "probable cause: unknown\n" in ran.out
+
+    project.write("ours.toml", "[[cause]]\nid = 'ours'\ncause = 'as we planned'\nmessage = '('\n")
+    assert "ours.toml: cause[0].message: '(' is not a regular expression" in project.run("--modelops-matrix").refusal
