@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pytest_modelops.config.setting import Place, Values, entries, leaf, many, setting, table
+from pytest_modelops.config.setting import Place, Values, entries, leaf, many, not_one_of, setting, table
 from pytest_modelops.config.types import STRING, choice, matching, text
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.report.causes import COMPARISON, FILE, Cause, ProbableCause
+from pytest_modelops.report.causes import COMPARISON, FILE, STATUSES, Cause, ProbableCause
 from pytest_modelops.storage.toml import tomllib
 
 _KEY = "cause"
@@ -53,9 +53,7 @@ class _CauseTable:
         many(matching(r"https?://\S+", "is not an address; write that of the issue, https://…")), "Public issues.", ()
     )
     check: tuple[str, ...] = setting(many(_TEXT), "Checks that break this way.", ())
-    status: tuple[str, ...] = setting(
-        many(choice("a status of a check that broke", ("failed", "timed-out", "unavailable"))), "How they end.", ()
-    )
+    status: tuple[str, ...] = setting(many(choice("a status of a check that broke", STATUSES)), "How they end.", ())
     message: re.Pattern[str] | None = setting(_REGEX, "What the check says.")
     log: re.Pattern[str] | None = setting(_REGEX, "What the last lines of a log say.")
     roles: tuple[re.Match[str], ...] = setting(many(leaf(_comparison, STRING)), "How the roles' versions compare.", ())
@@ -81,13 +79,22 @@ def _cause(found: _CauseTable, values: Values, place: Place) -> Cause:
 _CAUSES = entries(table(_CauseTable, _cause))
 
 
-def load(paths: Sequence[Path] = ()) -> list[Cause]:
+def load(paths: Sequence[Path] = (), check_names: Collection[str] = ()) -> list[Cause]:
     """Return the known causes, those of the user's files first.
+
+    Args:
+        check_names: the checks that the user's files may name, besides tests by their node ids.
 
     Raises:
         WrongInput: a file cannot be read, or an entry is not valid.
     """
-    return [cause for path in (*paths, FILE) for cause in _read(path)]
+    found = {path: _read(path) for path in (*paths, FILE)}
+    for path in paths:
+        for cause in found[path]:
+            for name in cause.checks:
+                if "::" not in name and name not in check_names:
+                    raise WrongInput(f"{path}: {cause.probable.id}: {not_one_of(name, 'a check', check_names)}")
+    return [cause for causes in found.values() for cause in causes]
 
 
 def _read(path: Path) -> tuple[Cause, ...]:

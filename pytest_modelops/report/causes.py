@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pytest_modelops.report.model import CellReport, CheckResult
 
 FILE = Path(__file__).with_suffix(".toml")
+STATUSES = ("failed", "timed-out")
+"""Of checks that have a probable cause."""
 _OPERATORS: Mapping[str, Callable[[Version, Version], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -34,7 +36,7 @@ COMPARISON = re.compile(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbableCause:
-    """What a cell's break most probably comes from.
+    """Why a check most probably broke.
 
     Attributes:
         id: the entry that fits; `unknown` if none does.
@@ -78,7 +80,7 @@ class Cause:
     Attributes:
         probable: what reports say.
         checks: names of the checks that break; empty for any.
-        statuses: `failed`, `timed-out` or `unavailable`; empty for any.
+        statuses: of `STATUSES`; empty for any.
         message: is searched for in the check's message.
         log: is searched for in the last lines of the cell's logs.
         roles: comparisons of the roles' versions.
@@ -105,11 +107,22 @@ class Cause:
         )
 
 
-def fitting(causes: Sequence[Cause], cell: CellReport, logs: Callable[[], str]) -> Iterator[ProbableCause]:
-    """Yield the causes that fit where a cell broke, in their order."""
-    check = cell.broken
-    if check is not None:
-        yield from (cause.probable for cause in causes if cause.fits(cell, check, logs))
+def explained(causes: Sequence[Cause], cell: CellReport, logs: Callable[[], str]) -> CellReport:
+    """Return a cell's report with the probable cause of each check that failed or timed out.
+
+    The first cause that fits is taken. An `unavailable` check says itself what is missing.
+    """
+    checks = [
+        dataclasses.replace(check, probable_cause=_cause_of(check, causes, cell, logs))
+        if check.status.value in STATUSES
+        else check
+        for check in cell.checks
+    ]
+    return dataclasses.replace(cell, checks=tuple(checks))
+
+
+def _cause_of(check: CheckResult, causes: Sequence[Cause], cell: CellReport, logs: Callable[[], str]) -> ProbableCause:
+    return next((cause.probable for cause in causes if cause.fits(cell, check, logs)), UNKNOWN)
 
 
 def _compares(comparison: re.Match[str], cell: CellReport) -> bool:

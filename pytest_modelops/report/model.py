@@ -89,6 +89,7 @@ class CheckResult:
         selected: whether it was to run in this session; false for a check that was deselected and that nothing needed.
         reproduce: command that runs this check of this cell again; may be empty.
         data: figures and facts of the check, such as `{"tasks_per_second": 310.5}`; open; NaN and infinity are null.
+        probable_cause: why it failed or timed out, as far as that is known; null if it did neither.
     """
 
     name: str
@@ -100,6 +101,7 @@ class CheckResult:
     selected: bool = True
     reproduce: str = ""
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    probable_cause: ProbableCause | None = None
 
     @property
     def label(self) -> str:
@@ -111,7 +113,9 @@ class CheckResult:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> CheckResult:
-        return cls(**{**plain, "status": Status(plain["status"])})
+        cause = plain.get("probable_cause")
+        probable = ProbableCause.from_json(cause) if cause else None
+        return cls(**{**plain, "status": Status(plain["status"]), "probable_cause": probable})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +138,6 @@ class CellReport:
         checks: in order.
         notes: warnings, and how to get into a cell that was left up.
         line: number of the line of the configuration that asks for the cell, the first being 1.
-        probable_cause: what its break most probably comes from; null if it is not broken.
     """
 
     id: str
@@ -151,7 +154,6 @@ class CellReport:
     notes: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     line: int | None = None
-    probable_cause: ProbableCause | None = None
 
     @classmethod
     def of(cls, cell: Cell) -> CellReport:
@@ -167,6 +169,11 @@ class CellReport:
     @property
     def broken(self) -> CheckResult | None:
         return next((check for check in self.checks if check.status.broke), None)
+
+    @property
+    def probable_cause(self) -> ProbableCause | None:
+        """Why the check where it broke failed or timed out; `None` if none did."""
+        return self.broken.probable_cause if self.broken else None
 
     @property
     def beyond_budget(self) -> bool:
@@ -210,10 +217,7 @@ class CellReport:
         """Read what `to_json` returns; `status` and `first_broken` are derived again."""
         fields = {name: value for name, value in plain.items() if name not in {"status", "first_broken"}}
         lists = {name: tuple(plain[name]) for name in ("lock", "environments", "notes")}
-        checks = tuple(map(CheckResult.from_json, plain["checks"]))
-        cause = plain.get("probable_cause")
-        probable = {"probable_cause": ProbableCause.from_json(cause) if cause else None}
-        return cls(**{**fields, **lists, **probable, "checks": checks})
+        return cls(**{**fields, **lists, "checks": tuple(map(CheckResult.from_json, plain["checks"]))})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

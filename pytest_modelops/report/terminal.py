@@ -86,21 +86,18 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
             continue
         style = mark_of(cell).style
         ending = _ending(cause, paper)
-        probable = cell.probable_cause
         message = paper.first_line(cause.message.replace(f" in cell {cell.id}", ""))
         repeated = bool(message) and (ending, message) == before
         before = ending, message
-        known = probable is not None and probable.known
-        shown = [paper.clean(f"probable cause: {probable.cause}")] if probable and known else []
-        shown += ["as above"] if repeated else [message] if message else []
-        for number, part in enumerate(shown or [""]):
-            end = ";" if known else ":" if part else ""
-            head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{end}", style)]
-            words = [*([] if number else head), *paper.words(part)]
-            lines.extend(paper.flow(words, start=INDENT if number else 0, rows=rows))
-        if probable and not repeated:
-            text = probable.help if known else f"probable cause: {probable.cause}"
-            lines.extend(paper.flow(paper.words(paper.clean(text)), start=INDENT))
+        known = cell.probable_cause is not None and cell.probable_cause.known
+        probable = paper.clean(f"probable cause: {cell.probable_cause.cause}") if cell.probable_cause else ""
+        first, second = "as above" if repeated else message, "" if repeated and not known else probable
+        if known:
+            first, second = second, first
+        end = ";" if known else ":" if first else ""
+        head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{end}", style)]
+        lines.extend(paper.flow([*head, *paper.words(first)], rows=rows))
+        lines.extend(paper.flow(paper.words(second), start=INDENT, rows=rows) if second else [])
         also = [_ending(check, paper) for check in cell.checks if check.status.broke and check is not cause]
         if also:
             lines.extend(paper.flow(paper.words(f"also: {', '.join(also)}"), start=INDENT, rows=rows))

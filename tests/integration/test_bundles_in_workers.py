@@ -107,12 +107,14 @@ def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
     assert installed.data["by_reference"] == {"outcome": "passed", "functions": ["grid:run", "wire:wire"]}
     assert checks[None, "test_job"].status == "passed"
     lacks = "the scheduler has no module 'grid', which workers and client have"
-    checks["workers-only", "bundle-install"].broke("failed", lacks, 'install = "everywhere"', within=INSTALLED)
+    cause = "scheduler-lacks-module"
+    lacking = checks["workers-only", "bundle-install"]
+    lacking.broke("failed", lacks, 'install = "everywhere"', within=INSTALLED, cause=cause)
     assert checks["workers-only", "execute"].blocked_by == "bundle-install[workers-only]"
     assert checks["unnamed", "execute"].status == "passed", "a runtime's jobs do not notice"
     assert checks["unnamed", "bundle-install"].data["by_reference"]["outcome"] == "failed"
     assert "name them in `submits`" in " ".join(run.out.split())
-    assert checks[None, "test_job_of_workers"].status == "failed"
+    checks[None, "test_job_of_workers"].broke("failed", within=INSTALLED, cause=cause)
 
 
 def environment() -> dict[str, tuple[int, int]]:
@@ -179,12 +181,13 @@ def test_a_module_that_is_left_out_and_an_import_that_fails(matrix: Matrix) -> N
     run = matrix.run("-k", "undeclared or import-fails")
     found = run.cell().facts["checks"]
     checks = {check["bundle"]: Check(**check) for check in found if check["name"] == "bundle-install"}
-    checks["undeclared-flat"].broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED)
+    cause = "build-leaves-modules-out"
+    checks["undeclared-flat"].broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED, cause=cause)
     assert checks["undeclared-data"].status == "passed"
     [executed] = [Check(**one) for one in found if (one["bundle"], one["name"]) == ("undeclared-data", "execute")]
-    executed.broke("failed", "`execute` raised FileNotFoundError", within=INSTALLED)
+    executed.broke("failed", "`execute` raised FileNotFoundError", within=INSTALLED, cause="build-leaves-data-out")
     left_out_s, fails_s = checks["undeclared-module"], checks["import-fails"]
-    left_out_s.broke("failed", "2 modules of it are not found after the install", within=INSTALLED)
+    left_out_s.broke("failed", "2 modules of it are not found after the install", within=INSTALLED, cause=cause)
     fails_s.broke("failed", "import wire failed: ModuleNotFoundError", within=INSTALLED)
     assert {"client", "worker-0", "worker-1"} <= set(re.findall(r"[\w-]+", fails_s.message))
 

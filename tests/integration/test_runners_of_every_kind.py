@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.conftest import Reported, run_once
+from tests.integration.conftest import UNKNOWN, Reported, run_once
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix
@@ -70,6 +70,11 @@ BROKEN = {
     "wire-raises": ("execute", "`execute` raised ValueError: beta must be positive"),
 }
 
+CAUSES = {
+    "import-fails": "import-error-in-runner",
+    **dict.fromkeys(("prints-a-header", "child-echoes"), "prints-to-stdout"),
+}
+
 
 def with_broken_bundles(directory: Path) -> str:
     bundles = [f'{{ path = "{BUNDLES / name}", entrypoint = "wire/run" }}' for name in BROKEN]
@@ -90,7 +95,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
 @pytest.mark.parametrize("bundle", BROKEN)
 def test_a_bundle_that_breaks_it_breaks_at_the_right_check(reported: Reported, bundle: str) -> None:
     check_name, expected = BROKEN[bundle]
-    reported.broke(bundle, check_name).says(expected)
+    reported.broke(bundle, check_name, cause=CAUSES.get(bundle, UNKNOWN)).says(expected)
 
 
 def test_another_protocol_is_wrong_input(matrix: Matrix) -> None:
