@@ -103,7 +103,7 @@ class Check:
 
     @property
     def cause(self) -> str | None:
-        return self.probable_cause and str(self.probable_cause["id"])
+        return self.probable_cause["id"] if self.probable_cause else None
 
     def says(self, *parts: str) -> None:
         """Assert that the message holds these parts, in this order."""

@@ -119,7 +119,7 @@ def test_clients_that_are_newer_and_older_than_their_schedulers(building_matrix:
     )
     run = building_matrix.run("--modelops-cell", "*+*").unavailable_is_no_failure()
     assert run.code == 1
-    newer, older = run.cells
+    older, newer = run.cells
     assert newer.facts["id"] == "py3.12-dask2026.8.0+scheduler-dask2024.10.0"
     check = older.broke("lambda", "failed", deadline=30, cause="roles-of-different-dasks")
     check.says("The roles differ in dask: client 2024.10.0, scheduler 2026.8.0, worker 2026.8.0; ")

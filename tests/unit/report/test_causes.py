@@ -42,7 +42,7 @@ PRELOAD = "the preload depot.preload failed on worker-1 (tcp://127.0.0.1:42133):
 def ids(cell_report: CellReport) -> list[str | None]:
     """The probable cause of each check."""
     found = explained(KNOWN, cell_report, str)
-    return [check.probable_cause and check.probable_cause.id for check in found.checks]
+    return [check.probable_cause.id if check.probable_cause else None for check in found.checks]
 
 
 def test_each_known_cause_is_of_a_cell_that_a_test_really_breaks() -> None:
