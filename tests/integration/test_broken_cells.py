@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cloudpickle
 import pytest
 
-from tests.integration.conftest import AT_ONCE
+from tests.integration.conftest import AT_ONCE, INSTALLED
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix, Matrix, WriteWheel
@@ -355,7 +355,7 @@ def test_a_package_that_is_too_new_for_its_dask(building_matrix: Matrix) -> None
         """
     )
     cell = building_matrix.run("test_it.py").unavailable_is_no_failure().cell()
-    check = cell.checks["test_it.py::test_it"].broke("failed", within=AT_ONCE, cause="pandas-2-with-old-dask")
+    check = cell.checks["test_it.py::test_it"].broke("failed", within=INSTALLED, cause="pandas-2-with-old-dask")
     check.says("AttributeError: module 'pandas.core.strings' has no attribute 'StringMethods'")
 
 
