@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_modelops.checks.base import Check
     from pytest_modelops.matrix.cell import Cell
+    from pytest_modelops.report.causes import Cause
 
 
 @pytest.hookspec
@@ -29,4 +30,13 @@ def pytest_modelops_checks(checks: list[Check], config: pytest.Config) -> None:
     or with `main_thread=False` in a thread of its cell, beside checks of other cells.
 
     Called once in each pytest process, with xdist also in every worker, so it must always do the same.
+    """
+
+
+@pytest.hookspec
+def pytest_modelops_causes(causes: list[Cause], config: pytest.Config) -> None:
+    """Change which causes of broken cells are known: add to `causes`, remove or reorder, in place.
+
+    A cause is a `pytest_modelops.report.causes.Cause`; the first one that fits is reported. Called once; with xdist,
+    only on the controller.
     """

@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_modelops.session.writing import Writing, have_junit_written
 
         with _usage_errors():
-            writing = Writing(config, run.settings, run.directory)
+            writing = Writing(config, run)
             have_junit_written(writing.targets, config)
         register(Reporting(run, writing), "modelops-reporting")
         register(Distributing(run), "modelops-distributing")

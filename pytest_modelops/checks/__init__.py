@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import (
@@ -79,6 +79,11 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     for check in checks:
         add(check, ())
     return list(ordered.values())
+
+
+def names_of(checks: Iterable[Check]) -> list[str]:
+    """Return the names of these checks, and of those that bundles and a worker plugin add."""
+    return list(dict.fromkeys([*(check.name for check in checks), *BUNDLE_CHECKS, PLUGIN_CHECK]))
 
 
 def _validate(check: object) -> None:

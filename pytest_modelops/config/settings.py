@@ -22,6 +22,7 @@ from pytest_modelops.config.setting import (
     Type,
     Values,
     later,
+    many,
     not_one_of,
     setting,
     shown,
@@ -130,6 +131,9 @@ class Settings:
     )
     known_broken: tuple[KnownBreak, ...] = setting(
         later("known_broken", "KNOWN_BROKEN"), "Checks that are known to be broken, see below. A list of tables.", ()
+    )
+    causes: tuple[Path, ...] = setting(
+        many(PATH), "Files with causes of broken cells that you know, see [probable causes](#probable-causes).", ()
     )
     workers: int = setting(COUNT, "Worker processes in each cell.", 2, name="workers", metavar="N", ini=True)
     threads: int = setting(COUNT, "Threads of each worker.", 1)

@@ -55,7 +55,8 @@ def commands(report: RunReport, start: Path) -> Iterator[str]:
             file = path.relative_to(start) if path.is_relative_to(start) else path
             properties = {"file": file.as_posix(), "line": str(cell.line), **properties}
         joined = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-        message = f"{cause.message.strip()}\n\n{cause.reproduce}".strip()
+        probable = f"Probable cause: {cell.probable_cause.text}" if cell.probable_cause else ""
+        message = "\n\n".join(filter(None, [probable, cause.message.strip(), cause.reproduce]))
         yield f"::error {joined}::{_data(message)}"
 
 

@@ -7,7 +7,7 @@ page of a thousand cells opens at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -63,6 +63,16 @@ class Seen:
         return "cell-" + quote(self.cell.id, safe="+.-_")
 
     @property
+    def filter(self) -> str:
+        """What the page's filter calls the cause: the probable one, or the check that broke; empty if none did."""
+        if self.cause is None or not self.cause.status.broke:
+            return ""
+        probable = self.cell.probable_cause
+        if probable is None:
+            return self.cause.label
+        return probable.cause if probable.known else f"{probable.cause}: {self.cause.label}"
+
+    @property
     def shown(self) -> str:
         """What the matrix shows beside the symbol."""
         if self.cause is not None and self.cause.status in {Status.KNOWN_BROKEN, *RED}:
@@ -113,14 +123,8 @@ def render(report: RunReport) -> str:
         groups=[(title, members) for title, members in groups if members],
         statuses=dict.fromkeys(one.mark.text for one in cells.values()),
         bundles=sorted({bundle for one in cells.values() for bundle in one.bundles}),
-        causes=dict.fromkeys(_causes(cells.values())),
+        causes=dict.fromkeys(one.filter for one in cells.values() if one.filter),
     )
-
-
-def _causes(cells: Iterable[Seen]) -> Iterator[str]:
-    for one in cells:
-        if one.cause is not None and one.cause.status.broke:
-            yield one.cause.label
 
 
 def _seen(cell: CellReport, passed: Sequence[CellReport]) -> Seen:

@@ -81,6 +81,8 @@ def _broken(cells: Sequence[CellReport]) -> Iterator[str]:
         if cause is None or cell.status in {Status.PASSED, Status.NOT_RUN}:
             continue
         yield f"### {_plain(cell.id)}: `{cause.label}` {mark_of(cell).text}"
+        if cell.probable_cause is not None:
+            yield f"**Probable cause:** {_plain(cell.probable_cause.text)}"
         yield _fenced(_shortened(cause))
         other = nearest(cell, passed)
         changed = drift(other, cell) if other is not None else ()

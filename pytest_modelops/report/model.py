@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.matrix.plan import LeftOut
+from pytest_modelops.report.causes import ProbableCause
 from pytest_modelops.report.changes import Comparison
 
 BUDGET = "budget"
@@ -88,6 +89,7 @@ class CheckResult:
         selected: whether it was to run in this session; false for a check that was deselected and that nothing needed.
         reproduce: command that runs this check of this cell again; may be empty.
         data: figures and facts of the check, such as `{"tasks_per_second": 310.5}`; open; NaN and infinity are null.
+        probable_cause: why it failed or timed out, as far as that is known; null if it did neither.
     """
 
     name: str
@@ -99,6 +101,7 @@ class CheckResult:
     selected: bool = True
     reproduce: str = ""
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    probable_cause: ProbableCause | None = None
 
     @property
     def label(self) -> str:
@@ -110,7 +113,9 @@ class CheckResult:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> CheckResult:
-        return cls(**{**plain, "status": Status(plain["status"])})
+        cause = plain.get("probable_cause")
+        probable = ProbableCause.from_json(cause) if cause else None
+        return cls(**{**plain, "status": Status(plain["status"]), "probable_cause": probable})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,6 +169,11 @@ class CellReport:
     @property
     def broken(self) -> CheckResult | None:
         return next((check for check in self.checks if check.status.broke), None)
+
+    @property
+    def probable_cause(self) -> ProbableCause | None:
+        """Why the check where it broke failed or timed out; `None` if none did."""
+        return self.broken.probable_cause if self.broken else None
 
     @property
     def beyond_budget(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_modelops.report.causes import ProbableCause
 from pytest_modelops.report.changes import CellChange, Comparison, Drift
 from pytest_modelops.report.model import (
     SCHEMA,
@@ -39,6 +40,7 @@ _DEFINED: Mapping[type, str] = {
     Status: "status",
     EnvironmentReport: "environment",
     PlannedCell: "planned",
+    ProbableCause: "cause",
     Comparison: "comparison",
     CellChange: "change",
     Drift: "drift",
@@ -94,6 +96,8 @@ _NARROWED: Mapping[str, Schema] = {
     "CheckResult.name": _TEXT,
     "CheckResult.seconds": _SECONDS,
     "CheckResult.data": {"type": "object"},
+    "ProbableCause.id": _TEXT,
+    "ProbableCause.cause": _TEXT,
     "LeftOut.id": _TEXT,
 }
 """By class and attribute, what the type does not say."""

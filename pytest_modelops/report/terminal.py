@@ -87,14 +87,17 @@ def _broken(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
         style = mark_of(cell).style
         ending = _ending(cause, paper)
         message = paper.first_line(cause.message.replace(f" in cell {cell.id}", ""))
-        if message and (ending, message) == before:
-            words = [*paper.words(f"{ending}:", style), *paper.words("as above")]
-        else:
-            words = paper.words(f"{ending}: {message}" if message else ending, style)
-            styled = len(ending.split())
-            words = [*words[:styled], *(Segment(word) for word, _ in words[styled:])]
+        repeated = bool(message) and (ending, message) == before
         before = ending, message
-        lines.extend(paper.flow([Segment(f"{cell.id}:", style), *words], rows=rows))
+        known = cell.probable_cause is not None and cell.probable_cause.known
+        probable = paper.clean(f"probable cause: {cell.probable_cause.cause}") if cell.probable_cause else ""
+        first, second = "as above" if repeated else message, "" if repeated and not known else probable
+        if known:
+            first, second = second, first
+        end = ";" if known else ":" if first else ""
+        head = [Segment(f"{cell.id}:", style), *paper.words(f"{ending}{end}", style)]
+        lines.extend(paper.flow([*head, *paper.words(first)], rows=rows))
+        lines.extend(paper.flow(paper.words(second), start=INDENT, rows=rows) if second else [])
         also = [_ending(check, paper) for check in cell.checks if check.status.broke and check is not cause]
         if also:
             lines.extend(paper.flow(paper.words(f"also: {', '.join(also)}"), start=INDENT, rows=rows))

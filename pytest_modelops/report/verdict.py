@@ -25,7 +25,8 @@ def sentence(report: RunReport) -> str:
     red = [cell for cell in asked if cell.status in RED]
     if not red:
         return f"{_green(asked)}{_rest(asked)}."
-    return f"{len(red)} of {_cells(len(asked))} broken{_shared(red, report.cells)}{_where(red)}{_rest(asked)}."
+    common = f"{_shared(red, report.cells)}{_where(red)}{_probable(red)}"
+    return f"{len(red)} of {_cells(len(asked))} broken{common}{_rest(asked)}."
 
 
 def _compared(report: RunReport, comparison: Comparison, asked: Sequence[CellReport]) -> str:
@@ -83,6 +84,13 @@ def _where(red: Sequence[CellReport]) -> str:
         return ""
     ((label, status),) = labels
     return f"; {label} {status.value.replace('-', ' ')}"
+
+
+def _probable(red: Sequence[CellReport]) -> str:
+    """Return the probable cause, if all of them have the same one."""
+    causes = {cell.probable_cause for cell in red}
+    (cause, *others) = causes
+    return f"; probable cause: {cause.cause}" if cause and cause.known and not others else ""
 
 
 def _shared(broken: Sequence[CellReport], cells: Sequence[CellReport]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pytest_modelops.checks import BUNDLE_CHECKS, PLUGIN_CHECK, all_checks, in_order
+from pytest_modelops.checks import all_checks, in_order, names_of
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.options import load
 from pytest_modelops.config.setting import not_one_of
@@ -50,7 +50,7 @@ def configure(config: pytest.Config) -> Configured:
     checks = all_checks(settings.bundles, settings.plugin, reuse=settings.runner.reuses)
     config.hook.pytest_modelops_checks(checks=checks, config=config)
     ordered = in_order([module.with_pytest_outcomes(check) for check in checks])
-    check_names = dict.fromkeys([*(check.name for check in ordered), *BUNDLE_CHECKS, PLUGIN_CHECK])
+    check_names = names_of(ordered)
     for known in settings.known_broken:
         if known.check.partition("[")[0] not in check_names:
             raise WrongInput(f"{known.place}: {not_one_of(known.check, 'a check', check_names)}")

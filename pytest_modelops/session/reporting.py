@@ -46,6 +46,7 @@ class Reporting:
         self._cells = {cell_id: CellReport.of(live.cell) for cell_id, live in run.cells.items()}
         self._crashed: dict[str, list[CheckResult]] = {}
         self._selected: set[str] = set()
+        self._failed: list[tuple[pytest.TestReport, str]] = []
         self._finished: RunReport | None = None
         self._writing = writing
         self._shown = False
@@ -72,6 +73,8 @@ class Reporting:
             return
         # If an xdist worker crashes, another worker continues the cell: results of both are merged.
         news = CellNews.from_json(plain)
+        if report.failed:
+            self._failed.append((report, news.id))
         known = self._cells[news.id]
         checks = merge_checks(known.checks, news.checks)
         self._cells[news.id] = dataclasses.replace(news.facts or known, seconds=news.seconds, checks=checks)
@@ -108,6 +111,7 @@ class Reporting:
         if no_verdict or session.config.option.collectonly or _only_sets_up(session.config):
             return
         self._finished = self._report()
+        self._explain_failures(self._finished)
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif exitstatus == pytest.ExitCode.TESTS_FAILED and self._fails_only_as_before(self._finished):
@@ -115,6 +119,16 @@ class Reporting:
             self._as_before = True
         if not self._writing.write(self._finished):
             session.exitstatus = exitstatus or pytest.ExitCode.TESTS_FAILED
+
+    def _explain_failures(self, report: RunReport) -> None:
+        """Have pytest show the probable cause, and what to do, below the message of each test that failed."""
+        found = {(cell.id, check.label): check.probable_cause for cell in report.cells for check in cell.checks}
+        labels = {short_nodeid(check): check.label for check in self.run.checks}
+        for test, cell_id in self._failed:
+            name = short_id(test.nodeid, cell_id)
+            probable = found.get((cell_id, labels.get(name, name)))
+            if probable is not None and probable.known:
+                test.sections.append(("probable cause", probable.text))
 
     def _fails_only_as_before(self, report: RunReport) -> bool:
         """Whether the run is asked to fail for new breaks only, and has none."""
@@ -177,7 +191,7 @@ class Reporting:
             shard=str(self.run.settings.shard) if self.run.settings.shard else None,
             planned=tuple(PlannedCell.of(cell) for cell in self.run.plan.whole) if self.run.plan.elsewhere else (),
         )
-        return self._writing.compared(report)
+        return self._writing.compared(self._writing.explained(report))
 
     def _cell_report(self, cell_id: str, tests: Sequence[str]) -> CellReport:
         """Return the report of a cell, with a `not-run` for each check that did not run.

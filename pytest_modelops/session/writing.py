@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +11,19 @@ from pathlib import Path
 import pytest
 from _pytest._io import TerminalWriter
 
+from pytest_modelops.checks import names_of
+from pytest_modelops.cluster.logs import last_lines
+from pytest_modelops.config import causes
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report import WRITERS, directory, github
+from pytest_modelops.report.causes import Cause, explained
 from pytest_modelops.report.comparing import compare
 from pytest_modelops.report.model import RunReport
 from pytest_modelops.report.targets import GITHUB, JUNIT, Target
 from pytest_modelops.session import junit
 from pytest_modelops.session.baseline import baseline_of, keep, sharing_of
+from pytest_modelops.session.run import MatrixRun
 
 
 def targets_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Target]:
@@ -46,22 +52,30 @@ def have_junit_written(targets: list[Target], config: pytest.Config) -> None:
 class Writing:
     """The reports of one run, and what could not be written.
 
-    Args:
-        kept: the run's own directory, where its report is found by later runs.
-
     Raises:
-        WrongInput: the baseline cannot be read.
+        WrongInput: the baseline or a file of causes cannot be read, or what a hook made of the causes is not valid.
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings, kept: Path) -> None:
+    def __init__(self, config: pytest.Config, run: MatrixRun) -> None:
+        settings = run.settings
         self._config = config
         self.targets = targets_of(settings)
         self._unwritten: dict[Target, OSError] = {}
         self._shared: RunReport | None = None
         self._sharing = sharing_of(settings)
         # With other constraints it is not a run of this configuration, so it is no "last run" of it.
-        self._kept = kept if settings.constraints is None else None
+        self._kept = run.directory if settings.constraints is None else None
         self.baseline = baseline_of(settings)
+        self._causes = causes.load(settings.causes, names_of(run.checks))
+        config.hook.pytest_modelops_causes(causes=self._causes, config=config)
+        for cause in self._causes:
+            if not isinstance(cause, Cause):
+                raise WrongInput(f"pytest_modelops_causes: {cause!r} is not a pytest_modelops.report.causes.Cause")
+
+    def explained(self, report: RunReport) -> RunReport:
+        """Return the report with the probable causes of what broke."""
+        cells = [explained(self._causes, cell, functools.partial(_last_lines, cell.logs)) for cell in report.cells]
+        return dataclasses.replace(report, cells=tuple(cells))
 
     def compared(self, report: RunReport) -> RunReport:
         """Return the report with what changed since the baseline, if there is one."""
@@ -106,3 +120,7 @@ class Writing:
             start = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
             for line in github.commands(self._shared, start):
                 writer.line(line)
+
+
+def _last_lines(logs: Mapping[str, str]) -> str:
+    return "\n".join(line for path in logs.values() for line in last_lines(Path(path)))

@@ -26,6 +26,9 @@ import filelock
 import psutil
 import pytest
 
+from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.paper import text
+from pytest_modelops.report.terminal import matrix as summary
 from tests.forking import Forked, Template
 
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
@@ -42,6 +45,8 @@ QUICK_START = "fork-workers"
 """How processes start in most runs: it takes half of the default's CPU."""
 STARTS_ARE_TESTED = {"test_after_a_hang", "test_healthy_cells", "test_skew_cells", "test_starts", "test_stopping"}
 """Modules whose runs are started as users start them, and their processes as the project says."""
+UNKNOWN = "unknown"
+"""The probable cause of what no known cause fits."""
 _POLL_SECONDS = 0.02
 _SHOWN = 4096
 
@@ -101,6 +106,11 @@ class Check:
     selected: bool
     reproduce: str
     data: dict[str, Any]
+    probable_cause: dict[str, Any] | None
+
+    @property
+    def cause(self) -> str | None:
+        return self.probable_cause["id"] if self.probable_cause else None
 
     def says(self, *parts: str) -> None:
         """Assert that the message holds these parts, in this order."""
@@ -110,14 +120,16 @@ class Check:
             assert at >= 0, f"{self.name} {self.status}; {part!r} is not, or not there, in:\n{self.message}"
             at += len(part)
 
-    def broke(self, status: str, *parts: str, within: float) -> Check:
+    def broke(self, status: str, *parts: str, within: float, cause: str = UNKNOWN) -> Check:
         """Assert that it ended in this way, within so many seconds, and says these parts in this order; returns itself.
 
         Args:
             within: for what ends by itself `AT_ONCE`, for what hangs its deadline and 2 s.
+            cause: the probable one.
         """
-        reported = f"{self.name}[{self.bundle}] {self.status} after {self.seconds} s\n{self.message}"
+        reported = f"{self.name}[{self.bundle}] {self.status} after {self.seconds} s, {self.cause}\n{self.message}"
         assert self.status == status, reported
+        assert self.cause == (None if status == "unavailable" else cause), reported
         assert self.seconds <= within, reported
         self.says(*parts)
         return self
@@ -134,15 +146,14 @@ class Cell:
     def statuses(self) -> dict[str, str]:
         return {name: check.status for name, check in self.checks.items()}
 
-    def broke(self, check_name: str, status: str, *, deadline: float) -> Check:
-        """Assert that the cell broke at this check, in this way and in time; that exactly the checks that need it were
-        blocked by it; and that all others passed.
+    def broke(self, check_name: str, status: str, *, deadline: float, cause: str = UNKNOWN) -> Check:
+        """Assert that the cell broke at this check, in this way, in time and for this cause; that exactly the checks
+        that need it were blocked by it; and that all others passed.
         """
         check = self.checks[check_name]
         reported = f"{self.facts['id']}: {self.statuses}\n{check.message}"
         assert (self.facts["first_broken"], self.facts["status"]) == (check_name, status), reported
-        assert check.status == status, reported
-        assert check.seconds <= deadline + 2, reported
+        check.broke(status, within=deadline + 2, cause=cause)
         assert check.reproduce.endswith(f"'modelops::test_{check_name}[{self.facts['id']}]'"), reported
         for name in CHECKS:
             if name in FOLLOWERS.get(check_name, ()):
@@ -411,6 +422,7 @@ class Reported:
     """
 
     def __init__(self, report: dict[str, Any], logs: dict[str, str]) -> None:
+        self._report = report
         [facts] = report["cells"]
         self.cell = Cell(facts)
         if facts["status"] == "unavailable":
@@ -426,9 +438,11 @@ class Reported:
         messages = [check.message for (of, _), check in self.checks.items() if of == bundle]
         assert self.statuses(bundle) == dict.fromkeys(check_names, "passed"), messages
 
-    def broke(self, bundle: str, check_name: str, status: str = "failed", *, within: float = AT_ONCE) -> Check:
-        """Assert that it broke there, in this way and in time; that all before passed, or was deselected; and that
-        exactly what needs it was blocked by it.
+    def broke(
+        self, bundle: str, check_name: str, status: str = "failed", *, within: float = AT_ONCE, cause: str = UNKNOWN
+    ) -> Check:
+        """Assert that it broke there, in this way, in time and for this cause; that all before passed, or was
+        deselected; and that exactly what needs it was blocked by it.
         """
         reported = f"{bundle}: {self.statuses(bundle)}"
         assert (bundle, check_name) in self.checks, reported
@@ -441,7 +455,20 @@ class Reported:
         for name in BUNDLE_CHECKS[at + 1 :]:
             if (follower := self.checks.get((bundle, name))) is not None:
                 assert (follower.status, follower.blocked_by) == ("blocked", f"{check_name}[{bundle}]"), reported
-        return check.broke(status, within=within)
+        check.broke(status, within=within, cause=cause)
+        if check.probable_cause and cause != UNKNOWN:
+            ending = (
+                f"{check_name}[{bundle}] {status.replace('-', ' ')}; probable cause: {check.probable_cause['cause']}"
+            )
+            assert f"{self.cell.facts['id']}: {ending}\n" in self._summary_without_others(bundle)
+        return check
+
+    def _summary_without_others(self, bundle: str) -> str:
+        """What the terminal shows of a run with this bundle alone."""
+        report = RunReport.from_json(self._report)
+        [cell] = report.cells
+        alone = dataclasses.replace(cell, checks=tuple(one for one in cell.checks if one.bundle == bundle))
+        return text(summary(dataclasses.replace(report, cells=(alone,)), width=300, unicode=True))
 
 
 def run_once(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once
+from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, run_once
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
 DEADLINES = {"handshake": 8, "execute": 8, "bundle-aggregation": 12}
@@ -92,30 +92,34 @@ def test_the_cell_itself_is_not_blamed(reported: Reported) -> None:
 
 
 def test_a_newer_python_is_reported_before_anything_starts(reported: Reported) -> None:
-    check = reported.broke("needs-newer-python", "preflight")
+    check = reported.broke("needs-newer-python", "preflight", cause="bundle-requires-other-python")
     check.says("requires Python >=3.13, but this cell's workers run 3.12.1; set requires-python to '>=3.12'")
 
 
 @WITHOUT_PREFLIGHT
 def test_without_preflight_the_installer_s_first_cause_is_reported(reported: Reported) -> None:
-    check = reported.broke("late-needs-newer-python", "bundle-install", within=INSTALLED)
+    cause = "bundle-requires-other-python"
+    check = reported.broke("late-needs-newer-python", "bundle-install", within=INSTALLED, cause=cause)
     check.says("requires Python >=3.13; this cell's workers run 3.12.1.", "(3.12.1) does not satisfy Python>=3.13")
     assert "Stream closed" not in check.message
 
 
 def test_targets_are_reported_before_anything_starts(reported: Reported) -> None:
-    reported.broke("missing-target", "preflight").says("'incidence_target'", "'incidence_targets'")
-    reported.broke("missing-target-module", "preflight").says("targets.incidence")
-    reported.broke("wrong-target-signature", "preflight").says("incidence_target", "sim_returns", "target_data")
+    check = reported.broke("missing-target", "preflight", cause="target-missing")
+    check.says("'incidence_target'", "'incidence_targets'")
+    reported.broke("missing-target-module", "preflight", cause="target-missing").says("targets.incidence")
+    check = reported.broke("wrong-target-signature", "preflight", cause="target-signature")
+    check.says("incidence_target", "sim_returns", "target_data")
 
 
 @WITHOUT_PREFLIGHT
 def test_without_preflight_targets_break_where_they_are_used(reported: Reported) -> None:
-    check = reported.broke("late-missing-target", "bundle-aggregation")
+    check = reported.broke("late-missing-target", "bundle-aggregation", cause="target-missing")
     check.says("`aggregate` raised AttributeError: module 'targets.incidence' has no attribute 'incidence_target'")
-    check = reported.broke("late-missing-target-module", "bundle-aggregation")
+    check = reported.broke("late-missing-target-module", "bundle-aggregation", cause="target-missing")
     check.says("`aggregate` raised ModuleNotFoundError: No module named 'targets'")
-    reported.broke("late-wrong-target-signature", "bundle-aggregation").says("`aggregate` raised TypeError", "argument")
+    check = reported.broke("late-wrong-target-signature", "bundle-aggregation", cause="target-signature")
+    check.says("`aggregate` raised TypeError", "argument")
 
 
 INSTALLING: Mapping[str, tuple[str, ...]] = {
@@ -162,11 +166,24 @@ BY_CHECK = {
 }
 
 
+CAUSES: Mapping[str, str] = {
+    "missing-dependency": "no-such-distribution",
+    "undeclared-flat": "build-leaves-modules-out",
+    "undeclared-module": "build-leaves-modules-out",
+    "undeclared-data": "build-leaves-data-out",
+    "import-fails": "import-error-in-runner",
+    "exits-at-import": "exit-at-import",
+    **dict.fromkeys(("prints-at-import", "prints-a-header", "writes-to-stdout", "child-echoes"), "prints-to-stdout"),
+    "replicate-errs": "replicate-failed",
+}
+
+
 @pytest.mark.parametrize(
     ("check_name", "bundle"), [(check_name, bundle) for check_name, bundles in BY_CHECK.items() for bundle in bundles]
 )
 def test_it_breaks_at_the_right_check_in_the_right_words(reported: Reported, check_name: str, bundle: str) -> None:
-    check = reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE)
+    within = INSTALLED if check_name == "bundle-install" else AT_ONCE
+    check = reported.broke(bundle, check_name, within=within, cause=CAUSES.get(bundle, UNKNOWN))
     for expected in BY_CHECK[check_name][bundle]:
         check.says(expected)
 
@@ -181,7 +198,7 @@ def test_the_modules_that_each_process_has_are_counted(reported: Reported) -> No
 
 
 def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(reported: Reported) -> None:
-    check = reported.broke("import-hangs", "handshake", "timed-out", within=LATE)
+    check = reported.broke("import-hangs", "handshake", "timed-out", within=LATE, cause="import-does-not-end")
     line = _line_of("import-hangs", "sleep(")
     check.says("did not answer `ready` within the deadline of 8 s", f'File "wire.py", line {line} in <module>')
 
@@ -201,7 +218,7 @@ def test_what_runners_wrote_is_kept(reported: Reported) -> None:
     for bundle in ("import-fails", "seir"):
         for stream in ("stderr", "stdout"):
             assert f"worker-0-{bundle}-runner-{stream}.log" in reported.logs
-    path = re.search(r"raw stdout: (\S+)", reported.broke("prints-a-header", "handshake").message)
+    path = re.search(r"raw stdout: (\S+)", reported.checks["prints-a-header", "handshake"].message)
     assert path is not None
     assert reported.logs[Path(path[1]).name].startswith("Loading: the model\nContent-Length: ")
 

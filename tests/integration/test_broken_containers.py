@@ -169,7 +169,7 @@ def test_modules_that_an_image_must_have(containers: ContainerMatrix) -> None:
         settings('image = "modelops-fixture/python:{python}"\nrequire-modules = ["json.decoder", "modelops.worker"]')
     )
     run = containers.run()
-    check = run.cell().broke("versions", "failed", deadline=60)
+    check = run.cell().broke("versions", "failed", deadline=60, cause="image-lacks-module")
     check.says("image modelops-fixture/python:3.12 has no module modelops.worker, which require-modules asks for")
     assert "json.decoder" not in check.message
 

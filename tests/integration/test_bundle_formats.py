@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.bundles.archive import suffix_of
-from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once, write_wheel
+from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, run_once, write_wheel
 from tests.unit.bundles.files import PACKERS, rewrite, without_hashes
 
 FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
@@ -42,6 +42,25 @@ import os
 from setuptools import Extension, setup
 os.environ["CC"] = "pytest-modelops-no-such-compiler"
 setup(name="compiled", version="1.0", ext_modules=[Extension("compiled", ["compiled.c"])])
+"""
+
+POETRY = """
+[build-system]
+requires = ["poetry-core>=1.8"]
+build-backend = "poetry.core.masonry.api"
+[tool.poetry]
+package-mode = false
+"""
+OPTIONS = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "testpkg"
+version = "1.0"
+dynamic = ["dependencies"]
+[tool.setuptools.dynamic]
+dependencies = { file = "needs.txt" }
 """
 
 
@@ -122,6 +141,9 @@ def broken(directory: Path) -> dict[Path, tuple[str, ...]]:
     made[directory / "wheels-of-another-machine"] = ()
     twin("packaged-unbuildable", "packaged", lambda at: (at / "pyproject.toml").unlink())
     (directory / "packaged-unbuildable" / "setup.py").write_text("raise RuntimeError('the data is not there')\n")
+    twin("packaged-by-poetry", "packaged", lambda at: (at / "pyproject.toml").write_text(POETRY))
+    twin("packaged-with-options", "packaged", lambda at: (at / "pyproject.toml").write_text(OPTIONS))
+    (directory / "packaged-with-options" / "needs.txt").write_text("--extra-index-url https://index.invalid\ntomli\n")
     twin("mixed-at-odds", "mixed", lambda at: replace(at / "pyproject.toml", "[project]", _AT_ODDS))
     twin("nested-beside", "nested", lambda at: (at / "other.py").write_text(""))
     places = {
@@ -297,6 +319,8 @@ BROKEN = {
         "bundle-install",
         ("cannot be installed by Python 3.12.1: RuntimeError: the data is not there.\ncould not build a wheel of",),
     ),
+    "packaged-by-poetry": ("bundle-install", ("Building a package is not possible in non-package mode",)),
+    "packaged-with-options": ("bundle-install", ("--extra-index-url https://index.invalid",)),
     "mixed-at-odds": ("bundle-install", ("tomli==2.0.1", "tomli>=2.1")),
     "nested-beside": (
         "preflight",
@@ -337,12 +361,22 @@ BROKEN = {
         ),
     ),
 }
+CAUSES = {
+    "requirements-lost": "no-such-distribution",
+    "packaged-undeclared": "dependencies-not-read",
+    "packaged-uv-sources": "path-outside-the-bundle",
+    "packaged-by-poetry": "poetry-non-package",
+    "packaged-with-options": "options-in-dependencies",
+    "wheels-of-another-machine": "requirement-of-another-machine",
+    **dict.fromkeys(("wheels-other-python", "wheels-other-libc"), "wheel-for-another-target"),
+}
 
 
 @pytest.mark.parametrize("bundle", BROKEN)
 def test_a_broken_twin_is_red_for_its_reason(reported: Reported, bundle: str) -> None:
     check_name, facts = BROKEN[bundle]
-    reported.broke(bundle, check_name, within=INSTALLED if check_name == "bundle-install" else AT_ONCE).says(*facts)
+    within = INSTALLED if check_name == "bundle-install" else AT_ONCE
+    reported.broke(bundle, check_name, within=within, cause=CAUSES.get(bundle, UNKNOWN)).says(*facts)
 
 
 def test_every_format_of_the_fixtures_has_its_test() -> None:

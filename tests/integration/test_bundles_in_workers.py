@@ -132,11 +132,14 @@ def breaks_where_it_should(checks: Mapping[tuple[str, str], Check]) -> None:
         assert checks[name, "bundle-install"].status == "passed"
         checks[name, "execute"].broke("failed", expected, within=AT_ONCE)
     flat = checks["undeclared-flat", "bundle-install"]
-    flat.broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED)
+    cause = "build-leaves-modules-out"
+    flat.broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED, cause=cause)
     left_out = checks["undeclared-module", "bundle-install"]
-    left_out.broke("failed", "2 modules of it are not found after the install", within=INSTALLED)
+    left_out.broke("failed", "2 modules of it are not found after the install", within=INSTALLED, cause=cause)
     assert checks["undeclared-data", "bundle-install"].status == "passed"
-    checks["undeclared-data", "execute"].broke("failed", "`execute` raised FileNotFoundError", within=INSTALLED)
+    checks["undeclared-data", "execute"].broke(
+        "failed", "`execute` raised FileNotFoundError", within=INSTALLED, cause="build-leaves-data-out"
+    )
     named = checks["import-fails-and-is-named", "bundle-install"]
     named.broke("failed", "import wire failed: ModuleNotFoundError", within=INSTALLED)
     assert {"client", "worker-0", "worker-1"} <= set(re.findall(r"[\w-]+", named.message))
@@ -224,12 +227,14 @@ def test_jobs_that_submit_functions_of_the_bundle(matrix: Matrix) -> None:
     assert installed.data["by_reference"] == {"outcome": "passed", "functions": ["grid:run", "wire:wire"]}
     assert checks[None, "test_job"].status == "passed"
     lacks = "the scheduler has no module 'grid', which workers and client have"
-    checks["workers-only", "bundle-install"].broke("failed", lacks, 'install = "everywhere"', within=INSTALLED)
+    cause = "scheduler-lacks-module"
+    lacking = checks["workers-only", "bundle-install"]
+    lacking.broke("failed", lacks, 'install = "everywhere"', within=INSTALLED, cause=cause)
     assert checks["workers-only", "execute"].blocked_by == "bundle-install[workers-only]"
     assert checks["unnamed", "execute"].status == "passed", "a runtime's jobs do not notice"
     assert checks["unnamed", "bundle-install"].data["by_reference"]["outcome"] == "failed"
     assert "name them in `submits`" in " ".join(run.out.split())
-    assert checks[None, "test_job_of_workers"].status == "failed"
+    checks[None, "test_job_of_workers"].broke("failed", within=INSTALLED, cause=cause)
 
 
 def environment() -> dict[str, tuple[int, int]]:
@@ -316,7 +321,7 @@ def test_cells_that_are_built_and_those_whose_workers_have_another_python(buildi
     assert (install.status, install.data["processes"]) == ("passed", EVERYWHERE), install.message
     assert skew.facts["first_broken"] == "lambda"
     assert checks["numbers", "handshake"].status == "passed", "the runner has the worker's Python, as it should"
-    checks["numbers", "execute"].broke("failed", "worker", within=INSTALLED)
+    checks["numbers", "execute"].broke("failed", "worker", within=INSTALLED, cause="roles-of-different-pythons")
 
 
 def test_a_handshake_is_wrong_input(matrix: Matrix) -> None:

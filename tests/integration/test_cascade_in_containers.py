@@ -79,6 +79,7 @@ def test_a_value_that_fell_back_and_a_naive_runner(containers: ContainerMatrix, 
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'",
         "the value fell back",
         within=2 * AT_ONCE,  # one more worker joins
+        cause="plugin-does-not-take-variable",
     )
     reuse.broke(
         "failed",
@@ -86,6 +87,7 @@ def test_a_value_that_fell_back_and_a_naive_runner(containers: ContainerMatrix, 
         "packages' files are gone: its runner exited with code 1",
         "killed in the middle of its install: its runner did not answer `ready`",
         within=300 + 2,  # states that are tried one after the other, each with its own share of the deadline
+        cause="unfinished-environment",  # the image has one Python
     )
 
 
@@ -103,4 +105,4 @@ def test_a_module_beside_a_runner_is_not_the_bundle_s(containers: ContainerMatri
     assert run.code == 1, run.out
     shadow = SERVERS / "shadows" / "config.py"
     words = f"its module 'config' is shadowed: to its runner, 'config' is {shadow}"
-    run.check("execute").broke("failed", words, within=AT_ONCE)
+    run.check("execute").broke("failed", words, within=AT_ONCE, cause="module-shadowed")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import test_bundle_formats as formats
-from tests.integration.conftest import AT_ONCE, INSTALLED, Reported, run_once
+from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, run_once
 
 DEADLINE = 180
 """Of `bundle-install`, in seconds."""
@@ -131,7 +131,8 @@ def test_a_format_installs_in_every_way_and_loses_no_module(
 def test_its_broken_twin_is_red_for_its_reason_in_every_way(reported: Reported, name: str, way: str) -> None:
     check_name, facts = formats.BROKEN[TWINS[name]]
     within = INSTALLED if check_name == "bundle-install" else AT_ONCE
-    reported.broke(f"{TWINS[name]}-{way}", check_name, within=within).says(*facts)
+    cause = formats.CAUSES.get(TWINS[name], UNKNOWN)
+    reported.broke(f"{TWINS[name]}-{way}", check_name, within=within, cause=cause).says(*facts)
 
 
 def test_half_of_the_bundles_are_archives_in_every_way() -> None:

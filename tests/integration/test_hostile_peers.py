@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, Reported, run_once
+from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, UNKNOWN, Reported, run_once
 
 REPOSITORY = Path(__file__).parents[2]
 SERVERS = REPOSITORY / "tests" / "servers"
@@ -157,6 +157,13 @@ ONE_SHOT: Mapping[str, Peer] = {
     "users_runner": Peer("handshake", ("its runner exited with code 0 during `ready`, having printed nothing",)),
 }
 PEERS = {"json-rpc": JSON_RPC, "one-shot": ONE_SHOT}
+CAUSES: Mapping[str, str] = {
+    "exits_early": "import-error-in-runner",
+    "lines": "runner-without-frames",
+    "users_runner-reads-stdin": "import-does-not-end",
+    **dict.fromkeys(("garbled", "prints_between", "wrong_count"), "prints-to-stdout"),
+    **dict.fromkeys(("one_shot_answers_twice", "one_shot_prints_after", "one_shot_prints_before"), "prints-to-stdout"),
+}
 CELLS = {
     "process": "",  # this Python and its Dask
     "docker": '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n',
@@ -207,7 +214,8 @@ def test_a_peer(reported: Callable[[str], Reported], protocol: str, name: str) -
         reported(protocol).passed(name, *BUNDLE_CHECKS)
         return
     status, within = ("timed-out", DEADLINE + 2) if peer.hangs else ("failed", AT_ONCE)
-    reported(protocol).broke(name, peer.check_name, status, within=within).says(*peer.expected)
+    cause = CAUSES.get(name, UNKNOWN)
+    reported(protocol).broke(name, peer.check_name, status, within=within, cause=cause).says(*peer.expected)
 
 
 def test_large_params_and_answers_pass_in_pieces_with_odd_headers(reported: Callable[[str], Reported]) -> None:

@@ -64,6 +64,7 @@ def test_the_bundle_s_line_is_in_the_message(matrix: Matrix) -> None:
     first, *rest = checks["children"]["message"].splitlines()
     assert "daemonic processes are not allowed to have children" in first
     assert "nanny = false" in first
+    assert checks["children"]["probable_cause"]["id"] == "pool-in-a-daemon"
     assert any("children.py" in line and "in simulate" in line for line in rest), checks["children"]["message"]
     text = checks["deep"]["message"]
     assert "ValueError: not a day" in text.partition("\n")[0]

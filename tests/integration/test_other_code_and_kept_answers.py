@@ -46,7 +46,7 @@ SHADOWED = "its module 'config' is shadowed: to its runner, 'config' is {}, and 
 
 def test_a_module_beside_a_runner_is_not_the_bundle_s(matrix: Matrix) -> None:
     check = execute(matrix, BUNDLES / "needs-config", runner(SERVERS / "shadows"))
-    assert check.status == "failed"
+    check.broke("failed", within=SECONDS, cause="module-shadowed")
     check.says(SHADOWED.format(SERVERS / "shadows" / "config.py"), "rename one of them", "-P")
 
 
@@ -54,7 +54,7 @@ def test_a_module_beside_a_runner_that_lacks_what_the_bundle_s_has(matrix: Matri
     matrix.write("deployed/worker.py", (SERVERS / "shadows" / "__main__.py").read_text(encoding="utf-8"))
     beside = matrix.write("deployed/config.py", "LEVEL = 'info'\n")
     check = execute(matrix, BUNDLES / "needs-config", runner(matrix.path / "deployed" / "worker.py"))
-    assert check.status == "failed"
+    check.broke("failed", within=SECONDS, cause="module-shadowed")
     check.says(
         "First cause: AttributeError: module 'config' has no attribute 'RATE' (wire.py, line 7, in wire).",
         f"Beside its runner is another config, which Python finds first: {beside}",
@@ -113,7 +113,7 @@ def test_the_reference_runner_is_not_fooled(matrix: Matrix) -> None:
 def test_a_result_that_was_kept_is_no_answer(matrix: Matrix, keeps: str, message: str) -> None:
     more = f'[tool.modelops.environment]\n        env = {{ KEEPS = "{keeps}" }}'
     check = execute(matrix, BUNDLES / "numbers", runner(SERVERS / "keeps_results.py"), more)
-    assert check.status == "failed"
+    check.broke("failed", within=SECONDS, cause="stored-result")
     check.says(message, "nothing was executed, and a ", "stands for a new one")
 
 

@@ -121,8 +121,10 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) ->
     right = {name for name, outcome in found.items() if outcome == "passed"}
     with_its_own = {"edited-code", "common-prefix"}  # another digest has an environment of its own
     assert right - {"another-python"} == {"first-use", "second-use", "two-at-once", *with_its_own}
-    check.says("3 of 8 canaries" if found["another-python"] == "not tried" else "4 of 9 canaries")
-    if found["another-python"] != "not tried":
+    untried = found["another-python"] == "not tried"
+    check.says("3 of 8 canaries" if untried else "4 of 9 canaries")
+    assert check.cause == ("unfinished-environment" if untried else "environment-of-another-python")
+    if not untried:
         check.says("an environment of another Python under the right key: it was used in silence, and runs Python")
     check.says("metadata without files: its runner exited with code 1", "No module named 'iniconfig'")
     check.says("packages' files are gone: its runner exited with code 1", "No module named 'reused'")
@@ -130,6 +132,7 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) ->
     assert found["forced-fresh"] == "not tried"
     check, found = runs["installed-again"]
     assert (found["first-use"], found["second-use"]) == ("passed", "failed")
+    assert check.cause == "stored-result"
     check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
     check.says("second use: what was installed was installed again", "were written again, or are gone")
 
@@ -185,6 +188,7 @@ def test_a_layout_of_the_runner_s_own_is_stale_if_it_does_not_count_the_digest(m
     check = run.check("venv-reuse")
     found = outcomes(check.data)
     assert {name for name, outcome in found.items() if outcome == "failed"} == {"edited-code", "common-prefix"}, run.out
+    assert check.cause == "stale-environment"
     check.says(
         "2 of ",
         "edited code under the same name: it answered with the old code's output ('A')",

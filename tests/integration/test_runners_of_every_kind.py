@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.integration.conftest import BUNDLE_CHECKS, run_once
+from tests.integration.conftest import BUNDLE_CHECKS, UNKNOWN, run_once
 
 if TYPE_CHECKING:
     import pytest
@@ -28,6 +28,11 @@ BROKEN = {
     "dies-in-task": ("execute", "was killed by SIGKILL during `execute`, having printed nothing to stdout."),
     "child-echoes": ("execute", "the one JSON document that answers `execute`"),
     "wire-raises": ("execute", "`execute` raised ValueError: beta must be positive"),
+}
+
+CAUSES = {
+    "import-fails": "import-error-in-runner",
+    **dict.fromkeys(("prints-a-header", "child-echoes"), "prints-to-stdout"),
 }
 
 
@@ -61,7 +66,7 @@ def test_the_reference_runner_starts_a_process_for_every_request(tmp_path_factor
     assert "Content-Length" not in raw
     assert raw.startswith('{"result": {"ready": true')
     for name, (check_name, expected) in BROKEN.items():
-        reported.broke(name, check_name).says(expected)
+        reported.broke(name, check_name, cause=CAUSES.get(name, UNKNOWN)).says(expected)
 
 
 def test_a_one_shot_runner_of_the_users(matrix: Matrix) -> None:

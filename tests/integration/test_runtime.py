@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import PLUGINS, Check, Matrix, Run
+from tests.integration.conftest import PLUGINS, UNKNOWN, Check, Matrix, Run
 
 DEADLINE = 40
 BOTH = "worker plugin acme_plugins.{}:Plugin, 2 of 2 workers: "
@@ -68,7 +68,13 @@ def broken(request: pytest.FixtureRequest, wheel: Path) -> Any:
     """Run the check with a plugin, and assert that it breaks in time."""
 
     def broken(
-        plugin: str, status: str = "failed", *, backend: str = "process", deadline: int = DEADLINE, **keys: Any
+        plugin: str,
+        status: str = "failed",
+        *,
+        backend: str = "process",
+        deadline: int = DEADLINE,
+        cause: str = UNKNOWN,
+        **keys: Any,
     ) -> Check:
         matrix = request.getfixturevalue("containers" if backend == "docker" else "building_matrix")
         configure(matrix, wheel, plugin, deadline=deadline, **keys)
@@ -76,9 +82,11 @@ def broken(request: pytest.FixtureRequest, wheel: Path) -> Any:
         check = runtime_check(run)
         assert run.code == 1, run.out
         assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}]'")
+        if cause != UNKNOWN:
+            assert re.search(r": runtime failed; probable cause: \w", run.out), run.out
         if backend == "docker":
             assert matrix.left_on_the_engine(run) == []
-        return check.broke(status, within=deadline + 2)
+        return check.broke(status, within=deadline + 2, cause=cause)
 
     return broken
 
@@ -231,7 +239,7 @@ def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel
 
 @BACKENDS
 def test_a_configuration_that_was_built_on_the_client(broken: Any, backend: str) -> None:
-    broken("built_on_the_client:Plugin", backend=backend).says(
+    broken("built_on_the_client:Plugin", backend=backend, cause="plugin-does-not-take-variable").says(
         BOTH.format("built_on_the_client"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
         "The variable MODELOPS_EXECUTOR_TYPE is 'cold' on this worker and not set in the client: the value fell back, "
@@ -240,7 +248,7 @@ def test_a_configuration_that_was_built_on_the_client(broken: Any, backend: str)
 
 
 def test_a_value_that_fell_back(broken: Any) -> None:
-    broken("falls_back:Plugin").says(
+    broken("falls_back:Plugin", cause="plugin-does-not-take-variable").says(
         BOTH.format("falls_back"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
         "The variable MODELOPS_EXECUTOR_TYPE is 'cold' on this worker and not set in the client: the value fell back, "
@@ -257,7 +265,8 @@ def test_an_argument_that_is_another_one(broken: Any) -> None:
 
 
 def test_a_setting_that_nobody_made(broken: Any) -> None:
-    broken("reads_settings:Plugin", variable="MODELOPS_OTHER", executor="other").says(
+    cause = "plugin-variable-not-set"
+    broken("reads_settings:Plugin", variable="MODELOPS_OTHER", executor="other", cause=cause).says(
         BOTH.format("reads_settings"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
         "No variable …EXECUTOR_TYPE and no Dask setting DASK_…__EXECUTOR_TYPE is set on this worker or in the client, ",
@@ -335,7 +344,7 @@ def test_a_function_that_does_not_return_its_process(broken: Any) -> None:
 
 @CELLS
 def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(broken: Any, backend: str, dask: str) -> None:
-    broken("setup_fails:Plugin", backend=backend, dask=dask).says(
+    broken("setup_fails:Plugin", backend=backend, dask=dask, cause="plugin-setup-raises").says(
         BOTH.format("setup_fails"),
         "the plugin's setup raised PermissionError: the bundles' directory /bundles cannot be written; the worker "
         "stays, lists the plugin and would run tasks all the same",
@@ -348,7 +357,7 @@ def test_a_setup_that_raises_is_reported_with_the_worker_s_own_traceback(broken:
 
 @CELLS
 def test_a_setup_that_raises_on_a_late_worker_only(broken: Any, backend: str, dask: str) -> None:
-    broken("setup_fails_late:Plugin", backend=backend, dask=dask).says(
+    broken("setup_fails_late:Plugin", backend=backend, dask=dask, cause="plugin-setup-raises").says(
         LATE.format("setup_fails_late", "Plugin"),
         "(worker-0, worker-1 are as asked): the plugin's setup raised OSError: the node of this worker has no volume",
         "acme_plugins/setup_fails_late.py",
@@ -367,7 +376,7 @@ def test_a_worker_without_the_attribute_although_it_lists_the_plugin(broken: Any
 
 @BACKENDS
 def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
-    broken("late_is_other:Plugin", backend=backend).says(
+    broken("late_is_other:Plugin", backend=backend, cause="workers-with-different-code").says(
         LATE.format("late_is_other", "Plugin"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'",
         "its modelops_runtime is a acme_plugins.late_is_other:OldRuntime, that of worker-0 a "
@@ -376,7 +385,7 @@ def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
 
 
 def test_a_value_that_no_worker_takes(broken: Any) -> None:
-    broken("healthy:Plugin", executor="colt").says(
+    broken("healthy:Plugin", executor="colt", cause="plugin-setup-raises").says(
         BOTH.format("healthy"), "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of "
     )
 
@@ -395,14 +404,14 @@ def test_a_setup_that_ends_a_late_worker(broken: Any) -> None:
 
 
 def test_what_a_worker_cannot_unpack(broken: Any) -> None:
-    broken("unknown_to_workers:Plugin").says(
+    broken("unknown_to_workers:Plugin", cause="plugin-lacks-module").says(
         BOTH.format("unknown_to_workers"), "No module named 'acme_runtime'", "in _unpacked"
     )
 
 
 def test_what_a_late_worker_cannot_unpack(broken: Any) -> None:
     error = "it ended the worker: ModuleNotFoundError: No module named "
-    broken("unknown_to_workers:Late", dask="latest").says(
+    broken("unknown_to_workers:Late", dask="latest", cause="plugin-lacks-module").says(
         LATE.format("unknown_to_workers", "Late"), error, "in _unpacked", "worker-late.log"
     )
 

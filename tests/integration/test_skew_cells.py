@@ -41,11 +41,13 @@ def test_clients_and_workers_of_different_pythons(building_matrix: Matrix) -> No
     assert newer.facts["id"] == "py3.12-dask2024.10.0+worker-py3.13"
     assert older.facts["id"] == "py3.13-dask2024.10.0+worker-py3.12"
     for cell in (newer, older):
-        check = cell.broke("lambda", "failed", deadline=30)
+        check = cell.broke("lambda", "failed", deadline=30, cause="roles-of-different-pythons")
         client, scheduler, worker = pythons(cell)
         differ = f"The roles differ in Python: client {client}, scheduler {scheduler}, worker {worker}."
         check.says(f"`lambda x: x + 1` with 41 failed on 2 of 2 workers. {differ}", "worker-0", "worker-0.log")
-        assert differ in " ".join(run.out.split()), "the terminal's matrix has it, too"
+        shown = " ".join(run.out.split())
+        assert f"{cell.facts['id']}: lambda failed; probable cause: client and workers run different Pythons" in shown
+        assert differ in shown.partition(" modelops matrix ")[2]
     assert [python[:4] for python in pythons(newer)] == ["3.12", "3.12", "3.13"]
     assert [python[:4] for python in pythons(older)] == ["3.13", "3.13", "3.12"]
     assert newer.facts["roles"] == {
@@ -68,7 +70,7 @@ def test_workers_that_run_a_lambda_of_the_client_but_no_loop(building_matrix: Ma
         """
     )
     cell = building_matrix.run("--modelops-cell", "*+worker-*").unavailable_is_no_failure().cell()
-    check = cell.broke("lambda", "failed", deadline=30)
+    check = cell.broke("lambda", "failed", deadline=30, cause="roles-of-different-pythons")
     client, scheduler, worker = pythons(cell)
     check.says("`lambda x: x + 1` runs, but ", f"Python: client {client}, scheduler {scheduler}, worker {worker}.")
     first = check.message.partition("\n")[0]
@@ -90,7 +92,7 @@ def test_clients_and_workers_of_different_pythons_in_containers(containers: Cont
     cell = run.cell("py3.12-dask2024.10.0+worker-py3.13")
     client, scheduler, worker = pythons(cell)
     assert [client[:4], scheduler[:4], worker[:4]] == ["3.12", "3.12", "3.13"]
-    cell.broke("lambda", "failed", deadline=AT_ONCE).says(
+    cell.broke("lambda", "failed", deadline=AT_ONCE, cause="roles-of-different-pythons").says(
         "`lambda x: x + 1` with 41 failed on 2 of 2 workers. ",
         f"The roles differ in Python: client {client}, scheduler {scheduler}, worker {worker}.",
         "worker-0",
@@ -101,19 +103,27 @@ def test_clients_and_workers_of_different_pythons_in_containers(containers: Cont
     assert containers.left_on_the_engine(run) == []
 
 
-def test_a_client_that_is_newer_than_its_scheduler(building_matrix: Matrix) -> None:
+def test_clients_that_are_newer_and_older_than_their_schedulers(building_matrix: Matrix) -> None:
     building_matrix.configure(
         """
+        [tool.modelops]
+        workers = 1
         [tool.modelops.matrix]
         python = ["3.12"]
         dask = ["2024.10.0"]
-        include = [{ python = "3.12", dask = "2026.8.0", scheduler = { dask = "2024.10.0" } }]
+        include = [
+          { python = "3.12", dask = "2026.8.0", scheduler = { dask = "2024.10.0" } },
+          { python = "3.12", dask = "2026.8.0", client = { dask = "2024.10.0" } },
+        ]
         """
     )
-    run = building_matrix.run("--modelops-cell", "*+scheduler-*").unavailable_is_no_failure()
+    run = building_matrix.run("--modelops-cell", "*+*").unavailable_is_no_failure()
     assert run.code == 1
-    assert run.cell().facts["id"] == "py3.12-dask2026.8.0+scheduler-dask2024.10.0"
-    check = run.cell().broke("start", "failed", deadline=30)
+    older, newer = run.cells
+    assert newer.facts["id"] == "py3.12-dask2026.8.0+scheduler-dask2024.10.0"
+    check = older.broke("lambda", "failed", deadline=30, cause="roles-of-different-dasks")
+    check.says("The roles differ in dask: client 2024.10.0, scheduler 2026.8.0, worker 2026.8.0; ")
+    check = newer.broke("start", "failed", deadline=30, cause="client-newer-than-scheduler")
     check.says(
         "the client could not connect to the scheduler: TypeError: Scheduler.identity() got an unexpected keyword",
         " argument 'n_workers'",

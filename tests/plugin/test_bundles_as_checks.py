@@ -205,7 +205,8 @@ def test_a_failed_preflight_blocks_the_other_checks_of_its_bundle_and_nothing_el
         assert checks(ran, cell)[label]["blocked_by"] == "preflight[seir]"
         assert checks(ran, cell)[label]["message"].startswith("blocked by preflight[seir]: bundle 'seir' requires")
     assert ran.cell(cell)["first_broken"].startswith("preflight")
-    assert "preflight[seir] failed: bundle 'seir' requires Python >=3.99" in ran.out
+    ending = "preflight[seir] failed; probable cause: the bundle does not allow the workers' Python"
+    assert f"{ending} bundle 'seir' requires Python >=3.99" in " ".join(ran.out.split())
     assert f"'modelops::test_preflight[{cell}-seir]'" in ran.out
 
 

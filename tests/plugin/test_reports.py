@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -188,3 +189,38 @@ def test_the_plan_of_a_ci_service_has_a_job_for_each_cell(project: Project, form
     plan = json.loads(project.run("--modelops-matrix", f"--modelops-plan={form}").out)
     jobs = [job["cell"] for job in plan["include"]] if form == "github" else list(plan)
     assert jobs == list(cells)
+
+
+CAUSES_HOOK = """
+
+from pytest_modelops.report.causes import Cause, ProbableCause
+
+def pytest_modelops_causes(causes):
+    causes.append(Cause(probable=ProbableCause(id="hook", cause="the hook says so"), statuses=("timed-out",)))
+"""
+
+
+def test_probable_causes_of_a_file_and_of_a_hook(project: Project) -> None:
+    cells = project.configure_quick()
+    matrix = '[tool.modelops.matrix]\npython = ["3.12", "3.13", "3.14"]\n'
+    project.configure(f'[tool.modelops]\ncauses = "ours.toml"\n{matrix}', small=False)
+    ours = "[[cause]]\nid = 'ours'\ncause = 'as we planned'\nremedy = 'Plan better'\nmessage = 'first is failed'\n"
+    project.write("ours.toml", ours)
+    with (project.path / "conftest.py").open("a", encoding="utf-8") as file:
+        file.write(CAUSES_HOOK)
+    project.end(**{f"first[{cells[0]}]": "failed", f"first[{cells[1]}]": "timed-out", f"second[{cells[2]}]": "failed"})
+    ran = project.matrix()
+    broken = [next(one for one in cell["checks"] if one["probable_cause"]) for cell in ran.report["cells"]]
+    assert [one["probable_cause"]["id"] for one in broken] == ["ours", "hook", "unknown"]
+    assert re.search(r"-+ probable cause -+\nas we planned\. Plan better\.\n", ran.out), "below pytest's failure"
+    assert f"{cells[0]}: first failed; probable cause: as we planned\n" in ran.out
+    assert f"{cells[2]}: second failed: second is failed on purpose\n" in ran.out
+    assert "probable cause: unknown\n" in ran.out
+
+    project.write("ours.toml", f"{ours}check = 'frist'\n")
+    assert "ours.toml: ours: 'frist' is not a check; did you mean 'first'?" in project.run("--modelops-matrix").refusal
+    project.write("ours.toml", ours.replace("first is", "("))
+    assert (
+        "ours.toml: cause[0].message: '( failed' is not a regular expression"
+        in project.run("--modelops-matrix").refusal
+    )
