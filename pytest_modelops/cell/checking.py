@@ -194,7 +194,7 @@ class Checks:
             if last.needs:
                 self.require_cluster()
             deadline = Deadline(seconds)
-            self.with_stacks(lambda: last.run(self._live, deadline))
+            self.with_diagnosis(lambda: last.run(self._live, deadline))
         if last.bundle is not None and last.bundle.in_workers:  # the test's body expects it there
             self.require_cluster()
             install_again(last.bundle, self._live, Deadline(self.seconds_for(last.name)))
@@ -210,21 +210,23 @@ class Checks:
     ) -> None:
         """Do what `modelops_lambda` asks for; raises what the check would."""
         deadline = self._deadline_with_cluster("lambda", seconds)
-        self.with_stacks(lambda: run_on_each(self._live, deadline, function, args, expect=expect, expected=expected))
+        self.with_diagnosis(lambda: run_on_each(self._live, deadline, function, args, expect=expect, expected=expected))
 
     def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
         """Do what `modelops_aggregation` asks for; raises what the check would."""
         deadline = self._deadline_with_cluster("aggregation", seconds)
-        self.with_stacks(lambda: run_aggregation(settings, self._live, deadline))
+        self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
 
     def _deadline_with_cluster(self, check_name: str, seconds: float | None) -> Deadline:
         self.prepare()
         self.require_cluster()
         return Deadline(seconds or self.seconds_for(check_name))
 
-    def with_stacks(self, run: Callable[[], _T]) -> _T:
-        """Call `run`; if it times out, add to the message where each process stands."""
+    def with_diagnosis(self, run: Callable[[], _T]) -> _T:
+        """Call `run`; if it times out, add to the message what hangs and where each process stands."""
         try:
+            if self._lifecycle.cluster is not None:
+                self._lifecycle.cluster.diagnoses.begin()
             return run()
         except RunnerTimedOut:
             raise
@@ -232,8 +234,9 @@ class Checks:
             if self._lifecycle.cluster is None:
                 raise
             self._lifecycle.timed_out = True
-            stacks = self._lifecycle.cluster.stacks()
-            raise TimedOut(f"{error}\n\nWhere each process stands:\n{stacks}") from None
+            explained = self._lifecycle.cluster.explained(error)
+            self._lifecycle.collect_logs()
+            raise explained from None
         except Exception:
             raise
         except BaseException:  # such as the time limit of another plugin: what it waited for may still run
@@ -261,7 +264,7 @@ class Checks:
             return check.run(self._live, Deadline(self.seconds_for(check.name)))
 
         try:
-            status, message, data = outcome_of(lambda: self.with_stacks(run))
+            status, message, data = outcome_of(lambda: self.with_diagnosis(run))
         except CellBroken as broken:  # it used something that it does not list in `needs`
             return self._blocked(check, broken.root)
         finally:

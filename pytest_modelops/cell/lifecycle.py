@@ -33,6 +33,7 @@ class Lifecycle:
         was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
         started: how each process was started, by its name; see `Parts.started`.
         logs: path of each log by process name.
+        diagnoses: path of each text about what hung, by its name in the report.
         clients: clients in this process, which are closed with the cell.
         timed_out: whether something timed out, so that a worker may still be busy with it.
         notes: for the report.
@@ -57,6 +58,7 @@ class Lifecycle:
         self.was_open = False
         self.started: dict[str, str] = {}
         self.logs: dict[str, str] = {}
+        self.diagnoses: dict[str, str] = {}
         self.clients: list[Client] = []
         self.timed_out = False
         self.notes: list[str] = []
@@ -122,9 +124,11 @@ class Lifecycle:
         return path
 
     def collect_logs(self) -> None:
-        """Note the logs of all processes that were started so far."""
+        """Note the logs of all processes that were started so far, and the diagnoses."""
         if self._sandbox is not None:
             self.logs.update({name: str(path) for name, path in self._sandbox.logs().items()})
+        if self.cluster is not None:
+            self.diagnoses.update({name: str(path) for name, path in self.cluster.diagnoses.files.items()})
 
     def free_workers(self, deadline: Deadline) -> None:
         """If something timed out, restart the workers that are still busy with it.

@@ -196,7 +196,7 @@ class LiveCell:
         cluster = self._prepared_cluster()
         deadline = Deadline(seconds or self.checks.seconds_for("lambda"))
         where = f"{shipped.label} in cell {self.id}"
-        return self.checks.with_stacks(lambda: call_on(cluster, shipped, packed, workers, deadline, where=where))
+        return self.checks.with_diagnosis(lambda: call_on(cluster, shipped, packed, workers, deadline, where=where))
 
     def _prepared_cluster(self) -> Cluster:
         self.checks.prepare()
@@ -260,7 +260,7 @@ class LiveCell:
             lock=tuple(dict.fromkeys(line for lock in locks.values() for line in lock.lines)),
             environments=tuple(_environment_report(self.cell, *item) for item in environments.items()),
             started=dict(self.lifecycle.started),
-            logs=dict(self.lifecycle.logs),
+            logs={**self.lifecycle.logs, **self.lifecycle.diagnoses},
             notes=secrets.hide_in(tuple(dict.fromkeys(notes))),
         )
 

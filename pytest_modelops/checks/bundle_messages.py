@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from pytest_modelops.cluster.stacks import innermost
 from pytest_modelops.remote.shared.bundle_messages import Outcome, RunnerEnd
+from pytest_modelops.remote.shared.process_messages import STOPPED
 from pytest_modelops.remote.shared.tracebacks import shortened
 
 _TRACE_LINES = 14
@@ -124,6 +125,8 @@ def fault_of(outcome: Outcome, request: str, *, seconds: float, python: Version 
 
 def _stack(stacks: str) -> tuple[str, ...]:
     """Return the lines of a runner's stacks that show where its bundle is."""
+    if stacks == STOPPED:
+        return (STOPPED,)
     stack = [line for line in innermost(stacks) if not _NOT_THE_BUNDLE_S.search(line)]
     return tuple(stack or ["it printed no stack"])
 

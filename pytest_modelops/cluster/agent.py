@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
 import queue
+import reprlib
 import threading
+import time
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -24,6 +27,33 @@ GRACE_SECONDS = 1.0
 """The agent keeps deadlines itself, for better messages; this long after a deadline it counts as frozen."""
 
 _CLOSE_SECONDS = 0.5
+_KEPT_CALLS = 20
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
+_SHORT.maxlevel = 3
+
+
+@dataclasses.dataclass
+class Call:
+    """A call of the agent.
+
+    Attributes:
+        method: the agent's.
+        params: its parameters, shortened.
+        before: seconds between the call and now.
+        took: seconds until it was answered; `None` if it was not.
+        answer: what was answered, shortened.
+    """
+
+    method: str
+    params: str
+    before: float
+    took: float | None = None
+    answer: str = ""
+
+    def __str__(self) -> str:
+        ended = "no answer" if self.took is None else f"answered after {self.took:.2f} s: {self.answer}"
+        return f"{self.before:.2f} s ago: {self.method} {self.params}: {ended}"
 
 
 class Agent:
@@ -36,6 +66,7 @@ class Agent:
         self._changed = threading.Condition()
         self._answers: dict[int, jsonrpc.Message] = {}
         self._dead: str | None = None
+        self._calls: dict[int, Call] = {}
         threading.Thread(target=self._read, args=(stdout,), name="agent", daemon=True).start()
         # An agent that has stopped reading its stdin blocks this thread, but no caller beyond its deadline.
         self._sender = threading.Thread(target=self._send, args=(stdin,), name="to the agent", daemon=True)
@@ -62,6 +93,7 @@ class Agent:
                 while (message := jsonrpc.read_message(stdout)) is not None:
                     with self._changed:
                         self._answers[message["id"]] = message
+                        self._note_answer(message)
                         self._changed.notify_all()
             except (ValueError, OSError) as error:
                 reason = f"sent something that is no answer ({error})"
@@ -75,6 +107,17 @@ class Agent:
                     stdin.flush()
             except (OSError, ValueError):
                 self._die("closed its stdin")
+
+    def _note_answer(self, message: jsonrpc.Message) -> None:
+        if (call := self._calls.get(message["id"])) is not None:
+            call.took = time.monotonic() - call.before
+            call.answer = _SHORT.repr(message.get("result", message.get("error")))
+
+    def calls(self) -> list[Call]:
+        """Return the latest calls, the earliest first."""
+        now = time.monotonic()
+        with self._changed:
+            return [dataclasses.replace(call, before=now - call.before) for call in self._calls.values()]
 
     def _die(self, reason: str) -> None:
         with self._changed:
@@ -92,6 +135,10 @@ class Agent:
         """
         __tracebackhide__ = True
         number = next(self._ids)
+        with self._changed:
+            self._calls[number] = Call(method, _SHORT.repr(params), time.monotonic())
+            if len(self._calls) > _KEPT_CALLS:
+                del self._calls[next(iter(self._calls))]
         self._outgoing.put(jsonrpc.encode({"id": number, "method": method, "params": params}))
         with self._changed:
             answered = wait_until(

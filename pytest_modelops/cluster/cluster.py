@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.backends.base import Process, Sandbox
+from pytest_modelops.cluster.diagnosing import Diagnoses
 from pytest_modelops.cluster.parts import Parts, last_seen, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
-from pytest_modelops.cluster.stacks import stacks_of
 from pytest_modelops.config import argument_paths
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
@@ -47,6 +47,7 @@ class Cluster:
 
     Attributes:
         addresses: worker name by address, in the order of names, once ready.
+        diagnoses: what was found out about things that timed out.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Cluster:
         self.settings = settings = _in_cell(settings, sandbox)
         self._parts = Parts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration = Registration(self._parts, nannies=settings.nanny)
+        self.diagnoses = Diagnoses(self._parts, settings)
         self.workers: Sequence[Process] = self._parts.workers
         self.agent = self._parts.agent
         self.last_words = self._parts.last_words
@@ -210,7 +212,7 @@ class Cluster:
         try:
             yield LATE, self._await_late(late, deadline)
         except TimedOut as error:
-            raise RunnerTimedOut(f"{error}\n\nWhere each process stands:\n{self.stacks()}") from None
+            raise self.explained(error, RunnerTimedOut) from None
         finally:
             forgotten = self._end_late(late)
             self._parts.late = None
@@ -240,9 +242,12 @@ class Cluster:
             return deadline.until(lambda: LATE not in self._registration.now(Deadline(1)), every=_POLL_SECONDS)
         return True
 
-    def stacks(self) -> str:
-        """Return where each process stands; ends the processes if the cluster never came up."""
-        return stacks_of(self._parts, self._reported)
+    def explained(self, error: TimedOut, kind: type[TimedOut] = TimedOut) -> TimedOut:
+        """Return an error that says what hangs and where each process stands; see `Diagnoses.explained`."""
+        text, figures = self.diagnoses.explained(error, self._reported, self.addresses)
+        found = kind(text)
+        found.figures = figures
+        return found
 
     def free_workers(self, deadline: Deadline, *, spared: Sequence[str] = ()) -> Sequence[str]:
         """Kill the workers that are still on a task or subtask of something that timed out; wait for their nannies.
@@ -275,7 +280,9 @@ class Cluster:
         names = {name: address for address, name in self.addresses.items() if address in stuck or name in ended}
         killed = [process for process in self.workers if process.name in names and process.name in self._reported]
         for process in killed:
-            process.signal(signal.SIGKILL, pid=self._reported[process.name]["pid"])
+            pid = self._reported[process.name]["pid"]
+            self.diagnoses.ended.add(pid)
+            process.signal(signal.SIGKILL, pid=pid)
         addresses = {names[process.name] for process in killed}
         deadline.until(
             lambda: not addresses.intersection(self._registration.now(Deadline(1)).values()), every=_POLL_SECONDS

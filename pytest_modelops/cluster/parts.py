@@ -9,7 +9,7 @@ import contextlib
 import re
 import shlex
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
@@ -168,6 +168,19 @@ class Parts:
         Deadline(_KERNEL_SECONDS).until(lambda: not logged()[1], every=_POLL_SECONDS)
         death, _ = logged()
         return f"its process {death}" + (f"\n    Log: {part.log}" if "\n" in death else "") if death else ""
+
+    def deaths_of_worker(self, name: str, since: int, ended: Collection[int]) -> Sequence[str]:
+        """Return how the processes of a worker ended that its nanny has replaced, as it logs them.
+
+        Args:
+            since: size of its log from which on to look.
+            ended: pids that do not count.
+        """
+        log = self.named(name).log
+        with log.open("rb") as file:
+            file.seek(since)
+            found = map(_DEATH.search, file.read().decode(errors="replace").splitlines())
+            return [death["how"] for death in found if death and death["pid"] and int(death["pid"]) not in ended]
 
     def _memory_limit(self, name: str) -> str:
         """Return a worker's memory limit and where it comes from, for people."""

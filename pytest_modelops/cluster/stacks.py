@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import re
 import signal
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,60 +20,131 @@ from pytest_modelops.remote.shared.tracebacks import are_of_user
 _POLL_SECONDS = 0.02
 _DUMP_SECONDS = 0.8
 """How long processes have to print their stacks; they need milliseconds."""
+_WRITING_SECONDS = 0.2
+"""How long a dump may take from its first to its last line."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
 _ALIVE = {"running", "sleeping"}
 """States in which a process acts on a signal."""
+_GONE = "gone"
 _IDLE = re.compile(
-    r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|epoll|accept)$"
+    r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|_read_header|epoll|accept)$"
     r"|multiprocessing/(?:popen_fork|popen_spawn_posix|resource_tracker)\.py\""  # of nannies
 )
 """The innermost frame of a thread that waits for work, as faulthandler prints it."""
 _WAITS_FOR_CHILD = re.compile(r"/subprocess\.py\", line \d+ in ")
 """A frame of a thread that waits for a child process, also if it does so while a module is imported."""
-_CALLS = re.compile(r"/distributed/\w+\.py\", line \d+ in (?:apply_function\w*|_run_task\w*|plugin_add)$")
+_CALLS = re.compile(r"/distributed/\w+\.py\", line \d+,? in (?:apply_function\w*|_run_task\w*|plugin_add)$")
 """A frame of Dask's that calls code of the user's: a task, a plugin's setup."""
 
 
-def stacks_of(parts: Parts, reported: Mapping[str, ProcessFacts]) -> str:
-    """Return the stacks of each process, or why it has none to show.
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """Where a process stands.
+
+    Attributes:
+        name: `scheduler`, `worker-0`, `nanny of worker-0`, `agent`.
+        state: in the operating system.
+        reported: whether it has ever reported its facts, so that it prints its stacks and goes on.
+        dump: its stacks as faulthandler prints them; empty if it printed none.
+        children: where its child processes stand, for people, if code of the user's may wait for them.
+    """
+
+    name: str
+    pid: int
+    state: str
+    reported: bool
+    log: Path
+    dump: str
+    children: Sequence[str] = ()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the operating system does not run it until somebody continues it."""
+        return self.state.startswith("stopped")
+
+    @property
+    def shown(self) -> list[str]:
+        """Its lines in a message."""
+        lines = [f"    {line}" for line in innermost(self.dump)] or ["    it printed no stack"]
+        lines += [f"    {line}" for line in self.children]
+        return [f"{self.name} (pid {self.pid}) is {self.state}; whole stacks in {self.log}", *lines]
+
+    @property
+    def idle(self) -> bool:
+        """Whether it runs and each of its threads waits for work."""
+        return self.state in _ALIVE and bool(self.dump) and not busy_threads(self.dump)
+
+
+def standings(parts: Parts, reported: Mapping[str, ProcessFacts]) -> list[Standing]:
+    """Return where each process stands, without nannies.
 
     A process that has reported its facts prints its stacks and continues. If none has, the cluster never came up and
-    is given up: each process gets SIGABRT and ends with its stacks. So does a late worker, and so do child processes of
-    workers that are in code of the user's.
+    is given up: each process gets SIGABRT and ends with its stacks. So does a late worker.
 
     Args:
         reported: the last facts of each process by its name.
     """
     deadline = Deadline(_DUMP_SECONDS)
-    asked = []
+    asked, beside = [], dict[str, Sequence[str]]()
     for process in parts.all:
         facts = reported.get(process.name)
         pid = facts["pid"] if facts else process.pid  # with a nanny, the worker is not the process that was started
         state = process.state(pid=pid)
-        size = process.log.stat().st_size
-        beside: Sequence[str] = ()
-        if facts:
+        asked.append((process, pid, state, process.log.stat().st_size))
+        if facts and state != _GONE:
             process.signal(facts["stacks_signal"], pid=pid)
-        elif not reported or process is parts.late:
-            beside = _abort(process, deadline)
-        asked.append((process, pid, state, size, beside))
-    for process, _, state, size, _ in asked:
+        elif not facts and (not reported or process is parts.late):
+            beside[process.name] = _abort(process, deadline)
+    return [
+        Standing(process.name, pid, state, process.name in reported, process.log, dump, beside.get(process.name, ()))
+        for (process, pid, state, _), dump in zip(asked, _dumps(asked, deadline), strict=True)
+    ]
+
+
+def with_children(parts: Parts, processes: Sequence[Standing]) -> list[Standing]:
+    """End the child processes of workers that are in code of the user's, and return where they stand, too."""
+    found = []
+    for one in processes:
+        if any(called_at(thread) is not None for thread in threads_of(one.dump)):
+            lines, ended = stacks_of_children(parts.named(one.name), one.pid, _INNERMOST_OF_CHILD)
+            if ended:
+                parts.with_ended_children.add(one.name)
+            found.append(dataclasses.replace(one, children=[*one.children, *lines]))
+        else:
+            found.append(one)
+    return found
+
+
+def standings_of_nannies(workers: Sequence[Process], reported: Mapping[str, ProcessFacts]) -> list[Standing]:
+    """Return where the nannies of workers that have reported stand; a nanny and its worker have one log."""
+    deadline = Deadline(_DUMP_SECONDS / 2)
+    asked = []
+    for worker in workers:
+        if worker.name in reported and worker.ending is None:
+            state = worker.state()
+            asked.append((worker, worker.pid, state, worker.log.stat().st_size))
+            if state != _GONE:
+                worker.signal(reported[worker.name]["stacks_signal"])
+    return [
+        Standing(f"nanny of {worker.name}", pid, state, reported=True, log=worker.log, dump=dump)
+        for (worker, pid, state, _), dump in zip(asked, _dumps(asked, deadline), strict=True)
+    ]
+
+
+def _dumps(asked: Sequence[tuple[Process, int, str, int]], deadline: Deadline) -> list[str]:
+    """Wait until those that can have printed their stacks, and return what each log has grown by since its size."""
+    for process, _, state, size in asked:
         if state in _ALIVE:
             deadline.until(functools.partial(_has_grown, process.log, size), every=_POLL_SECONDS)
-    time.sleep(_POLL_SECONDS)  # a dump is written line by line
-    lines = []
-    for process, pid, state, size, beside in asked:
-        dump = process.log.read_bytes()[size:].decode(errors="replace")
-        lines.append(f"{process.name} (pid {pid}) is {state}; whole stacks in {process.log}")
-        lines += [f"    {line}" for line in innermost(dump)] or ["    it printed no stack"]
-        lines += [f"    {line}" for line in beside]
-        if any(called_at(thread) is not None for thread in threads_of(dump)):
-            children, ended = stacks_of_children(process, pid, _INNERMOST_OF_CHILD)
-            lines += [f"    {line}" for line in children]
-            if ended:
-                parts.with_ended_children.add(process.name)
-    return "\n".join(lines)
+    sizes: list[int] = []
+
+    def all_written() -> bool:  # a dump is written line by line
+        before, sizes[:] = list(sizes), [process.log.stat().st_size for process, *_ in asked]
+        return sizes == before
+
+    deadline.at_most(_WRITING_SECONDS).until(all_written, every=_POLL_SECONDS)
+    return [process.log.read_bytes()[size:].decode(errors="replace") for process, _, _, size in asked]
 
 
 def _has_grown(log: Path, size: int) -> bool:
@@ -100,16 +171,26 @@ def _abort(process: Process, deadline: Deadline) -> Sequence[str]:
     return beside
 
 
-def innermost(dump: str, *, of_child: bool = False) -> list[str]:
-    """Return the innermost frames of each busy thread in a faulthandler dump, and how many threads are idle.
+def threads_of(dump: str) -> list[list[str]]:
+    """Return the threads of a faulthandler dump: a heading and its frames, the innermost first."""
+    threads: list[list[str]] = []
+    for line in dump.splitlines():
+        if "most recent call first" in line:
+            threads.append([line])
+        elif threads and line.startswith("  "):
+            threads[-1].append(line)
+    return threads
+
+
+def busy_threads(dump: str, *, of_child: bool = False) -> list[list[str]]:
+    """Return the threads that do not wait for work.
 
     A thread in which Dask has called code of the user's is busy, also if that code waits, as for a process of its own.
     So is a thread that waits for a child process, and of such a process the main thread.
     """
-    threads = threads_of(dump)
-    busy = [
+    return [
         thread
-        for thread in threads
+        for thread in threads_of(dump)
         if any(line.startswith("  File") for line in thread)
         and (
             called_at(thread) is not None
@@ -118,22 +199,16 @@ def innermost(dump: str, *, of_child: bool = False) -> list[str]:
             or not _IDLE.search(thread[1])
         )
     ]
+
+
+def innermost(dump: str, *, of_child: bool = False) -> list[str]:
+    """Return the innermost frames of each busy thread in a faulthandler dump, and how many threads are idle."""
+    busy = busy_threads(dump, of_child=of_child)
     lines = [line for thread in busy for line in _shown(thread, called_at(thread) or (len(thread) if of_child else 0))]
-    idle = len(threads) - len(busy)
+    idle = len(threads_of(dump)) - len(busy)
     if idle:
         lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
     return lines
-
-
-def threads_of(dump: str) -> list[list[str]]:
-    """Return the lines of each thread in a faulthandler dump."""
-    threads: list[list[str]] = []
-    for line in dump.splitlines():
-        if "most recent call first" in line:
-            threads.append([line])
-        elif threads and line.startswith("  "):
-            threads[-1].append(line)
-    return threads
 
 
 _INNERMOST_OF_CHILD = functools.partial(innermost, of_child=True)
@@ -151,3 +226,11 @@ def _shown(thread: Sequence[str], called: int) -> list[str]:
     files = [line.partition('"')[2].partition('"')[0] for line in thread[1:called]]
     of_user = are_of_user(files[::-1])[::-1][_FRAMES:]
     return [*shown, *[*itertools.compress(further, of_user)][:_FRAMES]]
+
+
+def place_in(thread: Sequence[str]) -> str:
+    """Return the user's innermost frame of a thread, else the innermost frame, as faulthandler prints it."""
+    frames = [line.strip() for line in thread[1 : called_at(thread)]]
+    files = [frame.partition('"')[2].partition('"')[0] for frame in frames]
+    of_user = are_of_user(files[::-1])[::-1]
+    return next(itertools.compress(frames, of_user), frames[0] if frames else "")

@@ -27,6 +27,8 @@ from pytest_modelops.session.run import MatrixRun, short_id
 
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
+FIGURES = pytest.StashKey[dict[str, object]]()
+"""What an error knows for the report."""
 PHASES = ("setup", "call", "teardown")
 LEFT = pytest.StashKey[bool]()
 """Whether a test's teardown failed because its cell left something behind."""
@@ -101,8 +103,8 @@ class Running:
             raise pytest.skip.Exception(budget.reason, _use_item_location=True)
         try:
             return (yield)
-        except TimedOut:
-            item.stash[STATUS] = Status.TIMED_OUT
+        except TimedOut as error:
+            _time_out(item, error)
             raise
         except CellBroken as broken:
             if cell is None:
@@ -123,8 +125,8 @@ class Running:
                 _perform(item, demand, cell)
             with self._turn(item, cell):
                 outcome = yield
-        except TimedOut:
-            item.stash[STATUS] = Status.TIMED_OUT
+        except TimedOut as error:
+            _time_out(item, error)
             raise
         except CellBroken as broken:
             self._end_blocked(item, cell, broken)
@@ -229,6 +231,7 @@ class Running:
             seconds=call.duration,
             blocked_by=item.stash[BLOCKED_BY] if status is Status.BLOCKED else None,
             reproduce=self.run.reproduce_test(item.nodeid),
+            data=cell.lifecycle.secrets.hide_in(item.stash.get(FIGURES, {})),
         )
 
     @pytest.hookimpl(wrapper=True)
@@ -279,5 +282,10 @@ def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
         raise
     except ModelopsError as error:
         if isinstance(error, TimedOut):
-            item.stash[STATUS] = Status.TIMED_OUT
+            _time_out(item, error)
         raise pytest.fail.Exception(cell.lifecycle.secrets.hide(str(error)), pytrace=False) from None
+
+
+def _time_out(item: pytest.Item, error: TimedOut) -> None:
+    item.stash[STATUS] = Status.TIMED_OUT
+    item.stash[FIGURES] = dict(error.figures)

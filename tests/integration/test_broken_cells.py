@@ -77,7 +77,10 @@ def test_a_worker_that_never_registers(matrix: Matrix) -> None:
     preload(matrix, PRELOADS / "never_registers.py", "[tool.modelops.deadlines]\nstart = 8")
     run = matrix.run()
     check = run.cell().broke("start", "timed-out", deadline=8, cause="preload-does-not-end")
-    check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
+    check.says(
+        "1 of 2 workers registered with the scheduler within 8 s.", "Diagnosis: worker-1 (pid ", " is not registered"
+    )
+    check.says("with the scheduler, at ", 'never_registers.py", line 11 in <module>.', "worker-1 (pid ")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]
     check.says(
         "Where each process stands:",
@@ -398,6 +401,7 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation(matrix: Matrix) 
     preload(matrix, freezes, "[tool.modelops.deadlines]\naggregation = 5")
     check = matrix.run().cell().broke("aggregation", "timed-out", deadline=5, cause="process-stopped")
     check.says("aggregating 20 × 20 tasks: not complete within 5 s; ", " of 20 aggregates were complete, ")
+    check.says("Diagnosis: worker-1 (pid ", " is stopped (SIGSTOP) and does nothing; tasks ", " are on it.")
     check.says(" of 400 replicates.", "worker-1 (tcp://", ") holds ", " tasks", "Where each process stands:")
     check.says("worker-0 (pid ", "worker-1 (pid ", " is stopped (SIGSTOP)")
     numbers = re.search(r"(\d+) of 20 aggregates were complete, (\d+) of 400", check.message)
@@ -538,6 +542,7 @@ def test_it(modelops_cell):
     for check_name, deadline in {"versions": 3, "aggregation": 6}.items():
         check = cell.checks[check_name]
         check.broke("timed-out", within=deadline + 2, cause="process-stopped")
+        check.says("Diagnosis: scheduler (pid ", " is stopped (SIGSTOP) and does nothing.")
         check.says("Where each process stands:", "scheduler (pid ", " is stopped (SIGSTOP)")
     cell.checks["versions"].says("the scheduler did not answer 'identity' within 3 s")
     cell.checks["aggregation"].says("not complete within 6 s; ", " replicates.", "The scheduler does not answer.")

@@ -20,6 +20,7 @@ from ..shared import jsonrpc
 from ..worker.plugins import error_text
 from .bundles import ClientBundles
 from .connection import Connection, Failure
+from .diagnosis import Diagnosis
 from .jobs import Jobs
 from .plugin import Plugins
 from .tasks import Tasks
@@ -38,6 +39,7 @@ def methods(connection: Connection) -> Methods:
         "facts": connection.facts,
         "preloads": connection.preloads,
         "close": connection.close,
+        "diagnose": Diagnosis(connection).diagnose,
         "call_each": tasks.call_each,
         "pickled": tasks.pickled,
         "stuck": tasks.stuck,

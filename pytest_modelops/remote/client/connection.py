@@ -113,12 +113,12 @@ class Connection:
         """Ask every process for its facts, all at once, within `seconds` together."""
         asked: dict[str, Callable[[], Any]] = {
             address: functools.partial(
-                self._ask_worker, address, {"op": "modelops_facts", "variables": variables}, seconds
+                self.ask_worker, address, {"op": "modelops_facts", "variables": variables}, seconds
             )
             for address in self.workers(seconds)
         }
         asked["scheduler"] = functools.partial(self.ask_scheduler, "modelops_facts", seconds=seconds)
-        facts = {name: _facts_of(answer) for name, answer in _ask_all(asked, seconds).items()}
+        facts = {name: _facts_of(answer) for name, answer in ask_all(asked, seconds).items()}
         return {"client": modelops_preload.facts(), "scheduler": facts.pop("scheduler"), "workers": facts}
 
     def preloads(self, nannies: bool, seconds: float) -> dict[str, list[PreloadSetup]]:
@@ -137,18 +137,18 @@ class Connection:
 
     def ask_each(self, workers: Iterable[str], message: Mapping[str, object], seconds: float) -> dict[str, Answer]:
         """Send a message to each of these workers, all at once; returns their answers by address."""
-        return _ask_all(
-            {address: functools.partial(self._ask_worker, address, message, seconds) for address in workers}, seconds
+        return ask_all(
+            {address: functools.partial(self.ask_worker, address, message, seconds) for address in workers}, seconds
         )
 
-    def _ask_worker(self, address: str, message: Mapping[str, object], seconds: float) -> Any:
+    def ask_worker(self, address: str, message: Mapping[str, object], seconds: float) -> Any:
         answer = self._broadcast(message, [address], seconds=seconds)[address]
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
 
-def _ask_all(asked: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Answer]:
+def ask_all(asked: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Answer]:
     """Call each function in a thread of its own, all at once, and wait."""
     answers: dict[str, Answer] = {}
 

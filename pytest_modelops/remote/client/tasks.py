@@ -93,6 +93,9 @@ class Tasks:
         self.connection = connection
         self._ended = 0
         """How often all waiting was ended; see `stuck`."""
+        self._late: list[Future] = []
+        """Futures of tasks that were not done in time, until the next is submitted: the scheduler forgets a task that
+        nobody wants, and could not say where it was."""
 
     def submit(
         self,
@@ -103,6 +106,7 @@ class Tasks:
         resources: Mapping[str, int] | None = None,
     ) -> Future:
         """Submit a call, to the worker with this address where one is given."""
+        self._late = []
         workers = [worker] if worker else None
         future: Future = self.connection.client.submit(
             function, *args, pure=False, key=key, workers=workers, resources=resources
@@ -152,7 +156,7 @@ class Tasks:
         Returns:
             Outcomes by name; and what is still processing, `None` if the scheduler does not answer.
         """
-        end = time.monotonic() + seconds
+        end, ended = time.monotonic() + seconds, self._ended
         gone = self._await(futures, pinned, end)
         pending = _any_pending(futures, gone)
         processing = self._processing() if pending else {}
@@ -160,6 +164,8 @@ class Tasks:
             name: _gone(gone[name]) if name in gone else _outcome(future, processing, max(1.0, end - time.monotonic()))
             for name, future in futures.items()
         }
+        if self._ended == ended:
+            self._late += [futures[name] for name, outcome in outcomes.items() if "pending" in outcome]
         return outcomes, processing
 
     def _await(self, futures: Mapping[str, Future], pinned: Mapping[str, str], end: float) -> dict[str, str]:
@@ -196,18 +202,23 @@ class Tasks:
             spared: ids of clients whose tasks may run on.
         """
         self._ended += 1
-        before = self._running(seconds, spared)
+        assigned = self._processing() or {}
+        self._late = []
+        before = self._running(assigned, seconds, spared)
         if not before:
             return []
         time.sleep(_LAST_TASK_SECONDS)  # a task that is just ending is not stuck
-        now = self._running(seconds, spared)
+        now = self._running(assigned, seconds, spared)
         return [address for address, keys in now.items() if keys & before.get(address, set())]
 
-    def _running(self, seconds: float, spared: Sequence[str]) -> dict[str, set[str]]:
-        """Return the keys of the tasks that each worker's threads are on, by address, for workers with any."""
+    def _running(self, assigned: Processing, seconds: float, spared: Sequence[str]) -> dict[str, set[str]]:
+        """Return the keys of the tasks that each worker's threads are on, by address, for workers with any.
+
+        Args:
+            assigned: taken for what a worker runs that does not answer.
+        """
         allowed = set(self.connection.ask_scheduler("modelops_wanted", seconds=seconds, clients=list(spared)))
         answers = self.connection.ask_each(self.connection.workers(seconds), {"op": "modelops_running"}, seconds)
-        assigned = self._processing() or {}
         found = {}
         for address, answer in answers.items():
             keys = answer.get("value", [str(key) for key in assigned.get(address, ())])

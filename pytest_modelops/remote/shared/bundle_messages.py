@@ -104,7 +104,7 @@ class Outcome(_Outcome, total=False):
     silent: float  # the seconds that the runner had
     unstarted: str  # why the runner could not be started
 
-    stacks: str  # of a silent runner's threads
+    stacks: str  # of a silent runner's threads, or `STOPPED`
     cause: str | None  # first cause in its stderr; as `last`, absent after an answer
     last: list[str]  # last lines of its stderr
     strange: str  # an answer to nothing that was asked

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TypedDict, final
 
+STOPPED = "it is stopped (SIGSTOP) and does nothing"
+"""Of a process that prints no stacks."""
+
 
 class Request(TypedDict, total=False):
     """What pytest asks of a supervisor or of an init.

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..shared.diagnosis_messages import SchedulerView, WorkerView
     from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, WorkerAnswer
 
 # A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
@@ -227,7 +228,15 @@ def dask_setup(server: Any) -> None:
                 waiting += task.dependencies
         return [*wanted.values()]
 
+    def modelops_pending(**_: Any) -> SchedulerView | WorkerView:
+        pending = _beside("worker.pending")  # imported only after a deadline has passed
+        said: SchedulerView | WorkerView = (pending.of_worker if hasattr(server, "nanny") else pending.of_scheduler)(
+            server
+        )
+        return said
+
     server.handlers["modelops_facts"] = modelops_facts
+    server.handlers["modelops_pending"] = modelops_pending
     server.handlers["modelops_preloads"] = modelops_preloads
     if hasattr(server, "nanny"):
         server.handlers["modelops_running"] = modelops_running

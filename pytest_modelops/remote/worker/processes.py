@@ -143,6 +143,15 @@ def lives(pid: int) -> bool:
         return False
 
 
+def stopped(pid: int) -> bool:
+    """Return whether the system does not run a process until somebody continues it."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
+    return False
+
+
 def _look_at(pid: int, parent: int) -> _Seen | None:
     import psutil
 

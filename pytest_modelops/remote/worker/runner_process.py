@@ -19,6 +19,7 @@ from typing import IO, Any
 from ..shared import causes, frames
 from ..shared.bundle_messages import Outcome, RunnerEnd
 from ..shared.facts import NamedProcess
+from ..shared.process_messages import STOPPED
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
 from . import processes
 
@@ -214,7 +215,9 @@ def add_stderr(outcome: Outcome, stderr: str, began: int) -> None:
 
 
 def stacks_of(supervised: Supervised, pid: int, stderr: str) -> str:
-    """Return the stacks of a runner's threads, as faulthandler prints them; this kills the runner."""
+    """Return the stacks of a runner's threads, as faulthandler prints them, or `STOPPED`; this kills the runner."""
+    if processes.stopped(pid):
+        return STOPPED
     size = os.path.getsize(stderr)
     if not supervised.signal(pid, signal.SIGABRT):
         return ""

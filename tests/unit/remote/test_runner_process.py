@@ -174,6 +174,17 @@ def test_one_that_does_not_answer_is_silent_and_shows_where_it_stands(start: Sta
     assert runner.close(seconds=0)["left"] == []
 
 
+def test_one_that_is_frozen_is_said_to_be_stopped(start: Starter) -> None:
+    runner = start("notification_first")
+    ready(runner)
+    os.kill(runner.pid, signal.SIGSTOP)
+    outcome = runner.call("execute", {}, SHORT)
+    fault = fault_of(outcome, "execute", seconds=SHORT)
+    assert "did not answer `execute` within the deadline" in fault.head
+    assert fault.details == ("it is stopped (SIGSTOP) and does nothing",)
+    assert runner.close(seconds=0)["left"] == []
+
+
 def test_one_that_ends_before_it_answers_has_exited_and_its_first_cause_is_reported(start: Starter) -> None:
     runner = start("exits_early")
     outcome = runner.call("ready", {}, SECONDS)

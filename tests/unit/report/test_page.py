@@ -28,6 +28,25 @@ axe.run(document, {resultTypes: ["violations"]}).then((found) => found.violation
   (one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" ")}`))
 """
 
+DIAGNOSIS = {
+    "cause": "worker-0 (pid 7) does not answer.",
+    "processes": [
+        {"name": "scheduler", "pid": 6, "state": "sleeping"},
+        {
+            "name": "worker-0",
+            "pid": 7,
+            "state": "running",
+            "memory": 3 << 20,
+            "last_seen": 2.5,
+            "tasks": 1,
+            "deaths": ["x"],
+        },
+    ],
+    "counts": {"processing": 1},
+    "tasks": [{"key": "fit-1", "state": "processing", "worker": "worker-0", "waits_for": ["load-1"]}],
+    "directory": "~/cache/diagnosis-1",
+}
+
 
 def a_report() -> RunReport:
     """Passed cells, broken ones of two causes and a skew cell, with everything that a page can show."""
@@ -72,10 +91,13 @@ def page_of_everything(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Besides, what changed since a baseline, cells known to be broken, missing, not run, and what was left out."""
     known = cell("3.14", "2026.8.0", check("lambda", Status.KNOWN_BROKEN, "as reported (https://a.b/1)\n\nfailed: x"))
     missing = cell("3.14", "2024.8.0", check("report", Status.MISSING, "no report has this cell"))
+    hung = cell("3.16", "2026.8.0", check("lambda", Status.TIMED_OUT, "not in time", data={"diagnosis": DIAGNOSIS}))
     not_run = cell("3.15", "2026.8.0", check("start", Status.NOT_RUN, "the run ended before it came to this"))
     report = a_report()
     report = dataclasses.replace(
-        report, cells=(*report.cells, known, missing, not_run), left_out=(LeftOut(id="py3.9-dask1", reason="excluded"),)
+        report,
+        cells=(*report.cells, known, missing, not_run, hung),
+        left_out=(LeftOut(id="py3.9-dask1", reason="excluded"),),
     )
     before = run(cell("3.13", "2026.8.0"), broken("3.13", "2024.8.0"), cell("3.10", "2024.8.0"))
     path = tmp_path_factory.mktemp("everything") / "report.html"
@@ -165,6 +187,10 @@ def test_it_keeps_nobody_out(browser: Browser, page_of_everything: str, axe: str
     browser.run("for (const one of cells) { one.open = true; fill(one); }")
     browser.run(f"{axe};0")
     assert browser.run(VIOLATIONS) == []
+    hung = browser.run("[...document.querySelectorAll('.plain li')].map((one) => one.textContent)")
+    assert "scheduler (pid 6): sleeping" in hung
+    assert "worker-0 (pid 7): running, 1 task, 3 MiB, last heartbeat 2.5 s before, deaths: 1 (x)" in hung
+    assert "fit-1: processing on worker-0, waits for load-1" in hung
     assert browser.run("document.documentElement.scrollWidth") == width, "nothing is wider than the window"
 
 
