@@ -80,6 +80,11 @@ class Cluster:
         return self._parts.all
 
     @property
+    def names(self) -> Sequence[str]:
+        """Names of the workers, whether they run or not."""
+        return [worker.name for worker in self.workers]
+
+    @property
     def started(self) -> Mapping[str, str]:
         """How each process was started; see `Parts.started`."""
         return self._parts.started
