@@ -47,11 +47,12 @@ class AttachSettings:
 
     address: str = setting(
         leaf(_address, {"type": "string", "pattern": f"^{_ADDRESS}$"}),
-        "Check clients of the deployment whose scheduler has this address (`tcp://…` or `tls://…`), see "
-        "[attach](attach.md). The cells are its clients: no scheduler and no worker is started.",
+        "The address of the scheduler: `tcp://…` or `tls://…`.",
         "",
         shown="",
         name="attach",
+        flag_help="Check clients of a deployment that runs already, whose scheduler has this address: `tcp://…` or "
+        "`tls://…`. No scheduler and no worker is started.",
         metavar="ADDRESS",
     )
     scheduler_file: Path | None = setting(
@@ -67,7 +68,7 @@ class AttachSettings:
     tasks: int = setting(COUNT, "How many tasks one client sends at most.", 1000)
     force: bool = setting(
         SWITCH,
-        "Send functions also to a scheduler and to workers whose Python is another one. **They may crash.**",
+        "Send functions also to a scheduler and to workers whose Python is another one, which may crash them.",
         default=False,
         name="attach-force",
     )
