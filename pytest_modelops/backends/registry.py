@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_modelops.backends.attach import AttachBackend
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.process import ProcessBackend
+from pytest_modelops.config.attach import AttachSettings
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
@@ -33,6 +35,7 @@ class Options:
     """
 
     containers: ContainerSettings
+    attach: AttachSettings
     spec: EnvironmentSpec
     cache: Path
     fresh: bool
@@ -75,7 +78,13 @@ def _docker(options: Options) -> ContainerBackend:
     )
 
 
-BACKENDS: dict[str, Callable[[Options], Backend]] = {"docker": _docker, "process": _process}
+def _attach(options: Options) -> Backend:
+    return AttachBackend(
+        options.attach, spec=options.spec, cache=options.cache, fresh=options.fresh, directory=options.directory
+    )
+
+
+BACKENDS: dict[str, Callable[[Options], Backend]] = {"attach": _attach, "docker": _docker, "process": _process}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +108,7 @@ def open_backend(
     name: str,
     *,
     containers: ContainerSettings,
+    attach: AttachSettings,
     as_it_is: bool,
     spec: EnvironmentSpec,
     cache: Path,
@@ -114,7 +124,7 @@ def open_backend(
         WrongInput: it was asked for by name, and this machine does not have it.
         OSError: the cache directory cannot be used.
     """
-    options = Options(containers=containers, spec=spec, cache=cache, fresh=fresh, directory=directory)
+    options = Options(containers=containers, attach=attach, spec=spec, cache=cache, fresh=fresh, directory=directory)
     if name != "auto":
         try:
             return Opened(BACKENDS[name](options))

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 from pytest_modelops.cell.lifecycle import Lifecycle
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
+from pytest_modelops.checks.attached import NOT_THERE
 from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.checks.bundle_in_workers import install_again
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CellBroken, CheckFailed, RunnerTimedOut, TimedOut
+from pytest_modelops.errors import CellBroken, CheckFailed, NothingToDo, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.report.known import KnownBreak
 from pytest_modelops.report.model import CheckResult, Status
@@ -59,6 +60,9 @@ class Checks:
         self._known = known
         self._passed: set[str] = set()
         self._results: dict[str, CheckResult] = {}
+        behind_versions = live.attached and any("versions" in check.needs for check in checks)
+        self._before_functions = "versions" if behind_versions else "start"
+        """The check that has to pass before functions of the user's are sent."""
         self._given_up = False
         self._ahead: int | None = None
         """The thread that runs a check ahead."""
@@ -167,6 +171,16 @@ class Checks:
         for check in self._leaving():
             self.run(check.label)
 
+    def prepare_cluster(self) -> None:
+        """Start the cluster if it does not run, set up as in production, for functions of the user's.
+
+        Raises:
+            CellBroken: as `require_cluster`; or the cell is attached, and no function may be sent.
+        """
+        self.prepare()
+        self.require(self._before_functions)
+        self.require_cluster()
+
     def run_bundle(self, checks: Sequence[Check], *, seconds: float | None) -> None:
         """Run the checks that a bundle's marker asks for, in this order; they need not be checks of the run.
 
@@ -176,7 +190,10 @@ class Checks:
         Raises:
             CheckFailed, TimedOut: a check did not pass; the message is its own.
             CellBroken: the cell itself is broken.
+            NothingToDo: the cell is attached.
         """
+        if self._live.attached:
+            raise NothingToDo(f"a marker asks for a bundle on the workers; {NOT_THERE}")
         for check in checks:
             self._checks.setdefault(check.label, check)
         *before, last = checks
@@ -218,15 +235,14 @@ class Checks:
         self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
 
     def _deadline_with_cluster(self, check_name: str, seconds: float | None) -> Deadline:
-        self.prepare()
-        self.require_cluster()
+        self.prepare_cluster()
         return Deadline(seconds or self.seconds_for(check_name))
 
     def with_diagnosis(self, run: Callable[[], _T]) -> _T:
         """Call `run`; if it times out, add to the message what hangs and where each process stands."""
         try:
             if self._lifecycle.cluster is not None:
-                self._lifecycle.cluster.diagnoses.begin()
+                self._lifecycle.cluster.note_begin()
             return run()
         except RunnerTimedOut:
             raise

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_modelops.backends.attach import AttachSandbox
 from pytest_modelops.backends.base import Backend, Sandbox
+from pytest_modelops.cluster.attached import AttachedCluster
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.cluster.starting import worker_names
 from pytest_modelops.config.model import ClusterSettings
@@ -29,6 +31,7 @@ class Lifecycle:
 
     Attributes:
         secrets: what is never shown.
+        attached: whether scheduler and workers are those of a deployment.
         cluster: `None` while none runs.
         was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
         started: how each process was started, by its name; see `Parts.started`.
@@ -54,6 +57,7 @@ class Lifecycle:
         self._began: float | None = None
         self._seconds = 0.0
         self.secrets = settings.secrets
+        self.attached = settings.attached
         self.cluster: Cluster | None = None
         self.was_open = False
         self.started: dict[str, str] = {}
@@ -67,7 +71,9 @@ class Lifecycle:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """Names of the workers, whether they run or not."""
+        """Names of the workers, whether they run or not; of a deployment's, once they were asked."""
+        if self.attached:
+            return tuple(self.cluster.names) if self.cluster is not None else ()
         return worker_names(self._settings)
 
     @property
@@ -95,12 +101,16 @@ class Lifecycle:
             self.was_open = True
             self.begin()
             self._sandbox = self._backend.sandbox(self._cell)
-            self.cluster = Cluster(
-                self._sandbox,
-                {role: environments[self._cell[role]] for role in Role},
-                self._settings,
-                start_seconds=deadline.remaining,
-            )
+            if isinstance(self._sandbox, AttachSandbox):
+                client = environments[self._cell.client]
+                self.cluster = AttachedCluster(self._sandbox, client, self._settings, start_seconds=deadline.remaining)
+            else:
+                self.cluster = Cluster(
+                    self._sandbox,
+                    {role: environments[self._cell[role]] for role in Role},
+                    self._settings,
+                    start_seconds=deadline.remaining,
+                )
             self.started.update(self.cluster.started)
             self.notes += self.cluster.start_notes
             self.collect_logs()
@@ -128,7 +138,7 @@ class Lifecycle:
         if self._sandbox is not None:
             self.logs.update({name: str(path) for name, path in self._sandbox.logs().items()})
         if self.cluster is not None:
-            self.diagnoses.update({name: str(path) for name, path in self.cluster.diagnoses.files.items()})
+            self.diagnoses.update({name: str(path) for name, path in self.cluster.diagnosis_files.items()})
 
     def free_workers(self, deadline: Deadline) -> None:
         """If something timed out, restart the workers that are still busy with it.

@@ -14,6 +14,7 @@ from pytest_modelops.backends.base import Backend
 from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.cell.checking import Checks
 from pytest_modelops.cell.lifecycle import Lifecycle
+from pytest_modelops.checks.attached import control_note
 from pytest_modelops.checks.base import Check
 from pytest_modelops.checks.calls import call_on
 from pytest_modelops.cluster.cluster import Cluster
@@ -93,6 +94,7 @@ class LiveCell:
             known: checks that are known to be broken.
         """
         self.cell = cell
+        self.attached = cluster_settings.attached
         self.backend = backend
         self.aggregation = aggregation
         self.patterns = patterns
@@ -153,6 +155,8 @@ class LiveCell:
         self, function: Callable[..., Any] | str, *args: Any, deadline: float | None = None
     ) -> dict[str, Any]:
         """Run a function on every worker, all at once; return the values by worker name. See `call`."""
+        if self.attached:
+            self._prepared_cluster()  # only then are the workers known
         return {str(name): value for name, value in self._call(function, args, self.workers, deadline).items()}
 
     @_without_our_frames
@@ -165,8 +169,9 @@ class LiveCell:
         """
         cluster = self._prepared_cluster()
         scheduler = self.observed["scheduler"]
-        host = {"Python": python_version(), **{name: _installed(name) for name in scheduler["packages"]}}
-        cells = {"Python": scheduler["python"], **scheduler["packages"]}
+        names = self.observed["client"]["packages"]  # a deployment reports more
+        host = {"Python": python_version(), **{name: _installed(name) for name in names}}
+        cells = {"Python": scheduler["python"], **{name: scheduler["packages"].get(name) for name in names}}
         differences = [f"{n} {host[n]} here, {cells[n]} in the cell" for n in cells if host[n] != cells[n]]
         if differences:
             raise CheckFailed(
@@ -199,8 +204,7 @@ class LiveCell:
         return self.checks.with_diagnosis(lambda: call_on(cluster, shipped, packed, workers, deadline, where=where))
 
     def _prepared_cluster(self) -> Cluster:
-        self.checks.prepare()
-        self.checks.require_cluster()
+        self.checks.prepare_cluster()
         return self.cluster
 
     # What checks call -----------------------------------------------------------------------------------------------
@@ -252,13 +256,18 @@ class LiveCell:
         of_checks = (str(result.data["note"]) for result in results.values() if "note" in result.data)
         of_environments = (note for environment in environments.values() for note in environment.warnings)
         notes = [*of_environments, *of_checks, *self.lifecycle.notes]
+        report, roles = CellReport.of(self.cell), tuple(Role)
+        if self.attached:  # scheduler and workers are planned by nobody
+            roles = (Role.CLIENT,)
+            report = dataclasses.replace(report, roles={"client": report.roles["client"]})
+            notes += filter(None, [control_note(self.observed, results.values())])
         return dataclasses.replace(
-            CellReport.of(self.cell),
+            report,
             seconds=self.lifecycle.seconds,
             checks=tuple(results.values()),
             observed=secrets.hide_in(self.observed),
             lock=tuple(dict.fromkeys(line for lock in locks.values() for line in lock.lines)),
-            environments=tuple(_environment_report(self.cell, *item) for item in environments.items()),
+            environments=tuple(_environment_report(self.cell, roles, *item) for item in environments.items()),
             started=dict(self.lifecycle.started),
             logs={**self.lifecycle.logs, **self.lifecycle.diagnoses},
             notes=secrets.hide_in(tuple(dict.fromkeys(notes))),
@@ -279,14 +288,16 @@ class LiveCell:
                 self.add(CheckResult(name="stop", status=Status.FAILED, message=self.lifecycle.leftover))
 
 
-def _environment_report(cell: Cell, versions: Versions, environment: Environment) -> EnvironmentReport:
+def _environment_report(
+    cell: Cell, roles: Sequence[Role], versions: Versions, environment: Environment
+) -> EnvironmentReport:
     report = EnvironmentReport(
         python=str(environment.lock.python),
         dask=versions.dask_text,
         reused=environment.reused,
         seconds=round(environment.seconds, 3),
         location=environment.location,
-        roles=[role.value for role in Role if cell[role] == versions],
+        roles=[role.value for role in roles if cell[role] == versions],
         requirements=without_passwords(environment.lock.requirements),
     )
     if environment.identity:

@@ -26,8 +26,18 @@ def simulate(param: int, replicate: int) -> dict[str, int]:
     return {"value": param * 1_000_003 + replicate * replicate, "pid": os.getpid()}
 
 
+def summarize(param: int, replicates: list[dict[str, int]]) -> dict[str, Any]:
+    """Return the sum of a parameter set's replicates."""
+    return {
+        "param": param,
+        "sum": sum(replicate["value"] for replicate in replicates),
+        "replicates": len(replicates),
+        "pids": sorted({replicate["pid"] for replicate in replicates}),
+    }
+
+
 def aggregate(param: int, replicates: list[dict[str, int]]) -> dict[str, str]:
-    """Write the sum of a parameter set's replicates to a file of the worker's."""
+    """Write what `summarize` returns to a file of the worker's."""
     import json
     import os
 
@@ -35,12 +45,7 @@ def aggregate(param: int, replicates: list[dict[str, int]]) -> dict[str, str]:
 
     worker = get_worker()
     path = os.path.join(worker.local_directory, f"aggregate-{param}-{os.getpid()}.json")  # noqa: PTH118
-    result = {
-        "param": param,
-        "sum": sum(replicate["value"] for replicate in replicates),
-        "replicates": len(replicates),
-        "pids": sorted({replicate["pid"] for replicate in replicates}),
-    }
+    result = summarize(param, replicates)
     with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
         json.dump(result, file)
     return {"path": path, "worker": worker.address}
@@ -67,7 +72,9 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     """
     size = f"{settings.params} × {settings.replicates} tasks"
     cell.progress(f"aggregating {size}")
-    shipped = {"simulate": ship(simulate), "aggregate": ship(aggregate), "read_back": ship(read_back)}
+    shipped = {"simulate": ship(simulate), "aggregate": ship(summarize)}
+    if not cell.attached:  # a deployment's workers are not written to
+        shipped |= {"aggregate": ship(aggregate), "read_back": ship(read_back)}
     late = f"aggregating {size}: not complete within {deadline.seconds:g} s;"
     try:
         report: AggregationReport = cell.cluster.agent.call(

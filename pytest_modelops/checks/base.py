@@ -15,7 +15,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
 from pytest_modelops.matrix.cell import Cell, Role, Versions
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
-from pytest_modelops.remote.shared.facts import ClusterFacts
+from pytest_modelops.remote.shared.facts import ClusterFacts, ProcessFacts
 from pytest_modelops.report.model import CheckResult, Status
 
 
@@ -24,6 +24,7 @@ class CheckedCell(Protocol):
 
     Attributes:
         cell: the point of the matrix.
+        attached: whether it is a client of a deployment, whose scheduler and workers are not ours.
         backend: makes environments.
         aggregation: the job's size.
         patterns: how entry points and targets have to be written.
@@ -36,6 +37,7 @@ class CheckedCell(Protocol):
     """
 
     cell: Cell
+    attached: bool
     backend: Backend
     aggregation: AggregationSettings
     patterns: Patterns
@@ -58,6 +60,8 @@ class CheckedCell(Protocol):
         """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""
 
 
+PASSED_THROUGH = ("Python", "dask", "distributed", "cloudpickle", "msgpack", "tornado")
+"""What serializes a task: https://distributed.dask.org/en/stable/protocol.html"""
 Run = Callable[[CheckedCell, Deadline], Mapping[str, object] | None]
 """Runs a check: returns figures for the report, or raises an error of `pytest_modelops.errors`."""
 
@@ -108,14 +112,17 @@ def label(name: str, bundle: Bundle | None) -> str:
 
 
 def role_differences(cell: CheckedCell) -> str:
-    """Return the differences between the roles' environments as a sentence; empty if there are none.
-
-    Compares the packages that serialize a task: https://distributed.dask.org/en/stable/protocol.html
-    """
-    locks = {role: cell.environments[cell.cell[role]].lock for role in Role}
+    """Return the differences between the roles' environments as a sentence; empty if there are none."""
+    found: dict[Role, Mapping[str, object]] = {}
+    for role in Role:
+        if cell.attached:
+            found[role] = _reported(cell.observed, role)
+        else:
+            lock = cell.environments[cell.cell[role]].lock
+            found[role] = {"Python": lock.python, **lock.packages}
     parts = []
-    for name in ("Python", "dask", "distributed", "cloudpickle", "msgpack", "tornado"):
-        of_role = {role: lock.python if name == "Python" else lock.packages.get(name) for role, lock in locks.items()}
+    for name in PASSED_THROUGH:
+        of_role = {role: versions.get(name) for role, versions in found.items()}
         if len(set(of_role.values())) > 1:
             parts.append(f"{name}: " + ", ".join(f"{role.value} {version}" for role, version in of_role.items()))
     if not parts:
@@ -124,3 +131,16 @@ def role_differences(cell: CheckedCell) -> str:
         " Dask sends functions as bytecode, which only the same Python runs." if parts[0].startswith("Python") else ""
     )
     return f"The roles differ in {'; '.join(parts)}.{hint}"
+
+
+def _reported(observed: ClusterFacts, role: Role) -> Mapping[str, object]:
+    """Return what the processes of a role reported, several versions with commas between them."""
+    processes: list[ProcessFacts | None]
+    if role is Role.WORKER:
+        processes = [*observed.get("workers", {}).values()]
+    elif role is Role.SCHEDULER:
+        processes = [observed.get("scheduler")]
+    else:
+        processes = [observed.get("client")]
+    versions = [{"Python": one.get("python"), **one.get("packages", {})} for one in processes if one is not None]
+    return {name: ", ".join(dict.fromkeys(str(one.get(name)) for one in versions)) for name in PASSED_THROUGH}

@@ -38,7 +38,7 @@ def call_on(
     """
     __tracebackhide__ = True
     names = [name for name in workers if name is not None]
-    known = [worker.name for worker in cluster.workers]
+    known = cluster.names
     if unknown := set(names).difference(known):
         raise CheckFailed(f"{where}: it has no worker {unknown.pop()!r}; it has {', '.join(known)}")
     addresses = cluster.await_workers(deadline, names) if names else {}

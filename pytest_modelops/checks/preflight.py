@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from packaging.version import Version
+
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.bundles.preflight import preflight
 from pytest_modelops.checks.base import Check, CheckedCell
@@ -22,6 +24,11 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     except Unavailable as error:
         first = str(error).partition("\n")[0]
         raise NothingToDo(f"which Python the workers would run is not known: {first}") from None
+    return compare(bundle, cell, python, deadline)
+
+
+def compare(bundle: Bundle, cell: CheckedCell, python: Version, deadline: Deadline) -> Mapping[str, object]:
+    """Compare the bundle with workers that run this Python; returns figures."""
     source, unknown = preflight(
         bundle,
         worker_python=python,

@@ -74,14 +74,27 @@ class Agent:
 
     @classmethod
     def start(
-        cls, sandbox: Sandbox, environment: Environment, *, seconds: float, variables: Mapping[str, str]
+        cls,
+        sandbox: Sandbox,
+        environment: Environment,
+        *,
+        seconds: float,
+        variables: Mapping[str, str],
+        module: str = "agent",
+        contact: Mapping[str, object] | None = None,
     ) -> Agent:
-        """Start the agent. It begins to connect at once and gives up after `seconds`."""
+        """Start the agent. It begins to connect at once and gives up after `seconds`.
+
+        Args:
+            module: of `remote/client`.
+            contact: how it finds the scheduler; by default that of the sandbox.
+        """
+        found = json.dumps(contact if contact is not None else dict(sandbox.client_contact()))
         path = sandbox.remote, variables.get("PYTHONPATH")
         process, stdin, stdout = sandbox.start_attached(
             AGENT,
             environment,
-            ["-m", "modelops_remote.client.agent", json.dumps(dict(sandbox.client_contact())), str(seconds)],
+            ["-m", f"modelops_remote.client.{module}", found, str(seconds)],
             variables={**variables, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         )
         return cls(process, stdin, stdout)

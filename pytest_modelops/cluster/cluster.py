@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pytest_modelops.backends.base import Process, Sandbox
@@ -47,7 +48,6 @@ class Cluster:
 
     Attributes:
         addresses: worker name by address, in the order of names, once ready.
-        diagnoses: what was found out about things that timed out.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Cluster:
         self.settings = settings = _in_cell(settings, sandbox)
         self._parts = Parts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration = Registration(self._parts, nannies=settings.nanny)
-        self.diagnoses = Diagnoses(self._parts, settings)
+        self._diagnoses = Diagnoses(self._parts, settings)
         self.workers: Sequence[Process] = self._parts.workers
         self.agent = self._parts.agent
         self.last_words = self._parts.last_words
@@ -80,6 +80,11 @@ class Cluster:
     @property
     def processes(self) -> Sequence[Process]:
         return self._parts.all
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the workers, whether they run or not."""
+        return [worker.name for worker in self.workers]
 
     @property
     def started(self) -> Mapping[str, str]:
@@ -242,9 +247,18 @@ class Cluster:
             return deadline.until(lambda: LATE not in self._registration.now(Deadline(1)), every=_POLL_SECONDS)
         return True
 
+    @property
+    def diagnosis_files(self) -> Mapping[str, Path]:
+        """The text of each diagnosis of something that timed out, by a name for the report."""
+        return self._diagnoses.files
+
+    def note_begin(self) -> None:
+        """Note that something begins that may time out; see `Diagnoses.begin`."""
+        self._diagnoses.begin()
+
     def explained(self, error: TimedOut, kind: type[TimedOut] = TimedOut) -> TimedOut:
         """Return an error that says what hangs and where each process stands; see `Diagnoses.explained`."""
-        text, figures = self.diagnoses.explained(error, self._reported, self.addresses)
+        text, figures = self._diagnoses.explained(error, self._reported, self.addresses)
         found = kind(text)
         found.figures = figures
         return found
@@ -281,7 +295,7 @@ class Cluster:
         killed = [process for process in self.workers if process.name in names and process.name in self._reported]
         for process in killed:
             pid = self._reported[process.name]["pid"]
-            self.diagnoses.ended.add(pid)
+            self._diagnoses.ended.add(pid)
             process.signal(signal.SIGKILL, pid=pid)
         addresses = {names[process.name] for process in killed}
         deadline.until(

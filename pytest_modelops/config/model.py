@@ -56,6 +56,11 @@ class AggregationSettings:
         (),
     )
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks the check `aggregation` submits."""
+        return self.params * (self.replicates + 1)
+
 
 def _pattern(value: object) -> str:
     found = text(value)
@@ -190,6 +195,8 @@ class ClusterSettings:
         start: one of `STARTS`.
         secrets: values among the variables that are never shown.
         rootdir: what relative paths among the arguments are relative to.
+        attached: whether scheduler and workers are those of a deployment; of the rest, only `client_variables` and
+            `secrets` mean something then.
     """
 
     workers: int
@@ -202,3 +209,4 @@ class ClusterSettings:
     start: str = EXEC
     secrets: Secrets = dataclasses.field(default_factory=Secrets)
     rootdir: Path = Path()
+    attached: bool = False

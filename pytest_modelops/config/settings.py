@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_modelops.config.attach import ATTACH, AttachSettings
 from pytest_modelops.config.file import TABLE, ConfigFile
 from pytest_modelops.config.matrix_table import MATRIX
 from pytest_modelops.config.outcome_types import BASELINE, DURATION, REPORTS, SHARD
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "docker", "process")
 """Values of the setting `backend`; `backends.registry` opens them."""
+ATTACHED = "attach"
+"""The backend of a run that attaches to a deployment."""
 _NO_FILE = ConfigFile(path=None, directory=Path(), table={}, origin=FILE, description="none")
 FAIL_ON = ("broken", "new")
 """What a run fails for."""
@@ -253,6 +256,7 @@ class Settings:
     containers: ContainerSettings = setting(
         later("docker", "CONTAINERS"), "Images and limits of cells in containers.", key="docker"
     )
+    attach: AttachSettings = setting(ATTACH, "A deployment that runs already, and is checked instead.")
     known_bundles: tuple[Bundle, ...] = ()
 
     def deadlines_of(self, check_names: Collection[str]) -> dict[str, float]:
@@ -280,6 +284,8 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
     environment = found.environment
     if found.constraints is not None:
         environment = dataclasses.replace(environment, constraints=found.constraints)
+    if found.attach.is_asked_for:
+        found = _attached(found, place)
     names = {bundle.name for bundle in bundles}
     deadlines = [deadline for one in reversed(place.given.get("deadline", ())) for deadline in _given_deadlines(one)]
     return dataclasses.replace(
@@ -290,6 +296,20 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
         containers=dataclasses.replace(found.containers, keep=found.keep),
         environment=environment,
     )
+
+
+def _attached(found: Settings, place: Place) -> Settings:
+    """Return the settings of a run that attaches to a deployment, whatever the backend of other runs is."""
+    for option in ("backend", "keep"):
+        if (given := place.strongest(option)) and given.origin.startswith("--"):
+            raise WrongInput(f"{given.origin}: means nothing with a deployment that runs already; leave it out")
+    tasks, most = found.aggregation.tasks, found.attach.tasks
+    if tasks > most:
+        raise WrongInput(
+            f"{place.section('aggregation')}: the check `aggregation` would send {tasks} tasks to the deployment, and "
+            f"`tasks` of [{place.table}.attach] allows {most}"
+        )
+    return dataclasses.replace(found, backend=ATTACHED, keep="never")
 
 
 _SETTINGS = table(Settings, _finish)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pytest_modelops.checks import all_checks, in_order, names_of
+from pytest_modelops.checks import all_checks, attached, in_order, names_of
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.options import load
 from pytest_modelops.config.setting import not_one_of
@@ -48,7 +48,11 @@ def configure(config: pytest.Config) -> Configured:
     refuse_moved_rootdir(config)
     settings = load(config)
     checks = all_checks(settings.bundles, settings.plugin, reuse=settings.runner.reuses)
+    if settings.attach.is_asked_for:
+        checks = attached.of_deployment(checks, force=settings.attach.force)
     config.hook.pytest_modelops_checks(checks=checks, config=config)
+    if settings.attach.is_asked_for and not settings.attach.force:
+        checks = attached.behind_versions(checks)
     ordered = in_order([module.with_pytest_outcomes(check) for check in checks])
     check_names = names_of(ordered)
     for known in settings.known_broken:

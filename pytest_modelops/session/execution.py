@@ -14,7 +14,7 @@ from _pytest.runner import runtestprotocol  # plugins that run tests themselves 
 
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
+from pytest_modelops.errors import CellBroken, ModelopsError, NothingToDo, TimedOut
 from pytest_modelops.markers import Demand
 from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
 from pytest_modelops.report.news import CellNews
@@ -280,6 +280,8 @@ def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
         demand(cell)
     except CellBroken:
         raise
+    except NothingToDo as reason:
+        raise pytest.skip.Exception(str(reason), _use_item_location=True) from None
     except ModelopsError as error:
         if isinstance(error, TimedOut):
             _time_out(item, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from platform import python_version
 import pytest
 from packaging.version import Version
 
+from pytest_modelops.backends.attach import AttachBackend
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.environments.interpreters import looks_installed
@@ -37,6 +39,8 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
         this_python=PythonVersion.parse(python_version()),
         as_is_allowed=not (spec.requirements or spec.constraints or spec.as_of),
     )
+    if configured.settings.attach.is_asked_for:
+        plan = _of_clients(plan)
     cells = list(plan.cells)
     config.hook.pytest_modelops_cells(cells=cells, config=config)
     plan = _after_hook(plan, cells)
@@ -54,7 +58,7 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
 
 def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
     """Return for each cell that needs a Python which is not installed what is missing, as far as files show it."""
-    if backend != ProcessBackend.name:
+    if backend not in {ProcessBackend.name, AttachBackend.name}:
         return {}
     found = {}
     is_here = functools.cache(looks_installed)
@@ -66,6 +70,19 @@ def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
                 f"Python {' and '.join(missing)} is not installed; get it with: uv python install {' '.join(missing)}"
             )
     return found
+
+
+def _of_clients(plan: Plan) -> Plan:
+    """Return the plan without skew cells: scheduler and workers are those of a deployment."""
+    skew = [
+        LeftOut(id=cell.id, reason="scheduler and workers are the deployment's") for cell in plan.cells if cell.skew
+    ]
+    cells = tuple(cell for cell in plan.cells if not cell.skew)
+    if not cells:
+        raise WrongInput(
+            f"no cell is left: {', '.join(left.id for left in skew)} have a scheduler or workers of theirs"
+        )
+    return dataclasses.replace(plan, cells=cells, left_out=(*plan.left_out, *skew))
 
 
 def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:

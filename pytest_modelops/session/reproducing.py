@@ -61,6 +61,9 @@ def _same_flags(config: pytest.Config) -> list[str]:
         given = config.getoption(option.dest)
         if not given or option.name in OF_THE_RUN:
             continue
+        if option.kind is Kind.SWITCH:
+            flags.append(option.flag)
+            continue
         for value in given if option.kind is Kind.MANY else [given]:
             # pytest would look for its configuration at a path that is an argument of its own.
             flags += [f"{option.flag}={value}"] if option.path else [option.flag, str(value)]

@@ -21,6 +21,7 @@ import pytest
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.config.attach import AttachPlanJson
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
 from pytest_modelops.config.settings import Settings
@@ -161,6 +162,7 @@ class MatrixRun:
                 client_variables=client_variables,
                 secrets=environment.secrets(settings.containers.pass_env),
                 rootdir=environment.rootdir,
+                attached=settings.attach.is_asked_for,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),
@@ -237,11 +239,13 @@ class PlanOnlyJson(PlanJson):
         unavailable: those of the cells that cannot run on this machine, and why.
         backend: name of the one that a run would use.
         configuration: path of the file with the settings, if there is one.
+        attach: what would be sent to a deployment; `None` without one.
     """
 
     unavailable: list[LeftOutJson]
     backend: str
     configuration: str | None
+    attach: AttachPlanJson | None
 
 
 def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
@@ -267,12 +271,18 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
         opened.backend.close()
     missing = unavailable(plan.cells, backend)
     lines = [plan.to_text(unavailable=missing), configured.describe_checks(), f"backend: {backend}{why}"]
+    if attach := settings.attach.plan(settings.aggregation.tasks):
+        lines.append(
+            f"each client asks {attach['deployment']} for its versions, and sends it at most {attach['tasks']} tasks: "
+            f"2 for each worker, {attach['aggregation_tasks']} of the check aggregation, and those of your tests"
+        )
     lines += [*([f"index: {note}"] if note else []), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {
         **plan.to_json(),
         "unavailable": [{"id": cell_id, "reason": reason} for cell_id, reason in missing.items()],
         "backend": backend,
         "configuration": str(settings.file.path) if settings.file.path else None,
+        "attach": attach,
     }
     return as_json, "\n".join(lines)
 
@@ -282,6 +292,7 @@ def _opened(settings: Settings, name: str, directory: Path) -> Opened:
     return open_backend(
         name,
         containers=settings.containers,
+        attach=settings.attach,
         as_it_is=not (matrix.python or matrix.dask or matrix.include),
         spec=settings.environment,
         cache=settings.cache,

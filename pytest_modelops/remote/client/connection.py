@@ -53,6 +53,16 @@ class Connection:
             raise Failure("the client is not connected" + (f": {self._failure}" if self._failure else ""))
         return self._client
 
+    priority = 0
+    """Of the tasks, as Dask has it."""
+
+    def reserve(self, tasks: int) -> None:
+        """Prepare to send so many tasks; raises `Failure` if the cluster may not get them."""
+
+    def targets(self, worker: str | None) -> list[str] | None:
+        """Return which workers may do a task that is for this one, or for any; `None` if all may."""
+        return [worker] if worker else None
+
     def connect(self, seconds: float) -> ConnectionState:
         """Wait until the client is connected."""
         if not self._connected.wait(seconds):

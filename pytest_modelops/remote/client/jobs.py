@@ -32,16 +32,16 @@ class Jobs:
     ) -> AggregationReport:
         """Fan `params` × `replicates` tasks in to `params` aggregates.
 
-        Each aggregate is written by the worker that ran it, and read back there.
-
         Args:
-            modules: `simulate(param, replicate)`, `aggregate(param, replicates)` and `read_back(path)`.
+            modules: `simulate(param, replicate)` and `aggregate(param, replicates)`. With `read_back(path)`, each
+                aggregate is written by the worker that ran it, and read back there.
             run: makes the tasks' keys unique.
         """
         end = time.monotonic() + seconds
-        simulate, aggregate, read_back = (define(modules[name]) for name in ("simulate", "aggregate", "read_back"))
+        simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
         resources = self._tasks.aggregation_resources(seconds)
         tasks = params * replicates + params
+        self._tasks.connection.reserve(tasks)
         numbers = itertools.count()
 
         def submit(function: Any, *args: object, key: str, resources: Mapping[str, int] | None = None) -> Future:
@@ -61,8 +61,8 @@ class Jobs:
         }
         outcomes, processing = self._tasks.settle(aggregates, pinned={}, seconds=end - time.monotonic())
         took = time.monotonic() - began
-        if all("value" in outcome for outcome in outcomes.values()):
-            outcomes, processing = self._read_back(read_back, outcomes, end)
+        if "read_back" in modules and all("value" in outcome for outcome in outcomes.values()):
+            outcomes, processing = self._read_back(define(modules["read_back"]), outcomes, end)
         futures = [future for sims in replicas.values() for future in sims]
         errors = [future for future in futures if future.status == "error"][:_SHOWN_FAILURES]
         return {

@@ -107,9 +107,15 @@ class Tasks:
     ) -> Future:
         """Submit a call, to the worker with this address where one is given."""
         self._late = []
-        workers = [worker] if worker else None
-        future: Future = self.connection.client.submit(
-            function, *args, pure=False, key=key, workers=workers, resources=resources
+        connection = self.connection
+        future: Future = connection.client.submit(
+            function,
+            *args,
+            pure=False,
+            key=key,
+            workers=connection.targets(worker),
+            resources=resources,
+            priority=connection.priority,
         )
         return future
 
@@ -131,6 +137,7 @@ class Tasks:
             Outcomes by address, `None` as text.
         """
         function, arguments = define(module), [plain.unpack(value) for value in args]
+        self.connection.reserve(len(workers))
         futures = {str(address): self.submit(function, *arguments, worker=address) for address in workers}
         outcomes, _ = self.settle(futures, pinned={a: a for a in workers if a}, seconds=seconds)
         return outcomes

@@ -73,6 +73,17 @@ class RegisteredWorker(TypedDict):
     resources: dict[str, float]
 
 
+class AttachContact(TypedDict, total=False):
+    """Where a client finds a deployment that runs already, in one of three ways, and what it may send there."""
+
+    address: str  # of the scheduler
+    scheduler_file: str  # path
+    factory: str  # `module:function` that returns an address or a Dask cluster
+    directory: str  # where the factory's module is looked for, besides the client's environment
+    tasks: int  # how many the client sends at most
+    force: bool  # whether functions go to another Python, too
+
+
 class ConnectionState(TypedDict, total=False):
     """Whether the client is connected, and with which scheduler address once it is."""
 

@@ -110,7 +110,7 @@ def check_on(outcome: dict[str, Any], broken: dict[str, str], *, worker: str) ->
         last_words=lambda _: " Its last output: …",
         try_calls=lambda *_: broken,
     )
-    cell: Any = SimpleNamespace(cluster=cluster, cell=roles, environments=environments)
+    cell: Any = SimpleNamespace(attached=False, cluster=cluster, cell=roles, environments=environments)
     lambdas.run(cell, Deadline(5))
 
 

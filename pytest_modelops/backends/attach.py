@@ -1,0 +1,65 @@
+"""The `attach` backend: a cell is a client on this machine; its scheduler and workers are a deployment's.
+
+Nothing but the client is started, so nothing but the client is ever ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox
+from pytest_modelops.config.attach import AttachSettings
+from pytest_modelops.config.model import EnvironmentSpec
+from pytest_modelops.environments.base import Environment
+from pytest_modelops.errors import WrongInput
+from pytest_modelops.matrix.cell import Cell
+from pytest_modelops.remote.shared.facts import AttachContact
+from pytest_modelops.storage.files import unused_path
+
+
+class AttachSandbox(ProcessSandbox):
+    """The client's process. It has the Dask configuration of this machine, where TLS and authentication are set."""
+
+    def __init__(self, directory: Path, attach: AttachSettings) -> None:
+        super().__init__(directory)
+        self._attach = attach
+
+    def deployment(self) -> AttachContact:
+        """Return where the client finds the deployment, and what it may send."""
+        attach = self._attach
+        contact: AttachContact = {"tasks": attach.tasks, "force": attach.force}
+        if attach.address:
+            contact["address"] = attach.address
+        elif attach.scheduler_file:
+            contact["scheduler_file"] = str(attach.scheduler_file)
+        else:
+            contact["factory"], contact["directory"] = attach.factory, str(attach.directory.absolute())
+        return contact
+
+    def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
+        found = super()._variables(environment, {})
+        del found["DASK_ROOT_CONFIG"]
+        dask = {name: value for name, value in os.environ.items() if name.startswith("DASK_")}
+        return {**found, "DASK_CONFIG": str(Path.home() / ".config" / "dask"), **dask, **variables}
+
+
+class AttachBackend(ProcessBackend):
+    """Environments of clients on this machine, and sandboxes for their agents."""
+
+    name = "attach"
+
+    def __init__(
+        self, attach: AttachSettings, *, spec: EnvironmentSpec, cache: Path, fresh: bool, directory: Path
+    ) -> None:
+        if attach.scheduler_file and not attach.scheduler_file.is_file():
+            raise WrongInput(f"[tool.modelops.attach] scheduler-file: there is no file {attach.scheduler_file}")
+        super().__init__(spec=spec, cache=cache, fresh=fresh, directory=directory)
+        self._attach = attach
+
+    def describe(self) -> str:
+        return f"clients of {self._attach.deployment}, cache {self._cache}"
+
+    def sandbox(self, cell: Cell) -> AttachSandbox:
+        return AttachSandbox(unused_path(self._directory, cell.id), self._attach)

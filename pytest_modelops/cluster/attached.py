@@ -1,0 +1,146 @@
+"""A deployment that runs already, as checks see a cluster: its client is ours, its scheduler and workers are not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_modelops.backends.attach import AttachSandbox
+from pytest_modelops.cluster.agent import Agent
+from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.logs import tail
+from pytest_modelops.cluster.parts import last_seen
+from pytest_modelops.config.model import ClusterSettings
+from pytest_modelops.config.types import EXEC
+from pytest_modelops.config.variables import in_cell
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Environment
+from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
+from pytest_modelops.remote.shared.facts import ClusterFacts, PreloadSetup, ShippedModule
+
+_STEP_SECONDS = 0.2
+
+
+class AttachedCluster(Cluster):
+    """A deployment. Nothing of it is started, restarted, killed or stopped.
+
+    Attributes:
+        addresses: worker name by address, of the workers that were asked for their versions and are still there.
+    """
+
+    def __init__(
+        self, sandbox: AttachSandbox, environment: Environment, settings: ClusterSettings, *, start_seconds: float
+    ) -> None:
+        """Start the client."""
+        self.sandbox = sandbox
+        self.settings = settings
+        self.agent = Agent.start(
+            sandbox,
+            environment,
+            seconds=start_seconds,
+            variables=in_cell(settings.client_variables, sandbox.cell_directory()),
+            module="attached",
+            contact=sandbox.deployment(),
+        )
+        self.workers = ()
+        self.addresses: Mapping[str, str] = {}
+        self.last_words = lambda name: tail(self.agent.process.log, most=6) if name == self.agent.process.name else ""
+        self.death_of_worker = lambda name: ""  # noqa: ARG005
+        self._asked: Mapping[str, str] = {}
+        """Worker name by address, of all that were asked."""
+
+    @property
+    def processes(self) -> Sequence[Any]:
+        return [self.agent.process]
+
+    @property
+    def names(self) -> Sequence[str]:
+        return list(self.addresses.values())
+
+    @property
+    def started(self) -> Mapping[str, str]:
+        return {self.agent.process.name: EXEC}
+
+    @property
+    def start_notes(self) -> Sequence[str]:
+        return ()
+
+    @property
+    def late(self) -> None:
+        return None
+
+    def await_ready(self, deadline: Deadline) -> None:
+        """Wait until the client is connected and the deployment has a worker."""
+
+        def connected() -> bool:
+            if (process := self.agent.process).ending is not None:
+                raise ProcessExited(f"the client {process.ending}.{tail(process.log)}")
+            seconds = min(_STEP_SECONDS, deadline.remaining)
+            return bool(self.agent.call("connect", seconds=seconds, deadline=deadline)["connected"])
+
+        if not deadline.until(connected, every=0):
+            raise TimedOut(
+                f"the client was not connected to the deployment within {deadline.seconds:g} s.\n"
+                + last_seen([self.agent.process])
+            )
+        if not deadline.until(lambda: self._registered(deadline), every=_STEP_SECONDS):
+            raise TimedOut(f"the deployment had no worker within {deadline.seconds:g} s")
+
+    def _registered(self, deadline: Deadline) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.agent.call(
+            "workers", seconds=max(_STEP_SECONDS, deadline.remaining), deadline=deadline
+        )
+        return found
+
+    def await_workers(self, deadline: Deadline, names: Sequence[str] | None = None) -> Mapping[str, str]:
+        """Return the addresses of these workers by name, by default of all that are still there; waits for none."""
+        registered = self._registered(deadline)
+        self.addresses = {address: name for address, name in self._asked.items() if address in registered}
+        there = {name: address for address, name in self.addresses.items()}
+        gone = [name for name in names or () if name not in there]
+        if gone or not there:
+            raise CheckFailed(f"{', '.join(gone) or 'every worker'} left the deployment after it was asked")
+        return {name: there[name] for name in names} if names is not None else there
+
+    def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:  # noqa: ARG002 - as the base class
+        return {}
+
+    def facts(self, deadline: Deadline) -> ClusterFacts:
+        """Ask the scheduler and every worker for their versions; nothing that Dask would pickle is sent."""
+        answer: ClusterFacts = self.agent.call("facts", variables=[], seconds=deadline.remaining, deadline=deadline)
+        self._asked = {address: facts["settings"]["name"] for address, facts in answer["workers"].items()}
+        self.addresses = dict(self._asked)
+        return answer
+
+    @property
+    def diagnosis_files(self) -> Mapping[str, Path]:
+        return {}
+
+    def note_begin(self) -> None:
+        """There is nothing to note, since no diagnosis is made."""
+
+    def explained(self, error: TimedOut, kind: type[TimedOut] = TimedOut) -> TimedOut:
+        """Return an error that says where the client stands; the deployment's processes are left in peace."""
+        client = last_seen([self.agent.process])
+        return kind(f"{error}\n\n{client}\nThe deployment's processes are not asked for their stacks.")
+
+    def free_workers(self, deadline: Deadline, *, spared: Sequence[str] = ()) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def try_calls(
+        self,
+        modules: Mapping[str, ShippedModule],  # noqa: ARG002
+        args: Sequence[Any],  # noqa: ARG002
+        expected: object,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+    ) -> Mapping[str, str]:
+        raise CheckFailed("the environment of the deployment's workers is not on this machine")
+
+    def stop(self) -> Sequence[str]:
+        """Close the client, whose tasks the scheduler then forgets, and prove that nothing of ours is left here."""
+        with contextlib.suppress(ModelopsError):  # frozen, dead or busy: closing its stdin ends it
+            self.agent.call("close", deadline=Deadline(2.0))
+        self.agent.close()
+        return self.sandbox.close()
