@@ -74,10 +74,10 @@ def preload(matrix: Matrix, source: str | Path, more: str = "", *, option: str =
 
 
 def test_a_worker_that_never_registers(matrix: Matrix) -> None:
-    preload(matrix, PRELOADS / "never_registers.py", "[tool.modelops.deadlines]\nstart = 8")
+    preload(matrix, PRELOADS / "never_registers.py", "[tool.modelops.deadlines]\nstart = 12")
     run = matrix.run()
-    check = run.cell().broke("start", "timed-out", deadline=8)
-    check.says("1 of 2 workers registered with the scheduler within 8 s.", "worker-1 (pid ")
+    check = run.cell().broke("start", "timed-out", deadline=12)
+    check.says("1 of 2 workers registered with the scheduler within 12 s.", "worker-1 (pid ")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]
     check.says(
         "Where each process stands:", "worker-0 (pid ", "worker-1 (pid ", 'never_registers.py", line 8 in <module>'
