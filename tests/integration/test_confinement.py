@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix
 
 LOOK = """
-import json, os, socket, subprocess, sys
-os.environ["RES_OPTIONS"] = "attempts:1 timeout:1"  # of the resolver, which waits for 10 s otherwise
+import json, os, socket, subprocess, sys, threading
+os.environ["RES_OPTIONS"] = "attempts:1 timeout:1"  # of the resolver
 reported = {}
 def attempt(name, what):
     try:
@@ -53,14 +53,21 @@ attempt("become root", become_root)
 attempt("capabilities", lambda: int(status()["CapEff"], 16) | int(status()["CapPrm"], 16) | int(status()["CapBnd"], 16))
 attempt("no new privileges", lambda: status()["NoNewPrivs"])
 attempt("seccomp", lambda: status()["Seccomp"])
-attempt("reach the host", lambda: reach((host["host"], host["port"])))
-attempt("ask for a name", lambda: socket.gethostbyname("pypi.org"))
 attempt("secret", lambda: os.environ.get("SECRET_OF_THE_HOST"))
 attempt("secrets of process 1", lambda: "SECRET_OF_THE_HOST" in open("/proc/1/environ").read())
 attempt("the engine's socket", lambda: os.path.exists("/var/run/docker.sock"))
 attempt("mounts of the host", lambda: [m.split()[1] for m in open("/proc/mounts") if "/modelops/" in m])
 first = socket.inet_aton(socket.gethostbyname(socket.gethostname()))[:3]
-attempt("reach the network's gateway", lambda: reach((socket.inet_ntoa(first + b"\\x01"), host["port"])))
+waiting = {  # where no answer comes
+    "reach the host": lambda: reach((host["host"], host["port"])),
+    "reach the network's gateway": lambda: reach((socket.inet_ntoa(first + b"\\x01"), host["port"])),
+    "ask for a name": lambda: socket.gethostbyname("pypi.org"),
+}
+threads = [threading.Thread(target=attempt, args=item) for item in waiting.items()]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
 print(json.dumps(reported))
 """
 

@@ -29,6 +29,7 @@ SMALL = """
 [tool.pytest.ini_options]  # without it, pytest before 8.1 does not find the rootdir from a directory below
 [tool.modelops]
 workers = 1
+start = "fork-workers"  # the quickest
 [tool.modelops.aggregation]
 params = 2
 replicates = 2

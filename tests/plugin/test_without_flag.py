@@ -53,6 +53,15 @@ def pytest_unconfigure():
         json.dump(sorted(sys.modules), file)
 """
 
+WRITE_LOADERS = """
+import json, sys
+
+def pytest_unconfigure():
+    loaders = {name: getattr(module, "__loader__", None) for name, module in sys.modules.items()}
+    with open("loaders.json", "w") as file:
+        json.dump({name: type(loader).__name__ for name, loader in loaders.items()}, file)
+"""
+
 
 @pytest.fixture
 def skipped(project: Project, once: Once) -> Ran:
@@ -141,6 +150,16 @@ def test_nothing_is_imported_but_the_plugins_face_and_the_standard_library(proje
         "pytest_modelops.config.types",
         "pytest_modelops.plugin",
     }
+
+
+def test_with_it_what_is_imported_is_loaded_by_python_itself(project: Project) -> None:
+    """pytest would compile it in each run of a Python that must not write bytecode."""
+    project.fresh = True
+    project.write("conftest.py", WRITE_LOADERS)
+    assert project.collect().code == 0
+    loaders = json.loads((project.path / "loaders.json").read_text(encoding="utf-8"))
+    assert loaders["pytest_modelops.session.run"] == "SourceFileLoader"
+    assert loaders["xdist.plugin"] == "AssertionRewritingHook"
 
 
 def test_markers_are_listed_with_their_arguments_and_what_they_do(project: Project) -> None:
