@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +24,7 @@ from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
+from pytest_modelops.session.trusting import FILES, TestFiles, reason_for_tests
 
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
@@ -45,14 +46,34 @@ class Running:
         """The first check of each cell, until they run ahead."""
         self._published: dict[str, dict[str, CheckResult]] = {}
         self._facts: dict[str, CellReport] = {}
+        self._files = TestFiles(run.config, run.fingerprints)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        tests: dict[str, dict[str, str]] = {}
         for item in session.items:
             if isinstance(item, CheckItem):
                 self._checks.setdefault(item.cell.id, []).append(item)
             elif (cell := cell_of(item)) is not None:
                 self._tested.add(cell.id)
-        self._coming = [checks[0] for checks in self._checks.values()]
+                tests.setdefault(cell.id, {})[short_id(item.nodeid, cell.id)] = self._files.hash(item.path)
+        for cell_id in self._checks.keys() | tests.keys():
+            self._take(self.run.cells[cell_id], tests.get(cell_id, {}))
+        self._coming = [checks[0] for checks in self._checks.values() if checks[0].cell.taken is None]
+
+    def _take(self, cell: LiveCell, tests: Mapping[str, str]) -> None:
+        """Take a cell's results from the last run, if they are true still.
+
+        Args:
+            tests: see `reason_for_tests`.
+        """
+        old = self.run.earlier.trusted.cells.get(cell.id)
+        if old is None:
+            cell.not_taken = self.run.earlier.trusted.reasons.get(cell.id, "")
+            return
+        cell.not_taken = reason_for_tests(old, [item.check for item in self._checks.get(cell.id, ())], tests)
+        if not cell.not_taken:
+            there = {*(check.label for check in self.run.checks), *tests}
+            cell.take(dataclasses.replace(old, checks=tuple(one for one in old.checks if one.label in there)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -73,7 +94,7 @@ class Running:
         """Have the checks of this cell, and of those that come later, run ahead; see `Ahead`."""
         self.run.ahead.resume()
         if hasattr(item.config, "workerinput"):  # an xdist worker knows no more than the next test
-            known = [one for one in (item, nextitem) if isinstance(one, CheckItem)]
+            known = [one for one in (item, nextitem) if isinstance(one, CheckItem) and one.cell.taken is None]
         else:
             known, self._coming = self._coming, []
         for one in known:
@@ -84,6 +105,9 @@ class Running:
 
     def _leave_to_user(self, session: pytest.Session, nextitem: pytest.Item | None) -> None:
         """Have no check run while a test of the user's does."""
+        cell = cell_of(nextitem)
+        if cell is not None and cell.taken is not None:
+            return
         if nextitem is not None and check_of(nextitem) is None and not (session.shouldfail or session.shouldstop):
             self.run.ahead.pause()
 
@@ -96,6 +120,9 @@ class Running:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Block a test if a fixture of the user's finds the cell broken."""
         cell, budget = cell_of(item), self.run.budget
+        if cell is not None and cell.taken is not None:
+            item.stash[STATUS] = Status.PASSED
+            raise pytest.skip.Exception(f"taken from the run of {cell.taken}", _use_item_location=True)
         if cell is not None and budget is not None and not budget.admits(cell.id):
             item.stash[STATUS] = Status.NOT_RUN
             raise pytest.skip.Exception(budget.reason, _use_item_location=True)
@@ -171,7 +198,7 @@ class Running:
         check = check_of(item)
         if check is not None and report.when == "call" and (result := cell.checks.results.get(check.label)):
             report.duration = result.seconds  # without waiting for it
-        if LEFT in item.stash:
+        if LEFT in item.stash or cell.taken is not None:
             pass  # the cell has a result for that
         elif item.stash.get(STATUS, None) is Status.NOT_RUN:
             if report.when == "setup" and self.run.settings.budget is not None:
@@ -185,7 +212,7 @@ class Running:
         if report.when == "call" or (report.when == "setup" and not report.passed):
             check = check_of(item)
             result = cell.checks.results.get(check.label if check else short_id(item.nodeid, cell.id))
-            item.user_properties.extend(junit.properties(cell.cell, result))
+            item.user_properties.extend(junit.properties(cell.cell, result, cell.taken))
         if report.when != "teardown":
             report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
         return report
@@ -229,6 +256,7 @@ class Running:
             seconds=call.duration,
             blocked_by=item.stash[BLOCKED_BY] if status is Status.BLOCKED else None,
             reproduce=self.run.reproduce_test(item.nodeid),
+            data={} if check_of(item) else {FILES: self._files.hash(item.path)},
         )
 
     @pytest.hookimpl(wrapper=True)
@@ -258,9 +286,11 @@ class Running:
     def pytest_sessionfinish(self) -> None:
         """End what runs ahead and cells whose last test never came: after the user's fixtures, before the reports."""
         self.run.close_cells()
+        if hasattr(self.run.config, "workeroutput"):
+            self.run.config.workeroutput["modelops_nothing_touched"] = self.run.nothing_touched
 
     def _end_cell(self, item: pytest.Item, cell: LiveCell) -> None:
-        if not isinstance(item, CheckItem):
+        if not isinstance(item, CheckItem) and cell.taken is None:
             # pytest does the same when the next test asks for another cell: it first ends the fixtures that use it.
             definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
             definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001

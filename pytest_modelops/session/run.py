@@ -33,7 +33,10 @@ from pytest_modelops.session.ahead import Ahead
 from pytest_modelops.session.baseline import past_of
 from pytest_modelops.session.budget import Budget
 from pytest_modelops.session.capacity import ahead_on_this_machine
+from pytest_modelops.session.changed import Asked, touched
 from pytest_modelops.session.configured import configure
+from pytest_modelops.session.earlier import Earlier, EarlierJson
+from pytest_modelops.session.fingerprint import Fingerprints
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.planning import plan_of, unavailable
 from pytest_modelops.session.progress import Progress
@@ -51,6 +54,7 @@ class Handed(TypedDict):
         backend: name of the controller's backend.
         start: the directory in which pytest was called.
         started: time of day at which the run started.
+        earlier: what it found of earlier runs.
     """
 
     plan: Any
@@ -59,6 +63,7 @@ class Handed(TypedDict):
     backend: str
     start: str
     started: float
+    earlier: EarlierJson
 
 
 class MatrixRun:
@@ -75,6 +80,8 @@ class MatrixRun:
         rank: of each cell, by id, in the order in which cells run with a time limit; empty without one.
         budget: decides which cells fit into the run's time limit, if there is one.
         note: for people, if the backend is not the one that was meant; empty otherwise.
+        earlier: what it knows of earlier runs.
+        nothing_touched: whether no test is left, because changes in git touch none; with xdist, in any worker.
     """
 
     plan: Plan
@@ -86,6 +93,7 @@ class MatrixRun:
     rank: dict[str, int]
     budget: Budget | None
     note: str
+    earlier: Earlier
 
     def __init__(self, config: pytest.Config) -> None:
         """Read the settings.
@@ -98,6 +106,7 @@ class MatrixRun:
         self.settings = self._configured.settings
         self.checks = self._configured.checks
         self._handed: Handed | None = getattr(config, "workerinput", {}).get("modelops")
+        self.nothing_touched = False
         self.directory = Path(self._handed["directory"]) if self._handed else logs.new_directory(self.settings.cache)
 
     def open(self) -> None:
@@ -129,7 +138,15 @@ class MatrixRun:
         self._why = f" ({opened.why})" if opened.why else ""
         self.note = opened.note
         self.progress = Progress(self.config, self.directory)
+        with _usable(self.settings.cache):
+            self.fingerprints = Fingerprints(self.settings.cache)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
+        try:
+            self.earlier = Earlier.from_json(handed["earlier"]) if handed else self._find_earlier()
+        except BaseException:
+            self.progress.close()
+            self._close_backend()
+            raise
         self._started = handed["started"] if handed else time.time()
         self.budget, self.rank = None, {}
         if (limit := self.settings.budget) is not None:
@@ -139,6 +156,11 @@ class MatrixRun:
             self.rank = {cell.id: number for number, cell in enumerate(order)}
         interrupt = self.backend.interrupt
         self.ahead = ahead_on_this_machine(self.settings, self.config, budget=self.budget, interrupt=interrupt)
+
+    def _find_earlier(self) -> Earlier:
+        asked = Asked(self._configured, self.plan, self.backend.releases, self.config)
+        cells, name = self.cells.values(), self.backend.name
+        return Earlier.find(asked, cells, backend=name, fingerprints=self.fingerprints)
 
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
@@ -168,6 +190,7 @@ class MatrixRun:
             keep=settings.containers.keep,
             known=settings.known_broken,
             unpacked=settings.cache / "bundles",
+            fingerprint=functools.partial(self.fingerprints.of_cell, cell.with_variants(self.backend.variants)),
         )
 
     def hand_over(self) -> Handed:
@@ -178,6 +201,7 @@ class MatrixRun:
             "backend": self.backend.name,
             "start": str(start_of(self.config)),
             "started": self._started,
+            "earlier": self.earlier.to_json(),
         }
 
     @property
@@ -202,6 +226,7 @@ class MatrixRun:
         return [
             f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}",
             f"modelops configuration: {self.settings.file.description}",
+            *([f"modelops: {self.earlier.touched.describe()}"] if self.earlier.touched else []),
         ]
 
     def close(self) -> None:
@@ -260,6 +285,8 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
         with _room():
             plan = plan_of(configured, releases=releases, config=config)
         note = releases.note
+        asked, revision = Asked(configured, plan, releases, config), settings.changed
+        changed = touched(asked, revision).describe() if revision is not None else ""
     backend, why = settings.backend, ""
     if backend == "auto":
         opened = settled(_opened(settings, backend, directory), plan.cells)
@@ -267,7 +294,7 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
         opened.backend.close()
     missing = unavailable(plan.cells, backend)
     lines = [plan.to_text(unavailable=missing), configured.describe_checks(), f"backend: {backend}{why}"]
-    lines += [*([f"index: {note}"] if note else []), f"configuration: {settings.file.description}"]
+    lines += [*filter(None, [f"index: {note}" if note else "", changed]), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {
         **plan.to_json(),
         "unavailable": [{"id": cell_id, "reason": reason} for cell_id, reason in missing.items()],
