@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -87,20 +86,45 @@ def test_cells_that_passed_are_taken_and_all_others_run(project: Project, worker
     assert ran.out.count("Nothing newly broken in 3 cells; 3 taken from an earlier run.") == 1
 
 
-def test_what_changes_between_two_runs_is_named_and_its_cells_run(project: Project) -> None:
+def test_a_real_cell_is_taken_without_starting_anything_and_runs_again_once_its_bundle_changed(
+    building_project: Project,
+) -> None:
+    project = building_project
+    tables = f'[tool.modelops.matrix]\npython = ["{project.patch}"]\ndask = ["{project.dask}"]\n'
+    lists = 'bundles = ["one"]\ntrust-last = true\n'
+    project.configure(project.small.replace("workers = 1\n", f"workers = 1\n{lists}") + tables, small=False)
+    project.write("one/pyproject.toml", '[project]\nname = "one"\nversion = "1"\n')
+    project.write("one/one_models.py", "x = 1\n")
+    project.write("helper.py", "value = 1\n")
+    project.write("test_mine.py", MINE)
+    ran = project.matrix()
+    assert (ran.code, ran.clusters) == (0, [project.cell]), ran.out
+    began, before = ran.report["started"], ran.checks(project.cell)
+    assert {*before.values()} == {"passed"}
+
+    ran, started = project.spied("--modelops-matrix", f"--modelops-report={project.path / 'report.json'}")
+    assert (ran.code, ran.clusters, ran.left) == (0, [], []), ran.out
+    assert [(cell["taken"], cell["status"]) for cell in ran.report["cells"]] == [(began, "passed")]
+    assert ran.checks(project.cell) == before
+    assert "test_mine.py::test_mine" in before
+    assert all("uv" in line for line in started.splitlines()), "it resolves, and starts nothing else"
+    assert "1 cell in" in ran.out
+    assert "1 taken" in ran.out
+
+    began = ran.report["started"]
+    project.write("one/one_models.py", "x = 2\n")
+    ran = project.matrix()
+    assert (ran.code, ran.clusters) == (0, [project.cell]), ran.out
+    assert reasons(ran) == {project.cell: f"bundle one changed since the run of {began}"}
+
+
+def test_users_tests_and_hooks_are_part_of_what_was_run(project: Project) -> None:
     cells = project.configure_quick()
     project.write("helper.py", "value = 1\n")
     project.write("test_mine.py", MINE)
-    project.write("bundle/pyproject.toml", '[project]\nname = "bundle"\nversion = "1"\n')
-    project.environ(TZ="UTC")
-    configuration = project.path / "pyproject.toml"
-    whole = configuration.read_text().replace("workers = 1", 'workers = 1\ntrust-last = true\nbundles = ["bundle"]')
-
-    def configure(text: str) -> None:
-        configuration.write_text(text, encoding="utf-8")
 
     def why() -> str:
-        ran = project.matrix("-k", "first or second or test_mine")
+        ran = project.matrix("--modelops-trust-last", "-k", "first or second or test_mine")
         assert ran.code == 0, ran.out
         if not taken(ran):
             (reason,) = set(reasons(ran).values())
@@ -109,38 +133,16 @@ def test_what_changes_between_two_runs_is_named_and_its_cells_run(project: Proje
         assert "test_mine.py::test_mine" in ran.checks(cells[0])
         return "taken"
 
-    configure(whole)
     assert why() == "there is no earlier run of this configuration"
     assert why() == "taken"
-    project.write("bundle/more.py", "x = 1")
-    assert why() == "bundle bundle changed"
-    configure(whole.replace("workers = 1", "workers = 2"))
-    assert why() == "workers changed"
-    configure(whole.replace("workers = 1", "workers = 2\nparallel = 3"))
-    assert why() == "taken", "how many cells run at once decides about none"
-    with_env = '\n[tool.modelops.environment]\nenv = { MODE = "{env:MODE}", AREA = "one" }\n'
-    project.environ(MODE="fast")
-    configure(whole + with_env)
-    assert why() == "workers, variables, environment changed"
-    project.environ(MODE="slow")
-    assert why() == "variables changed"
-    project.environ(TZ="Europe/Berlin")
-    assert why() == "variables changed"
     project.write("helper.py", "value = 2\n")
     assert why() == "files of test_mine.py::test_mine changed"
     conftest = project.path / "conftest.py"
     conftest.write_text(conftest.read_text() + "\n# checks are not what they were\n")
     assert why() == "hooks changed"
-    assert why() == "taken"
-    ran = project.matrix("-k", "first or third")
-    assert set(reasons(ran).values()) == {f"third did not pass in the run of {ran_since(project)}"}
-    assert "planted" not in json.dumps(ran.report)
-
-
-def ran_since(project: Project) -> str:
-    """When the run started whose results the last but one run had taken."""
-    kept = sorted(project.cache.glob("runs/*/report.json"))[-2]
-    return str(json.loads(kept.read_text())["cells"][0]["taken"])
+    ran = project.matrix("--modelops-trust-last", "-k", "first or third")
+    (reason,) = set(reasons(ran).values())
+    assert reason.startswith("third did not pass in the run of ")
 
 
 def test_fresh_and_trust_contradict_each_other_and_the_key_is_private(project: Project) -> None:
@@ -190,65 +192,17 @@ def selected(project: Project, *arguments: str) -> set[str]:
 
 
 def test_only_what_changed_in_git_is_selected(repository: Project) -> None:
-    project, one = repository, repository.path
+    project, here = repository, repository.path
     assert selected(project) == set()
-    (one / "README.md").write_text("of no importance")
-    assert selected(project) == set()
-    (one / "one/one_models.py").write_text("x = 1")
+    (here / "one/one_models.py").write_text("x = 1")
     of_one = {"test_resolve", "test_install", "test_start", *(f"test_{n}-one" for n in ("preflight", "bundle_install"))}
     assert selected(project) == {*of_one, "test_handshake-one"}
-    git(project, "add", ".")
-    git(project, "commit", "-qm", "second")
-    (one / "helper.py").write_text("value = 2\n")
-    assert selected(project) == {"test_mine"}
-    git(project, "checkout", "helper.py")
-    (one / "two/new.py").write_text("")
-    assert "test_marked" in selected(project)
-    (one / "two/new.py").unlink()
-    (one / "one/seir.whl").write_text("git does not see it")
-    assert selected(project) == {*of_one, "test_handshake-one"}
-    (one / "one/seir.whl").unlink()
-    (one / "conftest.py").write_text("def pytest_modelops_checks(checks): pass\n")
-    assert len(selected(project)) > 10
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "found"),
-    [
-        ("workers = 1", "workers = 1\nparallel = 3", set()),
-        ('["one", "two"]', '["two"]', set()),
-        ("[tool.modelops]", "[tool.other]\nx = 1\n[tool.modelops]", set()),
-        (
-            "[tool.modelops.matrix]",
-            "[tool.modelops.aggregation]\nparams = 3\n[tool.modelops.matrix]",
-            {"test_resolve", "test_install", "test_start", "test_lambda", "test_aggregation"},
-        ),
-        (
-            "[tool.modelops.matrix]",
-            "[tool.modelops.deadlines]\nversions = 3\n[tool.modelops.matrix]",
-            {"test_resolve", "test_install", "test_start", "test_versions"},
-        ),
-    ],
-    ids=["nothing", "fewer", "others", "aggregation", "deadline"],
-)
-def test_a_changed_setting_selects_what_it_decides_about(
-    repository: Project, before: str, after: str, found: set[str]
-) -> None:
-    repository.configure(BUNDLES.replace(before, after), small=False)
-    assert selected(repository) == found
-
-
-def test_settings_for_everything_and_new_cells(repository: Project) -> None:
-    repository.configure(BUNDLES.replace("workers = 1", "workers = 2"), small=False)
-    everything = repository.collect("--modelops-changed", "HEAD").ids
-    assert everything == repository.collect().ids
-    plan = repository.run("--modelops-plan", "--modelops-changed", "HEAD").out
-    assert "1 file changed since HEAD; everything is run, since `workers` changed" in plan
-    repository.configure(BUNDLES.replace('"3.13"]', '"3.13", "3.14"]'), small=False)
-    of_new_cell = repository.collect("--modelops-changed", "HEAD").ids
-    assert of_new_cell == [one for one in repository.collect().ids if "py3.14" in one]
-    repository.configure(BUNDLES + "[tool.uv]\nno-build = true\n", small=False)
-    assert repository.collect("--modelops-changed", "HEAD").ids == repository.collect().ids
+    git(project, "checkout", "one")
+    (here / "helper.py").write_text("value = 2\n")
+    (here / "two/new.py").write_text("")
+    found = selected(project)
+    assert {"test_mine", "test_marked", "test_handshake"} < found
+    assert not {"test_handshake-one", "test_lambda"} & found
 
 
 def test_a_run_in_which_nothing_was_touched_is_fine(repository: Project) -> None:
@@ -257,7 +211,10 @@ def test_a_run_in_which_nothing_was_touched_is_fine(repository: Project) -> None
         assert ran.code == 0, ran.out + ran.err
         assert "no change since HEAD can have touched what is selected" in ran.out
         assert ran.report["since"] == "HEAD"
+    repository.write("one/new.py", "")
     assert repository.matrix("--modelops-changed", "HEAD", "-k", "nothing_has_this_name").code == 5
+    plan = repository.run("--modelops-plan", "--modelops-changed", "HEAD").out
+    assert "changed since HEAD; run: bundle one (one/new.py changed), tests that use them" in plan
 
 
 def test_a_revision_that_git_does_not_know_is_refused(repository: Project, tmp_path: Path) -> None:
