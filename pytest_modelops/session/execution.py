@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import warnings
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -46,7 +47,10 @@ class Running:
         """The first check of each cell, until they run ahead."""
         self._published: dict[str, dict[str, CheckResult]] = {}
         self._facts: dict[str, CellReport] = {}
-        self._files = TestFiles(run.config, run.fingerprints)
+
+    @functools.cached_property
+    def _files(self) -> TestFiles:
+        return TestFiles(self.run.config, self.run.fingerprints)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         tests: dict[str, dict[str, str]] = {}
