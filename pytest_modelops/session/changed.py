@@ -27,6 +27,7 @@ from pytest_modelops.session.configured import Configured
 from pytest_modelops.session.fingerprint import inputs_of_environment, sources_of_hooks
 from pytest_modelops.session.git import Git
 from pytest_modelops.session.planning import plan_of
+from pytest_modelops.session.sources import is_foreign
 from pytest_modelops.storage.toml import tomllib
 
 _OTHER_TABLES = ("uv", "pytest")
@@ -44,6 +45,7 @@ class Touched:
         checks: names of checks that are touched in all cells.
         cells: ids of cells that are new.
         files: all files that changed, absolute; they touch the tests of the user's that use them.
+        ignored: files and directories that git ignores, absolute; whether they changed is not known.
     """
 
     revision: str
@@ -52,6 +54,7 @@ class Touched:
     checks: list[str] = dataclasses.field(default_factory=list)
     cells: list[str] = dataclasses.field(default_factory=list)
     files: list[str] = dataclasses.field(default_factory=list)
+    ignored: list[str] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the fields, for xdist's workers."""
@@ -81,8 +84,9 @@ class Touched:
         """
         if self.everything or cell_id in self.cells:
             return True
-        changed = set(map(Path, self.files))
-        if not changed.isdisjoint(file.resolve() for file in files):
+        changed, ignored = set(map(Path, self.files)), set(map(Path, self.ignored))
+        own = [file.resolve() for file in files if not is_foreign(file)]
+        if any(file in changed or not ignored.isdisjoint((file, *file.parents)) for file in own):
             return True
         marks = (mark for name in markers.NAMES for mark in item.iter_markers(name))
         named = [one for mark in marks for one in (*mark.args, *mark.kwargs.values()) if isinstance(one, str)]
@@ -123,7 +127,8 @@ def touched(asked: Asked, revision: str) -> Touched:
     """
     settings = asked.settings
     git = Git(settings.file.directory, revision)
-    found = Touched(revision=revision, files=sorted(map(str, git.changed)))
+    changed, ignored = (sorted(map(str, files)) for files in (git.changed, git.ignored))
+    found = Touched(revision=revision, files=changed, ignored=ignored)
     found.bundles = {bundle.name: why for bundle in settings.bundles if (why := git.why_changed(bundle.path))}
     found.everything = _why_everything(settings, git, asked.config)
     if settings.file.path is not None and settings.file.path.resolve() in git.changed:
@@ -133,7 +138,8 @@ def touched(asked: Asked, revision: str) -> Touched:
 
 def _why_everything(settings: Settings, git: Git, config: pytest.Config) -> str:
     directory = settings.file.directory.resolve()
-    inputs = [*inputs_of_environment(settings), *sources_of_hooks(config)]
+    hooks = (file for file in sources_of_hooks(config) if not is_foreign(file))
+    inputs = [*inputs_of_environment(settings), *(file for file in hooks if file.resolve().is_relative_to(git.top))]
     inputs += filter(None, (settings.environment.constraints, config.inipath))
     inputs += [one for one in (settings.runner.path,) if isinstance(one, Path)]
     own = settings.file.path.resolve() if settings.file.path is not None else None

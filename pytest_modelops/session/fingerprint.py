@@ -23,7 +23,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from packaging.requirements import Requirement
 
+from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.process import FROM_HOST
 from pytest_modelops.bundles import contents
 from pytest_modelops.config import argument_paths
@@ -44,7 +46,7 @@ Parts = Mapping[str, str]
 _KEY = "fingerprint.key"
 _PACKAGE = Path(__file__).parents[1]
 _IN_OTHER_PARTS = {"matrix", "bundles", "deadlines", "backend", "environment"}
-"""Fields of the settings that are not hashed as they are."""
+"""Keys of settings that are not hashed as they are."""
 
 
 class Fingerprints:
@@ -72,23 +74,23 @@ class Fingerprints:
             backend: name of the one that runs the cells.
         """
         settings = configured.settings
-        decisive = (name for name, one in declarations(Settings).items() if one.decides != ())
+        decisive = {one.key: name for name, one in declarations(Settings).items() if one.decides != ()}
         found: dict[str, object] = {
             "pytest-modelops": [importlib.metadata.version("pytest-modelops"), *map(hash_file, _own_sources())],
-            "this machine": [sys.version, platform.platform(), pytest.__version__],
+            "this machine": [sys.version, platform.platform(), _requirements()],
             "backend": backend,
             "deadlines": configured.deadlines,
             "variables": _variables(settings),
             "environment": [settings.environment, inputs_of_environment(settings)],
             **{f"bundle {bundle.name}": bundle for bundle in settings.bundles},
-            **{name.replace("_", "-"): getattr(settings, name) for name in decisive if name not in _IN_OTHER_PARTS},
+            **{key: getattr(settings, name) for key, name in decisive.items() if key not in _IN_OTHER_PARTS},
         }
         if own := sources_of_hooks(config):
             elsewhere = any(not file.is_relative_to(config.rootpath) for file in own)
             found["hooks"] = [own, _installed_here() if elsewhere else None]
         return {name: self.of(value) for name, value in found.items()}
 
-    def of_cell(self, cell: Cell, locks: Mapping[Versions, Lock]) -> Parts:
+    def of_cell(self, cell: Cell, backend: Backend, locks: Mapping[Versions, Lock]) -> Parts:
         """Return the parts of a cell, of those roles that have a lock."""
         found: dict[str, object] = {"versions": [[*map(str, cell[role].key), cell[role].as_is] for role in Role]}
         for role in Role:
@@ -96,6 +98,8 @@ class Fingerprints:
             if lock is not None:
                 found[f"interpreter of the {role.value}"] = [str(lock.python), lock.interpreter, lock.build]
                 found[f"lock of the {role.value}"] = lock.requirements
+        if locks:
+            found["indexes"] = sorted(backend.indexes)
         if any(cell[role].as_is for role in Role):
             found["installed packages"] = _installed_here()
         return {name: self.of(value) for name, value in found.items()}
@@ -176,6 +180,15 @@ def _own_settings(inipath: Path | None) -> object:
         return inipath
     content = tomllib.loads(inipath.read_text(encoding="utf-8"))
     return [content.get("tool", {}).get("pytest"), content.get("pytest")]
+
+
+def _requirements() -> Mapping[str, str]:
+    """Return the versions of what this plugin names in its requirements, such as uv and pytest."""
+    found = {}
+    for requirement in map(Requirement, importlib.metadata.requires("pytest-modelops") or ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[requirement.name] = importlib.metadata.version(requirement.name)
+    return found
 
 
 @functools.cache

@@ -12,6 +12,8 @@ from pytest_modelops.bundles import contents
 from pytest_modelops.errors import WrongInput
 
 _SECONDS = 60.0
+_OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
+"""Variables that git sets for its hooks, relative to another directory."""
 
 
 class Git:
@@ -21,6 +23,7 @@ class Git:
         top: the work tree's directory.
         commit: hash of the revision.
         changed: files that differ from the revision, or are gone or new since, whether they are committed or not.
+        ignored: files and directories that git ignores.
 
     Raises:
         WrongInput: there is no git, no work tree or no such revision.
@@ -32,8 +35,11 @@ class Git:
         self._directory = self.top
         name = self._run("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
         self.commit = name.decode().strip()
-        differ = self._paths("diff", "--name-only", "--no-renames", "--no-ext-diff", self.commit, "--")
-        self.changed = frozenset([*differ, *self._paths("ls-files", "--others", "--exclude-standard")])
+        options = ("--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules=none")
+        differ = self._paths("diff", *options, self.commit, "--")
+        others = ("ls-files", "--others", "--exclude-standard")
+        self.changed = frozenset([*differ, *self._paths(*others)])
+        self.ignored = frozenset(self._paths(*others, "--ignored", "--directory"))
 
     def old(self, file: Path) -> bytes | None:
         """Return what a file held in the revision; `None` if it did not exist."""
@@ -66,6 +72,7 @@ class Git:
                 yield self.top / os.fsdecode(name)
 
     def _run(self, *arguments: str) -> bytes:
+        own = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
         try:
             ran = subprocess.run(
                 ["git", "-C", str(self._directory), *arguments],  # noqa: S607
@@ -73,7 +80,7 @@ class Git:
                 capture_output=True,
                 timeout=_SECONDS,
                 check=False,
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+                env={**own, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise WrongInput(f"--modelops-changed: git does not answer: {error}") from None

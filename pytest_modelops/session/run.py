@@ -165,8 +165,9 @@ class MatrixRun:
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
         worker_variables, scheduler_variables, client_variables = environment.variables()
+        in_backend = cell.with_variants(self.backend.variants)
         return LiveCell(
-            cell.with_variants(self.backend.variants),
+            in_backend,
             backend=self.backend,
             checks=self.checks,
             aggregation=settings.aggregation,
@@ -190,7 +191,7 @@ class MatrixRun:
             keep=settings.containers.keep,
             known=settings.known_broken,
             unpacked=settings.cache / "bundles",
-            fingerprint=functools.partial(self.fingerprints.of_cell, cell.with_variants(self.backend.variants)),
+            fingerprint=functools.partial(self.fingerprints.of_cell, in_backend, self.backend),
         )
 
     def hand_over(self) -> Handed:

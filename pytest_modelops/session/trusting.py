@@ -117,9 +117,9 @@ def _changed_parts(live: LiveCell, old: CellReport, settings: Settings, fingerpr
     cell, deadline = live.cell, Deadline(live.checks.seconds_for("resolve"))
     ran = {check.label: check for check in old.ran}
     if "resolve" not in ran:  # with checks of the user's only
-        return changed_parts(old.fingerprint, fingerprints.of_cell(cell, {}))
+        return changed_parts(old.fingerprint, fingerprints.of_cell(cell, live.backend, {}))
     locks = {role: live.backend.resolve(cell[role], deadline=deadline, progress=live.progress) for role in Role}
-    now = fingerprints.of_cell(cell, {cell[role]: lock for role, lock in locks.items()})
+    now = fingerprints.of_cell(cell, live.backend, {cell[role]: lock for role, lock in locks.items()})
     changed = changed_parts(old.fingerprint, now)
     for bundle in settings.bundles:
         installed = ran.get(label("bundle-install", bundle))

@@ -7,6 +7,8 @@ import datetime as dt
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -123,6 +125,7 @@ def test_flags_variables_the_backend_hooks_and_this_version_are_parts_and_no_val
 def test_locks_and_interpreters_are_parts_of_a_cell(tmp_path: Path) -> None:
     versions = Versions(PythonVersion((3, 12)), Version("2024.10.0"))
     cell, prints = Cell.uniform(versions), Fingerprints(tmp_path)
+    backend: Any = SimpleNamespace(indexes={"https://pypi.org/simple"})
     lock = Lock(
         versions=versions,
         python=Version("3.12.1"),
@@ -135,7 +138,7 @@ def test_locks_and_interpreters_are_parts_of_a_cell(tmp_path: Path) -> None:
 
     def changed(**fields: object) -> set[str]:
         other = dataclasses.replace(lock, **fields)  # type: ignore[arg-type]
-        before, now = (prints.of_cell(cell, {versions: one}) for one in (lock, other))
+        before, now = (prints.of_cell(cell, backend, {versions: one}) for one in (lock, other))
         return {name.partition(" ")[0] for name in changed_parts(before, now)}
 
     assert changed(resolved=dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)) == set()
@@ -143,9 +146,12 @@ def test_locks_and_interpreters_are_parts_of_a_cell(tmp_path: Path) -> None:
     assert changed(build="3.12.1 (rebuilt)") == {"interpreter"}
     assert changed(interpreter="/opt/python3.12") == {"interpreter"}
     assert changed(python=Version("3.12.2")) == {"interpreter"}
+    other: Any = SimpleNamespace(indexes={"https://example.org/simple"})
+    before, now = (prints.of_cell(cell, one, {versions: lock}) for one in (backend, other))
+    assert changed_parts(before, now) == ["indexes"]
     as_is = Cell.uniform(dataclasses.replace(versions, as_is=True))
-    assert "installed packages" in prints.of_cell(as_is, {})
-    assert "lock of the worker" not in prints.of_cell(cell, {}), "what is not resolved is missing, and never equal"
+    assert "installed packages" in prints.of_cell(as_is, backend, {})
+    assert "lock of the worker" not in prints.of_cell(cell, backend, {}), "what is not resolved is missing"
 
 
 def test_what_cannot_be_read_is_never_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ class Last:
     requirements: str = "dask==2024.10.0\n"
     error: Exception | None = None
     keep: str = "never"
+    indexes: tuple[str, ...] = ()
 
     def resolve(self, versions: Versions, **_: Any) -> Lock:
         if self.error is not None:
@@ -57,7 +58,7 @@ class Last:
 
     def leave(self, status: Status = Status.PASSED, **fields: Any) -> CellReport:
         """Leave the report of a run in the cache."""
-        of_cell = self.fingerprints.of_cell(CELL, {VERSIONS: self.resolve(VERSIONS)})
+        of_cell = self.fingerprints.of_cell(CELL, self, {VERSIONS: self.resolve(VERSIONS)})  # type: ignore[arg-type]
         checks = (made.check("resolve"), made.check("lambda", status))
         cell = dataclasses.replace(made.cell("3.12", "2024.10.0", *checks), fingerprint=of_cell, **fields)
         report = made.run(cell, configuration=None, started=BEGAN, fingerprint=OF_RUN)
