@@ -192,8 +192,8 @@ def _requirements() -> Mapping[str, str]:
 
 
 @functools.cache
-def _installed_here() -> list[object]:
-    """Return what is installed beside this interpreter; of an editable package, what is in its directory."""
+def _installed_here() -> str:
+    """Return a hash of what is installed beside this interpreter, with the sources of editable packages."""
     found: list[object] = []
     for distribution in importlib.metadata.distributions():
         record = distribution.read_text("RECORD")
@@ -203,7 +203,7 @@ def _installed_here() -> list[object]:
         if directory is not None and _PACKAGE.is_relative_to(directory):
             directory = None  # our own sources are a part by themselves
         found.append([distribution.metadata["Name"], distribution.version, record, plain(directory)])
-    return sorted(found, key=str)
+    return hashlib.sha256(repr(sorted(found, key=str)).encode()).hexdigest()
 
 
 def _key_in(cache: Path) -> bytes:

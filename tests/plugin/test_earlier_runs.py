@@ -91,10 +91,11 @@ def test_a_real_cell_is_taken_without_starting_anything_and_runs_again_once_its_
 ) -> None:
     project = building_project
     tables = f'[tool.modelops.matrix]\npython = ["{project.patch}"]\ndask = ["{project.dask}"]\n'
-    lists = 'bundles = ["one"]\ntrust-last = true\n'
+    lists = 'bundles = ["one", { path = "two", install = "workers" }]\ntrust-last = true\n'
     project.configure(project.small.replace("workers = 1\n", f"workers = 1\n{lists}") + tables, small=False)
-    project.write("one/pyproject.toml", '[project]\nname = "one"\nversion = "1"\n')
-    project.write("one/one_models.py", "x = 1\n")
+    for name in ("one", "two"):
+        project.write(f"{name}/pyproject.toml", f'[project]\nname = "{name}"\nversion = "1"\n')
+        project.write(f"{name}/{name}_models.py", "x = 1\n")
     project.write("helper.py", "value = 1\n")
     project.write("test_mine.py", MINE)
     ran = project.matrix()
