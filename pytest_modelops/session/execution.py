@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +25,7 @@ from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
-from pytest_modelops.session.trusting import FILES, TestFiles, reason_for_tests
+from pytest_modelops.session.trusting import FILES, TestFiles, take
 
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
@@ -61,23 +61,11 @@ class Running:
                 self._tested.add(cell.id)
                 tests.setdefault(cell.id, {})[short_id(item.nodeid, cell.id)] = self._files.hash(item.path)
         for cell_id in self._checks.keys() | tests.keys():
-            self._take(self.run.cells[cell_id], tests.get(cell_id, {}))
+            checks = [item.check for item in self._checks.get(cell_id, ())]
+            take(
+                self.run.earlier.trusted, self.run.cells[cell_id], checks, tests.get(cell_id, {}), every=self.run.checks
+            )
         self._coming = [checks[0] for checks in self._checks.values() if checks[0].cell.taken is None]
-
-    def _take(self, cell: LiveCell, tests: Mapping[str, str]) -> None:
-        """Take a cell's results from the last run, if they are true still.
-
-        Args:
-            tests: see `reason_for_tests`.
-        """
-        old = self.run.earlier.trusted.cells.get(cell.id)
-        if old is None:
-            cell.not_taken = self.run.earlier.trusted.reasons.get(cell.id, "")
-            return
-        cell.not_taken = reason_for_tests(old, [item.check for item in self._checks.get(cell.id, ())], tests)
-        if not cell.not_taken:
-            there = {*(check.label for check in self.run.checks), *tests}
-            cell.take(dataclasses.replace(old, checks=tuple(one for one in old.checks if one.label in there)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:

@@ -6,7 +6,7 @@ When in doubt, a cell runs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -154,6 +154,22 @@ class TestFiles:
         if file not in self._hashes:
             self._hashes[file] = self._fingerprints.of_test(self.of(file), self._config)
         return self._hashes[file]
+
+
+def take(
+    trusted: Trusted, cell: LiveCell, checks: Sequence[Check], tests: Mapping[str, str], *, every: Iterable[Check]
+) -> None:
+    """Have a cell take its results from the last run, if they are true still.
+
+    Args:
+        checks, tests: see `reason_for_tests`.
+        every: all checks of the run.
+    """
+    old = trusted.cells.get(cell.id)
+    cell.not_taken = reason_for_tests(old, checks, tests) if old is not None else trusted.reasons.get(cell.id, "")
+    if old is not None and not cell.not_taken:
+        there = {*(check.label for check in every), *tests}
+        cell.take(dataclasses.replace(old, checks=tuple(one for one in old.checks if one.label in there)))
 
 
 def reason_for_tests(old: CellReport, checks: Iterable[Check], tests: Mapping[str, str]) -> str:

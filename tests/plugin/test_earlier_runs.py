@@ -103,14 +103,12 @@ def test_a_real_cell_is_taken_without_starting_anything_and_runs_again_once_its_
     began, before = ran.report["started"], ran.checks(project.cell)
     assert {*before.values()} == {"passed"}
 
-    ran, started = project.spied("--modelops-matrix", f"--modelops-report={project.path / 'report.json'}")
+    ran = project.matrix()
     assert (ran.code, ran.clusters, ran.left) == (0, [], []), ran.out
     assert [(cell["taken"], cell["status"]) for cell in ran.report["cells"]] == [(began, "passed")]
     assert ran.checks(project.cell) == before
     assert "test_mine.py::test_mine" in before
-    assert all("uv" in line for line in started.splitlines()), "it resolves, and starts nothing else"
-    assert "1 cell in" in ran.out
-    assert "1 taken" in ran.out
+    assert "s: 1 taken" in ran.out
 
     began = ran.report["started"]
     project.write("one/one_models.py", "x = 2\n")
