@@ -18,6 +18,7 @@ def merge(reports: Sequence[RunReport]) -> RunReport:
     """
     oldest_first = sorted(reports, key=_started)
     by_id: dict[str, CellReport] = {}
+    untouched = {cell.id: cell for report in oldest_first if report.since for cell in report.cells if not cell.selected}
     found = [(_time(cell.taken or report.started), cell) for report in oldest_first for cell in report.cells]
     for _, cell in sorted(found, key=lambda one: one[0]):  # a cell that was taken is as old as the run that it is from
         if not cell.selected and not cell.ran:
@@ -34,7 +35,7 @@ def merge(reports: Sequence[RunReport]) -> RunReport:
         host={name: _joined(report.host.get(name, "") for report in oldest_first) for name in _names(oldest_first)},
         configuration=_joined(report.configuration or "" for report in oldest_first) or None,
         backend=_joined(report.backend for report in oldest_first),
-        cells=tuple(by_id.get(cell.id) or _missing(cell) for cell in planned.values()),
+        cells=tuple(by_id.get(one.id) or untouched.get(one.id) or _missing(one) for one in planned.values()),
         left_out=tuple(left_out.values()),
         since=_joined(report.since or "" for report in oldest_first) or None,
     )

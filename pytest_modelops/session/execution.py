@@ -62,9 +62,8 @@ class Running:
                 tests.setdefault(cell.id, {})[short_id(item.nodeid, cell.id)] = self._files.hash(item.path)
         for cell_id in self._checks.keys() | tests.keys():
             checks = [item.check for item in self._checks.get(cell_id, ())]
-            take(
-                self.run.earlier.trusted, self.run.cells[cell_id], checks, tests.get(cell_id, {}), every=self.run.checks
-            )
+            live, mine = self.run.cells[cell_id], tests.get(cell_id, {})
+            take(self.run.earlier.trusted, live, checks, mine, every=self.run.checks)
         self._coming = [checks[0] for checks in self._checks.values() if checks[0].cell.taken is None]
 
     @pytest.hookimpl(tryfirst=True)

@@ -150,8 +150,11 @@ def inputs_of_environment(settings: Settings) -> list[Path]:
 def sources_of_hooks(config: pytest.Config) -> list[Path]:
     """Return the files of the user's that change cells or checks, with what they import; empty if nobody does."""
     hooks = (config.hook.pytest_modelops_checks, config.hook.pytest_modelops_cells)
-    functions = [inspect.unwrap(implementation.function) for hook in hooks for implementation in hook.get_hookimpls()]
-    return sorted(Sources(config.rootpath).with_imported(*{Path(inspect.getfile(one)) for one in functions}))
+    files = set()
+    for function in (implementation.function for hook in hooks for implementation in hook.get_hookimpls()):
+        with contextlib.suppress(TypeError):  # it is not written in Python
+            files.add(Path(inspect.getfile(inspect.unwrap(function))))
+    return sorted(Sources(config.rootpath).with_imported(*files))
 
 
 def _variables(settings: Settings) -> object:

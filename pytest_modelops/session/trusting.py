@@ -169,7 +169,7 @@ def take(
     cell.not_taken = reason_for_tests(old, checks, tests) if old is not None else trusted.reasons.get(cell.id, "")
     if old is not None and not cell.not_taken:
         there = {*(check.label for check in every), *tests}
-        cell.take(dataclasses.replace(old, checks=tuple(one for one in old.checks if one.label in there)))
+        cell.take(dataclasses.replace(old, checks=tuple(one for one in old.ran if one.label in there)))
 
 
 def reason_for_tests(old: CellReport, checks: Iterable[Check], tests: Mapping[str, str]) -> str:

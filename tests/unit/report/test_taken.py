@@ -78,6 +78,15 @@ def test_merged_a_taken_cell_is_there_and_as_old_as_its_own_run() -> None:
         assert merge([reports[number] for number in order]).cells == (broken,), "which was run later than it"
 
 
+def test_merged_a_cell_that_no_change_has_touched_is_not_missing() -> None:
+    left = dataclasses.replace(made.cell("3.13", "2024.10.0", made.check("start", Status.NOT_RUN)), selected=False)
+    assert merge([made.run(made.cell("3.12"), left)]).cells[1].status is Status.MISSING
+    merged = merge([made.run(made.cell("3.12"), left, since="main")])
+    assert (merged.cells[1], merged.complete, merged.since) == (left, True, "main")
+    ran = made.cell("3.13")
+    assert merge([made.run(made.cell("3.12"), left, since="main"), made.run(ran)]).cells[1] == ran
+
+
 def test_a_baseline_sees_no_slower_cell_in_one_that_was_not_run() -> None:
     quick = dataclasses.replace(made.cell("3.12"), checks=(made.check("start", seconds=1.0),))
     slow = taken(checks=(made.check("start", seconds=60.0),))
