@@ -56,7 +56,7 @@ class Fingerprints:
         cache: keeps the key.
 
     Raises:
-        OSError: the key cannot be read or written.
+        OSError: the key cannot be written.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -210,14 +210,24 @@ def _installed_here() -> str:
 
 
 def _key_in(cache: Path) -> bytes:
-    """Return the cache's key. Processes that make it at once all use the first one."""
+    """Return the cache's key. Processes that make it at once all use the first one.
+
+    Where it is another user's, it is new each time, so that nothing is ever equal.
+    """
     file = cache / _KEY
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
         made = file.with_name(f".{_KEY}-{secrets.token_hex(4)}")
         made.touch(mode=0o600)
         made.write_bytes(secrets.token_bytes(32))
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(made, file)
-        made.unlink()
-    return file.read_bytes()
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            made.replace(file)
+        made.unlink(missing_ok=True)
+    try:
+        return file.read_bytes()
+    except PermissionError:  # another user's
+        return secrets.token_bytes(32)

@@ -166,6 +166,23 @@ def test_what_cannot_be_read_is_never_the_same(tmp_path: Path, monkeypatch: pyte
     assert prints.of(tmp_path / "file") != prints.of(tmp_path / "file")
 
 
+def test_a_key_is_made_once_also_without_links_and_another_users_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    assert Fingerprints(tmp_path).of(1) == Fingerprints(tmp_path).of(1)
+    assert [file.name for file in tmp_path.iterdir()] == ["fingerprint.key"]
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert Fingerprints(tmp_path).of(1) != Fingerprints(tmp_path).of(1)
+
+
 def test_the_files_of_a_test_are_all_that_it_imports(tmp_path: Path) -> None:
     for name, text in {
         "pkg/__init__.py": "",
