@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_modelops import markers
+from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import BUNDLE_CHECKS
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.options import given
@@ -65,6 +65,8 @@ class Touched:
         count = f"{len(self.files)} file{'' if len(self.files) == 1 else 's'} changed since {self.revision}"
         if self.everything:
             return f"{count}; everything is run, since {self.everything}"
+        if not self.files and not self.bundles:
+            return f"nothing changed since {self.revision}"
         bundles = [f"bundle {name} ({why})" for name, why in self.bundles.items()]
         found = [*bundles, *(f"check {name}" for name in self.checks), *(f"cell {one}" for one in self.cells)]
         return f"{count}; run: {', '.join([*found, 'tests that use them'])}"
@@ -75,12 +77,12 @@ class Touched:
             return True
         return check.bundle is not None and check.bundle.name in self.bundles
 
-    def test(self, item: pytest.Item, cell_id: str, files: Sequence[Path], directory: Path) -> bool:
+    def test(self, cell_id: str, files: Iterable[Path], bundles: Mapping[Path, Bundle | None]) -> bool:
         """Return whether a test of the user's is touched.
 
         Args:
             files: that decide about it, see `TestFiles`.
-            directory: what paths in its markers are relative to.
+            bundles: that its markers name, see `bundles_of`.
         """
         if self.everything or cell_id in self.cells:
             return True
@@ -88,14 +90,15 @@ class Touched:
         own = [file.resolve() for file in files if not is_foreign(file)]
         if any(file in changed or not ignored.isdisjoint((file, *file.parents)) for file in own):
             return True
-        marks = (mark for name in markers.NAMES for mark in item.iter_markers(name))
-        named = [one for mark in marks for one in (*mark.args, *mark.kwargs.values()) if isinstance(one, str)]
-        paths = [(directory / one).resolve() for one in named]
-        return any(one in self.bundles for one in named) or any(
-            file.is_relative_to(path) for path in paths for file in changed
+        return any(
+            bundle.name in self.bundles
+            if bundle is not None
+            else any(file.is_relative_to(path.resolve()) for file in (*changed, *ignored))
+            for path, bundle in bundles.items()
         )
 
-    def with_needs(self, labels: set[str], checks: Mapping[str, Check]) -> set[str]:
+    @staticmethod
+    def with_needs(labels: set[str], checks: Mapping[str, Check]) -> set[str]:
         """Return labels of checks with those that they need, directly or not."""
         found, left = set(labels), list(labels)
         while left:

@@ -182,7 +182,7 @@ class Collecting:
     def _leave_out_untouched(self, touched: Touched, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect what no change in git can have touched, besides the user's tests that belong to no cell."""
         files, checks = TestFiles(config, self.run.fingerprints), {check.label: check for check in self.run.checks}
-        directory, needed = self.run.settings.file.directory, dict[str, set[str]]()
+        settings, needed = self.run.settings, dict[str, set[str]]()
         for item in items:
             if isinstance(item, CheckItem) and touched.check(item.check, item.cell.id):
                 needed.setdefault(item.cell.id, set()).add(item.check.label)
@@ -192,7 +192,8 @@ class Collecting:
             cell = cell_of(item)
             if isinstance(item, CheckItem):
                 return item.check.label in needed.get(item.cell.id, ())
-            return cell is None or touched.test(item, cell.id, files.of(item.path), directory)
+            bundles = markers.bundles_of(item, settings.file.directory, settings.bundles)
+            return cell is None or touched.test(cell.id, files.of(item.path), bundles)
 
         others = [item for item in items if not stays(item)]
         if others:

@@ -16,7 +16,7 @@ from _pytest.runner import runtestprotocol  # plugins that run tests themselves 
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, TimedOut
-from pytest_modelops.markers import Demand
+from pytest_modelops.markers import Demand, bundles_of
 from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
 from pytest_modelops.report.news import CellNews
 from pytest_modelops.session import junit
@@ -52,6 +52,12 @@ class Running:
     def _files(self) -> TestFiles:
         return TestFiles(self.run.config, self.run.fingerprints)
 
+    def _hash_files(self, item: pytest.Item) -> str:
+        """Return the hash of the files of a user's test; empty if more decides about it."""
+        settings = self.run.settings
+        bundles = bundles_of(item, settings.file.directory, settings.bundles)
+        return "" if None in bundles.values() else self._files.hash(item.path)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         tests: dict[str, dict[str, str]] = {}
         for item in session.items:
@@ -59,7 +65,7 @@ class Running:
                 self._checks.setdefault(item.cell.id, []).append(item)
             elif (cell := cell_of(item)) is not None:
                 self._tested.add(cell.id)
-                tests.setdefault(cell.id, {})[short_id(item.nodeid, cell.id)] = self._files.hash(item.path)
+                tests.setdefault(cell.id, {})[short_id(item.nodeid, cell.id)] = self._hash_files(item)
         for cell_id in self._checks.keys() | tests.keys():
             checks = [item.check for item in self._checks.get(cell_id, ())]
             live, mine = self.run.cells[cell_id], tests.get(cell_id, {})
@@ -247,7 +253,7 @@ class Running:
             seconds=call.duration,
             blocked_by=item.stash[BLOCKED_BY] if status is Status.BLOCKED else None,
             reproduce=self.run.reproduce_test(item.nodeid),
-            data={} if check_of(item) else {FILES: self._files.hash(item.path)},
+            data={} if check_of(item) else {FILES: self._hash_files(item)},
         )
 
     @pytest.hookimpl(wrapper=True)

@@ -177,7 +177,8 @@ def reason_for_tests(old: CellReport, checks: Iterable[Check], tests: Mapping[st
 
     Args:
         checks: those that are selected.
-        tests: hash of the files of each of the user's tests, by its name in reports.
+        tests: hash of the files of each of the user's tests, by its name in reports; empty if a bundle decides about
+            it that is none of this run's.
     """
     results = {check.label: check for check in old.checks}
     since = f"the run of {old.taken}"
@@ -189,6 +190,8 @@ def reason_for_tests(old: CellReport, checks: Iterable[Check], tests: Mapping[st
         result = results.get(name)
         if result is None or result.status is not Status.PASSED:
             return f"{name} did not pass in {since}"
+        if not files:
+            return f"the markers of {name} name a bundle that is none of this run's"
         if result.data.get(FILES) != files:
             return f"files of {name} changed since {since}"
     return ""

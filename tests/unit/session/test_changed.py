@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_modelops.bundles.bundle import Bundle
+from pytest_modelops.checks.base import Check
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.session.changed import Asked, Touched, touched
 from pytest_modelops.session.configured import configure
@@ -154,9 +156,37 @@ def test_settings_that_cannot_be_compared_touch_everything(ask: Ask, pytester: p
         assert "no settings in HEAD that can be compared" in ask().everything
 
 
-def test_a_check_brings_what_it_needs_and_a_bad_revision_is_refused(ask: Ask, pytester: pytest.Pytester) -> None:
+def test_a_bad_revision_is_refused(ask: Ask, pytester: pytest.Pytester) -> None:
     with pytest.raises(WrongInput, match="--modelops-changed: git rev-parse"):
         ask("--help")
     (pytester.path / ".git").rename(pytester.path / "gone")
     with pytest.raises(WrongInput, match="not a git repository"):
         ask()
+
+
+def test_a_test_of_the_users_is_touched_by_its_files_and_the_bundles_of_its_markers(tmp_path: Path) -> None:
+    two = Bundle(name="two", path=tmp_path / "two")
+    found = Touched(
+        revision="HEAD",
+        bundles={"two": "its settings changed"},
+        cells=["new"],
+        files=[str(tmp_path / "other/a.py"), str(tmp_path / "helper.py")],
+        ignored=[str(tmp_path / "made"), str(tmp_path / "site-packages")],
+    )
+    test = tmp_path / "test_a.py"
+    assert not found.test("old", [test], {})
+    assert found.test("new", [test], {})
+    assert found.test("old", [test, tmp_path / "helper.py"], {})
+    assert found.test("old", [tmp_path / "made/b.py"], {}), "what git ignores may have changed"
+    assert not found.test("old", [tmp_path / "site-packages/b.py"], {})
+    assert found.test("old", [test], {two.path: two})
+    assert not found.test("old", [test], {tmp_path / "one": Bundle(name="one", path=tmp_path / "one")})
+    assert found.test("old", [test], {tmp_path / "other": None}), "a bundle that no setting mentions"
+    assert not found.test("old", [test], {tmp_path / "third": None})
+    assert found.check(Check(name="handshake", run=lambda *_: None, bundle=two), "old")
+    assert not found.check(Check(name="start", run=lambda *_: None), "old")
+    needs = {name: Check(name=name, run=lambda *_: None, needs=needs) for name, needs in NEEDS.items()}
+    assert found.with_needs({"lambda", "other"}, needs) == {"lambda", "start", "resolve", "other"}
+
+
+NEEDS = {"resolve": (), "start": ("resolve",), "lambda": ("start",), "other": (), "versions": ("start",)}

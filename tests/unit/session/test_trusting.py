@@ -132,5 +132,6 @@ def test_checks_and_tests_that_are_selected_now_must_have_passed_then() -> None:
     assert reason_for_tests(old, [start, shipped], {mine.name: "1"}) == ""
     assert reason_for_tests(old, [start, other], {}) == f"other did not pass in the run of {BEGAN}"
     assert reason_for_tests(old, [start], {mine.name: "2"}) == f"files of {mine.name} changed since the run of {BEGAN}"
+    assert "name a bundle" in reason_for_tests(old, [], {mine.name: ""})
     assert "did not pass" in reason_for_tests(old, [], {skipped.name: "1"}), "why it was skipped is not known"
     assert "did not pass" in reason_for_tests(old, [], {"test_new.py::test_c": "1"})
