@@ -93,7 +93,7 @@ class LiveCell:
             deadlines: seconds by check, where they are not the check's own.
             reproduce: the command that runs one check of a cell.
             known: checks that are known to be broken.
-            fingerprint: what decides about the results, by what it is called, with these locks.
+            fingerprint: returns what decides about the results, with these locks, as hashes of named parts.
         """
         self.cell = cell
         self.backend = backend

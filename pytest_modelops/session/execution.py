@@ -30,6 +30,8 @@ from pytest_modelops.session.trusting import FILES, TestFiles, take
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
 PHASES = ("setup", "call", "teardown")
+TAKEN = "taken"
+"""Stands for the status of a test whose result is from an earlier run."""
 LEFT = pytest.StashKey[bool]()
 """Whether a test's teardown failed because its cell left something behind."""
 
@@ -118,7 +120,6 @@ class Running:
         """Block a test if a fixture of the user's finds the cell broken."""
         cell, budget = cell_of(item), self.run.budget
         if cell is not None and cell.taken is not None:
-            item.stash[STATUS] = Status.PASSED
             raise pytest.skip.Exception(f"taken from the run of {cell.taken}", _use_item_location=True)
         if cell is not None and budget is not None and not budget.admits(cell.id):
             item.stash[STATUS] = Status.NOT_RUN
@@ -211,7 +212,8 @@ class Running:
             result = cell.checks.results.get(check.label if check else short_id(item.nodeid, cell.id))
             item.user_properties.extend(junit.properties(cell.cell, result, cell.taken))
         if report.when != "teardown":
-            report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
+            status = item.stash.get(STATUS, None) and item.stash[STATUS].value
+            report.modelops_status = TAKEN if cell.taken is not None else status  # type: ignore[attr-defined]
         return report
 
     @pytest.hookimpl(tryfirst=True)

@@ -20,7 +20,7 @@ from pytest_modelops.report import terminal
 from pytest_modelops.report.changes import Change
 from pytest_modelops.report.model import CellReport, CheckResult, PlannedCell, RunReport, Status
 from pytest_modelops.report.news import CellNews, merge_checks
-from pytest_modelops.session.execution import PHASES
+from pytest_modelops.session.execution import PHASES, TAKEN
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
 from pytest_modelops.session.run import MatrixRun, short_id
@@ -31,7 +31,7 @@ _FINE = {Status.PASSED, Status.KNOWN_BROKEN}
 _WORDS = {
     (Status.TIMED_OUT.value, "failed"): ("failed", "T", ("TIMED-OUT", {"red": True})),
     (Status.UNAVAILABLE.value, "failed"): ("failed", "U", ("UNAVAILABLE", {"red": True})),
-    (Status.PASSED.value, "skipped"): ("taken", "=", ("TAKEN", {"green": True})),
+    (TAKEN, "skipped"): ("taken", "=", ("TAKEN", {"green": True})),
     (Status.NOT_RUN.value, "skipped"): ("not run", "-", ("NOT-RUN", {"yellow": True})),
     (Status.KNOWN_BROKEN.value, "skipped"): ("xfailed", "x", ("KNOWN-BROKEN", {"yellow": True})),
     (Status.BLOCKED.value, "skipped"): ("blocked", "b", ("BLOCKED", {"yellow": True})),

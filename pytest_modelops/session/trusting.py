@@ -69,14 +69,18 @@ def trusted(settings: Settings, cells: Iterable[LiveCell], of_run: Parts, finger
         of_run: the parts of the fingerprint that all cells have in common.
     """
     last = last_run(settings)
+    if last is None:
+        return Trusted({}, {live.id: "there is no earlier run of this configuration" for live in cells})
+    if doubt := _doubt(settings, last, of_run):
+        return Trusted({}, {live.id: doubt for live in cells})
+    before = {cell.id: cell for cell in last.cells}
     found: dict[str, CellReport] = {}
     reasons: dict[str, str] = {}
     for live in cells:
-        reason = _doubt(settings, last, of_run)
-        old = next((cell for cell in last.cells if cell.id == live.id), None) if last is not None else None
-        if last is not None and not reason:
-            reason = _reason_to_run(live, old, settings, fingerprints, last.started)
-        if last is None or old is None or reason:
+        old = before.get(live.id)
+        if old is None:
+            reasons[live.id] = f"the run of {last.started} did not have it"
+        elif reason := _reason_to_run(live, old, settings, fingerprints, last.started):
             reasons[live.id] = reason
         else:
             logs = {name: str(Path(path).expanduser()) for name, path in old.logs.items()}
@@ -84,10 +88,8 @@ def trusted(settings: Settings, cells: Iterable[LiveCell], of_run: Parts, finger
     return Trusted(found, reasons)
 
 
-def _doubt(settings: Settings, last: RunReport | None, of_run: Parts) -> str:
+def _doubt(settings: Settings, last: RunReport, of_run: Parts) -> str:
     """Return why no cell may be taken; empty if some may."""
-    if last is None:
-        return "there is no earlier run of this configuration"
     if settings.keep == "always":
         return "it is to be left up"
     if changed := changed_parts(last.fingerprint, of_run):
@@ -96,10 +98,8 @@ def _doubt(settings: Settings, last: RunReport | None, of_run: Parts) -> str:
 
 
 def _reason_to_run(
-    live: LiveCell, old: CellReport | None, settings: Settings, fingerprints: Fingerprints, started: str
+    live: LiveCell, old: CellReport, settings: Settings, fingerprints: Fingerprints, started: str
 ) -> str:
-    if old is None:
-        return f"the run of {started} did not have it"
     if old.status is not Status.PASSED:
         return f"its status was {old.status.value} in the run of {started}"
     try:
