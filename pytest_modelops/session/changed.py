@@ -189,7 +189,7 @@ def _add(found: Touched, name: str, declaration: Declaration[object], old: Setti
         case "runner":
             found.checks += BUNDLE_CHECKS
         case _ if declaration.decides is None:
-            found.everything = f"`{declaration.key}` changed"
+            found.everything = f"`{declaration.key or declaration.name}` changed"
         case _:
             found.checks += declaration.decides
     found.checks = sorted({*found.checks})

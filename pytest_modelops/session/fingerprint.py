@@ -74,7 +74,7 @@ class Fingerprints:
             backend: name of the one that runs the cells.
         """
         settings = configured.settings
-        decisive = {one.key: name for name, one in declarations(Settings).items() if one.decides != ()}
+        decisive = {one.key or one.name: name for name, one in declarations(Settings).items() if one.decides != ()}
         found: dict[str, object] = {
             "pytest-modelops": [importlib.metadata.version("pytest-modelops"), *map(hash_file, _own_sources())],
             "this machine": [sys.version, platform.platform(), _requirements()],
