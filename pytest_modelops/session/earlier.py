@@ -42,8 +42,10 @@ class Earlier:
         """
         settings, config = asked.settings, asked.config
         found = touched(asked, settings.changed) if settings.changed is not None else None
+        if config.option.collectonly:
+            return cls({}, Trusted({}, {}), found)
         of_run = fingerprints.of_run(asked.configured, backend=backend, config=config)
-        if not settings.trust_last or config.option.collectonly:
+        if not settings.trust_last:
             return cls(of_run, Trusted({}, {}), found)
         return cls(of_run, trusted(settings, cells, of_run, fingerprints), found)
 

@@ -15,7 +15,6 @@ import importlib.metadata
 import inspect
 import json
 import os
-import platform
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
@@ -77,7 +76,7 @@ class Fingerprints:
         decisive = {one.key or one.name: name for name, one in declarations(Settings).items() if one.decides != ()}
         found: dict[str, object] = {
             "pytest-modelops": [importlib.metadata.version("pytest-modelops"), *map(hash_file, _own_sources())],
-            "this machine": [sys.version, platform.platform(), _requirements()],
+            "this machine": [sys.version, *_system(), _requirements()],
             "backend": backend,
             "deadlines": configured.deadlines,
             "variables": _variables(settings),
@@ -183,6 +182,12 @@ def _own_settings(inipath: Path | None) -> object:
         return inipath
     content = tomllib.loads(inipath.read_text(encoding="utf-8"))
     return [content.get("tool", {}).get("pytest"), content.get("pytest")]
+
+
+def _system() -> tuple[str, ...]:
+    """Return what the operating system is; `platform` would start a process for that."""
+    system = os.uname()
+    return system.sysname, system.release, system.version, system.machine
 
 
 def _requirements() -> Mapping[str, str]:
