@@ -40,6 +40,7 @@ DECLARATIONS = (
 )
 NAMES = frozenset(line.partition("(")[0] for line in DECLARATIONS)
 
+_OF_BUNDLES = ("modelops_bundle", "modelops_handshake")
 _NOTHING = object()
 
 Demand: TypeAlias = "Callable[[LiveCell], None]"
@@ -103,6 +104,21 @@ def demands(item: pytest.Item, context: Context) -> list[Demand]:
             usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
             reason = str(error) if isinstance(error, NotShippable | WrongInput) else f"wrong arguments {_shown(mark)}"
             raise WrongInput(f"{item.nodeid}: marker {mark.name}: {reason}; use {usage.partition(': ')[0]}") from None
+    return found
+
+
+def bundles_of(node: pytest.Item, directory: Path, bundles: Sequence[Bundle]) -> dict[Path, Bundle | None]:
+    """Return the paths of the bundles that the markers of a test name, each with the one of these that is there.
+
+    Args:
+        directory: paths are relative to it.
+    """
+    found: dict[Path, Bundle | None] = {}
+    there = {bundle.name: bundle for bundle in bundles}
+    for mark in (one for name in _OF_BUNDLES for one in node.iter_markers(name)):
+        text = str(mark.args[0] if mark.args else mark.kwargs.get("path", ""))
+        path = there[text].path if text in there else directory / text
+        found[path] = next((bundle for bundle in bundles if bundle.path.resolve() == path.resolve()), None)
     return found
 
 

@@ -22,7 +22,7 @@ from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.storage.files import unused_path
 
-_FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
+FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """The only variables of the host that a cell gets."""
 _Started = TypeVar("_Started")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -123,7 +123,7 @@ class ProcessSandbox:
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
         return {
-            **{name: os.environ[name] for name in _FROM_HOST if name in os.environ},
+            **{name: os.environ[name] for name in FROM_HOST if name in os.environ},
             "PATH": f"{Path(environment.python).parent}:{_SYSTEM_PATH}",
             "HOME": str(self._scratch / "home"),
             "TMPDIR": str(self._scratch / "tmp"),

@@ -65,6 +65,7 @@ class LiveCell:
     Attributes:
         checks: runs its checks.
         lifecycle: starts and stops its cluster.
+        not_taken: why the results of an earlier run were not taken, if that was asked for.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class LiveCell:
         keep: str = "never",
         unpacked: Path | None = None,
         known: Sequence[KnownBreak] = (),
+        fingerprint: Callable[[Mapping[Versions, Lock]], Mapping[str, str]] = lambda _: {},
     ) -> None:
         """Create the cell; nothing starts.
 
@@ -92,6 +94,7 @@ class LiveCell:
             deadlines: seconds by check, where they are not the check's own.
             reproduce: the command that runs one check of a cell.
             known: checks that are known to be broken.
+            fingerprint: returns what decides about the results, with these locks, as hashes of named parts.
         """
         self.cell = cell
         self.attached = cluster_settings.attached
@@ -105,6 +108,9 @@ class LiveCell:
         self.observed: ClusterFacts = {}
         self.unpacked = unpacked
         self.locations: MutableMapping[Bundle, BundleLocation] = {}
+        self.not_taken = ""
+        self._fingerprint = fingerprint
+        self._taken: CellReport | None = None
         self.lifecycle = Lifecycle(cell, backend, cluster_settings, keep=keep, progress=progress)
         self.checks = Checks(self, self.lifecycle, checks, deadlines=deadlines, reproduce=reproduce, known=known)
         self.run_check = self.checks.run
@@ -249,7 +255,20 @@ class LiveCell:
     def add(self, result: CheckResult) -> None:
         self.checks.add(result)
 
+    @property
+    def taken(self) -> str | None:
+        """When the run started that its results are from; `None` if it is run."""
+        return self._taken.taken if self._taken is not None else None
+
+    def take(self, report: CellReport) -> None:
+        """Take the results of an earlier run, instead of running anything."""
+        self._taken = report
+        for result in report.ran:
+            self.checks.add(result)
+
     def report(self) -> CellReport:
+        if self._taken is not None:
+            return self._taken
         # Copies, since a check may run in another thread.
         environments, locks, results = dict(self.environments), dict(self.locks), self.checks.results
         secrets = self.lifecycle.secrets
@@ -271,6 +290,8 @@ class LiveCell:
             started=dict(self.lifecycle.started),
             logs={**self.lifecycle.logs, **self.lifecycle.diagnoses},
             notes=secrets.hide_in(tuple(dict.fromkeys(notes))),
+            fingerprint=self._fingerprint(locks),
+            not_taken=self.not_taken,
         )
 
     @property

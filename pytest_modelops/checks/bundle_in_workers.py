@@ -77,6 +77,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     return {
         **bundle_isolated.figures(source, house, installed, installers, contents),
         **submitted,
+        bundle_isolated.WHEELS: bundle_isolated.fingerprints(houses),
         "processes": sorted(answers),
         "shadowed": sorted({f"{one['name']} {one['here']} by {one['wanted']}" for one in conflicts}),
     }

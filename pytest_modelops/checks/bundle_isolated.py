@@ -35,6 +35,9 @@ MARGIN_SECONDS = 0.3
 CLIENT = "client"
 SCHEDULER = "scheduler"
 WORKER = "worker"
+BUILD = "build"
+WHEELS = "wheels"
+"""Key of a result's data: a fingerprint of the wheels of each role, and of those that building takes."""
 NEWCOMERS = (LATE, "agent", SCHEDULER)
 """Names of the processes besides the workers that a bundle for running processes is installed into."""
 _MOST_NAMES = 10
@@ -47,7 +50,8 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
     python = cell.environments[cell.cell.worker].lock.python
     house = wheels_of(bundle, source, cell.environments[cell.cell.worker].lock, cell, deadline)
-    builds = own_installs.build_wheels(source, cell, deadline) if cell.runner.installs else None
+    lock = cell.environments[cell.cell.worker].lock
+    builds = own_installs.build_wheels(source, lock, cell, deadline) if cell.runner.installs else None
     installed = cell.backend.install_wheels(
         house, cell.environments[cell.cell.worker].lock, "environment", deadline=deadline, progress=cell.progress
     )
@@ -84,6 +88,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     cell.locations[bundle] = {**location, "wire": wire_of(source, contents)}
     installers = {name: answer["installer"] for name, answer in answers.items()}
     found_figures = figures(source, house, installed, installers, contents)
+    found_figures = {**found_figures, WHEELS: fingerprints({WORKER: house, **({BUILD: builds} if builds else {})})}
     return {**found_figures, "accounted": {CLIENT: len(source.modules), **accounted_for(contents, source)}}
 
 
@@ -152,6 +157,10 @@ def _check_the_client(
             f"bundle {bundle.name!r}: the client's copy of it lacks {counted(len(missing), files, 'modules')} that "
             f"{bundle.path} has: {_names(missing)}"
         )
+
+
+def fingerprints(houses: Mapping[str, Wheelhouse]) -> Mapping[str, str]:
+    return {role: house.fingerprint for role, house in houses.items()}
 
 
 def wheels_of(bundle: Bundle, source: formats.Source, lock: Lock, cell: CheckedCell, deadline: Deadline) -> Wheelhouse:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_modelops.bundles import contents, formats, metadata
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Wheelhouse
+from pytest_modelops.environments.base import Lock, Wheelhouse
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.remote.runner.installing import PINS
 
@@ -23,7 +23,7 @@ def copy(source: formats.Source, directory: Path) -> Path:
     return target
 
 
-def build_wheels(source: formats.Source, cell: CheckedCell, deadline: Deadline) -> Wheelhouse | None:
+def build_wheels(source: formats.Source, lock: Lock, cell: CheckedCell, deadline: Deadline) -> Wheelhouse | None:
     """Make the wheels that building a bundle needs on the workers; `None` if nothing of it is built.
 
     Raises:
@@ -33,7 +33,6 @@ def build_wheels(source: formats.Source, cell: CheckedCell, deadline: Deadline) 
     needed = build_requires(source)
     if not needed:
         return None
-    lock = cell.environments[cell.cell.worker].lock
     try:
         return cell.backend.wheelhouse(needed, lock, deadline=deadline, progress=cell.progress)
     except CheckFailed as error:

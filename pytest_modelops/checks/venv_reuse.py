@@ -75,7 +75,7 @@ def _put_variants(
     with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
         for name, variant in canary.variants(source, Path(directory)).items():
             house = wheels_of(bundle, variant, lock, cell, deadline)
-            builds = own_installs.build_wheels(variant, cell, deadline)
+            builds = own_installs.build_wheels(variant, lock, cell, deadline)
             wheels = own_installs.wheels(house, builds, Path(directory, name))
             put[name] = {
                 "source": sandbox.put(variant.path, f"{target}/{name}/source"),

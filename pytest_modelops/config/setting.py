@@ -138,6 +138,7 @@ class Declaration(Generic[T_co]):
         path: whether its values are paths.
         replaces: whether the flag's value replaces the key's, and has the same form.
         many: whether the flag takes one value each time, although `type_` is imported later.
+        decides: names of the checks whose results depend on it; `None` for all.
     """
 
     type_: Type[T_co] | Callable[[], Type[T_co]]
@@ -154,6 +155,7 @@ class Declaration(Generic[T_co]):
     path: bool = False
     replaces: bool = True
     many: bool = False
+    decides: tuple[str, ...] | None = None
 
     @property
     def type(self) -> Type[T_co]:

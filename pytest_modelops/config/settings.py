@@ -23,13 +23,14 @@ from pytest_modelops.config.setting import (
     Type,
     Values,
     later,
+    leaf,
     many,
     not_one_of,
     setting,
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, SWITCH, choice
+from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, STRING, SWITCH, choice, text
 from pytest_modelops.config.types import FILE as EXISTING_FILE
 from pytest_modelops.errors import WrongInput, said_of
 
@@ -76,12 +77,12 @@ def _deadlines(value: object, place: Place) -> tuple[Deadline, ...]:
 
 def _given_deadlines(given: Given) -> tuple[Deadline, ...]:
     found = []
-    for text in given.texts:
-        check, equals, seconds = text.partition("=")
+    for one in given.texts:
+        check, equals, seconds = one.partition("=")
         if not equals:
-            raise WrongInput(f"{given.origin}: {text!r} is not CHECK=SECONDS, such as start=120")
-        one = dataclasses.replace(given, texts=(seconds,))
-        found.append(Deadline(check, SECONDS.read_given(one), given.origin))
+            raise WrongInput(f"{given.origin}: {one!r} is not CHECK=SECONDS, such as start=120")
+        read = SECONDS.read_given(dataclasses.replace(given, texts=(seconds,)))
+        found.append(Deadline(check, read, given.origin))
     return tuple(found)
 
 
@@ -150,6 +151,7 @@ class Settings:
         flag_help="How many cells run at once; `auto` is one for each core if there is the memory for it.",
         metavar="N|auto",
         ini=True,
+        decides=(),
     )
     nanny: bool = setting(SWITCH, "Whether workers have nannies, as is Dask's own default.", default=True)
     start: str = setting(
@@ -181,6 +183,7 @@ class Settings:
         metavar="PATH",
         ini=True,
         path=True,
+        decides=(),
     )
     baseline: Path | None = setting(
         BASELINE,
@@ -190,6 +193,7 @@ class Settings:
         metavar="PATH|last",
         ini=True,
         path=True,
+        decides=(),
     )
     fail_on: str = setting(
         choice("a reason to fail", FAIL_ON),
@@ -198,6 +202,24 @@ class Settings:
         name="fail-on",
         metavar="|".join(FAIL_ON),
         ini=True,
+        decides=(),
+    )
+    trust_last: bool = setting(
+        SWITCH,
+        "Do not run the cells that passed in the last run and for which nothing has changed since; take their results, "
+        "see [results of the last run](#results-of-the-last-run).",
+        default=False,
+        name="trust-last",
+        ini=True,
+        decides=(),
+    )
+    changed: str | None = setting(
+        leaf(text, STRING),
+        "Run only what a change in git since a revision can have touched, see [what changed](#what-changed).",
+        key="",
+        name="changed",
+        metavar="REV",
+        decides=(),
     )
     shard: Shard | None = setting(
         SHARD,
@@ -205,6 +227,7 @@ class Settings:
         key="",
         name="shard",
         metavar="N/M",
+        decides=(),
     )
     budget: float | None = setting(
         DURATION,
@@ -213,6 +236,7 @@ class Settings:
         name="budget",
         metavar="TIME",
         ini=True,
+        decides=(),
     )
     keep: str = setting(
         choice("a time to keep cells", KEEP),
@@ -223,7 +247,7 @@ class Settings:
         metavar="|".join(KEEP),
         ini=True,
     )
-    fresh: bool = setting(SWITCH, "Trust no cached environment.", default=False, name="fresh", ini=True)
+    fresh: bool = setting(SWITCH, "Trust no cached environment.", default=False, name="fresh", ini=True, decides=())
     cache: Path = setting(
         PATH,
         "Directory of the environments that are cached between runs. By default in the user's cache directory.",
@@ -232,6 +256,7 @@ class Settings:
         metavar="PATH",
         ini=True,
         path=True,
+        decides=(),
     )
     constraints: Path | None = setting(
         EXISTING_FILE,
@@ -242,9 +267,15 @@ class Settings:
         path=True,
     )
     environment: EnvironmentTable = setting(later("model", "ENVIRONMENT"), "What goes into a cell besides Dask.")
-    aggregation: AggregationSettings = setting(later("model", "AGGREGATION"), "The size of the check `aggregation`.")
+    aggregation: AggregationSettings = setting(
+        later("model", "AGGREGATION"),
+        "The size of the check `aggregation`.",
+        decides=("aggregation", "execute", "bundle-aggregation"),
+    )
     preflight: PreflightSettings = setting(
-        later("model", "PREFLIGHT"), "How your deployment wants entry points and targets to be written."
+        later("model", "PREFLIGHT"),
+        "How your deployment wants entry points and targets to be written.",
+        decides=("preflight",),
     )
     runner: RunnerSettings = setting(later("runner", "RUNNER"), "How a bundle's runner is started and asked.")
     plugin: PluginSettings | None = setting(
@@ -277,10 +308,12 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
     bundles = found.bundles
     if given := place.strongest("bundle"):
         with said_of(given.origin):
-            bundles = tuple(at(text, given.directory, found.bundles) for text in given.texts)
+            bundles = tuple(at(path, given.directory, found.bundles) for path in given.texts)
         distinct(bundles, given.origin)
     if found.fail_on == "new" and found.baseline is None:
         raise WrongInput(f"{place}: fail-on is 'new' without a baseline; name one with --modelops-baseline=PATH")
+    if found.trust_last and found.fresh:
+        raise WrongInput(f"{place}: trust-last takes results of the last run, and fresh trusts nothing; leave out one")
     environment = found.environment
     if found.constraints is not None:
         environment = dataclasses.replace(environment, constraints=found.constraints)
@@ -303,6 +336,8 @@ def _attached(found: Settings, place: Place) -> Settings:
     for option in ("backend", "keep"):
         if (given := place.strongest(option)) and given.origin.startswith("--"):
             raise WrongInput(f"{given.origin}: means nothing with a deployment that runs already; leave it out")
+    if found.trust_last:
+        raise WrongInput(f"{place}: trust-last means nothing with a deployment, which may have changed; leave it out")
     tasks, most = found.aggregation.tasks, found.attach.tasks
     if tasks > most:
         raise WrongInput(

@@ -46,11 +46,13 @@ class Lock(Solution):
         versions: what it was made for.
         python: the real version of the interpreter, to the patch.
         interpreter: the interpreter that makes the environment, as the backend names it.
+        build: how that interpreter was built, where its name does not say it.
     """
 
     versions: Versions
     python: Version
     interpreter: str
+    build: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

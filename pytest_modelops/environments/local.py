@@ -76,7 +76,13 @@ class Environments:
             deadline=deadline,
             progress=progress,
         )
-        return Lock(versions=versions, python=interpreter.version, interpreter=str(interpreter.path), **vars(solution))
+        return Lock(
+            versions=versions,
+            python=interpreter.version,
+            interpreter=str(interpreter.path),
+            build=f"{interpreter.build} {interpreter.platform}",
+            **vars(solution),
+        )
 
     def install(self, lock: Lock, *, deadline: Deadline, progress: Progress) -> Environment:
         if lock.versions.as_is:
@@ -160,6 +166,7 @@ def installed_here(versions: Versions) -> Lock:
         versions=versions,
         python=python_here(),
         interpreter=sys.executable,
+        build=sys.version,
         requirements="".join(f"{name}=={version}\n" for name, version in sorted(packages.items())),
         packages=packages,
         resolved=dt.datetime.now(dt.timezone.utc),

@@ -113,7 +113,7 @@ def _slower(cells: Sequence[CellReport], pairs: Pairs) -> Iterator[tuple[str, fl
     times = {}
     for cell in cells:
         old = pairs.get(cell.id)
-        if old is None or {cell.status, old.status} != {Status.PASSED} or _seconds(old) <= 0:
+        if cell.taken is not None or old is None or {cell.status, old.status} != {Status.PASSED} or _seconds(old) <= 0:
             continue
         if [check.label for check in cell.ran] == [check.label for check in old.ran]:
             times[cell.id] = (_seconds(old), _seconds(cell) / _seconds(old))

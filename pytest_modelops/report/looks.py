@@ -33,15 +33,24 @@ MARKS: Mapping[Status, Mark] = {
     Status.KNOWN_BROKEN: Mark("k", "k", "known broken", Style.WARN),
 }
 """By status of a check; for cells, use `mark_of`."""
+TAKEN = Mark("=", "=", "taken", Style.GOOD)
+"""Passed in an earlier run, whose results are taken."""
 IN_PART = Mark("✓", "ok", "passed in part", Style.WARN)
 NOT_PLANNED = Mark("–", "-", "not planned", Style.DIM)
 
 
 def mark_of(cell: CellReport) -> Mark:
-    """Return how a cell is shown; one in which not all checks ran does not look like one that passed."""
-    if cell.status is Status.PASSED and len(cell.ran) < len(cell.checks):
+    """Return how a cell is shown; one that was not run, or only in part, does not look like one that passed."""
+    if cell.taken is not None and cell.status is Status.PASSED:
+        return TAKEN
+    if is_in_part(cell):
         return IN_PART
     return MARKS[cell.status]
+
+
+def is_in_part(cell: CellReport) -> bool:
+    """Whether a cell passed, with some of its checks only."""
+    return cell.status is Status.PASSED and len(cell.ran) < len(cell.checks)
 
 
 def mark_of_check(check: CheckResult) -> Mark:

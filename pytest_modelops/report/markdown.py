@@ -58,6 +58,8 @@ def _note(cell: CellReport) -> str:
     cause = cause_of(cell)
     if cause is not None:
         return _plain(_PAPER.cut(_PAPER.first_line(cause.message), _NOTE))
+    if cell.taken is not None:
+        return f"from the run of {cell.taken}"
     count = len(cell.ran)
     return f"{count} of {len(cell.checks)} checks" if count < len(cell.checks) else ""
 
@@ -108,6 +110,7 @@ def _left_out(report: RunReport) -> Iterator[str]:
 def _footer(report: RunReport) -> str:
     ran = f"{len(report.cells)} cells in {duration(report.seconds)}, backend `{report.backend}`, {report.started}"
     where = f"configuration `{report.configuration}`" if report.configuration else "no configuration"
+    where += f"; only what changes since {_plain(report.since)} can have touched" if report.since else ""
     version = report.host.get("pytest_modelops", "")
     return f"<sub>pytest-modelops {version}: {ran}; {where}</sub>"
 

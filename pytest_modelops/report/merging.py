@@ -18,12 +18,13 @@ def merge(reports: Sequence[RunReport]) -> RunReport:
     """
     oldest_first = sorted(reports, key=_started)
     by_id: dict[str, CellReport] = {}
-    for report in oldest_first:
-        for cell in report.cells:
-            if not cell.selected and not cell.ran:
-                continue  # left to another machine
-            if cell.id not in by_id or cell.status is not Status.NOT_RUN:
-                by_id[cell.id] = cell
+    untouched = {cell.id: cell for report in oldest_first if report.since for cell in report.cells if not cell.selected}
+    found = [(_time(cell.taken or report.started), cell) for report in oldest_first for cell in report.cells]
+    for _, cell in sorted(found, key=lambda one: one[0]):  # a cell that was taken is as old as the run that it is from
+        if not cell.selected and not cell.ran:
+            continue  # left to another machine
+        if cell.id not in by_id or cell.status is not Status.NOT_RUN:
+            by_id[cell.id] = cell
     planned = _planned(oldest_first)
     begin = _started(oldest_first[0])
     end = max(_started(report) + datetime.timedelta(seconds=report.seconds) for report in reports)
@@ -34,13 +35,18 @@ def merge(reports: Sequence[RunReport]) -> RunReport:
         host={name: _joined(report.host.get(name, "") for report in oldest_first) for name in _names(oldest_first)},
         configuration=_joined(report.configuration or "" for report in oldest_first) or None,
         backend=_joined(report.backend for report in oldest_first),
-        cells=tuple(by_id.get(cell.id) or _missing(cell) for cell in planned.values()),
+        cells=tuple(by_id.get(one.id) or untouched.get(one.id) or _missing(one) for one in planned.values()),
         left_out=tuple(left_out.values()),
+        since=_joined(report.since or "" for report in oldest_first) or None,
     )
 
 
 def _started(report: RunReport) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(report.started.replace("Z", "+00:00"))
+    return _time(report.started)
+
+
+def _time(started: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(started.replace("Z", "+00:00"))
 
 
 def _planned(reports: Iterable[RunReport]) -> dict[str, PlannedCell]:

@@ -138,6 +138,9 @@ class CellReport:
         checks: in order.
         notes: warnings, and how to get into a cell that was left up.
         line: number of the line of the configuration that asks for the cell, the first being 1.
+        fingerprint: what decides about its results besides the run's own fingerprint, as hashes of named parts.
+        taken: when the run started that its results are from, if it was not run in this one; else null.
+        not_taken: why results of the last run were not taken, if that was asked for; else empty.
     """
 
     id: str
@@ -154,6 +157,9 @@ class CellReport:
     notes: tuple[str, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     line: int | None = None
+    fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    taken: str | None = None
+    not_taken: str = ""
 
     @classmethod
     def of(cls, cell: Cell) -> CellReport:
@@ -255,6 +261,9 @@ class RunReport:
         planned: every cell of the matrix, in the plan's order, if others than this run have to report some of them;
             else empty.
         comparison: what changed since a baseline; null if the run was compared with none.
+        fingerprint: what decides about the results of all cells, as hashes of named parts; empty if it is of several
+            runs. The key of the hashes is in the cache.
+        since: the revision of git since which a change can have touched what was run; null if that did not matter.
     """
 
     started: str
@@ -267,6 +276,8 @@ class RunReport:
     shard: str | None = None
     planned: tuple[PlannedCell, ...] = ()
     comparison: Comparison | None = None
+    fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    since: str | None = None
 
     @property
     def complete(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from pytest_modelops.report.looks import IN_PART, MARKS, NOT_PLANNED, Grid, Mark, cause_of, mark_of
+from pytest_modelops.report.looks import IN_PART, MARKS, NOT_PLANNED, TAKEN, Grid, Mark, cause_of, is_in_part, mark_of
 from pytest_modelops.report.model import CellReport, Status
 from pytest_modelops.report.paper import (
     INDENT,
@@ -93,7 +93,7 @@ class Table:
         occur = {mark_of(cell) for cell in self.cells} - {MARKS[Status.PASSED], MARKS[Status.FAILED]}
         if gaps:
             occur.add(NOT_PLANNED)
-        marks = [mark for mark in (*MARKS.values(), NOT_PLANNED) if mark in occur]
+        marks = [mark for mark in (*MARKS.values(), TAKEN, NOT_PLANNED) if mark in occur]
         entries = [f"{self._symbol(mark)} {mark.text}" for mark in marks]
         if IN_PART in occur:
             entries.append(f"{self._symbol(IN_PART)} n/m only n of m checks were run")
@@ -105,9 +105,9 @@ class Table:
         """Return what the table shows for a cell; `full` has the check's bundle and whole name."""
         mark = mark_of(cell) if cell else NOT_PLANNED
         symbol = self._symbol(mark)
-        if cell is None or mark is MARKS[Status.PASSED]:
+        if cell is None or (mark in {MARKS[Status.PASSED], TAKEN} and not is_in_part(cell)):
             return Segment(symbol, mark.style)
-        if mark is IN_PART:
+        if is_in_part(cell):
             return Segment(f"{symbol} {len(cell.ran)}/{len(cell.checks)}", mark.style)
         if cell.status is Status.NOT_RUN and (cell.beyond_budget or not cell.selected):
             return Segment(symbol, Style.DIM)

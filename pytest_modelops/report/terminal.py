@@ -36,7 +36,12 @@ def matrix(report: RunReport, *, width: int, unicode: bool) -> list[Line]:
     """
     paper = Paper(max(width, _NARROWEST), unicode)
     answer = [*_verdict(report, paper), *_changes(report, paper)]
-    rest = [*_not_run(report.cells, paper), *_left_out(report.left_out, paper), *_sums(report, paper)]
+    rest = [
+        *_taken(report, paper),
+        *_not_run(report.cells, paper),
+        *_left_out(report.left_out, paper),
+        *_sums(report, paper),
+    ]
     table = Table(report.cells, paper).lines()
     return apart([answer, table, _broken(report.cells, paper), _notes(report.cells, paper), rest])
 
@@ -124,6 +129,22 @@ def _not_run(cells: Sequence[CellReport], paper: Paper) -> list[Line]:
     return lines
 
 
+def _taken(report: RunReport, paper: Paper) -> list[Line]:
+    """Return from which run cells were taken, and why others were not."""
+    groups: dict[tuple[str, Style], list[Segment]] = {}
+    for cell in report.cells:
+        if cell.taken is not None:
+            groups.setdefault((f"not run, taken from the run of {cell.taken}:", Style.WARN), []).append(
+                Segment(cell.id)
+            )
+        elif cell.not_taken and cell.ran:
+            reason = f"run, since {paper.first_line(cell.not_taken)}:"
+            groups.setdefault((reason, Style.PLAIN), []).append(Segment(cell.id))
+    return [
+        line for (text, style), ids in groups.items() for line in paper.flow([*paper.words(text, style), *joined(ids)])
+    ]
+
+
 def _left_out(points: Sequence[LeftOut], paper: Paper) -> list[Line]:
     reasons: dict[str, list[str]] = {}
     for point in points:
@@ -160,7 +181,7 @@ def _environments(cells: Sequence[CellReport]) -> dict[str, int]:
     """Count the distinct environments that were built and reused; one that a later cell reuses was built."""
     reused: dict[object, bool] = {}
     for cell in cells:
-        for environment in cell.environments:
+        for environment in cell.environments if cell.taken is None else ():
             place = environment.get("location") or (environment.get("python"), environment.get("dask"))
             reused[place] = reused.get(place, True) and bool(environment.get("reused"))
     counts = Counter(reused.values())

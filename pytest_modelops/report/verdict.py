@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_modelops.report.changes import Change, Comparison
 from pytest_modelops.report.differences import ROLES
-from pytest_modelops.report.looks import IN_PART, mark_of
+from pytest_modelops.report.looks import is_in_part
 from pytest_modelops.report.model import CellReport, RunReport, Status
 
 RED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.BLOCKED, Status.UNAVAILABLE})
@@ -63,15 +63,16 @@ def _green(asked: Sequence[CellReport]) -> str:
         said = "The cell passed" if len(asked) == 1 else f"All {len(asked)} cells passed"
     else:
         said = f"{len(passed)} of {_cells(len(asked))} passed"
-    in_part = sum(mark_of(cell) is IN_PART for cell in passed)
+    in_part = sum(map(is_in_part, passed))
     return said + (f", {in_part if in_part < len(passed) else 'each'} only in part" if in_part else "")
 
 
 def _rest(asked: Sequence[CellReport]) -> str:
-    """Return how many cells neither passed nor broke."""
+    """Return how many cells neither passed nor broke in this run."""
     counts = {
         "missing": sum(cell.status is Status.MISSING for cell in asked),
         "known broken": sum(cell.status is Status.KNOWN_BROKEN for cell in asked),
+        "taken from an earlier run": sum(cell.taken is not None for cell in asked),
         "not run": sum(cell.status is Status.NOT_RUN for cell in asked),
     }
     return "".join(f"; {number} {what}" for what, number in counts.items() if number)

@@ -14,11 +14,13 @@ from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.markers import Demand
 from pytest_modelops.matrix.cell import Role
+from pytest_modelops.session.changed import Touched
 from pytest_modelops.session.item import CheckItem, check_of
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import ChecksModule, names_tests, test_name
 from pytest_modelops.session.needed import Needed
 from pytest_modelops.session.run import MatrixRun
+from pytest_modelops.session.trusting import TestFiles
 
 DEMANDS = pytest.StashKey[list[Demand]]()
 
@@ -165,6 +167,8 @@ class Collecting:
             if others:
                 config.hook.pytest_deselected(items=others)
                 items[:] = [item for item in items if cell_of(item) is not None]
+        if self.run.earlier.touched is not None:
+            self._leave_out_untouched(self.run.earlier.touched, config, items)
         yield
         first_seen: dict[object, int] = {}
 
@@ -174,6 +178,28 @@ class Collecting:
             return rank, first_seen.setdefault(cell_of(item) or item, len(first_seen)), check_of(item) is None
 
         items.sort(key=place)
+
+    def _leave_out_untouched(self, touched: Touched, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Deselect what no change in git can have touched, besides the user's tests that belong to no cell."""
+        files, checks = TestFiles(config, self.run.fingerprints), {check.label: check for check in self.run.checks}
+        settings, needed = self.run.settings, dict[str, set[str]]()
+        for item in items:
+            if isinstance(item, CheckItem) and touched.check(item.check, item.cell.id):
+                needed.setdefault(item.cell.id, set()).add(item.check.label)
+        needed = {cell_id: touched.with_needs(labels, checks) for cell_id, labels in needed.items()}
+
+        def stays(item: pytest.Item) -> bool:
+            cell = cell_of(item)
+            if isinstance(item, CheckItem):
+                return item.check.label in needed.get(item.cell.id, ())
+            bundles = markers.bundles_of(item, settings.file.directory, settings.bundles)
+            return cell is None or touched.test(cell.id, files.of(item.path), bundles)
+
+        others = [item for item in items if not stays(item)]
+        if others:
+            config.hook.pytest_deselected(items=others)
+            items[:] = [item for item in items if stays(item)]
+            self.run.nothing_touched = not items
 
 
 def _cannot_have_a_cell(test: pytest.Function) -> bool:

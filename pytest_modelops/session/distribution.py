@@ -26,6 +26,8 @@ class Distributing:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: WorkerController) -> None:
         self.run.progress.forget(node.gateway.id)
+        if getattr(node, "workeroutput", {}).get("modelops_nothing_touched"):
+            self.run.nothing_touched = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

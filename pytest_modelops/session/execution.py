@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import warnings
 from collections.abc import Generator
 from pathlib import Path
@@ -15,7 +16,7 @@ from _pytest.runner import runtestprotocol  # plugins that run tests themselves 
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import CellBroken, ModelopsError, NothingToDo, TimedOut
-from pytest_modelops.markers import Demand
+from pytest_modelops.markers import Demand, bundles_of
 from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
 from pytest_modelops.report.news import CellNews
 from pytest_modelops.session import junit
@@ -24,12 +25,15 @@ from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
+from pytest_modelops.session.trusting import FILES, TestFiles, take
 
 STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
 FIGURES = pytest.StashKey[dict[str, object]]()
 """What an error knows for the report."""
 PHASES = ("setup", "call", "teardown")
+TAKEN = "taken"
+"""Stands for the status of a test whose result is from an earlier run."""
 LEFT = pytest.StashKey[bool]()
 """Whether a test's teardown failed because its cell left something behind."""
 
@@ -48,13 +52,29 @@ class Running:
         self._published: dict[str, dict[str, CheckResult]] = {}
         self._facts: dict[str, CellReport] = {}
 
+    @functools.cached_property
+    def _files(self) -> TestFiles:
+        return TestFiles(self.run.config, self.run.fingerprints)
+
+    def _hash_files(self, item: pytest.Item) -> str:
+        """Return the hash of the files of a user's test; empty if more decides about it."""
+        settings = self.run.settings
+        bundles = bundles_of(item, settings.file.directory, settings.bundles)
+        return "" if None in bundles.values() else self._files.hash(item.path)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        tests: dict[str, dict[str, str]] = {}
         for item in session.items:
             if isinstance(item, CheckItem):
                 self._checks.setdefault(item.cell.id, []).append(item)
             elif (cell := cell_of(item)) is not None:
                 self._tested.add(cell.id)
-        self._coming = [checks[0] for checks in self._checks.values()]
+                tests.setdefault(cell.id, {})[short_id(item.nodeid, cell.id)] = self._hash_files(item)
+        for cell_id in self._checks.keys() | tests.keys():
+            checks = [item.check for item in self._checks.get(cell_id, ())]
+            live, mine = self.run.cells[cell_id], tests.get(cell_id, {})
+            take(self.run.earlier.trusted, live, checks, mine, every=self.run.checks)
+        self._coming = [checks[0] for checks in self._checks.values() if checks[0].cell.taken is None]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -75,7 +95,7 @@ class Running:
         """Have the checks of this cell, and of those that come later, run ahead; see `Ahead`."""
         self.run.ahead.resume()
         if hasattr(item.config, "workerinput"):  # an xdist worker knows no more than the next test
-            known = [one for one in (item, nextitem) if isinstance(one, CheckItem)]
+            known = [one for one in (item, nextitem) if isinstance(one, CheckItem) and one.cell.taken is None]
         else:
             known, self._coming = self._coming, []
         for one in known:
@@ -86,6 +106,9 @@ class Running:
 
     def _leave_to_user(self, session: pytest.Session, nextitem: pytest.Item | None) -> None:
         """Have no check run while a test of the user's does."""
+        cell = cell_of(nextitem)
+        if cell is not None and cell.taken is not None:
+            return
         if nextitem is not None and check_of(nextitem) is None and not (session.shouldfail or session.shouldstop):
             self.run.ahead.pause()
 
@@ -98,6 +121,8 @@ class Running:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Block a test if a fixture of the user's finds the cell broken."""
         cell, budget = cell_of(item), self.run.budget
+        if cell is not None and cell.taken is not None:
+            raise pytest.skip.Exception(f"taken from the run of {cell.taken}", _use_item_location=True)
         if cell is not None and budget is not None and not budget.admits(cell.id):
             item.stash[STATUS] = Status.NOT_RUN
             raise pytest.skip.Exception(budget.reason, _use_item_location=True)
@@ -173,7 +198,7 @@ class Running:
         check = check_of(item)
         if check is not None and report.when == "call" and (result := cell.checks.results.get(check.label)):
             report.duration = result.seconds  # without waiting for it
-        if LEFT in item.stash:
+        if LEFT in item.stash or cell.taken is not None:
             pass  # the cell has a result for that
         elif item.stash.get(STATUS, None) is Status.NOT_RUN:
             if report.when == "setup" and self.run.settings.budget is not None:
@@ -187,9 +212,10 @@ class Running:
         if report.when == "call" or (report.when == "setup" and not report.passed):
             check = check_of(item)
             result = cell.checks.results.get(check.label if check else short_id(item.nodeid, cell.id))
-            item.user_properties.extend(junit.properties(cell.cell, result))
+            item.user_properties.extend(junit.properties(cell.cell, result, cell.taken))
         if report.when != "teardown":
-            report.modelops_status = item.stash.get(STATUS, None) and item.stash[STATUS].value  # type: ignore[attr-defined]
+            status = item.stash.get(STATUS, None) and item.stash[STATUS].value
+            report.modelops_status = TAKEN if cell.taken is not None else status  # type: ignore[attr-defined]
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -223,6 +249,8 @@ class Running:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
         text = cell.lifecycle.secrets.hide(str(call.excinfo.value)) if call.excinfo is not None else ""
+        figures: dict[str, object] = item.stash.get(FIGURES, {})
+        files = {} if check_of(item) else {FILES: self._hash_files(item)}
         return result_of_test(
             check_of(item),
             short_id(item.nodeid, cell.id),
@@ -231,7 +259,7 @@ class Running:
             seconds=call.duration,
             blocked_by=item.stash[BLOCKED_BY] if status is Status.BLOCKED else None,
             reproduce=self.run.reproduce_test(item.nodeid),
-            data=cell.lifecycle.secrets.hide_in(item.stash.get(FIGURES, {})),
+            data={**cell.lifecycle.secrets.hide_in(figures), **files},
         )
 
     @pytest.hookimpl(wrapper=True)
@@ -261,9 +289,11 @@ class Running:
     def pytest_sessionfinish(self) -> None:
         """End what runs ahead and cells whose last test never came: after the user's fixtures, before the reports."""
         self.run.close_cells()
+        if hasattr(self.run.config, "workeroutput"):
+            self.run.config.workeroutput["modelops_nothing_touched"] = self.run.nothing_touched
 
     def _end_cell(self, item: pytest.Item, cell: LiveCell) -> None:
-        if not isinstance(item, CheckItem):
+        if not isinstance(item, CheckItem) and cell.taken is None:
             # pytest does the same when the next test asks for another cell: it first ends the fixtures that use it.
             definition = item._fixtureinfo.name2fixturedefs[fixtures.NAME][-1]  # type: ignore[attr-defined] # noqa: SLF001
             definition.finish(item._request)  # type: ignore[attr-defined] # noqa: SLF001

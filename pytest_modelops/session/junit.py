@@ -13,11 +13,17 @@ from pytest_modelops.report.model import CheckResult, RunReport
 from pytest_modelops.report.verdict import sentence
 
 
-def properties(cell: Cell, result: CheckResult | None) -> Iterator[tuple[str, str]]:
-    """Yield the properties of a test: its cell, and how its check ended."""
+def properties(cell: Cell, result: CheckResult | None, taken: str | None) -> Iterator[tuple[str, str]]:
+    """Yield the properties of a test: its cell, and how its check ended.
+
+    Args:
+        taken: when the run started that the result is from, if it is from an earlier one.
+    """
     yield "modelops.cell", cell.id
     yield "modelops.python", str(cell.base.python)
     yield "modelops.dask", cell.base.dask_text
+    if taken is not None:
+        yield "modelops.taken", taken
     if result is not None:
         yield from (("modelops.check", result.label), ("modelops.status", result.status.value))
         if result.blocked_by:

@@ -20,7 +20,7 @@ from pytest_modelops.report import terminal
 from pytest_modelops.report.changes import Change
 from pytest_modelops.report.model import CellReport, CheckResult, PlannedCell, RunReport, Status
 from pytest_modelops.report.news import CellNews, merge_checks
-from pytest_modelops.session.execution import PHASES
+from pytest_modelops.session.execution import PHASES, TAKEN
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.module import nodeid, result_of_test, short_nodeid
 from pytest_modelops.session.run import MatrixRun, short_id
@@ -31,6 +31,7 @@ _FINE = {Status.PASSED, Status.KNOWN_BROKEN}
 _WORDS = {
     (Status.TIMED_OUT.value, "failed"): ("failed", "T", ("TIMED-OUT", {"red": True})),
     (Status.UNAVAILABLE.value, "failed"): ("failed", "U", ("UNAVAILABLE", {"red": True})),
+    (TAKEN, "skipped"): ("taken", "=", ("TAKEN", {"green": True})),
     (Status.NOT_RUN.value, "skipped"): ("not run", "-", ("NOT-RUN", {"yellow": True})),
     (Status.KNOWN_BROKEN.value, "skipped"): ("xfailed", "x", ("KNOWN-BROKEN", {"yellow": True})),
     (Status.BLOCKED.value, "skipped"): ("blocked", "b", ("BLOCKED", {"yellow": True})),
@@ -112,6 +113,8 @@ class Reporting:
             return
         self._finished = self._report()
         self._explain_failures(self._finished)
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self.run.nothing_touched:
+            session.exitstatus = exitstatus = pytest.ExitCode.OK
         if exitstatus == pytest.ExitCode.OK and not self._finished.complete:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif exitstatus == pytest.ExitCode.TESTS_FAILED and self._fails_only_as_before(self._finished):
@@ -153,6 +156,8 @@ class Reporting:
         self._shown = True
         if _only_sets_up(self.run.config):
             writer.line("modelops: --setup-plan and --setup-only run no test, so nothing was checked")
+        if self._finished is not None and self.run.nothing_touched:
+            writer.line(f"modelops: no change since {self._finished.since} can have touched what is selected")
         if self._finished is None or not any(cell.selected for cell in self._finished.cells):
             return
         writer.sep("=", "modelops matrix")
@@ -189,6 +194,8 @@ class Reporting:
             cells=tuple(self._cell_report(cell_id, tests.get(cell_id, ())) for cell_id in self.run.cells),
             left_out=self.run.plan.left_out,
             shard=str(self.run.settings.shard) if self.run.settings.shard else None,
+            fingerprint=self.run.earlier.fingerprint,
+            since=self.run.earlier.touched.revision if self.run.earlier.touched else None,
             planned=tuple(PlannedCell.of(cell) for cell in self.run.plan.whole) if self.run.plan.elsewhere else (),
         )
         return self._writing.compared(self._writing.explained(report))

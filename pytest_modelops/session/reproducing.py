@@ -15,7 +15,10 @@ from pytest_modelops.matrix.plan import excluded
 from pytest_modelops.session import module
 from pytest_modelops.session.configured import Configured
 
-OF_THE_RUN = {"matrix", "cell", "parallel", "report", "fresh", "baseline", "fail-on", "shard", "budget"}
+OF_THE_RUN = {
+    *("matrix", "cell", "parallel", "report", "fresh", "baseline", "fail-on", "shard", "budget"),
+    *("trust-last", "changed"),
+}
 """Options that a command for a single test does not need again."""
 
 

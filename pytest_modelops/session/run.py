@@ -34,7 +34,10 @@ from pytest_modelops.session.ahead import Ahead
 from pytest_modelops.session.baseline import past_of
 from pytest_modelops.session.budget import Budget
 from pytest_modelops.session.capacity import ahead_on_this_machine
+from pytest_modelops.session.changed import Asked, touched
 from pytest_modelops.session.configured import configure
+from pytest_modelops.session.earlier import Earlier, EarlierJson
+from pytest_modelops.session.fingerprint import Fingerprints
 from pytest_modelops.session.locating import SettingsFile
 from pytest_modelops.session.planning import plan_of, unavailable
 from pytest_modelops.session.progress import Progress
@@ -52,6 +55,7 @@ class Handed(TypedDict):
         backend: name of the controller's backend.
         start: the directory in which pytest was called.
         started: time of day at which the run started.
+        earlier: what it found of earlier runs.
     """
 
     plan: Any
@@ -60,6 +64,7 @@ class Handed(TypedDict):
     backend: str
     start: str
     started: float
+    earlier: EarlierJson
 
 
 class MatrixRun:
@@ -76,6 +81,8 @@ class MatrixRun:
         rank: of each cell, by id, in the order in which cells run with a time limit; empty without one.
         budget: decides which cells fit into the run's time limit, if there is one.
         note: for people, if the backend is not the one that was meant; empty otherwise.
+        earlier: what it knows of earlier runs.
+        nothing_touched: whether no test is left, because changes in git touch none; with xdist, in any worker.
     """
 
     plan: Plan
@@ -87,6 +94,7 @@ class MatrixRun:
     rank: dict[str, int]
     budget: Budget | None
     note: str
+    earlier: Earlier
 
     def __init__(self, config: pytest.Config) -> None:
         """Read the settings.
@@ -99,6 +107,7 @@ class MatrixRun:
         self.settings = self._configured.settings
         self.checks = self._configured.checks
         self._handed: Handed | None = getattr(config, "workerinput", {}).get("modelops")
+        self.nothing_touched = False
         self.directory = Path(self._handed["directory"]) if self._handed else logs.new_directory(self.settings.cache)
 
     def open(self) -> None:
@@ -130,7 +139,15 @@ class MatrixRun:
         self._why = f" ({opened.why})" if opened.why else ""
         self.note = opened.note
         self.progress = Progress(self.config, self.directory)
+        with _usable(self.settings.cache):
+            self.fingerprints = Fingerprints(self.settings.cache)
         self.cells = {cell.id: self._live(cell) for cell in self.plan.cells}
+        try:
+            self.earlier = Earlier.from_json(handed["earlier"]) if handed else self._find_earlier()
+        except BaseException:
+            self.progress.close()
+            self._close_backend()
+            raise
         self._started = handed["started"] if handed else time.time()
         self.budget, self.rank = None, {}
         if (limit := self.settings.budget) is not None:
@@ -141,11 +158,17 @@ class MatrixRun:
         interrupt = self.backend.interrupt
         self.ahead = ahead_on_this_machine(self.settings, self.config, budget=self.budget, interrupt=interrupt)
 
+    def _find_earlier(self) -> Earlier:
+        asked = Asked(self._configured, self.plan, self.backend.releases, self.config)
+        cells, name = self.cells.values(), self.backend.name
+        return Earlier.find(asked, cells, backend=name, fingerprints=self.fingerprints)
+
     def _live(self, cell: Cell) -> LiveCell:
         settings, environment = self.settings, self.settings.environment
         worker_variables, scheduler_variables, client_variables = environment.variables()
+        in_backend = cell.with_variants(self.backend.variants)
         return LiveCell(
-            cell.with_variants(self.backend.variants),
+            in_backend,
             backend=self.backend,
             checks=self.checks,
             aggregation=settings.aggregation,
@@ -170,6 +193,7 @@ class MatrixRun:
             keep=settings.containers.keep,
             known=settings.known_broken,
             unpacked=settings.cache / "bundles",
+            fingerprint=functools.partial(self.fingerprints.of_cell, in_backend, self.backend),
         )
 
     def hand_over(self) -> Handed:
@@ -180,6 +204,7 @@ class MatrixRun:
             "backend": self.backend.name,
             "start": str(start_of(self.config)),
             "started": self._started,
+            "earlier": self.earlier.to_json(),
         }
 
     @property
@@ -204,6 +229,7 @@ class MatrixRun:
         return [
             f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}",
             f"modelops configuration: {self.settings.file.description}",
+            *([f"modelops: {self.earlier.touched.describe()}"] if self.earlier.touched else []),
         ]
 
     def close(self) -> None:
@@ -264,6 +290,8 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
         with _room():
             plan = plan_of(configured, releases=releases, config=config)
         note = releases.note
+        asked, revision = Asked(configured, plan, releases, config), settings.changed
+        changed = touched(asked, revision).describe() if revision is not None else ""
     backend, why = settings.backend, ""
     if backend == "auto":
         opened = settled(_opened(settings, backend, directory), plan.cells)
@@ -276,7 +304,7 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
             f"each client asks {attach['deployment']} for its versions, and sends it at most {attach['tasks']} tasks: "
             f"2 for each worker, {attach['aggregation_tasks']} of the check aggregation, and those of your tests"
         )
-    lines += [*([f"index: {note}"] if note else []), f"configuration: {settings.file.description}"]
+    lines += [*filter(None, [f"index: {note}" if note else "", changed]), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {
         **plan.to_json(),
         "unavailable": [{"id": cell_id, "reason": reason} for cell_id, reason in missing.items()],

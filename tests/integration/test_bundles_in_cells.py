@@ -58,6 +58,7 @@ def test_two_runs_at_once_on_the_same_bundle_which_runs_its_checks(matrix: Matri
         "modules": 2,
         "accounted": {"client": 2, "worker-0": 2, "worker-1": 2},
         "packages": 0,
+        "wheels": {"worker": data["wheels"]["worker"]},
         "wheels_reused": data["wheels_reused"],
         "install_reused": data["install_reused"],
         "installed_by": {"worker-0": "uv", "worker-1": "uv"},

@@ -38,6 +38,7 @@ def test_a_deployment_is_instead_of_a_backend_and_the_flag_is_stronger(read: Rea
         ('address = "tcp://h:1"\nfactory = "a:b"', "address and factory name a deployment each"),
         ("force = true", "force means nothing without a deployment"),
         ('gateway = "x"', "'gateway' is not a key"),
+        ('address = "tcp://h:1"\n[tool.modelops]\ntrust-last = true', "trust-last means nothing with a deployment"),
         ('address = "tcp://h:1"\ntasks = 400', "would send 420 tasks to the deployment, and `tasks`"),
     ],
 )

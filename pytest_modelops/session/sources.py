@@ -1,0 +1,109 @@
+"""Source files of a project, and what they import of it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_FOREIGN = {"site-packages", "dist-packages", "node_modules"}
+
+
+class Sources:
+    """Reads each file once. What is installed is not followed.
+
+    Args:
+        root: of the project.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._texts: dict[Path, str] = {}
+        self._imports: dict[Path, tuple[Path, ...]] = {}
+
+    def read(self, file: Path) -> str:
+        """Return a file's text; empty if it cannot be read."""
+        if file not in self._texts:
+            try:
+                self._texts[file] = file.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                self._texts[file] = ""
+        return self._texts[file]
+
+    def with_imported(self, *files: Path) -> list[Path]:
+        """Return files and all that they import, directly or not."""
+        seen: dict[Path, None] = {}
+        left = list(files)
+        while left:
+            file = left.pop()
+            if file not in seen:
+                seen[file] = None
+                if file.is_relative_to(self._root) and not is_foreign(file):
+                    left += self._imported(file)
+        return list(seen)
+
+    def _imported(self, file: Path) -> tuple[Path, ...]:
+        if file not in self._imports:
+            self._imports[file] = tuple(self._find_imported(file))
+        return self._imports[file]
+
+    def _find_imported(self, file: Path) -> Iterator[Path]:
+        """Yield the files of modules that a file imports, of this project or installed."""
+        try:
+            tree = ast.parse(self.read(file))
+        except (SyntaxError, ValueError):
+            return
+        above = [file.parent, *(parent for parent in file.parents if parent.is_relative_to(self._root))]
+        bases = list(dict.fromkeys([*above, self._root / "src", *map(Path, filter(None, sys.path))]))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found = [(bases, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                start = [file.parents[node.level - 1]] if node.level else bases
+                names = ["", *(alias.name for alias in node.names)]
+                found = [(start, ".".join(filter(None, [module, name]))) for name in names]
+            elif isinstance(node, ast.Assign) and _is_plugins(node):
+                texts = (one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant))
+                found = [(bases, text) for text in texts if isinstance(text, str)]
+            else:
+                continue
+            for start, dotted in found:
+                if dotted and dotted.partition(".")[0] not in sys.stdlib_module_names:
+                    yield from _files_of(start, dotted)
+
+
+def is_foreign(file: Path) -> bool:
+    """Whether a file is installed and not the project's own."""
+    return not _FOREIGN.isdisjoint(file.parts)
+
+
+def below(directory: Path) -> Iterator[Path]:
+    """Yield the project's Python files below a directory."""
+    for here, names, files in os.walk(directory):
+        names[:] = [n for n in names if not n.startswith(".") and n not in _FOREIGN and n != "__pycache__"]
+        if "pyvenv.cfg" in files:
+            names.clear()
+            continue
+        yield from (Path(here, file) for file in sorted(files) if file.endswith(".py"))
+
+
+def conftests(file: Path, root: Path) -> list[Path]:
+    """Return the `conftest.py` files that pytest reads for a file of tests."""
+    above = [file.parent, *file.parent.parents]
+    return [one for parent in above if parent.is_relative_to(root) and (one := parent / "conftest.py").is_file()]
+
+
+def _is_plugins(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == "pytest_plugins" for target in node.targets)
+
+
+def _files_of(bases: list[Path], dotted: str) -> Iterator[Path]:
+    for base in bases:
+        path = base.joinpath(*dotted.split("."))
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                yield file
+                return
