@@ -38,7 +38,7 @@ _LONGEST = 24 * 3600.0
 _TO_END = 60.0
 """Seconds that pytest has to end its cell after Ctrl-C."""
 _LAST_LINES = 12
-_KEEP = "PYTEST_MODELOPS_KEEP"
+_ALWAYS = {"PYTEST_MODELOPS_KEEP": "never", "PYTEST_MODELOPS_TRUST_LAST": "false"}
 _PAPER = Paper(width=120, unicode=True)
 
 
@@ -170,12 +170,12 @@ def _pytest(arguments: Sequence[str], directory: Path) -> int:
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a step, which leaves no cell up.
+    """Return the variables of a step, which leaves no cell up and takes no result of an earlier run.
 
     Without those that select, divide or compare a run, or make GitHub's summary.
     """
     others = {option.variable_name for option in OPTIONS if option.name in OF_THE_RUN} | {"GITHUB_ACTIONS"}
-    return {**{name: value for name, value in environ.items() if name not in others}, _KEEP: "never"}
+    return {**{name: value for name, value in environ.items() if name not in others}, **_ALWAYS}
 
 
 def first_line(message: str) -> str:

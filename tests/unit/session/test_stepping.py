@@ -125,4 +125,4 @@ def test_variables_that_select_or_divide_a_run_do_not_reach_a_step() -> None:
         "PYTEST_MODELOPS_CELL": "a",
         "GITHUB_ACTIONS": "true",
     }
-    assert stepping._variables({**kept, **dropped}) == {**kept, "PYTEST_MODELOPS_KEEP": "never"}
+    assert stepping._variables({**kept, **dropped}) == {**kept, **stepping._ALWAYS}
