@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 if TYPE_CHECKING:
     from ..shared.diagnosis_messages import PendingTask, SchedulerView, TakenLock, WorkerEntry, WorkerView
 
@@ -89,6 +87,8 @@ def of_worker(worker: Any) -> WorkerView:
     """Return what a worker knows of tasks that are not done."""
     state = getattr(worker, "state", worker)
     pending = [task for task in list(state.tasks.values()) if task.state not in _DONE][:_TASKS]
+    import psutil  # which distributed needs, too
+
     return {
         "tasks": {str(task.key): str(task.state) for task in pending},
         "stacks": {str(key): [*map(str, frames)] for key, frames in worker.get_call_stack().items()},

@@ -46,7 +46,7 @@ def run(live: Live) -> Any:
 
 
 def logged(running: Running, when: str = "call", nodeid: str = "test_it[cell]") -> Any:
-    report: Any = SimpleNamespace(nodeid=nodeid, when=when)
+    report: Any = SimpleNamespace(nodeid=nodeid, when=when, failed=False)
     running.pytest_runtest_logreport(report)
     return report
 
