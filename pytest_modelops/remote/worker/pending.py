@@ -85,10 +85,10 @@ def _locks(scheduler: Any) -> Iterator[TakenLock]:
 
 def of_worker(worker: Any) -> WorkerView:
     """Return what a worker knows of tasks that are not done."""
-    state = getattr(worker, "state", worker)
-    pending = [task for task in list(state.tasks.values()) if task.state not in _DONE][:_TASKS]
     import psutil  # which distributed needs, too
 
+    state = getattr(worker, "state", worker)
+    pending = [task for task in list(state.tasks.values()) if task.state not in _DONE][:_TASKS]
     return {
         "tasks": {str(task.key): str(task.state) for task in pending},
         "stacks": {str(key): [*map(str, frames)] for key, frames in worker.get_call_stack().items()},
