@@ -1,6 +1,6 @@
 """Which cells need not run, because they passed in the last run and nothing that decides about them has changed.
 
-When in doubt, a cell runs.
+Where this cannot be known, a cell runs.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def trusted(settings: Settings, cells: Iterable[LiveCell], of_run: Parts, finger
     last = last_run(settings)
     if last is None:
         return Trusted({}, {live.id: "there is no earlier run of this configuration" for live in cells})
-    if doubt := _doubt(settings, last, of_run):
-        return Trusted({}, {live.id: doubt for live in cells})
+    if obstacle := _obstacle(settings, last, of_run):
+        return Trusted({}, {live.id: obstacle for live in cells})
     before = {cell.id: cell for cell in last.cells}
     found: dict[str, CellReport] = {}
     reasons: dict[str, str] = {}
@@ -88,7 +88,7 @@ def trusted(settings: Settings, cells: Iterable[LiveCell], of_run: Parts, finger
     return Trusted(found, reasons)
 
 
-def _doubt(settings: Settings, last: RunReport, of_run: Parts) -> str:
+def _obstacle(settings: Settings, last: RunReport, of_run: Parts) -> str:
     """Return why no cell may be taken; empty if some may."""
     if settings.keep == "always":
         return "it is to be left up"

@@ -21,7 +21,7 @@ _ASSIGNABLE_FIRST = {"no-worker": 0, "processing": 1, "queued": 2}
 _TASKS = 40
 _WAITS_FOR = 5
 _STORIES = 5
-"""Of how many tasks the story is told."""
+"""How many tasks the story is asked of."""
 _STORY_LINES = 60
 _LINE = 400
 
