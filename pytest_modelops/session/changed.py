@@ -1,6 +1,7 @@
-"""What changes in git since a revision can have touched: checks, cells and tests of the user's. Where this cannot be known, it has.
+"""What changes in git since a revision can have touched: checks, cells and tests of the user's.
 
-A change that git does not see, such as a newer release on the index, is not looked for.
+Where this cannot be known, it has. A change that git does not see, such as a newer release on the index, is not looked
+for.
 """
 
 from __future__ import annotations
