@@ -77,7 +77,18 @@ def deployed(
     commands = [[sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--protocol", protocol, *where]]
     commands += [
         [
-            *(python, "-m", "distributed.cli.dask_worker", "", *where, "--protocol", protocol, "--nthreads", "1"),
+            *(
+                python,
+                "-m",
+                "distributed.cli.dask_worker",
+                "",
+                *where,
+                "--protocol",
+                protocol,
+                "--nthreads",
+                "1",
+                "--no-nanny",
+            ),
             *("--name", f"w{number}", "--local-directory", str(directory / "work")),
         ]
         for number, python in enumerate(pythons)
@@ -98,12 +109,8 @@ def deployed(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    process.kill()  # there is no nanny, so it has no children
+    process.wait()
 
 
 @pytest.fixture(scope="module")
