@@ -122,7 +122,9 @@ def test_the_wire_function_comes_from_a_dependency(matrix: Matrix, tmp_path: Pat
         assert "framework" in unknown
     assert checks["sir", "execute"].data["fresh"] == {"outcome": "passed"}, "a copy of the dependency's module answers"
     assert set(checks["sir", "bundle-aggregation"].data["losses"].values()) == {1 / 3, 2 / 3}
-    misspelt = checks["misspelt", "preflight"].broke("failed", "models.sir has no 'Seir'; it has 'Sir'", within=AT_ONCE)
+    misspelt = checks["misspelt", "preflight"].broke(
+        "failed", "models.sir has no 'Seir'; it has 'Sir'", within=AT_ONCE, cause="target-missing"
+    )
     misspelt.says("target 'targets:incidence' does not match", "[tool.modelops.preflight]")
     checks["unregistered", "execute"].broke("failed", "no registry at .modelops-bundle/registry.json", within=INSTALLED)
     missing = checks["undeclared", "bundle-install"].broke("failed", "declares a wire function", within=INSTALLED)
