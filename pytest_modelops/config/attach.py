@@ -47,12 +47,12 @@ class AttachSettings:
 
     address: str = setting(
         leaf(_address, {"type": "string", "pattern": f"^{_ADDRESS}$"}),
-        "The address of the scheduler: `tcp://…` or `tls://…`.",
+        "The address of the scheduler: `tcp://HOST:PORT` or `tls://HOST:PORT`.",
         "",
         shown="",
         name="attach",
-        flag_help="Check clients of a deployment that runs already, whose scheduler has this address: `tcp://…` or "
-        "`tls://…`. No scheduler and no worker is started.",
+        flag_help="Check clients of a deployment that runs already, whose scheduler has this address: "
+        "`tcp://HOST:PORT` or `tls://HOST:PORT`. No scheduler and no worker is started.",
         metavar="ADDRESS",
     )
     scheduler_file: Path | None = setting(

@@ -141,6 +141,7 @@ def test_nothing_is_imported_but_the_plugins_face_and_the_standard_library(proje
         "pytest_modelops.hookspecs",
         "pytest_modelops.markers",
         "pytest_modelops.config",
+        "pytest_modelops.config.attach",
         "pytest_modelops.config.file",
         "pytest_modelops.config.matrix_table",
         "pytest_modelops.config.options",

@@ -24,7 +24,7 @@ CELLS = "use modelops_cells(*globs) with patterns of cell ids, such as 'py3.13-*
 IN_THE_TABLE = {
     "unknown key": (
         "[tool.modelops]\nworker = 1",
-        "pyproject.toml: [tool.modelops]: 'worker' is not a key; did you mean 'workers'? Valid: aggregation, backend, ",
+        "pyproject.toml: [tool.modelops]: 'worker' is not a key; did you mean 'workers'? Valid: aggregation, attach, ",
     ),
     "unknown check in the table": (
         "[tool.modelops.deadlines]\nlamda = 1",
