@@ -83,6 +83,8 @@ class Template:
         self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path
     ) -> Forked:
         """Start pytest in a session of its own; both streams may be the same file."""
+        for file in (stdout, stderr):
+            file.write_bytes(b"")  # pytest opens them a moment later, and who asked may read them before
         asked = {"arguments": [*arguments], "cwd": str(cwd), "env": {**env}, "files": [str(stdout), str(stderr)]}
         return Forked(self, self.ask(asked))
 

@@ -320,7 +320,6 @@ class Matrix:
 
     def _pytest(self, arguments: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes] | Forked:
         file = self.path / "out.txt"
-        file.write_bytes(b"")  # a forked run opens it a moment later
         if self._template is not None:
             return self._template.start(arguments, cwd=self.path, env=variables, stdout=file, stderr=file)
         with file.open("wb") as out:
