@@ -41,7 +41,8 @@ class AttachSandbox(ProcessSandbox):
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
         found = super()._variables(environment, {})
         del found["DASK_ROOT_CONFIG"]
-        dask = {name: value for name, value in os.environ.items() if name.startswith("DASK_")}
+        # Not `items()`: pytest removes a variable, the name of the running test, in another thread meanwhile.
+        dask = {name: os.environ[name] for name in os.environ if name.startswith("DASK_")}
         return {**found, "DASK_CONFIG": str(Path.home() / ".config" / "dask"), **dask, **variables}
 
 

@@ -107,6 +107,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> Engine:
         try:
             ssh = {"use_ssh_client": True} if url.startswith("ssh://") else {}
             client = docker.DockerClient(**arguments, **ssh, version="auto", timeout=_ANSWER_SECONDS, max_pool_size=32)
+            read_proxies_once(client.api, client.api.base_url)
             engine = Engine.ask(url or label, client.api)
         except (DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
             tried.append(f"{label}: {_essence(error)}")
@@ -114,6 +115,15 @@ def connect(environ: Mapping[str, str] = os.environ) -> Engine:
         client.api.timeout = _CALL_SECONDS
         return engine
     raise Unavailable("no container engine answers. Tried " + "; ".join(tried) + f".\n{HOW_TO_START}")
+
+
+def read_proxies_once(session: requests.Session, url: str) -> None:
+    """Keep a session from going through all variables at each request.
+
+    Cells use it in threads, and pytest removes a variable, the name of the running test, in the main thread meanwhile.
+    """
+    session.proxies.update(requests.utils.get_environ_proxies(url))
+    session.trust_env = False
 
 
 def _unreachable(path: str) -> str:
