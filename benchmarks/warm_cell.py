@@ -114,7 +114,7 @@ def main() -> None:
         directory = Path(name)
         cells = run_cells((), "fork", options, directory)  # builds the environments where there are none yet
         ids = [cell["id"] for cell in cells]
-        pythons = [cell["observed"]["client"]["executable"] for cell in cells]
+        pythons = [str(Path(cell["observed"]["client"]["executable"]).expanduser()) for cell in cells]
         for number in options.cells:
             costs: dict[str, list[Cost]] = {way: [] for way in (BARE, *options.starts)}
             for _ in range(options.rounds):
