@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
+from collections.abc import Callable
 
 from pytest_modelops.errors import ModelopsError
+
+_REPORT_HELP = "a JSON report, or a directory with one; by default the last run here of this configuration"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,6 +23,20 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code
+
+
+def _says_what_is_wrong(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Have a command print what is wrong with its input and exit with 2."""
+
+    @functools.wraps(command)
+    def run(options: argparse.Namespace) -> int:
+        try:
+            return command(options)
+        except (ModelopsError, OSError) as error:
+            print(error, file=sys.stderr)  # noqa: T201
+            return 2
+
+    return run
 
 
 def _add_prune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,6 +100,7 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merge.set_defaults(run=_merge)
 
 
+@_says_what_is_wrong
 def _merge(options: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -91,13 +110,9 @@ def _merge(options: argparse.Namespace) -> int:
     if options.fail_on == "new" and baseline is None:
         print("--fail-on new needs --baseline", file=sys.stderr)  # noqa: T201
         return 2
-    try:
-        verdict, fine = merged(
-            [Path(one) for one in options.reports], options.output, baseline=baseline, new_only=options.fail_on == "new"
-        )
-    except (ModelopsError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
+    verdict, fine = merged(
+        [Path(one) for one in options.reports], options.output, baseline=baseline, new_only=options.fail_on == "new"
+    )
     print(verdict)  # noqa: T201
     return 0 if fine else 1
 
@@ -110,12 +125,7 @@ def _add_lock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "again.",
     )
     lock.add_argument("cell", metavar="CELL", help="id of the cell, such as py3.12-dask2024.10.0")
-    lock.add_argument(
-        "report",
-        nargs="?",
-        metavar="REPORT",
-        help="a JSON report, or a directory with one; by default the last run here of this configuration",
-    )
+    lock.add_argument("report", nargs="?", metavar="REPORT", help=_REPORT_HELP)
     lock.add_argument(
         "-o", "--output", required=True, metavar="PATH", help="pylock.toml (PEP 751), or a requirements file (.txt)"
     )
@@ -123,17 +133,14 @@ def _add_lock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     lock.set_defaults(run=_lock)
 
 
+@_says_what_is_wrong
 def _lock(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from pytest_modelops.session.locking import write_lock
 
     report = Path(options.report) if options.report else None
-    try:
-        first, *notes = write_lock(options.cell, Path(options.output), report=report, role=options.role)
-    except (ModelopsError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
+    first, *notes = write_lock(options.cell, Path(options.output), report=report, role=options.role)
     print(first)  # noqa: T201
     for note in notes:
         print(note, file=sys.stderr)  # noqa: T201
@@ -154,15 +161,12 @@ def _add_bisect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="GREEN",
         help="id of a cell that passed; by default the one whose versions are nearest",
     )
-    bisect.add_argument(
-        "--report",
-        metavar="PATH",
-        help="a JSON report, or a directory with one; by default the last run here of this configuration",
-    )
+    bisect.add_argument("--report", metavar="PATH", help=_REPORT_HELP)
     bisect.add_argument("--baseline", metavar="PATH", help="an earlier report, which has the green cell")
     bisect.set_defaults(run=_bisect)
 
 
+@_says_what_is_wrong
 def _bisect(options: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -177,9 +181,6 @@ def _bisect(options: argparse.Namespace) -> int:
             baseline=baseline,
             say=lambda line: print(line, flush=True),  # noqa: T201
         )
-    except (ModelopsError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130

@@ -69,6 +69,7 @@ class Running:
                 self._checks.setdefault(item.cell.id, []).append(item)
             elif (cell := cell_of(item)) is not None:
                 self._tested.add(cell.id)
+                # Also without results to take: the next run compares with the files as they were imported.
                 tests.setdefault(cell.id, {})[short_id(item.nodeid, cell.id)] = self._hash_files(item)
         for cell_id in self._checks.keys() | tests.keys():
             checks = [item.check for item in self._checks.get(cell_id, ())]
