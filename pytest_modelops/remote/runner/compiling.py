@@ -1,8 +1,8 @@
 """Gives sources their bytecode: from a store where the same source was compiled before, else by compiling it.
 
 Run by an environment's Python on the host, `python -I compiling.py STORE DIRECTORY`. Directories named `tests`, a fifth
-of Dask's sources, are left to Python, which compiles a module when it is imported. Standard library only, Python 3.9 and
-up.
+of Dask's sources, are left to Python, which compiles a module when it is imported. Standard library only, Python 3.9
+and up.
 
     STORE/<SHA-256 of sys.version>/<first two digits>/<SHA-256 of the source>
 
