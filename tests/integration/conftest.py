@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -44,10 +45,14 @@ NOT_USED = ("randomly", "cacheprovider", "hypothesispytest")
 QUICK_START = "fork-workers"
 """How processes start in most runs: it takes half of the default's CPU."""
 STARTS_ARE_TESTED = {"test_after_a_hang", "test_healthy_cells", "test_skew_cells", "test_starts", "test_stopping"}
-"""Modules whose runs are started as users start them, and their processes as the project says."""
+"""Modules in which the processes of cells start as the project says."""
+FRESH = {"test_healthy_cells"}
+"""Modules in which pytest is run by a Python of its own, as users start it."""
 UNKNOWN = "unknown"
 """The probable cause of what no known cause fits."""
 _POLL_SECONDS = 0.02
+_REST = 4
+"""Times as long as a look took, nothing is looked at."""
 _SHOWN = 4096
 
 
@@ -88,9 +93,12 @@ def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str]
 def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
     """Wait until the condition holds; returns its last value, true or not."""
     end = time.monotonic() + seconds
-    while not (answer := condition()) and time.monotonic() < end:
-        time.sleep(_POLL_SECONDS)
-    return answer
+    while True:
+        began = time.monotonic()
+        if (answer := condition()) or time.monotonic() > end:
+            return answer
+        # Looking at all processes of a machine takes long, and what is waited for needs the cores.
+        time.sleep(max(_POLL_SECONDS, _REST * (time.monotonic() - began)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -363,7 +371,11 @@ def _host_variables() -> dict[str, str]:
 @pytest.fixture
 def _how(request: pytest.FixtureRequest, template: Template) -> dict[str, Any]:
     """How runs and the processes of their cells start."""
-    return {"start": ""} if request.path.stem in STARTS_ARE_TESTED else {"template": template}
+    module = request.path.stem
+    return {
+        "start": "" if module in STARTS_ARE_TESTED else QUICK_START,
+        "template": None if module in FRESH else template,
+    }
 
 
 @pytest.fixture
@@ -471,8 +483,9 @@ class Reported:
         return text(summary(dataclasses.replace(report, cells=(alone,)), width=300, unicode=True))
 
 
-def run_once(
+def _run_once(
     tmp_path_factory: pytest.TempPathFactory,
+    template: Template,
     name: str,
     configure: Callable[[Path], str],
     *arguments: str,
@@ -493,7 +506,9 @@ def run_once(
             made, project = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp(name) / "project"
             cache = shared_cache(tmp_path_factory)
             with contextlib.closing(
-                ContainerMatrix(project, cache, engine) if engine is not None else Matrix(project, cache)
+                Matrix(project, cache, template=template)
+                if engine is None
+                else ContainerMatrix(project, cache, engine, template)
             ) as matrix:
                 matrix.configure(configure(made))
                 before = [_contents(directory) for directory in (made, *sources)]
@@ -504,6 +519,14 @@ def run_once(
                 logs = {path.name: path.read_text("utf-8", "replace")[:_SHOWN] for path in run.directory.rglob("*.log")}
                 result.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
     return Reported(**json.loads(result.read_text(encoding="utf-8")))
+
+
+RunOnce = Callable[..., Reported]
+
+
+@pytest.fixture(scope="session")
+def run_once(tmp_path_factory: pytest.TempPathFactory, template: Template) -> RunOnce:
+    return functools.partial(_run_once, tmp_path_factory, template)
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
