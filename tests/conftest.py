@@ -55,6 +55,7 @@ SHARED_RUNS = {
     *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses")),
     *(f"integration/test_{name}.py" for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy")),
     *(f"plugin/test_{name}.py" for name in ("markers_and_fixtures", "outcomes", "plan", "without_flag")),
+    "unit/report/test_page.py",
 }
 """Many of their tests read what one run left, for each backend."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))

@@ -204,13 +204,14 @@ def _installed_here() -> str:
     """Return a hash of what is installed beside this interpreter, with the sources of editable packages."""
     found: list[object] = []
     for distribution in importlib.metadata.distributions():
-        record = distribution.read_text("RECORD")
+        # A RECORD has the hash of METADATA, which takes longer to read than all else here.
+        files = distribution.read_text("RECORD") or str(distribution.metadata)
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         is_editable = origin.get("dir_info", {}).get("editable", False)
         directory = Path(unquote(urlsplit(origin["url"]).path)) if is_editable else None
         if directory is not None and _PACKAGE.is_relative_to(directory):
             directory = None  # our own sources are a part by themselves
-        found.append([distribution.metadata["Name"], distribution.version, record, plain(directory)])
+        found.append([files, plain(directory)])
     return hashlib.sha256(repr(sorted(found, key=str)).encode()).hexdigest()
 
 
