@@ -62,8 +62,7 @@ def prepare(modules: Sequence[str]) -> str:
     try:
         os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
-        gc.collect()
-        gc.freeze()  # or each child would go through all of it, and so copy its pages
+        gc.freeze()  # or each child would go through all that was imported, and so copy its pages
         return ""
     return "importing Dask's command line started a process"
 

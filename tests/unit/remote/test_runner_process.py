@@ -319,9 +319,6 @@ def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) 
 WORKER = """
 import json, os, sys, threading
 from pytest_modelops.remote.worker.runner_process import Runner
-from pytest_modelops.remote.worker.states import SITE
-from tests.integration.conftest import write_wheel
-from tests.unit.remote.conftest import COMMAND, location_in
 directory = sys.argv[1]
 argv = [sys.executable, {server!r}, "--bundle-path", directory, "--venv-path", directory, "--bundle-digest", "0"]
 runner = Runner(argv, env=dict(os.environ), cwd=directory, directory=directory + "/logs")
