@@ -275,9 +275,11 @@ class Running:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             pytest.fail(f"it did not end within {seconds} s; it printed:\n{self.out}")
-        poll(lambda: not self.left(), seconds=seconds_to_vanish)
-        left = "\n".join(self.left())
-        assert not left, f"left behind:\n{left}\n\n{self.out}"
+        left = self.left()
+        if left:
+            poll(lambda: not self.left(), seconds=seconds_to_vanish)
+            left = self.left()
+        assert not left, "\n".join(["left behind:", *left, "", self.out])
         report = self._project / "report.json"
         return Run(
             code=code,
