@@ -110,6 +110,10 @@ class Checks:
         """Return whether a check that is to run in pytest's main thread has to run now, for this one or as this one."""
         return any(self._checks[one].main_thread for one in self._with_causes(label) if one not in self._results)
 
+    def has(self, label: str) -> bool:
+        """Return whether a check is one of the cell's, or one that a marker has asked for."""
+        return label in self._checks
+
     def uses_cluster(self, label: str) -> bool:
         """Return whether a check may use the cell's cluster."""
         return label not in self._checks or self._checks[label].uses_cluster
@@ -123,9 +127,10 @@ class Checks:
         return list(found)
 
     def _needs(self, label: str) -> list[str]:
-        """Return the checks that one needs, directly or not, each after its own needs; without those left out."""
+        """Return the checks that run before one, directly or not, each after its own; without those left out."""
         found: dict[str, None] = {}
-        for need in self._checks[label].needs if label in self._checks else ():
+        check = self._checks.get(label)
+        for need in (*check.needs, *check.first) if check is not None else ():
             found.update(dict.fromkeys([*self._needs(need), need]))
         return list(found)
 
@@ -263,6 +268,8 @@ class Checks:
         return self._seconds.get(check_name, Check.seconds)
 
     def _run(self, check: Check) -> CheckResult:
+        for label in check.first:
+            self.run(label)
         ran_before = [self._results[label] for label in check.after if label in self._results]
         for before in (ran_before, map(self.run, check.needs)):
             for needed in list(before):  # a blocked check starts no cluster
@@ -270,7 +277,8 @@ class Checks:
                     return self._blocked(check, needed.blocked_by or needed.label)
         if check.bundle is not None and check.needs:
             self.prepare()
-        self._free_workers()
+        if not check.replaced:  # a rolling upgrade starts all workers again after a state that broke
+            self._free_workers()
         self._lifecycle.begin()
         began = time.monotonic()
 

@@ -245,6 +245,10 @@ class LiveCell:
         # What a cell that is left up shows must not go on after the test that ends the run.
         return (self.lifecycle.may_be_kept and self.uses_cluster(label)) or self.checks.is_for_main(label)
 
+    def has(self, label: str) -> bool:
+        """Return whether a check belongs to the cell."""
+        return self.checks.has(label)
+
     def uses_cluster(self, label: str) -> bool:
         return self.checks.uses_cluster(label)
 

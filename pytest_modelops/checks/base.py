@@ -73,7 +73,9 @@ class Check:
     Attributes:
         name: as in `modelops::test_<name>[…]`; letters, digits and `-`, which becomes `_` in the test's name.
         bundle: the bundle that it checks; `None` for a check that runs once in a cell.
+        replaced: of a rolling upgrade, the roles that have been replaced in the state that it checks; else empty.
         needs: labels of the checks that must have passed; they run before it.
+        first: labels of checks that run before it, whatever they come to.
         after: labels of checks that block this one if they ran and did not pass.
         seconds: its deadline, unless the user sets another.
         uses_cluster: whether it may use the cell's cluster. Only so many cells as `parallel` says do that at once.
@@ -87,7 +89,9 @@ class Check:
     name: str
     run: Run
     bundle: Bundle | None = None
+    replaced: tuple[Role, ...] = ()
     needs: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     seconds: float = 60.0
     uses_cluster: bool = True
@@ -97,13 +101,25 @@ class Check:
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or the name where there is no bundle; unique in a cell."""
-        return label(self.name, self.bundle)
+        """`handshake[seir]`, `rolling[worker+client]`, or the name where there is neither; unique in a cell."""
+        return f"{self.name}[{self.object}]" if self.object else self.name
+
+    @property
+    def object(self) -> str:
+        """The bundle's name, or the state of a rolling upgrade; empty where there is neither."""
+        return self.bundle.name if self.bundle is not None else "+".join(role.value for role in self.replaced)
+
+    def is_of(self, cell: Cell) -> bool:
+        """Whether it belongs to a cell, besides the checks that need it."""
+        if cell.rolling is not None:
+            return self.replaced in cell.rolling.states
+        return not self.replaced
 
     def ended(self, status: Status, message: str, **fields: Any) -> CheckResult:
         """Return a result of this check; `fields` are further fields of `CheckResult`."""
         bundle = self.bundle.name if self.bundle else None
-        return CheckResult(name=self.name, bundle=bundle, status=status, message=message, **fields)
+        state = self.object if self.replaced else None
+        return CheckResult(name=self.name, bundle=bundle, state=state, status=status, message=message, **fields)
 
 
 def label(name: str, bundle: Bundle | None) -> str:

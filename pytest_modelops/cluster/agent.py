@@ -81,18 +81,20 @@ class Agent:
         seconds: float,
         variables: Mapping[str, str],
         module: str = "agent",
+        name: str = AGENT,
         contact: Mapping[str, object] | None = None,
     ) -> Agent:
         """Start the agent. It begins to connect at once and gives up after `seconds`.
 
         Args:
             module: of `remote/client`.
+            name: of its process.
             contact: how it finds the scheduler; by default that of the sandbox.
         """
         found = json.dumps(contact if contact is not None else dict(sandbox.client_contact()))
         path = sandbox.remote, variables.get("PYTHONPATH")
         process, stdin, stdout = sandbox.start_attached(
-            AGENT,
+            name,
             environment,
             ["-m", f"modelops_remote.client.{module}", found, str(seconds)],
             variables={**variables, "PYTHONPATH": os.pathsep.join(filter(None, path))},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops.backends.attach import AttachSandbox
+from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.cluster.logs import tail
@@ -36,7 +37,7 @@ class AttachedCluster(Cluster):
         """Start the client."""
         self.sandbox = sandbox
         self.settings = settings
-        self.agent = Agent.start(
+        self._agent = Agent.start(
             sandbox,
             environment,
             seconds=start_seconds,
@@ -44,12 +45,19 @@ class AttachedCluster(Cluster):
             module="attached",
             contact=sandbox.deployment(),
         )
-        self.workers = ()
         self.addresses: Mapping[str, str] = {}
         self.last_words = lambda name: tail(self.agent.process.log, most=6) if name == self.agent.process.name else ""
         self.death_of_worker = lambda name: ""  # noqa: ARG005
         self._asked: Mapping[str, str] = {}
         """Worker name by address, of all that were asked."""
+
+    @property
+    def workers(self) -> Sequence[Process]:
+        return ()
+
+    @property
+    def agent(self) -> Agent:
+        return self._agent
 
     @property
     def processes(self) -> Sequence[Any]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops.backends.base import Process, Sandbox
+from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.diagnosing import Diagnoses
 from pytest_modelops.cluster.parts import Parts, last_seen, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
+from pytest_modelops.cluster.replacing import Replacing
 from pytest_modelops.config import argument_paths
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
@@ -48,6 +50,7 @@ class Cluster:
 
     Attributes:
         addresses: worker name by address, in the order of names, once ready.
+        replacing: replaces its processes, for a rolling upgrade.
     """
 
     def __init__(
@@ -68,14 +71,21 @@ class Cluster:
         self._parts = Parts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration = Registration(self._parts, nannies=settings.nanny)
         self._diagnoses = Diagnoses(self._parts, settings)
-        self.workers: Sequence[Process] = self._parts.workers
-        self.agent = self._parts.agent
+        self.replacing = Replacing(self._parts, self._registration)
         self.last_words = self._parts.last_words
         self.death_of_worker = self._parts.death_of_worker
         self.addresses: Mapping[str, str] = {}
         self._left_up = False
         self._reported: dict[str, ProcessFacts] = {}
         """The last facts of each process by its name."""
+
+    @property
+    def workers(self) -> Sequence[Process]:
+        return self._parts.workers
+
+    @property
+    def agent(self) -> Agent:
+        return self._parts.agent
 
     @property
     def processes(self) -> Sequence[Process]:
@@ -166,7 +176,7 @@ class Cluster:
             "facts", variables=list(self.settings.worker_variables), seconds=deadline.remaining, deadline=deadline
         )
         workers = {self.addresses.get(address, address): facts for address, facts in answer["workers"].items()}
-        by_name = {"agent": answer["client"], "scheduler": answer["scheduler"], **workers}
+        by_name = {self.agent.process.name: answer["client"], "scheduler": answer["scheduler"], **workers}
         # A process that does not answer now may have reported its pid before.
         self._reported.update({name: facts for name, facts in by_name.items() if "pid" in facts})
         return answer

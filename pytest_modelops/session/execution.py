@@ -74,7 +74,8 @@ class Running:
         for cell_id in self._checks.keys() | tests.keys():
             checks = [item.check for item in self._checks.get(cell_id, ())]
             live, mine = self.run.cells[cell_id], tests.get(cell_id, {})
-            take(self.run.earlier.trusted, live, checks, mine, every=self.run.checks)
+            every = [check for check in self.run.checks if live.has(check.label)]
+            take(self.run.earlier.trusted, live, checks, mine, every=every)
         self._coming = [checks[0] for checks in self._checks.values() if checks[0].cell.taken is None]
 
     @pytest.hookimpl(tryfirst=True)

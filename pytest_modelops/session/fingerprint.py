@@ -91,15 +91,18 @@ class Fingerprints:
 
     def of_cell(self, cell: Cell, backend: Backend, locks: Mapping[Versions, Lock]) -> Parts:
         """Return the parts of a cell, of those roles that have a lock."""
-        found: dict[str, object] = {"versions": [[*map(str, cell[role].key), cell[role].as_is] for role in Role]}
-        for role in Role:
-            lock = locks.get(cell[role])
+        of_role = {role.value: cell[role] for role in Role}
+        if cell.rolling is not None:
+            of_role |= {f"upgraded {role.value}": cell.upgraded(role) for role in Role}
+        found: dict[str, object] = {"versions": [[*map(str, one.key), one.as_is] for one in of_role.values()]}
+        for role, versions in of_role.items():
+            lock = locks.get(versions)
             if lock is not None:
-                found[f"interpreter of the {role.value}"] = [str(lock.python), lock.interpreter, lock.build]
-                found[f"lock of the {role.value}"] = lock.requirements
+                found[f"interpreter of the {role}"] = [str(lock.python), lock.interpreter, lock.build]
+                found[f"lock of the {role}"] = lock.requirements
         if locks:
             found["indexes"] = sorted(backend.indexes)
-        if any(cell[role].as_is for role in Role):
+        if any(versions.as_is for versions in of_role.values()):
             found["installed packages"] = _installed_here()
         return {name: self.of(value) for name, value in found.items()}
 

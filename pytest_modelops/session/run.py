@@ -21,6 +21,7 @@ import pytest
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.checks import of_cell
 from pytest_modelops.config.attach import AttachPlanJson
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
@@ -170,7 +171,7 @@ class MatrixRun:
         return LiveCell(
             in_backend,
             backend=self.backend,
-            checks=self.checks,
+            checks=of_cell(self.checks, cell),
             aggregation=settings.aggregation,
             patterns=settings.preflight,
             runner=settings.runner,

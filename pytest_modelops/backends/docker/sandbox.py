@@ -148,7 +148,7 @@ class ContainerSandbox:
         up: list[str] = []
         names = self._containers.names
         for name, process in self._started.items():
-            if process.ending is None and name != "agent":
+            if process.ending is None and not _is_agent(name):
                 with translated(self._engine, f"keep {name}"), contextlib.suppress(Gone, NotFound):
                     process.keep()
                     kept = belongings.KEPT + names[name].removeprefix("modelops-")
@@ -191,7 +191,7 @@ class ContainerSandbox:
         """Remove all containers that are not kept, at once."""
         doomed = [] if self.kept or not self._shared.writer else [self._shared.writer]
         for name, container in self._containers.ids.items():
-            if not self.kept or name == "agent":
+            if not self.kept or _is_agent(name):
                 self._started[name].closing = True
                 doomed.append(container)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -222,3 +222,8 @@ class ContainerSandbox:
 
     def log(self, name: str) -> Path:
         return self._log_files.setdefault(name, self._logs / f"{name}.log")
+
+
+def _is_agent(name: str) -> bool:
+    """Whether a process is a client: `agent`, or `agent.2` that has replaced it."""
+    return name.partition(".")[0] == "agent"

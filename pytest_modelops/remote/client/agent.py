@@ -23,6 +23,7 @@ from .connection import Connection, Failure
 from .diagnosis import Diagnosis
 from .jobs import Jobs
 from .plugin import Plugins
+from .running import RunningJob
 from .tasks import Tasks
 
 Methods = Mapping[str, Callable[..., Any]]
@@ -31,7 +32,7 @@ Methods = Mapping[str, Callable[..., Any]]
 def methods(connection: Connection) -> Methods:
     """Return what pytest may call, by name. Each takes keyword arguments and returns plain data."""
     tasks, plugins, bundles = Tasks(connection), Plugins(connection), ClientBundles(connection)
-    jobs = Jobs(tasks)
+    jobs, running = Jobs(tasks), RunningJob(tasks)
     return {
         "connect": connection.connect,
         "workers": connection.workers,
@@ -39,11 +40,16 @@ def methods(connection: Connection) -> Methods:
         "facts": connection.facts,
         "preloads": connection.preloads,
         "close": connection.close,
+        "status": connection.status,
+        "retire": connection.retire,
         "diagnose": Diagnosis(connection).diagnose,
         "call_each": tasks.call_each,
         "pickled": tasks.pickled,
         "stuck": tasks.stuck,
         "aggregate": jobs.aggregate,
+        "begin_job": running.begin,
+        "progress": running.progress,
+        "finish_job": running.finish,
         "run_bundle": jobs.run_bundle,
         "submit_by_reference": jobs.submit_by_reference,
         "register_plugin": plugins.register,

@@ -10,7 +10,15 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..shared.facts import Answer, ClusterFacts, ConnectionState, PreloadSetup, ProcessFacts, RegisteredWorker
+from ..shared.facts import (
+    Answer,
+    ClientStatus,
+    ClusterFacts,
+    ConnectionState,
+    PreloadSetup,
+    ProcessFacts,
+    RegisteredWorker,
+)
 from ..worker import modelops_preload
 from ..worker.plugins import error_text
 
@@ -70,6 +78,18 @@ class Connection:
         if self._failure is not None:
             raise self._failure
         return {"connected": True, "scheduler": self.client.scheduler.address}
+
+    def status(self) -> ClientStatus:
+        """Return whether the client is connected now; it may have lost the scheduler since it first was."""
+        if not self._connected.is_set():
+            return {"status": "connecting", "error": ""}
+        if self._failure is not None:
+            return {"status": "failed", "error": str(self._failure)}
+        return {"status": str(self.client.status), "error": ""}
+
+    def retire(self, worker: str, seconds: float) -> bool:
+        """Have a worker's results moved to others, and the worker closed; return whether the scheduler had it."""
+        return bool(self.ask_scheduler("retire_workers", seconds=seconds, workers=[worker], close_workers=True))
 
     def close(self) -> bool:
         """Close the client, so that the scheduler forgets it before the scheduler is asked to end."""

@@ -91,6 +91,13 @@ class ConnectionState(TypedDict, total=False):
     scheduler: str
 
 
+class ClientStatus(TypedDict):
+    """How the client stands with the scheduler."""
+
+    status: str  # of Dask's client: `connecting`, `running`, `closed`, …; `failed` if it was never connected
+    error: str  # why it failed, else empty
+
+
 # Functions that the host sends, and what came of calling them --------------------------------------------------------
 
 
@@ -155,6 +162,22 @@ class AggregationReport(TypedDict):
     failed: dict[str, str]  # error by key of the first few replicates that failed
     # how many tasks each worker has, by address; `None` where the scheduler does not answer
     processing: dict[str, int] | None
+
+
+class Progress(TypedDict):
+    """How far a running job is."""
+
+    submitted: int  # replicates
+    finished: int  # those of them that are done
+
+
+class RunningReport(Progress):
+    """What came of a job in the middle of which something happened."""
+
+    results: dict[str, Outcome]  # outcome of each aggregate that was submitted, by the parameter set's number as text
+    error: str  # what ended the job before it was complete; empty if nothing did
+    failed: dict[str, str]  # error by key of the first few replicates that failed
+    processing: dict[str, int] | None  # as in `AggregationReport`
 
 
 class BundleReplicate(TypedDict):
