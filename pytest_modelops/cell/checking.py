@@ -268,13 +268,8 @@ class Checks:
         return self._seconds.get(check_name, Check.seconds)
 
     def _run(self, check: Check) -> CheckResult:
-        for label in check.first:
-            self.run(label)
-        ran_before = [self._results[label] for label in check.after if label in self._results]
-        for before in (ran_before, map(self.run, check.needs)):
-            for needed in list(before):  # a blocked check starts no cluster
-                if not self._lets_through(needed):
-                    return self._blocked(check, needed.blocked_by or needed.label)
+        if (needed := self._obstacle(check)) is not None:
+            return self._blocked(check, needed.blocked_by or needed.label)
         if check.bundle is not None and check.needs:
             self.prepare()
         if not check.replaced:  # a rolling upgrade starts all workers again after a state that broke
@@ -305,6 +300,17 @@ class Checks:
             reproduce=self._reproduce(self._live.cell, check),
             data=secrets.hide_in(data),
         )
+
+    def _obstacle(self, check: Check) -> CheckResult | None:
+        """Run what has to run before a check; return the first result that blocks it."""
+        for label in check.first:
+            self.run(label)
+        ran_before = [self._results[label] for label in check.after if label in self._results]
+        for before in (ran_before, map(self.run, check.needs)):
+            for needed in list(before):  # a blocked check starts no cluster
+                if not self._lets_through(needed):
+                    return needed
+        return None
 
     def _judged(self, check: Check, status: Status, message: str) -> tuple[Status, str]:
         """Return status and message with what is known of the check."""
