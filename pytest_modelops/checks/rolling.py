@@ -66,7 +66,7 @@ def run(replaced: tuple[Role, ...], cell: CheckedCell, deadline: Deadline) -> Ma
     state = _in_state(cell, replaced)
     job = _Job(cell.cluster.agent, deadline) if replacing.sound else None
     replacing.sound = False
-    with _said_of(cell, role):
+    with _said_of(cell, state, role):
         if job is not None:
             cell.progress(f"running a job while the {role.value} is replaced")
             job.await_begun(deadline)
@@ -100,8 +100,8 @@ def _check(state: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
 
 
 @contextlib.contextmanager
-def _said_of(cell: CheckedCell, role: Role) -> Iterator[None]:
-    """Have a message begin with what was replaced."""
+def _said_of(cell: CheckedCell, state: CheckedCell, role: Role) -> Iterator[None]:
+    """Have a message begin with what was replaced, and say how the roles differ."""
     try:
         yield
     except ModelopsError as error:
@@ -114,8 +114,10 @@ def _said_of(cell: CheckedCell, role: Role) -> Iterator[None]:
             )
             if before != after
         ]
+        differences = role_differences(state)
+        rest = f"\n{differences}" if differences and differences not in str(error) else ""
         what = "the workers were" if role is Role.WORKER else f"the {role.value} was"
-        error.args = (f"{what} replaced ({', '.join(changes)}): {error}", *error.args[1:])
+        error.args = (f"{what} replaced ({', '.join(changes)}): {error}{rest}", *error.args[1:])
         raise
 
 
