@@ -126,7 +126,7 @@ class _Job:
 
     def __init__(self, agent: Agent, deadline: Deadline) -> None:
         self._agent = agent
-        self._before: Progress = {"submitted": 0, "finished": 0}
+        self._before: Progress = {"finished": 0, "error": ""}
         shipped = {"simulate": ship(simulate_slowly), "aggregate": ship(total)}
         agent.call(
             "begin_job",
@@ -144,6 +144,8 @@ class _Job:
 
         def begun() -> bool:
             self._before = self._agent.call("progress", deadline=deadline)
+            if error := self._before["error"]:
+                raise CheckFailed(f"the job that was to go on meanwhile failed before anything was replaced: {error}")
             return self._before["finished"] >= _BEGUN
 
         if not deadline.at_most(_BEGIN_SECONDS).until(begun, every=0.1):
@@ -165,8 +167,8 @@ class _Job:
         report: RunningReport = self._agent.call("finish_job", seconds=seconds, deadline=deadline)
         figures = {
             "before": self._before["finished"],
-            "during": during["finished"] - self._before["finished"],
-            "after": report["finished"] - during["finished"],
+            "during": max(0, during["finished"] - self._before["finished"]),
+            "after": max(0, report["finished"] - during["finished"]),
             "ended": report["error"],
         }
         results = {name: plain.unpack(one["value"]) for name, one in report["results"].items() if "value" in one}

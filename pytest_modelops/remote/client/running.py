@@ -30,6 +30,9 @@ class RunningJob:
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
+        self._reset()
+
+    def _reset(self) -> None:
         self._may_end = threading.Event()
         self._replicates: list[Future] = []
         self._aggregates: dict[str, Future] = {}
@@ -49,6 +52,7 @@ class RunningJob:
         """
         simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
         self._tasks.connection.reserve(params * (replicates + 1))
+        self._reset()
         began = time.monotonic()
         most, end = int(_BEFORE * params * replicates), began + seconds
 
@@ -94,8 +98,8 @@ class RunningJob:
         }
 
     def progress(self) -> Progress:
-        replicates = list(self._replicates)
-        return {"submitted": len(replicates), "finished": sum(one.status == "finished" for one in replicates)}
+        finished = sum(one.status == "finished" for one in list(self._replicates))
+        return {"finished": finished, "error": self._error}
 
     def finish(self, seconds: float) -> RunningReport:
         """Let the job end, and wait until it has, or until something in it has failed."""
@@ -115,9 +119,9 @@ class RunningJob:
             seconds=0.0 if failed or self._error else max(0.0, end - time.monotonic()),
         )
         return {
-            **self.progress(),
-            "results": results,
+            "finished": self.progress()["finished"],
             "error": self._error or next(iter(failed.values()), ""),
+            "results": results,
             "failed": failed,
             "processing": None if processing is None else {worker: len(keys) for worker, keys in processing.items()},
         }
@@ -125,6 +129,7 @@ class RunningJob:
 
 def _error_of(future: Future) -> str:
     try:
-        return error_text(future.exception(timeout=1))
-    except BaseException as raised:  # noqa: BLE001 - of a cancelled future; `CancelledError` is no `Exception`
-        return error_text(raised)
+        future.result(timeout=1)
+    except BaseException as error:  # noqa: BLE001 - of a cancelled future; `CancelledError` is no `Exception`
+        return error_text(error)
+    return future.status

@@ -167,15 +167,14 @@ class AggregationReport(TypedDict):
 class Progress(TypedDict):
     """How far a running job is."""
 
-    submitted: int  # replicates
-    finished: int  # those of them that are done
+    finished: int  # how many replicates are done and their results are there
+    error: str  # what ended the job before it was complete; empty if nothing did
 
 
 class RunningReport(Progress):
     """What came of a job in the middle of which something happened."""
 
     results: dict[str, Outcome]  # outcome of each aggregate that was submitted, by the parameter set's number as text
-    error: str  # what ended the job before it was complete; empty if nothing did
     failed: dict[str, str]  # error by key of the first few replicates that failed
     processing: dict[str, int] | None  # as in `AggregationReport`
 
