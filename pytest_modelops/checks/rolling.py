@@ -60,6 +60,10 @@ def run(replaced: tuple[Role, ...], cell: CheckedCell, deadline: Deadline) -> Ma
         replacement, and the error with which it `ended`; `job`, the figures of the job that was submitted afterwards.
     """
     role, replacing = replaced[-1], cell.cluster.replacing
+    for earlier in replaced[len(replacing.replaced) : -1]:  # the check of that state ended before
+        replacing.sound = False
+        with contextlib.suppress(ModelopsError):
+            replacing.replace(earlier, cell.environments[cell.cell.upgraded(earlier)], deadline)
     if not replacing.sound:
         cell.progress("starting client and workers again")
         replacing.renew(deadline)
@@ -212,7 +216,11 @@ def _evidence(report: RunningReport, state: CheckedCell) -> Iterator[str]:
             yield f"{worker}: {death}"
     if report["processing"] is None:
         yield "The scheduler does not answer."
-    yield from (f"{worker} holds {count} tasks" for worker, count in (report["processing"] or {}).items() if count)
+    yield from (
+        f"{state.cluster.with_names(worker)} holds {count} tasks"
+        for worker, count in (report["processing"] or {}).items()
+        if count
+    )
 
 
 def checks(orders: Iterable[tuple[Role, ...]]) -> list[Check]:

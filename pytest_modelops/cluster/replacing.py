@@ -12,18 +12,18 @@ from pytest_modelops.cluster.parts import Parts, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.facts import ClientStatus
 
 _JOIN_SECONDS = 60.0
-"""How long a new worker has to register."""
+"""How long a new worker has to register, and client and workers to find a new scheduler. Dask's client tries for 30 s."""
 _LEAVE_SECONDS = 20.0
 """How long the results of an old worker may take to be moved."""
 _END_SECONDS = 5.0
 """How long a process has to end on SIGTERM."""
 _CONNECT_SECONDS = 60.0
-"""How long a client has to connect, also again. Dask's own gives up after 30 s and is then started again."""
+"""How long a client has to connect."""
 _RENEW_SECONDS = 20.0
 """How long client and workers may take to find a scheduler that may not understand them."""
 _MOST_STARTS = 2
@@ -163,51 +163,22 @@ class Replacing:
     # Scheduler ------------------------------------------------------------------------------------------------------
 
     def _replace_scheduler(self, deadline: Deadline) -> None:
-        """End it, and start the new one at the same address. What ends with it is started again, as deployments do."""
-        parts = self._parts
+        """End it, and start the new one at the same address. What ends with it is started again, as deployments do.
+
+        Dask's workers end when they lose their scheduler, and its client connects again.
+        """
+        parts, before, starts = self._parts, self._client_status(deadline), [0] * len(self._parts.workers)
+        self.client, self.started_again = "reconnected", []
         self._end([parts.scheduler])
         parts.scheduler = parts.start_scheduler("--port", self._port)
-        self._await_client_again(deadline.at_most(_CONNECT_SECONDS))
-        self._await_workers_again(deadline.at_most(_JOIN_SECONDS))
+        coming_back, seen = deadline.at_most(_JOIN_SECONDS), before
 
-    def _await_client_again(self, deadline: Deadline) -> None:
-        parts, seen = self._parts, "not asked"
-        self.client = "reconnected"
-
-        def connected() -> bool:
+        def back() -> bool:
             nonlocal seen
             parts.raise_if_exited([parts.scheduler])
-            found = self._client_status(deadline)
-            seen = found["status"]
-            if seen in _OVER:
-                if self.client != "reconnected":
-                    raise CheckFailed(
-                        f"the client, which was started again, could not connect: {found['error'] or seen}"
-                    )
-                self.client = "started again"
-                parts.agent = self._start_agent()
-            return seen == "running"
-
-        if not deadline.until(connected, every=LOOK_SECONDS):
-            raise TimedOut(
-                f"the client was not connected to the new scheduler within {deadline.seconds:g} s; it is {seen}"
-            )
-
-    def _client_status(self, deadline: Deadline) -> ClientStatus:
-        agent = self._parts.agent
-        try:
-            found: ClientStatus = agent.call("status", deadline=deadline)
-        except ProcessExited as error:
-            return {"status": "exited", "error": str(error)}
-        return found
-
-    def _await_workers_again(self, deadline: Deadline) -> None:
-        """Wait until all workers are registered. Those that end are started again: they do not reconnect."""
-        parts, starts = self._parts, [0] * len(self._parts.workers)
-        self.started_again = []
-
-        def registered() -> bool:
-            parts.raise_if_exited([parts.scheduler, parts.agent.process])
+            seen = self._client_status(coming_back)
+            if seen["status"] in _OVER:
+                self._start_client_again(seen)
             for index, worker in enumerate(parts.workers):
                 if worker.ending is not None:
                     if starts[index] == _MOST_STARTS:
@@ -215,11 +186,36 @@ class Replacing:
                     starts[index] += 1
                     parts.workers[index] = parts.start_worker(self._next(worker.name))
                     self.started_again.append(parts.workers[index].name)
-            present = self._registration.now(deadline)
-            return all(worker.name in present for worker in parts.workers)
+            return seen["status"] == "running" and seen["connection"] != before["connection"] and self._all_registered()
 
-        deadline.until(registered, every=LOOK_SECONDS)
-        self._registration.await_workers(parts.workers, deadline)
+        if not coming_back.until(back, every=LOOK_SECONDS) and seen["status"] != "running":
+            raise TimedOut(
+                f"the client was not connected to the new scheduler within {coming_back.seconds:g} s; "
+                f"it is {seen['status']}"
+            )
+        self._registration.await_workers(parts.workers, coming_back)
+
+    def _start_client_again(self, seen: ClientStatus) -> None:
+        """Start the client again that has given up; raise if that was done already."""
+        if self.client != "reconnected":
+            raise CheckFailed(f"the client, which was started again, could not connect: {seen['error']}")
+        self.client = "started again"
+        self._parts.agent = self._start_agent()
+
+    def _all_registered(self) -> bool:
+        try:
+            present = self._registration.now(Deadline(2.0))
+        except (RemoteError, TimedOut):  # it may not listen yet
+            return False
+        return all(worker.name in present for worker in self._parts.workers)
+
+    def _client_status(self, deadline: Deadline) -> ClientStatus:
+        agent = self._parts.agent
+        try:
+            found: ClientStatus = agent.call("status", deadline=deadline)
+        except ProcessExited as error:
+            return {"status": "exited", "connection": 0, "error": str(error)}
+        return found
 
     # Client ---------------------------------------------------------------------------------------------------------
 

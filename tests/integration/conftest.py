@@ -99,6 +99,7 @@ class Check:
 
     name: str
     bundle: str | None
+    state: str | None
     status: str
     seconds: float
     message: str
@@ -136,11 +137,16 @@ class Check:
 
 
 class Cell:
-    """A cell in the report; `facts` is all that the report has about it."""
+    """A cell in the report; `facts` is all that the report has about it.
+
+    Attributes:
+        checks: by name; states of a rolling upgrade by label.
+    """
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self.checks = {check["name"]: Check(**check) for check in facts["checks"]}
+        checks = [Check(**check) for check in facts["checks"]]
+        self.checks = {f"{one.name}[{one.state}]" if one.state else one.name: one for one in checks}
 
     @property
     def statuses(self) -> dict[str, str]:

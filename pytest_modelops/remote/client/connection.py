@@ -82,10 +82,10 @@ class Connection:
     def status(self) -> ClientStatus:
         """Return whether the client is connected now; it may have lost the scheduler since it first was."""
         if not self._connected.is_set():
-            return {"status": "connecting", "error": ""}
+            return {"status": "connecting", "connection": 0, "error": ""}
         if self._failure is not None:
-            return {"status": "failed", "error": str(self._failure)}
-        return {"status": str(self.client.status), "error": ""}
+            return {"status": "failed", "connection": 0, "error": str(self._failure)}
+        return {"status": str(self.client.status), "connection": id(self.client.scheduler_comm), "error": ""}
 
     def retire(self, worker: str, seconds: float) -> bool:
         """Have a worker's results moved to others, and the worker closed; return whether the scheduler had it."""

@@ -95,6 +95,7 @@ class ClientStatus(TypedDict):
     """How the client stands with the scheduler."""
 
     status: str  # of Dask's client: `connecting`, `running`, `closed`, …; `failed` if it was never connected
+    connection: int  # another number after it has connected again
     error: str  # why it failed, else empty
 
 

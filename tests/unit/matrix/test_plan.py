@@ -455,8 +455,10 @@ def test_each_order_of_an_upgrade_is_a_cell_and_each_state_of_it_a_skew_cell() -
         ),
         (
             [upgrade("3.12", "2024.8.0", "worker scheduler client", to_dask="latest")] * 2,
-            "f: rolling[0]: py3.12-dask2024.8.0..2026.8.0-worker-scheduler-client is in the matrix already; remove the "
-            "entry, or this order",
+            (
+                "f: rolling[0]: py3.12-dask2024.8.0..2026.8.0-worker-scheduler-client is in the matrix already; "
+                "remove the entry, or this order"
+            ),
         ),
         (
             [upgrade("3.12", "2024.8.0", "worker scheduler client", to_dask=">=2025")],
