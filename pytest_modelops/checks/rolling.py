@@ -216,11 +216,8 @@ def _evidence(report: RunningReport, state: CheckedCell) -> Iterator[str]:
             yield f"{worker}: {death}"
     if report["processing"] is None:
         yield "The scheduler does not answer."
-    yield from (
-        f"{state.cluster.with_names(worker)} holds {count} tasks"
-        for worker, count in (report["processing"] or {}).items()
-        if count
-    )
+    held = {worker: count for worker, count in (report["processing"] or {}).items() if count}
+    yield from (f"{state.cluster.with_names(worker)} holds {count} tasks" for worker, count in held.items())
 
 
 def checks(orders: Iterable[tuple[Role, ...]]) -> list[Check]:

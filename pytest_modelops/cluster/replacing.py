@@ -17,7 +17,7 @@ from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.facts import ClientStatus
 
 _JOIN_SECONDS = 60.0
-"""How long a new worker has to register, and client and workers to find a new scheduler. Dask's client tries for 30 s."""
+"""How long a new worker has to register, and client and workers to find a new scheduler; Dask's client takes 30 s."""
 _LEAVE_SECONDS = 20.0
 """How long the results of an old worker may take to be moved."""
 _END_SECONDS = 5.0
