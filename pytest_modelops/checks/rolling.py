@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pytest_modelops.checks import aggregation, lambdas, versions
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
 from pytest_modelops.checks.lambdas import end_of
-from pytest_modelops.cluster.agent import Agent
+from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut
@@ -68,7 +68,7 @@ def run(replaced: tuple[Role, ...], cell: CheckedCell, deadline: Deadline) -> Ma
         cell.progress("starting client and workers again")
         replacing.renew(deadline)
     state = _in_state(cell, replaced)
-    job = _Job(cell.cluster.agent, deadline) if replacing.sound else None
+    job = _Job(cell.cluster, deadline) if replacing.sound else None
     replacing.sound = False
     with _said_of(cell, state, role):
         if job is not None:
@@ -128,17 +128,17 @@ def _said_of(cell: CheckedCell, state: CheckedCell, role: Role) -> Iterator[None
 class _Job:
     """A job that a client has begun, and that is not complete before `end`."""
 
-    def __init__(self, agent: Agent, deadline: Deadline) -> None:
-        self._agent = agent
+    def __init__(self, cluster: Cluster, deadline: Deadline) -> None:
+        self._agent = cluster.agent
         self._before: Progress = {"finished": 0, "error": ""}
         shipped = {"simulate": ship(simulate_slowly), "aggregate": ship(total)}
-        agent.call(
+        self._agent.call(
             "begin_job",
             modules={name: {"source": function.source, "name": function.name} for name, function in shipped.items()},
             params=_JOB.params,
             replicates=_JOB.replicates,
             run=secrets.token_hex(4),
-            slots=4,
+            threads=cluster.settings.workers * cluster.settings.threads,
             seconds=deadline.remaining,
             deadline=deadline,
         )

@@ -223,4 +223,7 @@ class Replacing:
         """Start the new one beside the old one, whose job goes on."""
         parts = self._parts
         self.former, parts.agent = parts.agent, self._start_agent()
-        self._registration.await_client(deadline.at_most(_CONNECT_SECONDS))
+        try:
+            self._registration.await_client(deadline.at_most(_CONNECT_SECONDS))
+        except RemoteError as error:
+            raise RemoteError(f"it could not connect to the scheduler: {error}", error.traceback) from None

@@ -11,9 +11,10 @@ from .connection import Failure
 from .tasks import Future, Tasks, define
 
 _POLL_SECONDS = 0.01
-_SLOT_SECONDS = 0.025
-"""How long the first tasks take, for each that may be under way."""
-_SLOWEST_SECONDS = 1.0
+_FIRST_SECONDS = 0.02
+"""How long the first task takes, if there is one thread for tasks."""
+_GROWTH = 1.015
+"""How many times as long as the one before a task takes: of 400, the 300th takes 1.7 s."""
 _BEFORE = 0.75
 """Which part of the replicates may be submitted before the job may end."""
 _SHOWN_FAILURES = 5
@@ -40,28 +41,27 @@ class RunningJob:
         self._thread: threading.Thread | None = None
 
     def begin(
-        self, *, modules: dict[str, ShippedModule], params: int, replicates: int, run: str, slots: int, seconds: float
+        self, *, modules: dict[str, ShippedModule], params: int, replicates: int, run: str, threads: int, seconds: float
     ) -> bool:
         """Begin to submit the tasks.
 
         Args:
             modules: `simulate(param, replicate, seconds)` and `aggregate(param, replicates)`.
             run: makes the tasks' keys unique.
-            slots: how many tasks are under way at once.
+            threads: how many tasks the cluster does at once.
             seconds: after which nothing more is submitted.
         """
         simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
         self._tasks.connection.reserve(params * (replicates + 1))
         self._reset()
-        began = time.monotonic()
-        most, end = int(_BEFORE * params * replicates), began + seconds
+        most, end = int(_BEFORE * params * replicates), time.monotonic() + seconds
 
         def submit() -> None:
             for param in range(params):
                 own = []
                 for replicate in range(replicates):
-                    pause = min(_SLOWEST_SECONDS, _SLOT_SECONDS * slots * (1 + time.monotonic() - began))
-                    self._await_turn(slots, most, end)
+                    self._await_turn(threads + 1, most, end)
+                    pause = threads * _FIRST_SECONDS * _GROWTH ** len(self._replicates)
                     pause = 0.0 if self._may_end.is_set() else pause
                     key = f"sim-{run}-{param}-{replicate}"
                     own.append(self._tasks.submit(simulate, param, replicate, pause, key=key))
@@ -78,7 +78,7 @@ class RunningJob:
         self._thread.start()
         return True
 
-    def _await_turn(self, slots: int, most: int, end: float) -> None:
+    def _await_turn(self, at_once: int, most: int, end: float) -> None:
         """Wait until one more task may be submitted; raises `Failure` if a task has failed."""
         while True:
             if failed := self._failed():
@@ -86,7 +86,7 @@ class RunningJob:
             if time.monotonic() > end:
                 raise Failure("it was not complete when its time was over")
             pending = sum(future.status == "pending" for future in self._replicates)
-            if self._may_end.is_set() or (pending < slots and len(self._replicates) < most):
+            if self._may_end.is_set() or (pending < at_once and len(self._replicates) < most):
                 return
             time.sleep(_POLL_SECONDS)
 

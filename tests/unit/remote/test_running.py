@@ -55,7 +55,7 @@ class Tasks:
 
 def begun(tasks: Any) -> RunningJob:
     job = RunningJob(tasks)
-    job.begin(modules=MODULES, params=4, replicates=5, run="r", slots=2, seconds=20)
+    job.begin(modules=MODULES, params=4, replicates=5, run="r", threads=2, seconds=20)
     return job
 
 
@@ -82,5 +82,5 @@ def test_a_job_whose_tasks_are_cancelled_ends_at_once_and_another_may_begin() ->
     report = job.finish(20)
     assert report["error"] == "RuntimeError: connection lost"
     assert report["results"] == {}
-    job.begin(modules=MODULES, params=1, replicates=4, run="s", slots=2, seconds=20)
+    job.begin(modules=MODULES, params=1, replicates=4, run="s", threads=2, seconds=20)
     assert job.progress()["error"] == ""
