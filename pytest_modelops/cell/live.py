@@ -322,7 +322,7 @@ def _environment_report(
         reused=environment.reused,
         seconds=round(environment.seconds, 3),
         location=environment.location,
-        roles=[role.value for role in roles if cell[role] == versions],
+        roles=[role.value for role in roles if versions in {cell[role], cell.upgraded(role)}],
         requirements=without_passwords(environment.lock.requirements),
     )
     if environment.identity:
