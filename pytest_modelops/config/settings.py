@@ -270,7 +270,7 @@ class Settings:
     aggregation: AggregationSettings = setting(
         later("model", "AGGREGATION"),
         "The size of the check `aggregation`.",
-        decides=("aggregation", "execute", "bundle-aggregation"),
+        decides=("aggregation", "rolling", "execute", "bundle-aggregation"),
     )
     preflight: PreflightSettings = setting(
         later("model", "PREFLIGHT"),
