@@ -63,6 +63,9 @@ class AttachedCluster(Cluster):
     def processes(self) -> Sequence[Any]:
         return [self.agent.process]
 
+    def _clients(self) -> Sequence[Process]:
+        return [self.agent.process]
+
     @property
     def names(self) -> Sequence[str]:
         return list(self.addresses.values())

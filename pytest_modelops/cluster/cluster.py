@@ -348,8 +348,12 @@ class Cluster:
 
     def kill_agent(self) -> None:
         """Have whatever is asked of the cluster, in any thread, fail at once."""
-        with contextlib.suppress(ModelopsError):  # it is gone
-            self.agent.process.signal(signal.SIGKILL)
+        for process in self._clients():
+            with contextlib.suppress(ModelopsError):  # it is gone
+                process.signal(signal.SIGKILL)
+
+    def _clients(self) -> Sequence[Process]:
+        return self.replacing.given_up()
 
     def stop(self) -> Sequence[str]:
         """End the cluster quickly, prove that nothing is left, and return what is left, for people.

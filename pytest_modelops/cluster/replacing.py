@@ -48,6 +48,7 @@ class Replacing:
         self._registration = registration
         self._numbers: dict[str, int] = {}
         self._port = ""
+        self._given_up = False
         self.replaced: tuple[Role, ...] = ()
         self.sound = True
         self.former: Agent | None = None
@@ -82,13 +83,18 @@ class Replacing:
         parts.agent.close()
         self._end([*parts.workers, parts.agent.process])
         if parts.scheduler.ending is not None:
-            parts.scheduler = parts.start_scheduler("--port", self._port)
+            parts.scheduler = parts.start_scheduler(*(["--port", self._port] if self._port else []))
         parts.workers = [parts.start_worker(self._next(worker.name)) for worker in parts.workers]
         parts.agent = self._start_agent()
         finding = deadline.at_most(_RENEW_SECONDS)
         with contextlib.suppress(ModelopsError):  # the next replacement may mend it
             self._registration.await_client(finding)
             self._registration.await_workers(parts.workers, finding)
+
+    def given_up(self) -> Sequence[Process]:
+        """Return all clients, and start no more of them; called from another thread."""
+        self._given_up = True
+        return [agent.process for agent in (self.former, self._parts.agent) if agent is not None]
 
     def end_former(self) -> None:
         """End the old client, if there is one."""
@@ -106,6 +112,8 @@ class Replacing:
         return f"{base}.{self._numbers[base]}"
 
     def _start_agent(self) -> Agent:
+        if self._given_up:
+            raise ProcessExited("the cell is given up, so its client is not started again")
         return self._parts.start_agent(self._next(self._parts.agent.process.name), _CONNECT_SECONDS / 2)
 
     @staticmethod
