@@ -56,7 +56,8 @@ def run(replaced: tuple[Role, ...], cell: CheckedCell, deadline: Deadline) -> Ma
     """Replace the last of these roles while a job goes on, and check the state. The others have been replaced before.
 
     Returns:
-        `versions` of each role; of the `running_job`, how many replicates were done `before`, `during` and `after` the
+        `versions` of each role; `replaced_in` seconds; what became of the `client` and which workers were
+        `started_again` when the scheduler was replaced; of the `running_job`, how many replicates were done `before`, `during` and `after` the
         replacement, and the error with which it `ended`; `job`, the figures of the job that was submitted afterwards.
     """
     role, replacing = replaced[-1], cell.cluster.replacing
@@ -70,19 +71,22 @@ def run(replaced: tuple[Role, ...], cell: CheckedCell, deadline: Deadline) -> Ma
     state = _in_state(cell, replaced)
     job = _Job(cell.cluster, deadline) if replacing.sound else None
     replacing.sound = False
-    with _said_of(cell, state, role):
+    figures: dict[str, object] = {"running_job": None}
+    with _said_of(cell, state, role, figures):
         if job is not None:
             cell.progress(f"running a job while the {role.value} is replaced")
             job.await_begun(deadline)
         began = time.monotonic()
         replacing.replace(role, cell.environments[state.cell[role]], deadline)
-        took = time.monotonic() - began
-        figures = job.end(role, state, deadline) if job is not None else None
+        figures["replaced_in"] = round(time.monotonic() - began, 3)
+        if role is Role.SCHEDULER:
+            figures |= {"client": replacing.client, "started_again": replacing.started_again}
+        if job is not None:
+            figures["running_job"] = job.end(role, state, deadline)
         replacing.end_former()
-        after = _check(state, deadline)
+        figures |= _check(state, deadline)
     replacing.sound = True
-    again = {"client": replacing.client, "started_again": replacing.started_again} if role is Role.SCHEDULER else {}
-    return {"replaced_in": round(took, 3), "running_job": figures, **again, **after}
+    return figures
 
 
 def _in_state(cell: CheckedCell, replaced: tuple[Role, ...]) -> CheckedCell:
@@ -104,8 +108,8 @@ def _check(state: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
 
 
 @contextlib.contextmanager
-def _said_of(cell: CheckedCell, state: CheckedCell, role: Role) -> Iterator[None]:
-    """Have a message begin with what was replaced, and say how the roles differ."""
+def _said_of(cell: CheckedCell, state: CheckedCell, role: Role, figures: Mapping[str, object]) -> Iterator[None]:
+    """Have a message begin with what was replaced, and say how the roles differ; have the report show figures."""
     try:
         yield
     except ModelopsError as error:
@@ -121,6 +125,7 @@ def _said_of(cell: CheckedCell, state: CheckedCell, role: Role) -> Iterator[None
         differences = role_differences(state)
         rest = f"\n{differences}" if differences and differences not in str(error) else ""
         what = "the workers were" if role is Role.WORKER else f"the {role.value} was"
+        error.figures = {**figures, **error.figures}
         error.args = (f"{what} replaced ({', '.join(changes)}): {error}{rest}", *error.args[1:])
         raise
 
