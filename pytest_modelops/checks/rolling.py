@@ -58,7 +58,7 @@ def run(replaced: tuple[Role, ...], cell: CheckedCell, deadline: Deadline) -> Ma
     Returns:
         `versions` of each role; `replaced_in` seconds; when the scheduler was replaced, what became of the `client` and
         which workers were `started_again`; of the `running_job`, how many replicates were done `before`, `during` and
-        `after` the replacement, and the error with which it `ended`; `job`, the figures of the one submitted afterwards.
+        `after` the replacement, and the error with which it `ended`; `job`, those of the job afterwards.
     """
     role, replacing = replaced[-1], cell.cluster.replacing
     for earlier in replaced[len(replacing.replaced) : -1]:  # the check of that state ended before
