@@ -154,12 +154,12 @@ class _Job:
         def begun() -> bool:
             self._before = self._agent.call("progress", deadline=deadline)
             if error := self._before["error"]:
-                raise CheckFailed(f"the job that was to go on meanwhile failed before anything was replaced: {error}")
+                raise CheckFailed(f"the job that was to run meanwhile failed before anything was replaced: {error}")
             return self._before["finished"] >= _BEGUN
 
         if not deadline.at_most(_BEGIN_SECONDS).until(begun, every=0.1):
             raise TimedOut(
-                f"the job that was to go on meanwhile did not begin: {self._before['finished']} of {_BEGUN} tasks were "
+                f"the job that was to run meanwhile did not begin: {self._before['finished']} of {_BEGUN} tasks were "
                 f"done within {_BEGIN_SECONDS:g} s, before anything was replaced"
             )
 
@@ -187,20 +187,17 @@ class _Job:
         if role is Role.SCHEDULER and report["error"]:
             return figures  # Dask's scheduler keeps nothing, and the client was told
         if report["error"]:
-            lines = [
-                f"the job that went on meanwhile failed; {done}. {role_differences(state)}".rstrip(),
-                report["error"],
-            ]
+            lines = [f"the job that ran meanwhile failed; {done}. {role_differences(state)}".rstrip(), report["error"]]
             raise _with(CheckFailed("\n".join([*lines, *_evidence(report, state)])), figures)
         if len(results) < _JOB.params:
             lines = [
-                f"the job that went on meanwhile hangs: it neither completed nor failed within {seconds:.0f} s; {done}."
+                f"the job that ran meanwhile hangs: it neither completed nor failed within {seconds:.0f} s; {done}."
             ]
             raise _with(TimedOut("\n".join([*lines, *_evidence(report, state)])), figures)
         wrong = [name for name, one in results.items() if one["sum"] != aggregation.expected_sum(int(name), _JOB)]
         if wrong:
             raise _with(
-                CheckFailed(f"the job that went on meanwhile completed with {len(wrong)} wrong aggregates"), figures
+                CheckFailed(f"the job that ran meanwhile completed with {len(wrong)} wrong aggregates"), figures
             )
         return figures
 
