@@ -22,7 +22,7 @@ from pytest_modelops.checks.lambdas import end_of
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.facts import Progress, RunningReport
@@ -171,9 +171,14 @@ class _Job:
             TimedOut: it neither completed nor failed.
         """
         state.progress("waiting for the job that went on")
-        during: Progress = self._agent.call("progress", deadline=deadline)
         seconds = max(deadline.remaining - _LAST_SECONDS, deadline.remaining / 2)
-        report: RunningReport = self._agent.call("finish_job", seconds=seconds, deadline=deadline)
+        try:
+            during: Progress = self._agent.call("progress", deadline=deadline)
+            report: RunningReport = self._agent.call("finish_job", seconds=seconds, deadline=deadline)
+        except ProcessExited as error:
+            if role is Role.SCHEDULER:  # the client has ended with it, and was started again
+                return {"before": self._before["finished"], "during": 0, "after": 0, "ended": str(error)}
+            raise
         figures = {
             "before": self._before["finished"],
             "during": max(0, during["finished"] - self._before["finished"]),

@@ -38,7 +38,7 @@ class Replacing:
     Attributes:
         replaced: the roles, in the order in which they were.
         sound: whether the cluster works as far as is known: everything that was checked of this state is true.
-        former: the old client, until `end_former`, while its job goes on.
+        former: the old client, until `end_former`, which knows what becomes of its job.
         client: what became of the client when the scheduler was replaced: `reconnected`, or `started again`.
         started_again: names of the workers that were started again then, since the old ones had ended.
     """
@@ -208,7 +208,7 @@ class Replacing:
         if self.client != "reconnected":
             raise CheckFailed(f"the client, which was started again, could not connect: {seen['error']}")
         self.client = "started again"
-        self._parts.agent = self._start_agent()
+        self.former, self._parts.agent = self._parts.agent, self._start_agent()
 
     def _all_registered(self) -> bool:
         try:
