@@ -43,11 +43,12 @@ def _table(cells: Iterable[CellReport]) -> str:
 
 
 def _versions(cell: CellReport, name: str) -> str:
-    """`3.12`, or `3.12, worker 3.13` for a skew cell, and `3.12 → 3.13` for a rolling upgrade."""
+    """`3.12`, or `3.12, worker 3.13` for a skew cell, and `3.12 → 3.13` for an upgrade."""
     base = {"python": cell.python, "dask": cell.dask}[name]
     if cell.rolling is not None:
         end = {"python": cell.rolling.python, "dask": cell.rolling.dask}[name]
-        return _plain(" → ".join(dict.fromkeys([base, end])))
+        order = f" ({', '.join(cell.rolling.order)})" if name == "dask" else ""
+        return _plain(" → ".join(dict.fromkeys([base, end])) + order)
     others = {role: cell.roles.get(role, {}).get(name, base) for role in ROLES}
     return _plain(", ".join([base, *(f"{role} {version}" for role, version in others.items() if version != base)]))
 

@@ -91,7 +91,7 @@ def test_every_report_names_it() -> None:
     assert lines[at + 1] == "  worker, scheduler, client: breaks at rolling[worker+scheduler]"
     assert "3.12          ✓" in lines, "an upgrade has no place in the table"
     assert "safe in the order client, worker, scheduler." in markdown.render(report)
-    assert "| 3.12 | 2024.10.0 → 2026.8.0 |" in markdown.render(report)
+    assert "| 3.12 | 2024.10.0 → 2026.8.0 (worker, scheduler, client) |" in markdown.render(report)
     assert "Rolling upgrades" in html.render(report)
     plain = json.loads(report_json.render(report))
     schema = json.loads(resources.files("pytest_modelops.report").joinpath("schema.json").read_text(encoding="utf-8"))
