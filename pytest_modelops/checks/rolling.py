@@ -35,6 +35,8 @@ _REPLICATES = _JOB.params * _JOB.replicates
 _BEGUN = _REPLICATES // 10
 """How many replicates are done before the replacement begins."""
 _BEGIN_SECONDS = 30.0
+_ANSWER_SECONDS = 5.0
+"""How long the agent has to say what became of a job that is over."""
 _LAST_SECONDS = 20.0
 """How long what comes after the running job has at least, if that hangs."""
 
@@ -173,8 +175,9 @@ class _Job:
         state.progress("waiting for the job that went on")
         seconds = max(deadline.remaining - _LAST_SECONDS, deadline.remaining / 2)
         try:
-            during: Progress = self._agent.call("progress", deadline=deadline)
-            report: RunningReport = self._agent.call("finish_job", seconds=seconds, deadline=deadline)
+            during: Progress = self._agent.call("progress", deadline=Deadline(_ANSWER_SECONDS))
+            answering = Deadline(seconds + _ANSWER_SECONDS)  # also if the replacement took all the time
+            report: RunningReport = self._agent.call("finish_job", seconds=seconds, deadline=answering)
         except ProcessExited as error:
             if role is Role.SCHEDULER:  # the client has ended with it, and was started again
                 return {"before": self._before["finished"], "during": 0, "after": 0, "ended": str(error)}
