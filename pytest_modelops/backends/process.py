@@ -13,7 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TypeVar
 
+import psutil
+
 from pytest_modelops.backends.templates import Templates
+from pytest_modelops.config.faults import CUT_OFF, DISK, MEMORY, SLOW
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.commands import Commands, HostProcess, HostProcesses
@@ -24,6 +27,8 @@ from pytest_modelops.storage.files import unused_path
 
 FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """The only variables of the host that a cell gets."""
+_SPARE = 0.5
+"""How much of the memory that is available may be filled on purpose."""
 _Started = TypeVar("_Started")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -134,6 +139,23 @@ class ProcessSandbox:
             "PYTHONFAULTHANDLER": "1",
             **variables,
         }
+
+    def obstacle_to(self, fault: str, *, memory_limit: int) -> str:
+        if fault in {CUT_OFF, DISK, SLOW}:
+            return (
+                "the processes of a cell share this machine's network and disk; use --modelops-backend docker, where "
+                "each worker has its own"
+            )
+        spare = int(psutil.virtual_memory().available * _SPARE)
+        if fault == MEMORY and memory_limit > spare:
+            return (
+                f"the memory limit of a worker is {memory_limit / 2**20:.0f} MiB, and this machine can spare "
+                f"{spare / 2**20:.0f}; set a lower `--memory-limit` in `worker-args`, or use --modelops-backend docker"
+            )
+        return ""
+
+    def disturb(self, fault: str, name: str) -> Callable[[], None]:
+        raise CheckFailed(f"{fault} of {name}: {self.obstacle_to(fault, memory_limit=0)}")
 
     def keep(self) -> str:
         raise CheckFailed("the process backend cannot leave a cell up, since its processes end with pytest")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pytest_modelops.cell.lifecycle import Lifecycle
+from pytest_modelops.checks import faulty_aggregation
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.attached import NOT_THERE
 from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.checks.bundle_in_workers import install_again
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
+from pytest_modelops.cluster.faults import DuringJob
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CellBroken, CheckFailed, NothingToDo, RunnerTimedOut, TimedOut
@@ -229,10 +233,33 @@ class Checks:
         deadline = self._deadline_with_cluster("lambda", seconds)
         self.with_diagnosis(lambda: run_on_each(self._live, deadline, function, args, expect=expect, expected=expected))
 
-    def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
-        """Do what `modelops_aggregation` asks for; raises what the check would."""
+    def run_aggregation(
+        self, settings: AggregationSettings, *, seconds: float | None, fault: Fault | None = None
+    ) -> Mapping[str, object]:
+        """Do what `modelops_aggregation` asks for; return figures, and raise what the check would."""
+        if fault is None:
+            deadline = self._deadline_with_cluster("aggregation", seconds)
+            return self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
+        self._refuse_attached(fault)
         deadline = self._deadline_with_cluster("aggregation", seconds)
-        self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
+        return self.with_diagnosis(lambda: faulty_aggregation.run_with(fault, settings, self._live, deadline))
+
+    @contextlib.contextmanager
+    def during_test(self, fault: Fault) -> Iterator[DuringJob]:
+        """Have a fault happen while the body of a test runs; see `cluster.faults.DuringJob`.
+
+        Raises:
+            CellBroken: as `prepare_cluster`.
+            NothingToDo: it cannot happen in this cell.
+        """
+        self._refuse_attached(fault)
+        self.prepare_cluster()
+        with self._live.disturbed() as cluster, cluster.during_job(fault) as during:
+            yield during
+
+    def _refuse_attached(self, fault: Fault) -> None:
+        if self._live.attached:
+            raise NothingToDo(f"a marker asks for {fault.name}; {NOT_THERE}")
 
     def _deadline_with_cluster(self, check_name: str, seconds: float | None) -> Deadline:
         self.prepare_cluster()
@@ -328,4 +355,6 @@ class Checks:
         return [check for check in self._checks.values() if check.leaves is not None]
 
     def _free_workers(self) -> None:
+        """Have workers free, and the cluster as it was started, for what comes next."""
+        self._lifecycle.renew()
         self._lifecycle.free_workers(Deadline(self.seconds_for("start")))

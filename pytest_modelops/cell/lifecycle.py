@@ -39,6 +39,7 @@ class Lifecycle:
         diagnoses: path of each text about what hung, by its name in the report.
         clients: clients in this process, which are closed with the cell.
         timed_out: whether something timed out, so that a worker may still be busy with it.
+        disturbed: whether a fault happened to the cluster on purpose, so that what comes next needs a new one.
         notes: for the report.
         unreported: messages about the cell's end that no report holds yet.
         leftover: a message about what stopping left behind; empty if nothing.
@@ -65,6 +66,7 @@ class Lifecycle:
         self.diagnoses: dict[str, str] = {}
         self.clients: list[Client] = []
         self.timed_out = False
+        self.disturbed = False
         self.notes: list[str] = []
         self.unreported: list[str] = []
         self.leftover = ""
@@ -155,26 +157,35 @@ class Lifecycle:
         except ModelopsError as error:  # the next check reports it, too
             self.notes.append(f"workers that are still on a task that timed out could not be restarted: {error}")
 
-    def close(self, *, broke: bool) -> None:
+    def renew(self) -> None:
+        """Stop a cluster to which a fault happened; the next one that needs a cluster starts another."""
+        if self.disturbed:
+            self.timed_out = False
+            self.close(broke=False, may_keep=False)
+
+    def close(self, *, broke: bool, may_keep: bool = True) -> None:
         """Stop the cluster, if one runs, and prove that nothing is left; see `leftover`.
 
         Args:
             broke: whether a check of this cell broke, so that `keep="failed"` applies.
+            may_keep: whether it may be left up.
         """
+        self.disturbed = False
         clients, self.clients = self.clients, []
         with contextlib.ExitStack() as closing:  # clients first; one that cannot be closed does not stop the others
-            closing.callback(self._stop, broke=broke)
+            closing.callback(self._stop, broke=broke, may_keep=may_keep)
             for client in clients:
                 closing.callback(client.close, timeout=2)
 
-    def _stop(self, *, broke: bool) -> None:
+    def _stop(self, *, broke: bool, may_keep: bool) -> None:
         cluster, self.cluster = self.cluster, None
         sandbox, self._sandbox = self._sandbox, None
         left: Sequence[str] = ()
         try:
             if cluster is not None:
                 self._progress("stopping")
-                self._leave_up(cluster, broke=broke)
+                if may_keep:
+                    self._leave_up(cluster, broke=broke)
                 left = cluster.stop()
             elif sandbox is not None:
                 left = sandbox.close()

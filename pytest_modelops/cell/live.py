@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
@@ -227,6 +228,13 @@ class LiveCell:
 
     def open_cluster(self, deadline: Deadline) -> Cluster:
         return self.lifecycle.open(self.environments, deadline)
+
+    @contextlib.contextmanager
+    def disturbed(self) -> Iterator[Cluster]:
+        try:
+            yield self.cluster
+        finally:
+            self.lifecycle.disturbed = True
 
     def keep_log(self, name: str, content: bytes) -> Path:
         return self.lifecycle.write_log(name, content)

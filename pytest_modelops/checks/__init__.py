@@ -12,6 +12,7 @@ from pytest_modelops.checks import (
     bundle_aggregation,
     bundle_install,
     execute,
+    faulty_aggregation,
     handshake,
     install,
     lambdas,
@@ -23,6 +24,7 @@ from pytest_modelops.checks import (
     versions,
 )
 from pytest_modelops.checks.base import Check
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.errors import WrongInput
 
@@ -34,11 +36,18 @@ BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-
 """The names of the checks that each bundle may have, in order."""
 
 
-def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, *, reuse: bool = False) -> list[Check]:
+def all_checks(
+    bundles: Sequence[Bundle],
+    plugin: PluginSettings | None = None,
+    *,
+    reuse: bool = False,
+    faults: Sequence[Fault] = (),
+) -> list[Check]:
     """Return the checks of a run, in order, without those that do not apply, as `execute` without an entry point.
 
     Args:
         reuse: whether runners install by themselves, and may reuse an environment.
+        faults: those that happen in the middle of the aggregation.
     """
     checks = [preflight.check(bundle) for bundle in bundles]
     checks += CELL_CHECKS
@@ -48,6 +57,7 @@ def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, 
     checks += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
     checks += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
     checks += [venv_reuse.check(bundle) for bundle in bundles if reuse and not bundle.in_workers]
+    checks += [faulty_aggregation.check(fault) for fault in faults]
     return [dataclasses.replace(check, main_thread=False) for check in checks]
 
 

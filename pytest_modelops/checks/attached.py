@@ -40,8 +40,9 @@ def of_deployment(checks: Sequence[Check], *, force: bool) -> list[Check]:
 
 def _of_deployment(check: Check, *, force: bool) -> Check:
     run: Run
-    if check.name in _SKIPPED:
-        run = functools.partial(_skip, f"{_SKIPPED[check.name]}; {NOT_THERE}")
+    if check.name in _SKIPPED or check.variant:
+        why = _SKIPPED.get(check.name, f"it would make {check.variant} happen to the deployment")
+        run = functools.partial(_skip, f"{why}; {NOT_THERE}")
         return dataclasses.replace(check, run=run, needs=(), uses_cluster=False, leaves=None)
     if check.name == "preflight" and check.bundle is not None:
         run = functools.partial(fits_workers, check.bundle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +57,9 @@ class CheckedCell(Protocol):
     def open_cluster(self, deadline: Deadline) -> Cluster:
         """Start the cluster, without waiting until it is up."""
 
+    def disturbed(self) -> AbstractContextManager[Cluster]:
+        """Return a context that yields the cluster, to which a fault may then happen: what comes next gets another."""
+
     def keep_log(self, name: str, content: bytes) -> Path:
         """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""
 
@@ -73,6 +77,7 @@ class Check:
     Attributes:
         name: as in `modelops::test_<name>[…]`; letters, digits and `-`, which becomes `_` in the test's name.
         bundle: the bundle that it checks; `None` for a check that runs once in a cell.
+        variant: what tells it apart from other checks of its name, besides a bundle, such as a fault; may be empty.
         needs: labels of the checks that must have passed; they run before it.
         after: labels of checks that block this one if they ran and did not pass.
         seconds: its deadline, unless the user sets another.
@@ -87,6 +92,7 @@ class Check:
     name: str
     run: Run
     bundle: Bundle | None = None
+    variant: str = ""
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     seconds: float = 60.0
@@ -97,13 +103,20 @@ class Check:
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or the name where there is no bundle; unique in a cell."""
-        return label(self.name, self.bundle)
+        """`handshake[seir]`, `aggregation[kill-worker]`, or the name alone; unique in a cell."""
+        return f"{self.name}[{self.of}]" if self.of else self.name
+
+    @property
+    def of(self) -> str:
+        """What stands in the brackets of its label: the name of its bundle, or its variant; may be empty."""
+        return self.bundle.name if self.bundle is not None else self.variant
 
     def ended(self, status: Status, message: str, **fields: Any) -> CheckResult:
         """Return a result of this check; `fields` are further fields of `CheckResult`."""
         bundle = self.bundle.name if self.bundle else None
-        return CheckResult(name=self.name, bundle=bundle, status=status, message=message, **fields)
+        return CheckResult(
+            name=self.name, bundle=bundle, variant=self.variant, status=status, message=message, **fields
+        )
 
 
 def label(name: str, bundle: Bundle | None) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.diagnosing import Diagnoses
+from pytest_modelops.cluster.faults import DuringJob
 from pytest_modelops.cluster.parts import Parts, last_seen, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
 from pytest_modelops.config import argument_paths
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
 from pytest_modelops.deadline import Deadline
@@ -84,7 +86,7 @@ class Cluster:
     @property
     def names(self) -> Sequence[str]:
         """Names of the workers, whether they run or not."""
-        return [worker.name for worker in self.workers]
+        return self._parts.names
 
     @property
     def started(self) -> Mapping[str, str]:
@@ -304,6 +306,11 @@ class Cluster:
         if killed:
             self.await_workers(deadline, [process.name for process in killed])
         return [process.name for process in killed]
+
+    def during_job(self, fault: Fault, tasks: int | None = None) -> DuringJob:
+        """Return a context in which a job is to run, and in the middle of it a fault happens; see `DuringJob`."""
+        pids = {name: facts["pid"] for name, facts in self._reported.items()}
+        return DuringJob(fault, self._parts, self._registration, pids=pids, addresses=self.addresses, tasks=tasks)
 
     def try_calls(
         self, modules: Mapping[str, ShippedModule], args: Sequence[Any], expected: object, deadline: Deadline

@@ -57,7 +57,7 @@ class Parts:
         *,
         connect_seconds: float,
     ) -> None:
-        self._sandbox = sandbox
+        self.sandbox = sandbox
         self._settings = settings = with_forking_nannies(settings, sandbox)
         self._environments = environments
         self._preload = f"{sandbox.remote}/modelops_remote/worker/modelops_preload.py"
@@ -67,16 +67,7 @@ class Parts:
             if settings.worker_arguments
             else None
         )
-        self.scheduler = sandbox.start(
-            SCHEDULER,
-            environments[Role.SCHEDULER],
-            [
-                *("-m", "distributed.cli.dask_scheduler"),
-                *sandbox.scheduler_arguments(),
-                *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
-            ],
-            variables={**settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": sandbox.remote},
-        )
+        self.scheduler = self._start_scheduler()
         self.workers = [self.start_worker(name) for name in worker_names(settings)]
         self.agent = Agent.start(
             sandbox, environments[Role.CLIENT], seconds=connect_seconds, variables=settings.client_variables
@@ -85,27 +76,52 @@ class Parts:
         self.memory_limits: dict[str, int] = {}
         self.with_ended_children: set[str] = set()
 
+    def _start_scheduler(self, *more: str) -> Process:
+        return self.sandbox.start(
+            SCHEDULER,
+            self._environments[Role.SCHEDULER],
+            [
+                *("-m", "distributed.cli.dask_scheduler"),
+                *self.sandbox.scheduler_arguments(),
+                *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
+                *more,
+            ],
+            variables={**self._settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": self.sandbox.remote},
+        )
+
+    def restart_scheduler(self, deadline: Deadline) -> None:
+        """Kill the scheduler and start another one at its address, which knows nothing of the first."""
+        address = self.agent.call("connect", seconds=1, deadline=deadline)["scheduler"]
+        self.scheduler.signal(signal.SIGKILL)
+        self.scheduler.wait(deadline)
+        self.scheduler = self._start_scheduler("--port", address.rpartition(":")[2])
+
+    def restart_ended_workers(self) -> None:
+        for number, worker in enumerate(self.workers):
+            if worker.ending is not None:
+                self.workers[number] = self.start_worker(worker.name)
+
     def start_worker(self, name: str) -> Process:
-        return self._sandbox.start(
+        return self.sandbox.start(
             name,
             self._environments[Role.WORKER],
             [
                 *("-m", "distributed.cli.dask_worker"),
-                *self._sandbox.worker_arguments(),
+                *self.sandbox.worker_arguments(),
                 *("--name", name, "--nthreads", str(self._settings.threads)),
                 "--nanny" if self._settings.nanny else "--no-nanny",
-                *("--local-directory", self._sandbox.directory(name)),
+                *("--local-directory", self.sandbox.directory(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
                 *(("--preload-nanny", self._preload) if self._settings.nanny else ()),
                 *self._settings.worker_arguments,
             ],
-            variables={**self._settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self._sandbox.remote},
+            variables={**self._settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self.sandbox.remote},
         )
 
     def ask_worker_environment(self, name: str, module: str, content: object) -> Question:
         """Ask the workers' environment something, in a process with their variables; see `Question`."""
         environment, variables = self._environments[Role.WORKER], self._settings.worker_variables
-        return Question(self._sandbox, environment, name, module, content, variables=variables)
+        return Question(self.sandbox, environment, name, module, content, variables=variables)
 
     def raise_if_misunderstood(self, deadline: Deadline) -> None:
         """Raise `CheckFailed` if `dask worker` does not understand an argument of the user's."""
@@ -113,14 +129,23 @@ class Parts:
             raise CheckFailed(problem)
 
     @property
+    def nannies(self) -> bool:
+        return self._settings.nanny
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the workers, whether they run or not."""
+        return [worker.name for worker in self.workers]
+
+    @property
     def started(self) -> Mapping[str, str]:
         """How each process was started, by its name: `exec`, `fork`, `fork-workers`, or `exec` and why."""
-        return dict(started(self._sandbox, self._settings))
+        return dict(started(self.sandbox, self._settings))
 
     @property
     def start_notes(self) -> Sequence[str]:
         """Why processes were not forked although they were to be, for people."""
-        return list(faults(self._sandbox))
+        return list(faults(self.sandbox))
 
     @property
     def all(self) -> Sequence[Process]:

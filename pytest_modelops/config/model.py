@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.bundles.bundle import Patterns
+from pytest_modelops.config.faults import FAULTS_OF_JOB, Fault
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
 from pytest_modelops.config.types import COUNT, DAY, EXEC, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
@@ -53,6 +54,13 @@ class AggregationSettings:
     may_be_empty: tuple[str, ...] = setting(
         many(leaf(text, {"type": "string", "minLength": 1})),
         'Artifacts that may hold nothing beside others that do, such as `"warnings.json"`; `*` stands for anything.',
+        (),
+    )
+
+    faults: tuple[Fault, ...] = setting(
+        FAULTS_OF_JOB,
+        "What happens to the cell in the middle of the job, see [faults](faults.md): a list of names, or of tables as "
+        "below. Each is a check of its own, `aggregation[kill-worker]`.",
         (),
     )
 

@@ -82,6 +82,7 @@ class CheckResult:
     Attributes:
         name: such as `lambda`; of a test of the user's, its node id.
         bundle: name of the bundle that it was tried with; null for a check without one.
+        variant: what tells it apart from other checks of its name, besides a bundle, such as a fault; may be empty.
         status: how it ended.
         seconds: how long the check itself took, without those it needed.
         message: why it did not pass, the most important line first; empty when it passed.
@@ -94,6 +95,7 @@ class CheckResult:
 
     name: str
     bundle: str | None = None
+    variant: str = ""
     status: Status
     seconds: float = 0.0
     message: str = ""
@@ -105,8 +107,9 @@ class CheckResult:
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or the name where there is no bundle."""
-        return f"{self.name}[{self.bundle}]" if self.bundle else self.name
+        """`handshake[seir]`, `aggregation[kill-worker]`, or the name alone."""
+        of = self.bundle or self.variant
+        return f"{self.name}[{of}]" if of else self.name
 
     def to_json(self) -> dict[str, object]:
         return {**fields_of(self), "seconds": round(self.seconds, 3)}

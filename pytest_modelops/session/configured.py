@@ -31,10 +31,10 @@ class Configured:
     deadlines: Mapping[str, float]
 
     def describe_checks(self) -> str:
-        """Return one line with the checks, and with the bundles that each of them is for."""
+        """Return one line with the checks, and with the bundles and faults that there are of each."""
         names = dict.fromkeys(check.name for check in self.checks)
-        bundles = {name: [c.bundle.name for c in self.checks if c.name == name and c.bundle] for name in names}
-        listed = [f"{name}[{', '.join(bundles[name])}]" if bundles[name] else name for name in names]
+        of = {name: [check.of for check in self.checks if check.name == name and check.of] for name in names}
+        listed = [f"{name}[{', '.join(of[name])}]" if of[name] else name for name in names]
         return f"each runs: {', '.join(listed)}"
 
 
@@ -47,7 +47,9 @@ def configure(config: pytest.Config) -> Configured:
     _refuse_every_worker_for_itself(config)
     refuse_moved_rootdir(config)
     settings = load(config)
-    checks = all_checks(settings.bundles, settings.plugin, reuse=settings.runner.reuses)
+    checks = all_checks(
+        settings.bundles, settings.plugin, reuse=settings.runner.reuses, faults=settings.aggregation.faults
+    )
     if settings.attach.is_asked_for:
         checks = attached.of_deployment(checks, force=settings.attach.force)
     config.hook.pytest_modelops_checks(checks=checks, config=config)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,8 +15,9 @@ from _pytest.runner import runtestprotocol  # plugins that run tests themselves 
 
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
+from pytest_modelops.cluster.faults import DuringJob
 from pytest_modelops.errors import CellBroken, ModelopsError, NothingToDo, TimedOut
-from pytest_modelops.markers import Demand, bundles_of
+from pytest_modelops.markers import Demand, bundles_of, fault_of_body
 from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
 from pytest_modelops.report.news import CellNews
 from pytest_modelops.session import junit
@@ -149,7 +150,7 @@ class Running:
                 cell.checks.require("start")
             for demand in demands:
                 _perform(item, demand, cell)
-            with self._turn(item, cell):
+            with self._turn(item, cell), _during_body(item, cell):
                 outcome = yield
         except TimedOut as error:
             _time_out(item, error)
@@ -307,18 +308,56 @@ class Running:
 
 
 def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
+    with _outcomes(item, cell):
+        item.stash[FIGURES] = {**_figures(item), **(demand(cell) or {})}
+
+
+def _figures(item: pytest.Item) -> dict[str, object]:
+    """Return what is known for the report already."""
+    none: dict[str, object] = {}
+    return item.stash.get(FIGURES, none)
+
+
+@contextlib.contextmanager
+def _outcomes(item: pytest.Item, cell: LiveCell) -> Iterator[None]:
+    """End a test as an error of this package says."""
     try:
-        demand(cell)
+        yield
     except CellBroken:
         raise
     except NothingToDo as reason:
         raise pytest.skip.Exception(str(reason), _use_item_location=True) from None
     except ModelopsError as error:
+        item.stash[FIGURES] = {**_figures(item), **error.figures}
         if isinstance(error, TimedOut):
             _time_out(item, error)
         raise pytest.fail.Exception(cell.lifecycle.secrets.hide(str(error)), pytrace=False) from None
 
 
+@contextlib.contextmanager
+def _during_body(item: pytest.Item, cell: LiveCell) -> Iterator[None]:
+    """Have what the test's marker asks for happen to the cell while its body runs."""
+    fault = fault_of_body(item) if check_of(item) is None else None
+    if fault is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with _outcomes(item, cell):
+            during = stack.enter_context(cell.checks.during_test(fault))
+        stack.callback(_note_fault, item, during)
+        yield
+        stack.close()
+        with _outcomes(item, cell):
+            if why := during.why_not_happened():
+                raise why
+
+
+def _note_fault(item: pytest.Item, during: DuringJob) -> None:
+    """Say in the report of a test what happened to its cell."""
+    item.stash[FIGURES] = {**_figures(item), **during.figures}
+    item.add_report_section("call", "modelops fault", str(during.happened or f"{during.fault.name} did not happen"))
+
+
 def _time_out(item: pytest.Item, error: TimedOut) -> None:
     item.stash[STATUS] = Status.TIMED_OUT
-    item.stash[FIGURES] = dict(error.figures)
+    item.stash[FIGURES] = {**_figures(item), **error.figures}

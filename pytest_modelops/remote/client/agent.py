@@ -21,6 +21,7 @@ from ..worker.plugins import error_text
 from .bundles import ClientBundles
 from .connection import Connection, Failure
 from .diagnosis import Diagnosis
+from .faults import ClientFaults
 from .jobs import Jobs
 from .plugin import Plugins
 from .tasks import Tasks
@@ -31,7 +32,7 @@ Methods = Mapping[str, Callable[..., Any]]
 def methods(connection: Connection) -> Methods:
     """Return what pytest may call, by name. Each takes keyword arguments and returns plain data."""
     tasks, plugins, bundles = Tasks(connection), Plugins(connection), ClientBundles(connection)
-    jobs = Jobs(tasks)
+    jobs, faults = Jobs(tasks), ClientFaults(connection)
     return {
         "connect": connection.connect,
         "workers": connection.workers,
@@ -46,6 +47,8 @@ def methods(connection: Connection) -> Methods:
         "aggregate": jobs.aggregate,
         "run_bundle": jobs.run_bundle,
         "submit_by_reference": jobs.submit_by_reference,
+        "count_tasks": faults.count_tasks,
+        "fill_memory": faults.fill_memory,
         "register_plugin": plugins.register,
         "probe": plugins.probe,
         "ask_workers": bundles.ask_workers,

@@ -28,13 +28,21 @@ class Jobs:
         self._tasks = tasks
 
     def aggregate(
-        self, modules: dict[str, ShippedModule], params: int, replicates: int, run: str, seconds: float
+        self,
+        *,
+        modules: dict[str, ShippedModule],
+        params: int,
+        replicates: int,
+        more: list[float],
+        run: str,
+        seconds: float,
     ) -> AggregationReport:
         """Fan `params` × `replicates` tasks in to `params` aggregates.
 
         Args:
             modules: `simulate(param, replicate)` and `aggregate(param, replicates)`. With `read_back(path)`, each
                 aggregate is written by the worker that ran it, and read back there.
+            more: further arguments of `simulate`.
             run: makes the tasks' keys unique.
         """
         end = time.monotonic() + seconds
@@ -52,7 +60,7 @@ class Jobs:
 
         began = time.monotonic()
         replicas = {
-            param: [submit(simulate, param, i, key=f"sim-{run}-{param}-{i}") for i in range(replicates)]
+            param: [submit(simulate, param, i, *more, key=f"sim-{run}-{param}-{i}") for i in range(replicates)]
             for param in range(params)
         }
         aggregates = {

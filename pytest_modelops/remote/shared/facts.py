@@ -157,6 +157,13 @@ class AggregationReport(TypedDict):
     processing: dict[str, int] | None
 
 
+class TaskCount(TypedDict):
+    """Tasks that were submitted since the scheduler began to count: how many are done, and how many there are."""
+
+    done: int  # finished or failed
+    known: int
+
+
 class BundleReplicate(TypedDict):
     """One replicate to run: its parameters, its seed, and the address of the worker that must run it, if any."""
 

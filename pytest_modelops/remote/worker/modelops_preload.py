@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..shared.diagnosis_messages import SchedulerView, WorkerView
-    from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, WorkerAnswer
+    from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, TaskCount, WorkerAnswer
 
 # A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
 STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
@@ -189,6 +189,22 @@ def _note(setup: PreloadSetup, error: BaseException) -> None:
     setup["uncaught"] = not isinstance(error, Exception)
 
 
+def _serve_faults(server: Any) -> None:
+    """Answer what is asked when a fault is to happen; see `cluster/faults.py`."""
+
+    def modelops_count(operation: str, **_: Any) -> TaskCount:
+        counts: TaskCount = _beside("worker.counting").count(server, operation)
+        return counts
+
+    def modelops_fill_memory(most: int, **_: Any) -> bool:
+        return bool(_beside("worker.filling").fill_memory(most))
+
+    if hasattr(server, "nanny"):
+        server.handlers["modelops_fill_memory"] = modelops_fill_memory
+    else:
+        server.handlers["modelops_count"] = modelops_count
+
+
 def dask_setup(server: Any) -> None:
     """Answer `modelops_facts`, and on a worker everything else.
 
@@ -235,6 +251,7 @@ def dask_setup(server: Any) -> None:
         )
         return said
 
+    _serve_faults(server)
     server.handlers["modelops_facts"] = modelops_facts
     server.handlers["modelops_pending"] = modelops_pending
     server.handlers["modelops_preloads"] = modelops_preloads
