@@ -254,7 +254,7 @@ class Checks:
         """
         self._refuse_attached(fault)
         self.prepare_cluster()
-        with self._live.disturbed() as cluster, cluster.during_job(fault) as during:
+        with self._live.during_job(fault) as during:
             yield during
 
     def _refuse_attached(self, fault: Fault) -> None:

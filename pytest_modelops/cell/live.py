@@ -19,6 +19,8 @@ from pytest_modelops.checks.attached import control_note
 from pytest_modelops.checks.base import Check
 from pytest_modelops.checks.calls import call_on
 from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.faults import DuringJob
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import AggregationSettings, ClusterSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
@@ -230,11 +232,13 @@ class LiveCell:
         return self.lifecycle.open(self.environments, deadline)
 
     @contextlib.contextmanager
-    def disturbed(self) -> Iterator[Cluster]:
+    def during_job(self, fault: Fault, tasks: int | None = None) -> Iterator[DuringJob]:
+        during = self.cluster.during_job(fault, tasks)
         try:
-            yield self.cluster
+            with during:
+                yield during
         finally:
-            self.lifecycle.disturbed = True
+            self.lifecycle.disturbed |= during.began
 
     def keep_log(self, name: str, content: bytes) -> Path:
         return self.lifecycle.write_log(name, content)

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.faults import DuringJob
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
@@ -57,8 +59,11 @@ class CheckedCell(Protocol):
     def open_cluster(self, deadline: Deadline) -> Cluster:
         """Start the cluster, without waiting until it is up."""
 
-    def disturbed(self) -> AbstractContextManager[Cluster]:
-        """Return a context that yields the cluster, to which a fault may then happen: what comes next gets another."""
+    def during_job(self, fault: Fault, tasks: int | None = None) -> AbstractContextManager[DuringJob]:
+        """Return a context in which a job is to run, and in the middle of it a fault happens; see `DuringJob`.
+
+        What comes next in the cell then gets a new cluster.
+        """
 
     def keep_log(self, name: str, content: bytes) -> Path:
         """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""

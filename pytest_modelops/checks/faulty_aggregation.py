@@ -33,9 +33,9 @@ def run_with(
     functions = {"simulate": ship(simulate_slowly), "aggregate": ship(aggregate_and_read_back)}
     failure: CheckFailed | TimedOut | None = None
     figures: Mapping[str, object] = {}
-    with cell.disturbed() as cluster, cluster.during_job(fault, settings.tasks) as during:
-        slots = cluster.settings.workers * cluster.settings.threads
-        each = round(_JOB_SECONDS * slots / (settings.params * settings.replicates), 4)
+    cluster = cell.cluster.settings
+    each = round(_JOB_SECONDS * cluster.workers * cluster.threads / (settings.params * settings.replicates), 4)
+    with cell.during_job(fault, settings.tasks) as during:
         try:
             figures = run_job(functions, settings, cell, deadline, seconds_of_each=each)
         except (CheckFailed, TimedOut) as error:

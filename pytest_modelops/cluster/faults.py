@@ -70,6 +70,7 @@ class DuringJob:
     Attributes:
         happened: `None` if the job ended before.
         error: why it could not be made to happen.
+        began: whether it began to happen, so that the cluster is not what it was.
         counts: the last ones.
     """
 
@@ -93,6 +94,7 @@ class DuringJob:
         self._thread = threading.Thread(target=self._watch, name="fault", daemon=True)
         self.happened: Happened | None = None
         self.error: ModelopsError | None = None
+        self.began = False
         self.counts: TaskCount = {"done": 0, "known": 0}
 
     def __enter__(self) -> DuringJob:  # noqa: PYI034 - `Self` is of Python 3.11
@@ -144,6 +146,7 @@ class DuringJob:
             self.error = error
 
     def _make(self, done: int, total: int) -> None:
+        self.began = True
         name = SCHEDULER if self.fault.name == RESTART else self._worker
         began = time.monotonic()
         happened = Happened(self.fault.name, name, self._pids[name], done, total)
