@@ -16,7 +16,7 @@ from typing import IO, TypeVar
 import psutil
 
 from pytest_modelops.backends.templates import Templates
-from pytest_modelops.config.faults import CUT_OFF, DISK, MEMORY, SLOW
+from pytest_modelops.config.faults import CUT_OFF, DISK, IN_CONTAINERS, MEMORY, SLOW
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.commands import Commands, HostProcess, HostProcesses
@@ -142,15 +142,12 @@ class ProcessSandbox:
 
     def obstacle_to(self, fault: str, *, memory_limit: int) -> str:
         if fault in {CUT_OFF, DISK, SLOW}:
-            return (
-                "the processes of a cell share this machine's network and disk; use --modelops-backend docker, where "
-                "each worker has its own"
-            )
+            return f"the processes of a cell share this machine's network and disk; {IN_CONTAINERS}"
         spare = int(psutil.virtual_memory().available * _SPARE)
         if fault == MEMORY and memory_limit > spare:
             return (
                 f"the memory limit of a worker is {memory_limit / 2**20:.0f} MiB, and this machine can spare "
-                f"{spare / 2**20:.0f}; set a lower `--memory-limit` in `worker-args`, or use --modelops-backend docker"
+                f"{spare / 2**20:.0f}; set a lower `--memory-limit` in `worker-args`"
             )
         return ""
 

@@ -15,6 +15,8 @@ CUT_OFF, DISK, SLOW = "cut-off", "disk-full", "slow-network"
 FAULTS = (KILL, FREEZE, CUT_OFF, MEMORY, DISK, RESTART, SLOW)
 LASTING = (FREEZE, CUT_OFF, DISK, SLOW)
 """Those that end after a time that can be set."""
+IN_CONTAINERS = "use --modelops-backend docker, where each worker has its own"
+"""What helps where workers share something."""
 
 
 def _share(value: object) -> float:

@@ -33,8 +33,11 @@ class Configured:
     def describe_checks(self) -> str:
         """Return one line with the checks, and with the bundles and faults that there are of each."""
         names = dict.fromkeys(check.name for check in self.checks)
-        of = {name: [check.of for check in self.checks if check.name == name and check.of] for name in names}
-        listed = [f"{name}[{', '.join(of[name])}]" if of[name] else name for name in names]
+        of = {name: [check.of for check in self.checks if check.name == name] for name in names}
+        listed = []
+        for name, found in of.items():
+            listed += [name] * ("" in found)
+            listed += [f"{name}[{', '.join(filter(None, found))}]"] * any(found)
         return f"each runs: {', '.join(listed)}"
 
 
