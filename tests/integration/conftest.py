@@ -99,6 +99,7 @@ class Check:
 
     name: str
     bundle: str | None
+    variant: str
     status: str
     seconds: float
     message: str
@@ -140,7 +141,8 @@ class Cell:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self.checks = {check["name"]: Check(**check) for check in facts["checks"]}
+        checks = [Check(**check) for check in facts["checks"]]
+        self.checks = {f"{check.name}[{check.variant}]" if check.variant else check.name: check for check in checks}
 
     @property
     def statuses(self) -> dict[str, str]:

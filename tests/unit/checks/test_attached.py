@@ -14,6 +14,7 @@ from pytest_modelops import checks
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import attached, preflight
 from pytest_modelops.checks.base import Check, role_differences
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, NothingToDo, TimedOut
@@ -109,10 +110,12 @@ def test_only_what_writes_nothing_runs_and_functions_wait_for_versions() -> None
     plugin = PluginSettings(path="a:B", probe="c")
     custom = Check(name="custom", needs=("lambda",), run=lambda *_: None)
     own = Check(name="own", run=lambda *_: None)
-    there = attached.of_deployment(checks.all_checks([bundle], plugin, reuse=True), force=False)
+    there = attached.of_deployment(
+        checks.all_checks([bundle], plugin, reuse=True, faults=[Fault(name="memory")]), force=False
+    )
     found = {check.label: check for check in checks.in_order(attached.behind_versions([*there, custom, own]))}
     skipped = {label for label, check in found.items() if not check.needs and check.run.__class__.__name__ == "partial"}
-    assert skipped == {"runtime", "bundle-install[seir]", "handshake[seir]", "venv-reuse[seir]"}
+    assert skipped == {"runtime", "bundle-install[seir]", "handshake[seir]", "venv-reuse[seir]", "aggregation[memory]"}
     nothing: Any = None
     for label in skipped:
         with pytest.raises(NothingToDo, match="nothing is installed, started or restarted"):
