@@ -309,6 +309,7 @@ class Cluster:
 
     def during_job(self, fault: Fault, tasks: int | None = None) -> DuringJob:
         """Return a context in which a job is to run, and in the middle of it a fault happens; see `DuringJob`."""
+        self.await_workers(Deadline(_LATE_SECONDS))  # one may have been restarted
         pids = {name: facts["pid"] for name, facts in self._reported.items()}
         return DuringJob(fault, self._parts, self._registration, pids=pids, addresses=self.addresses, tasks=tasks)
 

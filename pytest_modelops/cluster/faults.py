@@ -144,6 +144,8 @@ class DuringJob:
                     return
         except ModelopsError as error:
             self.error = error
+        except Exception as error:  # noqa: BLE001 - it is the reason why the check fails
+            self.error = CheckFailed(f"{self.fault.name}: {type(error).__name__}: {error}")
 
     def _make(self, done: int, total: int) -> None:
         self.began = True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pytest_modelops.config.faults import FAULTS
 from tests.unit.config.conftest import MessageOf, Read
 
 
@@ -32,3 +35,9 @@ def test_a_fault_is_a_name_or_a_table(read: Read) -> None:
 )
 def test_what_cannot_be_meant(message_of: MessageOf, entries: str, said: str) -> None:
     assert said in message_of(f"[tool.modelops.aggregation]\nfaults = {entries}")
+
+
+def test_the_docs_say_of_each_fault_what_is_done() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted(FAULTS)
