@@ -136,9 +136,9 @@ def _fault_of(item: pytest.Item) -> Fault | None:
     if len(mark.args) != 1 or "fault" in mark.kwargs:
         raise _wrong(item, mark, TypeError())
     try:
-        found = faults.read({"fault": mark.args[0], **mark.kwargs}, Place(origin=_shown(mark), directory=Path()))
+        found = faults.read({"fault": mark.args[0], **mark.kwargs}, Place(origin="", directory=Path()))
     except WrongInput as error:
-        raise _wrong(item, mark, error) from None
+        raise _wrong(item, mark, WrongInput(str(error).removeprefix(": "))) from None
     if found.fails and not aggregates:
         problem = "fails is for the test's modelops_aggregation; in the body of a test use pytest.raises"
         raise _wrong(item, mark, WrongInput(problem))

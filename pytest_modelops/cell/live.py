@@ -238,7 +238,9 @@ class LiveCell:
             with during:
                 yield during
         finally:
-            self.lifecycle.disturbed |= during.began
+            if during.began:
+                self.lifecycle.disturbed = True
+                self.locations.clear()  # the next cluster has no bundles
 
     def keep_log(self, name: str, content: bytes) -> Path:
         return self.lifecycle.write_log(name, content)

@@ -50,18 +50,21 @@ def run_with(
 
 
 def _problem(during: DuringJob, failure: CheckFailed | TimedOut | None) -> ModelopsError | None:
-    """Return why the check does not pass: the job did not end as was expected, or the fault did not happen."""
-    fault = during.fault
+    """Return why the check does not pass: the job did not end as it should, or the fault did not happen."""
+    name, fails = during.fault.name, during.fault.fails
     if failure is None:
-        if (why := during.why_not_happened()) or not fault.fails:
+        if (why := during.why_not_happened()) or not fails:
             return why
-        return CheckFailed(
-            f"{during.happened}. The job completed with right numbers, and was to fail with a message in which "
-            f"{fault.fails!r} is found."
-        )
-    before = during.error or during.happened or f"{fault.name} did not happen, because the job failed before"
-    expected = f"fail with a message in which {fault.fails!r} is found" if fault.fails else "complete"
-    return type(failure)(f"{before}. The job was to {expected}:\n{failure}")
+        return CheckFailed(f"{during.happened}. The job completed with right numbers, and was to fail with {fails!r}.")
+    if during.error is not None:
+        text = f"{during.error}. The job failed:"
+    elif during.happened is None:
+        text = f"{name} did not happen, because the job failed before:"
+    elif fails:
+        text = f"{during.happened}. The job failed, and {fails!r} is not found in its message:"
+    else:
+        text = f"{during.happened}. The job did not survive that:"
+    return (TimedOut if isinstance(failure, TimedOut) else CheckFailed)(f"{text}\n{failure}")
 
 
 def check(fault: Fault) -> Check:

@@ -122,7 +122,7 @@ def test_in_processes(matrix: Matrix) -> None:
         lost.says(error)
         happened(lost, "worker-0", total=61, done=0.2)
     tests["test_has_state[freeze-worker]"].says("is stopped (SIGSTOP)")
-    tests["test_is_to_survive"].broke("failed", "scheduler (pid", "was to complete", "CancelledError", within=60)
+    tests["test_is_to_survive"].broke("failed", "scheduler (pid", "did not survive", "CancelledError", within=60)
     tests["test_is_not_to_survive"].broke(
         "failed", "worker-0 (pid", "completed with right numbers", "was to fail", "'KilledWorker'", within=60
     )

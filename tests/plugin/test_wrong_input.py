@@ -88,7 +88,11 @@ MARKERS = {
         LAMBDA,
     ),
     "nothing to aggregate": ("modelops_aggregation(params=0)", "params=0 is not a whole number above 0", AGGREGATION),
-    "no fault": ("modelops_fault('kill')", "'kill' is not a fault; did you mean", FAULT),
+    "no fault": (
+        "modelops_fault('memry')",
+        "fault: 'memry' is not a fault; did you mean 'memory'? Valid: cut-off",
+        FAULT,
+    ),
     "two faults": ("modelops_fault('memory', 'cut-off')", "wrong arguments ('memory', 'cut-off')", FAULT),
     "all tasks": ("modelops_fault('memory', at=1)", "at: 1 is not a share of the tasks", FAULT),
     "a fault that does not last": ("modelops_fault('memory', seconds=1)", "has seconds, and memory does not", FAULT),
