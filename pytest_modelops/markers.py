@@ -31,8 +31,8 @@ DECLARATIONS = (
         "replicates tasks in to params aggregates on the cell; every number must be right."
     ),
     (
-        "modelops_fault(fault, at=0.5, seconds=2, fails=<pattern>): when this share of the tasks of the test's "
-        "modelops_aggregation, or else of its body, is done, have the fault happen to the cell: kill-worker, "
+        "modelops_fault(fault, at=0.5, seconds=2, fails=<pattern>): when this share (or number) of the tasks of the "
+        "test's modelops_aggregation, or else of its body, is done, have the fault happen to the cell: kill-worker, "
         "freeze-worker, cut-off, memory, disk-full, restart-scheduler or slow-network. The aggregation must complete, "
         "or fail with a message that matches `fails`."
     ),

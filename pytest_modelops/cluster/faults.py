@@ -139,7 +139,7 @@ class DuringJob:
                 # Without a total, the job is taken as submitted when nothing was added since the last look.
                 total = self._tasks or (counts["known"] if counts["known"] == known else 0)
                 known = counts["known"]
-                if total and self.fault.at * total <= counts["done"] < total and counts["known"]:
+                if total and counts["known"] and self.fault.needed_of(total) <= counts["done"] < total:
                     self._make(counts["done"], total)
                     return
         except ModelopsError as error:
@@ -229,6 +229,6 @@ class DuringJob:
             return self.error
         total = self._tasks or self.counts["known"]
         return CheckFailed(
-            f"{self.fault.name} did not happen: the job was over before {self.fault.at:.0%} of its tasks were seen "
-            f"to be done. Last seen were {self.counts['done']} of {total}. Give it more tasks, or longer ones."
+            f"{self.fault.name} did not happen: the job was over before {self.fault.needed_of(total):g} of its tasks "
+            f"were seen to be done. Last seen were {self.counts['done']} of {total}. Give it more tasks, or longer ones."
         )

@@ -19,9 +19,11 @@ IN_CONTAINERS = "use --modelops-backend docker, where each worker has its own"
 """What helps where workers share something."""
 
 
-def _share(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise WrongInput(f"{shown(value)} is not a share of the tasks, from 0 up and below 1")
+def _at(value: object) -> float:
+    share = isinstance(value, float) and 0 <= value < 1
+    count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not isinstance(value, int | float) or not (share or count):
+        raise WrongInput(f"{shown(value)} is neither a share of the tasks, below 1.0, nor a number of tasks")
     return float(value)
 
 
@@ -47,8 +49,8 @@ class Fault:
         required=True,
     )
     at: float = setting(
-        leaf(_share, {"type": "number", "minimum": 0, "exclusiveMaximum": 1}),
-        "When it happens: as soon as this share of the job's tasks is done.",
+        leaf(_at, {"type": "number", "minimum": 0}),
+        "When it happens: as soon as this share of the job's tasks is done, or this number of tasks (`30`).",
         0.5,
     )
     seconds: float = setting(SECONDS, f"How long it lasts: of {', '.join(f'`{name}`' for name in LASTING)}.", 2.0)
@@ -59,6 +61,10 @@ class Fault:
         "",
         shown="",
     )
+
+    def needed_of(self, total: int) -> float:
+        """Return how many tasks must be done, of so many."""
+        return self.at if self.at >= 1 else self.at * total
 
 
 def _finish(found: Fault, values: Values, place: Place) -> Fault:

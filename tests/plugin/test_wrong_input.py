@@ -94,7 +94,7 @@ MARKERS = {
         FAULT,
     ),
     "two faults": ("modelops_fault('memory', 'cut-off')", "wrong arguments ('memory', 'cut-off')", FAULT),
-    "all tasks": ("modelops_fault('memory', at=1)", "at: 1 is not a share of the tasks", FAULT),
+    "all tasks": ("modelops_fault('memory', at=1.0)", "at: 1.0 is neither a share of the tasks", FAULT),
     "a fault that does not last": ("modelops_fault('memory', seconds=1)", "has seconds, and memory does not", FAULT),
     "a body that is to fail": ("modelops_fault('memory', fails='x')", "fails is for the test's modelops_agg", FAULT),
     "no pattern": ("modelops_cells()", "wrong arguments ()", CELLS),

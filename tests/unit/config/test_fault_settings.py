@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelops.config.faults import FAULTS
+from pytest_modelops.config.faults import FAULTS, Fault
 from tests.unit.config.conftest import MessageOf, Read
 
 
@@ -14,6 +14,7 @@ def test_a_fault_is_a_name_or_a_table(read: Read) -> None:
     entries = '"memory", { fault = "cut-off", at = 0.2, seconds = 7, fails = "Killed" }'
     first, second = read(f"[tool.modelops.aggregation]\nfaults = [{entries}]").aggregation.faults
     assert (first.name, first.at, first.seconds, first.fails) == ("memory", 0.5, 2.0, "")
+    assert (first.needed_of(40), Fault(name="memory", at=7).needed_of(40)) == (20, 7)
     assert (second.name, second.at, second.seconds, second.fails) == ("cut-off", 0.2, 7.0, "Killed")
 
 
@@ -27,7 +28,10 @@ def test_a_fault_is_a_name_or_a_table(read: Read) -> None:
         ),
         ("[{ at = 0.1 }]", "faults[0]: has no fault; valid: cut-off, disk-full"),
         ('["memory", { fault = "memory" }]', "faults: memory is there twice"),
-        ('[{ fault = "memory", at = 1 }]', "faults[0].at: 1 is not a share of the tasks, from 0 up and below 1"),
+        (
+            '[{ fault = "memory", at = 1.0 }]',
+            "faults[0].at: 1.0 is neither a share of the tasks, below 1.0, nor a number",
+        ),
         ('[{ fault = "memory", fails = "(" }]', "faults[0].fails: '(' is not a regular expression"),
         ('[{ fault = "kill-worker", seconds = 1 }]', "faults[0]: has seconds, and kill-worker does not last"),
         ('[{ fault = "memory", worker = 1 }]', "faults[0]: 'worker' is not a key"),
