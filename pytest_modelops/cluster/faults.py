@@ -227,8 +227,8 @@ class DuringJob:
         """Return why the fault did not happen, or not as it should; `NothingToDo` if it cannot; `None` if it did."""
         if self.error is not None or self.happened is not None:
             return self.error
-        total = self._tasks or self.counts["known"]
+        needed = f"{self.fault.at:.0%}" if self.fault.at < 1 else f"{self.fault.at:g}"
         return CheckFailed(
-            f"{self.fault.name} did not happen: the job was over before {self.fault.needed_of(total):g} of its tasks "
-            f"were seen to be done. Last seen were {self.counts['done']} of {total}. Give it more tasks, or longer ones."
+            f"{self.fault.name} did not happen: the job was over before {needed} of its tasks were seen to be done. Last "
+            f"seen were {self.counts['done']} of {self._tasks or self.counts['known']}. Give it more tasks, or longer ones."
         )

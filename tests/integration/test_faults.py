@@ -126,7 +126,7 @@ def test_in_processes(matrix: Matrix) -> None:
         "failed", "worker-0 (pid", "completed with right numbers", "was to fail", "'KilledWorker'", within=60
     )
     tests["test_is_too_short"].broke(
-        "failed", "kill-worker did not happen", "before 0.9 of its tasks", "of 1", within=60
+        "failed", "kill-worker did not happen", "before 90% of its tasks", "of 1", within=60
     )
     assert "worker-0 (pid" in run.out
 
