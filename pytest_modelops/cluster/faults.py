@@ -230,6 +230,6 @@ class DuringJob:
         needed = f"{self.fault.at:.0%}" if self.fault.at < 1 else f"{self.fault.at:g}"
         seen = f"{self.counts['done']} of {self._tasks or self.counts['known']}"
         return CheckFailed(
-            f"{self.fault.name} did not happen: the job was over before {needed} of its tasks were seen to be done; last "
+            f"{self.fault.name} did not happen: the job was over before {needed} of its tasks were seen done; last "
             f"seen were {seen}. Give it more tasks, or longer ones."
         )
