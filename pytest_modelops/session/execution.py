@@ -341,15 +341,18 @@ def _during_body(item: pytest.Item, cell: LiveCell) -> Iterator[None]:
     if fault is None:
         yield
         return
-    with contextlib.ExitStack() as stack:
-        with _outcomes(item, cell):
-            during = stack.enter_context(cell.checks.during_test(fault))
-        stack.callback(_note_fault, item, during)
-        yield
-        stack.close()
-        with _outcomes(item, cell):
-            if why := during.why_not_happened():
-                raise why
+    during: DuringJob | None = None
+    try:
+        with contextlib.ExitStack() as stack:
+            with _outcomes(item, cell):
+                during = stack.enter_context(cell.checks.during_test(fault))
+            yield
+    finally:
+        if during is not None:
+            _note_fault(item, during)
+    with _outcomes(item, cell):
+        if during is not None and (why := during.why_not_happened()):
+            raise why
 
 
 def _note_fault(item: pytest.Item, during: DuringJob) -> None:
