@@ -236,12 +236,13 @@ class Checks:
     def run_aggregation(
         self, settings: AggregationSettings, *, seconds: float | None, fault: Fault | None = None
     ) -> Mapping[str, object]:
-        """Do what `modelops_aggregation` asks for; return figures, and raise what the check would."""
-        if fault is None:
-            deadline = self._deadline_with_cluster("aggregation", seconds)
-            return self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
-        self._refuse_attached(fault)
+        """Do what `modelops_aggregation` asks for; return what a fault did, and raise what the check would."""
+        if fault is not None:
+            self._refuse_attached(fault)
         deadline = self._deadline_with_cluster("aggregation", seconds)
+        if fault is None:
+            self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
+            return {}
         return self.with_diagnosis(lambda: faulty_aggregation.run_with(fault, settings, self._live, deadline))
 
     @contextlib.contextmanager

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,23 +15,20 @@ from _pytest.runner import runtestprotocol  # plugins that run tests themselves 
 
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.cluster.faults import DuringJob
-from pytest_modelops.errors import CellBroken, ModelopsError, NothingToDo, TimedOut
-from pytest_modelops.markers import Demand, bundles_of, fault_of_body
+from pytest_modelops.errors import CellBroken, TimedOut
+from pytest_modelops.markers import Demand, bundles_of
 from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
 from pytest_modelops.report.news import CellNews
 from pytest_modelops.session import junit
 from pytest_modelops.session.collection import DEMANDS, cell_of
+from pytest_modelops.session.ending import STATUS, during_body, figures_of, note_figures, outcomes, time_out
 from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
 from pytest_modelops.session.trusting import FILES, TestFiles, take
 
-STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
-FIGURES = pytest.StashKey[dict[str, object]]()
-"""What an error knows for the report."""
 PHASES = ("setup", "call", "teardown")
 TAKEN = "taken"
 """Stands for the status of a test whose result is from an earlier run."""
@@ -131,7 +128,7 @@ class Running:
         try:
             return (yield)
         except TimedOut as error:
-            _time_out(item, error)
+            time_out(item, error)
             raise
         except CellBroken as broken:
             if cell is None:
@@ -150,10 +147,10 @@ class Running:
                 cell.checks.require("start")
             for demand in demands:
                 _perform(item, demand, cell)
-            with self._turn(item, cell), _during_body(item, cell):
+            with self._turn(item, cell), during_body(item, cell):
                 outcome = yield
         except TimedOut as error:
-            _time_out(item, error)
+            time_out(item, error)
             raise
         except CellBroken as broken:
             self._end_blocked(item, cell, broken)
@@ -251,7 +248,7 @@ class Running:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
         text = cell.lifecycle.secrets.hide(str(call.excinfo.value)) if call.excinfo is not None else ""
-        figures: dict[str, object] = item.stash.get(FIGURES, {})
+        figures = figures_of(item)
         files = {} if check_of(item) else {FILES: self._hash_files(item)}
         return result_of_test(
             check_of(item),
@@ -308,59 +305,5 @@ class Running:
 
 
 def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
-    with _outcomes(item, cell):
-        item.stash[FIGURES] = {**_figures(item), **(demand(cell) or {})}
-
-
-def _figures(item: pytest.Item) -> dict[str, object]:
-    """Return what is known for the report already."""
-    none: dict[str, object] = {}
-    return item.stash.get(FIGURES, none)
-
-
-@contextlib.contextmanager
-def _outcomes(item: pytest.Item, cell: LiveCell) -> Iterator[None]:
-    """End a test as an error of this package says."""
-    try:
-        yield
-    except CellBroken:
-        raise
-    except NothingToDo as reason:
-        raise pytest.skip.Exception(str(reason), _use_item_location=True) from None
-    except ModelopsError as error:
-        item.stash[FIGURES] = {**_figures(item), **error.figures}
-        if isinstance(error, TimedOut):
-            _time_out(item, error)
-        raise pytest.fail.Exception(cell.lifecycle.secrets.hide(str(error)), pytrace=False) from None
-
-
-@contextlib.contextmanager
-def _during_body(item: pytest.Item, cell: LiveCell) -> Iterator[None]:
-    """Have what the test's marker asks for happen to the cell while its body runs."""
-    fault = fault_of_body(item) if check_of(item) is None else None
-    if fault is None:
-        yield
-        return
-    during: DuringJob | None = None
-    try:
-        with contextlib.ExitStack() as stack:
-            with _outcomes(item, cell):
-                during = stack.enter_context(cell.checks.during_test(fault))
-            yield
-    finally:
-        if during is not None:
-            _note_fault(item, during)
-    with _outcomes(item, cell):
-        if during is not None and (why := during.why_not_happened()):
-            raise why
-
-
-def _note_fault(item: pytest.Item, during: DuringJob) -> None:
-    """Say in the report of a test what happened to its cell."""
-    item.stash[FIGURES] = {**_figures(item), **during.figures}
-    item.add_report_section("call", "modelops fault", str(during.happened or f"{during.fault.name} did not happen"))
-
-
-def _time_out(item: pytest.Item, error: TimedOut) -> None:
-    item.stash[STATUS] = Status.TIMED_OUT
-    item.stash[FIGURES] = {**_figures(item), **error.figures}
+    with outcomes(item, cell):
+        note_figures(item, demand(cell) or {})
