@@ -109,10 +109,10 @@ class Check:
     @property
     def label(self) -> str:
         """`handshake[seir]`, `aggregation[kill-worker]`, or the name alone; unique in a cell."""
-        return f"{self.name}[{self.of}]" if self.of else self.name
+        return f"{self.name}[{self.object}]" if self.object else self.name
 
     @property
-    def of(self) -> str:
+    def object(self) -> str:
         """What stands in the brackets of its label: the name of its bundle, or its variant; may be empty."""
         return self.bundle.name if self.bundle is not None else self.variant
 

@@ -311,7 +311,9 @@ class Cluster:
         """Return a context in which a job is to run, and in the middle of it a fault happens; see `DuringJob`."""
         self.await_workers(Deadline(_LATE_SECONDS))  # one may have been restarted
         pids = {name: facts["pid"] for name, facts in self._reported.items()}
-        return DuringJob(fault, self._parts, self._registration, pids=pids, addresses=self.addresses, tasks=tasks)
+        return DuringJob(
+            fault, self.sandbox, self._parts, self._registration, pids=pids, addresses=self.addresses, tasks=tasks
+        )
 
     def try_calls(
         self, modules: Mapping[str, ShippedModule], args: Sequence[Any], expected: object, deadline: Deadline

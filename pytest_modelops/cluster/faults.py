@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from pytest_modelops.backends.base import Sandbox
 from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
 from pytest_modelops.cluster.starting import SCHEDULER
@@ -77,6 +78,7 @@ class DuringJob:
     def __init__(
         self,
         fault: Fault,
+        sandbox: Sandbox,
         parts: Parts,
         registration: Registration,
         *,
@@ -85,6 +87,7 @@ class DuringJob:
         tasks: int | None,
     ) -> None:
         self.fault = fault
+        self._sandbox = sandbox
         self._parts = parts
         self._registration = registration
         self._pids = pids
@@ -120,7 +123,7 @@ class DuringJob:
             return "a nanny ends a worker at its memory limit, and the workers have none; remove `nanny = false`"
         if self.fault.name == MEMORY and not limit:
             return "the workers have no memory limit; set `--memory-limit` in `worker-args`"
-        return self._parts.sandbox.obstacle_to(self.fault.name, memory_limit=limit)
+        return self._sandbox.obstacle_to(self.fault.name, memory_limit=limit)
 
     def _count(self, operation: str, seconds: float = _ASK_SECONDS) -> TaskCount:
         counts: TaskCount = self._parts.agent.call(
@@ -181,7 +184,7 @@ class DuringJob:
         self._await_state("gone")
 
     def _disturb(self) -> None:
-        end = self._parts.sandbox.disturb(self.fault.name, self._worker)
+        end = self._sandbox.disturb(self.fault.name, self._worker)
         try:
             self._stop.wait(self.fault.seconds)
         finally:

@@ -57,7 +57,7 @@ class Parts:
         *,
         connect_seconds: float,
     ) -> None:
-        self.sandbox = sandbox
+        self._sandbox = sandbox
         self._settings = settings = with_forking_nannies(settings, sandbox)
         self._environments = environments
         self._preload = f"{sandbox.remote}/modelops_remote/worker/modelops_preload.py"
@@ -67,7 +67,7 @@ class Parts:
             if settings.worker_arguments
             else None
         )
-        self.scheduler = self._start_scheduler()
+        self.scheduler = self.start_scheduler()
         self.workers = [self.start_worker(name) for name in worker_names(settings)]
         self.agent = Agent.start(
             sandbox, environments[Role.CLIENT], seconds=connect_seconds, variables=settings.client_variables
@@ -76,17 +76,17 @@ class Parts:
         self.memory_limits: dict[str, int] = {}
         self.with_ended_children: set[str] = set()
 
-    def _start_scheduler(self, *more: str) -> Process:
-        return self.sandbox.start(
+    def start_scheduler(self, *arguments: str) -> Process:
+        return self._sandbox.start(
             SCHEDULER,
             self._environments[Role.SCHEDULER],
             [
                 *("-m", "distributed.cli.dask_scheduler"),
-                *self.sandbox.scheduler_arguments(),
+                *self._sandbox.scheduler_arguments(),
+                *arguments,
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
-                *more,
             ],
-            variables={**self._settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": self.sandbox.remote},
+            variables={**self._settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": self._sandbox.remote},
         )
 
     def restart_scheduler(self, deadline: Deadline) -> None:
@@ -94,7 +94,7 @@ class Parts:
         address = self.agent.call("connect", seconds=1, deadline=deadline)["scheduler"]
         self.scheduler.signal(signal.SIGKILL)
         self.scheduler.wait(deadline)
-        self.scheduler = self._start_scheduler("--port", address.rpartition(":")[2])
+        self.scheduler = self.start_scheduler("--port", address.rpartition(":")[2])
 
     def restart_ended_workers(self) -> None:
         for number, worker in enumerate(self.workers):
@@ -102,26 +102,26 @@ class Parts:
                 self.workers[number] = self.start_worker(worker.name)
 
     def start_worker(self, name: str) -> Process:
-        return self.sandbox.start(
+        return self._sandbox.start(
             name,
             self._environments[Role.WORKER],
             [
                 *("-m", "distributed.cli.dask_worker"),
-                *self.sandbox.worker_arguments(),
+                *self._sandbox.worker_arguments(),
                 *("--name", name, "--nthreads", str(self._settings.threads)),
                 "--nanny" if self._settings.nanny else "--no-nanny",
-                *("--local-directory", self.sandbox.directory(name)),
+                *("--local-directory", self._sandbox.directory(name)),
                 *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
                 *(("--preload-nanny", self._preload) if self._settings.nanny else ()),
                 *self._settings.worker_arguments,
             ],
-            variables={**self._settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self.sandbox.remote},
+            variables={**self._settings.worker_variables, "PYTEST_MODELOPS_REMOTE": self._sandbox.remote},
         )
 
     def ask_worker_environment(self, name: str, module: str, content: object) -> Question:
         """Ask the workers' environment something, in a process with their variables; see `Question`."""
         environment, variables = self._environments[Role.WORKER], self._settings.worker_variables
-        return Question(self.sandbox, environment, name, module, content, variables=variables)
+        return Question(self._sandbox, environment, name, module, content, variables=variables)
 
     def raise_if_misunderstood(self, deadline: Deadline) -> None:
         """Raise `CheckFailed` if `dask worker` does not understand an argument of the user's."""
@@ -140,12 +140,12 @@ class Parts:
     @property
     def started(self) -> Mapping[str, str]:
         """How each process was started, by its name: `exec`, `fork`, `fork-workers`, or `exec` and why."""
-        return dict(started(self.sandbox, self._settings))
+        return dict(started(self._sandbox, self._settings))
 
     @property
     def start_notes(self) -> Sequence[str]:
         """Why processes were not forked although they were to be, for people."""
-        return list(faults(self.sandbox))
+        return list(faults(self._sandbox))
 
     @property
     def all(self) -> Sequence[Process]:

@@ -36,7 +36,7 @@ class CellNews:
 
 
 def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a new one replaces the old one of the same check, in its place.
+    """Join two lists of results: a new one replaces the old one with the same label, in its place.
 
     `NOT_RUN` replaces nothing.
     """

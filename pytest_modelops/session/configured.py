@@ -33,7 +33,7 @@ class Configured:
     def describe_checks(self) -> str:
         """Return one line with the checks, and with the bundles and faults that there are of each."""
         names = dict.fromkeys(check.name for check in self.checks)
-        of = {name: [check.of for check in self.checks if check.name == name] for name in names}
+        of = {name: [check.object for check in self.checks if check.name == name] for name in names}
         listed = []
         for name, found in of.items():
             listed += [name] * ("" in found)

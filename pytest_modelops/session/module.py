@@ -34,7 +34,7 @@ def test_name(check: str) -> str:
 
 def parameters(check: Check, cell_id: str) -> str:
     """Return what stands in brackets in a check's node id."""
-    return f"{cell_id}-{check.of}" if check.of else cell_id
+    return f"{cell_id}-{check.object}" if check.object else cell_id
 
 
 def nodeid(check: Check, cell_id: str) -> str:
@@ -43,7 +43,7 @@ def nodeid(check: Check, cell_id: str) -> str:
 
 def short_nodeid(check: Check) -> str:
     """Return the node id without the cell; see `run.short_id`."""
-    return f"{NAME}::{test_name(check.name)}" + (f"[{check.of}]" if check.of else "")
+    return f"{NAME}::{test_name(check.name)}" + (f"[{check.object}]" if check.object else "")
 
 
 test_name.__test__ = False  # type: ignore[attr-defined] # pytest would collect it in test modules that import it
