@@ -30,7 +30,7 @@ _TEXTS = {
     KILL: "{who} was killed (SIGKILL)",
     FREEZE: "{who} was frozen (SIGSTOP) for {seconds:.1f} s",
     CUT_OFF: "{who} was cut off from the network for {seconds:.1f} s",
-    MEMORY: "the memory of {who} was filled, and its nanny ended it after {seconds:.1f} s",
+    MEMORY: "the memory of {who} was filled, and it was ended after {seconds:.1f} s",
     DISK: "the disk of {who} was full for {seconds:.1f} s",
     RESTART: "{who} was killed (SIGKILL), and up again with all workers after {seconds:.1f} s",
     SLOW: "the network of {who} was slow for {seconds:.1f} s",
