@@ -34,9 +34,13 @@ def job():
 IN_PROCESSES = (
     TESTS
     + """
+@pytest.mark.modelops_fault("kill-worker", at=0.9)
+def test_is_too_short(modelops_cell):
+    assert modelops_cell.call("lambda: 1") == 1
+
+
 @pytest.mark.parametrize("_", [
     pytest.param(0, marks=pytest.mark.modelops_fault("kill-worker", at=12), id="kill-worker"),
-    pytest.param(0, marks=pytest.mark.modelops_fault("memory", at=12), id="memory"),
     pytest.param(0, marks=pytest.mark.modelops_fault("freeze-worker", at=12, seconds=20), id="freeze-worker"),
 ])
 def test_has_state(modelops_cell, _):
@@ -47,11 +51,6 @@ def test_has_state(modelops_cell, _):
 @pytest.mark.modelops_fault("restart-scheduler")
 def test_is_to_survive():
     raise AssertionError("the body was run")
-
-
-@pytest.mark.modelops_fault("kill-worker", at=0.9)
-def test_is_too_short(modelops_cell):
-    assert modelops_cell.call("lambda: 1") == 1
 """
 )
 
@@ -99,7 +98,7 @@ def test_in_processes(matrix: Matrix) -> None:
         ]
     """)
     matrix.write("test_mine.py", IN_PROCESSES)
-    run = matrix.run("modelops", "test_mine.py")
+    run = matrix.start("modelops", "test_mine.py").ended(seconds=300)
     assert run.check("aggregation").data.keys() == {"tasks", "seconds", "tasks_per_second", "processes"}
     for fault in ("kill-worker", "memory"):
         assert happened(ended(of(run, fault), "passed"), "worker-0", after=22, total=44)["fault"] == fault
@@ -110,10 +109,11 @@ def test_in_processes(matrix: Matrix) -> None:
         ended(of(run, fault), "skipped", fault, "share this machine's network and disk", "--modelops-backend docker")
 
     tests = {name.partition("::")[2]: check for name, check in run.cell().checks.items() if "::" in name}
-    why = {"kill-worker": "worker-0 died once", "memory": "worker-0 died once", "freeze-worker": "is stopped (SIGSTOP)"}
-    for fault, text in why.items():
-        lost = ended(tests[f"test_has_state[{fault}]"], "timed-out", "did not finish within 5 s", text)
-        assert happened(lost, "worker-0", after=12)["fault"] == fault
+    lost = tests["test_has_state[kill-worker]"]
+    assert lost.status in {"failed", "timed-out"}, lost.message  # by Dask's error, or none within the deadline
+    happened(lost, "worker-0", after=12)
+    lost = ended(tests["test_has_state[freeze-worker]"], "timed-out", "did not finish within 5 s", "stopped (SIGSTOP)")
+    happened(lost, "worker-0", after=12)
     ended(tests["test_is_to_survive"], "failed", "scheduler (pid", "did not survive", "CancelledError")
     happened(tests["test_is_to_survive"], "scheduler", after=11, total=22)
     ended(tests["test_is_too_short"], "failed", "kill-worker did not happen", "before 90% of its tasks")
@@ -199,7 +199,7 @@ def test_in_containers(containers: ContainerMatrix) -> None:
         ]
     """)
     containers.write("test_mine.py", IN_CONTAINERS)
-    run = containers.run("modelops", "test_mine.py").unavailable_is_no_failure()
+    run = containers.start("modelops", "test_mine.py").ended(seconds=300).unavailable_is_no_failure()
     for fault in ("cut-off", "slow-network"):
         if fault == "slow-network" and of(run, fault).status == "skipped":
             of(run, fault).says("the engine's kernel cannot slow a network down")
