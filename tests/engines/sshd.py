@@ -39,12 +39,14 @@ class Sshd:
     Attributes:
         key: the private key that it knows.
         wrong_key: one that it does not know.
+        known_hosts: a file with its own key.
     """
 
     port: int
     user: str
     key: Path
     wrong_key: Path
+    known_hosts: Path
 
     def remote(self) -> list[str]:
         """Return what runs of all that was started over this server, also when its connection ended."""
@@ -56,7 +58,7 @@ class Sshd:
         return found
 
     def logs_in(self) -> bool:
-        options = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+        options = ("-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={self.known_hosts}")
         where = ("-F", "none", "-i", str(self.key), "-p", str(self.port), f"{self.user}@127.0.0.1")
         done = subprocess.run(
             ["ssh", *options, *where, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
@@ -78,7 +80,9 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         [port] = free_ports(1)
         conf = directory / "sshd_config"
         conf.write_text(_CONF.format(port=port, directory=directory))
-        sshd = Sshd(port, getpass.getuser(), directory / "client", directory / "wrong")
+        known_hosts = directory / "known_hosts"
+        known_hosts.write_text(f"[127.0.0.1]:{port} {(directory / 'host.pub').read_text()}")
+        sshd = Sshd(port, getpass.getuser(), directory / "client", directory / "wrong", known_hosts)
         running.start("sshd", programs["sshd"], "-D", "-e", "-f", str(conf))
         running.wait(sshd.logs_in, "a login over SSH")
         yield sshd

@@ -1,0 +1,150 @@
+"""Clusters of Dask's classes on real engines: Slurm, OpenSSH and dask-gateway, which these tests start on loopback.
+
+After each run the engine's own listing has to be empty, also after one that was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.engines.gateway import Gateway
+from tests.engines.slurm import CPUS, MEMORY_MB, Slurm
+from tests.engines.sshd import Sshd
+from tests.integration.conftest import CHECKS, Matrix, Run, Running
+from tests.processes import left_behind, poll
+
+THIS = "{}.{}".format(*sys.version_info[:2])
+BUNDLE = Path(__file__).parents[2] / "fixtures" / "bundles" / "numbers"
+QUICK = ("--modelops-deadline", "start=12")
+"""For clusters that never come up."""
+GONE_SECONDS = 30
+SLURM = """
+    cores = 1
+    processes = 1
+    memory = "400MB"
+    python = "{python}"
+    interface = "lo"
+    log_directory = "{log-directory}"
+    local_directory = "{directory}"
+"""
+
+
+def configure(matrix: Matrix, path: str, options: str, *, workers: int = 2, further: str = "", job: int = 3) -> None:
+    """Write a project with one cell, whose environment is the same for all engines.
+
+    Args:
+        job: how many parameters and replicates the aggregation has.
+    """
+    matrix.write(
+        "pyproject.toml",
+        f"""
+[tool.modelops]
+backend = "cluster"
+{further}
+[tool.modelops.matrix]
+python = ["{THIS}"]
+dask = ["installed"]
+[tool.modelops.environment]
+requirements = ["asyncssh", "dask-gateway", "dask-jobqueue"]
+pass-env = ["SLURM_CONF"]
+[tool.modelops.cluster]
+class = "{path}"
+scale = {workers}
+[tool.modelops.cluster.options]
+{options}
+[tool.modelops.aggregation]
+params = {job}
+replicates = {job}
+""",
+    )
+
+
+def healthy(run: Run) -> Run:
+    """Assert that all passed, and that nothing had to be ended by force."""
+    cell = run.passed().cell()
+    assert {name: cell.statuses[name] for name in CHECKS} == dict.fromkeys(CHECKS, "passed"), cell.statuses
+    assert not cell.facts["notes"], cell.facts["notes"]
+    return run
+
+
+def kill_in_the_middle(running: Running, *, maker_too: bool) -> None:
+    """Kill pytest, and the process that made the cluster, while a job runs."""
+    running.until(lambda: "test_aggregation[" in running.out, "its job had begun")
+    if maker_too:
+        makers = [int(line.split()[0]) for line in left_behind(running.directory) if "import maker" in line]
+        assert len(makers) == 1, makers
+        os.kill(makers[0], signal.SIGKILL)
+    running.kill()
+
+
+def test_slurm(slurm: Slurm, building_matrix: Matrix) -> None:
+    bundle = f'bundles = [{{ path = "{BUNDLE}", entrypoint = "wire/run" }}]'
+    configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, further=bundle)
+    run = healthy(building_matrix.run(env=slurm.env))
+    assert slurm.queue() == []
+    assert [name for name in run.cell().facts["logs"] if name.endswith(".err")], run.cell().facts["logs"]
+
+    configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, workers=CPUS + 2)
+    start = building_matrix.run(*QUICK, env=slurm.env).check("start")
+    start.broke("timed-out", f"{CPUS} of {CPUS + 2}", "PENDING", "Resources", within=60)
+    assert slurm.queue() == []
+
+    options = SLURM.replace("400MB", f"{2 * MEMORY_MB}MB")
+    configure(building_matrix, "dask_jobqueue:SLURMCluster", options)
+    start = building_matrix.run(*QUICK, env=slurm.env).check("start")
+    start.broke("timed-out", "Memory specification can not be satisfied", within=60)
+    assert slurm.queue() == []
+
+    configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, job=60)
+    running = building_matrix.start(env=slurm.env)
+    kill_in_the_middle(running, maker_too=True)
+    assert poll(lambda: not slurm.queue(), seconds=GONE_SECONDS), slurm.queue()
+
+
+def test_ssh(sshd: Sshd, building_matrix: Matrix) -> None:
+    options = f"""
+hosts = ["127.0.0.1", "127.0.0.1", "127.0.0.1"]
+remote_python = "{{python}}"
+worker_options = {{ nthreads = 1, host = "127.0.0.1", local_directory = "{{directory}}" }}
+scheduler_options = {{ host = "127.0.0.1", dashboard_address = "127.0.0.1:0" }}
+[tool.modelops.cluster.options.connect_options]
+port = {sshd.port}
+username = "{sshd.user}"
+known_hosts = "{sshd.known_hosts}"
+client_keys = ["{sshd.key}"]
+"""
+    configure(building_matrix, "distributed:SSHCluster", options)
+    healthy(building_matrix.run())
+    assert sshd.remote() == []
+
+    configure(building_matrix, "distributed:SSHCluster", options.replace(str(sshd.key), str(sshd.wrong_key)))
+    start = building_matrix.run(*QUICK).check("start")
+    start.broke("failed", f"Permission denied for user {sshd.user} on host 127.0.0.1", within=10)
+    assert sshd.remote() == []
+
+    configure(building_matrix, "distributed:SSHCluster", options, job=60)
+    kill_in_the_middle(building_matrix.start(), maker_too=False)
+    assert poll(lambda: not sshd.remote(), seconds=GONE_SECONDS), sshd.remote()
+
+
+def test_gateway(gateway: Gateway, building_matrix: Matrix) -> None:
+    variables = {
+        "DASK_GATEWAY__ADDRESS": gateway.address,
+        "DASK_GATEWAY__AUTH__TYPE": "basic",
+        "DASK_GATEWAY__AUTH__KWARGS": json.dumps({"username": gateway.username, "password": gateway.password}),
+    }
+    others = gateway.clusters()
+    configure(building_matrix, "dask_gateway:GatewayCluster", 'python = "{python}"')
+    healthy(building_matrix.run(env=variables))
+    assert gateway.clusters() == others
+
+    start = building_matrix.run(*QUICK, env={**variables, "DASK_GATEWAY__AUTH__KWARGS": "{}"}).check("start")
+    start.broke("failed", "401", "Unauthorized", within=10)
+
+    configure(building_matrix, "dask_gateway:GatewayCluster", 'python = "{python}"\nidle_timeout = 5.0', job=60)
+    kill_in_the_middle(building_matrix.start(env=variables), maker_too=True)
+    assert poll(lambda: gateway.clusters() == others, seconds=GONE_SECONDS), gateway.clusters()
