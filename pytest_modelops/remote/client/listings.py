@@ -116,7 +116,8 @@ class Gateway:
 
     def active(self) -> list[str]:
         with self._connect() as gateway:
-            mine = [one for one in gateway.list_clusters() if one.name == self._name]
+            there = gateway.list_clusters(status=["pending", "running", "stopping"])
+        mine = [one for one in there if one.name == self._name]
         return [f"the gateway's cluster {one.name} is {getattr(one.status, 'name', one.status)}" for one in mine]
 
     def end(self) -> bool:

@@ -6,6 +6,7 @@ cluster. When stdin ends or SIGTERM arrives, pytest is gone: the cluster is clos
 
 from __future__ import annotations
 
+import atexit
 import base64
 import concurrent.futures
 import contextlib
@@ -275,4 +276,5 @@ def main() -> None:
 
     threading.Thread(target=serve, daemon=True).start()
     maker.run()
+    atexit._run_exitfuncs()  # noqa: SLF001 - of a class that was interrupted while it made a cluster
     os._exit(0)  # threads may hang in the class's code, and nobody waits for them
