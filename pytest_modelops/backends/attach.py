@@ -5,11 +5,10 @@ Nothing but the client is started, so nothing but the client is ever ended.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox
+from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
 from pytest_modelops.config.attach import AttachSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
@@ -39,11 +38,7 @@ class AttachSandbox(ProcessSandbox):
         return contact
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
-        found = super()._variables(environment, {})
-        del found["DASK_ROOT_CONFIG"]
-        # Not `items()`: pytest removes a variable, the name of the running test, in another thread meanwhile.
-        dask = {name: os.environ[name] for name in os.environ if name.startswith("DASK_")}
-        return {**found, "DASK_CONFIG": str(Path.home() / ".config" / "dask"), **dask, **variables}
+        return {**with_dask_of_host(super()._variables(environment, {})), **variables}
 
 
 class AttachBackend(ProcessBackend):

@@ -28,6 +28,14 @@ _Started = TypeVar("_Started")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
+def with_dask_of_host(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a process that has the Dask configuration of this machine."""
+    found = {name: text for name, text in variables.items() if name != "DASK_ROOT_CONFIG"}
+    # Not `items()`: pytest removes a variable, the name of the running test, in another thread meanwhile.
+    dask = {name: os.environ[name] for name in os.environ if name.startswith("DASK_")}
+    return {**found, "DASK_CONFIG": str(Path.home() / ".config" / "dask"), **dask}
+
+
 class ProcessSandbox:
     """A cell's processes on this machine (see `base.Sandbox`).
 

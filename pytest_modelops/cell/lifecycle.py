@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from pytest_modelops.backends.attach import AttachSandbox
 from pytest_modelops.backends.base import Backend, Sandbox
+from pytest_modelops.backends.cluster import ClusterSandbox
 from pytest_modelops.cluster.attached import AttachedCluster
 from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.made import MadeCluster
 from pytest_modelops.cluster.starting import worker_names
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
@@ -105,12 +107,11 @@ class Lifecycle:
                 client = environments[self._cell.client]
                 self.cluster = AttachedCluster(self._sandbox, client, self._settings, start_seconds=deadline.remaining)
             else:
-                self.cluster = Cluster(
-                    self._sandbox,
-                    {role: environments[self._cell[role]] for role in Role},
-                    self._settings,
-                    start_seconds=deadline.remaining,
-                )
+                of_role, seconds = {role: environments[self._cell[role]] for role in Role}, deadline.remaining
+                if isinstance(self._sandbox, ClusterSandbox):
+                    self.cluster = MadeCluster(self._sandbox, of_role, self._settings, start_seconds=seconds)
+                else:
+                    self.cluster = Cluster(self._sandbox, of_role, self._settings, start_seconds=seconds)
             self.started.update(self.cluster.started)
             self.notes += self.cluster.start_notes
             self.collect_logs()
@@ -176,11 +177,14 @@ class Lifecycle:
                 self._progress("stopping")
                 self._leave_up(cluster, broke=broke)
                 left = cluster.stop()
+                self.notes += cluster.stop_notes
             elif sandbox is not None:
                 left = sandbox.close()
         finally:
             self._progress("")
             self._seconds, self._began = self.seconds, None
+            if sandbox is not None:  # some logs are written at the end only
+                self.logs.update({name: str(path) for name, path in sandbox.logs().items()})
         if left:
             self.leftover = self.secrets.hide(f"after stopping the cell, this was left: {'; '.join(left)}")
             self.unreported.append(f"cell {self._cell.id}: {self.leftover}")

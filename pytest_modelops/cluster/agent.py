@@ -57,10 +57,17 @@ class Call:
 
 
 class Agent:
-    """The cell's agent. Calls may be made from any thread."""
+    """The cell's agent, or another process that answers as it does. Calls may be made from any thread.
 
-    def __init__(self, process: Process, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+    Args:
+        title: what it is, for people.
+    """
+
+    def __init__(
+        self, process: Process, stdin: IO[bytes], stdout: IO[bytes], *, title: str = "the agent (the cell's client)"
+    ) -> None:
         self.process = process
+        self._title = title
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ids = itertools.count()
         self._changed = threading.Condition()
@@ -163,7 +170,7 @@ class Agent:
         if answer is None:
             if answered:
                 raise ProcessExited(self._death(deadline))
-            raise TimedOut(f"the agent did not answer {method!r} within {deadline.seconds:g} s")
+            raise TimedOut(f"{self._title.partition(' (')[0]} did not answer {method!r} within {deadline.seconds:g} s")
         if "error" in answer:
             error = answer["error"]
             if error["code"] == jsonrpc.TIMED_OUT:
@@ -176,7 +183,7 @@ class Agent:
             how = self.process.wait(deadline.at_most(GRACE_SECONDS))
         except TimedOut:
             how = f"{self._dead} and still runs"
-        return f"the agent (the cell's client) {how}.{tail(self.process.log)}"
+        return f"{self._title} {how}.{tail(self.process.log)}"
 
     def close(self) -> None:
         """Close its stdin: it exits at once. If it does not read, it is killed with the sandbox."""

@@ -64,7 +64,7 @@ class Cluster:
             start_seconds: how long the client tries to connect.
         """
         self.sandbox = sandbox
-        self.settings = settings = _in_cell(settings, sandbox)
+        self.settings = settings = in_cell_of(settings, sandbox)
         self._parts = Parts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration = Registration(self._parts, nannies=settings.nanny)
         self._diagnoses = Diagnoses(self._parts, settings)
@@ -99,6 +99,9 @@ class Cluster:
     def late(self) -> Process | None:
         """The worker that joined late, while there is one; see `one_more`."""
         return self._parts.late
+
+    stop_notes: Sequence[str] = ()
+    """What `stop` has to say, for the report."""
 
     def await_ready(self, deadline: Deadline) -> None:
         """Wait until the client is connected and all workers are registered.
@@ -357,7 +360,7 @@ class Cluster:
         return self.sandbox.close()
 
 
-def _in_cell(settings: ClusterSettings, sandbox: Sandbox) -> ClusterSettings:
+def in_cell_of(settings: ClusterSettings, sandbox: Sandbox) -> ClusterSettings:
     """Fill the cell's directory in, and copy into the cell what arguments name; see `config.argument_paths`."""
     directory = sandbox.cell_directory()
     arguments = argument_paths.placed(settings.worker_arguments, settings.rootdir, sandbox.put)

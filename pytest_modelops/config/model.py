@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.bundles.bundle import Patterns
+from pytest_modelops.config.cluster import ClassSettings
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
 from pytest_modelops.config.types import COUNT, DAY, EXEC, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
@@ -197,6 +198,8 @@ class ClusterSettings:
         rootdir: what relative paths among the arguments are relative to.
         attached: whether scheduler and workers are those of a deployment; of the rest, only `client_variables` and
             `secrets` mean something then.
+        made: the Dask cluster class that starts scheduler and workers; how many threads they have, and whether they
+            have nannies, is up to its options then.
     """
 
     workers: int
@@ -210,3 +213,4 @@ class ClusterSettings:
     secrets: Secrets = dataclasses.field(default_factory=Secrets)
     rootdir: Path = Path()
     attached: bool = False
+    made: ClassSettings | None = None

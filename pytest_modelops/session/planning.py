@@ -13,6 +13,7 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops.backends.attach import AttachBackend
+from pytest_modelops.backends.cluster import ClusterBackend
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.environments.interpreters import looks_installed
@@ -58,7 +59,7 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
 
 def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
     """Return for each cell that needs a Python which is not installed what is missing, as far as files show it."""
-    if backend not in {ProcessBackend.name, AttachBackend.name}:
+    if backend not in {ProcessBackend.name, AttachBackend.name, ClusterBackend.name}:
         return {}
     found = {}
     is_here = functools.cache(looks_installed)

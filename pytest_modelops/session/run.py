@@ -24,7 +24,7 @@ from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.config.attach import AttachPlanJson
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
-from pytest_modelops.config.settings import Settings
+from pytest_modelops.config.settings import MADE, Settings
 from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
@@ -186,6 +186,7 @@ class MatrixRun:
                 secrets=environment.secrets(settings.containers.pass_env),
                 rootdir=environment.rootdir,
                 attached=settings.attach.is_asked_for,
+                made=settings.cluster if settings.backend == MADE else None,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),
@@ -321,6 +322,7 @@ def _opened(settings: Settings, name: str, directory: Path) -> Opened:
         name,
         containers=settings.containers,
         attach=settings.attach,
+        cluster=settings.cluster,
         as_it_is=not (matrix.python or matrix.dask or matrix.include),
         spec=settings.environment,
         cache=settings.cache,

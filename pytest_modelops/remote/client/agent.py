@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from ..runner import inspection
 from ..shared import jsonrpc
@@ -26,6 +26,7 @@ from .plugin import Plugins
 from .tasks import Tasks
 
 Methods = Mapping[str, Callable[..., Any]]
+C = TypeVar("C", bound=Connection)
 
 
 def methods(connection: Connection) -> Methods:
@@ -86,18 +87,29 @@ def error_object(error: BaseException) -> jsonrpc.ErrorObject:
     }
 
 
-def main(connect: Callable[[Any, float], Connection] = Connection, offered: Collection[str] | None = None) -> None:
-    """Keep the real stdout for frames, send everything else to stderr, and serve.
+def frames_on_stdout() -> jsonrpc.Writer:
+    """Keep the real stdout for frames, and send everything else to stderr."""
+    frames = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return jsonrpc.Writer(frames)
+
+
+def main(
+    connect: Callable[[Any, float], C] = Connection,  # type: ignore[assignment] # the default of `C`
+    offered: Collection[str] | None = None,
+    further: Callable[[C], Methods] = lambda _: {},
+) -> None:
+    """Serve.
 
     Args:
         connect: makes the connection of what the command line says.
         offered: names of the methods that pytest may call; by default all.
+        further: methods besides.
     """
-    frames = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    writer = frames_on_stdout()
     connection = connect(json.loads(sys.argv[1]), float(sys.argv[2]))
     served = {name: method for name, method in methods(connection).items() if offered is None or name in offered}
-    serve(served, sys.stdin.buffer, jsonrpc.Writer(frames))
+    serve({**served, **further(connection)}, sys.stdin.buffer, writer)
     os._exit(0)  # threads may hang in Dask, and nobody waits for them
 
 

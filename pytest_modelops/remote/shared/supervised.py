@@ -132,13 +132,26 @@ class Supervised:
         return self._start(argv, (), env=env, cwd=cwd, log=log, template=template)["pid"]
 
     def start_attached(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str, template: int = 0
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        log: str,
+        template: int = 0,
+        patience: float = 0.0,
     ) -> tuple[int, IO[bytes], IO[bytes]]:
-        """Start a process; return pid, stdin and stdout. Only stderr goes to `log`."""
+        """Start a process; return pid, stdin and stdout. Only stderr goes to `log`.
+
+        Args:
+            patience: for how many seconds it may run on when this process is gone, to end by itself.
+        """
         their_in, our_out = os.pipe()
         our_in, their_out = os.pipe()
         try:
-            answer = self._start(argv, (their_in, their_out), env=env, cwd=cwd, log=log, template=template)
+            answer = self._start(
+                argv, (their_in, their_out), env=env, cwd=cwd, log=log, template=template, patience=patience
+            )
         except BaseException:
             os.close(our_out)
             os.close(our_in)
@@ -157,10 +170,11 @@ class Supervised:
         cwd: str,
         log: str,
         template: int,
+        patience: float = 0.0,
     ) -> Answer:
         request: Request = {
             "op": "start", "argv": list(argv), "env": dict(env), "cwd": cwd, "log": log, "template": template,
-            "attached": bool(descriptors),
+            "attached": bool(descriptors), "patience": patience,
         }  # fmt: skip
         return self.ask(request, descriptors=descriptors)
 

@@ -56,6 +56,10 @@ class Bundles:
         self._in_process: dict[str, in_process.BundleInProcess] = {}
         self._installs: dict[str, ProcessInstall] = {}
 
+    def rename(self, worker: str) -> None:
+        """Take another name, under which locations know this worker."""
+        self._worker = worker
+
     # What pytest calls -----------------------------------------------------------------------------------------------
 
     def install(

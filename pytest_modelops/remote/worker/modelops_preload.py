@@ -190,11 +190,16 @@ def _note(setup: PreloadSetup, error: BaseException) -> None:
 
 
 def dask_setup(server: Any) -> None:
+    """Serve; Dask calls this with the scheduler, the nanny or the worker, before it calls other preloads."""
+    serve(server, _watch_preloads(server))
+
+
+def serve(server: Any, setups: list[PreloadSetup]) -> None:
     """Answer `modelops_facts`, and on a worker everything else.
 
-    Dask calls this with the scheduler, the nanny or the worker, before it calls other preloads.
+    Args:
+        setups: how the setup of each preload goes.
     """
-    setups = _watch_preloads(server)
 
     def modelops_preloads(**_: Any) -> list[PreloadSetup]:
         return setups

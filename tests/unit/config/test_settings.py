@@ -194,12 +194,12 @@ def test_a_home_directory_is_expanded(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('backend = "podman"', "backend: 'podman' is not a backend; valid: auto, docker, process"),
+        ('backend = "podman"', "backend: 'podman' is not a backend; valid: auto, cluster, docker, process"),
         ('start = "spawn"', "start: 'spawn' is not a way to start processes; valid: exec, fork, fork-workers"),
         ('keep = "maybe"', "keep: 'maybe' is not a time to keep cells; valid: always, failed, never"),
         (
             'backend = "proces"',
-            "backend: 'proces' is not a backend; did you mean 'process'? Valid: auto, docker, process",
+            "backend: 'proces' is not a backend; did you mean 'process'? Valid: auto, cluster, docker, process",
         ),
         ("backend = true", "backend: true is not a string"),
         ("workers = 0", "workers: 0 is not a whole number from 1 up"),
@@ -488,7 +488,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "texts", "message"),
     [
-        ("backend", ("podman",), "'podman' is not a backend; valid: auto, docker, process"),
+        ("backend", ("podman",), "'podman' is not a backend; valid: auto, cluster, docker, process"),
         ("workers", ("-1",), "'-1' is not a whole number from 1 up"),
         ("workers", ("0",), "0 is not a whole number from 1 up"),
         ("workers", ("two",), "'two' is not a whole number from 1 up"),

@@ -1,0 +1,137 @@
+"""Cells on clusters that a Dask cluster class makes: healthy ones, broken ones, and runs that are killed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, CHECKS
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Matrix, Run, Running
+
+REPOSITORY = Path(__file__).parents[2]
+CLUSTERS = REPOSITORY / "fixtures" / "clusters" / "clusters.py"
+LOCAL = '{ n_workers = 0, threads_per_worker = 1, dashboard_address = "127.0.0.1:0" }'
+JOBS = '{ python = "{python}", log_directory = "{log-directory}" }'
+SMALL = "[tool.modelops.aggregation]\nparams = 3\nreplicates = 3\n"
+TEST = """
+    import os
+
+
+    def test_every_worker_of_the_cluster_is_called(modelops_cell):
+        assert set(modelops_cell.workers) == {"worker-0", "worker-1"}
+        assert set(modelops_cell.call_each(lambda: __import__("os").environ["COLOUR"]).values()) == {"blue"}
+"""
+
+
+def configure(matrix: Matrix, path: str, options: str, more: str = "", keys: str = "") -> None:
+    """Write a project whose cells run on clusters of a class."""
+    shutil.copy(CLUSTERS, matrix.path)
+    matrix.configure(
+        f'[tool.modelops]\nbackend = "cluster"\n{keys}\n{SMALL}{more}[tool.modelops.cluster]\nclass = "{path}"\n'
+        f"options = {options}\n"
+    )
+
+
+def broke_at_start(run: Run, status: str, *parts: str) -> None:
+    check = run.cell().broke("start", status, deadline=AT_ONCE)
+    check.says(*parts)
+
+
+def test_everything_runs_on_a_cluster_of_dasks_own_class(matrix: Matrix) -> None:
+    bundle = (
+        f'{{ path = "{REPOSITORY / "fixtures/bundles/numbers"}", entrypoint = "wire/run", target = "targets:mean" }}'
+    )
+    plugin = '[tool.modelops.worker-plugin]\nclass = "distributed:WorkerPlugin"\nprobe = "state.nthreads"\n'
+    environment = '[tool.modelops.environment]\nenv = { COLOUR = "blue" }\n'
+    configure(matrix, "distributed:LocalCluster", LOCAL, plugin + environment, f"bundles = [{bundle}]")
+    matrix.write("test_users.py", TEST)
+    cell = matrix.run().passed().cell()
+    assert cell.statuses == {
+        **dict.fromkeys((*CHECKS, "runtime", *BUNDLE_CHECKS), "passed"),
+        "test_users.py::test_every_worker_of_the_cluster_is_called": "passed",
+    }
+    assert cell.checks["runtime"].data["workers"].keys() == {"worker-0", "worker-1", "worker-late"}
+    logs = cell.facts["logs"]
+    assert {"scheduler", "agent", "worker-0", "worker-1"} <= logs.keys()
+    assert "Registered to" in Path(logs["worker-0"]).read_text()
+    assert {facts["settings"]["nanny"] for facts in cell.facts["observed"]["workers"].values()} == {True}
+
+
+def test_workers_of_another_python_are_found_out_with_the_log_of_their_job(building_matrix: Matrix) -> None:
+    versions = (
+        '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\ninclude = [\n'
+        '  { python = "3.12", dask = "2024.10.0", worker = { python = "3.13" } },\n]\n'
+    )
+    configure(building_matrix, "clusters:queue", JOBS, versions)
+    run = building_matrix.run().unavailable_is_no_failure()
+    same, skew = run.cells
+    assert set(same.statuses.values()) == {"passed"}, run.out
+    assert {"cluster-job-0.out", "cluster-job-1.out"} <= same.facts["logs"].keys()
+    check = skew.broke("lambda", "failed", deadline=30, cause="roles-of-different-pythons")
+    check.says("failed on 2 of 2 workers. The roles differ in Python: client 3.12", "killed by signal 11", "job-")
+    configure(building_matrix, "distributed:LocalCluster", LOCAL, versions)
+    refused = building_matrix.run("--modelops-cell=*worker*").cell()
+    refused.broke("start", "failed", deadline=AT_ONCE).says(
+        "distributed:LocalCluster cannot have workers that differ from the scheduler"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "said"),
+    [
+        (
+            "clusters:raises",
+            '{ partition = "gpu" }',
+            ("clusters:raises could not make a cluster: ValueError: there is no partition 'gpu'", "in raises"),
+        ),
+        (
+            "dask_jobcue:SLURMCluster",
+            "{}",
+            ("dask_jobcue:SLURMCluster: there is no module dask_jobcue", "dask-jobcue", "requirements"),
+        ),
+        ("clusters:Nothing", "{}", ("module clusters has no Nothing",)),
+        (
+            "distributed:LocalCluster",
+            "{ n_workers = 0, processes = false, dashboard_address = ':0' }".replace("'", '"'),
+            ("the scheduler that distributed:LocalCluster made is at inproc://", "processes = true"),
+        ),
+    ],
+    ids=["raises", "no module", "no class", "out of reach"],
+)
+def test_a_class_that_makes_no_cluster(matrix: Matrix, path: str, options: str, said: tuple[str, ...]) -> None:
+    configure(matrix, path, options)
+    broke_at_start(matrix.run(), "failed", *said)
+
+
+def test_workers_that_never_come_and_a_class_that_never_returns(matrix: Matrix) -> None:
+    configure(matrix, "clusters:NoWorkers", LOCAL, keys="deadlines.start = 8")
+    broke_at_start(matrix.run(), "timed-out", "0 of 2 workers registered", "the queue is full, 2 jobs are pending")
+    configure(matrix, "clusters:NeverReturns", LOCAL, keys="deadlines.start = 6")
+    broke_at_start(matrix.run(), "timed-out", "the class has not returned")
+
+
+def test_a_cluster_that_is_left_open_is_a_failure(matrix: Matrix) -> None:
+    configure(matrix, "clusters:StaysOpen", LOCAL, keys="workers = 1")
+    run = matrix.run("-k", "test_lambda")
+    assert run.code == 1, run.out
+    assert "after stopping the cell, this was left: the scheduler at tcp://" in run.out
+
+
+def test_nothing_is_left_of_a_run_that_is_killed(matrix: Matrix) -> None:
+    configure(matrix, "clusters:queue", JOBS)
+    matrix.write(
+        "test_users.py",
+        "def test_waits(modelops_cell):\n    modelops_cell.call('lambda: __import__(\"time\").sleep(60)')\n",
+    )
+
+    def waits(running: Running) -> bool:
+        return any(running.directory.glob("*/logs/cluster/job-1.out")) and "test_waits" in running.out
+
+    running = matrix.start()
+    running.until(lambda: waits(running), "the test of the user's", seconds=90)
+    running.kill()
