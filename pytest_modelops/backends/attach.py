@@ -5,7 +5,7 @@ Nothing but the client is started, so nothing but the client is ever ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
@@ -21,8 +21,8 @@ from pytest_modelops.storage.files import unused_path
 class AttachSandbox(ProcessSandbox):
     """The client's process. It has the Dask configuration of this machine, where TLS and authentication are set."""
 
-    def __init__(self, directory: Path, attach: AttachSettings) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, remote_package: Callable[[Environment], Path], attach: AttachSettings) -> None:
+        super().__init__(directory, remote_package)
         self._attach = attach
 
     def deployment(self) -> AttachContact:
@@ -58,4 +58,4 @@ class AttachBackend(ProcessBackend):
         return f"clients of {self._attach.deployment}, cache {self._cache}"
 
     def sandbox(self, cell: Cell) -> AttachSandbox:
-        return AttachSandbox(unused_path(self._directory, cell.id), self._attach)
+        return AttachSandbox(unused_path(self._directory, cell.id), self.remote_package, self._attach)

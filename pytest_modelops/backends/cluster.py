@@ -6,7 +6,7 @@ Processes of ours are the maker, which calls the class, and the agent. The class
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -41,8 +41,10 @@ _MAIN = (
 class ClusterSandbox(ProcessSandbox):
     """The maker, the agent, and what the cluster shares with this machine (see `base.Sandbox`)."""
 
-    def __init__(self, directory: Path, settings: ClassSettings, cell: Cell) -> None:
-        super().__init__(directory)
+    def __init__(
+        self, directory: Path, settings: ClassSettings, cell: Cell, remote_package: Callable[[Environment], Path]
+    ) -> None:
+        super().__init__(directory, remote_package)
         self._settings = settings
         self._cell = cell
         self.contact = self._scratch / "contact.json"
@@ -89,6 +91,7 @@ class ClusterSandbox(ProcessSandbox):
         self, name: str, environment: Environment, variables: Mapping[str, str]
     ) -> tuple[HostProcess, IO[bytes], IO[bytes]]:
         """Start the maker, with the HOME, the PATH and the Dask configuration of this machine."""
+        self._copy_remote(environment)
         found = self._variables(environment, variables)
         path = f"{Path(environment.python).parent}:{os.environ.get('PATH', os.defpath)}"
         return self._processes.start_attached(
@@ -131,4 +134,4 @@ class ClusterBackend(ProcessBackend):
         return f"clusters of {self._settings.path}, cache {self._cache}"
 
     def sandbox(self, cell: Cell) -> ClusterSandbox:
-        return ClusterSandbox(unused_path(self._directory, cell.id), self._settings, cell)
+        return ClusterSandbox(unused_path(self._directory, cell.id), self._settings, cell, self.remote_package)

@@ -8,7 +8,6 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TypeVar
@@ -18,6 +17,7 @@ from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.commands import Commands, HostProcess, HostProcesses
 from pytest_modelops.environments.local import Environments
+from pytest_modelops.environments.remote_package import NAME
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.matrix.cell import Cell, Role
 from pytest_modelops.storage.files import unused_path
@@ -42,17 +42,18 @@ class ProcessSandbox:
     Args:
         directory: the cell's own; `logs/` in it stays, `scratch/` (HOME, temporary files, working directories) is
             removed at the end.
+        remote_package: returns the directory with the package `modelops_remote` for an environment.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, remote_package: Callable[[Environment], Path]) -> None:
         self._logs = directory / "logs"
         self._logs.mkdir(parents=True)
         self._scratch = directory / "scratch"
         for name in ("home", "tmp", "dask"):
             (self._scratch / name).mkdir(parents=True)
         self.remote = str(self._scratch / "remote")
-        with resources.as_file(resources.files("pytest_modelops") / "remote") as source:
-            shutil.copytree(source, Path(self.remote) / "modelops_remote", ignore=shutil.ignore_patterns("__pycache__"))
+        self._remote_package = remote_package
+        self._compiled: set[str] = set()
         self._scheduler_file = self._scratch / "scheduler.json"
         self._processes = HostProcesses(log=self._logs / "supervisor.log", directory=self._scratch)
         self.forking = (
@@ -116,6 +117,7 @@ class ProcessSandbox:
         arguments: Sequence[str],
         variables: Mapping[str, str],
     ) -> _Started:
+        self._copy_remote(environment)
         start = functools.partial(
             start, name, env=self._variables(environment, variables), cwd=Path(self.directory(name)), log=self.log(name)
         )
@@ -128,6 +130,14 @@ class ProcessSandbox:
                 self.forking.started(name)
                 return forked
         return start([environment.python, *arguments])
+
+    def _copy_remote(self, environment: Environment) -> None:
+        """Copy `modelops_remote` into the cell, or what another interpreter needs besides."""
+        with self._lock:
+            if environment.python not in self._compiled:
+                package = self._remote_package(environment)
+                shutil.copytree(package / NAME, Path(self.remote) / NAME, copy_function=_copy_new, dirs_exist_ok=True)
+                self._compiled.add(environment.python)
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -156,6 +166,12 @@ class ProcessSandbox:
         return self._log_files.setdefault(name, self._logs / f"{name}.log")
 
 
+def _copy_new(source: str, target: str) -> None:
+    """Copy a file, unless it is there: processes may be reading it."""
+    if not os.path.exists(target):  # noqa: PTH110 - copytree passes text
+        shutil.copy2(source, target)
+
+
 class ProcessBackend(Environments):
     """Virtual environments and sandboxes on this machine (see `base.Backend`).
 
@@ -178,7 +194,7 @@ class ProcessBackend(Environments):
 
     def sandbox(self, cell: Cell) -> ProcessSandbox:
         # A cell that is started again does not overwrite the logs of the first time.
-        return ProcessSandbox(unused_path(self._directory, cell.id))
+        return ProcessSandbox(unused_path(self._directory, cell.id), self.remote_package)
 
     def interrupt(self) -> None:
         self._commands.interrupt()

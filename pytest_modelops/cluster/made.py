@@ -22,7 +22,7 @@ from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.types import EXEC
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import CheckFailed, ModelopsError, RemoteError, RunnerTimedOut, TimedOut
+from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, RemoteError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.cluster_messages import CloseReport, ClusterLogs, MadeState, WorkerName
 from pytest_modelops.remote.shared.facts import ClusterFacts, PreloadSetup
@@ -133,7 +133,6 @@ class MadeParts(Parts):
             *sandbox.start_maker(SCHEDULER, environments[Role.SCHEDULER], variables),
             title="the maker (the process that makes the cluster)",
         )
-        self.maker.call("make", question=question, deadline=Deadline(connect_seconds))
         self.scheduler = self.maker.process
         self.agent = Agent.start(
             sandbox,
@@ -143,6 +142,7 @@ class MadeParts(Parts):
             module="made",
             contact={"file": str(sandbox.contact)},
         )
+        self.maker.call("make", question=question, deadline=Deadline(connect_seconds))
         self.workers: list[Elsewhere] = [self._elsewhere(name) for name in worker_names(settings)]  # type: ignore[assignment]
         self.late: Process | None = None
         self.memory_limits: dict[str, int] = {}
@@ -172,6 +172,7 @@ class MadeParts(Parts):
             state: MadeState = self.maker.call(
                 "made", seconds=min(_STEP_SECONDS, deadline.remaining), deadline=deadline
             )
+            self.raise_if_exited([self.agent.process])  # it is ended to have everything fail at once
             return state["made"]
 
         try:
@@ -180,10 +181,7 @@ class MadeParts(Parts):
         except RemoteError as error:
             trace = [f"    {line}" for line in error.traceback.rstrip().splitlines()[-_TRACE_LINES:]]
             raise CheckFailed("\n".join([str(error), *trace])) from None
-        raise TimedOut(
-            f"the cluster was not made within {deadline.seconds:g} s: the class has not returned.\n"
-            + last_seen([self.maker.process])
-        )
+        raise TimedOut(f"the cluster was not made within {deadline.seconds:g} s: the class has not returned")
 
     @property
     def started(self) -> Mapping[str, str]:
@@ -321,8 +319,8 @@ class MadeCluster(Cluster):
         try:
             self.await_workers(deadline)
         except TimedOut as error:
-            maker = last_seen([self._parts.maker.process])
-            raise TimedOut(f"{str(error).partition(chr(10))[0]}{self._parts.look()}\n{maker}") from None
+            head, _, _ = str(error).partition("\n")  # that they are elsewhere is all that is known of those missing
+            raise TimedOut(f"{head}{self._parts.look()}") from None
 
     def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:  # noqa: ARG002 - as the base class
         return {}  # they are up to the class's options, and Dask logs how they went
@@ -345,8 +343,11 @@ class MadeCluster(Cluster):
         """Scale the cluster up by one, and down again afterwards.
 
         Raises:
-            CheckFailed: the cluster cannot be scaled, or did not lose the worker again.
+            CannotScale: the cluster cannot have one more.
         """
+        made = self.settings.made
+        if made is not None and made.adaptive is not None:
+            raise CannotScale("this cluster scales itself")
         count = len(self.workers)
         late = self._parts.late = self._parts.start_worker(LATE)
         try:
@@ -365,7 +366,7 @@ class MadeCluster(Cluster):
         try:
             self._parts.maker.call("scale", workers=workers, seconds=deadline.remaining, deadline=deadline)
         except RemoteError as error:
-            raise CheckFailed(f"the cluster could not be scaled to {workers} workers: {error}") from None
+            raise CannotScale(f"the cluster could not be scaled to {workers} workers: {error}") from None
 
     def _await_late(self, late: Process, deadline: Deadline) -> str:
         address = super()._await_late(late, deadline)

@@ -369,6 +369,10 @@ def _made(found: Settings, place: Place) -> Settings:
             f"{place.section('environment')}: worker-args are not for the backend cluster, where the class starts the "
             f"workers; write its own options in [{place.table}.cluster]"
         )
+    if found.trust_last:
+        raise WrongInput(
+            f"{place}: trust-last means nothing with the backend cluster, where anything may have changed; leave it out"
+        )
     workers = cluster.adaptive.minimum if cluster.adaptive is not None else cluster.scale
     if workers is not None and place.strongest("workers"):
         key = "adaptive" if cluster.adaptive is not None else "scale"

@@ -28,6 +28,8 @@ from pytest_modelops.errors import CheckFailed, Unavailable
 from pytest_modelops.matrix.cell import Versions
 from pytest_modelops.matrix.versions import Releases
 
+_COMPILE_SECONDS = 60.0
+
 
 class Environments:
     """Makes virtual environments with uv (see `Toolbox` for the arguments, `backends.base.Backend` for the methods)."""
@@ -117,6 +119,15 @@ class Environments:
             progress(f"uv cannot install these wheels, so pip does: {error}")
             return None
 
+    def remote_package(self, environment: Environment) -> Path:
+        """Return the directory with the package `modelops_remote`, compiled for an environment's interpreter.
+
+        Raises:
+            CheckFailed: it could not be compiled.
+            TimedOut: it took too long.
+        """
+        return self._tools.remote_packages.obtain(environment, Deadline(_COMPILE_SECONDS))
+
     def _interpreter(self, lock: Lock, deadline: Deadline) -> Interpreter:
         interpreter = self._tools.interpreters.ask(Path(lock.interpreter), deadline)
         if interpreter is None:
@@ -128,6 +139,7 @@ class Environments:
     def close(self) -> None:
         """Release what it made; it stays in the cache."""
         self._environments.close()
+        self._tools.remote_packages.close()
         self._tools.installs.close()
         self._tools.wheelhouses.close()
 

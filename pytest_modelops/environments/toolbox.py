@@ -13,6 +13,7 @@ from pytest_modelops.environments.installs import Installs
 from pytest_modelops.environments.interpreters import Interpreters
 from pytest_modelops.environments.pip import Pip
 from pytest_modelops.environments.releases import UvReleases
+from pytest_modelops.environments.remote_package import RemotePackages
 from pytest_modelops.environments.resolver import Resolver
 from pytest_modelops.environments.uv import Runner, Uv
 from pytest_modelops.environments.wheelhouse import Wheelhouses
@@ -60,6 +61,7 @@ class Toolbox:
         )
         pip = Pip(run, self.uv, index=index, rootdir=spec.rootdir, environ=environ)
         self.bytecode = Bytecode(cache / "bytecode", run=run, variables=self.uv.variables)
+        self.remote_packages = RemotePackages(cache / "remote", bytecode=self.bytecode, fresh=fresh, session=session)
         self.installs = Installs(cache / "installs", uv=self.uv, bytecode=self.bytecode, fresh=fresh, session=session)
         self.wheelhouses = Wheelhouses(
             cache / "wheelhouses", uv=self.uv, pip=pip, as_of=spec.as_of, fresh=fresh, session=session

@@ -294,10 +294,7 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
         "both runners run",
         seconds=120,
     )
-    supervisor = runner.parent()
-    assert supervisor is not None
-    worker = supervisor.parent()
-    assert worker is not None
+    supervisor, _, worker, *_ = runner.parents()  # between them is what forks supervisors
     worker.send_signal(number)
     running.until(lambda: has_ended(runner), "it is gone", seconds=10)
     assert other.is_running(), "the other worker's goes on until its deadline"

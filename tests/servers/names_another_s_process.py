@@ -1,10 +1,15 @@
-"""Names the process of its supervisor's parent, which is the worker, as its own."""
+"""Names the worker's process as its own: the parent of what forked its supervisor."""
 
 import os
 from pathlib import Path
 
 from answering import answer, requests
 
-worker = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+worker = parent_of(parent_of(os.getppid()))
 for request in requests():
     answer(request, **({"pid": worker} if request["method"] == "ready" else {}))

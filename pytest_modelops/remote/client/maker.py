@@ -29,7 +29,7 @@ from ..shared.cluster_messages import CloseReport, ClusterContact, ClusterLogs, 
 from ..worker.plugins import class_of, error_text
 from . import agent
 from .connection import Failure
-from .listings import Listing, listings_of, mark
+from .listings import Listing, Port, listings_of, mark
 
 _POLL_SECONDS = 0.1
 _CLOSE_SECONDS = 20.0
@@ -136,9 +136,7 @@ class Maker:
             return self._report or {"left": [], "notes": []}
         end = time.monotonic() + seconds
         left, notes = [], []
-        for listing in self._listings:
-            with contextlib.suppress(Exception):  # it is asked again below
-                listing.active()  # what the cluster forgets when it is closed
+        self._look()  # the cluster forgets what it has when it is closed
         try:
             self._cluster.close()
         except Exception as error:  # noqa: BLE001 - it is reported, with what is left
@@ -174,13 +172,15 @@ class Maker:
     def look(self, seconds: float) -> list[str]:
         """Return what the cluster's engine lists of it, for people."""
         found: list[str] = []
+        _within(lambda: found.extend(self._look()), seconds)
+        return found
 
-        def ask() -> None:
-            for listing in self._listings:
-                with contextlib.suppress(Exception):  # it is only for a message
-                    found.extend(listing.active())
-
-        _within(ask, seconds)
+    def _look(self) -> list[str]:
+        found = []
+        for listing in self._listings:
+            if not isinstance(listing, Port):  # Dask would log the connection
+                with contextlib.suppress(Exception):  # nothing is proven by it
+                    found += listing.active()
         return found
 
     def logs(self, seconds: float) -> ClusterLogs:

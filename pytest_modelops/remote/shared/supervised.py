@@ -6,6 +6,7 @@ either survives it. Standard library only, Python 3.9 and up.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import json
@@ -46,6 +47,64 @@ class CouldNot(Exception):
     """The supervisor could not do what it was asked to."""
 
 
+class _Starter:
+    """What forks the supervisors of this process (see `supervisor/starter.py`). It ends with this process."""
+
+    _lock = threading.Lock()
+    _current: _Starter | None = None
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        ours, theirs = socket.socketpair()
+        program = os.path.join(os.path.dirname(__file__), os.pardir, "supervisor", "starter.py")
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", program, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        ours.settimeout(ANSWER_SECONDS)
+        self._socket = ours
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        """End it, and its supervisors; a process that was forked from this one does nothing."""
+        if self.owner == os.getpid():
+            self._socket.close()
+            self.process.wait()
+
+    @classmethod
+    def fork(cls, theirs: socket.socket, log: str, directory: str) -> int:
+        """Fork a supervisor, by a new starter if that of this process was killed or is its parent's; return its pid.
+
+        Raises:
+            SupervisorGone: it was killed.
+        """
+        with cls._lock, open(log, "ab") as output:
+            starter = cls._current
+            for _ in range(2):
+                if starter is None or starter.owner != os.getpid() or starter.process.poll() is not None:
+                    starter = cls._current = cls()
+                if pid := starter.forked([theirs.fileno(), output.fileno()], directory):
+                    return pid
+                starter.process.kill()
+                starter.end()
+        raise SupervisorGone(f"a supervisor could not be started; see {log}")
+
+    def forked(self, descriptors: Sequence[int], directory: str) -> int:
+        """Return the pid of a forked supervisor, 0 if this starter does not answer."""
+        try:
+            socket.send_fds(self._socket, [os.fsencode(directory) + b"\n"], list(descriptors))
+            answer = b""
+            while not answer.endswith(b"\n") and (data := self._socket.recv(64)):
+                answer += data
+        except OSError:
+            return 0
+        return int(answer or b"0")
+
+
 class Supervised:
     """A supervisor and the processes that it started. Closing it, or the end of this process, ends them all.
 
@@ -53,21 +112,17 @@ class Supervised:
         log: file for the supervisor's own output.
         log_is_shown: whether a message may point to that file.
         directory: removed by the supervisor at its end.
+
+    Attributes:
+        pid: of the supervisor, below which all that it started runs.
     """
 
     def __init__(self, *, log: str, directory: str | None = None, log_is_shown: bool = False) -> None:
         ours, theirs = socket.socketpair()
-        program = os.path.join(os.path.dirname(__file__), os.pardir, "supervisor", "supervisor.py")
-        arguments = [sys.executable, "-I", "-S", program, str(theirs.fileno())]
-        with theirs, open(log, "ab") as output:
-            self._supervisor = subprocess.Popen(
-                [*arguments, directory] if directory else arguments,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C at the terminal is not for the supervisor
-            )
+        with theirs:
+            self.pid = _Starter.fork(theirs, log, directory or "")
+        self._left: list[str] | None = None
+        self._closed = False
         self._see = f"; see {log}" if log_is_shown else ""
         self._socket = ours
         self.log = log
@@ -78,11 +133,6 @@ class Supervised:
         self._prepared: dict[int, str] = {}
         self._gone = False
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        """Of the supervisor, below which all that it started runs."""
-        return self._supervisor.pid
 
     def _read(self) -> None:
         with self._socket.makefile("rb") as lines, contextlib.suppress(OSError):
@@ -247,18 +297,20 @@ class Supervised:
         Returns:
             What is left, for people; `None` if the supervisor was killed, so that nothing is proven.
         """
-        left: list[str] = []
+        if self._closed:
+            return self._left
+        self._closed = True
         try:
-            left = self.ask({"op": "finish"})["left"]
+            self._left = self.ask({"op": "finish"})["left"]
         except SupervisorGone:
-            pass  # it ended everything by itself, unless it was killed
+            pass  # it was killed
         finally:
+            with self._changed:
+                wait_until(self._changed, lambda: self._gone, ANSWER_SECONDS)
+            if not self._gone:
+                with contextlib.suppress(OSError):
+                    os.kill(self.pid, signal.SIGKILL)
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-            try:
-                self._supervisor.wait(ANSWER_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._supervisor.kill()
-                self._supervisor.wait()
-        return None if self._supervisor.returncode < 0 else left
+        return self._left

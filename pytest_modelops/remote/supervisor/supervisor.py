@@ -6,8 +6,8 @@ processes left behind, and exits. On Linux it is a *subreaper*: orphans of its c
 `waitpid` answering ECHILD proves that nothing is left, including processes in sessions of their own. Elsewhere it kills
 the process groups that it made, which proves less.
 
-Run as `python -I -S supervisor.py FD [DIRECTORY]`; DIRECTORY is removed at the end. It has one thread, because the
-parent-death signal is sent when the *thread* that started a process ends. Standard library only.
+It is forked by `starter.py`. It has one thread, because the parent-death signal is sent when the *thread* that started
+a process ends. Standard library only.
 
 Messages are JSON, one per line (see `shared/process_messages.py`). Each `Request` gets an `Answer`; `Exited` is sent
 without a request.
@@ -74,7 +74,7 @@ def line_of(connection: socket.socket) -> bytes:
 class Supervisor:
     """Serves the messages of one pytest process (see the module's docstring)."""
 
-    def __init__(self, host: socket.socket, directory: str | None) -> None:
+    def __init__(self, host: socket.socket, directory: str) -> None:
         self.host = host
         self.directory = directory
         self.parent = os.getppid()
@@ -249,7 +249,7 @@ class Supervisor:
     def end(self) -> list[str]:
         """Kill all processes, prove that none is left, remove the directory. Return what is left, for people."""
         left = [describe(pid) for pid in self.children.kill()]
-        if self.directory is not None:
+        if self.directory:
             import shutil  # most have none
 
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -258,15 +258,15 @@ class Supervisor:
         return left
 
 
-def main() -> int:
-    """Take over the socket and serve."""
+def serve(descriptor: int, directory: str) -> int:
+    """Serve the socket with this descriptor in this process; return the exit code.
+
+    Args:
+        directory: removed at the end, unless it is empty.
+    """
     children.become_subreaper()
     # pytest handles Ctrl-C; this process ends when pytest does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    host = socket.socket(fileno=int(sys.argv[1]))
+    host = socket.socket(fileno=descriptor)
     os.set_inheritable(host.fileno(), False)
-    return Supervisor(host, sys.argv[2] if len(sys.argv) > 2 else None).run()  # noqa: PLR2004
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Supervisor(host, directory).run()

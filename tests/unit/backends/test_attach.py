@@ -28,7 +28,9 @@ ENVIRONMENT: Any = SimpleNamespace(python="/python/bin/python")
     ],
 )
 def test_where_the_deployment_is(tmp_path: Path, key: str, value: Any, contact: dict[str, str]) -> None:
-    with contextlib.closing(AttachSandbox(tmp_path, dataclasses.replace(ANYWHERE, **{key: value}))) as sandbox:
+    with contextlib.closing(
+        AttachSandbox(tmp_path, lambda _: tmp_path, dataclasses.replace(ANYWHERE, **{key: value}))
+    ) as sandbox:
         assert sandbox.deployment() == {**contact, "tasks": 1000, "force": False}
 
 
@@ -37,7 +39,7 @@ def test_dasks_configuration_is_that_of_this_machine(tmp_path: Path, monkeypatch
         monkeypatch.setenv(name, value)
     for name in ("DASK_CONFIG", "DASK_ROOT_CONFIG"):
         monkeypatch.delenv(name, raising=False)
-    with contextlib.closing(AttachSandbox(tmp_path, ANYWHERE)) as sandbox:
+    with contextlib.closing(AttachSandbox(tmp_path, lambda _: tmp_path, ANYWHERE)) as sandbox:
         found = sandbox._variables(ENVIRONMENT, {"DASK_MINE": "client-env", "OTHER": "1"})
         assert found["DASK_CONFIG"] == "/home/me/.config/dask"
         assert (found["DASK_LOGGING"], found["DASK_MINE"], found["OTHER"]) == ("a", "client-env", "1")

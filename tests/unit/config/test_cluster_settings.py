@@ -70,6 +70,12 @@ def test_what_cannot_be_meant(message_of: MessageOf, keys: str, said: str) -> No
     assert said in message_of(MADE + keys)
 
 
+def test_results_of_an_earlier_run_are_not_taken(message_of: MessageOf) -> None:
+    assert "trust-last means nothing" in message_of(
+        f"{MADE}{A_CLASS}", **{"trust-last": ("--modelops-trust-last", "true")}
+    )
+
+
 def test_the_flag_does_not_override_what_the_table_says(message_of: MessageOf) -> None:
     flag = ("--modelops-workers", "3")
     assert "scale already says how many workers there are" in message_of(f"{MADE}{A_CLASS}scale = 1", workers=flag)

@@ -54,6 +54,15 @@ def test_python_takes_the_bytecode_and_a_copy_has_the_path_of_its_own_source(tmp
     assert bytecode_of(other / "one.py").stat().st_ino == written
 
 
+def test_modules_of_tests_are_left_to_python(tmp_path: Path, sources: Path) -> None:
+    (sources / "package" / "tests").mkdir()
+    (sources / "package" / "tests" / "test_one.py").write_text("value = 1\n")
+    run(tmp_path)
+    assert not bytecode_of(sources / "package" / "tests" / "test_one.py").exists()
+    assert bytecode_of(sources / "package" / "__init__.py").exists()
+    assert len(entries(tmp_path)) == 2
+
+
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])
 def test_a_damaged_entry_is_compiled_again(tmp_path: Path, sources: Path, damage: bytes) -> None:
     run(tmp_path)

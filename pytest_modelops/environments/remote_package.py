@@ -1,0 +1,68 @@
+"""The package `modelops_remote` with its bytecode, which nearly every process of a cell imports: compiled only once."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from pathlib import Path
+
+from pytest_modelops import remote
+from pytest_modelops.deadline import Deadline
+from pytest_modelops.environments.base import Environment
+from pytest_modelops.environments.bytecode import Bytecode
+from pytest_modelops.storage.files import hash_file
+from pytest_modelops.storage.generations import Generations
+
+NAME = "modelops_remote"
+
+
+class RemotePackages:
+    """Copies of the package, one for each interpreter (see `EnvironmentCache` for the arguments)."""
+
+    def __init__(self, directory: Path, *, bytecode: Bytecode, fresh: bool, session: str) -> None:
+        self._generations = Generations(directory, fresh=fresh, session=session)
+        self._bytecode = bytecode
+        self._verified: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def obtain(self, environment: Environment, deadline: Deadline) -> Path:
+        """Return the directory that holds the package for an environment's interpreter; it stays until `close`.
+
+        Raises:
+            CheckFailed: it could not be compiled.
+            TimedOut: the deadline passed.
+        """
+        source = Path(remote.__file__).parent
+
+        def fault(directory: Path, digest: str) -> str:
+            if directory not in self._verified and _digest(directory, "*.py*") != digest:
+                return "the one in the cache was changed"
+            self._verified.add(directory)
+            return ""
+
+        def make(directory: Path) -> str:
+            shutil.copytree(source, directory / NAME, ignore=shutil.ignore_patterns("__pycache__"))
+            self._bytecode.compile(Path(environment.python), directory, deadline)
+            self._verified.add(directory)
+            return _digest(directory, "*.py*")
+
+        with self._lock:
+            lock = environment.lock
+            decides = f"{lock.build}\n{_digest(source, '*.py')}"
+            name = f"py{lock.python}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
+            return self._generations.obtain(
+                name, what="compiling what runs in cells", fault=fault, make=make, deadline=deadline
+            ).directory
+
+    def close(self) -> None:
+        """Release the copies; they stay on disk."""
+        self._generations.close()
+
+
+def _digest(directory: Path, pattern: str) -> str:
+    """Return one hash of all files in a directory whose names match."""
+    found = hashlib.sha256()
+    for path in sorted(directory.rglob(pattern)):
+        found.update(f"{path.relative_to(directory)} {hash_file(path)}\n".encode())
+    return found.hexdigest()

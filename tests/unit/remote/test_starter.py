@@ -1,0 +1,98 @@
+"""Supervisors are forked from one process, which is started again where it was killed or belongs to a parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from pytest_modelops.remote.shared.supervised import Supervised
+
+SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def supervised(tmp_path: Path) -> Iterator[tuple[Supervised, int]]:
+    """Yield a supervisor and the pid of a process that would run for ever."""
+    one = Supervised(log=str(tmp_path / "supervisor.log"))
+    try:
+        yield one, one.start(["sleep", "1000"], env=dict(os.environ), cwd=str(tmp_path), log=str(tmp_path / "log"))
+    finally:
+        one.close()
+
+
+def is_gone(pid: int) -> bool:
+    end = time.monotonic() + SECONDS
+    while psutil.pid_exists(pid):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_one_process_forks_all_and_forgets_none(tmp_path: Path) -> None:
+    with supervised(tmp_path) as (first, _), supervised(tmp_path) as (second, sleeping):
+        parents = {psutil.Process(one.pid).ppid() for one in (first, second)}
+        assert len(parents) == 1
+        assert psutil.Process(sleeping).ppid() == second.pid
+        assert second.close() == []
+        assert is_gone(sleeping)
+        assert is_gone(second.pid)  # it is reaped
+        assert second.close() == []
+        assert first.left()
+        assert psutil.Process(*parents).ppid() == os.getpid()
+
+
+def test_what_it_forked_ends_with_it_and_the_next_is_forked_from_another(tmp_path: Path) -> None:
+    with supervised(tmp_path) as (first, sleeping):
+        starter = psutil.Process(first.pid).ppid()
+        os.kill(starter, signal.SIGKILL)
+        assert is_gone(sleeping)
+        assert is_gone(first.pid)
+        with supervised(tmp_path) as (second, other):
+            assert psutil.Process(second.pid).ppid() not in {starter, first.pid}
+            assert psutil.pid_exists(other)
+        assert first.close() is None  # nothing is proven
+
+
+def test_a_stopped_one_is_replaced(tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+import psutil
+from pytest_modelops.remote.shared import supervised
+supervised.ANSWER_SECONDS = 1.0
+first = supervised.Supervised(log={str(tmp_path / "log")!r})
+starter = psutil.Process(first.pid).ppid()
+os.kill(starter, signal.SIGSTOP)
+second = supervised.Supervised(log={str(tmp_path / "log")!r})
+assert psutil.Process(second.pid).ppid() != starter
+assert second.close() == []
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_forked_process_has_its_own_and_its_end_ends_that_one_only(tmp_path: Path) -> None:
+    with supervised(tmp_path) as (ours, sleeping):
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            try:
+                theirs = Supervised(log=str(tmp_path / "theirs.log"))
+                os.write(write, f"{theirs.pid} {psutil.Process(theirs.pid).ppid()}".encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(write)
+        with os.fdopen(read) as said:
+            pid, starter = map(int, said.read().split())
+        assert is_gone(pid)
+        assert is_gone(starter)
+        assert starter != psutil.Process(ours.pid).ppid()
+        assert psutil.pid_exists(sleeping)
