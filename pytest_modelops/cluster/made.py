@@ -34,7 +34,7 @@ _LOG_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 """How long the cluster's engine has to say what it lists."""
 _SIGNAL_SECONDS = 2.0
-_CLOSE_SECONDS = 30.0
+_CLOSE_SECONDS = 40.0
 _LATE_SECONDS = 10.0
 """How long the late worker has to leave."""
 _LEFT_SECONDS = 2.0
