@@ -11,7 +11,7 @@ import pytest
 from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, CHECKS
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Matrix, Run, Running
+    from tests.integration.conftest import Matrix, Run
 
 REPOSITORY = Path(__file__).parents[2]
 CLUSTERS = REPOSITORY / "fixtures" / "clusters" / "clusters.py"
@@ -19,9 +19,6 @@ LOCAL = '{ n_workers = 0, threads_per_worker = 1, dashboard_address = "127.0.0.1
 JOBS = '{ python = "{python}", log_directory = "{log-directory}" }'
 SMALL = "[tool.modelops.aggregation]\nparams = 3\nreplicates = 3\n"
 TEST = """
-    import os
-
-
     def test_every_worker_of_the_cluster_is_called(modelops_cell):
         assert set(modelops_cell.workers) == {"worker-0", "worker-1"}
         assert set(modelops_cell.call_each(lambda: __import__("os").environ["COLOUR"]).values()) == {"blue"}
@@ -109,7 +106,7 @@ def test_a_class_that_makes_no_cluster(matrix: Matrix, path: str, options: str, 
 
 
 def test_workers_that_never_come_and_a_class_that_never_returns(matrix: Matrix) -> None:
-    configure(matrix, "clusters:NoWorkers", LOCAL, keys="deadlines.start = 8")
+    configure(matrix, "clusters:NoWorkers", LOCAL, keys="deadlines.start = 15")
     broke_at_start(matrix.run(), "timed-out", "0 of 2 workers registered", "the queue is full, 2 jobs are pending")
     configure(matrix, "clusters:NeverReturns", LOCAL, keys="deadlines.start = 6")
     broke_at_start(matrix.run(), "timed-out", "the class has not returned")
@@ -122,16 +119,49 @@ def test_a_cluster_that_is_left_open_is_a_failure(matrix: Matrix) -> None:
     assert "after stopping the cell, this was left: the scheduler at tcp://" in run.out
 
 
-def test_nothing_is_left_of_a_run_that_is_killed(matrix: Matrix) -> None:
+HANGS = """
+    import os
+    import time
+
+    import pytest
+
+    from pytest_modelops.errors import CheckFailed, TimedOut
+
+
+    def waits_for_ever():
+        time.sleep(600)
+
+
+    def dies():
+        os.kill(os.getpid(), 11)
+
+
+    def test_a_task_hangs(modelops_cell):
+        with pytest.raises(TimedOut, match="waits_for_ever"):
+            modelops_cell.call(waits_for_ever, worker="worker-0", deadline=3)
+
+
+    def test_its_worker_is_free_again(modelops_cell):
+        assert modelops_cell.call_each("lambda: 1", deadline=20) == {"worker-0": 1, "worker-1": 1}
+
+
+    def test_a_worker_dies(modelops_cell):
+        with pytest.raises(CheckFailed, match=r"killed by signal 11[\\s\\S]*job-1.out"):
+            modelops_cell.call(dies, worker="worker-1", deadline=20)
+
+
+    def test_waits(modelops_cell):
+        modelops_cell.call(waits_for_ever, deadline=100)
+"""
+
+
+def test_workers_that_are_no_processes_of_ours(matrix: Matrix) -> None:
+    """They hang, die and are restarted by their nannies; then pytest is killed, and nothing is left."""
     configure(matrix, "clusters:queue", JOBS)
-    matrix.write(
-        "test_users.py",
-        "def test_waits(modelops_cell):\n    modelops_cell.call('lambda: __import__(\"time\").sleep(60)')\n",
-    )
-
-    def waits(running: Running) -> bool:
-        return any(running.directory.glob("*/logs/cluster/job-1.out")) and "test_waits" in running.out
-
-    running = matrix.start()
-    running.until(lambda: waits(running), "the test of the user's", seconds=90)
+    matrix.write("test_users.py", HANGS)
+    running = matrix.start("-k", "lambda or users")
+    before = running.until(lambda: running.out.partition("test_waits")[1] and running.out, "the last test", seconds=120)
+    shown = {line.split("::")[1].split("[")[0]: line.split()[1] for line in before.splitlines() if "users.py::" in line}
+    assert dict.fromkeys(shown, "PASSED") == shown, before
+    assert shown.keys() >= {"test_a_task_hangs", "test_its_worker_is_free_again", "test_a_worker_dies"}, before
     running.kill()

@@ -23,7 +23,13 @@ _MARK = "modelops-cell"
 
 
 class Listing(Protocol):
-    """What an engine lists of one cluster."""
+    """What an engine lists of one cluster.
+
+    Attributes:
+        seconds: how long it may take until nothing is listed after the cluster was closed.
+    """
+
+    seconds: float
 
     def active(self) -> list[str]:
         """Return what it has of the cluster, for people; it is asked also after the cluster was closed."""
@@ -61,6 +67,8 @@ def listings_of(cluster: Any, address: str) -> list[Listing]:
 class Port:
     """The scheduler's port, of a class of which nothing else is known."""
 
+    seconds = 5.0
+
     def __init__(self, address: str) -> None:
         self._address = address
 
@@ -79,6 +87,8 @@ class Port:
 
 class Slurm:
     """The jobs of a `dask_jobqueue.SLURMCluster` in Slurm's queue."""
+
+    seconds = 30.0  # Slurm's KillWait
 
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
@@ -108,6 +118,8 @@ _SLURM_FORMAT = "Slurm job %i is %T (%r)"
 class Gateway:
     """The cluster of a `dask_gateway.GatewayCluster` in the list of its gateway."""
 
+    seconds = 30.0
+
     def __init__(self, cluster: Any) -> None:
         self._name = cluster.name
         gateway = cluster.gateway
@@ -128,6 +140,8 @@ class Gateway:
 
 class Ssh:
     """The remote processes of a `distributed.SSHCluster`, as `ps` lists them over the same connections."""
+
+    seconds = 30.0
 
     def __init__(self, cluster: Any) -> None:
         self._parts = [cluster.scheduler, *cluster.workers.values()]

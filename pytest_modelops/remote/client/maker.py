@@ -142,7 +142,7 @@ class Maker:
         except Exception as error:  # noqa: BLE001 - it is reported, with what is left
             notes.append(f"closing the cluster raised {error_text(error)}")
         for listing in self._listings:
-            there = _gone(listing, end - _FORCE_SECONDS)
+            there = _gone(listing, min(time.monotonic() + listing.seconds, end - _FORCE_SECONDS))
             if there and listing.end():
                 notes.append(f"ended by force, since closing the cluster left it: {'; '.join(there)}")
                 there = _gone(listing, end)

@@ -56,7 +56,7 @@ class Arrival(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         preload = _preload(worker.local_directory)
-        preload.serve(worker, [])
+        preload.serve(worker, [], registering=True)
 
         def modelops_name(name: str, log: str, **_: Any) -> bool:
             worker.modelops_bundles.rename(name)

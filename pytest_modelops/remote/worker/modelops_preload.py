@@ -194,11 +194,12 @@ def dask_setup(server: Any) -> None:
     serve(server, _watch_preloads(server))
 
 
-def serve(server: Any, setups: list[PreloadSetup]) -> None:
+def serve(server: Any, setups: list[PreloadSetup], *, registering: bool = False) -> None:
     """Answer `modelops_facts`, and on a worker everything else.
 
     Args:
         setups: how the setup of each preload goes.
+        registering: whether this is called by a worker plugin instead of a preload.
     """
 
     def modelops_preloads(**_: Any) -> list[PreloadSetup]:
@@ -247,7 +248,7 @@ def serve(server: Any, setups: list[PreloadSetup]) -> None:
         server.handlers["modelops_running"] = modelops_running
         bundles = server.modelops_bundles = _beside("worker.bundles").Bundles(str(server.name))  # for tasks, too
         _serve_bundles(server, lambda: bundles, _OPERATIONS)
-        _beside("worker.plugins").serve(server)
+        _beside("worker.plugins").serve(server, registering=registering)
     else:
         server.handlers["modelops_wanted"] = modelops_wanted
         # Imported only where a bundle goes into the scheduler.
