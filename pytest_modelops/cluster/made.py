@@ -108,9 +108,9 @@ class MadeCluster(Cluster):
 
     def await_ready(self, deadline: Deadline) -> None:
         self._parts.await_made(deadline)
-        self._registration.await_client(deadline)
-        self.agent.call("join", seconds=deadline.remaining, deadline=deadline)
         try:
+            self._registration.await_client(deadline)
+            self.agent.call("join", seconds=deadline.remaining, deadline=deadline)
             self.await_workers(deadline)
         except TimedOut as error:
             head, _, _ = str(error).partition("\n")  # that they are elsewhere is all that is known of those missing

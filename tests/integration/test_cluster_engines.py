@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.engines.gateway import Gateway
@@ -19,7 +20,8 @@ from tests.processes import left_behind, poll
 
 THIS = "{}.{}".format(*sys.version_info[:2])
 BUNDLE = Path(__file__).parents[2] / "fixtures" / "bundles" / "numbers"
-QUICK = ("--modelops-deadline", "start=12")
+START_SECONDS = 15
+QUICK = ("--modelops-deadline", f"start={START_SECONDS}")
 """For clusters that never come up."""
 GONE_SECONDS = 30
 SLURM = """
@@ -71,14 +73,18 @@ def healthy(run: Run) -> Run:
     return run
 
 
-def kill_in_the_middle(running: Running, *, maker_too: bool) -> None:
-    """Kill pytest, and the process that made the cluster, while a job runs."""
-    running.until(lambda: "test_aggregation[" in running.out, "its job had begun")
+def kill(running: Running, when: Callable[[], bool], *, maker_too: bool) -> None:
+    """Kill pytest, and the process that made the cluster, when that holds."""
+    running.until(when, "the moment to kill it", seconds=120)
     if maker_too:
         makers = [int(line.split()[0]) for line in left_behind(running.directory) if "import maker" in line]
         assert len(makers) == 1, makers
         os.kill(makers[0], signal.SIGKILL)
     running.kill()
+
+
+def in_its_job(running: Running) -> Callable[[], bool]:
+    return lambda: "test_aggregation[" in running.out
 
 
 def test_slurm(slurm: Slurm, building_matrix: Matrix) -> None:
@@ -90,18 +96,23 @@ def test_slurm(slurm: Slurm, building_matrix: Matrix) -> None:
 
     configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, workers=CPUS + 2)
     start = building_matrix.run(*QUICK, env=slurm.env).check("start")
-    start.broke("timed-out", f"{CPUS} of {CPUS + 2}", "PENDING", "Resources", within=60)
+    start.broke("timed-out", "PENDING (Resources)", within=2 * START_SECONDS)
     assert slurm.queue() == []
 
     options = SLURM.replace("400MB", f"{2 * MEMORY_MB}MB")
     configure(building_matrix, "dask_jobqueue:SLURMCluster", options)
     start = building_matrix.run(*QUICK, env=slurm.env).check("start")
-    start.broke("timed-out", "Memory specification can not be satisfied", within=60)
+    start.broke(
+        "timed-out",
+        "Slurm's queue has no job of it",
+        "Memory specification can not be satisfied",
+        within=2 * START_SECONDS,
+    )
     assert slurm.queue() == []
 
     configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, job=60)
     running = building_matrix.start(env=slurm.env)
-    kill_in_the_middle(running, maker_too=True)
+    kill(running, in_its_job(running), maker_too=True)
     assert poll(lambda: not slurm.queue(), seconds=GONE_SECONDS), slurm.queue()
 
 
@@ -123,11 +134,12 @@ client_keys = ["{sshd.key}"]
 
     configure(building_matrix, "distributed:SSHCluster", options.replace(str(sshd.key), str(sshd.wrong_key)))
     start = building_matrix.run(*QUICK).check("start")
-    start.broke("failed", f"Permission denied for user {sshd.user} on host 127.0.0.1", within=10)
+    start.broke("failed", f"Permission denied for user {sshd.user} on host 127.0.0.1", within=START_SECONDS)
     assert sshd.remote() == []
 
     configure(building_matrix, "distributed:SSHCluster", options, job=60)
-    kill_in_the_middle(building_matrix.start(), maker_too=False)
+    running = building_matrix.start()
+    kill(running, in_its_job(running), maker_too=False)
     assert poll(lambda: not sshd.remote(), seconds=GONE_SECONDS), sshd.remote()
 
 
@@ -143,8 +155,8 @@ def test_gateway(gateway: Gateway, building_matrix: Matrix) -> None:
     assert gateway.clusters() == others
 
     start = building_matrix.run(*QUICK, env={**variables, "DASK_GATEWAY__AUTH__KWARGS": "{}"}).check("start")
-    start.broke("failed", "401", "Unauthorized", within=10)
+    start.broke("failed", "401", "Unauthorized", within=START_SECONDS)
 
-    configure(building_matrix, "dask_gateway:GatewayCluster", 'python = "{python}"\nidle_timeout = 5.0', job=60)
-    kill_in_the_middle(building_matrix.start(env=variables), maker_too=True)
+    configure(building_matrix, "dask_gateway:GatewayCluster", 'python = "{python}"\nidle_timeout = 3.0')
+    kill(building_matrix.start(env=variables), lambda: gateway.clusters() != others, maker_too=True)
     assert poll(lambda: gateway.clusters() == others, seconds=GONE_SECONDS), gateway.clusters()

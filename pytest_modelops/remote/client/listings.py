@@ -27,9 +27,11 @@ class Listing(Protocol):
 
     Attributes:
         seconds: how long it may take until nothing is listed after the cluster was closed.
+        nothing: that nothing is listed, for people.
     """
 
     seconds: float
+    nothing: str
 
     def active(self) -> list[str]:
         """Return what it has of the cluster, for people; it is asked also after the cluster was closed."""
@@ -71,6 +73,7 @@ class Port:
 
     def __init__(self, address: str) -> None:
         self._address = address
+        self.nothing = f"the scheduler's port at {address} is closed"
 
     def active(self) -> list[str]:
         parts = urlsplit(self._address)
@@ -89,6 +92,7 @@ class Slurm:
     """The jobs of a `dask_jobqueue.SLURMCluster` in Slurm's queue."""
 
     seconds = 30.0  # Slurm's KillWait
+    nothing = "Slurm's queue has no job of it"
 
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
@@ -122,26 +126,36 @@ class Gateway:
 
     def __init__(self, cluster: Any) -> None:
         self._name = cluster.name
+        self.nothing = f"the gateway has no cluster {self._name} any more"
         gateway = cluster.gateway
         arguments = {name: getattr(gateway, name) for name in ("address", "proxy_address", "auth")}
-        self._connect: Callable[[], Any] = lambda: type(gateway)(**arguments)  # the cluster closes its own
+        # The cluster closes its own; one that is not asynchronous raises when it is collected.
+        self._connect: Callable[[], Any] = lambda: type(gateway)(**arguments, asynchronous=True)
 
     def active(self) -> list[str]:
-        with self._connect() as gateway:
-            there = gateway.list_clusters(status=["pending", "running", "stopping"])
+        # By default it does not list clusters that are stopping, whose processes still run.
+        there = self._ask(lambda gateway: gateway.list_clusters(status=["pending", "running", "stopping"]))
         mine = [one for one in there if one.name == self._name]
         return [f"the gateway's cluster {one.name} is {getattr(one.status, 'name', one.status)}" for one in mine]
 
     def end(self) -> bool:
-        with contextlib.suppress(Exception), self._connect() as gateway:
-            gateway.stop_cluster(self._name)
+        with contextlib.suppress(Exception):
+            self._ask(lambda gateway: gateway.stop_cluster(self._name))
         return True
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        async def answer() -> Any:
+            async with self._connect() as gateway:
+                return await asyncio.wait_for(question(gateway), _COMMAND_SECONDS)
+
+        return asyncio.run(answer())
 
 
 class Ssh:
     """The remote processes of a `distributed.SSHCluster`, as `ps` lists them over the same connections."""
 
     seconds = 30.0
+    nothing = "no process of it runs on its hosts"
 
     def __init__(self, cluster: Any) -> None:
         self._parts = [cluster.scheduler, *cluster.workers.values()]

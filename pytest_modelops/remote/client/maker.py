@@ -180,7 +180,7 @@ class Maker:
         for listing in self._listings:
             if not isinstance(listing, Port):  # Dask would log the connection
                 with contextlib.suppress(Exception):  # nothing is proven by it
-                    found += listing.active()
+                    found += listing.active() or [listing.nothing]
         return found
 
     def logs(self, seconds: float) -> ClusterLogs:
