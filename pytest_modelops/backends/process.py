@@ -76,7 +76,7 @@ class ProcessSandbox:
     def client_contact(self) -> Mapping[str, str]:
         return {"scheduler_file": str(self._scheduler_file)}
 
-    def host_address(self, address: str) -> str:
+    def host_address(self, address: str) -> str | None:
         return address  # the cell listens on this machine's loopback
 
     def directory(self, name: str) -> str:

@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 CLUSTERS = REPOSITORY / "fixtures" / "clusters" / "clusters.py"
 LOCAL = '{ n_workers = 0, threads_per_worker = 1, dashboard_address = "127.0.0.1:0" }'
 JOBS = '{ python = "{python}", log_directory = "{log-directory}" }'
+PLUGIN = '[tool.modelops.worker-plugin]\nclass = "distributed:WorkerPlugin"\nprobe = "state.nthreads"\n'
 SMALL = "[tool.modelops.aggregation]\nparams = 3\nreplicates = 3\n"
 TEST = """
     def test_every_worker_of_the_cluster_is_called(modelops_cell):
@@ -43,9 +44,8 @@ def test_everything_runs_on_a_cluster_of_dasks_own_class(matrix: Matrix) -> None
     bundle = (
         f'{{ path = "{REPOSITORY / "fixtures/bundles/numbers"}", entrypoint = "wire/run", target = "targets:mean" }}'
     )
-    plugin = '[tool.modelops.worker-plugin]\nclass = "distributed:WorkerPlugin"\nprobe = "state.nthreads"\n'
     environment = '[tool.modelops.environment]\nenv = { COLOUR = "blue" }\n'
-    configure(matrix, "distributed:LocalCluster", LOCAL, plugin + environment, f"bundles = [{bundle}]")
+    configure(matrix, "distributed:LocalCluster", LOCAL, PLUGIN + environment, f"bundles = [{bundle}]")
     matrix.write("test_users.py", TEST)
     cell = matrix.run().passed().cell()
     assert cell.statuses == {
@@ -112,9 +112,13 @@ def test_workers_that_never_come_and_a_class_that_never_returns(matrix: Matrix) 
     broke_at_start(matrix.run(), "timed-out", "the class has not returned")
 
 
-def test_a_cluster_that_is_left_open_is_a_failure(matrix: Matrix) -> None:
-    configure(matrix, "clusters:StaysOpen", LOCAL, keys="workers = 1")
-    run = matrix.run("-k", "test_lambda")
+def test_a_cluster_that_scales_itself_and_is_left_open(matrix: Matrix) -> None:
+    configure(matrix, "clusters:StaysOpen", f"{LOCAL}\nadaptive = {{ minimum = 1, maximum = 2 }}", PLUGIN)
+    run = matrix.run("-k", "test_runtime")
+    assert run.check("runtime").status == "passed", run.out
+    assert (
+        run.cell().facts["notes"][0].endswith("no worker that joins late was probed, since this cluster scales itself")
+    )
     assert run.code == 1, run.out
     assert "after stopping the cell, this was left: the scheduler at tcp://" in run.out
 

@@ -76,7 +76,7 @@ def judge(
     cluster = SimpleNamespace(
         facts=lambda _: reported,
         addresses={ADDRESS: "worker-0"},
-        settings=SimpleNamespace(threads=1, nanny=True, worker_variables=variables or {}, secrets=secrets),
+        settings=SimpleNamespace(threads=1, nanny=True, made=None, worker_variables=variables or {}, secrets=secrets),
     )
     cell = Cell.uniform(HERE)
     environments = {HERE: SimpleNamespace(lock=lock(), faults=(), identity="")}
