@@ -19,7 +19,7 @@ from pytest_modelops.cluster.starting import SCHEDULER
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import CannotScale, ModelopsError, RemoteError, RunnerTimedOut, TimedOut
+from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, RemoteError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.cluster_messages import CloseReport, WorkerName
 from pytest_modelops.remote.shared.facts import ClusterFacts, PreloadSetup
@@ -115,6 +115,9 @@ class MadeCluster(Cluster):
         except TimedOut as error:
             head, _, _ = str(error).partition("\n")  # that they are elsewhere is all that is known of those missing
             raise TimedOut(f"{head}{self._parts.look()}") from None
+        except CheckFailed as error:
+            error.args = (f"{error}{self._parts.look()}",)
+            raise
 
     def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:  # noqa: ARG002 - as the base class
         return {}  # they are up to the class's options, and Dask logs how they went

@@ -5,6 +5,7 @@ After each run the engine's own listing has to be empty, also after one that was
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from tests.engines.gateway import Gateway
 from tests.engines.slurm import CPUS, MEMORY_MB, Slurm
 from tests.engines.sshd import Sshd
+from tests.forking import Template
 from tests.integration.conftest import CHECKS, Matrix, Run, Running
 from tests.processes import left_behind, poll
 
@@ -87,27 +89,21 @@ def in_its_job(running: Running) -> Callable[[], bool]:
     return lambda: "test_aggregation[" in running.out
 
 
-def test_slurm(slurm: Slurm, building_matrix: Matrix) -> None:
+def test_slurm(slurm: Slurm, building_matrix: Matrix, tmp_path: Path, template: Template) -> None:
     bundle = f'bundles = [{{ path = "{BUNDLE}", entrypoint = "wire/run" }}]'
     configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, further=bundle)
     run = healthy(building_matrix.run(env=slurm.env))
     assert slurm.queue() == []
     assert [name for name in run.cell().facts["logs"] if name.endswith(".err")], run.cell().facts["logs"]
 
-    configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, workers=CPUS + 2)
-    start = building_matrix.run(*QUICK, env=slurm.env).check("start")
-    start.broke("timed-out", "PENDING (Resources)", within=2 * START_SECONDS)
-    assert slurm.queue() == []
-
-    options = SLURM.replace("400MB", f"{2 * MEMORY_MB}MB")
-    configure(building_matrix, "dask_jobqueue:SLURMCluster", options)
-    start = building_matrix.run(*QUICK, env=slurm.env).check("start")
-    start.broke(
-        "timed-out",
-        "Slurm's queue has no job of it",
-        "Memory specification can not be satisfied",
-        within=2 * START_SECONDS,
-    )
+    with contextlib.closing(Matrix(tmp_path / "large", building_matrix.cache, template=template)) as large:
+        configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, workers=CPUS + 2)
+        configure(large, "dask_jobqueue:SLURMCluster", SLURM.replace("400MB", f"{2 * MEMORY_MB}MB"))
+        runs = [matrix.start(*QUICK, env=slurm.env) for matrix in (building_matrix, large)]
+        too_many, too_large = (running.ended().check("start") for running in runs)
+    too_many.broke("timed-out", "PENDING (Resources)", within=2 * START_SECONDS)
+    reason = ("Slurm's queue has no job of it", "Memory specification can not be satisfied")
+    too_large.broke("timed-out", *reason, within=2 * START_SECONDS)
     assert slurm.queue() == []
 
     configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, job=60)
