@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
-from pytest_modelops.config.cluster import ClassSettings, filled
+from pytest_modelops.config.cluster import ClassSettings, filled, names_in
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.commands import HostProcess
@@ -58,7 +58,9 @@ class ClusterSandbox(ProcessSandbox):
             CheckFailed: the class cannot make such a cell.
         """
         settings, worker = self._settings, self._cell.worker
-        reason = {**_ONE_INTERPRETER, **_ONE_IMAGE}.get(settings.path)
+        reason = _ONE_INTERPRETER.get(settings.path)
+        if "scheduler-python" not in names_in(settings.options):
+            reason = reason or _ONE_IMAGE.get(settings.path)
         if reason and self._cell.scheduler != worker:
             raise CheckFailed(
                 f"{settings.path} cannot have workers that differ from the scheduler: {reason}. Leave out this cell, "

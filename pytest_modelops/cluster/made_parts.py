@@ -19,7 +19,6 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RemoteError, TimedOut
 from pytest_modelops.matrix.cell import Role
-from pytest_modelops.remote.shared.cluster_messages import ClusterLogs, MadeState
 from pytest_modelops.remote.shared.process_messages import ChildStack
 
 _STEP_SECONDS = 0.2
@@ -158,11 +157,9 @@ class MadeParts(Parts):
         """
 
         def made() -> bool:
-            state: MadeState = self.maker.call(
-                "made", seconds=min(_STEP_SECONDS, deadline.remaining), deadline=deadline
-            )
+            is_made: bool = self.maker.call("made", seconds=min(_STEP_SECONDS, deadline.remaining), deadline=deadline)
             self.raise_if_exited([self.agent.process])  # it is ended to have everything fail at once
-            return state["made"]
+            return is_made
 
         try:
             if deadline.until(made, every=0):
@@ -186,8 +183,7 @@ class MadeParts(Parts):
         with contextlib.suppress(ModelopsError):
             found = self.agent.call("worker_logs", seconds=LOG_SECONDS, deadline=Deadline(LOG_SECONDS))
         with contextlib.suppress(ModelopsError):
-            of_class: ClusterLogs = self.maker.call("logs", seconds=LOG_SECONDS, deadline=Deadline(LOG_SECONDS))
-            found = {**found, **of_class["logs"]}
+            found |= self.maker.call("logs", seconds=LOG_SECONDS, deadline=Deadline(LOG_SECONDS))
         for worker in self.cluster_workers:
             worker.add_to_log(found.get(worker.its_name) or found.get(worker.address) or "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,18 +65,13 @@ def test_workers_of_another_python_are_found_out_with_the_log_of_their_job(build
         '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\ninclude = [\n'
         '  { python = "3.12", dask = "2024.10.0", worker = { python = "3.13" } },\n]\n'
     )
-    configure(building_matrix, "clusters:queue", JOBS, versions)
+    configure(building_matrix, "clusters:queue", JOBS, versions, "workers = 1")
     run = building_matrix.run().unavailable_is_no_failure()
     same, skew = run.cells
     assert set(same.statuses.values()) == {"passed"}, run.out
-    assert {"cluster-job-0.out", "cluster-job-1.out"} <= same.facts["logs"].keys()
+    assert "cluster-job-0.out" in same.facts["logs"]
     check = skew.broke("lambda", "failed", deadline=30, cause="roles-of-different-pythons")
-    check.says("failed on 2 of 2 workers. The roles differ in Python: client 3.12", "killed by signal 11", "job-")
-    configure(building_matrix, "distributed:LocalCluster", LOCAL, versions)
-    refused = building_matrix.run("--modelops-cell=*worker*").cell()
-    refused.broke("start", "failed", deadline=AT_ONCE).says(
-        "distributed:LocalCluster cannot have workers that differ from the scheduler"
-    )
+    check.says("failed on 1 of 1 workers. The roles differ in Python: client 3.12", "killed by signal 11", "job-")
 
 
 @pytest.mark.parametrize(
@@ -91,14 +87,8 @@ def test_workers_of_another_python_are_found_out_with_the_log_of_their_job(build
             "{}",
             ("dask_jobcue:SLURMCluster: there is no module dask_jobcue", "dask-jobcue", "requirements"),
         ),
-        ("clusters:Nothing", "{}", ("module clusters has no Nothing",)),
-        (
-            "distributed:LocalCluster",
-            "{ n_workers = 0, processes = false, dashboard_address = ':0' }".replace("'", '"'),
-            ("the scheduler that distributed:LocalCluster made is at inproc://", "processes = true"),
-        ),
     ],
-    ids=["raises", "no module", "no class", "out of reach"],
+    ids=["raises", "not installed"],
 )
 def test_a_class_that_makes_no_cluster(matrix: Matrix, path: str, options: str, said: tuple[str, ...]) -> None:
     configure(matrix, path, options)
@@ -116,9 +106,8 @@ def test_a_cluster_that_scales_itself_and_is_left_open(matrix: Matrix) -> None:
     configure(matrix, "clusters:StaysOpen", f"{LOCAL}\nadaptive = {{ minimum = 1, maximum = 2 }}", PLUGIN)
     run = matrix.run("-k", "test_runtime")
     assert run.check("runtime").status == "passed", run.out
-    assert (
-        run.cell().facts["notes"][0].endswith("no worker that joins late was probed, since this cluster scales itself")
-    )
+    [note] = run.cell().facts["notes"]
+    assert note == "runtime: no worker that joins late was probed, since this cluster scales itself"
     assert run.code == 1, run.out
     assert "after stopping the cell, this was left: the scheduler at tcp://" in run.out
 
@@ -165,7 +154,6 @@ def test_workers_that_are_no_processes_of_ours(matrix: Matrix) -> None:
     matrix.write("test_users.py", HANGS)
     running = matrix.start("-k", "lambda or users")
     before = running.until(lambda: running.out.partition("test_waits")[1] and running.out, "the last test", seconds=120)
-    shown = {line.split("::")[1].split("[")[0]: line.split()[1] for line in before.splitlines() if "users.py::" in line}
-    assert dict.fromkeys(shown, "PASSED") == shown, before
-    assert shown.keys() >= {"test_a_task_hangs", "test_its_worker_is_free_again", "test_a_worker_dies"}, before
+    for name in ("test_a_task_hangs", "test_its_worker_is_free_again", "test_a_worker_dies"):
+        assert re.search(rf"::{name}\[[^]]*\]\s+PASSED", before), before
     running.kill()

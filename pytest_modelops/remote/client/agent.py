@@ -12,8 +12,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Collection, Mapping
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import IO, Any
 
 from ..runner import inspection
 from ..shared import jsonrpc
@@ -26,7 +26,6 @@ from .plugin import Plugins
 from .tasks import Tasks
 
 Methods = Mapping[str, Callable[..., Any]]
-C = TypeVar("C", bound=Connection)
 
 
 def methods(connection: Connection) -> Methods:
@@ -94,22 +93,15 @@ def frames_on_stdout() -> jsonrpc.Writer:
     return jsonrpc.Writer(frames)
 
 
-def main(
-    connect: Callable[[Any, float], C] = Connection,  # type: ignore[assignment] # the default of `C`
-    offered: Collection[str] | None = None,
-    further: Callable[[C], Methods] = lambda _: {},
-) -> None:
+def main(connect: Callable[[Any, float], Any] = Connection, offered: Callable[[Any], Methods] = methods) -> None:
     """Serve.
 
     Args:
         connect: makes the connection of what the command line says.
-        offered: names of the methods that pytest may call; by default all.
-        further: methods besides.
+        offered: what pytest may call.
     """
     writer = frames_on_stdout()
-    connection = connect(json.loads(sys.argv[1]), float(sys.argv[2]))
-    served = {name: method for name, method in methods(connection).items() if offered is None or name in offered}
-    serve({**served, **further(connection)}, sys.stdin.buffer, writer)
+    serve(offered(connect(json.loads(sys.argv[1]), float(sys.argv[2]))), sys.stdin.buffer, writer)
     os._exit(0)  # threads may hang in Dask, and nobody waits for them
 
 

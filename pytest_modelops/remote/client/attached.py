@@ -235,5 +235,10 @@ def _named(facts: ProcessFacts) -> str:
     return f"Dask {facts.get('packages', {}).get('distributed')} on Python {facts.get('python')}"
 
 
+def offered(attached: Attached) -> agent.Methods:
+    """Return what pytest may call."""
+    return {name: method for name, method in agent.methods(attached).items() if name in OFFERED}
+
+
 if __name__ == "__main__":
-    agent.main(Attached, OFFERED)
+    agent.main(Attached, offered)

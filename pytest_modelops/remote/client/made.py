@@ -139,17 +139,11 @@ def _raise_if_error(answer: Any, who: str) -> None:
         raise Failure(f"{who} could not be prepared for checks: {error}", str(answer.get("traceback_text") or ""))
 
 
-def main() -> None:
-    agent.main(
-        Made,
-        further=lambda made: {
-            "join": made.join,
-            "name_workers": made.name_workers,
-            "signal_worker": made.signal_worker,
-            "worker_logs": made.worker_logs,
-        },
-    )
+def offered(made: Made) -> agent.Methods:
+    """Return what pytest may call."""
+    further = made.join, made.name_workers, made.signal_worker, made.worker_logs
+    return {**agent.methods(made), **{method.__name__: method for method in further}}
 
 
 if __name__ == "__main__":
-    main()
+    agent.main(Made, offered)

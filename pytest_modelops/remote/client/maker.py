@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Optional
 
-from ..shared.cluster_messages import CloseReport, ClusterContact, ClusterLogs, ClusterQuestion, MadeState
+from ..shared.cluster_messages import CloseReport, ClusterContact, ClusterQuestion
 from ..worker.plugins import class_of, error_text
 from . import agent
 from .connection import Failure
@@ -48,7 +48,6 @@ class Maker:
         self._making = False
         self._failure: Failure | None = None
         self._cluster: Any = None
-        self._address = ""
         self._listings: list[Listing] = []
         self._report: CloseReport | None = None
 
@@ -90,10 +89,10 @@ class Maker:
             self._making = True
             self._cluster = self._called(asked)
             self._making = False
-            self._address = self._address_of(asked)
-            self._listings = listings_of(self._cluster, self._address)
+            address = self._address_of(asked)
+            self._listings = listings_of(self._cluster, address)
             self._resize(asked["workers"], asked["maximum"])
-            _write_contact(asked["contact"], self._address, getattr(self._cluster, "security", None))
+            _write_contact(asked["contact"], address, getattr(self._cluster, "security", None))
         except Failure as failure:
             self._failure = failure
         except BaseException as error:  # noqa: BLE001 - a SystemExit of a class is reported too
@@ -157,12 +156,12 @@ class Maker:
         self._in_main(lambda: self._make(question))
         return True
 
-    def made(self, seconds: float) -> MadeState:
+    def made(self, seconds: float) -> bool:
         """Wait until it is made; raises `Failure` if it cannot be."""
         self._made.wait(seconds)
         if self._failure is not None:
             raise self._failure
-        return {"made": self._made.is_set(), "address": self._address}
+        return self._made.is_set()
 
     def scale(self, workers: int, seconds: float) -> bool:
         """Have so many workers from now on."""
@@ -183,19 +182,16 @@ class Maker:
                     found += listing.active() or [listing.nothing]
         return found
 
-    def logs(self, seconds: float) -> ClusterLogs:
+    def logs(self, seconds: float) -> dict[str, str]:
         """Return what the class's own `get_logs` returns. Dask's, which asks the workers, is left to the agent."""
-        found: ClusterLogs = {"logs": {}, "error": "it did not answer"}
+        found: dict[str, str] = {}
 
         def ask() -> None:
-            try:
-                from distributed.deploy.cluster import Cluster
+            from distributed.deploy.cluster import Cluster
 
-                if getattr(type(self._cluster), "get_logs", Cluster.get_logs) is not Cluster.get_logs:
-                    found["logs"] = {str(name): str(text) for name, text in self._cluster.get_logs().items()}
-                found["error"] = ""
-            except Exception as error:  # noqa: BLE001 - it is the answer
-                found["error"] = error_text(error)
+            if getattr(type(self._cluster), "get_logs", Cluster.get_logs) is not Cluster.get_logs:
+                with contextlib.suppress(Exception):  # there are others
+                    found.update({str(name): str(text) for name, text in self._cluster.get_logs().items()})
 
         _within(ask, seconds)
         return found

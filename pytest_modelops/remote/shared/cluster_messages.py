@@ -26,20 +26,6 @@ class ClusterContact(TypedDict):
     security: str  # the `Security` of connections to it, pickled, in base64; empty where it has none
 
 
-class MadeState(TypedDict):
-    """Whether the cluster is made."""
-
-    made: bool
-    address: str  # of the scheduler; empty before
-
-
-class ClusterLogs(TypedDict):
-    """What the cluster itself logs."""
-
-    logs: dict[str, str]  # by a worker's address or name, or another name of the class's own
-    error: str  # why there are none; empty if there are
-
-
 class CloseReport(TypedDict):
     """What closing a cluster left behind."""
 

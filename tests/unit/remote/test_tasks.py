@@ -62,7 +62,7 @@ def test_a_worker_reports_tasks_that_have_seceded() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
             "pytest_modelops.remote.worker.modelops_preload._beside",
-            lambda _: SimpleNamespace(Bundles=lambda _: None, serve=lambda _: None),
+            lambda _: SimpleNamespace(Bundles=lambda _: None, serve=lambda _, **__: None),
         )
         dask_setup(worker)
     assert worker.handlers["modelops_running"]() == ["outer"]
