@@ -24,7 +24,9 @@ _WRITING_SECONDS = 0.2
 """How long a dump may take from its first to its last line."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
-_ALIVE = {"running", "sleeping"}
+ELSEWHERE = "not on this machine"
+"""The state of a process that can be signalled, but not looked at."""
+_ALIVE = {"running", "sleeping", ELSEWHERE}
 """States in which a process acts on a signal."""
 _GONE = "gone"
 _IDLE = re.compile(

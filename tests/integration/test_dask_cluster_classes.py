@@ -160,5 +160,5 @@ def test_jobs_hang_and_die_and_nothing_is_left_of_a_run_that_is_killed(matrix: M
     hangs, dies = ((matrix.path / f"{name}.txt").read_text() for name in ("hangs", "dies"))
     assert hangs.startswith("TimedOut: "), hangs
     assert re.search(r"worker-0 .*\n    .*line \d+ in waits_for_ever", hangs), hangs
-    assert re.search(r"killed by signal 11[\s\S]*/job-1\.out", dies), dies
+    assert "the worker left the cluster while the task was on it; its process was killed by signal 11" in dies, dies
     running.kill()
