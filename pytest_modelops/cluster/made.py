@@ -96,7 +96,8 @@ class MadeCluster(Cluster):
         self.settings = settings = in_cell_of(settings, sandbox)
         self._parts: MadeParts = MadeParts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration: MadeRegistration = MadeRegistration(self._parts, nannies=settings.nanny)
-        self._diagnoses = Diagnoses(self._parts, settings)
+        # Where nannies stand is not known: a worker's pid here is its own.
+        self._diagnoses = Diagnoses(self._parts, dataclasses.replace(settings, nanny=False))
         self.workers = self._parts.workers
         self.agent = self._parts.agent
         self.last_words = self._parts.last_words

@@ -12,6 +12,7 @@ from pytest_modelops.backends.cluster import ClusterSandbox
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.logs import last_lines, tail
 from pytest_modelops.cluster.parts import Parts, logged_death
+from pytest_modelops.cluster.stacks import ELSEWHERE
 from pytest_modelops.cluster.starting import SCHEDULER, worker_names
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.types import EXEC
@@ -93,7 +94,7 @@ class ClusterWorker:
 
     def state(self, *, pid: int | None = None) -> str:
         pid = pid or self.pid
-        return self._maker.state(pid=pid) if self._is_here(pid) else "not on this machine"
+        return self._maker.state(pid=pid) if self._is_here(pid) else ELSEWHERE
 
     def _is_here(self, pid: int) -> bool:
         return pid in self._maker.descendants()
