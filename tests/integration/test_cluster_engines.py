@@ -25,7 +25,7 @@ BUNDLE = Path(__file__).parents[2] / "fixtures" / "bundles" / "numbers"
 START_SECONDS = 15
 QUICK = ("--modelops-deadline", f"start={START_SECONDS}")
 """For clusters that never come up."""
-GONE_SECONDS = 30
+GONE_SECONDS = 60
 SLURM = """
     cores = 1
     processes = 1
@@ -82,7 +82,8 @@ def kill(running: Running, when: Callable[[], bool], *, maker_too: bool) -> None
         makers = [int(line.split()[0]) for line in left_behind(running.directory) if "import maker" in line]
         assert len(makers) == 1, makers
         os.kill(makers[0], signal.SIGKILL)
-    running.kill()
+    running.process.kill()
+    running.ended(seconds_to_vanish=GONE_SECONDS)
 
 
 def in_its_job(running: Running) -> Callable[[], bool]:
