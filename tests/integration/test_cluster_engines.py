@@ -22,7 +22,7 @@ from tests.processes import left_behind, poll
 
 THIS = "{}.{}".format(*sys.version_info[:2])
 BUNDLE = Path(__file__).parents[2] / "fixtures" / "bundles" / "numbers"
-START_SECONDS = 15
+START_SECONDS = 20
 QUICK = ("--modelops-deadline", f"start={START_SECONDS}")
 """For clusters that never come up."""
 GONE_SECONDS = 60
@@ -130,8 +130,8 @@ client_keys = ["{sshd.key}"]
     assert sshd.remote() == []
 
     configure(building_matrix, "distributed:SSHCluster", options.replace(str(sshd.key), str(sshd.wrong_key)))
-    start = building_matrix.run(*QUICK).check("start")
-    start.broke("failed", f"Permission denied for user {sshd.user} on host 127.0.0.1", within=START_SECONDS)
+    start = building_matrix.run().check("start")
+    start.broke("failed", f"Permission denied for user {sshd.user} on host 127.0.0.1", within=GONE_SECONDS)
     assert sshd.remote() == []
 
     configure(building_matrix, "distributed:SSHCluster", options, job=60)
@@ -151,8 +151,8 @@ def test_gateway(gateway: Gateway, building_matrix: Matrix) -> None:
     healthy(building_matrix.run(env=variables))
     assert gateway.clusters() == others
 
-    start = building_matrix.run(*QUICK, env={**variables, "DASK_GATEWAY__AUTH__KWARGS": "{}"}).check("start")
-    start.broke("failed", "401", "Unauthorized", within=START_SECONDS)
+    start = building_matrix.run(env={**variables, "DASK_GATEWAY__AUTH__KWARGS": "{}"}).check("start")
+    start.broke("failed", "401", "Unauthorized", within=GONE_SECONDS)
 
     configure(building_matrix, "dask_gateway:GatewayCluster", 'python = "{python}"\nidle_timeout = 3.0')
     kill(building_matrix.start(env=variables), lambda: gateway.clusters() != others, maker_too=True)
