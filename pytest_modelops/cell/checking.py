@@ -192,7 +192,9 @@ class Checks:
             CellBroken: the cell itself is broken.
             NothingToDo: the cell is attached.
         """
-        if self._live.attached:
+        if self._live.attached and (
+            not self._lifecycle.may_install or any(one.bundle and one.bundle.in_workers for one in checks)
+        ):
             raise NothingToDo(f"a marker asks for a bundle on the workers; {NOT_THERE}")
         for check in checks:
             self._checks.setdefault(check.label, check)

@@ -32,6 +32,7 @@ class Lifecycle:
     Attributes:
         secrets: what is never shown.
         attached: whether scheduler and workers are those of a deployment.
+        may_install: whether bundles may be copied to them then.
         cluster: `None` while none runs.
         was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
         started: how each process was started, by its name; see `Parts.started`.
@@ -58,6 +59,7 @@ class Lifecycle:
         self._seconds = 0.0
         self.secrets = settings.secrets
         self.attached = settings.attached
+        self.may_install = settings.may_install
         self.cluster: Cluster | None = None
         self.was_open = False
         self.started: dict[str, str] = {}

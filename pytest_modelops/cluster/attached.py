@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_modelops.backends.attach import AttachSandbox
 from pytest_modelops.cluster.agent import Agent
-from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.cluster import LATE, Cluster
 from pytest_modelops.cluster.logs import tail
 from pytest_modelops.cluster.parts import last_seen
 from pytest_modelops.config.model import ClusterSettings
@@ -18,9 +18,13 @@ from pytest_modelops.config.variables import in_cell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
-from pytest_modelops.remote.shared.facts import ClusterFacts, PreloadSetup, ShippedModule
+from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, LookQuestion, PreloadSetup, ShippedModule
 
 _STEP_SECONDS = 0.2
+_ASK_SECONDS = 10.0
+_SCALE_SECONDS = 30.0
+"""How long a worker may take to leave that was asked to."""
+_WITHDRAW_SECONDS = 12.0
 
 
 class AttachedCluster(Cluster):
@@ -34,7 +38,7 @@ class AttachedCluster(Cluster):
         self, sandbox: AttachSandbox, environment: Environment, settings: ClusterSettings, *, start_seconds: float
     ) -> None:
         """Start the client."""
-        self.sandbox = sandbox
+        self.sandbox: AttachSandbox = sandbox
         self.settings = settings
         self.agent = Agent.start(
             sandbox,
@@ -50,6 +54,8 @@ class AttachedCluster(Cluster):
         self.death_of_worker = lambda name: ""  # noqa: ARG005
         self._asked: Mapping[str, str] = {}
         """Worker name by address, of all that were asked."""
+        self._delivered = False
+        """Whether anything was copied to workers."""
 
     @property
     def processes(self) -> Sequence[Any]:
@@ -69,7 +75,11 @@ class AttachedCluster(Cluster):
 
     @property
     def late(self) -> None:
-        return None
+        return None  # there is one, while `one_more` runs, but no log of it
+
+    @property
+    def served(self) -> str:
+        return str(self.agent.call("served", deadline=Deadline(_ASK_SECONDS)))
 
     def await_ready(self, deadline: Deadline) -> None:
         """Wait until the client is connected and the deployment has a worker."""
@@ -114,6 +124,50 @@ class AttachedCluster(Cluster):
         self.addresses = dict(self._asked)
         return answer
 
+    def look(self, question: LookQuestion, deadline: Deadline) -> Mapping[str, Answer]:
+        """Ask the workers with the client's Python what they have; returns a `WorkerLook` by name."""
+        answers: Mapping[str, Answer] = self.agent.call(
+            "look", question=question, seconds=deadline.remaining, deadline=deadline
+        )
+        return {self.addresses.get(address, address): answer for address, answer in answers.items()}
+
+    def directories(self, names: Sequence[str]) -> Mapping[str, str]:
+        places = self.agent.call("places", seconds=_ASK_SECONDS, deadline=Deadline(_ASK_SECONDS))
+        return {name: f"{places[one]}/own/bundles" for one, name in self.addresses.items() if name in names}
+
+    def ask_workers(self, operation: str, arguments: Mapping[str, object], deadline: Deadline) -> Mapping[str, Any]:
+        """As in a cell, after everything that it needs was copied to the workers that do not have it yet."""
+        self.await_workers(deadline)
+        self._delivered = True
+        self.agent.call(
+            "deliver",
+            names=list(self.sandbox.files),
+            workers=list(self.addresses),
+            seconds=deadline.remaining,
+            deadline=deadline,
+        )
+        return super().ask_workers(operation, arguments, deadline)
+
+    @contextlib.contextmanager
+    def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
+        """Scale the deployment up by one worker, and down again.
+
+        Raises:
+            RemoteError: it cannot be scaled.
+            TimedOut: no worker joined.
+            CheckFailed: afterwards it does not have the workers that it had before.
+        """
+        try:
+            yield LATE, self.agent.call("scale", up=True, seconds=deadline.remaining, deadline=deadline)
+        finally:
+            changed = self.agent.call("scale", up=False, seconds=_SCALE_SECONDS, deadline=Deadline(_SCALE_SECONDS + 5))
+        if changed["missing"] or changed["more"]:
+            raise CheckFailed(
+                "the deployment was scaled up by one worker and down again; of the workers that it had, "
+                f"{', '.join(map(self.with_names, changed['missing'])) or 'none'} left, and it has more: "
+                f"{', '.join(changed['more']) or 'none'}"
+            )
+
     @property
     def diagnosis_files(self) -> Mapping[str, Path]:
         return {}
@@ -139,8 +193,12 @@ class AttachedCluster(Cluster):
         raise CheckFailed("the environment of the deployment's workers is not on this machine")
 
     def stop(self) -> Sequence[str]:
-        """Close the client, whose tasks the scheduler then forgets, and prove that nothing of ours is left here."""
-        with contextlib.suppress(ModelopsError):  # frozen, dead or busy: closing its stdin ends it
-            self.agent.call("close", deadline=Deadline(2.0))
+        """Close the client, whose tasks the scheduler then forgets, and prove that nothing of ours is left."""
+        left: Sequence[str] = ()
+        try:
+            left = self.agent.call("close", deadline=Deadline(_WITHDRAW_SECONDS if self._delivered else 2.0))
+        except ModelopsError as error:  # frozen, dead or busy: closing its stdin ends it
+            if self._delivered:
+                left = [f"it is not known whether the workers have removed the files that were copied there: {error}"]
         self.agent.close()
-        return self.sandbox.close()
+        return [*left, *self.sandbox.close()]

@@ -29,6 +29,7 @@ from pytest_modelops.remote.shared.facts import (
     ShippedModule,
     TrialQuestion,
 )
+from pytest_modelops.remote.worker.serving import HANDLER
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -85,6 +86,11 @@ class Cluster:
     def names(self) -> Sequence[str]:
         """Names of the workers, whether they run or not."""
         return [worker.name for worker in self.workers]
+
+    @property
+    def served(self) -> str:
+        """The attribute of a worker that has its bundles; see `BundleLocation`."""
+        return HANDLER
 
     @property
     def started(self) -> Mapping[str, str]:
@@ -200,6 +206,10 @@ class Cluster:
                 raise CheckFailed(f"{name} was asked to {operation} the bundle: {why}{self.last_words(name)}")
             values[name] = plain.unpack(answer["value"])
         return values
+
+    def directories(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the directory that each of these processes has for bundles, by its name."""
+        return {name: f"{self.sandbox.directory(name)}/bundles" for name in names}
 
     @contextlib.contextmanager
     def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:

@@ -195,8 +195,9 @@ class ClusterSettings:
         start: one of `STARTS`.
         secrets: values among the variables that are never shown.
         rootdir: what relative paths among the arguments are relative to.
-        attached: whether scheduler and workers are those of a deployment; of the rest, only `client_variables` and
-            `secrets` mean something then.
+        attached: whether scheduler and workers are those of a deployment; of the rest, only `worker_variables`, which
+            are compared with what its workers have, `client_variables` and `secrets` mean something then.
+        may_install: whether bundles may be copied to the workers of a deployment.
     """
 
     workers: int
@@ -210,3 +211,4 @@ class ClusterSettings:
     secrets: Secrets = dataclasses.field(default_factory=Secrets)
     rootdir: Path = Path()
     attached: bool = False
+    may_install: bool = False

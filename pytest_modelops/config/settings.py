@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_modelops.config.attach import ATTACH, AttachSettings
+from pytest_modelops.config.attach import ATTACH, SCALE, AttachSettings
 from pytest_modelops.config.file import TABLE, ConfigFile
 from pytest_modelops.config.matrix_table import MATRIX
 from pytest_modelops.config.outcome_types import BASELINE, DURATION, REPORTS, SHARD
@@ -338,6 +338,11 @@ def _attached(found: Settings, place: Place) -> Settings:
             raise WrongInput(f"{given.origin}: means nothing with a deployment that runs already; leave it out")
     if found.trust_last:
         raise WrongInput(f"{place}: trust-last means nothing with a deployment, which may have changed; leave it out")
+    if SCALE in found.attach.allow and found.plugin is None:
+        raise WrongInput(
+            f"{place.section('attach')}: allow = [{SCALE!r}] is for the check `runtime`, and there is none without "
+            f"[{place.table}.worker-plugin]"
+        )
     tasks, most = found.aggregation.tasks, found.attach.tasks
     if tasks > most:
         raise WrongInput(

@@ -49,7 +49,13 @@ def configure(config: pytest.Config) -> Configured:
     settings = load(config)
     checks = all_checks(settings.bundles, settings.plugin, reuse=settings.runner.reuses)
     if settings.attach.is_asked_for:
-        checks = attached.of_deployment(checks, force=settings.attach.force)
+        asked = attached.Asked(
+            force=settings.attach.force,
+            allow=settings.attach.allow,
+            requirements=settings.environment.requirements,
+            plugin=settings.plugin,
+        )
+        checks = attached.of_deployment(checks, asked)
     config.hook.pytest_modelops_checks(checks=checks, config=config)
     if settings.attach.is_asked_for and not settings.attach.force:
         checks = attached.behind_versions(checks)

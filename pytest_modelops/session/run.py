@@ -21,7 +21,7 @@ import pytest
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.config.attach import AttachPlanJson
+from pytest_modelops.config.attach import INSTALL, AttachPlanJson
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
 from pytest_modelops.config.settings import Settings
@@ -186,6 +186,7 @@ class MatrixRun:
                 secrets=environment.secrets(settings.containers.pass_env),
                 rootdir=environment.rootdir,
                 attached=settings.attach.is_asked_for,
+                may_install=INSTALL in settings.attach.allow,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),
@@ -302,7 +303,9 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
     if attach := settings.attach.plan(settings.aggregation.tasks):
         lines.append(
             f"each client asks {attach['deployment']} for its versions, and sends it at most {attach['tasks']} tasks: "
-            f"2 for each worker, {attach['aggregation_tasks']} of the check aggregation, and those of your tests"
+            f"2 for each worker, {attach['aggregation_tasks']} of the check aggregation, and those of bundles and of "
+            f"your tests; at most {attach['bytes']:,} bytes, for at most {attach['seconds']:g} s; it may change "
+            f"{'what this takes: ' + ', '.join(attach['allow']) if attach['allow'] else 'nothing'}"
         )
     lines += [*filter(None, [f"index: {note}" if note else "", changed]), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {

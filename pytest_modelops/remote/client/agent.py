@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from ..runner import inspection
@@ -86,18 +86,16 @@ def error_object(error: BaseException) -> jsonrpc.ErrorObject:
     }
 
 
-def main(connect: Callable[[Any, float], Connection] = Connection, offered: Collection[str] | None = None) -> None:
+def main(connect: Callable[[Any, float], Any] = Connection, offered: Callable[[Any], Methods] = methods) -> None:
     """Keep the real stdout for frames, send everything else to stderr, and serve.
 
     Args:
         connect: makes the connection of what the command line says.
-        offered: names of the methods that pytest may call; by default all.
+        offered: what pytest may call.
     """
     frames = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    connection = connect(json.loads(sys.argv[1]), float(sys.argv[2]))
-    served = {name: method for name, method in methods(connection).items() if offered is None or name in offered}
-    serve(served, sys.stdin.buffer, jsonrpc.Writer(frames))
+    serve(offered(connect(json.loads(sys.argv[1]), float(sys.argv[2]))), sys.stdin.buffer, jsonrpc.Writer(frames))
     os._exit(0)  # threads may hang in Dask, and nobody waits for them
 
 

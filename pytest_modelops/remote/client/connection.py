@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import threading
 import traceback
@@ -25,6 +26,21 @@ class Failure(Exception):
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)
         self.traceback = trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A call that is sent as a task.
+
+    Attributes:
+        count: how many tasks call it.
+        dependencies: how many tasks' results each of them takes.
+    """
+
+    function: Any
+    arguments: tuple[Any, ...] = ()
+    count: int = 1
+    dependencies: int = 0
 
 
 class Connection:
@@ -56,12 +72,20 @@ class Connection:
     priority = 0
     """Of the tasks, as Dask has it."""
 
-    def reserve(self, tasks: int) -> None:
-        """Prepare to send so many tasks; raises `Failure` if the cluster may not get them."""
+    def reserve(self, *calls: Call) -> None:
+        """Prepare to send these; raises `Failure` if the cluster may not get them."""
 
-    def targets(self, worker: str | None) -> list[str] | None:
-        """Return which workers may do a task that is for this one, or for any; `None` if all may."""
+    def targets(self, worker: str | None, resources: Mapping[str, int] | None = None) -> list[str] | None:  # noqa: ARG002
+        """Return which workers may do a task that is for this one, or for any; `None` if all may.
+
+        Args:
+            resources: that the task takes.
+        """
         return [worker] if worker else None
+
+    def in_turn(self, workers: list[str | None]) -> list[list[str | None]]:
+        """Return these workers in groups, each of which gets its tasks when those of the group before are done."""
+        return [workers]
 
     def connect(self, seconds: float) -> ConnectionState:
         """Wait until the client is connected."""

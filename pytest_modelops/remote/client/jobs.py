@@ -14,6 +14,7 @@ from ..shared import plain
 from ..shared.bundle_messages import BundleLocation
 from ..shared.facts import AggregationReport, BundleJobReport, BundleReplicate, Outcome, ShippedModule
 from ..worker.plugins import error_text
+from .connection import Call
 from .tasks import Future, Processing, Tasks, define
 
 _RUNNER_GRACE_SECONDS = 1.0
@@ -41,7 +42,9 @@ class Jobs:
         simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
         resources = self._tasks.aggregation_resources(seconds)
         tasks = params * replicates + params
-        self._tasks.connection.reserve(tasks)
+        self._tasks.connection.reserve(
+            Call(simulate, count=params * replicates), Call(aggregate, count=params, dependencies=replicates)
+        )
         numbers = itertools.count()
 
         def submit(function: Any, *args: object, key: str, resources: Mapping[str, int] | None = None) -> Future:
@@ -125,6 +128,12 @@ class Jobs:
         end = time.time() + seconds
         until = time.monotonic() + seconds + _RUNNER_GRACE_SECONDS
         resources = self._tasks.aggregation_resources(seconds)
+        count, of_each = sum(map(len, sets)), max(map(len, sets))
+        self._tasks.connection.reserve(
+            Call(replicate, (location, entrypoint, sets[0][0]), count),
+            Call(aggregate, (location, target_data), len(sets) * len(targets), of_each),
+            Call(summarize, count=count, dependencies=1),
+        )
         began = time.monotonic()
         submit, simulated, aggregated, pinned = self._tasks.submit, {}, {}, {}
         for number, replicates in enumerate(sets):

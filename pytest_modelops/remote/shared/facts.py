@@ -73,14 +73,27 @@ class RegisteredWorker(TypedDict):
     resources: dict[str, float]
 
 
+class Gateway(TypedDict, total=False):
+    """A cluster of a Dask gateway; what is missing or empty is taken from Dask's configuration."""
+
+    address: str  # of the gateway's server
+    auth: str  # `module:Class` or a name that dask-gateway knows
+    auth_options: dict[str, Any]  # keyword arguments of that class
+    cluster: str  # name of a cluster that runs
+
+
 class AttachContact(TypedDict, total=False):
-    """Where a client finds a deployment that runs already, in one of three ways, and what it may send there."""
+    """Where a client finds a deployment that runs already, in one of four ways, and what it may send there."""
 
     address: str  # of the scheduler
     scheduler_file: str  # path
     factory: str  # `module:function` that returns an address or a Dask cluster
+    gateway: Gateway
     directory: str  # where the factory's module is looked for, besides the client's environment
+    files: str  # directory of what is copied to workers, if that is allowed
     tasks: int  # how many the client sends at most
+    bytes: int  # of functions, arguments and files together
+    seconds: float  # how long it may send, from when it is connected
     force: bool  # whether functions go to another Python, too
 
 
@@ -238,6 +251,13 @@ class PluginSetup(TypedDict):
     traceback: str
 
 
+class LookQuestion(PluginQuestion):
+    """What workers of a deployment are asked for, which have nothing of ours."""
+
+    packages: list[str]  # names of distributions
+    modules: list[str]  # dotted names
+
+
 class FoundValue(TypedDict, total=False):
     """What is at a dotted path of a worker: `type` and `repr`, or `missing`, or `raised`."""
 
@@ -259,6 +279,17 @@ class PluginFacts(TypedDict):
     setup: PluginSetup | None  # `None` where it was never given the plugin
     values: dict[str, FoundValue]  # what is at each path that was asked for
     origins: Origins  # of this worker
+
+
+class WorkerLook(TypedDict):
+    """What a worker of a deployment has of what it was asked for."""
+
+    pid: int  # of the worker's process
+    plugins: list[str]  # `module:Class` of each plugin that it lists, sorted
+    values: dict[str, FoundValue]  # what is at each path that was asked for
+    origins: Origins  # of this worker
+    packages: dict[str, str | None]  # version by distribution; `None` where one is not installed
+    missing: list[str]  # modules that are not found
 
 
 class PluginAnswer(TypedDict, total=False):

@@ -8,7 +8,6 @@ because Dask imports it as a top-level module. Python 3.9 and up.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import faulthandler
 import functools
 import importlib
@@ -18,12 +17,12 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..shared.diagnosis_messages import SchedulerView, WorkerView
-    from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, WorkerAnswer
+    from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts
 
 # A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
 STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
@@ -97,30 +96,6 @@ def _beside(module: str) -> Any:
         package = sys.modules["modelops_remote"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(package)
     return importlib.import_module(f"modelops_remote.{module}")
-
-
-_IN_SCHEDULER = ("install_in_process", "inspect_process", "uninstall")
-_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "inspect_process")
-_AT_ONCE = 8
-
-
-def _serve_bundles(server: Any, bundles: Callable[[], Any], operations: Sequence[str]) -> None:
-    """Answer `modelops_bundles` with these operations of what `bundles` returns."""
-    threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
-
-    async def modelops_bundles(operation: str, arguments: Mapping[str, object], **_: Any) -> WorkerAnswer:
-        if operation not in operations:
-            return {"raised": f"no operation {operation!r}"}
-
-        def perform() -> Any:
-            return getattr(bundles(), operation)(**arguments)
-
-        try:  # not on the event loop: the scheduler gives up a worker that does not answer
-            return {"value": await asyncio.get_running_loop().run_in_executor(threads, perform)}
-        except Exception:  # noqa: BLE001 - it is the answer
-            return {"raised": traceback.format_exc()}
-
-    server.handlers["modelops_bundles"] = modelops_bundles
 
 
 def _load_configured(server: Any) -> None:
@@ -238,13 +213,14 @@ def dask_setup(server: Any) -> None:
     server.handlers["modelops_facts"] = modelops_facts
     server.handlers["modelops_pending"] = modelops_pending
     server.handlers["modelops_preloads"] = modelops_preloads
+    serving = _beside("worker.serving")
     if hasattr(server, "nanny"):
         server.handlers["modelops_running"] = modelops_running
         bundles = server.modelops_bundles = _beside("worker.bundles").Bundles(str(server.name))  # for tasks, too
-        _serve_bundles(server, lambda: bundles, _OPERATIONS)
+        serving.serve_bundles(server, lambda: bundles, serving.IN_WORKER)
         _beside("worker.plugins").serve(server)
     else:
         server.handlers["modelops_wanted"] = modelops_wanted
         # Imported only where a bundle goes into the scheduler.
         of_scheduler = functools.lru_cache(lambda: _beside("worker.bundles").Bundles("scheduler"))
-        _serve_bundles(server, of_scheduler, _IN_SCHEDULER)
+        serving.serve_bundles(server, of_scheduler, serving.IN_SCHEDULER)
