@@ -23,13 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import psutil
 import pytest
 
 from pytest_modelops.report.model import RunReport
 from pytest_modelops.report.paper import text
 from pytest_modelops.report.terminal import matrix as summary
+from tests.engines.gateway import gateway, gateway_cluster
+from tests.engines.slurm import slurm
+from tests.engines.sshd import sshd
 from tests.forking import Forked, Template
+from tests.processes import left_behind, poll
+
+__all__ = ["gateway", "gateway_cluster", "slurm", "sshd"]  # fixtures
 
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 FOLLOWERS = {"resolve": CHECKS[1:], "install": CHECKS[2:], "start": CHECKS[3:], "lambda": ("aggregation",)}
@@ -47,22 +52,7 @@ STARTS_ARE_TESTED = {"test_after_a_hang", "test_healthy_cells", "test_skew_cells
 """Modules whose runs are started as users start them, and their processes as the project says."""
 UNKNOWN = "unknown"
 """The probable cause of what no known cause fits."""
-_POLL_SECONDS = 0.02
 _SHOWN = 4096
-
-
-def left_behind(*directories: Path) -> list[str]:
-    """Describe every process whose variables, command line or working directory mention one of these directories.
-
-    A cell's HOME is in its run's directory and a runner inherits it, so processes in sessions of their own show too.
-    """
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline", "cwd", "environ", "status"]):
-        facts = process.info
-        texts = [*(facts["cmdline"] or ()), facts["cwd"] or "", *(facts["environ"] or {}).values()]
-        if process.pid != os.getpid() and any(str(directory) in text for directory in directories for text in texts):
-            found.append(f"{process.pid} {facts['status']}: {' '.join(facts['cmdline'] or ())[:300]}")
-    return found
 
 
 def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str] = ()) -> Path:
@@ -83,14 +73,6 @@ def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str]
             archive.writestr(file, text)
         archive.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
     return path
-
-
-def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
-    """Wait until the condition holds; returns its last value, true or not."""
-    end = time.monotonic() + seconds
-    while not (answer := condition()) and time.monotonic() < end:
-        time.sleep(_POLL_SECONDS)
-    return answer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

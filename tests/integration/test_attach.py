@@ -17,7 +17,8 @@ import pytest
 from distributed import Client
 from distributed.security import Security
 
-from tests.integration.conftest import Matrix, poll
+from tests.integration.conftest import Matrix
+from tests.processes import poll
 
 THIS = "{}.{}".format(*sys.version_info[:2])
 OTHER = "3.12" if THIS != "3.12" else "3.13"
