@@ -97,14 +97,13 @@ def missing_runner(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Ite
 def missing_bundle(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Iterator[str]:
     """Yield which workers lack a bundle that must be installed in them, or have another version."""
     source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
-    own = {one.name for one in source.wheels}
-    own |= {canonicalize_name(name) for one in source.projects if (name := metadata.name_of(one))}
-    looks, broken = ask(cell, deadline, packages=sorted(own), modules=source.top_level)
-    versions: dict[str, Version] = {}
-    if own and looks:
+    versions = {one.name: one.version for one in source.wheels}
+    built = {canonicalize_name(name) for one in source.projects if (name := metadata.name_of(one))}
+    looks, broken = ask(cell, deadline, packages=sorted({*versions, *built}), modules=source.top_level)
+    if built and looks:
         lock = cell.environments[cell.cell.client].lock
         packages = bundle_isolated.wheels_of(bundle, source, lock, cell, deadline).packages
-        versions = {name: packages[name] for name in sorted(own) if name in packages}
+        versions |= {name: packages[name] for name in sorted(built) if name in packages}
     intro = f"bundle {bundle.name!r} is of install = {bundle.install!r}, so every worker must have it"
     yield from (f"{intro}; {name} did not say: {why}" for name, why in broken.items())
     for package, version in versions.items():

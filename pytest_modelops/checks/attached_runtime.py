@@ -118,7 +118,7 @@ def _differences(looks: Mapping[str, WorkerLook]) -> Iterator[tuple[str, Sequenc
 def _outliers(what: str, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Sequence[str]]]:
     most, *others = found
     for one in others:
-        yield f"{what} {one}, where most workers have {most}", found[one]
+        yield f"{what} {one}, and {most} on most workers", found[one]
 
 
 def _value(found: FoundValue) -> str:

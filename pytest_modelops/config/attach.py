@@ -135,7 +135,7 @@ class AttachSettings:
         10**7,
         shown='"10MB"',
     )
-    seconds: float = setting(SECONDS, "How long after it has connected one client sends tasks.", 900.0)
+    seconds: float = setting(SECONDS, "How long one client sends tasks, from its start.", 900.0)
     force: bool = setting(
         SWITCH,
         "Send functions also to a scheduler and to workers whose Python is another one, which may crash them.",

@@ -93,7 +93,7 @@ class AttachContact(TypedDict, total=False):
     files: str  # directory of what is copied to workers, if that is allowed
     tasks: int  # how many the client sends at most
     bytes: int  # of functions, arguments and files together
-    seconds: float  # how long it may send, from when it is connected
+    seconds: float  # how long it may send, from its start
     force: bool  # whether functions go to another Python, too
 
 

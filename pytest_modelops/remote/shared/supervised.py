@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from .waiting import wait_until
 if TYPE_CHECKING:
     from .process_messages import Answer, CanFork, ChildStack, Exited, Request
 
+_OPEN: weakref.WeakSet[Supervised] = weakref.WeakSet()
 ANSWER_SECONDS = 30.0
 """A supervisor answers in milliseconds; this is for machines under heavy load."""
 
@@ -77,6 +79,7 @@ class Supervised:
         self._statuses: dict[int, int] = {}
         self._prepared: dict[int, str] = {}
         self._gone = False
+        _OPEN.add(self)
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
     @property
@@ -234,6 +237,7 @@ class Supervised:
             What is left, for people; `None` if the supervisor was killed, so that nothing is proven.
         """
         left: list[str] = []
+        _OPEN.discard(self)
         try:
             left = self.ask({"op": "finish"})["left"]
         except SupervisorGone:
@@ -248,3 +252,10 @@ class Supervised:
                 self._supervisor.kill()
                 self._supervisor.wait()
         return None if self._supervisor.returncode < 0 else left
+
+
+def close_all() -> None:
+    """Close all that this process has open."""
+    for one in list(_OPEN):
+        with contextlib.suppress(CouldNot):
+            one.close()

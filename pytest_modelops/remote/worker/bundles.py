@@ -116,13 +116,6 @@ class Bundles:
             "logs": logs_of(location),
         }
 
-    def close_all(self) -> None:
-        """Kill every runner."""
-        with self._lock:
-            runners, self._runners = self._runners, {}
-        for runner in runners.values():
-            runner.close(seconds=0)
-
     def close(self, location: BundleLocation) -> CloseAnswer:
         """End the bundle's runner, if one runs."""
         location = self._here(location)

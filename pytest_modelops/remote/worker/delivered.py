@@ -7,7 +7,6 @@ directory is in the worker's own, which Dask removes if the worker is killed. Py
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import io
@@ -16,8 +15,11 @@ import shutil
 import sys
 import tarfile
 import threading
+import time
 import weakref
 from typing import Any
+
+_TIMES, _PAUSE_SECONDS = 20, 0.1
 
 
 class Delivered:
@@ -69,15 +71,20 @@ def remove_in_thread(worker: Any, root: str, token: str) -> None:
 
 def remove(worker: Any, root: str, token: str) -> None:
     """End what runs of it, and remove it from the worker's process and from the disk."""
+    name = f"modelops_remote_{token}"
     worker.handlers.pop(f"modelops_bundles_{token}", None)
-    bundles = worker.__dict__.pop(f"modelops_bundles_{token}", None)
-    with contextlib.suppress(Exception):  # whatever is wrong with a runner, the files have to go
-        if bundles is not None:
-            bundles.close_all()
-    for name in [*sys.modules]:
-        if name.partition(".")[0] == f"modelops_remote_{token}":
-            sys.modules.pop(name, None)
-    shutil.rmtree(root, ignore_errors=True)
+    worker.__dict__.pop(f"modelops_bundles_{token}", None)
+    supervised: Any = sys.modules.get(f"{name}.shared.supervised")
+    for _ in range(_TIMES):  # a request that has not ended may start another process, or write another file
+        if supervised is not None:
+            supervised.close_all()
+        shutil.rmtree(root, ignore_errors=True)
+        time.sleep(_PAUSE_SECONDS)
+        if not os.path.exists(root):
+            break
+    for module in [*sys.modules]:
+        if module.partition(".")[0] == name:
+            sys.modules.pop(module, None)
 
 
 def left(token: str, dask_worker: Any) -> list[str]:
@@ -85,4 +92,4 @@ def left(token: str, dask_worker: Any) -> list[str]:
     root = os.path.join(dask_worker.local_directory, f"modelops-{token}")
     found = [root] if os.path.exists(root) else []
     found += [f"its handler {name}" for name in dask_worker.handlers if name.endswith(f"_{token}")]
-    return [*found, *(f"its module {name}" for name in [*sys.modules] if name.endswith(f"_{token}"))]
+    return [*found, *(f"its module {name}" for name in [*sys.modules] if name == f"modelops_remote_{token}")]

@@ -8,10 +8,11 @@ import platform
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import distributed  # before threads do
 import pytest
 
 from pytest_modelops.remote.client import attached, reach
@@ -21,7 +22,10 @@ from pytest_modelops.remote.client.limits import EACH_BYTES
 
 MINE = platform.python_version()
 NOBODY = "tcp://127.0.0.1:1"
-LIMITS: Any = {"tasks": 5, "bytes": 10**6, "seconds": 60.0, "force": False, "files": ""}
+
+
+def contact(**more: Any) -> Any:
+    return {"tasks": 5, "bytes": 10**6, "seconds": 60.0, "force": False, "files": "", **more}
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +88,7 @@ def test_why_an_address_cannot_be_used(peer: Any, scheme: str, said: str) -> Non
     with peer() as listener:
         address = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(Failure, match=said) as raised:
-            Attached({**LIMITS, "address": address}, 2).connect(20)
+            Attached(contact(address=address), 2).connect(20)
     assert str(raised.value).startswith(f"{address}: ")
     assert "\n" not in str(raised.value)
 
@@ -116,8 +120,6 @@ def test_a_port_with_tls_where_none_is_expected() -> None:
 
 
 def test_a_scheduler_that_answers_and_that_this_client_cannot_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    import distributed
-
     def fail(*_: object, **__: object) -> None:
         raise TypeError("identity() got an unexpected keyword argument 'n_workers'")
 
@@ -127,7 +129,7 @@ def test_a_scheduler_that_answers_and_that_this_client_cannot_connect_to(monkeyp
     with pytest.raises(
         Failure, match=rf"on Python {MINE} cannot connect to Dask 2024.10.0 on Python 3.10.1: TypeError"
     ):
-        Attached({**LIMITS, "address": NOBODY}, 2).connect(20)
+        Attached(contact(address=NOBODY), 2).connect(20)
 
 
 @pytest.mark.parametrize(
@@ -137,19 +139,23 @@ def test_a_scheduler_that_answers_and_that_this_client_cannot_connect_to(monkeyp
 def test_a_factory_that_makes_no_deployment(tmp_path: Path, returned: str, said: str) -> None:
     module = f"made_{abs(hash(returned))}"
     (tmp_path / f"{module}.py").write_text(f"def make():\n    return {returned}\n", encoding="utf-8")
-    contact: Any = {**LIMITS, "factory": f"{module}:make", "directory": str(tmp_path)}
+    found = contact(factory=f"{module}:make", directory=str(tmp_path))
     with pytest.raises(Failure, match=said.replace("made:", f"{module}:")):
-        Attached(contact, 2).connect(20)
+        Attached(found, 2).connect(20)
 
 
-def connection(scheduler: str, *, force: bool = False, limits: Any = LIMITS, **workers: str) -> Attached:
+def connection(
+    scheduler: str, *, force: bool = False, limits: Mapping[str, float] | None = None, **workers: str
+) -> Attached:
     """A client of a deployment that has said what it runs; its worker `a` can aggregate."""
-    made = Attached({**limits, "address": NOBODY, "force": force}, 1)
+    made = Attached(contact(address=NOBODY, force=force, **(limits or {})), 1)
     settings: Any = {name: {"resources": {"aggregation": 1} if name == "a" else {}} for name in workers}
     made._facts = {
         "scheduler": {"python": scheduler},
         "workers": {
-            name: {"settings": settings[name], **({"python": python} if python else {"silent": "…"})}
+            name: {"settings": settings[name], "python": python}
+            if python
+            else {"settings": settings[name], "silent": "…"}
             for name, python in workers.items()
         },
     }
@@ -186,7 +192,7 @@ def test_no_more_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def made(**limits: float) -> Attached:
-        found = connection(MINE, limits={**LIMITS, **limits}, a=MINE)
+        found = connection(MINE, limits=limits, a=MINE)
         monkeypatch.setattr(found, "facts", lambda *_: asked.append("versions"))
         monkeypatch.setattr(found, "_idle_workers", set)
         return found
