@@ -43,8 +43,6 @@ def ask(
         modules: top-level names.
         attributes: dotted paths of the worker.
     """
-    cluster = cell.cluster
-    assert isinstance(cluster, AttachedCluster)  # noqa: S101 - the cell is attached
     question: LookQuestion = {
         "path": "",
         "attributes": [*attributes],
@@ -52,10 +50,16 @@ def ask(
         "packages": [*packages],
         "modules": [*modules],
     }
-    answers = cluster.look(question, deadline.at_most(ASK_SECONDS))
+    answers = deployment(cell).look(question, deadline.at_most(ASK_SECONDS))
     looks = {name: answer["value"] for name, answer in answers.items() if "value" in answer}
     broken = {name: answer.get("error") or answer["silent"] for name, answer in answers.items() if name not in looks}
     return looks, broken
+
+
+def deployment(cell: CheckedCell) -> AttachedCluster:
+    cluster = cell.cluster
+    assert isinstance(cluster, AttachedCluster)  # noqa: S101 - the cell is attached
+    return cluster
 
 
 def variables(cell: CheckedCell) -> Mapping[str, str]:

@@ -5,14 +5,16 @@ Nothing is registered. A worker is added, and removed, only where that is allowe
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from pytest_modelops.checks import attached_looks, runtime_messages
 from pytest_modelops.checks.attached_looks import by_value, shown
 from pytest_modelops.checks.base import CheckedCell
 from pytest_modelops.checks.bundle_messages import Fault, counted, message
 from pytest_modelops.config.model import PluginSettings
+from pytest_modelops.config.variables import is_secret
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, NothingToDo
 from pytest_modelops.remote.shared.facts import FoundValue, PluginFacts, RegisteredPlugin, WorkerLook
@@ -39,10 +41,13 @@ def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline, *, scale:
     looks, broken = look()
     if not looks and not broken:
         raise NothingToDo("no worker of the deployment runs this client's Python, and others get no function")
-    _judge(plugin, looks, broken, here)
+    _judge(plugin, looks, broken, here, attached_looks.variables(cell))
     late = _late(plugin, cell, deadline, here, look) if scale else {}
     notes = ["no task was sent for `processes`"] if plugin.processes else []
-    notes += [] if scale else ['no worker joined late: `allow = ["scale"]` is not set']
+    if scale:
+        notes += [scaled] if (scaled := attached_looks.deployment(cell).scaled) else []
+    else:
+        notes.append('no worker joined late: `allow = ["scale"]` is not set')
     return {
         "plugin": plugin.path,
         "client": here["origins"],
@@ -67,18 +72,22 @@ def _late(
                 break
             time.sleep(_POLL_SECONDS)
         why = broken.get(name, "it runs another Python than this client")
-        _judge(plugin, found, {} if found else {late: why}, here)
+        _judge(plugin, found, {} if found else {late: why}, here, ())
     cell.observed = cell.cluster.facts(deadline)
     return found
 
 
 def _judge(
-    plugin: PluginSettings, looks: Mapping[str, WorkerLook], broken: Mapping[str, str], here: RegisteredPlugin
+    plugin: PluginSettings,
+    looks: Mapping[str, WorkerLook],
+    broken: Mapping[str, str],
+    here: RegisteredPlugin,
+    compared: Collection[str],
 ) -> None:
     """Raise `CheckFailed` with everything that is wrong with what the workers said."""
     faults = {name: found for name, look in looks.items() if (found := _faults(plugin, look, here))}
     faults |= {name: [Fault(head=f"it did not say what it has: {why}")] for name, why in broken.items()}
-    for text, names in _differences(looks):
+    for text, names in _differences(looks, compared):
         for name in names:
             faults.setdefault(name, []).append(Fault(head=text))
     if faults:
@@ -105,13 +114,18 @@ def _facts(plugin: PluginSettings, look: WorkerLook) -> PluginFacts:
     }
 
 
-def _differences(looks: Mapping[str, WorkerLook]) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield what differs from most workers, and on which: values of the runtime, and variables that may decide them."""
+def _differences(looks: Mapping[str, WorkerLook], compared: Collection[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield what differs from most workers, and on which: values of the runtime, and variables that may decide them.
+
+    Args:
+        compared: the variables that `versions` compares.
+    """
     first = next(iter(looks.values()), None)
     for path in first["values"] if first else ():
         yield from _outliers(f"its {path} is", by_value(looks, lambda one, path=path: _value(one["values"][path])))  # type: ignore[misc]
-    for name in dict.fromkeys(name for one in looks.values() for name in one["origins"]["variables"]):
-        values = by_value(looks, lambda one, name=name: shown(one["origins"]["variables"].get(name)))  # type: ignore[misc]
+    named = {name for one in looks.values() for name in one["origins"]["variables"]}
+    for name in sorted(named.difference(compared)):
+        values = by_value(looks, functools.partial(_variable, name))
         yield from _outliers(f"its variable {name} is", values)
 
 
@@ -119,6 +133,10 @@ def _outliers(what: str, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[s
     most, *others = found
     for one in others:
         yield f"{what} {one}, and {most} on most workers", found[one]
+
+
+def _variable(name: str, look: WorkerLook) -> str:
+    return shown(look["origins"]["variables"].get(name), hidden=is_secret(name))
 
 
 def _value(found: FoundValue) -> str:

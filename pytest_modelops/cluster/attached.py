@@ -32,6 +32,7 @@ class AttachedCluster(Cluster):
 
     Attributes:
         addresses: worker name by address, of the workers that were asked for their versions and are still there.
+        scaled: which workers it has in place of others, after `one_more`; empty if none.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class AttachedCluster(Cluster):
         self.death_of_worker = lambda name: ""  # noqa: ARG005
         self._asked: Mapping[str, str] = {}
         """Worker name by address, of all that were asked."""
+        self.scaled = ""
         self._delivered = False
         """Whether anything was copied to workers."""
 
@@ -155,18 +157,17 @@ class AttachedCluster(Cluster):
         Raises:
             RemoteError: it cannot be scaled.
             TimedOut: no worker joined.
-            CheckFailed: afterwards it does not have the workers that it had before.
+            CheckFailed: afterwards it does not have as many workers as before.
         """
         try:
             yield LATE, self.agent.call("scale", up=True, seconds=deadline.remaining, deadline=deadline)
         finally:
             changed = self.agent.call("scale", up=False, seconds=_SCALE_SECONDS, deadline=Deadline(_SCALE_SECONDS + 5))
-        if changed["missing"] or changed["more"]:
-            raise CheckFailed(
-                "the deployment was scaled up by one worker and down again; of the workers that it had, "
-                f"{', '.join(map(self.with_names, changed['missing'])) or 'none'} left, and it has more: "
-                f"{', '.join(changed['more']) or 'none'}"
-            )
+        missing, more = (", ".join(map(self.with_names, changed[name])) or "none" for name in ("missing", "more"))
+        said = f"the deployment was scaled up by one worker and down again; {missing} left, and it has {more} more"
+        if len(changed["missing"]) != len(changed["more"]):
+            raise CheckFailed(said)
+        self.scaled = said if changed["missing"] else ""
 
     @property
     def diagnosis_files(self) -> Mapping[str, Path]:

@@ -131,7 +131,7 @@ class AttachSettings:
     tasks: int = setting(COUNT, "How many tasks one client sends at most.", 1000)
     bytes: int = setting(
         leaf(_size, {"type": "string", "pattern": f"^{_SIZE}$"}),
-        "How much one client sends at most: functions, arguments and bundles, once for each worker that gets them.",
+        "How much one client sends in tasks at most: functions, arguments and bundles, for each worker that gets them.",
         10**7,
         shown='"10MB"',
     )

@@ -304,8 +304,8 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
         lines.append(
             f"each client asks {attach['deployment']} for its versions, and sends it at most {attach['tasks']} tasks: "
             f"2 for each worker, {attach['aggregation_tasks']} of the check aggregation, and those of bundles and of "
-            f"your tests; at most {attach['bytes']:,} bytes, for at most {attach['seconds']:g} s; it may change "
-            f"{'what this takes: ' + ', '.join(attach['allow']) if attach['allow'] else 'nothing'}"
+            f"your tests; at most {attach['bytes']:,} bytes, for at most {attach['seconds']:g} s; "
+            + (f"allowed there: {', '.join(attach['allow'])}" if attach["allow"] else "nothing is written there")
         )
     lines += [*filter(None, [f"index: {note}" if note else "", changed]), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {

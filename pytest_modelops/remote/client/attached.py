@@ -10,7 +10,7 @@ import asyncio
 import functools
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +86,9 @@ class Attached(Connection):
 
     def facts(self, variables: list[str], seconds: float) -> ClusterFacts:  # noqa: ARG002 - nobody there knows them
         """Ask the scheduler and every worker for their versions, within `seconds` together."""
-        end = time.monotonic() + seconds
         registered = self.ask_scheduler("identity", seconds=seconds)["workers"]
         scheduler = process_facts(self.ask_scheduler("versions", seconds=seconds))
-        try:
-            answers: dict[str, Answer] = {
-                address: {"value": versions}
-                for address, versions in self.ask_scheduler(
-                    "broadcast",
-                    seconds=min(_ALL_SECONDS, seconds / 2),
-                    msg={"op": "versions"},
-                    workers=list(registered),
-                ).items()
-            }
-        except Exception:  # noqa: BLE001 - one of them does not answer, or has left
-            answers = self.ask_each(registered, {"op": "versions"}, end - time.monotonic())
+        answers = self._ask_at_once(registered, {"op": "versions"}, seconds)
         workers = {
             address: {**_answered(answers[address]), "settings": _settings(worker)}
             for address, worker in registered.items()
@@ -108,8 +96,14 @@ class Attached(Connection):
         self._facts = {"client": modelops_preload.facts(), "scheduler": scheduler, "workers": workers}  # type: ignore[typeddict-item]
         return self._facts
 
-    def _ask_worker(self, address: str, message: Mapping[str, object], seconds: float) -> Any:
-        return self.ask_scheduler("broadcast", seconds=seconds, msg=message, workers=[address])[address]
+    def _ask_at_once(self, workers: Iterable[str], message: Mapping[str, object], seconds: float) -> dict[str, Answer]:
+        """Send these workers one message through the scheduler; each its own if one of them does not answer."""
+        end, soon = time.monotonic() + seconds, min(_ALL_SECONDS, seconds / 2)
+        try:
+            answers = self.ask_scheduler("broadcast", seconds=soon, msg=message, workers=list(workers))
+        except Exception:  # noqa: BLE001 - one of them does not answer, or has left
+            return self.ask_each(workers, message, end - time.monotonic())
+        return {address: {"value": answer} for address, answer in answers.items()}
 
     # What may be sent ------------------------------------------------------------------------------------------------
 
@@ -162,7 +156,7 @@ class Attached(Connection):
         What a worker's Dask tells by itself are the versions of the packages that Dask needs. The rest takes a
         function. It runs beside tasks and is none.
         """
-        answers = self.ask_each(self.same_python(), request(looking.look, question), seconds)
+        answers = self._ask_at_once(self.same_python(), request(looking.look, question), seconds)
         return {address: _result(answer) for address, answer in answers.items()}
 
     def scale(self, up: bool, seconds: float) -> Any:

@@ -38,7 +38,7 @@ class Scaling:
     def scale_down(self, cluster: Any, seconds: float) -> dict[str, list[str]]:
         """Scale down again; return which workers are `missing` that were there before, and which are `more`.
 
-        Dask's own cluster classes close the worker that joined; others decide by themselves which they close.
+        Of Dask's own cluster classes, the worker that joined is closed; others decide themselves which.
         """
         if not self._before:
             return {"missing": [], "more": []}
@@ -50,7 +50,7 @@ class Scaling:
         while True:
             there = set(self._identities(seconds))
             found = {"missing": sorted(self._before - there), "more": sorted(there - self._before)}
-            if not any(found.values()) or time.monotonic() > end:
+            if len(there) <= len(self._before) or time.monotonic() > end:
                 return found
             time.sleep(_POLL_SECONDS)
 

@@ -6,6 +6,8 @@ Python 3.9 and up.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import importlib.util
 import os
 from importlib import metadata
@@ -17,8 +19,14 @@ if TYPE_CHECKING:
     from ..shared.facts import LookQuestion, WorkerLook
 
 
-def look(question: LookQuestion, dask_worker: Any) -> WorkerLook:
-    """Return what a worker has of what is asked for. Nothing is imported but packages that hold the modules."""
+async def look(question: LookQuestion, dask_worker: Any) -> WorkerLook:
+    """Return what a worker has of what is asked for. Nothing is imported."""
+    # Not on the event loop: a property of the user's may take its time.
+    answer = functools.partial(_answer, question, dask_worker)
+    return await asyncio.get_running_loop().run_in_executor(None, answer)
+
+
+def _answer(question: LookQuestion, dask_worker: Any) -> WorkerLook:
     return {
         "pid": os.getpid(),
         "plugins": sorted(class_of(plugin) for plugin in dask_worker.plugins.values()),
