@@ -126,7 +126,7 @@ def fits_workers(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mappi
         except CheckFailed as error:
             problems.append(f"{error}\nPython {python} runs on {listed(names)}.")
     missing = attached_looks.missing_bundle if bundle.in_workers else attached_looks.missing_runner
-    problems += missing(bundle, cell, deadline)
+    problems += missing(bundle, cell, deadline) if not problems else ()
     if problems:
         raise CheckFailed("\n".join(problems))
     return figures

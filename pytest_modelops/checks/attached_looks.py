@@ -93,8 +93,8 @@ def missing_runner(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Ite
     looks, _ = ask(cell, deadline, modules=[module])
     if lacking := [name for name, look in looks.items() if look["missing"]]:
         yield (
-            f"bundle {bundle.name!r}: {listed(lacking)} have no module {module!r}, and [tool.modelops.runner] path = "
-            f"{runner!r} is a file beside it"
+            f"bundle {bundle.name!r}: the module {module!r}, beside which [tool.modelops.runner] path = {runner!r} is, "
+            f"is not found on {listed(lacking)}"
         )
 
 
@@ -108,17 +108,17 @@ def missing_bundle(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Ite
         lock = cell.environments[cell.cell.client].lock
         packages = bundle_isolated.wheels_of(bundle, source, lock, cell, deadline).packages
         versions |= {name: packages[name] for name in sorted(built) if name in packages}
-    intro = f"bundle {bundle.name!r} is of install = {bundle.install!r}, so every worker must have it"
+    intro = f"bundle {bundle.name!r} has install = {bundle.install!r}, so every worker must have it"
     yield from (f"{intro}; {name} did not say: {why}" for name, why in broken.items())
     for package, version in versions.items():
         for has, names in by_value(looks, lambda look, package=package: look["packages"][package]).items():  # type: ignore[misc]
             if has is None:
                 yield f"{intro}: {package} {version} is not installed on {listed(names)}"
             elif not _is_version(has, version):
-                yield f"{intro}: it is {package} {version}, and {listed(names)} have {package} {has}"
+                yield f"{intro}: it is {package} {version}, and {has} on {listed(names)}"
     for missing, names in by_value(looks, lambda look: tuple(look["missing"])).items():
         if missing:
-            yield f"{intro}: {listed(names)} have no module {', '.join(missing)}"
+            yield f"{intro}: its {', '.join(missing)} is not found on {listed(names)}"
 
 
 def by_value(looks: Mapping[str, WorkerLook], value: Callable[[WorkerLook], _T]) -> dict[_T, list[str]]:

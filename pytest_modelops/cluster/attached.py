@@ -135,7 +135,7 @@ class AttachedCluster(Cluster):
 
     def directories(self, names: Sequence[str]) -> Mapping[str, str]:
         places = self.agent.call("places", seconds=_ASK_SECONDS, deadline=Deadline(_ASK_SECONDS))
-        return {name: f"{places[one]}/own/bundles" for one, name in self.addresses.items() if name in names}
+        return {name: f"{places[one]}/bundles" for one, name in self.addresses.items() if name in names}
 
     def ask_workers(self, operation: str, arguments: Mapping[str, object], deadline: Deadline) -> Mapping[str, Any]:
         """As in a cell, after everything that it needs was copied to the workers that do not have it yet."""

@@ -150,7 +150,7 @@ def test_workers_that_differ_are_named_before_a_task_is_sent(tmp_path: Path, mat
         before = uneven.state()
         run = matrix.run("--modelops-attach", uneven.address, "-k", "preflight or runtime")
         preflight = run.check("preflight").broke("failed", "gridmodel 1.0 is not installed on w1", within=30)
-        preflight.says("it is gridmodel 1.0, and w2 have gridmodel 0.9", "w1 have no module gridmodel")
+        preflight.says("it is gridmodel 1.0, and 0.9 on w2", "its gridmodel is not found on w1")
         runtime = run.check("runtime").broke("failed", "1 of 3 workers", "has 'cold'", within=30)
         runtime.says("asked for runtime.executor = 'warm'", "The variable ACME_EXECUTOR is 'cold' on this worker")
         runtime.says("w2: its runtime.executor is 'cold', and 'warm' on most workers")

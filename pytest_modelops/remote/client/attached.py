@@ -122,8 +122,9 @@ class Attached(Connection):
         if may is None or worker is not None:
             return may
         for name, amount in (resources or {}).items():
-            has = {one for one in may if self._facts["workers"][one]["settings"]["resources"].get(name, 0) >= amount}
-            may = [one for one in may if one in has]
+            may = [one for one in may if self._facts["workers"][one]["settings"]["resources"].get(name, 0) >= amount]
+        if not may:  # Dask takes an empty list for all workers
+            raise Failure(f"nothing was sent: no worker with this client's Python has the resources {resources}")
         return [one for one in may if one in self._idle] or may
 
     def in_turn(self, workers: list[str | None]) -> list[list[str | None]]:

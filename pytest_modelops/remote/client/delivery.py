@@ -85,6 +85,7 @@ class Delivery:
             arguments = (self._token, self._archive(lacking), _OPERATIONS if first else ())
             self._connection.reserve(Call(function, arguments, len(of_these)))
             futures.update({one: self._tasks.submit(function, *arguments, worker=one) for one in of_these})
+        self._kept += futures.items()  # also of what fails: it may have begun
         end = time.monotonic() + seconds
         while time.monotonic() < end and any(future.status == "pending" for future in futures.values()):
             time.sleep(_POLL_SECONDS)
@@ -92,7 +93,6 @@ class Delivery:
             if future.status != "finished":
                 why = future.exception(timeout=1) if future.status == "error" else f"not within {seconds:g} s"
                 raise Failure(f"the files were not copied to {address}: {why}")
-            self._kept.append((address, future))
             self._has[address] = ["", *names]
         return True
 

@@ -261,7 +261,8 @@ class Bundles:
 
     def _here(self, location: BundleLocation) -> BundleLocation:
         # A worker that joined after the bundle was copied in has no directory in `directories`.
-        directory = location["directories"].get(self._worker) or os.path.join(os.getcwd(), "bundles", location["name"])
+        here = os.path.join(self._root or os.getcwd(), "bundles", location["name"])
+        directory = here if self._root else location["directories"].get(self._worker) or here
         venv = os.path.join(directory, "own", "venv") if location.get("installs") else os.path.join(directory, "venv")
         pip = os.path.join(os.path.dirname(os.path.dirname(directory)), "own-pip")  # no name that Python could import
         source, wheels, runner = location["source"], location["wheels"], location["runner"]

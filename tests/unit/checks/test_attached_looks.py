@@ -69,7 +69,8 @@ def test_the_package_beside_which_a_runner_is(said: dict[str, Any]) -> None:
     bundle = Bundle(name="seir", path=Path("seir"))
     found = list(attached_looks.missing_runner(bundle, cell(runner="acme.cli:run.py"), Deadline(9)))
     assert len(found) == 1
-    assert found[0].startswith("bundle 'seir': w1 have no module 'acme', and ")
+    assert found[0].startswith("bundle 'seir': the module 'acme', ")
+    assert found[0].endswith("is not found on w1")
     assert not list(attached_looks.missing_runner(bundle, cell(runner=Path("run.py")), Deadline(9)))
 
 

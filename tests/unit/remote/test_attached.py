@@ -168,6 +168,8 @@ def test_idle_workers_first() -> None:
     made._idle = {"b", "c", "d"}
     assert made.targets(None) == ["b", "c"]
     assert made.targets(None, {"aggregation": 1}) == ["a"], "the only one that can"
+    with pytest.raises(Failure, match="nothing was sent: no worker with this client's Python has the resources"):
+        made.targets(None, {"GPU": 1})
     assert made.in_turn(["a", "b", "c"]) == [["b", "c"], ["a"]]
     assert made.in_turn([None]) == [[None]]
 
