@@ -68,13 +68,17 @@ def _late(
         while True:  # it is registered before its plugins are set up
             looks, broken = look()
             found = {late: looks[name]} if name in looks else {}
-            if settling.passed or (found and not _faults(plugin, found[late], here)):
+            if settling.passed or (found and _is_set_up(plugin, found[late])):
                 break
             time.sleep(_POLL_SECONDS)
         why = broken.get(name, "it runs another Python than this client")
         _judge(plugin, found, {} if found else {late: why}, here, ())
     cell.observed = cell.cluster.facts(deadline)
     return found
+
+
+def _is_set_up(plugin: PluginSettings, look: WorkerLook) -> bool:
+    return plugin.path in look["plugins"] and all("repr" in found for found in look["values"].values())
 
 
 def _judge(

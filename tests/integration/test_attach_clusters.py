@@ -54,7 +54,7 @@ def test_a_worker_that_joins_late_is_asked_too(matrix: Matrix, late: str) -> Non
         assert runtime.status == "passed", runtime.message
         assert set(runtime.data["workers"]) == {"0", "worker-late"}
     else:
-        runtime.broke("failed", "1 of 1 workers", "has 'cold'", within=60, cause="plugin-variable-not-set")
+        runtime.broke("failed", "1 of 1 workers", "has 'cold'", within=30, cause="plugin-variable-not-set")
         runtime.says("asked for runtime.executor = 'warm'", "worker-late")
 
 
@@ -98,8 +98,6 @@ def test_a_cluster_of_a_gateway(building_matrix: Matrix, gateway: Gateway, gatew
         "DASK_GATEWAY__AUTH__KWARGS__USERNAME": gateway.username,
         "DASK_GATEWAY__AUTH__KWARGS__PASSWORD": gateway.password,
     }
-    runtime = building_matrix.run("-k", "runtime", env=secret).check("runtime")
-    runtime.broke("failed", "2 of 2 workers", "it has no plugin of the class __main__:Runtime", within=60)
     of_team = [gateway.python, "-c", REGISTER, gateway.address, gateway_cluster]
     subprocess.run(of_team, check=True, env={**os.environ, **secret})
     run = building_matrix.run(env=secret).passed()
