@@ -187,8 +187,10 @@ def _scheduler_facts(address: str, security: Any, seconds: float) -> ProcessFact
     except Exception as error:
         causes = list(_causes(error))
         said = next((error_text(one) for one in reversed(causes) if not isinstance(one, _SAY_NOTHING)), "no answer")
-        problem, trouble = "", " ".join(str(cause).lower() for cause in causes)
-        if address.startswith("tls://") and ("certificate" in trouble or "alert" in trouble):
+        problem, tls = "", address.startswith("tls://")
+        if tls and not _is_distrust(said) and (refused := reach.refusal(address, arguments["ssl_context"])):
+            said = refused
+        if tls and _is_distrust(said, *map(str, causes)):
             problem = f"client and scheduler do not trust each other's certificates: {said}. {_tls_settings()}"
         elif direct:
             problem = reach.other_protocol(address)
@@ -199,6 +201,10 @@ def _scheduler_facts(address: str, security: Any, seconds: float) -> ProcessFact
             f"answered within {seconds:g} s: {said}",
             traceback.format_exc(),
         ) from error
+
+
+def _is_distrust(*said: str) -> bool:
+    return any(word in one.lower() for one in said for word in ("certificate", "alert"))
 
 
 async def _ask(address: str, arguments: Mapping[str, Any], seconds: float) -> Any:
