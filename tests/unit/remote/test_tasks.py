@@ -55,19 +55,29 @@ def test_a_silent_worker_is_stuck_if_it_has_tasks() -> None:
     assert stuck(Answers(silent, silent, processing={"a": ["x"]})) == ["a"]
 
 
+@pytest.fixture
+def _nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand for the modules of ours that a process imports besides the preload."""
+    found = SimpleNamespace(
+        Bundles=lambda _: None,
+        serve=lambda *_, **__: None,
+        serve_bundles=lambda *_: None,
+        IN_WORKER=(),
+        IN_SCHEDULER=(),
+    )
+    monkeypatch.setattr("pytest_modelops.remote.worker.modelops_preload._beside", lambda _: found)
+
+
+@pytest.mark.usefixtures("_nothing_beside")
 def test_a_worker_reports_tasks_that_have_seceded() -> None:
     task = SimpleNamespace(key="outer")
     state = SimpleNamespace(executing=set(), long_running=[task])
     worker = SimpleNamespace(handlers={}, nanny=None, name="w", state=state, preloads=[])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            "pytest_modelops.remote.worker.modelops_preload._beside",
-            lambda _: SimpleNamespace(Bundles=lambda _: None, serve=lambda _: None),
-        )
-        dask_setup(worker)
+    dask_setup(worker)
     assert worker.handlers["modelops_running"]() == ["outer"]
 
 
+@pytest.mark.usefixtures("_nothing_beside")
 def test_the_scheduler_reports_what_a_client_wants_and_what_that_needs() -> None:
     needed = SimpleNamespace(key="needed", dependencies=[])
     wanted = SimpleNamespace(key=("wanted", 1), dependencies=[needed])
