@@ -219,17 +219,17 @@ def test_half_of_an_upgrade_behind_tls(tmp_path: Path, building_matrix: Matrix) 
         before = deployment.state()
         flags = ("--modelops-python", THIS, "--modelops-attach", deployment.address)
         check = building_matrix.run(*flags, env=variables).check("versions")
-        check.broke("failed", "1 of 3 workers", "w2 (tls://", f"Python {OTHER}.", f"most: {THIS}.", within=30)
+        check.broke("failed", "1 of 3 workers", "w2 (tls://", f"Python {OTHER}.", f"most: {THIS}.", within=60)
 
         check = building_matrix.run(*flags, env=of_others).check("start")
-        check.broke("failed", deployment.address, "certificate", "distributed.comm.tls.ca-file", within=30)
+        check.broke("failed", deployment.address, "certificate", "distributed.comm.tls.ca-file", within=60)
         check = building_matrix.run(*flags, env={**variables, **expired(own)}).check("start")
-        check.broke("failed", deployment.address, "certificate", "expired", within=30)
+        check.broke("failed", deployment.address, "certificate", "expired", within=60)
         check = building_matrix.run(*flags).check("start")
-        check.broke("failed", deployment.address, "TLS needs", "distributed.comm.tls.ca-file", within=30)
+        check.broke("failed", deployment.address, "TLS needs", "distributed.comm.tls.ca-file", within=60)
         plain_address = deployment.address.replace("tls://", "tcp://")
         check = building_matrix.run("--modelops-python", THIS, "--modelops-attach", plain_address).check("start")
-        check.broke("failed", plain_address, "speaks TLS", within=30)
+        check.broke("failed", plain_address, "speaks TLS", within=60)
         assert deployment.state() == before
 
         building_matrix.configure(
@@ -246,5 +246,5 @@ def test_half_of_an_upgrade_behind_tls(tmp_path: Path, building_matrix: Matrix) 
         assert deployment.state() == before
 
         run = building_matrix.run("--modelops-attach-force", env={**variables, "WHERE": deployment.address})
-        run.check("versions").broke("failed", "so they may crash there", within=30)
+        run.check("versions").broke("failed", "so they may crash there", within=60)
         run.check("lambda").broke("failed", "failed on 1 of 3 workers", "w2: ", within=60)
