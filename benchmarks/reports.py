@@ -1,21 +1,24 @@
 """Reports of 1, 100 and 1,000 cells: how long each takes to write, its size, and how long the page takes to open.
 
-    python -m benchmarks.thousand_cells
+    python -m benchmarks.reports [--rounds 5]
 
-Opening needs Chromium: until the page is loaded and drawn, in a window of 1280 × 900, the best of three.
+A cell has 16 checks, two bundles, 40 packages and 8 logs; one of 50 is broken. Opening needs Chromium: until the page
+is loaded and drawn, in a window of 1280 × 900.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.figures import Figures
+from benchmarks.measuring import Options, main
 from pytest_modelops.report import WRITERS
 from pytest_modelops.report.model import RunReport, Status
 from tests.browser import Browser, chromium
 from tests.unit.report.made import broken, cell, check, run
 
+COUNTS = (1, 100, 1000)
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 LOCK = {f"package-{number}": f"{number}.0" for number in range(40)}
@@ -24,7 +27,6 @@ DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame
 
 
 def report_of(count: int) -> RunReport:
-    """A report with one broken cell of 50; a cell has 16 checks, two bundles, 40 packages and 8 logs."""
     of_bundles = [check(name, bundle=bundle) for name in BUNDLE_CHECKS for bundle in ("numbers", "seir")]
     green = [*map(check, CHECKS), *of_bundles]
     cells = []
@@ -38,27 +40,32 @@ def report_of(count: int) -> RunReport:
     return run(*cells)
 
 
-def main() -> None:
+def measure(options: Options, directory: Path) -> list[Figures]:
     program = chromium()
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        browser = Browser(program, directory / "browser") if program else None
-        for count in (1, 100, 1000):
-            report = report_of(count)
+    browser = Browser(program, directory / "browser") if program else None
+    reports = {count: report_of(count) for count in COUNTS}
+    seconds: dict[str, list[float]] = {}
+    sizes: dict[str, list[float]] = {}
+    opened: dict[str, list[float]] = {}
+    for number in range(options.rounds):
+        for count, report in reports.items():
             for ending, write in WRITERS.items():
-                path = directory / f"{count}{ending}"
+                side, path = f"{count:,} cells, {ending}", directory / f"{count}{ending}"
                 began = time.perf_counter()
                 write(report, path)
-                print(f"{count} cells, {ending}: {time.perf_counter() - began:.2f} s, {path.stat().st_size:,} bytes")
+                seconds.setdefault(side, []).append(time.perf_counter() - began)
+                sizes.setdefault(side, []).append(path.stat().st_size / 1024)
             if browser is not None:
-                opened = []
-                for _ in range(3):
-                    browser.open((directory / f"{count}.html").as_uri())
-                    opened.append(browser.run(DRAWN))
-                print(f"{count} cells, opened: {min(opened):.0f} ms")
-        if browser is not None:
-            browser.close()
+                browser.open((directory / f"{count}.html").as_uri())
+                opened.setdefault(f"{count:,} cells", []).append(float(browser.run(DRAWN)) / 1000)
+        print(f"  round {number + 1}", flush=True)
+    if browser is None:
+        print("  the page is not opened: there is no Chromium", flush=True)
+    else:
+        browser.close()
+    found = [Figures("Writing a report", "s", seconds), Figures("Size of a report", "KiB", sizes)]
+    return found + ([Figures("Opening the page", "s", opened)] if opened else [])
 
 
 if __name__ == "__main__":
-    main()
+    main("reports", measure)
