@@ -57,8 +57,9 @@ def ratios(figures: Figures, side: str) -> list[Ratio]:
 
 
 def shown(value: float) -> str:
-    """Three digits that count: `0.042`, `3.14`, `27.0`, `112`."""
-    return next((f"{value:.{digits}f}" for digits, above in ((0, 99.95), (1, 9.995)) if value >= above), f"{value:.3g}")
+    """Three digits, or thousandths: `112`, `27.0`, `3.14`, `0.042`."""
+    digits = next((digits for digits, above in ((0, 99.95), (1, 9.995), (2, 0.9995)) if value >= above), 3)
+    return f"{value:.{digits}f}"
 
 
 def rows(figures: Figures) -> list[tuple[str, ...]]:

@@ -98,7 +98,8 @@ def of_runners(options: Options, directory: Path, cell: Sequence[str]) -> Mappin
         if check["name"] == "execute":
             assert check["status"] == "timed-out", check["message"]
             seconds = check["seconds"] - DEADLINE
-            print(f"  {kinds[check['bundle']]}: {seconds:.2f} s; {check['message'].splitlines()[1]}", flush=True)
+            cause = " ".join(check["message"].splitlines()[:2])
+            print(f"  {kinds[check['bundle']]}: {seconds:.2f} s after the deadline; {cause}", flush=True)
             found[kinds[check["bundle"]]].append(seconds)
     return found
 

@@ -3,9 +3,9 @@
     python -m benchmarks.memory [--rounds 5]
 
 Every tenth of a second, the proportional set sizes (PSS) of all processes below pytest are added: supervisor,
-scheduler, nannies, workers, client and the processes that they were forked from. Of the bare script, its own process counts, too,
-because it is the client. Of pytest's own process, it is the greatest resident size that the kernel has seen (VmHWM).
-Linux only.
+scheduler, nannies, workers, client and the processes that they were forked from. Of the bare script, its own process
+counts, too, because it is the client. Of pytest's own process, it is the greatest resident size that the kernel has
+seen (VmHWM). Linux only.
 """
 
 from __future__ import annotations

@@ -8,18 +8,18 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "one_cell": (
         "One warm cell",
         (
-            "The cell from its first process to the proof that none is left, for each [`start`](reference.md#how- "
-            "processes-are-started), beside a bare script that starts the same cluster with the same Python, does "
-            "the same job and stops it."
+            "The cell from its first process to the proof that none is left, for each "
+            "[`start`](reference.md#how-processes-are-started), beside a bare script that starts the same cluster with "
+            "the same Python, does the same job and stops it."
         ),
     ),
     "several_cells": (
         "Several cells",
         (
             "The whole command `pytest --modelops-matrix`, with two Pythons and up to four releases of Dask, "
-            "beside the bare script two at a time, and beside tox with tox-uv and an equivalent test (`tox run- "
-            "parallel -p 2`). Cold means that environments are made, with the wheels in uv's cache; taken means "
-            "that nothing has changed, with `--modelops-trust-last`."
+            "beside the bare script two at a time, and beside tox with tox-uv and an equivalent test "
+            "(`tox run-parallel -p 2`). Cold means that environments are made, with the wheels in uv's cache; taken "
+            "means that nothing has changed, with `--modelops-trust-last`."
         ),
     ),
     "container_cells": (
@@ -59,7 +59,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     ),
     "reports": (
         "Reports",
-        ("Writing each format, and opening the page in Chromium, for 1, 100 and 1,000 cells with 16 checks each."),
+        "Writing each format, and opening the page in Chromium, for 1, 100 and 1,000 cells with 16 checks each.",
     ),
 }
 """By the name of the module."""
