@@ -64,7 +64,9 @@ def shown(value: float) -> str:
 
 def rows(figures: Figures) -> list[tuple[str, ...]]:
     """The table's rows, the titles first; ratios only if a side has a base."""
-    titles = ("", f"median, {figures.unit}", "least to greatest", "ratio of medians (of each round)")
+    counts = {len(values) for values in figures.samples.values()}
+    of = f" of {counts.pop()}" if len(counts) == 1 else ""
+    titles = ("", f"median{of}, {figures.unit}", "least to greatest", "ratio of medians (of each round)")
     lines = []
     for side, values in figures.samples.items():
         compared = "; ".join(f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f}) × {r.base}" for r in ratios(figures, side))
@@ -94,14 +96,13 @@ class Part:
 
     date: str
     machine: str
-    rounds: int
     figures: Sequence[Figures]
 
     @classmethod
-    def measured_here(cls, rounds: int, figures: Sequence[Figures]) -> Part:
+    def measured_here(cls, figures: Sequence[Figures]) -> Part:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         machine = f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-        return cls(time.strftime("%Y-%m-%d"), machine, rounds, figures)
+        return cls(time.strftime("%Y-%m-%d"), machine, figures)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

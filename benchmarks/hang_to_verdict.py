@@ -17,7 +17,7 @@ from benchmarks.figures import Figures
 from benchmarks.measuring import Options, cells_of, cost_of, main, pytest
 from benchmarks.one_cell import DASK, PYTHON
 
-DEADLINE = 3.0
+DEADLINE = 2.0
 TEST = f"""
 import json
 import os

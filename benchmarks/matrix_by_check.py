@@ -1,6 +1,6 @@
 """Where the seconds of the README's matrix go: by check, in a first run with an empty cache and in warm ones.
 
-    python -m benchmarks.matrix_by_check [--rounds 5] [--beside PYTHON]
+    python -m benchmarks.matrix_by_check [--rounds 3] [--beside PYTHON]
 
 uv's own cache stays, so wheels are downloaded once. Seconds are those of the report, the sum over all cells, of which
 several run at once; CPU is that of pytest and of everything that it waited for. `--beside` names the Python of another
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figures
-from benchmarks.measuring import REPOSITORY, Options, cells_of, cost_of, main
+from benchmarks.measuring import FEW, REPOSITORY, Options, cells_of, cost_of, main
 
 WHOLE, ALL, CPU = "whole command", "all checks", "CPU"
 BESIDE = ", beside"
@@ -50,7 +50,7 @@ def figures(title: str, runs: Sequence[Run], beside: Sequence[Run]) -> Figures:
 def measure(options: Options, directory: Path) -> list[Figures]:
     pythons = [sys.executable, *filter(None, [options.beside])]
     runs: dict[str, list[Run]] = {python: [] for python in pythons}
-    for _ in range(1 + options.rounds):
+    for _ in range(1 + min(FEW, options.rounds)):
         for number, python in enumerate(pythons):
             cache = directory / str(number)
             cache.mkdir(exist_ok=True)

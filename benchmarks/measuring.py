@@ -22,6 +22,8 @@ REPOSITORY = HERE.parent
 BARE = "bare script"
 ALONE = "pytest alone"
 TOX = "tox-uv -p 2"
+FEW = 3
+"""Rounds of what hardly varies, or takes long, however many are asked for."""
 SKIPPED = 77
 """Exit code of a part that cannot be measured here."""
 
@@ -160,4 +162,4 @@ def main(name: str, measure: Callable[[Options, Path], Sequence[Figures]]) -> No
     for one in figures:
         print(f"\n{as_text(one)}", flush=True)
     if docs:
-        Part.measured_here(options.rounds, figures).write(docs / f"{name}.json")
+        Part.measured_here(figures).write(docs / f"{name}.json")

@@ -1,6 +1,6 @@
 """How much memory one warm cell takes at its peak, beside the bare script, and how much pytest's own process.
 
-    python -m benchmarks.memory [--rounds 5]
+    python -m benchmarks.memory [--rounds 3]
 
 Every tenth of a second, the proportional set sizes (PSS) of all processes below pytest are added: supervisor,
 scheduler, nannies, workers, client and the processes that they were forked from. Of the bare script, its own process
@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.figures import Figures
-from benchmarks.measuring import ALONE, BARE, HERE, Options, Skip, alone, main, pytest
+from benchmarks.measuring import ALONE, BARE, FEW, HERE, Options, Skip, alone, main, pytest
 from benchmarks.one_cell import DASK, PYTHON, STARTS, interpreter_of_cell
 
 SECONDS = 0.1
@@ -78,7 +78,7 @@ def measure(options: Options, directory: Path) -> list[Figures]:
     commands = {ALONE: alone(directory), BARE: [python, str(HERE / "bare_cell.py")]}
     commands |= {start: [*matrix, *one, f"--modelops-start={start}"] for start in STARTS}
     found: dict[str, list[Peaks]] = {side: [] for side in commands}
-    for number in range(options.rounds):
+    for number in range(min(FEW, options.rounds)):
         for side, command in commands.items():
             found[side].append(peaks := peaks_of(command, directory))
             print(f"  round {number + 1}, {side}: {peaks.own:.0f} MiB, below it {peaks.below:.0f} MiB", flush=True)

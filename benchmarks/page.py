@@ -58,7 +58,7 @@ def section(name: str, part: Part | None, directory: Path) -> str:
     lines = [f"## {title}", what]
     if part is None:
         return "\n\n".join([*lines, "Not measured.\n"])
-    lines.append(f"{part.machine}; {part.date}; rounds: {part.rounds}.")
+    lines.append(f"{part.machine}; {part.date}.")
     lines += [f"{figures.title}:\n\n{as_markdown(figures)}" for figures in part.figures]
     return "\n\n".join([*lines, f"![{title}]({directory.name}/{name}.svg)\n"])
 

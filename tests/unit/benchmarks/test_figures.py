@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import page
 from benchmarks.figures import Figures, Part, as_markdown, as_text, ratios, shown
+from benchmarks.parts import PARTS
 
 FIGURES = Figures(
     "One cell",
@@ -38,19 +39,20 @@ def test_tables_have_a_column_of_ratios_only_if_there_are_any() -> None:
     assert lines[0] == "|  | median, s | least to greatest | ratio of medians (of each round) |"
     assert lines[3] == "| ours | 3.00 | 1.00 to 5.00 | 1.50 (0.50 to 2.50) × bare |"
     assert "ratio" not in as_text(Figures("One cell", "s", FIGURES.samples))
+    assert "median of 2, s" in as_text(Figures("One cell", "s", {"ours": [1.0, 2.0]}))
 
 
 def test_the_page_has_what_was_measured_and_says_what_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Path] = []
     monkeypatch.setattr(page, "plot", lambda part, path: drawn.append(path))
-    part = Part.measured_here(3, [FIGURES])
+    part = Part.measured_here([FIGURES])
     directory = tmp_path / "benchmarks"
     part.write(directory / "one_cell.json")
     assert Part.read(directory / "one_cell.json") == part
     page.write(directory)
     text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
-    assert text.count("\n## ") == len(page.PARTS)
-    assert text.count("Not measured.") == len(page.PARTS) - 1
-    assert "rounds: 3." in text
+    assert text.count("\n## ") == len(PARTS)
+    assert text.count("Not measured.") == len(PARTS) - 1
+    assert f"{part.machine}; {part.date}." in text
     assert "![One warm cell](benchmarks/one_cell.svg)" in text
     assert drawn == [directory / "one_cell.svg"]
