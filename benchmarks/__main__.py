@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.measuring import REPOSITORY, SKIPPED, parser
+from benchmarks.measuring import REPOSITORY, SKIPPED, parser, started
 from benchmarks.parts import PARTS
 
 
@@ -33,7 +33,8 @@ def main() -> int:
         for name in arguments.only:
             print(f"\n== {PARTS[name][0]} ({name}), after {time.monotonic() - began:.0f} s", flush=True)
             command = [*python, f"benchmarks.{name}", *(f"--{key}={value}" for key, value in forwarded.items())]
-            code = subprocess.run(command, cwd=REPOSITORY, env=environ, check=False).returncode
+            with started(command, REPOSITORY, env=environ) as process:
+                code = process.wait()
             if code == 0:
                 subprocess.run([*python, "benchmarks.page", str(docs)], cwd=REPOSITORY, env=environ, check=True)
             elif code != SKIPPED:

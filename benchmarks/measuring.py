@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,17 +53,31 @@ Work = Callable[[], Cost]
 """Does one side's work once. What it needs before is not in the cost."""
 
 
+@contextlib.contextmanager
+def started(command: Sequence[str], directory: Path, **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a process. If this one is interrupted, interrupt that one, unless the terminal has, and wait for it."""
+    process = subprocess.Popen(command, cwd=directory, **options)
+    try:
+        yield process
+    except KeyboardInterrupt:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        raise
+
+
 def cost_of(command: Sequence[str], directory: Path, *, fails: bool = False, **variables: str) -> Cost:
     """Run a command; if it fails unexpectedly, end with what it printed."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.monotonic()
         environ = {**os.environ, **variables}
-        process = subprocess.Popen(
-            command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
+        with started(command, directory, env=environ, **streams) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.monotonic() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         errors.seek(0)
         printed, complaint = output.read(), errors.read()

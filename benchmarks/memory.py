@@ -11,7 +11,6 @@ seen (VmHWM). Linux only.
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.figures import Figures
-from benchmarks.measuring import ALONE, BARE, FEW, HERE, Options, Skip, alone, main, pytest
+from benchmarks.measuring import ALONE, BARE, FEW, HERE, Options, Skip, alone, main, pytest, started
 from benchmarks.one_cell import DASK, PYTHON, STARTS, interpreter_of_cell
 
 SECONDS = 0.1
@@ -54,8 +53,10 @@ def high_water(pid: int) -> float:
 def peaks_of(command: Sequence[str], directory: Path) -> Peaks:
     """Run a command and look at its processes; if it fails, end with what it printed."""
     found = Peaks()
-    with (directory / "output").open("w+") as output:
-        process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=output)
+    with (
+        (directory / "output").open("w+") as output,
+        started(command, directory, stdout=output, stderr=output) as process,
+    ):
         watched = psutil.Process(process.pid)
         while process.poll() is None:
             below = sum(map(pss, watched.children(recursive=True)))
