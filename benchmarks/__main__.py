@@ -8,6 +8,7 @@ after each. A part that cannot be measured here is skipped, with the reason; fig
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -23,6 +24,8 @@ def main() -> int:
     options.add_argument("--only", nargs="+", choices=PARTS, default=[*PARTS], metavar="NAME", help=", ".join(PARTS))
     options.set_defaults(docs=REPOSITORY / "docs" / "benchmarks")
     arguments = options.parse_args()
+    if importlib.util.find_spec("matplotlib") is None:
+        options.error("the plots need matplotlib: pip install -e '.[bench]'")
     docs = arguments.docs.resolve()
     python, environ = [sys.executable, "-m"], {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     forwarded = {"rounds": arguments.rounds, "image": arguments.image, "docs": docs}
