@@ -75,7 +75,7 @@ def has_engine(image: str) -> None:
     try:
         engine = connect()
     except ModelopsError as error:
-        raise Skip(f"no container engine answers: {str(error).splitlines()[0]}") from None
+        raise Skip(str(error).partition(". ")[0]) from None
     if not engine.api.images(image):
         raise Skip(f"the engine has no image {image}; --image names another")
     engine.api.close()

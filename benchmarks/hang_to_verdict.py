@@ -97,6 +97,7 @@ def of_runners(options: Options, directory: Path, cell: Sequence[str]) -> Mappin
     for check in cells_of(report)[0]["checks"]:
         if check["name"] == "execute":
             assert check["status"] == "timed-out", check["message"]
+            assert ("SIGSTOP" in check["message"]) is (kinds[check["bundle"]] == "runner"), check["message"]
             seconds = check["seconds"] - DEADLINE
             cause = " ".join(check["message"].splitlines()[:2])
             print(f"  {kinds[check['bundle']]}: {seconds:.2f} s after the deadline; {cause}", flush=True)

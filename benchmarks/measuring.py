@@ -98,6 +98,10 @@ def alone(directory: Path) -> list[str]:
     return pytest("--collect-only", "--rootdir", str(made), str(made))
 
 
+def cells(count: int) -> str:
+    return f"{count:,} {'cell' if count == 1 else 'cells'}"
+
+
 def cells_of(report: Path) -> list[dict[str, Any]]:
     """The cells of a JSON report that were selected."""
     return [cell for cell in json.loads(report.read_text())["cells"] if cell["selected"]]

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks.figures import Figures
-from benchmarks.measuring import Options, main
+from benchmarks.measuring import Options, cells, main
 from pytest_modelops.report import WRITERS
 from pytest_modelops.report.model import RunReport, Status
 from tests.browser import Browser, chromium
@@ -29,15 +29,15 @@ DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame
 def report_of(count: int) -> RunReport:
     of_bundles = [check(name, bundle=bundle) for name in BUNDLE_CHECKS for bundle in ("numbers", "seir")]
     green = [*map(check, CHECKS), *of_bundles]
-    cells = []
+    made = []
     for number in range(count):
         python, dask = f"3.{number % 25}", f"2024.{number // 25}.0"
         if number % 50 == 49:
-            cells.append(broken(python, dask, lock={**LOCK, "package-0": "1.0"}, logs=LOGS))
+            made.append(broken(python, dask, lock={**LOCK, "package-0": "1.0"}, logs=LOGS))
         else:
-            cells.append(cell(python, dask, *green, lock=LOCK, logs=LOGS))
-    assert cells[0].status is Status.PASSED
-    return run(*cells)
+            made.append(cell(python, dask, *green, lock=LOCK, logs=LOGS))
+    assert made[0].status is Status.PASSED
+    return run(*made)
 
 
 def measure(options: Options, directory: Path) -> list[Figures]:
@@ -50,14 +50,14 @@ def measure(options: Options, directory: Path) -> list[Figures]:
     for number in range(options.rounds):
         for count, report in reports.items():
             for ending, write in WRITERS.items():
-                side, path = f"{count:,} cells, {ending}", directory / f"{count}{ending}"
+                side, path = f"{cells(count)}, {ending}", directory / f"{count}{ending}"
                 began = time.perf_counter()
                 write(report, path)
                 seconds.setdefault(side, []).append(time.perf_counter() - began)
                 sizes.setdefault(side, []).append(path.stat().st_size / 1024)
             if browser is not None:
                 browser.open((directory / f"{count}.html").as_uri())
-                opened.setdefault(f"{count:,} cells", []).append(float(browser.run(DRAWN)) / 1000)
+                opened.setdefault(cells(count), []).append(float(browser.run(DRAWN)) / 1000)
         print(f"  round {number + 1}", flush=True)
     if browser is None:
         print("  the page is not opened: there is no Chromium", flush=True)

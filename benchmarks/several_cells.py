@@ -26,6 +26,7 @@ from benchmarks.measuring import (
     Options,
     Work,
     alternate,
+    cells,
     cells_of,
     cost_of,
     figures_of,
@@ -64,13 +65,13 @@ def ours(directory: Path, *more: str, ids: Sequence[str] = IDS, cold: bool = Fal
     command = pytest("--modelops-matrix", f"--modelops-cache={directory / 'cache'}", f"--modelops-report={report}")
     chosen = () if ids == IDS else (f"--modelops-cell={cell}" for cell in ids)
     cost = cost_of([*command, *chosen, *more], directory)
-    cells = cells_of(report)
-    assert [cell["id"] for cell in cells] == [*ids], cells
+    found = cells_of(report)
+    assert [cell["id"] for cell in found] == [*ids], found
     if not chosen and not more:
-        pythons = [str(Path(cell["observed"]["client"]["executable"]).expanduser()) for cell in cells]
+        pythons = [str(Path(cell["observed"]["client"]["executable"]).expanduser()) for cell in found]
         (directory / "pythons").write_text("\n".join(pythons))
     if "--modelops-trust-last" in more:
-        assert all(cell["taken"] for cell in cells), [cell["not_taken"] for cell in cells]
+        assert all(cell["taken"] for cell in found), [cell["not_taken"] for cell in found]
     return cost
 
 
@@ -91,41 +92,36 @@ def tox(program: str, directory: Path, *, cold: bool = False) -> Cost:
     return cost_of([program, "run-parallel", "-p", "2"], directory, PATH=path)
 
 
-def cells(count: int, side: str) -> str:
-    return f"{count} {'cell' if count == 1 else 'cells'}, {side}"
+def named(count: int, side: str) -> str:
+    return f"{cells(count)}, {side}"
 
 
 def measure(options: Options, directory: Path) -> list[Figures]:
     (directory / "pyproject.toml").write_text(SETTINGS)
     (directory / "tox.ini").write_text(TOX_INI)
-    run, eight = functools.partial(ours, directory), functools.partial(cells, 8)
+    run, eight = functools.partial(ours, directory), functools.partial(named, 8)
     sides: dict[str, Work] = {"cold, ours": functools.partial(run, cold=True)}
     if options.tox:
         program = shutil.which(options.tox) or options.tox
         sides[f"cold, {TOX}"] = functools.partial(tox, program, directory, cold=True)
         sides[eight(TOX)] = functools.partial(tox, program, directory)
     for count in COUNTS:
-        sides[cells(count, BARE)] = functools.partial(bare, directory, count)
-        sides[cells(count, "ours")] = functools.partial(run, ids=IDS[:count])
+        sides[named(count, BARE)] = functools.partial(bare, directory, count)
+        sides[named(count, "ours")] = functools.partial(run, ids=IDS[:count])
     sides[eight("ours -n 2")] = functools.partial(run, "-n", "2")
     sides["taken, ours"] = functools.partial(run, "--modelops-trust-last")
     run(cold=True)  # now uv has the wheels
     costs = alternate(options.rounds, sides)
-    bases = {cells(count, "ours"): [cells(count, BARE)] for count in COUNTS}
+    bases = {named(count, "ours"): [named(count, BARE)] for count in COUNTS}
     bases[eight("ours")] += [eight(TOX)]
     bases |= {eight(TOX): [eight(BARE)], eight("ours -n 2"): [eight("ours"), eight(TOX)]}
     bases |= {"cold, ours": [f"cold, {TOX}", eight("ours")], "taken, ours": [eight("ours")]}
-    states = {side: found for side, found in costs.items() if side.startswith(("cold", "taken", "8 cells"))}
-    warm = {side: found for side, found in costs.items() if side not in states or side.startswith("8 cells")}
+    by_count = {side: costs[side] for count in COUNTS for side in (named(count, BARE), named(count, "ours"))}
+    of_eight = {side: found for side, found in costs.items() if side.startswith(("cold", "taken", cells(8)))}
     return [
-        figures_of(
-            {cells(count, side): warm[cells(count, side)] for count in COUNTS for side in (BARE, "ours")},
-            "seconds",
-            "1, 2, 4 and 8 warm cells, the bare script two at a time",
-            bases,
-        ),
-        figures_of(states, "seconds", "8 cells", bases),
-        figures_of(states, "cpu", "CPU of 8 cells", bases),
+        figures_of(by_count, "seconds", "Warm cells, the bare script two at a time", bases),
+        figures_of(of_eight, "seconds", "8 cells", bases),
+        figures_of(of_eight, "cpu", "CPU of 8 cells", bases),
     ]
 
 
