@@ -4,7 +4,8 @@
 
 In one cell, each process is frozen with SIGSTOP in turn, or a task holds the GIL, and a call runs into its deadline.
 The runner of a bundle is frozen in the check `execute`, or the bundle's function never ends. Seconds are those between
-the deadline and the error.
+the deadline and the error. They can be negative for bundles, because their checks keep `MARGIN_SECONDS` of the deadline
+for ending the runners.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def draw(figures: Figures, axes: Any) -> None:
     for side, values in figures.samples.items():
         axes.plot(values, [side] * len(values), "o", color="#222222", markersize=2.5)
     axes.invert_yaxis()
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=min(0.0, *map(min, figures.samples.values())))
     axes.set_title(f"{figures.title} ({figures.unit})", loc="left", fontsize=10)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

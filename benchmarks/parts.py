@@ -54,7 +54,8 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "From a hang to its verdict",
         (
             "Each process is frozen in turn with SIGSTOP, a task holds the GIL, or a bundle's function never "
-            "ends: seconds from the deadline to the error that says what hangs."
+            "ends: seconds from the deadline to the error that says what hangs. A runner is awaited a little less than "
+            "the deadline of its check, so there the verdict can come before it, as a negative number."
         ),
     ),
     "reports": (
