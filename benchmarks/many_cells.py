@@ -1,26 +1,24 @@
-"""What planning and collecting 1, 100 and 1,000 cells costs, beside a pytest that collects nothing, as one run.
+"""What planning and collecting 1, 100 and 1,000 cells costs, beside a pytest that collects nothing.
 
-    python benchmarks/many_cells.py [--rounds 5]
+    python -m benchmarks.many_cells [--rounds 5]
 
 The answers of the index are cached by a first run. CPU is that of the process and of those that it starts; memory is
-the peak of the process.
+the peak of the largest of these.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
 import math
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.figures import Figures
+from benchmarks.measuring import ALONE, Options, alone, alternate, cost_of, figures_of, main, pytest
+
 PYTHONS = ("3.10", "3.11", "3.12", "3.12.1", "3.13", "3.13.0", "3.14")
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider")
+COUNTS = (1, 100, 1000)
+PLAN, COLLECT = ("--modelops-matrix", "--modelops-plan=json"), ("--modelops-matrix", "--collect-only")
 
 
 def project(directory: Path, cells: int, releases: list[str]) -> Path:
@@ -36,38 +34,21 @@ def project(directory: Path, cells: int, releases: list[str]) -> Path:
     return made
 
 
-def measured(directory: Path, *arguments: str) -> tuple[float, float, float]:
-    """Run pytest; return seconds, seconds of CPU and MiB at its peak."""
-    began = time.monotonic()
-    process = subprocess.Popen([*PYTEST, *arguments], cwd=directory, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
-def main() -> None:
-    """Print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        plan, collect = ["--modelops-matrix", "--modelops-plan=json"], ["--modelops-matrix", "--collect-only"]
-        every = project(directory, 1, [">=1"])
-        answer = subprocess.run([*PYTEST, *plan], cwd=every, check=True, capture_output=True, text=True).stdout
-        releases = [cell["dask"] for cell in json.loads(answer)["cells"]]
-        sides = {"pytest alone": (every, ["--collect-only"])}
-        for cells in (1, 100, 1000):
-            made = project(directory, cells, releases)
-            sides |= {f"plan of {cells}": (made, plan), f"collection of {cells}": (made, collect)}
-        for where, arguments in sides.values():  # the index's answers, and bytecode
-            measured(where, *arguments)
-        found = {side: [measured(where, *what) for _ in range(rounds)] for side, (where, what) in sides.items()}
-    for side, values in found.items():
-        seconds, cpu, memory = (statistics.median(one) for one in zip(*values, strict=True))
-        print(f"{side}: {seconds:.2f} s, CPU {cpu:.2f} s, {memory:.0f} MiB")
+def measure(options: Options, directory: Path) -> list[Figures]:
+    every = project(directory, 1, [">=1"])
+    releases = [cell["dask"] for cell in json.loads(cost_of(pytest(*PLAN), every).output)["cells"]]
+    sides = {ALONE: functools.partial(cost_of, alone(directory), directory)}
+    for count in COUNTS:
+        made = project(directory, count, releases)
+        sides[f"plan of {count:,}"] = functools.partial(cost_of, pytest(*PLAN), made)
+        sides[f"collection of {count:,}"] = functools.partial(cost_of, pytest(*COLLECT), made)
+    for work in sides.values():  # the index's answers, and bytecode
+        work()
+    costs = alternate(options.rounds, sides)
+    bases = {side: (ALONE,) for side in costs if side != ALONE}
+    titles = {"seconds": "Plan and collection", "cpu": "CPU of plan and collection", "peak": "Memory at the peak"}
+    return [figures_of(costs, field, title, bases) for field, title in titles.items()]
 
 
 if __name__ == "__main__":
-    main()
+    main("many_cells", measure)

@@ -1,80 +1,66 @@
 """Where the seconds of the README's matrix go: by check, in a first run with an empty cache and in warm ones.
 
-    python benchmarks/matrix_by_check.py [--rounds 3] [--beside PYTHON] [-- further arguments of pytest]
+    python -m benchmarks.matrix_by_check [--rounds 3] [--beside PYTHON]
 
-`--beside` names the Python of another installation, such as an earlier version's; its runs alternate with this one's,
-and the last column is the ratio of the medians. uv's own cache stays, so wheels are downloaded once. Seconds are those
-of the report, the sum over all cells; CPU is that of pytest and of everything that it waited for.
+uv's own cache stays, so wheels are downloaded once. Seconds are those of the report, the sum over all cells, of which
+several run at once; CPU is that of pytest and of everything that it waited for. `--beside` names the Python of another
+installation, such as an earlier version's; its runs alternate with this one's.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
-import json
-import os
-import resource
-import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[1]
-Run = Mapping[str, float]
-"""Seconds by check; `CPU` and `all` besides."""
+from benchmarks.figures import Figures
+from benchmarks.measuring import FEW, REPOSITORY, Options, cells_of, cost_of, main
+
+WHOLE, ALL, CPU = "whole command", "all checks", "CPU"
+BESIDE = ", beside"
+Run = dict[str, float]
+"""Seconds by check; `WHOLE`, `ALL` and `CPU` besides."""
 
 
-def run(python: str, cache: Path, more: Sequence[str]) -> Run:
+def run(python: str, cache: Path) -> Run:
     """Run the matrix once, with the cache as it is."""
     report = cache / "report.json"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    pytest = str(Path(python).with_name("pytest"))  # `-m pytest` would import the plugin from the working directory
-    command = [pytest, "-q", "--modelops-matrix", f"--modelops-report={report}", *more]
-    environ = {**os.environ, "PYTEST_MODELOPS_CACHE": str(cache)}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found: dict[str, float] = collections.defaultdict(float)
-    for cell in json.loads(report.read_text())["cells"]:
+    program = str(Path(python).with_name("pytest"))  # `-m pytest` would import the plugin from the working directory
+    command = [program, "-q", "--modelops-matrix", f"--modelops-report={report}", f"--modelops-cache={cache}"]
+    cost = cost_of(command, REPOSITORY)
+    print(f"  {python}: {cost.seconds:.1f} s, CPU {cost.cpu:.1f} s", flush=True)
+    found: Run = {WHOLE: cost.seconds, CPU: cost.cpu, ALL: 0.0}
+    checks: Run = collections.defaultdict(float)
+    for cell in cells_of(report):
         for check in cell["checks"]:
-            found[check["name"]] += check["seconds"] or 0.0
-    found["all"] = sum(found.values())
-    found["CPU"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return found
+            checks[check["name"]] += check["seconds"]
+    found[ALL] = sum(checks.values())
+    return found | dict(sorted(checks.items(), key=lambda item: -item[1]))
 
 
-def show(title: str, runs: Sequence[Run], beside: Sequence[Run]) -> None:
-    print(f"\n{title}\n{'check':20} {'seconds':>8} {'share':>6}" + (f" {'beside':>8} {'ratio':>6}" if beside else ""))
-    medians = {name: statistics.median(one[name] for one in runs) for name in runs[0]}
-    for name, seconds in sorted(medians.items(), key=lambda item: -item[1]):
-        line = f"{name:20} {seconds:8.1f} {seconds / medians['all']:6.0%}"
-        if beside and (other := statistics.median(one[name] for one in beside)):
-            line += f" {other:8.1f} {seconds / other:6.2f}"
-        print(line, flush=True)
+def figures(title: str, runs: Sequence[Run], beside: Sequence[Run]) -> Figures:
+    samples = {name: [one[name] for one in runs] for name in runs[0]}
+    others = {f"{name}{BESIDE}": [one[name] for one in beside] for name in (beside[0] if beside else ())}
+    bases = {name: [f"{name}{BESIDE}"] for name in samples} if beside else {}
+    bases |= {} if beside else {name: [ALL] for name in samples if name not in {WHOLE, ALL, CPU}}
+    return Figures(title, "s", samples | others, bases)
 
 
-def main() -> None:
-    """Alternate, and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--beside")
-    parser.add_argument("more", nargs="*")
-    options = parser.parse_args()
+def measure(options: Options, directory: Path) -> list[Figures]:
     pythons = [sys.executable, *filter(None, [options.beside])]
-    with tempfile.TemporaryDirectory(prefix="modelops-") as name:
-        runs: dict[str, list[Run]] = {python: [] for python in pythons}
-        for _ in range(1 + options.rounds):
-            for number, python in enumerate(pythons):
-                cache = Path(name, str(number))
-                cache.mkdir(exist_ok=True)
-                runs[python].append(run(python, cache, options.more))
-    ours, beside = runs[sys.executable], runs.get(options.beside, [])
-    show("first run, empty cache", ours[:1], beside[:1])
-    show(f"median of {options.rounds} warm runs", ours[1:], beside[1:])
+    runs: dict[str, list[Run]] = {python: [] for python in pythons}
+    for _ in range(1 + min(FEW, options.rounds)):
+        for number, python in enumerate(pythons):
+            cache = directory / str(number)
+            cache.mkdir(exist_ok=True)
+            runs[python].append(run(python, cache))
+    ours, beside = runs[sys.executable], runs.get(options.beside or "", [])
+    return [
+        figures("README's matrix, first run with an empty cache", ours[:1], beside[:1]),
+        figures("README's matrix, warm", ours[1:], beside[1:]),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    main("matrix_by_check", measure)

@@ -56,6 +56,10 @@ class ProcessExited(CheckFailed):
     """A process ended that should have stayed: not the same as being slow."""
 
 
+class CannotScale(CheckFailed):
+    """This cluster cannot have one worker more."""
+
+
 class RemoteError(CheckFailed):
     """Code in the cell raised. `traceback` is the cell's own, as text."""
 

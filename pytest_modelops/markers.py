@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_modelops.bundles.bundle import Bundle
     from pytest_modelops.cell.live import LiveCell
+    from pytest_modelops.config.faults import Fault
 
 DECLARATIONS = (
     "modelops_cells(*globs): run this test only in the cells whose id matches one of the patterns, as 'py3.13-*'.",
@@ -30,6 +31,12 @@ DECLARATIONS = (
         "replicates tasks in to params aggregates on the cell; every number must be right."
     ),
     (
+        "modelops_fault(fault, at=0.5, seconds=2, fails=<pattern>): when this share (or number) of the tasks of the "
+        "test's modelops_aggregation, or else of its body, is done, have the fault happen to the cell: kill-worker, "
+        "freeze-worker, cut-off, memory, disk-full, restart-scheduler or slow-network. The aggregation must complete, "
+        "or fail with a message that matches `fails`."
+    ),
+    (
         "modelops_bundle(path, deadline=<seconds>): before the test's body, check the bundle in this directory or "
         "archive (or the configured one of this name) and install it on every worker of the cell."
     ),
@@ -40,11 +47,12 @@ DECLARATIONS = (
 )
 NAMES = frozenset(line.partition("(")[0] for line in DECLARATIONS)
 
+_FAULT = "modelops_fault"
 _OF_BUNDLES = ("modelops_bundle", "modelops_handshake")
 _NOTHING = object()
 
-Demand: TypeAlias = "Callable[[LiveCell], None]"
-"""What one marker asks of a cell."""
+Demand: TypeAlias = "Callable[[LiveCell], Mapping[str, object] | None]"
+"""What one marker asks of a cell; may return figures for the report."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,12 +64,14 @@ class Context:
         directory: bundles' paths are relative to it.
         bundles: those that are configured.
         named: the bundles that markers have named so far, by name; added to.
+        fault: what is to happen in the middle of the test's aggregation.
     """
 
     oldest: tuple[int, int]
     directory: Path
     bundles: Sequence[Bundle]
     named: dict[str, Bundle]
+    fault: Fault | None = None
 
 
 def applied(node: pytest.Item | pytest.Collector) -> bool:
@@ -93,6 +103,7 @@ def demands(item: pytest.Item, context: Context) -> list[Demand]:
         WrongInput: a marker's arguments are wrong; names test, marker and what is valid.
     """
     found = []
+    context = dataclasses.replace(context, fault=_fault_of(item))
     for mark in reversed(list(item.iter_markers())):
         parse = _PARSERS.get(mark.name)
         if parse is None:
@@ -101,10 +112,43 @@ def demands(item: pytest.Item, context: Context) -> list[Demand]:
             inspect.signature(parse).bind(context, *mark.args, **mark.kwargs)
             found.append(parse(context, *mark.args, **mark.kwargs))
         except (TypeError, WrongInput) as error:
-            usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
-            reason = str(error) if isinstance(error, NotShippable | WrongInput) else f"wrong arguments {_shown(mark)}"
-            raise WrongInput(f"{item.nodeid}: marker {mark.name}: {reason}; use {usage.partition(': ')[0]}") from None
+            raise _wrong(item, mark, error) from None
     return found
+
+
+def fault_of_body(item: pytest.Item) -> Fault | None:
+    """Return what is to happen while a test's body runs. Wrong arguments were refused by `demands`."""
+    aggregates = any(mark.name == "modelops_aggregation" for mark in item.iter_markers())
+    return None if aggregates else _fault_of(item)
+
+
+def _fault_of(item: pytest.Item) -> Fault | None:
+    from pytest_modelops.config import faults
+    from pytest_modelops.config.setting import Place
+
+    marks = list(item.iter_markers(_FAULT))
+    aggregates = any(mark.name == "modelops_aggregation" for mark in item.iter_markers())
+    if not marks:
+        return None
+    [mark, *more] = marks
+    if more:
+        raise _wrong(item, mark, WrongInput("there are several; a test has one fault"))
+    if len(mark.args) != 1 or "fault" in mark.kwargs:
+        raise _wrong(item, mark, TypeError())
+    try:
+        found = faults.read({"fault": mark.args[0], **mark.kwargs}, Place(origin="", directory=Path()))
+    except WrongInput as error:
+        raise _wrong(item, mark, WrongInput(str(error).removeprefix(": "))) from None
+    if found.fails and not aggregates:
+        problem = "fails is for the test's modelops_aggregation; in the body of a test use pytest.raises"
+        raise _wrong(item, mark, WrongInput(problem))
+    return found
+
+
+def _wrong(item: pytest.Item, mark: pytest.Mark, error: Exception) -> WrongInput:
+    usage = next(line for line in DECLARATIONS if line.startswith(f"{mark.name}("))
+    reason = str(error) if isinstance(error, NotShippable | WrongInput) else f"wrong arguments {_shown(mark)}"
+    return WrongInput(f"{item.nodeid}: marker {mark.name}: {reason}; use {usage.partition(': ')[0]}")
 
 
 def bundles_of(node: pytest.Item, directory: Path, bundles: Sequence[Bundle]) -> dict[Path, Bundle | None]:
@@ -151,7 +195,7 @@ def _lambda(context: Context, /, function: Any, *args: Any, expect: Any = _NOTHI
     )
 
 
-def _aggregation(_: Context, /, *, params: Any = 20, replicates: Any = 20, deadline: Any = None) -> Demand:
+def _aggregation(context: Context, /, *, params: Any = 20, replicates: Any = 20, deadline: Any = None) -> Demand:
     from pytest_modelops.config.model import AggregationSettings
 
     for name, value in {"params": params, "replicates": replicates}.items():
@@ -159,7 +203,7 @@ def _aggregation(_: Context, /, *, params: Any = 20, replicates: Any = 20, deadl
             raise WrongInput(f"{name}={value!r} is not a whole number above 0")
     seconds = _seconds(deadline)
     settings = AggregationSettings(params=params, replicates=replicates)
-    return lambda cell: cell.checks.run_aggregation(settings, seconds=seconds)
+    return lambda cell: cell.checks.run_aggregation(settings, seconds=seconds, fault=context.fault)
 
 
 def _bundle(context: Context, /, path: Any, *, deadline: Any = None) -> Demand:

@@ -52,10 +52,12 @@ HOW_TO = (
 )
 START_SECONDS = 60
 SHARED_RUNS = {
-    f"tests/integration/test_{name}.py"
-    for name in ("broken_bundles", "bundle_formats", "formats_on_every_backend", "hostile_peers")
+    *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses")),
+    *(f"integration/test_{name}.py" for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy")),
+    *(f"plugin/test_{name}.py" for name in ("markers_and_fixtures", "outcomes", "plan", "without_flag")),
+    "unit/report/test_page.py",
 }
-"""Most of their tests read the output of one run for each backend."""
+"""Many of their tests read what one run left, for each backend."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
 """How many mutated archives, wheels, frames and documents a test tries."""
 
@@ -87,7 +89,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
             backend = re.search(r"\[(process|docker)\b", test)
-            return f"{file} {backend[1] if backend else ''}" if file in SHARED_RUNS else nodeid
+            return f"{file} {backend[1] if backend else ''}" if file.removeprefix("tests/") in SHARED_RUNS else nodeid
 
     return Together(config, log)
 

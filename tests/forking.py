@@ -14,6 +14,7 @@ import math
 import os
 import random
 import runpy
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 _POLL_SECONDS = 0.01
+_MOST_SECONDS = 1.0
 _ALSO_IMPORTED = (
     "xdist.dsession",
     "pytest_modelops.backends.docker.backend",
@@ -52,8 +54,19 @@ class Forked:
         while (code := self.poll()) is None:
             if time.monotonic() > end:
                 raise subprocess.TimeoutExpired("pytest", timeout)
-            time.sleep(_POLL_SECONDS)
+            self._wait_for_its_end(end - time.monotonic())
         return code
+
+    def _wait_for_its_end(self, seconds: float) -> None:
+        """Return at its end or earlier. It is there until `poll` has seen its end."""
+        if not hasattr(os, "pidfd_open"):
+            time.sleep(_POLL_SECONDS)
+            return
+        descriptor = os.pidfd_open(self.pid)
+        try:
+            select.select([descriptor], [], [], min(seconds, _MOST_SECONDS))
+        finally:
+            os.close(descriptor)
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:

@@ -5,16 +5,16 @@ Nothing but the client is started, so nothing but the client is ever ended.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox
+from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
 from pytest_modelops.config.attach import AttachSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell
+from pytest_modelops.remote.shared.bundle_messages import PUT
 from pytest_modelops.remote.shared.facts import AttachContact
 from pytest_modelops.storage.files import unused_path
 
@@ -29,8 +29,16 @@ class AttachSandbox(ProcessSandbox):
     def deployment(self) -> AttachContact:
         """Return where the client finds the deployment, and what it may send."""
         attach = self._attach
-        contact: AttachContact = {"tasks": attach.tasks, "force": attach.force}
-        if attach.address:
+        contact: AttachContact = {
+            "tasks": attach.tasks,
+            "bytes": attach.bytes,
+            "seconds": attach.seconds,
+            "force": attach.force,
+            "files": str(self._scratch),
+        }
+        if attach.gateway is not None:
+            contact["gateway"] = attach.gateway.contact()
+        elif attach.address:
             contact["address"] = attach.address
         elif attach.scheduler_file:
             contact["scheduler_file"] = str(attach.scheduler_file)
@@ -38,12 +46,22 @@ class AttachSandbox(ProcessSandbox):
             contact["factory"], contact["directory"] = attach.factory, str(attach.directory.absolute())
         return contact
 
+    def put(self, source: Path, name: str) -> str:
+        """Have a file or directory copied to workers, where that is allowed; see `AttachedCluster.ask_workers`.
+
+        Returns:
+            Its path relative to the directory that each worker has for that.
+        """
+        super().put(source, name)
+        return f"{PUT}{name}"
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The names of all that is to be copied."""
+        return sorted(self._put)
+
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
-        found = super()._variables(environment, {})
-        del found["DASK_ROOT_CONFIG"]
-        # Not `items()`: pytest removes a variable, the name of the running test, in another thread meanwhile.
-        dask = {name: os.environ[name] for name in os.environ if name.startswith("DASK_")}
-        return {**found, "DASK_CONFIG": str(Path.home() / ".config" / "dask"), **dask, **variables}
+        return {**with_dask_of_host(super()._variables(environment, {})), **variables}
 
 
 class AttachBackend(ProcessBackend):
@@ -58,6 +76,9 @@ class AttachBackend(ProcessBackend):
             raise WrongInput(f"[tool.modelops.attach] scheduler-file: there is no file {attach.scheduler_file}")
         super().__init__(spec=spec, cache=cache, fresh=fresh, directory=directory)
         self._attach = attach
+
+    def install_wheels(self, *_: object, **__: object) -> None:
+        """Have each worker install with pip, since it is on another machine."""
 
     def describe(self) -> str:
         return f"clients of {self._attach.deployment}, cache {self._cache}"

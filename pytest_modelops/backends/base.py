@@ -5,7 +5,7 @@ Checks, fixtures and the cluster know only these protocols, so a new backend cha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -130,6 +130,24 @@ class Sandbox(Protocol):
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> tuple[Process, IO[bytes], IO[bytes]]:
         """Start a process as `start` does, and return its stdin and stdout as binary streams."""
+
+    def obstacle_to(self, fault: str, *, memory_limit: int) -> str:
+        """Return why a fault of `config.faults` cannot be made to happen here, and what would help; else nothing.
+
+        Args:
+            memory_limit: of a worker, in bytes.
+        """
+
+    def disturb(self, fault: str, name: str) -> Callable[[], None]:
+        """Cut a process off from the network, slow that down, or fill its disk (`CUT_OFF`, `SLOW`, `DISK`).
+
+        Returns:
+            What ends it.
+
+        Raises:
+            CheckFailed: it could not be done.
+            NothingToDo: this engine or kernel cannot do it.
+        """
 
     def keep(self) -> str:
         """Let the scheduler and the workers outlive `close` and pytest.

@@ -12,7 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TypeVar
 
+import psutil
+
 from pytest_modelops.backends.templates import Templates
+from pytest_modelops.config.faults import CUT_OFF, DISK, IN_CONTAINERS, MEMORY, SLOW
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.environments.commands import Commands, HostProcess, HostProcesses
@@ -24,8 +27,18 @@ from pytest_modelops.storage.files import unused_path
 
 FROM_HOST = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ")
 """The only variables of the host that a cell gets."""
+_SPARE = 0.5
+"""How much of the memory that is available may be filled on purpose."""
 _Started = TypeVar("_Started")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def with_dask_of_host(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a process that has the Dask configuration of this machine."""
+    found = {name: text for name, text in variables.items() if name != "DASK_ROOT_CONFIG"}
+    # Not `items()`: pytest removes a variable, the name of the running test, in another thread meanwhile.
+    dask = {name: os.environ[name] for name in os.environ if name.startswith("DASK_")}
+    return {**found, "DASK_CONFIG": str(Path.home() / ".config" / "dask"), **dask}
 
 
 class ProcessSandbox:
@@ -68,7 +81,7 @@ class ProcessSandbox:
     def client_contact(self) -> Mapping[str, str]:
         return {"scheduler_file": str(self._scheduler_file)}
 
-    def host_address(self, address: str) -> str:
+    def host_address(self, address: str) -> str | None:
         return address  # the cell listens on this machine's loopback
 
     def directory(self, name: str) -> str:
@@ -144,6 +157,20 @@ class ProcessSandbox:
             "PYTHONFAULTHANDLER": "1",
             **variables,
         }
+
+    def obstacle_to(self, fault: str, *, memory_limit: int) -> str:
+        if fault in {CUT_OFF, DISK, SLOW}:
+            return f"the processes of a cell share this machine's network and disk; {IN_CONTAINERS}"
+        spare = int(psutil.virtual_memory().available * _SPARE)
+        if fault == MEMORY and memory_limit > spare:
+            return (
+                f"the memory limit of a worker is {memory_limit / 2**20:.0f} MiB, and this machine can spare "
+                f"{spare / 2**20:.0f}; set a lower `--memory-limit` in `worker-args`"
+            )
+        return ""
+
+    def disturb(self, fault: str, name: str) -> Callable[[], None]:
+        raise CheckFailed(f"{fault} of {name}: {self.obstacle_to(fault, memory_limit=0)}")
 
     def keep(self) -> str:
         raise CheckFailed("the process backend cannot leave a cell up, since its processes end with pytest")

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from pytest_modelops.backends.attach import AttachBackend
 from pytest_modelops.backends.base import Backend
+from pytest_modelops.backends.cluster import ClusterBackend
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.attach import AttachSettings
+from pytest_modelops.config.cluster import ClassSettings
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import CheckFailed, TimedOut, Unavailable, WrongInput
@@ -36,6 +38,7 @@ class Options:
 
     containers: ContainerSettings
     attach: AttachSettings
+    cluster: ClassSettings
     spec: EnvironmentSpec
     cache: Path
     fresh: bool
@@ -44,9 +47,9 @@ class Options:
 
 def check_settings(name: str, containers: ContainerSettings) -> None:
     """Refuse settings that a backend cannot honour, as opening it does; opens nothing."""
-    if name == ProcessBackend.name and containers.keep != "never":
+    if name in {ProcessBackend.name, ClusterBackend.name} and containers.keep != "never":
         raise WrongInput(
-            f"--modelops-keep {containers.keep}: the process backend cannot leave cells up, since their "
+            f"--modelops-keep {containers.keep}: the {name} backend cannot leave cells up, since their "
             "processes end with pytest; use --modelops-backend docker"
         )
 
@@ -84,7 +87,19 @@ def _attach(options: Options) -> Backend:
     )
 
 
-BACKENDS: dict[str, Callable[[Options], Backend]] = {"attach": _attach, "docker": _docker, "process": _process}
+def _cluster(options: Options) -> Backend:
+    check_settings(ClusterBackend.name, options.containers)
+    return ClusterBackend(
+        options.cluster, spec=options.spec, cache=options.cache, fresh=options.fresh, directory=options.directory
+    )
+
+
+BACKENDS: dict[str, Callable[[Options], Backend]] = {
+    "attach": _attach,
+    "cluster": _cluster,
+    "docker": _docker,
+    "process": _process,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +124,7 @@ def open_backend(
     *,
     containers: ContainerSettings,
     attach: AttachSettings,
+    cluster: ClassSettings,
     as_it_is: bool,
     spec: EnvironmentSpec,
     cache: Path,
@@ -124,7 +140,9 @@ def open_backend(
         WrongInput: it was asked for by name, and this machine does not have it.
         OSError: the cache directory cannot be used.
     """
-    options = Options(containers=containers, attach=attach, spec=spec, cache=cache, fresh=fresh, directory=directory)
+    options = Options(
+        containers=containers, attach=attach, cluster=cluster, spec=spec, cache=cache, fresh=fresh, directory=directory
+    )
     if name != "auto":
         try:
             return Opened(BACKENDS[name](options))

@@ -92,6 +92,22 @@ def read(directory: Path) -> Metadata:
     return dataclasses.replace(metadata, roots=tuple(dict.fromkeys(roots)))
 
 
+def name_of(directory: Path) -> str | None:
+    """Return the name of a project's distribution; `None` when only a build can tell.
+
+    Raises:
+        MalformedBundle: as `read`.
+    """
+    pyproject = _pyproject(directory)
+    setup = {**_setup_cfg(directory / "setup.cfg"), **_setup_py(directory / "setup.py")}
+    declared = (
+        table(pyproject, "project"),
+        table(pyproject, "tool", "poetry"),
+        {"name": setup.get("name", (None,))[0]},
+    )
+    return next((name for one in declared if isinstance(name := one.get("name"), str)), None)
+
+
 def build_requires(directory: Path) -> tuple[str, ...]:
     """Return the requirements of a project's build.
 

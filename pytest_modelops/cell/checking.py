@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pytest_modelops.cell.lifecycle import Lifecycle
+from pytest_modelops.checks import faulty_aggregation
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.attached import NOT_THERE
 from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.checks.bundle_in_workers import install_again
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
+from pytest_modelops.cluster.faults import DuringJob
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CellBroken, CheckFailed, NothingToDo, RunnerTimedOut, TimedOut
@@ -110,6 +114,10 @@ class Checks:
         """Return whether a check that is to run in pytest's main thread has to run now, for this one or as this one."""
         return any(self._checks[one].main_thread for one in self._with_causes(label) if one not in self._results)
 
+    def has(self, label: str) -> bool:
+        """Return whether a check is one of the cell's, or one that a marker has asked for."""
+        return label in self._checks
+
     def uses_cluster(self, label: str) -> bool:
         """Return whether a check may use the cell's cluster."""
         return label not in self._checks or self._checks[label].uses_cluster
@@ -123,9 +131,10 @@ class Checks:
         return list(found)
 
     def _needs(self, label: str) -> list[str]:
-        """Return the checks that one needs, directly or not, each after its own needs; without those left out."""
+        """Return the checks that run before one, directly or not, each after its own; without those left out."""
         found: dict[str, None] = {}
-        for need in self._checks[label].needs if label in self._checks else ():
+        check = self._checks.get(label)
+        for need in (*check.needs, *check.first) if check is not None else ():
             found.update(dict.fromkeys([*self._needs(need), need]))
         return list(found)
 
@@ -192,7 +201,9 @@ class Checks:
             CellBroken: the cell itself is broken.
             NothingToDo: the cell is attached.
         """
-        if self._live.attached:
+        if self._live.attached and (
+            not self._lifecycle.may_install or any(one.bundle and one.bundle.in_workers for one in checks)
+        ):
             raise NothingToDo(f"a marker asks for a bundle on the workers; {NOT_THERE}")
         for check in checks:
             self._checks.setdefault(check.label, check)
@@ -229,10 +240,34 @@ class Checks:
         deadline = self._deadline_with_cluster("lambda", seconds)
         self.with_diagnosis(lambda: run_on_each(self._live, deadline, function, args, expect=expect, expected=expected))
 
-    def run_aggregation(self, settings: AggregationSettings, *, seconds: float | None) -> None:
-        """Do what `modelops_aggregation` asks for; raises what the check would."""
+    def run_aggregation(
+        self, settings: AggregationSettings, *, seconds: float | None, fault: Fault | None = None
+    ) -> Mapping[str, object]:
+        """Do what `modelops_aggregation` asks for; return what a fault did, and raise what the check would."""
+        if fault is not None:
+            self._refuse_attached(fault)
         deadline = self._deadline_with_cluster("aggregation", seconds)
-        self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
+        if fault is None:
+            self.with_diagnosis(lambda: run_aggregation(settings, self._live, deadline))
+            return {}
+        return self.with_diagnosis(lambda: faulty_aggregation.run_with(fault, settings, self._live, deadline))
+
+    @contextlib.contextmanager
+    def during_test(self, fault: Fault) -> Iterator[DuringJob]:
+        """Have a fault happen while the body of a test runs; see `cluster.faults.DuringJob`.
+
+        Raises:
+            CellBroken: as `prepare_cluster`.
+            NothingToDo: it cannot happen in this cell.
+        """
+        self._refuse_attached(fault)
+        self.prepare_cluster()
+        with self._live.during_job(fault) as during:
+            yield during
+
+    def _refuse_attached(self, fault: Fault) -> None:
+        if self._live.attached:
+            raise NothingToDo(f"a marker asks for {fault.name}; {NOT_THERE}")
 
     def _deadline_with_cluster(self, check_name: str, seconds: float | None) -> Deadline:
         self.prepare_cluster()
@@ -263,14 +298,12 @@ class Checks:
         return self._seconds.get(check_name, Check.seconds)
 
     def _run(self, check: Check) -> CheckResult:
-        ran_before = [self._results[label] for label in check.after if label in self._results]
-        for before in (ran_before, map(self.run, check.needs)):
-            for needed in list(before):  # a blocked check starts no cluster
-                if not self._lets_through(needed):
-                    return self._blocked(check, needed.blocked_by or needed.label)
+        if (needed := self._obstacle(check)) is not None:
+            return self._blocked(check, needed.blocked_by or needed.label)
         if check.bundle is not None and check.needs:
             self.prepare()
-        self._free_workers()
+        if not check.replaced:  # a rolling upgrade starts all workers again after a state that broke
+            self._free_workers()
         self._lifecycle.begin()
         began = time.monotonic()
 
@@ -297,6 +330,17 @@ class Checks:
             reproduce=self._reproduce(self._live.cell, check),
             data=secrets.hide_in(data),
         )
+
+    def _obstacle(self, check: Check) -> CheckResult | None:
+        """Run what has to run before a check; return the first result that blocks it."""
+        for label in check.first:
+            self.run(label)
+        ran_before = [self._results[label] for label in check.after if label in self._results]
+        for before in (ran_before, map(self.run, check.needs)):
+            for needed in list(before):  # a blocked check starts no cluster
+                if not self._lets_through(needed):
+                    return needed
+        return None
 
     def _judged(self, check: Check, status: Status, message: str) -> tuple[Status, str]:
         """Return status and message with what is known of the check."""
@@ -328,4 +372,6 @@ class Checks:
         return [check for check in self._checks.values() if check.leaves is not None]
 
     def _free_workers(self) -> None:
+        """Have workers free, and the cluster as it was started, for what comes next."""
+        self._lifecycle.renew()
         self._lifecycle.free_workers(Deadline(self.seconds_for("start")))

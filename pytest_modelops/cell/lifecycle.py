@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from pytest_modelops.backends.attach import AttachSandbox
 from pytest_modelops.backends.base import Backend, Sandbox
+from pytest_modelops.backends.cluster import ClusterSandbox
 from pytest_modelops.cluster.attached import AttachedCluster
 from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.made import MadeCluster
 from pytest_modelops.cluster.starting import worker_names
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
@@ -32,6 +34,7 @@ class Lifecycle:
     Attributes:
         secrets: what is never shown.
         attached: whether scheduler and workers are those of a deployment.
+        may_install: whether bundles may be copied to them then.
         cluster: `None` while none runs.
         was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
         started: how each process was started, by its name; see `Parts.started`.
@@ -39,6 +42,7 @@ class Lifecycle:
         diagnoses: path of each text about what hung, by its name in the report.
         clients: clients in this process, which are closed with the cell.
         timed_out: whether something timed out, so that a worker may still be busy with it.
+        disturbed: whether a fault happened to the cluster on purpose, so that what comes next needs a new one.
         notes: for the report.
         unreported: messages about the cell's end that no report holds yet.
         leftover: a message about what stopping left behind; empty if nothing.
@@ -58,6 +62,7 @@ class Lifecycle:
         self._seconds = 0.0
         self.secrets = settings.secrets
         self.attached = settings.attached
+        self.may_install = settings.may_install
         self.cluster: Cluster | None = None
         self.was_open = False
         self.started: dict[str, str] = {}
@@ -65,6 +70,7 @@ class Lifecycle:
         self.diagnoses: dict[str, str] = {}
         self.clients: list[Client] = []
         self.timed_out = False
+        self.disturbed = False
         self.notes: list[str] = []
         self.unreported: list[str] = []
         self.leftover = ""
@@ -105,12 +111,11 @@ class Lifecycle:
                 client = environments[self._cell.client]
                 self.cluster = AttachedCluster(self._sandbox, client, self._settings, start_seconds=deadline.remaining)
             else:
-                self.cluster = Cluster(
-                    self._sandbox,
-                    {role: environments[self._cell[role]] for role in Role},
-                    self._settings,
-                    start_seconds=deadline.remaining,
-                )
+                of_role, seconds = {role: environments[self._cell[role]] for role in Role}, deadline.remaining
+                if isinstance(self._sandbox, ClusterSandbox):
+                    self.cluster = MadeCluster(self._sandbox, of_role, self._settings, start_seconds=seconds)
+                else:
+                    self.cluster = Cluster(self._sandbox, of_role, self._settings, start_seconds=seconds)
             self.started.update(self.cluster.started)
             self.notes += self.cluster.start_notes
             self.collect_logs()
@@ -155,32 +160,44 @@ class Lifecycle:
         except ModelopsError as error:  # the next check reports it, too
             self.notes.append(f"workers that are still on a task that timed out could not be restarted: {error}")
 
-    def close(self, *, broke: bool) -> None:
+    def renew(self) -> None:
+        """Stop a cluster to which a fault happened; the next one that needs a cluster starts another."""
+        if self.disturbed:
+            self.timed_out = False
+            self.close(broke=False, may_keep=False)
+
+    def close(self, *, broke: bool, may_keep: bool = True) -> None:
         """Stop the cluster, if one runs, and prove that nothing is left; see `leftover`.
 
         Args:
             broke: whether a check of this cell broke, so that `keep="failed"` applies.
+            may_keep: whether it may be left up.
         """
+        self.disturbed = False
         clients, self.clients = self.clients, []
         with contextlib.ExitStack() as closing:  # clients first; one that cannot be closed does not stop the others
-            closing.callback(self._stop, broke=broke)
+            closing.callback(self._stop, broke=broke, may_keep=may_keep)
             for client in clients:
                 closing.callback(client.close, timeout=2)
 
-    def _stop(self, *, broke: bool) -> None:
+    def _stop(self, *, broke: bool, may_keep: bool) -> None:
         cluster, self.cluster = self.cluster, None
         sandbox, self._sandbox = self._sandbox, None
         left: Sequence[str] = ()
         try:
             if cluster is not None:
                 self._progress("stopping")
-                self._leave_up(cluster, broke=broke)
+                if may_keep:
+                    self._leave_up(cluster, broke=broke)
                 left = cluster.stop()
+                self.notes += cluster.stop_notes
             elif sandbox is not None:
                 left = sandbox.close()
         finally:
             self._progress("")
             self._seconds, self._began = self.seconds, None
+            if sandbox is not None:  # some logs are written at the end only
+                self.logs.update({name: str(path) for name, path in sandbox.logs().items()})
         if left:
             self.leftover = self.secrets.hide(f"after stopping the cell, this was left: {'; '.join(left)}")
             self.unreported.append(f"cell {self._cell.id}: {self.leftover}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
@@ -18,6 +19,8 @@ from pytest_modelops.checks.attached import control_note
 from pytest_modelops.checks.base import Check
 from pytest_modelops.checks.calls import call_on
 from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.faults import DuringJob
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import AggregationSettings, ClusterSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
@@ -228,6 +231,17 @@ class LiveCell:
     def open_cluster(self, deadline: Deadline) -> Cluster:
         return self.lifecycle.open(self.environments, deadline)
 
+    @contextlib.contextmanager
+    def during_job(self, fault: Fault, tasks: int | None = None) -> Iterator[DuringJob]:
+        during = self.cluster.during_job(fault, tasks)
+        try:
+            with during:
+                yield during
+        finally:
+            if during.began:
+                self.lifecycle.disturbed = True
+                self.locations.clear()  # the next cluster has no bundles
+
     def keep_log(self, name: str, content: bytes) -> Path:
         return self.lifecycle.write_log(name, content)
 
@@ -244,6 +258,10 @@ class LiveCell:
     def is_for_main(self, label: str) -> bool:
         # What a cell that is left up shows must not go on after the test that ends the run.
         return (self.lifecycle.may_be_kept and self.uses_cluster(label)) or self.checks.is_for_main(label)
+
+    def has(self, label: str) -> bool:
+        """Return whether a check belongs to the cell."""
+        return self.checks.has(label)
 
     def uses_cluster(self, label: str) -> bool:
         return self.checks.uses_cluster(label)
@@ -318,7 +336,7 @@ def _environment_report(
         reused=environment.reused,
         seconds=round(environment.seconds, 3),
         location=environment.location,
-        roles=[role.value for role in roles if cell[role] == versions],
+        roles=[role.value for role in roles if versions in {cell[role], cell.upgraded(role)}],
         requirements=without_passwords(environment.lock.requirements),
     )
     if environment.identity:

@@ -12,19 +12,23 @@ from pytest_modelops.checks import (
     bundle_aggregation,
     bundle_install,
     execute,
+    faulty_aggregation,
     handshake,
     install,
     lambdas,
     preflight,
     resolve,
+    rolling,
     runtime,
     start,
     venv_reuse,
     versions,
 )
 from pytest_modelops.checks.base import Check
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.errors import WrongInput
+from pytest_modelops.matrix.cell import Cell, Role
 
 CELL_CHECKS = (resolve.CHECK, install.CHECK, start.CHECK, versions.CHECK, lambdas.CHECK, aggregation.CHECK)
 """The checks that every cell has, in order."""
@@ -34,11 +38,20 @@ BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-
 """The names of the checks that each bundle may have, in order."""
 
 
-def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, *, reuse: bool = False) -> list[Check]:
+def all_checks(
+    bundles: Sequence[Bundle],
+    plugin: PluginSettings | None = None,
+    *,
+    reuse: bool = False,
+    orders: Iterable[tuple[Role, ...]] = (),
+    faults: Sequence[Fault] = (),
+) -> list[Check]:
     """Return the checks of a run, in order, without those that do not apply, as `execute` without an entry point.
 
     Args:
         reuse: whether runners install by themselves, and may reuse an environment.
+        orders: of roles, in which rolling upgrades replace them.
+        faults: those that happen in the middle of the aggregation.
     """
     checks = [preflight.check(bundle) for bundle in bundles]
     checks += CELL_CHECKS
@@ -48,7 +61,19 @@ def all_checks(bundles: Sequence[Bundle], plugin: PluginSettings | None = None, 
     checks += [execute.check(bundle) for bundle in bundles if bundle.entrypoint]
     checks += [bundle_aggregation.check(bundle) for bundle in bundles if bundle.entrypoint and bundle.targets]
     checks += [venv_reuse.check(bundle) for bundle in bundles if reuse and not bundle.in_workers]
+    checks += rolling.checks(orders)
+    checks += [faulty_aggregation.check(fault) for fault in faults]
     return [dataclasses.replace(check, main_thread=False) for check in checks]
+
+
+def of_cell(checks: Sequence[Check], cell: Cell) -> list[Check]:
+    """Return the checks of a cell, in the same order. A rolling upgrade has its states and what these need."""
+    found = {check.label: check for check in checks if check.is_of(cell)}
+    if cell.rolling is not None:
+        for check in reversed(checks):  # each comes after those that it needs
+            if any(check.label in other.needs for other in found.values()):
+                found[check.label] = check
+    return [check for check in checks if check.label in found]
 
 
 def in_order(checks: Sequence[Check]) -> list[Check]:
@@ -82,8 +107,8 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
 
 
 def names_of(checks: Iterable[Check]) -> list[str]:
-    """Return the names of these checks, and of those that bundles and a worker plugin add."""
-    return list(dict.fromkeys([*(check.name for check in checks), *BUNDLE_CHECKS, PLUGIN_CHECK]))
+    """Return the names of these checks, and of those that bundles, a worker plugin and rolling upgrades add."""
+    return list(dict.fromkeys([*(check.name for check in checks), *BUNDLE_CHECKS, PLUGIN_CHECK, rolling.NAME]))
 
 
 def _validate(check: object) -> None:

@@ -1,6 +1,6 @@
 """`aggregation`: parameter sets × replicates fan in to aggregates that workers write and that are right.
 
-The three functions below travel into the cell as source and run on its workers.
+The functions below travel into the cell as source and run on its workers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.facts import AggregationReport, Outcome
-from pytest_modelops.shipping import ship
+from pytest_modelops.shipping import Shipped, ship
 
 
 def simulate(param: int, replicate: int) -> dict[str, int]:
@@ -59,8 +59,40 @@ def read_back(path: str) -> object:
         return json.load(file)
 
 
+def simulate_slowly(param: int, replicate: int, seconds: float) -> dict[str, int]:
+    """Make one replicate in so many seconds."""
+    import time
+
+    time.sleep(seconds)
+    return simulate(param, replicate)
+
+
+def aggregate_and_read_back(param: int, replicates: list[dict[str, int]]) -> object:
+    """Aggregate and read in one task, for workers that may die before the next."""
+    return read_back(aggregate(param, replicates)["path"])
+
+
 def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
+    """Run the job with the functions above; see `run_job`."""
+    functions = {"simulate": ship(simulate), "aggregate": ship(summarize)}
+    if not cell.attached:  # a deployment's workers are not written to
+        functions |= {"aggregate": ship(aggregate), "read_back": ship(read_back)}
+    return run_job(functions, settings, cell, deadline)
+
+
+def run_job(
+    functions: Mapping[str, Shipped],
+    settings: AggregationSettings,
+    cell: CheckedCell,
+    deadline: Deadline,
+    *,
+    seconds_of_each: float | None = None,
+) -> Mapping[str, object]:
     """Submit the job, await its aggregates, and compare each with what it must be.
+
+    Args:
+        functions: `simulate`, `aggregate` and perhaps `read_back`.
+        seconds_of_each: third argument of `simulate`, if it has one.
 
     Returns:
         `tasks`, `seconds` and `tasks_per_second` (until the last aggregate was there), and how many `processes` took
@@ -72,16 +104,14 @@ def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadlin
     """
     size = f"{settings.params} × {settings.replicates} tasks"
     cell.progress(f"aggregating {size}")
-    shipped = {"simulate": ship(simulate), "aggregate": ship(summarize)}
-    if not cell.attached:  # a deployment's workers are not written to
-        shipped |= {"aggregate": ship(aggregate), "read_back": ship(read_back)}
     late = f"aggregating {size}: not complete within {deadline.seconds:g} s;"
     try:
         report: AggregationReport = cell.cluster.agent.call(
             "aggregate",
-            modules={name: {"source": function.source, "name": function.name} for name, function in shipped.items()},
+            modules={name: {"source": function.source, "name": function.name} for name, function in functions.items()},
             params=settings.params,
             replicates=settings.replicates,
+            more=[] if seconds_of_each is None else [seconds_of_each],
             run=secrets.token_hex(4),
             seconds=deadline.remaining,
             deadline=deadline,

@@ -10,47 +10,71 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from packaging.version import Version
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import preflight
+from pytest_modelops.checks import attached_looks, attached_runtime, preflight
+from pytest_modelops.checks.attached_looks import ASK_SECONDS, listed
 from pytest_modelops.checks.base import PASSED_THROUGH, Check, CheckedCell, Run
 from pytest_modelops.checks.versions import against_lock, against_request
+from pytest_modelops.config.attach import INSTALL, SCALE
+from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, NothingToDo, RemoteError, TimedOut
 from pytest_modelops.remote.shared.facts import ClusterFacts, ProcessFacts
 from pytest_modelops.report.model import CheckResult
 
-_SKIPPED = {
-    "runtime": "it would register a worker plugin and start a worker",
-    "bundle-install": "it would install the bundle on the workers",
-    **dict.fromkeys(("handshake", "execute", "bundle-aggregation", "venv-reuse"), "it needs the bundle on the workers"),
-}
-NOT_THERE = "nothing is installed, started or restarted in a deployment that runs already"
-_ASK_SECONDS = 10.0
-"""How long the processes of a deployment may take to answer."""
-_SHOWN = 12
+_WITH_INSTALL = ("bundle-install", "handshake", "execute", "bundle-aggregation")
+_WRITING = (*_WITH_INSTALL, "venv-reuse")
+NOT_THERE = "nothing is installed in a deployment that runs already"
+_ALLOW = f'{NOT_THERE}, unless [tool.modelops.attach] has allow = ["{INSTALL}"]'
+_TRIES = "it tries what goes wrong with a worker's environments, which no deployment is for"
+_IN_PROCESS = "it would be installed into running processes, which a deployment's never are"
 
 
-def of_deployment(checks: Sequence[Check], *, force: bool) -> list[Check]:
-    """Return the checks of a run as a client of a deployment runs them.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of the clients of a deployment.
 
-    Args:
+    Attributes:
         force: functions go to another Python, too.
+        allow: what may change the deployment, of `ALLOW`.
+        requirements: what environments have besides Dask, see `EnvironmentSpec`.
+        plugin: the worker plugin that the deployment has.
     """
-    return [_of_deployment(check, force=force) for check in checks]
+
+    force: bool = False
+    allow: Sequence[str] = ()
+    requirements: Sequence[str] = ()
+    plugin: PluginSettings | None = None
 
 
-def _of_deployment(check: Check, *, force: bool) -> Check:
-    run: Run
-    if check.name in _SKIPPED:
-        run = functools.partial(_skip, f"{_SKIPPED[check.name]}; {NOT_THERE}")
-        return dataclasses.replace(check, run=run, needs=(), uses_cluster=False, leaves=None)
-    if check.name == "preflight" and check.bundle is not None:
-        run = functools.partial(fits_workers, check.bundle)
+def of_deployment(checks: Sequence[Check], asked: Asked) -> list[Check]:
+    """Return the checks of a run as a client of a deployment runs them, those that send tasks last."""
+    found = [_of_deployment(check, asked) for check in checks]
+    return sorted(found, key=lambda check: check.name in {"lambda", "aggregation"} or check.name in _WRITING)
+
+
+def _of_deployment(check: Check, asked: Asked) -> Check:
+    run: Run | None = None
+    bundle = check.bundle
+    if check.variant:
+        why = f"it would make {check.variant} happen to a deployment that runs already"
+        return dataclasses.replace(check, run=functools.partial(_skip, why), needs=(), uses_cluster=False, leaves=None)
+    if check.name in _WRITING and bundle is not None:
+        if bundle.in_workers or check.name == "venv-reuse" or INSTALL not in asked.allow:
+            why = _IN_PROCESS if bundle.in_workers else _ALLOW if check.name in _WITH_INSTALL else _TRIES
+            return dataclasses.replace(
+                check, run=functools.partial(_skip, why), needs=(), uses_cluster=False, leaves=None
+            )
+    elif check.name == "runtime" and asked.plugin is not None:
+        run = functools.partial(attached_runtime.run, asked.plugin, scale=SCALE in asked.allow)
+        return dataclasses.replace(check, run=run, leaves=None)
+    elif check.name == "preflight" and bundle is not None:
+        run = functools.partial(fits_workers, bundle)
         return dataclasses.replace(check, run=run, needs=("start",), uses_cluster=True)
-    if check.name == "start":
-        return dataclasses.replace(check, run=start)
-    if check.name == "versions":
-        return dataclasses.replace(check, run=functools.partial(versions, force=force))
-    return check
+    elif check.name == "start":
+        run = start
+    elif check.name == "versions":
+        run = functools.partial(versions, asked=asked)
+    return dataclasses.replace(check, run=run) if run is not None else check
 
 
 def behind_versions(checks: Sequence[Check]) -> list[Check]:
@@ -85,7 +109,7 @@ def start(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
         cluster.await_ready(deadline)
     except RemoteError as error:
         raise RemoteError(f"the client could not connect to the deployment: {error}", error.traceback) from None
-    cell.observed = cluster.facts(deadline.at_most(_ASK_SECONDS))
+    cell.observed = cluster.facts(deadline.at_most(ASK_SECONDS))
     return {"workers": len(cluster.addresses)}
 
 
@@ -96,26 +120,28 @@ def fits_workers(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mappi
         workers.setdefault(facts.get("python", ""), []).append(name)
     unknown = workers.pop("", [])
     if not workers:
-        raise NothingToDo(f"which Python the workers run is not known: {_listed(unknown)} did not say")
+        raise NothingToDo(f"which Python the workers run is not known: {listed(unknown)} did not say")
     figures: dict[str, object] = {}
     problems = []
     for python, names in workers.items():
         try:
             figures.update(preflight.compare(bundle, cell, Version(python), deadline))
         except CheckFailed as error:
-            problems.append(f"{error}\nPython {python} runs on {_listed(names)}.")
+            problems.append(f"{error}\nPython {python} runs on {listed(names)}.")
+    missing = attached_looks.missing_bundle if bundle.in_workers else attached_looks.missing_runner
+    problems += missing(bundle, cell, deadline) if not problems else ()
     if problems:
         raise CheckFailed("\n".join(problems))
     return figures
 
 
-def versions(cell: CheckedCell, deadline: Deadline, *, force: bool) -> Mapping[str, object] | None:
+def versions(cell: CheckedCell, deadline: Deadline, *, asked: Asked) -> Mapping[str, object] | None:
     """Ask every process of the deployment what it runs; compare workers with each other, and this client with all."""
-    observed = cell.observed = cell.cluster.facts(deadline.at_most(_ASK_SECONDS))
+    observed = cell.observed = cell.cluster.facts(deadline.at_most(ASK_SECONDS))
     environment = cell.environments[cell.cell.client]
     client = observed["client"]
     problems = [
-        *_of_client(observed, force=force),
+        *_of_client(observed, force=asked.force),
         *_between_processes(observed),
         *(f"this client: {text}" for text in against_lock(client, environment.lock)),
         *(f"this client: {text}" for text in against_request(client, cell.cell.client)),
@@ -123,13 +149,16 @@ def versions(cell: CheckedCell, deadline: Deadline, *, force: bool) -> Mapping[s
     ]
     processes = [("the scheduler", observed["scheduler"]), *_workers(observed)]
     problems += [f"{name} answered with an error: {facts['error']}" for name, facts in processes if "error" in facts]
+    differing, notes = attached_looks.of_environment(cell, deadline, asked.requirements)
+    problems += differing
     silent = [name for name, facts in processes if "silent" in facts]
     if silent:
-        problems.append(f"asked for their versions, these did not answer within {_ASK_SECONDS:g} s: {_listed(silent)}")
+        problems.append(f"asked for their versions, these did not answer within {ASK_SECONDS:g} s: {listed(silent)}")
     if problems:
         raise (TimedOut if len(problems) == 1 and silent else CheckFailed)("\n".join(problems))
     other = [f"{package} ({_counted(found)})" for package, found in _other_packages(observed)]
-    return {"note": f"the deployment's workers differ in {', '.join(other)}"} if other else None
+    notes = [*([f"the deployment's workers differ in {', '.join(other)}"] if other else []), *notes]
+    return {"note": "; ".join(notes)} if notes else None
 
 
 def _of_client(observed: ClusterFacts, *, force: bool) -> Iterator[str]:
@@ -171,7 +200,7 @@ def _between_processes(observed: ClusterFacts) -> Iterator[str]:
         if other:
             outliers.setdefault(", ".join(other), []).append(worker)
     for text, names in outliers.items():
-        yield f"{_listed(names)}: not what most workers of the deployment run: {text}"
+        yield f"{listed(names)}: not what most workers of the deployment run: {text}"
     differ = [f"{name} {scheduler[name]} (workers: {most[name]})" for name in most if scheduler[name] != most[name]]
     if differ and "python" in observed["scheduler"]:
         yield f"the scheduler: not what most workers of the deployment run: {', '.join(differ)}"
@@ -215,11 +244,6 @@ def control_note(observed: ClusterFacts, results: Iterable[CheckResult]) -> str:
 
 def _workers(observed: ClusterFacts) -> list[tuple[str, ProcessFacts]]:
     return [(f"{one['settings']['name']} ({address})", one) for address, one in observed["workers"].items()]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _counted(found: Counter[str]) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.bundles.bundle import Bundle, Patterns
 from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.faults import DuringJob
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import AggregationSettings, RunnerSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
@@ -56,6 +59,12 @@ class CheckedCell(Protocol):
     def open_cluster(self, deadline: Deadline) -> Cluster:
         """Start the cluster, without waiting until it is up."""
 
+    def during_job(self, fault: Fault, tasks: int | None = None) -> AbstractContextManager[DuringJob]:
+        """Return a context in which a job is to run, and in the middle of it a fault happens; see `DuringJob`.
+
+        What comes next in the cell then gets a new cluster.
+        """
+
     def keep_log(self, name: str, content: bytes) -> Path:
         """Write the log of something that is no process of the sandbox; replace an earlier one of that name."""
 
@@ -73,7 +82,10 @@ class Check:
     Attributes:
         name: as in `modelops::test_<name>[…]`; letters, digits and `-`, which becomes `_` in the test's name.
         bundle: the bundle that it checks; `None` for a check that runs once in a cell.
+        variant: what tells it apart from other checks of its name, besides a bundle, such as a fault; may be empty.
+        replaced: of a rolling upgrade, the roles that have been replaced in the state that it checks; else empty.
         needs: labels of the checks that must have passed; they run before it.
+        first: labels of checks that run before it, whatever they come to.
         after: labels of checks that block this one if they ran and did not pass.
         seconds: its deadline, unless the user sets another.
         uses_cluster: whether it may use the cell's cluster. Only so many cells as `parallel` says do that at once.
@@ -87,7 +99,10 @@ class Check:
     name: str
     run: Run
     bundle: Bundle | None = None
+    variant: str = ""
+    replaced: tuple[Role, ...] = ()
     needs: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     seconds: float = 60.0
     uses_cluster: bool = True
@@ -97,13 +112,26 @@ class Check:
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or the name where there is no bundle; unique in a cell."""
-        return label(self.name, self.bundle)
+        """`handshake[seir]`, `aggregation[kill-worker]`, `rolling[worker]`, or the name alone; unique in a cell."""
+        return f"{self.name}[{self.object}]" if self.object else self.name
+
+    @property
+    def object(self) -> str:
+        """What stands in the brackets of its label: the name of its bundle, or its variant; may be empty."""
+        return self.bundle.name if self.bundle is not None else self.variant
+
+    def is_of(self, cell: Cell) -> bool:
+        """Whether it belongs to a cell, besides the checks that need it."""
+        if cell.rolling is not None:
+            return self.replaced in cell.rolling.states
+        return not self.replaced
 
     def ended(self, status: Status, message: str, **fields: Any) -> CheckResult:
         """Return a result of this check; `fields` are further fields of `CheckResult`."""
         bundle = self.bundle.name if self.bundle else None
-        return CheckResult(name=self.name, bundle=bundle, status=status, message=message, **fields)
+        return CheckResult(
+            name=self.name, bundle=bundle, variant=self.variant, status=status, message=message, **fields
+        )
 
 
 def label(name: str, bundle: Bundle | None) -> str:

@@ -22,7 +22,7 @@ from pytest_modelops.checks.bundle_messages import Fault, Tidy, counted, message
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Installed, Lock, Wheelhouse
-from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
+from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, ProcessExited, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation, OtherInstall, ProcessAnswer
 
@@ -64,10 +64,13 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
         _judge(bundle, location, answers, found)
         submitted = by_reference.ask(bundle, source, cell, deadline)
         cell.progress(f"looking for {bundle.name} on a worker that joins late")
-        with cell.cluster.one_more(deadline) as (late, address):
-            answers[late] = _await_late(bundle, asked, cell, address, deadline)
-            found[late] = of_worker(answers[late])
-            _judge(bundle, location, answers, found)
+        try:
+            with cell.cluster.one_more(deadline) as (late, address):
+                answers[late] = _await_late(bundle, asked, cell, address, deadline)
+                found[late] = of_worker(answers[late])
+                _judge(bundle, location, answers, found)
+        except CannotScale as scaling:
+            submitted = {**submitted, "note": f"{bundle.name}: no worker that joins late was asked, since {scaling}"}
     finally:
         uninstall(cell)
     cell.locations[bundle] = location

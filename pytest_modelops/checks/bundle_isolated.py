@@ -48,7 +48,7 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     """Make the wheels, copy them and the bundle into the cell, and have every worker install it."""
     cell.locations.pop(bundle, None)
     source = formats.read(bundle.path, cell.unpacked, indexes=cell.backend.indexes, deadline=deadline)
-    python = cell.environments[cell.cell.worker].lock.python
+    python = worker_python(cell)
     house = wheels_of(bundle, source, cell.environments[cell.cell.worker].lock, cell, deadline)
     lock = cell.environments[cell.cell.worker].lock
     builds = own_installs.build_wheels(source, lock, cell, deadline) if cell.runner.installs else None
@@ -90,6 +90,12 @@ def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, o
     found_figures = figures(source, house, installed, installers, contents)
     found_figures = {**found_figures, WHEELS: fingerprints({WORKER: house, **({BUILD: builds} if builds else {})})}
     return {**found_figures, "accounted": {CLIENT: len(source.modules), **accounted_for(contents, source)}}
+
+
+def worker_python(cell: CheckedCell) -> Version:
+    """Return the workers' Python, to the patch; a deployment's have said it themselves, and agree."""
+    reported = [one["python"] for one in cell.observed.get("workers", {}).values() if "python" in one]
+    return Version(reported[0]) if cell.attached and reported else cell.environments[cell.cell.worker].lock.python
 
 
 def places_of(bundle: Bundle, source: formats.Source) -> places.Places:
@@ -214,9 +220,12 @@ def copy_in(
         "name": bundle.name,
         "digest": source.digest,
         "directories": {
-            name: f"{sandbox.directory(name)}/bundles/{bundle.name}"
-            for name in (*cell.cluster.addresses.values(), *(NEWCOMERS if bundle.in_workers else ()))
+            name: f"{directory}/{bundle.name}"
+            for name, directory in cell.cluster.directories(
+                [*cell.cluster.addresses.values(), *(NEWCOMERS if bundle.in_workers else ())]
+            ).items()
         },
+        "served": cell.cluster.served,
         "source": files,
         "wheels": put_wheels,
         "installed": in_cell(installed),

@@ -14,7 +14,7 @@ def replicate(  # noqa: PLR0917 - as Dask passes them
     """Run the entry point once, through the worker's runner; returns a `ReplicateAnswer`."""
     from distributed import get_worker
 
-    bundles: Any = get_worker().modelops_bundles  # type: ignore[attr-defined]
+    bundles: Any = getattr(get_worker(), location.get("served", "modelops_bundles"))
     return bundles.execute(location, task_id, entrypoint=entrypoint, params=params, seed=seed, end=end)
 
 
@@ -28,7 +28,7 @@ def aggregate(
     """Evaluate a target on the replicates of a parameter set, through the worker's runner; an `AggregateAnswer`."""
     from distributed import get_worker
 
-    bundles: Any = get_worker().modelops_bundles  # type: ignore[attr-defined]
+    bundles: Any = getattr(get_worker(), location.get("served", "modelops_bundles"))
     return bundles.aggregate(location, replicates, target=target, target_data=target_data, end=end)
 
 

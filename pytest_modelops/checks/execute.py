@@ -22,7 +22,7 @@ Artifacts = Mapping[str, ArtifactSummary]
 def run(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Run it with the configured seed on each worker, and compare."""
     cell.progress(f"executing {bundle.name} on every worker")
-    workers = [worker.name for worker in cell.cluster.workers]
+    workers = list(cell.cluster.names)
     replicates = [Replicate(params=bundle.params, seed=bundle.seed, worker=name) for name in workers]
     job = run_job(bundle, cell, deadline, [replicates])
     by_worker = {name: job.replicates[f"0-{n}"] for n, name in enumerate(workers) if f"0-{n}" in job.replicates}

@@ -143,7 +143,11 @@ def in_words(cluster: Cluster, worker: str | None, outcome: Outcome) -> str:
 def whereabouts(cluster: Cluster, outcome: Outcome) -> str:
     """Say where a task is that did not finish. If no worker has it, the client may have failed on its result."""
     text = cluster.with_names(outcome["pending"])
-    return f"{text}\nThe client: {cluster.last_words('agent')}" if text.startswith("not assigned") else text
+    return (
+        f"{text}\nThe client: {cluster.last_words(cluster.agent.process.name)}"
+        if text.startswith("not assigned")
+        else text
+    )
 
 
 def end_of(trace: str) -> list[str]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from pytest_modelops.checks.base import Check, CheckedCell
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.matrix.cell import Role
 
 
 def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Make or find a lock for each distinct environment of the cell."""
-    for versions in dict.fromkeys(cell.cell[role] for role in Role):
+    for versions in cell.cell.needed:
         cell.progress(f"resolving {versions}")
         cell.locks[versions] = cell.backend.resolve(versions, deadline=deadline, progress=cell.progress)
     notes = [lock.note for lock in cell.locks.values() if lock.note]

@@ -16,7 +16,7 @@ from pytest_modelops.cluster.cluster import LATE, Cluster
 from pytest_modelops.cluster.logs import last_lines
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
+from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
 from pytest_modelops.remote.shared import plain
 from pytest_modelops.remote.shared.facts import PluginAnswer, PluginFacts, PluginQuestion, RegisteredPlugin
 from pytest_modelops.remote.worker.plugins import NOT_SET_UP
@@ -38,14 +38,18 @@ def run(plugin: PluginSettings, cell: CheckedCell, deadline: Deadline) -> Mappin
     runtime.judge(facts)
     tasks = runtime_processes.run(plugin, cell, addresses, deadline)
     cell.progress("probing a worker that joins late")
-    began = time.monotonic()
-    with cluster.one_more(deadline) as (late, address):
-        facts[late] = runtime.await_setup(address)
-        runtime.judge(facts)
-        for kind, figures in runtime_processes.run(plugin, cell, {late: address}, deadline).items():
-            tasks[kind] |= figures
-        took = time.monotonic() - began
+    began, note = time.monotonic(), {}
+    try:
+        with cluster.one_more(deadline) as (late, address):
+            facts[late] = runtime.await_setup(address)
+            runtime.judge(facts)
+            for kind, figures in runtime_processes.run(plugin, cell, {late: address}, deadline).items():
+                tasks[kind] |= figures
+            took = time.monotonic() - began
+    except CannotScale as error:
+        note, took = {"note": f"runtime: no worker that joins late was probed, since {error}"}, 0.0
     return {
+        **note,
         "plugin": runtime.registered["name"],
         "client": runtime.registered["origins"],
         "workers": {name: runtime_messages.figures(one) for name, one in facts.items()},

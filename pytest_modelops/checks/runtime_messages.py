@@ -56,8 +56,14 @@ def _end_of(trace: str) -> list[str]:
     return [_PACKAGES.sub(r"\1", line) for line in end_of(trace)]
 
 
-def faults(plugin: PluginSettings, facts: PluginFacts, registered: RegisteredPlugin) -> Iterator[Fault]:
-    """Yield what is wrong with one worker, causes first."""
+def faults(
+    plugin: PluginSettings, facts: PluginFacts, registered: RegisteredPlugin, set_it: str = _SET_IT
+) -> Iterator[Fault]:
+    """Yield what is wrong with one worker, causes first.
+
+    Args:
+        set_it: where a variable of the worker is set.
+    """
     setup = facts["setup"]
     if setup is None:
         yield Fault(head=f"it was never given the plugin {registered['name']!r}")
@@ -77,9 +83,9 @@ def faults(plugin: PluginSettings, facts: PluginFacts, registered: RegisteredPlu
         if "missing" in found or "raised" in found:
             yield Fault(head=f"asked for {path} = {asked!r}, {_absent(path, found)}")
         elif not is_same(asked, found):
-            sentences = list(_origins(plugin, path, asked, facts["origins"], registered["origins"]))
+            sentences = list(_origins(plugin, path, asked, facts["origins"], registered["origins"], set_it))
             if not sentences and "plain" in found:
-                sentences = [_no_origin(path)]
+                sentences = [_no_origin(path, set_it)]
             yield Fault(head=". ".join([f"asked for {path} = {asked!r}, has {_shown(asked, found)}", *sentences]))
 
 
@@ -125,7 +131,9 @@ def _shown(asked: object, found: FoundValue) -> str:
     return f"{found['repr']}{kind}"
 
 
-def _origins(plugin: PluginSettings, path: str, asked: object, here: Origins, client: Origins) -> Iterator[str]:
+def _origins(  # noqa: PLR0917
+    plugin: PluginSettings, path: str, asked: object, here: Origins, client: Origins, set_it: str
+) -> Iterator[str]:
     """Say where a value that was not asked for may come from, in sentences without their full stops.
 
     Args:
@@ -134,7 +142,8 @@ def _origins(plugin: PluginSettings, path: str, asked: object, here: Origins, cl
     for name in sorted({*here["variables"], *client["variables"]}):
         values = (here["variables"].get(name), client["variables"].get(name))
         if values != (None, None) and (is_named_like(name, path) or str(asked) in values):
-            yield f"The variable {name} is {_both(*values)}{_hint(values[0], str(asked), same=values[0] == values[1])}"
+            hint = _hint(values[0], str(asked), set_it, same=values[0] == values[1])
+            yield f"The variable {name} is {_both(*values)}{hint}"
     for key in sorted({*here["settings"], *client["settings"]}):
         if is_named_like(key, path):
             yield f"The Dask setting {key} is {_both(here['settings'].get(key), client['settings'].get(key), str)}"
@@ -143,11 +152,11 @@ def _origins(plugin: PluginSettings, path: str, asked: object, here: Origins, cl
             yield f"The plugin's argument {name} is {value!r}"
 
 
-def _no_origin(path: str) -> str:
+def _no_origin(path: str, set_it: str) -> str:
     last = path.rpartition(".")[2].upper()
     return (
         f"No variable …{last} and no Dask setting DASK_…__{last} is set on this worker or in the client, so a default "
-        f"may have been taken; if the plugin reads one, {_SET_IT}"
+        f"may have been taken; if the plugin reads one, {set_it}"
     )
 
 
@@ -157,10 +166,10 @@ def _both(here: str | None, client: str | None, show: Callable[[str], str] = rep
     return f"{_NOT_SET if here is None else show(here)} on this worker and {there} in the client"
 
 
-def _hint(here: str | None, asked: str, *, same: bool) -> str:
+def _hint(here: str | None, asked: str, set_it: str, *, same: bool) -> str:
     """Say why a plugin may not have taken a variable's value, or what to do."""
     if here is None:
-        return f"; {_SET_IT}"
+        return f"; {set_it}"
     if here != asked:
         return ": a value that the plugin does not know may fall back to a default"
     return ": the value fell back, or was overridden" + ("" if same else ", or the plugin reads it in the client")

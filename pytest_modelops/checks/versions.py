@@ -80,9 +80,9 @@ def against_request(facts: ProcessFacts, versions: Versions) -> Iterator[str]:
 def against_settings(facts: ProcessFacts, cell: CheckedCell) -> Iterator[str]:
     """Yield where a worker's settings, variables or Dask configuration are not those that were asked for."""
     asked, actual = cell.cluster.settings, facts["settings"]
-    if actual["threads"] != asked.threads:
+    if asked.made is None and actual["threads"] != asked.threads:
         yield f"asked for threads = {asked.threads}, has {actual['threads']}"
-    if actual["nanny"] != asked.nanny:
+    if asked.made is None and actual["nanny"] != asked.nanny:
         yield f"asked for nanny = {asked.nanny}, has {actual['nanny']}"
     for name, text in asked.worker_variables.items():
         if facts["variables"].get(name) == text:

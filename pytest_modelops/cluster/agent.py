@@ -57,10 +57,17 @@ class Call:
 
 
 class Agent:
-    """The cell's agent. Calls may be made from any thread."""
+    """The cell's agent, or another process that answers as it does. Calls may be made from any thread.
 
-    def __init__(self, process: Process, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+    Args:
+        title: what it is, for people.
+    """
+
+    def __init__(
+        self, process: Process, stdin: IO[bytes], stdout: IO[bytes], *, title: str = "the agent (the cell's client)"
+    ) -> None:
         self.process = process
+        self._title = title
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ids = itertools.count()
         self._changed = threading.Condition()
@@ -81,18 +88,20 @@ class Agent:
         seconds: float,
         variables: Mapping[str, str],
         module: str = "agent",
+        name: str = AGENT,
         contact: Mapping[str, object] | None = None,
     ) -> Agent:
         """Start the agent. It begins to connect at once and gives up after `seconds`.
 
         Args:
             module: of `remote/client`.
+            name: of its process.
             contact: how it finds the scheduler; by default that of the sandbox.
         """
         found = json.dumps(contact if contact is not None else dict(sandbox.client_contact()))
         path = sandbox.remote, variables.get("PYTHONPATH")
         process, stdin, stdout = sandbox.start_attached(
-            AGENT,
+            name,
             environment,
             ["-m", f"modelops_remote.client.{module}", found, str(seconds)],
             variables={**variables, "PYTHONPATH": os.pathsep.join(filter(None, path))},
@@ -163,7 +172,7 @@ class Agent:
         if answer is None:
             if answered:
                 raise ProcessExited(self._death(deadline))
-            raise TimedOut(f"the agent did not answer {method!r} within {deadline.seconds:g} s")
+            raise TimedOut(f"{self._title.partition(' (')[0]} did not answer {method!r} within {deadline.seconds:g} s")
         if "error" in answer:
             error = answer["error"]
             if error["code"] == jsonrpc.TIMED_OUT:
@@ -176,7 +185,7 @@ class Agent:
             how = self.process.wait(deadline.at_most(GRACE_SECONDS))
         except TimedOut:
             how = f"{self._dead} and still runs"
-        return f"the agent (the cell's client) {how}.{tail(self.process.log)}"
+        return f"{self._title} {how}.{tail(self.process.log)}"
 
     def close(self) -> None:
         """Close its stdin: it exits at once. If it does not read, it is killed with the sandbox."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_modelops.backends.attach import AttachSandbox
+from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.agent import Agent
-from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.cluster import LATE, Cluster
 from pytest_modelops.cluster.logs import tail
 from pytest_modelops.cluster.parts import last_seen
 from pytest_modelops.config.model import ClusterSettings
@@ -18,9 +19,13 @@ from pytest_modelops.config.variables import in_cell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
-from pytest_modelops.remote.shared.facts import ClusterFacts, PreloadSetup, ShippedModule
+from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, LookQuestion, PreloadSetup, ShippedModule
 
 _STEP_SECONDS = 0.2
+_ASK_SECONDS = 10.0
+_SCALE_SECONDS = 30.0
+"""How long a worker may take to leave that was asked to."""
+_WITHDRAW_SECONDS = 12.0
 
 
 class AttachedCluster(Cluster):
@@ -28,15 +33,16 @@ class AttachedCluster(Cluster):
 
     Attributes:
         addresses: worker name by address, of the workers that were asked for their versions and are still there.
+        scaled: which workers it has in place of others, after `one_more`; empty if none.
     """
 
     def __init__(
         self, sandbox: AttachSandbox, environment: Environment, settings: ClusterSettings, *, start_seconds: float
     ) -> None:
         """Start the client."""
-        self.sandbox = sandbox
+        self.sandbox: AttachSandbox = sandbox
         self.settings = settings
-        self.agent = Agent.start(
+        self._agent = Agent.start(
             sandbox,
             environment,
             seconds=start_seconds,
@@ -44,15 +50,28 @@ class AttachedCluster(Cluster):
             module="attached",
             contact=sandbox.deployment(),
         )
-        self.workers = ()
         self.addresses: Mapping[str, str] = {}
         self.last_words = lambda name: tail(self.agent.process.log, most=6) if name == self.agent.process.name else ""
         self.death_of_worker = lambda name: ""  # noqa: ARG005
         self._asked: Mapping[str, str] = {}
         """Worker name by address, of all that were asked."""
+        self.scaled = ""
+        self._delivered = False
+        """Whether anything was copied to workers."""
+
+    @property
+    def workers(self) -> Sequence[Process]:
+        return ()
+
+    @property
+    def agent(self) -> Agent:
+        return self._agent
 
     @property
     def processes(self) -> Sequence[Any]:
+        return [self.agent.process]
+
+    def _clients(self) -> Sequence[Process]:
         return [self.agent.process]
 
     @property
@@ -69,7 +88,11 @@ class AttachedCluster(Cluster):
 
     @property
     def late(self) -> None:
-        return None
+        return None  # there is one, while `one_more` runs, but no log of it
+
+    @property
+    def served(self) -> str:
+        return str(self.agent.call("served", deadline=Deadline(_ASK_SECONDS)))
 
     def await_ready(self, deadline: Deadline) -> None:
         """Wait until the client is connected and the deployment has a worker."""
@@ -114,6 +137,49 @@ class AttachedCluster(Cluster):
         self.addresses = dict(self._asked)
         return answer
 
+    def look(self, question: LookQuestion, deadline: Deadline) -> Mapping[str, Answer]:
+        """Ask the workers with the client's Python what they have; returns a `WorkerLook` by name."""
+        answers: Mapping[str, Answer] = self.agent.call(
+            "look", question=question, seconds=deadline.remaining, deadline=deadline
+        )
+        return {self.addresses.get(address, address): answer for address, answer in answers.items()}
+
+    def directories(self, names: Sequence[str]) -> Mapping[str, str]:
+        places = self.agent.call("places", seconds=_ASK_SECONDS, deadline=Deadline(_ASK_SECONDS))
+        return {name: f"{places[one]}/bundles" for one, name in self.addresses.items() if name in names}
+
+    def ask_workers(self, operation: str, arguments: Mapping[str, object], deadline: Deadline) -> Mapping[str, Any]:
+        """As in a cell, after everything that it needs was copied to the workers that do not have it yet."""
+        self.await_workers(deadline)
+        self._delivered = True
+        self.agent.call(
+            "deliver",
+            names=list(self.sandbox.files),
+            workers=list(self.addresses),
+            seconds=deadline.remaining,
+            deadline=deadline,
+        )
+        return super().ask_workers(operation, arguments, deadline)
+
+    @contextlib.contextmanager
+    def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
+        """Scale the deployment up by one worker, and down again.
+
+        Raises:
+            RemoteError: it cannot be scaled.
+            TimedOut: no worker joined.
+            CheckFailed: afterwards it does not have as many workers as before.
+        """
+        try:
+            yield LATE, self.agent.call("scale", up=True, seconds=deadline.remaining, deadline=deadline)
+        finally:
+            changed = self.agent.call("scale", up=False, seconds=_SCALE_SECONDS, deadline=Deadline(_SCALE_SECONDS + 5))
+        missing, more = (", ".join(map(self.with_names, changed[name])) or "none" for name in ("missing", "more"))
+        said = f"the deployment was scaled up by one worker and down again; {missing} left, and it has {more} more"
+        if len(changed["missing"]) != len(changed["more"]):
+            raise CheckFailed(said)
+        self.scaled = said if changed["missing"] else ""
+
     @property
     def diagnosis_files(self) -> Mapping[str, Path]:
         return {}
@@ -139,8 +205,12 @@ class AttachedCluster(Cluster):
         raise CheckFailed("the environment of the deployment's workers is not on this machine")
 
     def stop(self) -> Sequence[str]:
-        """Close the client, whose tasks the scheduler then forgets, and prove that nothing of ours is left here."""
-        with contextlib.suppress(ModelopsError):  # frozen, dead or busy: closing its stdin ends it
-            self.agent.call("close", deadline=Deadline(2.0))
+        """Close the client, whose tasks the scheduler then forgets, and prove that nothing of ours is left."""
+        left: Sequence[str] = ()
+        try:
+            left = self.agent.call("close", deadline=Deadline(_WITHDRAW_SECONDS if self._delivered else 2.0))
+        except ModelopsError as error:  # frozen, dead or busy: closing its stdin ends it
+            if self._delivered:
+                left = [f"it is not known whether the workers have removed the files that were copied there: {error}"]
         self.agent.close()
-        return self.sandbox.close()
+        return [*left, *self.sandbox.close()]

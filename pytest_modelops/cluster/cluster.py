@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops.backends.base import Process, Sandbox
+from pytest_modelops.cluster import preloading
+from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.diagnosing import Diagnoses
+from pytest_modelops.cluster.faults import DuringJob
 from pytest_modelops.cluster.parts import Parts, last_seen, terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
+from pytest_modelops.cluster.replacing import Replacing
 from pytest_modelops.config import argument_paths
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
 from pytest_modelops.deadline import Deadline
@@ -29,6 +34,7 @@ from pytest_modelops.remote.shared.facts import (
     ShippedModule,
     TrialQuestion,
 )
+from pytest_modelops.remote.worker.serving import HANDLER
 
 LATE = "worker-late"
 """Name of the worker that joins late; see `Cluster.one_more`."""
@@ -64,12 +70,11 @@ class Cluster:
             start_seconds: how long the client tries to connect.
         """
         self.sandbox = sandbox
-        self.settings = settings = _in_cell(settings, sandbox)
+        self.settings = settings = in_cell_of(settings, sandbox)
         self._parts = Parts(sandbox, environments, settings, connect_seconds=start_seconds)
         self._registration = Registration(self._parts, nannies=settings.nanny)
         self._diagnoses = Diagnoses(self._parts, settings)
-        self.workers: Sequence[Process] = self._parts.workers
-        self.agent = self._parts.agent
+        self._replacing = Replacing(self._parts, self._registration)
         self.last_words = self._parts.last_words
         self.death_of_worker = self._parts.death_of_worker
         self.addresses: Mapping[str, str] = {}
@@ -78,13 +83,31 @@ class Cluster:
         """The last facts of each process by its name."""
 
     @property
+    def workers(self) -> Sequence[Process]:
+        return self._parts.workers
+
+    @property
+    def agent(self) -> Agent:
+        return self._parts.agent
+
+    @property
+    def replacing(self) -> Replacing:
+        """Replaces its processes, for a rolling upgrade; raises `NothingToDo` where this is up to others."""
+        return self._replacing
+
+    @property
     def processes(self) -> Sequence[Process]:
         return self._parts.all
 
     @property
     def names(self) -> Sequence[str]:
         """Names of the workers, whether they run or not."""
-        return [worker.name for worker in self.workers]
+        return self._parts.names
+
+    @property
+    def served(self) -> str:
+        """The attribute of a worker that has its bundles; see `BundleLocation`."""
+        return HANDLER
 
     @property
     def started(self) -> Mapping[str, str]:
@@ -99,6 +122,9 @@ class Cluster:
     def late(self) -> Process | None:
         """The worker that joined late, while there is one; see `one_more`."""
         return self._parts.late
+
+    stop_notes: Sequence[str] = ()
+    """What `stop` has to say, for the report."""
 
     def await_ready(self, deadline: Deadline) -> None:
         """Wait until the client is connected and all workers are registered.
@@ -143,30 +169,14 @@ class Cluster:
         Raises:
             TimedOut: one has not ended by the deadline.
         """
-        found: dict[str, Sequence[PreloadSetup]] = {}
-
-        def ended() -> bool:
-            seconds = max(deadline.remaining, _POLL_SECONDS)
-            answers = self.agent.call("preloads", nannies=self.settings.nanny, seconds=seconds, deadline=deadline)
-            found.update({self.with_names(process): setups for process, setups in answers.items()})
-            return all(setup["done"] for setups in found.values() for setup in setups)
-
-        if not deadline.until(ended, every=_POLL_SECONDS):
-            late = [
-                f"preload {setup['name']} of the {process}"
-                for process, setups in found.items()
-                for setup in setups
-                if not setup["done"]
-            ]
-            raise TimedOut(f"{', '.join(late)}: its setup had not ended within {deadline.seconds:g} s")
-        return found
+        return preloading.await_ended(self.agent, named=self.with_names, nannies=self.settings.nanny, deadline=deadline)
 
     def facts(self, deadline: Deadline) -> ClusterFacts:
         answer: ClusterFacts = self.agent.call(
             "facts", variables=list(self.settings.worker_variables), seconds=deadline.remaining, deadline=deadline
         )
         workers = {self.addresses.get(address, address): facts for address, facts in answer["workers"].items()}
-        by_name = {"agent": answer["client"], "scheduler": answer["scheduler"], **workers}
+        by_name = {self.agent.process.name: answer["client"], "scheduler": answer["scheduler"], **workers}
         # A process that does not answer now may have reported its pid before.
         self._reported.update({name: facts for name, facts in by_name.items() if "pid" in facts})
         return answer
@@ -200,6 +210,10 @@ class Cluster:
                 raise CheckFailed(f"{name} was asked to {operation} the bundle: {why}{self.last_words(name)}")
             values[name] = plain.unpack(answer["value"])
         return values
+
+    def directories(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the directory that each of these processes has for bundles, by its name."""
+        return {name: f"{self.sandbox.directory(name)}/bundles" for name in names}
 
     @contextlib.contextmanager
     def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
@@ -305,6 +319,14 @@ class Cluster:
             self.await_workers(deadline, [process.name for process in killed])
         return [process.name for process in killed]
 
+    def during_job(self, fault: Fault, tasks: int | None = None) -> DuringJob:
+        """Return a context in which a job is to run, and in the middle of it a fault happens; see `DuringJob`."""
+        self.await_workers(Deadline(_LATE_SECONDS))  # one may have been restarted
+        pids = {name: facts["pid"] for name, facts in self._reported.items()}
+        return DuringJob(
+            fault, self.sandbox, self._parts, self._registration, pids=pids, addresses=self.addresses, tasks=tasks
+        )
+
     def try_calls(
         self, modules: Mapping[str, ShippedModule], args: Sequence[Any], expected: object, deadline: Deadline
     ) -> Mapping[str, str]:
@@ -338,8 +360,12 @@ class Cluster:
 
     def kill_agent(self) -> None:
         """Have whatever is asked of the cluster, in any thread, fail at once."""
-        with contextlib.suppress(ModelopsError):  # it is gone
-            self.agent.process.signal(signal.SIGKILL)
+        for process in self._clients():
+            with contextlib.suppress(ModelopsError):  # it is gone
+                process.signal(signal.SIGKILL)
+
+    def _clients(self) -> Sequence[Process]:
+        return self.replacing.given_up()
 
     def stop(self) -> Sequence[str]:
         """End the cluster quickly, prove that nothing is left, and return what is left, for people.
@@ -357,7 +383,7 @@ class Cluster:
         return self.sandbox.close()
 
 
-def _in_cell(settings: ClusterSettings, sandbox: Sandbox) -> ClusterSettings:
+def in_cell_of(settings: ClusterSettings, sandbox: Sandbox) -> ClusterSettings:
     """Fill the cell's directory in, and copy into the cell what arguments name; see `config.argument_paths`."""
     directory = sandbox.cell_directory()
     arguments = argument_paths.placed(settings.worker_arguments, settings.rootdir, sandbox.put)

@@ -100,6 +100,9 @@ class Diagnoses:
             )
         except ModelopsError as error:
             return {"silent": str(error).partition("\n")[0]}
+        if "scheduler" in answer:
+            for address, worker in answer["scheduler"]["workers"].items():
+                worker["name"] = addresses.get(address, worker["name"])  # a cluster's class has names of its own
         return answer
 
     def _deaths(self) -> Mapping[str, Sequence[str]]:

@@ -16,6 +16,7 @@ from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.logs import last_line, last_lines, tail
 from pytest_modelops.cluster.question import Question
 from pytest_modelops.cluster.starting import (
+    AGENT,
     OPTIONS,
     SCHEDULER,
     faults,
@@ -44,7 +45,10 @@ class Parts:
     """Scheduler, workers and agent of one cell, from their start on.
 
     Attributes:
+        environments: those that processes of each role are started with.
+        scheduler, workers, agent: those that a rolling upgrade has started, once it has.
         late: the worker that joins after the others, while there is one.
+        leaving: the worker that another one is just replacing, if one is.
         memory_limits: bytes by the worker's name, of those that have registered.
         with_ended_children: names of workers whose child processes were ended to see their stacks.
     """
@@ -59,7 +63,7 @@ class Parts:
     ) -> None:
         self._sandbox = sandbox
         self._settings = settings = with_forking_nannies(settings, sandbox)
-        self._environments = environments
+        self.environments = dict(environments)
         self._preload = f"{sandbox.remote}/modelops_remote/worker/modelops_preload.py"
         prepare_to_fork(sandbox, environments, settings, seconds=connect_seconds / 2)
         self._options = (
@@ -67,28 +71,47 @@ class Parts:
             if settings.worker_arguments
             else None
         )
-        self.scheduler = sandbox.start(
-            SCHEDULER,
-            environments[Role.SCHEDULER],
-            [
-                *("-m", "distributed.cli.dask_scheduler"),
-                *sandbox.scheduler_arguments(),
-                *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
-            ],
-            variables={**settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": sandbox.remote},
-        )
+        self.scheduler = self.start_scheduler()
         self.workers = [self.start_worker(name) for name in worker_names(settings)]
-        self.agent = Agent.start(
-            sandbox, environments[Role.CLIENT], seconds=connect_seconds, variables=settings.client_variables
-        )
+        self.agent = self.start_agent(AGENT, connect_seconds)
         self.late: Process | None = None
+        self.leaving: Process | None = None
         self.memory_limits: dict[str, int] = {}
         self.with_ended_children: set[str] = set()
+
+    def start_scheduler(self, *arguments: str) -> Process:
+        return self._sandbox.start(
+            SCHEDULER,
+            self.environments[Role.SCHEDULER],
+            [
+                *("-m", "distributed.cli.dask_scheduler"),
+                *self._sandbox.scheduler_arguments(),
+                *arguments,
+                *("--dashboard-address", "127.0.0.1:0", "--preload", self._preload),
+            ],
+            variables={**self._settings.scheduler_variables, "PYTEST_MODELOPS_REMOTE": self._sandbox.remote},
+        )
+
+    def restart_scheduler(self, deadline: Deadline) -> None:
+        """Kill the scheduler and start another one at its address, which knows nothing of the first."""
+        address = self.agent.call("connect", seconds=1, deadline=deadline)["scheduler"]
+        self.scheduler.signal(signal.SIGKILL)
+        self.scheduler.wait(deadline)
+        self.scheduler = self.start_scheduler("--port", address.rpartition(":")[2])
+
+    def restart_ended_workers(self) -> None:
+        for number, worker in enumerate(self.workers):
+            if worker.ending is not None:
+                self.workers[number] = self.start_worker(worker.name)
+
+    def start_agent(self, name: str, seconds: float) -> Agent:
+        environment, variables = self.environments[Role.CLIENT], self._settings.client_variables
+        return Agent.start(self._sandbox, environment, seconds=seconds, variables=variables, name=name)
 
     def start_worker(self, name: str) -> Process:
         return self._sandbox.start(
             name,
-            self._environments[Role.WORKER],
+            self.environments[Role.WORKER],
             [
                 *("-m", "distributed.cli.dask_worker"),
                 *self._sandbox.worker_arguments(),
@@ -104,13 +127,22 @@ class Parts:
 
     def ask_worker_environment(self, name: str, module: str, content: object) -> Question:
         """Ask the workers' environment something, in a process with their variables; see `Question`."""
-        environment, variables = self._environments[Role.WORKER], self._settings.worker_variables
+        environment, variables = self.environments[Role.WORKER], self._settings.worker_variables
         return Question(self._sandbox, environment, name, module, content, variables=variables)
 
     def raise_if_misunderstood(self, deadline: Deadline) -> None:
         """Raise `CheckFailed` if `dask worker` does not understand an argument of the user's."""
         if self._options is not None and (problem := misunderstood(self._options.answer(deadline))):
             raise CheckFailed(problem)
+
+    @property
+    def nannies(self) -> bool:
+        return self._settings.nanny
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the workers, whether they run or not."""
+        return [worker.name for worker in self.workers]
 
     @property
     def started(self) -> Mapping[str, str]:
@@ -124,8 +156,8 @@ class Parts:
 
     @property
     def all(self) -> Sequence[Process]:
-        late = [self.late] if self.late is not None else []
-        return [self.scheduler, *self.workers, *late, self.agent.process]
+        others = [one for one in (self.leaving, self.late) if one is not None]
+        return [self.scheduler, *self.workers, *others, self.agent.process]
 
     def named(self, name: str) -> Process:
         return next(process for process in self.all if process.name == name)

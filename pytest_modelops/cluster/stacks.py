@@ -24,7 +24,9 @@ _WRITING_SECONDS = 0.2
 """How long a dump may take from its first to its last line."""
 _FRAMES = 6
 """Innermost frames shown of each thread that is not idle."""
-_ALIVE = {"running", "sleeping"}
+ELSEWHERE = "not on this machine"
+"""The state of a process that can be signalled, but not looked at."""
+_ALIVE = {"running", "sleeping", ELSEWHERE}
 """States in which a process acts on a signal."""
 _GONE = "gone"
 _IDLE = re.compile(
@@ -96,9 +98,10 @@ def standings(parts: Parts, reported: Mapping[str, ProcessFacts]) -> list[Standi
             process.signal(facts["stacks_signal"], pid=pid)
         elif not facts and (not reported or process is parts.late):
             beside[process.name] = _abort(process, deadline)
+    printing = Deadline(_DUMP_SECONDS) if reported else deadline  # a signal to another machine takes its time
     return [
         Standing(process.name, pid, state, process.name in reported, process.log, dump, beside.get(process.name, ()))
-        for (process, pid, state, _), dump in zip(asked, _dumps(asked, deadline), strict=True)
+        for (process, pid, state, _), dump in zip(asked, _dumps(asked, printing), strict=True)
     ]
 
 

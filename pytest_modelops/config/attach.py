@@ -5,21 +5,39 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from pytest_modelops.config.setting import Place, Type, Values, leaf, setting, table
-from pytest_modelops.config.types import COUNT, PATH, SWITCH, is_dotted, text
+from pytest_modelops.config.setting import Place, Type, Values, leaf, many, setting, table
+from pytest_modelops.config.types import COUNT, PATH, SECONDS, STRING, SWITCH, choice, is_dotted, text
 from pytest_modelops.errors import WrongInput
 
+if TYPE_CHECKING:
+    from pytest_modelops.remote.shared.facts import Gateway
+
+_TEXT = leaf(text, STRING)
 _ADDRESS = r"(tcp|tls)://([^\[\]:/]+|\[[^\]]+\]):\d+"
 
 
+INSTALL, SCALE = ALLOW = ("install", "scale")
+"""What a client may be allowed to change in a deployment."""
+_UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE = rf"\d+(\.\d+)? ?({'|'.join(_UNITS)})"
+
+
 class AttachPlanJson(TypedDict):
-    """What `--modelops-plan=json` prints of a deployment: where it is, and how many tasks each client sends at most."""
+    """What `--modelops-plan=json` prints of a deployment: where it is, and what each client sends at most.
+
+    Attributes:
+        seconds: how long it sends.
+        allow: what may be changed there.
+    """
 
     deployment: str
     aggregation_tasks: int
     tasks: int
+    bytes: int
+    seconds: float
+    allow: list[str]
 
 
 def _address(value: object) -> str:
@@ -35,6 +53,40 @@ def _factory(value: object) -> str:
     if not colon or not is_dotted(module) or not is_dotted(function):
         raise WrongInput(f"{found!r} is not a function; write module:function")
     return found
+
+
+def _size(value: object) -> int:
+    found = text(value).strip()
+    if not (match := re.fullmatch(_SIZE, found)):
+        raise WrongInput(f'{found!r} is not a size; write one such as "10MB", in {", ".join(_UNITS)}')
+    return round(float(found.removesuffix(match[2])) * _UNITS[match[2]])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """A cluster of a Dask gateway."""
+
+    address: str = setting(
+        _TEXT, "The address of the gateway's server. Default: `gateway.address` of Dask's configuration.", "", shown=""
+    )
+    auth: str = setting(
+        _TEXT,
+        "How the client authenticates: `basic`, `kerberos`, `jupyterhub` or a class, `module.Class`. Default: "
+        "`gateway.auth.type`. Passwords and other arguments are `gateway.auth.kwargs`, such as the variable "
+        "`DASK_GATEWAY__AUTH__KWARGS__PASSWORD`.",
+        "",
+        shown="",
+    )
+    cluster: str = setting(
+        _TEXT, "The name of a cluster that runs. Default: the only one that this user has.", "", shown=""
+    )
+
+    def contact(self) -> Gateway:
+        return {"address": self.address, "auth": self.auth, "cluster": self.cluster}
+
+    def __str__(self) -> str:
+        cluster = f"the cluster {self.cluster}" if self.cluster else "the only cluster"
+        return f"{cluster} of the gateway {self.address}".rstrip()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +117,25 @@ class AttachSettings:
         "",
         shown="",
     )
+    gateway: GatewaySettings | None = setting(
+        table(GatewaySettings, lambda found, values, _: found if values else None, section=True),
+        "A cluster of a Dask gateway that runs. dask-gateway has to be in the client's environment.",
+    )
+    allow: tuple[str, ...] = setting(
+        many(choice("something to allow", ALLOW)),
+        "What a client may change: `install` copies bundles to the workers, where they are installed and run in a "
+        "directory that is removed afterwards; `scale` scales the cluster of `factory` or `gateway` up by one worker, "
+        "for `runtime`, and down again.",
+        (),
+    )
     tasks: int = setting(COUNT, "How many tasks one client sends at most.", 1000)
+    bytes: int = setting(
+        leaf(_size, {"type": "string", "pattern": f"^{_SIZE}$"}),
+        "How much one client sends in tasks at most: functions, arguments and bundles, for each worker that gets them.",
+        10**7,
+        shown='"10MB"',
+    )
+    seconds: float = setting(SECONDS, "How long one client sends tasks, from its start.", 900.0)
     force: bool = setting(
         SWITCH,
         "Send functions also to a scheduler and to workers whose Python is another one, which may crash them.",
@@ -76,12 +146,12 @@ class AttachSettings:
 
     @property
     def is_asked_for(self) -> bool:
-        return bool(self.address or self.scheduler_file or self.factory)
+        return bool(self.address or self.scheduler_file or self.factory or self.gateway)
 
     @property
     def deployment(self) -> str:
         """Where the deployment is, for people."""
-        return self.address or str(self.scheduler_file or self.factory)
+        return self.address or str(self.scheduler_file or self.factory or self.gateway)
 
     def plan(self, aggregation_tasks: int) -> AttachPlanJson | None:
         """Return what would be sent; `None` without a deployment.
@@ -91,18 +161,37 @@ class AttachSettings:
         """
         if not self.is_asked_for:
             return None
-        return {"deployment": self.deployment, "aggregation_tasks": aggregation_tasks, "tasks": self.tasks}
+        return {
+            "deployment": self.deployment,
+            "aggregation_tasks": aggregation_tasks,
+            "tasks": self.tasks,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "allow": [*self.allow],
+        }
 
 
-def _finish(found: AttachSettings, _: Values, place: Place) -> AttachSettings:
+def _finish(found: AttachSettings, values: Values, place: Place) -> AttachSettings:
+    if "gateway" in values and found.gateway is None:
+        raise WrongInput(f"{place.section('gateway')}: nothing is set; set address, or cluster, or leave it out")
     if place.strongest("attach"):
-        found = dataclasses.replace(found, scheduler_file=None, factory="")
-    given = {"address": found.address, "scheduler-file": found.scheduler_file, "factory": found.factory}
+        found = dataclasses.replace(found, scheduler_file=None, factory="", gateway=None)
+    given = {
+        "address": found.address,
+        "scheduler-file": found.scheduler_file,
+        "factory": found.factory,
+        "gateway": found.gateway,
+    }
     named = [key for key, value in given.items() if value]
     if len(named) > 1:
         raise WrongInput(f"{place}: {' and '.join(named)} name a deployment each; leave one")
     if found.force and not named:
         raise WrongInput(f"{place}: force means nothing without a deployment; name one with --modelops-attach ADDRESS")
+    if SCALE in found.allow and named and not (found.factory or found.gateway):
+        raise WrongInput(
+            f"{place}: allow = [{SCALE!r}]: a deployment cannot be scaled by the address of its scheduler; name a "
+            "factory that returns a Dask cluster, or a gateway"
+        )
     return dataclasses.replace(found, directory=place.directory)
 
 

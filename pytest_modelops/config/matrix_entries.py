@@ -1,16 +1,17 @@
-"""Entries of `exclude` and `include` in `[tool.modelops.matrix]`."""
+"""Entries of `exclude`, `include` and `rolling` in `[tool.modelops.matrix]`."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 from packaging.specifiers import SpecifierSet
 
-from pytest_modelops.config.setting import Place, Values, as_toml, entries, setting, table
-from pytest_modelops.config.types import DASK, DASK_RANGE, PYTHON
+from pytest_modelops.config.setting import Place, Values, as_toml, entries, leaf, setting, shown, table
+from pytest_modelops.config.types import DASK, DASK_RANGE, PYTHON, string
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
-from pytest_modelops.matrix.versions import DaskRequest, Exclusion, Inclusion, RoleRequest
+from pytest_modelops.matrix.versions import DaskRequest, Exclusion, Inclusion, RoleRequest, RollingRequest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,5 +62,50 @@ def _inclusion(found: _IncludeTable, values: Values, place: Place) -> Inclusion:
     )
 
 
+_ALL = "all"
+"""Stands for every order of the roles."""
+_EVERY_ORDER = tuple(itertools.permutations((Role.WORKER, Role.SCHEDULER, Role.CLIENT)))
+_ROLES = [role.value for role in Role]
+
+
+def _order(value: object) -> tuple[Role, ...]:
+    names = [string(name) for name in value] if isinstance(value, list) else []
+    if sorted(names) != sorted(_ROLES):
+        raise WrongInput(f'{shown(value)} is no order; write "all", or each of {", ".join(_ROLES)} once')
+    return tuple(map(Role, names))
+
+
+def _orders(value: object) -> tuple[tuple[Role, ...], ...]:
+    if value == _ALL:
+        return _EVERY_ORDER
+    if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
+        return tuple(map(_order, value))
+    return (_order(value),)
+
+
+_AN_ORDER = {"type": "array", "items": {"enum": _ROLES}, "minItems": 3, "maxItems": 3, "uniqueItems": True}
+_ORDERS = leaf(_orders, {"anyOf": [{"const": _ALL}, _AN_ORDER, {"type": "array", "items": _AN_ORDER, "minItems": 1}]})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _RollingTable:
+    start: RoleRequest | None = setting(_ROLE, "With what it starts: `python` and `dask`.", required=True, key="from")
+    to: RoleRequest | None = setting(_ROLE, "What differs at the end: `python`, `dask` or both.", required=True)
+    order: tuple[tuple[Role, ...], ...] = setting(
+        _ORDERS,
+        'How roles are replaced: `["worker", "scheduler", "client"]`, a list of such orders, or `"all"`.',
+        lambda: _EVERY_ORDER,
+        shown='"all"',
+    )
+
+
+def _rolling(found: _RollingTable, values: Values, place: Place) -> RollingRequest:
+    start, to = found.start, found.to
+    if to is None or start is None or start.python is None or start.dask is None:
+        raise WrongInput(f"{place}: {as_toml(values)} does not have from, with both python and dask, and to")
+    return RollingRequest(python=start.python, dask=start.dask, to=to, orders=found.order, origin=str(place))
+
+
 EXCLUDE = entries(table(_ExcludeTable, _exclusion))
 INCLUDE = entries(table(_IncludeTable, _inclusion))
+ROLLING = entries(table(_RollingTable, _rolling))

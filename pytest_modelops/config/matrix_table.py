@@ -10,7 +10,7 @@ from pytest_modelops.config.types import DASKS, GLOBS, PYTHONS
 
 if TYPE_CHECKING:
     from pytest_modelops.matrix.cell import PythonVersion
-    from pytest_modelops.matrix.versions import DaskRequest, Exclusion, Inclusion, MatrixSettings
+    from pytest_modelops.matrix.versions import DaskRequest, Exclusion, Inclusion, MatrixSettings, RollingRequest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class MatrixTable:
         shown="",
         name="python",
         metavar="V",
-        flag_help="Replace the Python axis: X.Y or X.Y.Z. `include` is ignored.",
+        flag_help="Replace the Python axis: X.Y or X.Y.Z. Without `include` and `rolling`.",
     )
     dask: tuple[DaskRequest, ...] = setting(
         DASKS,
@@ -35,7 +35,7 @@ class MatrixTable:
         shown='"installed"',
         name="dask",
         metavar="V",
-        flag_help="Replace the Dask axis: a release, latest, installed or a range. `include` is ignored.",
+        flag_help="Replace the Dask axis: a release, latest, installed or a range. Without `include` and `rolling`.",
     )
     exclude: tuple[Exclusion, ...] = setting(
         later("matrix_entries", "EXCLUDE"),
@@ -47,6 +47,12 @@ class MatrixTable:
         later("matrix_entries", "INCLUDE"),
         "Cells to add: entries with `python` and `dask`. For a skew cell, `client`, `scheduler` or `worker` have a "
         "`python` or `dask` of their own.",
+        (),
+    )
+    rolling: tuple[RollingRequest, ...] = setting(
+        later("matrix_entries", "ROLLING"),
+        "Cells that are upgraded while they run, role by role: entries with `from`, `to` and `order`. See "
+        "[rolling upgrades](rolling.md).",
         (),
     )
     select: tuple[str, ...] = setting(
@@ -68,6 +74,7 @@ def _matrix(found: MatrixTable, _: Values, place: Place) -> MatrixSettings:
         dask=found.dask,
         exclude=found.exclude,
         include=() if axis_given else found.include,
+        rolling=() if axis_given else found.rolling,
         select=found.select,
         replaced=axis_given is not None,
         python_origin=origin("python"),

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.bundles.bundle import Patterns
+from pytest_modelops.config.cluster import ClassSettings
+from pytest_modelops.config.faults import FAULTS_OF_JOB, Fault
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
 from pytest_modelops.config.types import COUNT, DAY, EXEC, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
@@ -53,6 +55,13 @@ class AggregationSettings:
     may_be_empty: tuple[str, ...] = setting(
         many(leaf(text, {"type": "string", "minLength": 1})),
         'Artifacts that may hold nothing beside others that do, such as `"warnings.json"`; `*` stands for anything.',
+        (),
+    )
+
+    faults: tuple[Fault, ...] = setting(
+        FAULTS_OF_JOB,
+        "What happens to the cell in the middle of the job, see [faults](faults.md): a list of names, or of tables as "
+        "below. Each is a check of its own, `aggregation[kill-worker]`.",
         (),
     )
 
@@ -195,8 +204,11 @@ class ClusterSettings:
         start: one of `STARTS`.
         secrets: values among the variables that are never shown.
         rootdir: what relative paths among the arguments are relative to.
-        attached: whether scheduler and workers are those of a deployment; of the rest, only `client_variables` and
-            `secrets` mean something then.
+        attached: whether scheduler and workers are those of a deployment; of the rest, only `worker_variables`, which
+            are compared with what its workers have, `client_variables` and `secrets` mean something then.
+        may_install: whether bundles may be copied to the workers of a deployment.
+        made: the Dask cluster class that starts scheduler and workers; how many threads they have, and whether they
+            have nannies, is up to its options then.
     """
 
     workers: int
@@ -210,3 +222,5 @@ class ClusterSettings:
     secrets: Secrets = dataclasses.field(default_factory=Secrets)
     rootdir: Path = Path()
     attached: bool = False
+    made: ClassSettings | None = None
+    may_install: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_modelops.config.attach import ATTACH, AttachSettings
+from pytest_modelops.config.attach import ATTACH, SCALE, AttachSettings
 from pytest_modelops.config.file import TABLE, ConfigFile
 from pytest_modelops.config.matrix_table import MATRIX
 from pytest_modelops.config.outcome_types import BASELINE, DURATION, REPORTS, SHARD
@@ -36,6 +36,7 @@ from pytest_modelops.errors import WrongInput, said_of
 
 if TYPE_CHECKING:
     from pytest_modelops.bundles.bundle import Bundle
+    from pytest_modelops.config.cluster import ClassSettings
     from pytest_modelops.config.docker import ContainerSettings
     from pytest_modelops.config.model import (
         AggregationSettings,
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
     from pytest_modelops.report.known import KnownBreak
     from pytest_modelops.report.targets import Target
 
-BACKENDS = ("auto", "docker", "process")
+BACKENDS = ("auto", "cluster", "docker", "process")
 """Values of the setting `backend`; `backends.registry` opens them."""
 ATTACHED = "attach"
 """The backend of a run that attaches to a deployment."""
+MADE = "cluster"
+"""The backend whose clusters a Dask cluster class makes."""
 _NO_FILE = ConfigFile(path=None, directory=Path(), table={}, origin=FILE, description="none")
 FAIL_ON = ("broken", "new")
 """What a run fails for."""
@@ -113,8 +116,9 @@ class Settings:
     file: ConfigFile = _NO_FILE
     backend: str = setting(
         choice("a backend", BACKENDS),
-        "Where cells run: in containers (`docker`), in local virtual environments (`process`), or in containers if an "
-        "engine answers, else locally (`auto`).",
+        "Where cells run: in containers (`docker`), in local virtual environments (`process`), in containers if an "
+        "engine answers, else locally (`auto`), or wherever a Dask cluster class runs them (`cluster`, see "
+        "[cluster.md](cluster.md)).",
         "auto",
         name="backend",
         metavar="|".join(BACKENDS),
@@ -270,7 +274,7 @@ class Settings:
     aggregation: AggregationSettings = setting(
         later("model", "AGGREGATION"),
         "The size of the check `aggregation`.",
-        decides=("aggregation", "execute", "bundle-aggregation"),
+        decides=("aggregation", "rolling", "execute", "bundle-aggregation"),
     )
     preflight: PreflightSettings = setting(
         later("model", "PREFLIGHT"),
@@ -286,6 +290,9 @@ class Settings:
     )
     containers: ContainerSettings = setting(
         later("docker", "CONTAINERS"), "Images and limits of cells in containers.", key="docker"
+    )
+    cluster: ClassSettings = setting(
+        later("cluster", "CLUSTER"), "The Dask cluster class of the backend `cluster`, and its options."
     )
     attach: AttachSettings = setting(ATTACH, "A deployment that runs already, and is checked instead.")
     known_bundles: tuple[Bundle, ...] = ()
@@ -319,6 +326,8 @@ def _finish(found: Settings, _: Values, place: Place) -> Settings:
         environment = dataclasses.replace(environment, constraints=found.constraints)
     if found.attach.is_asked_for:
         found = _attached(found, place)
+    elif found.backend == MADE:
+        found = _made(found, place)
     names = {bundle.name for bundle in bundles}
     deadlines = [deadline for one in reversed(place.given.get("deadline", ())) for deadline in _given_deadlines(one)]
     return dataclasses.replace(
@@ -338,6 +347,11 @@ def _attached(found: Settings, place: Place) -> Settings:
             raise WrongInput(f"{given.origin}: means nothing with a deployment that runs already; leave it out")
     if found.trust_last:
         raise WrongInput(f"{place}: trust-last means nothing with a deployment, which may have changed; leave it out")
+    if SCALE in found.attach.allow and found.plugin is None:
+        raise WrongInput(
+            f"{place.section('attach')}: allow = [{SCALE!r}] is for the check `runtime`, and there is none without "
+            f"[{place.table}.worker-plugin]"
+        )
     tasks, most = found.aggregation.tasks, found.attach.tasks
     if tasks > most:
         raise WrongInput(
@@ -345,6 +359,30 @@ def _attached(found: Settings, place: Place) -> Settings:
             f"`tasks` of [{place.table}.attach] allows {most}"
         )
     return dataclasses.replace(found, backend=ATTACHED, keep="never")
+
+
+def _made(found: Settings, place: Place) -> Settings:
+    """Return the settings of a run on the clusters that a class makes."""
+    cluster = found.cluster
+    if not cluster.path:
+        raise WrongInput(
+            f"{place.section('cluster')}: the backend is cluster, and there is no class; write one such as "
+            'class = "distributed:LocalCluster"'
+        )
+    if found.environment.worker_args:
+        raise WrongInput(
+            f"{place.section('environment')}: worker-args are not for the backend cluster, where the class starts the "
+            f"workers; write its own options in [{place.table}.cluster]"
+        )
+    if found.trust_last:
+        raise WrongInput(
+            f"{place}: trust-last means nothing with the backend cluster, where anything may have changed; leave it out"
+        )
+    workers = cluster.adaptive.minimum if cluster.adaptive is not None else cluster.scale
+    if workers is not None and place.strongest("workers"):
+        key = "adaptive" if cluster.adaptive is not None else "scale"
+        raise WrongInput(f"{place.section('cluster')}: {key} already says how many workers there are; leave out one")
+    return dataclasses.replace(found, workers=workers or found.workers)
 
 
 _SETTINGS = table(Settings, _finish)

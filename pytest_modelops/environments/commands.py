@@ -107,12 +107,24 @@ class HostProcesses:
         return HostProcess(self._supervisor, name, pid, log)
 
     def start_attached(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, template: int = 0
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        template: int = 0,
+        patience: float = 0.0,
     ) -> tuple[HostProcess, IO[bytes], IO[bytes]]:
-        """Start a process as `start` does, but return its stdin and stdout; only stderr goes to `log`."""
+        """Start a process as `start` does, but return its stdin and stdout; only stderr goes to `log`.
+
+        Args:
+            patience: for how many seconds it may run on when pytest is gone, to end by itself.
+        """
         with _translated():
             pid, stdin, stdout = self._supervisor.start_attached(
-                argv, env=env, cwd=str(cwd), log=str(log), template=template
+                argv, env=env, cwd=str(cwd), log=str(log), template=template, patience=patience
             )
         return HostProcess(self._supervisor, name, pid, log), stdin, stdout
 
@@ -132,6 +144,13 @@ class HostProcesses:
     def signal(self, pid: int, number: int) -> bool:
         """Send a signal to one of these processes; return `False` if it is gone."""
         return self._supervisor.signal(pid, number)
+
+    def left(self) -> Sequence[str]:
+        """Describe everything of it that still runs."""
+        try:
+            return self._supervisor.left()
+        except (SupervisorGone, CouldNot):
+            return []
 
     def close(self) -> Sequence[str]:
         """End everything and prove it. Return what is left, in words; a second call does nothing."""

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from packaging.version import Version
 
@@ -105,17 +105,38 @@ class Versions:
         return f"py{self.python}-dask{self.dask_text}"
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
+class Rolling:
+    """An upgrade of a cell while it runs.
+
+    Attributes:
+        to: the versions that every role has at the end.
+        order: of the roles, in which they are replaced; each is there once.
+    """
+
+    to: Versions
+    order: tuple[Role, ...]
+
+    @property
+    def states(self) -> tuple[tuple[Role, ...], ...]:
+        """The roles that are replaced in each state, the first state having one of them."""
+        return tuple(self.order[: count + 1] for count in range(len(self.order)))
+
+
+@functools.total_ordering
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """One point of the matrix: the versions of each role.
 
-    `base` is its place in the table. A cell whose roles differ is a skew cell.
+    `base` is its place in the table. A cell whose roles differ is a skew cell. One with `rolling` starts with these
+    versions and is upgraded.
     """
 
     base: Versions
     client: Versions
     scheduler: Versions
     worker: Versions
+    rolling: Rolling | None = None
 
     @classmethod
     def uniform(cls, versions: Versions) -> Cell:
@@ -124,10 +145,36 @@ class Cell:
     def with_variants(self, variants: Mapping[Role, str]) -> Cell:
         """Return the cell for a backend whose roles have environments of their own (see `Versions.variant`)."""
         changed = {role.value: dataclasses.replace(self[role], variant=variant) for role, variant in variants.items()}
-        return dataclasses.replace(self, **changed)
+        return dataclasses.replace(self, **changed)  # type: ignore[arg-type] # only roles
 
     def __getitem__(self, role: Role) -> Versions:
         return {Role.CLIENT: self.client, Role.SCHEDULER: self.scheduler, Role.WORKER: self.worker}[role]
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Cell):
+            return NotImplemented
+        return self._place < other._place
+
+    @property
+    def _place(self) -> tuple[object, ...]:
+        rolling = (self.rolling.to, [role.value for role in self.rolling.order]) if self.rolling is not None else ()
+        return self.base, self.client, self.scheduler, self.worker, rolling
+
+    def upgraded(self, role: Role) -> Versions:
+        """Return what a role has at the end of the upgrade; what it has, if there is none."""
+        if self.rolling is None:
+            return self[role]
+        return dataclasses.replace(self.rolling.to, variant=self[role].variant)
+
+    def after(self, replaced: Collection[Role]) -> Cell:
+        """Return the cell that this one is when these roles have been replaced."""
+        now = {role: self.upgraded(role) if role in replaced else self[role] for role in Role}
+        return Cell(self.base, now[Role.CLIENT], now[Role.SCHEDULER], now[Role.WORKER])
+
+    @property
+    def needed(self) -> tuple[Versions, ...]:
+        """The distinct versions of its roles, also of the upgraded ones."""
+        return tuple(dict.fromkeys([*map(self.__getitem__, Role), *map(self.upgraded, Role)]))
 
     @property
     def skew(self) -> bool:
@@ -135,7 +182,15 @@ class Cell:
 
     @functools.cached_property
     def id(self) -> str:
-        """`py3.12-dask2024.10.0`, and for each role that differs `+worker-py3.13` or `+worker-dask2024.8.0`."""
+        """`py3.12-dask2024.10.0`, and for each role that differs `+worker-py3.13` or `+worker-dask2024.8.0`.
+
+        With an upgrade: `py3.12-dask2024.10.0..2026.8.0-worker-scheduler-client`.
+        """
+        if self.rolling is not None:
+            pythons = dict.fromkeys([str(self.base.python), str(self.rolling.to.python)])
+            dasks = dict.fromkeys([self.base.dask_text, self.rolling.to.dask_text])
+            order = (role.value for role in self.rolling.order)
+            return "-".join([f"py{'..'.join(pythons)}", f"dask{'..'.join(dasks)}", *order])
         parts = [str(self.base)]
         for role in Role:
             versions = self[role]

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.cell import Cell, Role
+from pytest_modelops.matrix.cell import Cell
 
 _MOST_JOBS = 256
 """Of a matrix of GitHub Actions."""
@@ -62,7 +62,7 @@ FORMATS: Mapping[str, Callable[[Sequence[Cell]], str]] = {"github": github, "git
 
 
 def _pythons(cell: Cell) -> list[str]:
-    return list(dict.fromkeys(str(cell[role].python) for role in Role))
+    return list(dict.fromkeys(str(versions.python) for versions in cell.needed))
 
 
 def _selecting(cell: Cell) -> str:

@@ -11,7 +11,7 @@ from typing import TypedDict
 from packaging.version import Version
 
 from pytest_modelops.errors import WrongInput, said_of
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Versions, check_role
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Rolling, Versions, check_role
 from pytest_modelops.matrix.versions import (
     DaskRequest,
     Exclusion,
@@ -20,6 +20,7 @@ from pytest_modelops.matrix.versions import (
     MatrixSettings,
     Releases,
     RoleRequest,
+    RollingRequest,
     expand,
 )
 
@@ -55,12 +56,24 @@ class VersionsJson(TypedDict):
     as_is: bool
 
 
+class RollingJson(TypedDict):
+    """An upgrade as JSON: the versions at its end, and the order in which the roles are replaced."""
+
+    to: VersionsJson
+    order: list[str]
+
+
 class PlannedCellJson(VersionsJson):
-    """A planned cell as JSON, with its base versions and those of each role: `client`, `scheduler`, `worker`."""
+    """A planned cell as JSON, with its base versions and those of each role: `client`, `scheduler`, `worker`.
+
+    Attributes:
+        rolling: how it is upgraded while it runs; `None` if it is not.
+    """
 
     id: str
     skew: bool
     roles: dict[str, VersionsJson]
+    rolling: RollingJson | None
 
 
 class LeftOutJson(TypedDict):
@@ -144,12 +157,19 @@ def _cell_to_json(cell: Cell) -> PlannedCellJson:
         "skew": cell.skew,
         **_versions_to_json(cell.base),
         "roles": {role.value: _versions_to_json(cell[role]) for role in Role},
+        "rolling": _rolling_to_json(cell.rolling) if cell.rolling is not None else None,
     }
 
 
+def _rolling_to_json(rolling: Rolling) -> RollingJson:
+    return {"to": _versions_to_json(rolling.to), "order": [role.value for role in rolling.order]}
+
+
 def _cell_from_json(plain: PlannedCellJson) -> Cell:
-    roles = {role: _versions_from_json(versions) for role, versions in plain["roles"].items()}
-    return Cell(_versions_from_json(plain), **roles)
+    client, scheduler, worker = (_versions_from_json(plain["roles"][role.value]) for role in Role)
+    rolling = plain["rolling"]
+    upgrade = Rolling(_versions_from_json(rolling["to"]), tuple(map(Role, rolling["order"]))) if rolling else None
+    return Cell(_versions_from_json(plain), client, scheduler, worker, upgrade)
 
 
 def _versions_to_json(versions: Versions) -> VersionsJson:
@@ -177,6 +197,9 @@ def _columns(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _describe(cell: Cell) -> str:
+    if cell.rolling is not None:
+        order = ", ".join(role.value for role in cell.rolling.order)
+        return f"{_describe_versions(cell.base)}; upgraded to {_describe_versions(cell.rolling.to)}: {order}"
     if not cell.skew:
         return _describe_versions(cell.base)
     return "; ".join(f"{role.value}: {_describe_versions(cell[role])}" for role in Role)
@@ -199,7 +222,7 @@ def make_plan(
     this_python: PythonVersion,
     as_is_allowed: bool,
 ) -> Plan:
-    """Make the plan: the product of the axes, without `exclude`, with `include`, restricted to the selected cells.
+    """Make the plan: the product of the axes, without `exclude`, with `include` and `rolling`; of these the selected.
 
     If two requests mean the same release, the plan has the cell of the first.
 
@@ -218,6 +241,7 @@ def make_plan(
     with said_of(matrix.python_origin):
         _check_roles(cells)
     _include(matrix.include, cells, ground)
+    _roll(matrix.rolling, cells, ground)
     if not cells:
         raise WrongInput(f"{matrix.exclude_origin}: no cell is left of {_listed(product)}")
     selected = _selected(matrix, cells)
@@ -252,6 +276,13 @@ class _Ground:
         )
         return Versions(python, release, request.text, as_is)
 
+    def one(self, python: PythonVersion, request: DaskRequest, key: str) -> Versions:
+        """Return the versions that a request means, which must not be a range."""
+        if request.is_range:
+            raise WrongInput(f"{request.text!r} is a range; {key} takes one release, latest or installed")
+        (release,) = self.expand(request)
+        return self.versions(python, request, release)
+
 
 def _product(matrix: MatrixSettings, ground: _Ground) -> dict[Cell, set[_Requests]]:
     pythons = matrix.python or (ground.this_python,)
@@ -281,17 +312,28 @@ def _include(entries: Iterable[Inclusion], cells: dict[Cell, set[_Requests]], gr
 
 def _included(entry: Inclusion, ground: _Ground) -> Cell:
     def versions(asked: RoleRequest) -> Versions:
-        request = asked.dask or entry.dask
-        if request.is_range:
-            raise WrongInput(f"{request.text!r} is a range; include takes one release, latest or installed")
-        (release,) = ground.expand(request)
-        return ground.versions(asked.python or entry.python, request, release)
+        return ground.one(asked.python or entry.python, asked.dask or entry.dask, "include")
 
-    roles = {role.value: versions(entry.roles.get(role, RoleRequest())) for role in Role}
-    cell = Cell(versions(RoleRequest()), **roles)
+    client, scheduler, worker = (versions(entry.roles.get(role, RoleRequest())) for role in Role)
+    cell = Cell(versions(RoleRequest()), client, scheduler, worker)
     if not cell.skew and cell.client != cell.base:
         raise WrongInput("client, scheduler and worker are all the same; write their versions once, for the entry")
     return cell
+
+
+def _roll(entries: Iterable[RollingRequest], cells: dict[Cell, set[_Requests]], ground: _Ground) -> None:
+    for entry in entries:
+        with said_of(entry.origin):
+            start = Cell.uniform(ground.one(entry.python, entry.dask, "rolling"))
+            to = ground.one(entry.to.python or entry.python, entry.to.dask or entry.dask, "rolling")
+            if to == start.base:
+                raise WrongInput(f"from and to are both {to}; nothing would be upgraded")
+            for order in entry.orders:
+                cell = dataclasses.replace(start, rolling=Rolling(to, order))
+                _check_roles([cell])
+                if cell in cells:
+                    raise WrongInput(f"{cell} is in the matrix already; remove the entry, or this order")
+                cells[cell] = {_requests(cell)}
 
 
 def excluded(cell: Cell, entries: Iterable[Exclusion]) -> str:
@@ -323,6 +365,7 @@ def _selected(matrix: MatrixSettings, cells: Iterable[Cell]) -> set[Cell]:
 def _check_roles(cells: Iterable[Cell]) -> None:
     for cell, role in itertools.product(cells, Role):
         check_role(role, cell[role])
+        check_role(role, cell.upgraded(role))
 
 
 def _requests(cell: Cell) -> _Requests:

@@ -133,6 +133,24 @@ class Inclusion:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RollingRequest:
+    """One entry of `rolling`: cells that are upgraded while they run.
+
+    Attributes:
+        python, dask: with which they start.
+        to: versions at the end, where they differ.
+        orders: in which the roles are replaced; each is a cell.
+        origin: where the entry stands, for messages.
+    """
+
+    python: PythonVersion
+    dask: DaskRequest
+    to: RoleRequest
+    orders: tuple[tuple[Role, ...], ...]
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Exclusion:
     """One entry of `exclude`: cells to leave out. `None` matches everything.
 
@@ -162,6 +180,7 @@ class MatrixSettings:
     dask: tuple[DaskRequest, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
     include: tuple[Inclusion, ...] = ()
+    rolling: tuple[RollingRequest, ...] = ()
     select: tuple[str, ...] = ()
     replaced: bool = False
     python_origin: str = "this interpreter"

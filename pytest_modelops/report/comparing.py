@@ -68,7 +68,9 @@ def _pairs(old: Sequence[CellReport], new: Sequence[CellReport]) -> Pairs:
 def _by_pythons(cells: Sequence[CellReport]) -> dict[object, list[CellReport]]:
     found: dict[object, list[CellReport]] = {}
     for cell in cells:
-        found.setdefault((cell.python, *(cell.roles.get(role, {}).get("python") for role in ROLES)), []).append(cell)
+        pythons = (cell.python, *(cell.roles.get(role, {}).get("python") for role in ROLES))
+        upgrade = (cell.rolling.python, cell.rolling.order) if cell.rolling is not None else None
+        found.setdefault((pythons, upgrade), []).append(cell)
     return found
 
 

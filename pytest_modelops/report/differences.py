@@ -77,8 +77,8 @@ def drift(old: CellReport, new: CellReport) -> tuple[Drift, ...]:
 
 
 def passed_cells(cells: Iterable[CellReport]) -> list[CellReport]:
-    """Return the cells that passed and whose lock is known."""
-    return [cell for cell in cells if cell.lock and cell.status is Status.PASSED]
+    """Return the cells that passed and whose lock is known, without rolling upgrades, which have several."""
+    return [cell for cell in cells if cell.lock and cell.status is Status.PASSED and cell.rolling is None]
 
 
 def nearest(cell: CellReport, passed: Sequence[CellReport]) -> CellReport | None:

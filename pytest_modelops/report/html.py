@@ -16,6 +16,7 @@ from pytest_modelops.report.differences import Versions, drift, nearest, passed_
 from pytest_modelops.report.looks import Grid, Mark, cause_of, mark_of, mark_of_check
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import duration
+from pytest_modelops.report.upgrades import upgrades
 from pytest_modelops.report.verdict import RED, sentence
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -117,6 +118,7 @@ def render(report: RunReport) -> str:
     return environment.get_template("report.html").render(
         report=report,
         verdict=sentence(report),
+        upgrades=upgrades(report),
         good=report.complete,
         grid=grid,
         cells=cells,

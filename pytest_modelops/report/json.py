@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops.report.files import write_text
-from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.model import RunReport, fields_of
+from pytest_modelops.report.upgrades import Upgrade, upgrades
 from pytest_modelops.report.verdict import sentence
 
 
@@ -23,7 +24,7 @@ def render(report: RunReport) -> str:
     addresses, logs, data) are sorted, so that two reports can be compared line by line. NaN and infinity become `null`,
     and a value that JSON cannot hold becomes its text.
     """
-    plain: Any = {**report.to_json(), "verdict": sentence(report)}
+    plain: Any = {**report.to_json(), "verdict": sentence(report), "upgrades": [*map(_upgrade, upgrades(report))]}
     plain["host"] = _sorted(plain["host"])
     for cell in plain["cells"]:
         for open_part in ("observed", "environments", "logs"):
@@ -36,6 +37,10 @@ def render(report: RunReport) -> str:
 def write(report: RunReport, path: Path) -> None:
     """Write the report; see `files.write_text`."""
     write_text(render(report), path)
+
+
+def _upgrade(upgrade: Upgrade) -> dict[str, object]:
+    return {**fields_of(upgrade), "orders": [fields_of(one) for one in upgrade.orders]}
 
 
 def _sorted(value: Any) -> Any:

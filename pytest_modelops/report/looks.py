@@ -70,7 +70,7 @@ class Grid:
 
     Attributes:
         at: by Python and Dask.
-        others: cells that have no place there: skew cells, and those whose place another cell has.
+        others: cells that have no place there: skew cells, rolling upgrades, and those whose place another cell has.
         pythons, dasks: the axes, in the order of versions.
     """
 
@@ -78,7 +78,7 @@ class Grid:
         self.at: dict[tuple[str, str], CellReport] = {}
         self.others: list[CellReport] = []
         for cell in cells:
-            if cell.skew or (cell.python, cell.dask) in self.at:
+            if cell.skew or cell.rolling or (cell.python, cell.dask) in self.at:
                 self.others.append(cell)
             else:
                 self.at[cell.python, cell.dask] = cell

@@ -9,6 +9,7 @@ from pytest_modelops.report.differences import ROLES, drift, nearest, passed_cel
 from pytest_modelops.report.looks import cause_of, mark_of
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import Paper, Style, duration
+from pytest_modelops.report.upgrades import upgrades
 from pytest_modelops.report.verdict import sentence
 
 _SIGNS = {Style.GOOD: "✅", Style.BAD: "❌", Style.WARN: "⚠️", Style.DIM: "", Style.PLAIN: ""}
@@ -25,6 +26,7 @@ def render(report: RunReport) -> str:
     parts = [
         f"**{_plain(sentence(report))}**",
         _table(report.cells),
+        *_upgrades(report),
         *_changes(report),
         *_broken(report.cells),
         *_left_out(report),
@@ -41,8 +43,12 @@ def _table(cells: Iterable[CellReport]) -> str:
 
 
 def _versions(cell: CellReport, name: str) -> str:
-    """`3.12`, or `3.12, worker 3.13` for a skew cell."""
+    """`3.12`, or `3.12, worker 3.13` for a skew cell, and `3.12 → 3.13` for an upgrade."""
     base = {"python": cell.python, "dask": cell.dask}[name]
+    if cell.rolling is not None:
+        end = {"python": cell.rolling.python, "dask": cell.rolling.dask}[name]
+        order = f" ({', '.join(cell.rolling.order)})" if name == "dask" else ""
+        return _plain(" → ".join(dict.fromkeys([base, end])) + order)
     others = {role: cell.roles.get(role, {}).get(name, base) for role in ROLES}
     return _plain(", ".join([base, *(f"{role} {version}" for role, version in others.items() if version != base)]))
 
@@ -74,6 +80,11 @@ def _changes(report: RunReport) -> Iterator[str]:
         drifted = f": {', '.join(f'`{one}`' for one in change.drift)}" if change.drift else ""
         rows.append(f"- {change.change.text}{at}{times}: {_plain(change.id)}{drifted}")
     yield "\n".join([f"Since the run of {report.comparison.started}:\n", *rows])
+
+
+def _upgrades(report: RunReport) -> Iterator[str]:
+    for upgrade in upgrades(report):
+        yield "\n".join([f"**{_plain(upgrade.verdict)}**\n", *(f"- {_plain(one)}" for one in upgrade.others)]).rstrip()
 
 
 def _broken(cells: Sequence[CellReport]) -> Iterator[str]:

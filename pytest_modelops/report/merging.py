@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Iterable, Sequence
 
@@ -53,7 +54,7 @@ def _planned(reports: Iterable[RunReport]) -> dict[str, PlannedCell]:
     """Return all planned cells by id, in the plan's order."""
     found: dict[str, PlannedCell] = {}
     for report in reports:
-        own = (PlannedCell(id=one.id, python=one.python, dask=one.dask, roles=one.roles) for one in report.cells)
+        own = map(PlannedCell.of_report, report.cells)
         for cell in (*report.planned, *own):
             found.setdefault(cell.id, cell)
     return found
@@ -61,7 +62,8 @@ def _planned(reports: Iterable[RunReport]) -> dict[str, PlannedCell]:
 
 def _missing(cell: PlannedCell) -> CellReport:
     check = CheckResult(name="report", status=Status.MISSING, message=_UNREPORTED)
-    return CellReport(id=cell.id, python=cell.python, dask=cell.dask, roles=cell.roles, checks=(check,))
+    planned = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
+    return CellReport(**planned, checks=(check,))
 
 
 def _names(reports: Iterable[RunReport]) -> list[str]:

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from pytest_modelops.matrix.cell import Cell, Role
+from pytest_modelops.matrix.cell import Cell, Role, Rolling
 from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report.causes import ProbableCause
 from pytest_modelops.report.changes import Comparison
@@ -82,6 +82,8 @@ class CheckResult:
     Attributes:
         name: such as `lambda`; of a test of the user's, its node id.
         bundle: name of the bundle that it was tried with; null for a check without one.
+        variant: what tells it apart from other checks of its name, besides a bundle: a fault, or the roles that a
+            rolling upgrade had replaced (`worker+scheduler`); may be empty.
         status: how it ended.
         seconds: how long the check itself took, without those it needed.
         message: why it did not pass, the most important line first; empty when it passed.
@@ -94,6 +96,7 @@ class CheckResult:
 
     name: str
     bundle: str | None = None
+    variant: str = ""
     status: Status
     seconds: float = 0.0
     message: str = ""
@@ -105,8 +108,9 @@ class CheckResult:
 
     @property
     def label(self) -> str:
-        """`handshake[seir]`, or the name where there is no bundle."""
-        return f"{self.name}[{self.bundle}]" if self.bundle else self.name
+        """`handshake[seir]`, `aggregation[kill-worker]`, `rolling[worker]`, or the name alone."""
+        of = self.bundle or self.variant
+        return f"{self.name}[{of}]" if of else self.name
 
     def to_json(self) -> dict[str, object]:
         return {**fields_of(self), "seconds": round(self.seconds, 3)}
@@ -119,6 +123,29 @@ class CheckResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RollingReport:
+    """How a cell was upgraded while it ran.
+
+    Attributes:
+        python, dask: versions of all roles at the end.
+        order: the roles, in the order in which they were replaced.
+    """
+
+    python: str
+    dask: str
+    order: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rolling: Rolling) -> RollingReport:
+        order = tuple(role.value for role in rolling.order)
+        return cls(python=str(rolling.to.python), dask=rolling.to.dask_text, order=order)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any] | None) -> RollingReport | None:
+        return cls(**{**plain, "order": tuple(plain["order"])}) if plain else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CellReport:
     """Everything known about one cell after a run.
 
@@ -126,6 +153,7 @@ class CellReport:
         id: for people and for matching as a whole; `py3.12-dask2024.10.0+worker-py3.13` for a skew cell.
         python, dask: the cell's versions as planned (`"3.12"`, `"2024.10.0"`); the base ones for a skew cell.
         roles: versions of each role, `{"client": {"python": …, "dask": …}, "scheduler": …, "worker": …}`.
+        rolling: how it was upgraded while it ran, from the versions of its roles; null if it was not.
         selected: whether any test of this cell was selected.
         seconds: from the first check to the proof that nothing is left.
         observed: what the cell's processes reported, `{"client": {…}, "scheduler": {…}, "workers": {address: {…}}}`;
@@ -147,6 +175,7 @@ class CellReport:
     python: str
     dask: str
     roles: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    rolling: RollingReport | None = None
     selected: bool = True
     seconds: float = 0.0
     observed: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -165,7 +194,8 @@ class CellReport:
     def of(cls, cell: Cell) -> CellReport:
         """Return the report of a planned cell in which nothing has run."""
         roles = {role.value: {"python": str(cell[role].python), "dask": cell[role].dask_text} for role in Role}
-        return cls(id=cell.id, python=str(cell.base.python), dask=cell.base.dask_text, roles=roles)
+        rolling = RollingReport.of(cell.rolling) if cell.rolling is not None else None
+        return cls(id=cell.id, python=str(cell.base.python), dask=cell.base.dask_text, roles=roles, rolling=rolling)
 
     @property
     def skew(self) -> bool:
@@ -211,7 +241,7 @@ class CellReport:
 
     def to_json(self) -> dict[str, object]:
         return {
-            **dict.fromkeys(("id", "python", "dask", "roles", "selected")),  # in the schema's order
+            **dict.fromkeys(("id", "python", "dask", "roles", "rolling", "selected")),  # in the schema's order
             "status": self.status.value,
             "first_broken": self.broken.label if self.broken else None,
             **fields_of(self),
@@ -223,7 +253,8 @@ class CellReport:
         """Read what `to_json` returns; `status` and `first_broken` are derived again."""
         fields = {name: value for name, value in plain.items() if name not in {"status", "first_broken"}}
         lists = {name: tuple(plain[name]) for name in ("lock", "environments", "notes")}
-        return cls(**{**fields, **lists, "checks": tuple(map(CheckResult.from_json, plain["checks"]))})
+        checks = tuple(map(CheckResult.from_json, plain["checks"]))
+        return cls(**{**fields, **lists, "checks": checks, "rolling": RollingReport.from_json(plain.get("rolling"))})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,18 +262,26 @@ class PlannedCell:
     """A cell of the plan, whoever runs it.
 
     Attributes:
-        id, python, dask, roles: as in a cell's report.
+        id, python, dask, roles, rolling: as in a cell's report.
     """
 
     id: str
     python: str
     dask: str
     roles: Mapping[str, Mapping[str, str]]
+    rolling: RollingReport | None = None
 
     @classmethod
     def of(cls, cell: Cell) -> PlannedCell:
-        report = CellReport.of(cell)
-        return cls(id=report.id, python=report.python, dask=report.dask, roles=report.roles)
+        return cls.of_report(CellReport.of(cell))
+
+    @classmethod
+    def of_report(cls, cell: CellReport) -> PlannedCell:
+        return cls(id=cell.id, python=cell.python, dask=cell.dask, roles=cell.roles, rolling=cell.rolling)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> PlannedCell:
+        return cls(**{**plain, "rolling": RollingReport.from_json(plain.get("rolling"))})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -298,11 +337,11 @@ class RunReport:
         """Read what `to_json` returns; `ValueError` for another schema."""
         if plain["schema"] != SCHEMA:
             raise ValueError(f"report of schema {plain['schema']}; this version reads {SCHEMA}")
-        fields = {name: value for name, value in plain.items() if name not in {"schema", "verdict"}}
+        fields = {name: value for name, value in plain.items() if name not in {"schema", "verdict", "upgrades"}}
         cells = tuple(map(CellReport.from_json, plain["cells"]))
         left_out = tuple(LeftOut(**left) for left in plain["left_out"])
         comparison = Comparison.from_json(plain["comparison"]) if plain["comparison"] else None
-        planned = tuple(PlannedCell(**one) for one in plain["planned"])
+        planned = tuple(map(PlannedCell.from_json, plain["planned"]))
         found = {"cells": cells, "left_out": left_out, "planned": planned, "comparison": comparison}
         return cls(**{**fields, **found})
 

@@ -36,12 +36,12 @@ class CellNews:
 
 
 def merge_checks(old: Iterable[CheckResult], new: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """Join two lists of results: a new one replaces the old one of the same check and bundle, in its place.
+    """Join two lists of results: a new one replaces the old one with the same label, in its place.
 
     `NOT_RUN` replaces nothing.
     """
-    merged = {(check.name, check.bundle): check for check in old}
+    merged = {check.label: check for check in old}
     for check in new:
-        if check.status is not Status.NOT_RUN or (check.name, check.bundle) not in merged:
-            merged[check.name, check.bundle] = check
+        if check.status is not Status.NOT_RUN or check.label not in merged:
+            merged[check.label] = check
     return tuple(merged.values())

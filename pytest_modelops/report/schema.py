@@ -27,6 +27,7 @@ from pytest_modelops.report.model import (
     RunReport,
     Status,
 )
+from pytest_modelops.report.upgrades import TriedOrder, Upgrade
 
 FILE = Path(__file__).with_name("schema.json")
 Schema = dict[str, Any]
@@ -44,6 +45,8 @@ _DEFINED: Mapping[type, str] = {
     Comparison: "comparison",
     CellChange: "change",
     Drift: "drift",
+    Upgrade: "upgrade",
+    TriedOrder: "order",
 }
 _PLANNED = {
     "type": "object",
@@ -105,6 +108,11 @@ _DERIVED: Mapping[type, dict[str, Schema]] = {
     RunReport: {
         "schema": {"description": "Version of this shape.", "const": SCHEMA},
         "verdict": {"description": "The answer in one sentence.", "type": "string"},
+        "upgrades": {
+            "description": "The rolling upgrades, and which orders of them are safe.",
+            "type": "array",
+            "items": {"$ref": "#/$defs/upgrade"},
+        },
     },
     CellReport: {
         "status": {

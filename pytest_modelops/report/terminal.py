@@ -15,6 +15,7 @@ from pytest_modelops.report.looks import MARKS, cause_of, mark_of
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, duration, joined
 from pytest_modelops.report.table import Table
+from pytest_modelops.report.upgrades import Safety, upgrades
 from pytest_modelops.report.verdict import sentence
 
 _NARROWEST = 40
@@ -43,7 +44,8 @@ def matrix(report: RunReport, *, width: int, unicode: bool) -> list[Line]:
         *_sums(report, paper),
     ]
     table = Table(report.cells, paper).lines()
-    return apart([answer, table, _broken(report.cells, paper), _notes(report.cells, paper), rest])
+    broken, notes = _broken(report.cells, paper), _notes(report.cells, paper)
+    return apart([answer, table, broken, _upgrades(report, paper), notes, rest])
 
 
 def _verdict(report: RunReport, paper: Paper) -> list[Line]:
@@ -67,6 +69,17 @@ def _changes(report: RunReport, paper: Paper) -> list[Line]:
         packages = f"; {', '.join([*drifted, *more])}" if drifted else ""
         rest = paper.words(paper.clean(f"{change.id}{at}{since}{packages}"))
         lines.extend(paper.flow([*paper.words(f"{what}:", style), *rest]))
+    return lines
+
+
+def _upgrades(report: RunReport, paper: Paper) -> list[Line]:
+    """Return which order of each rolling upgrade is safe, and where the others break."""
+    lines: list[Line] = []
+    for upgrade in upgrades(report):
+        style = Style.GOOD if upgrade.of(Safety.SAFE) else Style.BAD
+        lines.extend(paper.flow(paper.words(paper.clean(upgrade.verdict), style)))
+        for other in upgrade.others:
+            lines.extend(paper.flow(paper.words(paper.clean(other)), start=INDENT))
     return lines
 
 

@@ -109,6 +109,9 @@ def _shared(broken: Sequence[CellReport], cells: Sequence[CellReport]) -> str:
 
 def _traits(cell: CellReport) -> Iterator[str]:
     """Yield what can be said of a cell's versions, the plainest first."""
+    if cell.rolling is not None:
+        yield "rolling upgrades"
+        return
     for name in ("Python", "Dask"):
         versions = {role: cell.roles.get(role, {}).get(name.lower()) for role in ROLES}
         if len(set(versions.values())) == 1 and versions["worker"]:

@@ -146,6 +146,8 @@ def _cell(run: RunReport, cell_id: str, source: str) -> CellReport:
     cell = next((one for one in run.cells if one.id == cell_id), None)
     if cell is None:
         raise WrongInput(f"{source} has no cell {cell_id}; it has {', '.join(one.id for one in run.cells)}")
+    if cell.rolling is not None:
+        raise WrongInput(f"{cell_id} is upgraded while it runs; name a cell with the versions of the state that breaks")
     return cell
 
 

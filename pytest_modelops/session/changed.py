@@ -21,7 +21,7 @@ from pytest_modelops.config.options import given
 from pytest_modelops.config.setting import Declaration, declarations
 from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.cell import Cell, Role
+from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import Plan
 from pytest_modelops.matrix.versions import Releases
 from pytest_modelops.session.configured import Configured
@@ -210,4 +210,4 @@ def _compare_cells(found: Touched, old: Settings, asked: Asked) -> None:
 
 
 def _versions(cell: Cell) -> object:
-    return cell, tuple(cell[role].as_is for role in Role)
+    return cell, tuple(versions.as_is for versions in cell.needed)

@@ -140,12 +140,13 @@ class Collecting:
         if fixtures.NAME not in metafunc.fixturenames:
             return
         planned = [*self.run.cells, *(left.id for left in self.run.plan.left_out)]
+        usable = [cell_id for cell_id, live in self.run.cells.items() if live.cell.rolling is None]
         narrowing = list(metafunc.definition.iter_markers("modelops_cells"))
         with said_of(f"{metafunc.definition.nodeid}: marker modelops_cells"):
             if not markers.narrow(planned, narrowing):
                 patterns = ", ".join(repr(glob) for mark in narrowing for glob in mark.args)
                 raise WrongInput(f"{patterns} matches none of the cells {', '.join(planned)}")
-        ids = markers.narrow(list(self.run.cells), narrowing)
+        ids = markers.narrow(usable, narrowing)
         cells: list[Any] = [self.run.cells[cell_id] for cell_id in ids]
         if not cells:  # else the ini setting `empty_parameter_set_mark` would decide what happens
             skip = pytest.mark.skip(reason="this run has none of the cells that its markers match")

@@ -31,11 +31,21 @@ class Configured:
     deadlines: Mapping[str, float]
 
     def describe_checks(self) -> str:
-        """Return one line with the checks, and with the bundles that each of them is for."""
-        names = dict.fromkeys(check.name for check in self.checks)
-        bundles = {name: [c.bundle.name for c in self.checks if c.name == name and c.bundle] for name in names}
-        listed = [f"{name}[{', '.join(bundles[name])}]" if bundles[name] else name for name in names]
-        return f"each runs: {', '.join(listed)}"
+        """Return one line with the checks, and with the bundles and faults that there are of each."""
+        every = [check for check in self.checks if not check.replaced]
+        names = dict.fromkeys(check.name for check in every)
+        of = {name: [check.object for check in every if check.name == name] for name in names}
+        listed = []
+        for name, found in of.items():
+            listed += [name] * ("" in found)
+            listed += [f"{name}[{', '.join(filter(None, found))}]"] * any(found)
+        if len(every) == len(self.checks):
+            return f"each runs: {', '.join(listed)}"
+        upgrades = {label for check in self.checks if check.replaced for label in check.needs}
+        last = ", ".join(label for label in (check.label for check in every) if label in upgrades)
+        return (
+            f"each runs: {', '.join(listed)}; rolling upgrades: the checks up to {last}, then rolling[…] for each state"
+        )
 
 
 def configure(config: pytest.Config) -> Configured:
@@ -47,9 +57,17 @@ def configure(config: pytest.Config) -> Configured:
     _refuse_every_worker_for_itself(config)
     refuse_moved_rootdir(config)
     settings = load(config)
-    checks = all_checks(settings.bundles, settings.plugin, reuse=settings.runner.reuses)
+    orders = () if settings.attach.is_asked_for else (o for one in settings.matrix.rolling for o in one.orders)
+    faults, reuse = settings.aggregation.faults, settings.runner.reuses
+    checks = all_checks(settings.bundles, settings.plugin, reuse=reuse, faults=faults, orders=orders)
     if settings.attach.is_asked_for:
-        checks = attached.of_deployment(checks, force=settings.attach.force)
+        asked = attached.Asked(
+            force=settings.attach.force,
+            allow=settings.attach.allow,
+            requirements=settings.environment.requirements,
+            plugin=settings.plugin,
+        )
+        checks = attached.of_deployment(checks, asked)
     config.hook.pytest_modelops_checks(checks=checks, config=config)
     if settings.attach.is_asked_for and not settings.attach.force:
         checks = attached.behind_versions(checks)

@@ -15,22 +15,20 @@ from _pytest.runner import runtestprotocol  # plugins that run tests themselves 
 
 from pytest_modelops import fixtures
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.errors import CellBroken, ModelopsError, NothingToDo, TimedOut
+from pytest_modelops.errors import CellBroken, TimedOut
 from pytest_modelops.markers import Demand, bundles_of
 from pytest_modelops.report.model import BUDGET, CellReport, CheckResult, Status
 from pytest_modelops.report.news import CellNews
 from pytest_modelops.session import junit
 from pytest_modelops.session.collection import DEMANDS, cell_of
+from pytest_modelops.session.ending import STATUS, during_body, figures_of, note_figures, outcomes, time_out
 from pytest_modelops.session.item import CheckItem, check_of, will_run
 from pytest_modelops.session.locating import point_to
 from pytest_modelops.session.module import result_of_test
 from pytest_modelops.session.run import MatrixRun, short_id
 from pytest_modelops.session.trusting import FILES, TestFiles, take
 
-STATUS = pytest.StashKey[Status]()
 BLOCKED_BY = pytest.StashKey[str]()
-FIGURES = pytest.StashKey[dict[str, object]]()
-"""What an error knows for the report."""
 PHASES = ("setup", "call", "teardown")
 TAKEN = "taken"
 """Stands for the status of a test whose result is from an earlier run."""
@@ -74,7 +72,8 @@ class Running:
         for cell_id in self._checks.keys() | tests.keys():
             checks = [item.check for item in self._checks.get(cell_id, ())]
             live, mine = self.run.cells[cell_id], tests.get(cell_id, {})
-            take(self.run.earlier.trusted, live, checks, mine, every=self.run.checks)
+            every = [check for check in self.run.checks if live.has(check.label)]
+            take(self.run.earlier.trusted, live, checks, mine, every=every)
         self._coming = [checks[0] for checks in self._checks.values() if checks[0].cell.taken is None]
 
     @pytest.hookimpl(tryfirst=True)
@@ -130,7 +129,7 @@ class Running:
         try:
             return (yield)
         except TimedOut as error:
-            _time_out(item, error)
+            time_out(item, error)
             raise
         except CellBroken as broken:
             if cell is None:
@@ -149,10 +148,10 @@ class Running:
                 cell.checks.require("start")
             for demand in demands:
                 _perform(item, demand, cell)
-            with self._turn(item, cell):
+            with self._turn(item, cell), during_body(item, cell):
                 outcome = yield
         except TimedOut as error:
-            _time_out(item, error)
+            time_out(item, error)
             raise
         except CellBroken as broken:
             self._end_blocked(item, cell, broken)
@@ -250,7 +249,7 @@ class Running:
             broke = Status.TIMED_OUT if status is Status.TIMED_OUT else Status.FAILED
             status = {"passed": Status.PASSED, "skipped": Status.SKIPPED}.get(report.outcome, broke)
         text = cell.lifecycle.secrets.hide(str(call.excinfo.value)) if call.excinfo is not None else ""
-        figures: dict[str, object] = item.stash.get(FIGURES, {})
+        figures = figures_of(item)
         files = {} if check_of(item) else {FILES: self._hash_files(item)}
         return result_of_test(
             check_of(item),
@@ -307,18 +306,5 @@ class Running:
 
 
 def _perform(item: pytest.Item, demand: Demand, cell: LiveCell) -> None:
-    try:
-        demand(cell)
-    except CellBroken:
-        raise
-    except NothingToDo as reason:
-        raise pytest.skip.Exception(str(reason), _use_item_location=True) from None
-    except ModelopsError as error:
-        if isinstance(error, TimedOut):
-            _time_out(item, error)
-        raise pytest.fail.Exception(cell.lifecycle.secrets.hide(str(error)), pytrace=False) from None
-
-
-def _time_out(item: pytest.Item, error: TimedOut) -> None:
-    item.stash[STATUS] = Status.TIMED_OUT
-    item.stash[FIGURES] = dict(error.figures)
+    with outcomes(item, cell):
+        note_figures(item, demand(cell) or {})

@@ -91,15 +91,18 @@ class Fingerprints:
 
     def of_cell(self, cell: Cell, backend: Backend, locks: Mapping[Versions, Lock]) -> Parts:
         """Return the parts of a cell, of those roles that have a lock."""
-        found: dict[str, object] = {"versions": [[*map(str, cell[role].key), cell[role].as_is] for role in Role]}
-        for role in Role:
-            lock = locks.get(cell[role])
+        of_role = {role.value: cell[role] for role in Role}
+        if cell.rolling is not None:
+            of_role |= {f"upgraded {role.value}": cell.upgraded(role) for role in Role}
+        found: dict[str, object] = {"versions": [[*map(str, one.key), one.as_is] for one in of_role.values()]}
+        for role, versions in of_role.items():
+            lock = locks.get(versions)
             if lock is not None:
-                found[f"interpreter of the {role.value}"] = [str(lock.python), lock.interpreter, lock.build]
-                found[f"lock of the {role.value}"] = lock.requirements
+                found[f"interpreter of the {role}"] = [str(lock.python), lock.interpreter, lock.build]
+                found[f"lock of the {role}"] = lock.requirements
         if locks:
             found["indexes"] = sorted(backend.indexes)
-        if any(cell[role].as_is for role in Role):
+        if any(versions.as_is for versions in of_role.values()):
             found["installed packages"] = _installed_here()
         return {name: self.of(value) for name, value in found.items()}
 
@@ -204,13 +207,14 @@ def _installed_here() -> str:
     """Return a hash of what is installed beside this interpreter, with the sources of editable packages."""
     found: list[object] = []
     for distribution in importlib.metadata.distributions():
-        record = distribution.read_text("RECORD")
+        # A RECORD has the hash of METADATA, which takes longer to read than all else here.
+        files = distribution.read_text("RECORD") or str(distribution.metadata)
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         is_editable = origin.get("dir_info", {}).get("editable", False)
         directory = Path(unquote(urlsplit(origin["url"]).path)) if is_editable else None
         if directory is not None and _PACKAGE.is_relative_to(directory):
             directory = None  # our own sources are a part by themselves
-        found.append([distribution.metadata["Name"], distribution.version, record, plain(directory)])
+        found.append([files, plain(directory)])
     return hashlib.sha256(repr(sorted(found, key=str)).encode()).hexdigest()
 
 

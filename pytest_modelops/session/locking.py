@@ -64,6 +64,8 @@ def _green(run: RunReport, cell_id: str, source: str) -> CellReport:
     cell = next((one for one in run.cells if one.id == cell_id), None)
     if cell is None:
         raise WrongInput(f"{source} has no cell {cell_id}; it has {', '.join(one.id for one in run.cells)}")
+    if cell.rolling is not None:
+        raise WrongInput(f"{cell_id} is upgraded while it runs; name a cell with the versions to deploy")
     if cell.status is not Status.PASSED:
         broken = f": {cell.broken.label} broke" if cell.broken else ""
         raise WrongInput(

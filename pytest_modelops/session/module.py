@@ -34,7 +34,7 @@ def test_name(check: str) -> str:
 
 def parameters(check: Check, cell_id: str) -> str:
     """Return what stands in brackets in a check's node id."""
-    return f"{cell_id}-{check.bundle.name}" if check.bundle else cell_id
+    return f"{cell_id}-{check.object}" if check.object else cell_id
 
 
 def nodeid(check: Check, cell_id: str) -> str:
@@ -43,7 +43,7 @@ def nodeid(check: Check, cell_id: str) -> str:
 
 def short_nodeid(check: Check) -> str:
     """Return the node id without the cell; see `run.short_id`."""
-    return f"{NAME}::{test_name(check.name)}" + (f"[{check.bundle.name}]" if check.bundle else "")
+    return f"{NAME}::{test_name(check.name)}" + (f"[{check.object}]" if check.object else "")
 
 
 test_name.__test__ = False  # type: ignore[attr-defined] # pytest would collect it in test modules that import it
@@ -96,7 +96,7 @@ class ChecksModule(pytest.Module):
         """Make the items here: hooks that parametrize or convert tests are for the user's own."""
         names = list(dict.fromkeys(check.name for check in self.checks))
         checks = sorted(self.checks, key=lambda check: names.index(check.name))
-        pairs = [(cell, check) for cell in self.cells for check in checks]
+        pairs = [(cell, check) for cell in self.cells for check in checks if cell.has(check.label)]
         items: list[pytest.Item | pytest.Collector] = []
         like: CheckItem | None = None
         for cell, check in pairs:

@@ -13,11 +13,12 @@ import pytest
 from packaging.version import Version
 
 from pytest_modelops.backends.attach import AttachBackend
+from pytest_modelops.backends.cluster import ClusterBackend
 from pytest_modelops.backends.process import ProcessBackend
 from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.environments.interpreters import looks_installed
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
+from pytest_modelops.matrix.cell import Cell, PythonVersion
 from pytest_modelops.matrix.plan import LeftOut, Plan, make_plan
 from pytest_modelops.matrix.shards import part_of
 from pytest_modelops.matrix.versions import Releases
@@ -58,12 +59,12 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
 
 def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
     """Return for each cell that needs a Python which is not installed what is missing, as far as files show it."""
-    if backend not in {ProcessBackend.name, AttachBackend.name}:
+    if backend not in {ProcessBackend.name, AttachBackend.name, ClusterBackend.name}:
         return {}
     found = {}
     is_here = functools.cache(looks_installed)
     for cell in cells:
-        pythons = dict.fromkeys(cell[role].python for role in Role if not cell[role].as_is)
+        pythons = dict.fromkeys(versions.python for versions in cell.needed if not versions.as_is)
         missing = [str(python) for python in pythons if not is_here(python)]
         if missing:
             found[cell.id] = (
@@ -73,16 +74,23 @@ def unavailable(cells: Iterable[Cell], backend: str) -> dict[str, str]:
 
 
 def _of_clients(plan: Plan) -> Plan:
-    """Return the plan without skew cells: scheduler and workers are those of a deployment."""
-    skew = [
-        LeftOut(id=cell.id, reason="scheduler and workers are the deployment's") for cell in plan.cells if cell.skew
+    """Return the plan without skew cells and rolling upgrades: scheduler and workers are those of a deployment."""
+    cells = tuple(cell for cell in plan.cells if not cell.skew and cell.rolling is None)
+    left_out = [
+        LeftOut(
+            id=cell.id,
+            reason="a deployment's scheduler and workers are not replaced"
+            if cell.rolling is not None
+            else "scheduler and workers are the deployment's",
+        )
+        for cell in plan.cells
+        if cell not in cells
     ]
-    cells = tuple(cell for cell in plan.cells if not cell.skew)
     if not cells:
         raise WrongInput(
-            f"no cell is left: {', '.join(left.id for left in skew)} have a scheduler or workers of theirs"
+            f"no cell is left: {', '.join(left.id for left in left_out)} have a scheduler or workers of theirs"
         )
-    return dataclasses.replace(plan, cells=cells, left_out=(*plan.left_out, *skew))
+    return dataclasses.replace(plan, cells=cells, left_out=(*plan.left_out, *left_out))
 
 
 def _after_hook(plan: Plan, cells: Sequence[Cell]) -> Plan:

@@ -213,7 +213,8 @@ class Reporting:
         found = here if here.checks else self._cells[cell_id]
         # A crash outweighs what the test's check came to in another worker.
         by_name = {check.label: check for check in (*found.checks, *self._crashed.get(cell_id, ()))}
-        check_names = {check.label: self._not_run(check, cell_id) for check in self.run.checks}
+        of_cell = [check for check in self.run.checks if live.has(check.label)]
+        check_names = {check.label: self._not_run(check, cell_id) for check in of_cell}
         reached = by_name.keys() | {short_nodeid(check) for check in self.run.checks}
         names = [name for test in tests if (name := short_id(test, cell_id)) not in reached]
         missed = [CheckResult(name=name, status=Status.NOT_RUN, message=_NOT_REACHED) for name in names]

@@ -31,7 +31,7 @@ def check_command(config: pytest.Config, configured: Configured, cell: Cell, che
     arguments = ["pytest", "--modelops-matrix", *_same_flags(config)]
     drifts = {v.dask_request for v in (cell[role] for role in Role)} != {cell.base.dask_text}
     release_may_change = cell.base.dask and not cell.base.as_is and not config.getoption("modelops_dask")
-    if drifts and release_may_change and not cell.skew:
+    if drifts and release_may_change and not cell.skew and cell.rolling is None:
         arguments += _pinned(configured, cell)
     if check.bundle is not None and check not in configured.checks:  # of a test's marker
         arguments.append(f"--modelops-bundle={check.bundle.path}")

@@ -21,10 +21,11 @@ import pytest
 from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
-from pytest_modelops.config.attach import AttachPlanJson
+from pytest_modelops.checks import of_cell
+from pytest_modelops.config.attach import INSTALL, AttachPlanJson
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
-from pytest_modelops.config.settings import Settings
+from pytest_modelops.config.settings import MADE, Settings
 from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
@@ -170,7 +171,7 @@ class MatrixRun:
         return LiveCell(
             in_backend,
             backend=self.backend,
-            checks=self.checks,
+            checks=of_cell(self.checks, cell),
             aggregation=settings.aggregation,
             patterns=settings.preflight,
             runner=settings.runner,
@@ -186,6 +187,8 @@ class MatrixRun:
                 secrets=environment.secrets(settings.containers.pass_env),
                 rootdir=environment.rootdir,
                 attached=settings.attach.is_asked_for,
+                made=settings.cluster if settings.backend == MADE else None,
+                may_install=INSTALL in settings.attach.allow,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),
@@ -302,7 +305,9 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
     if attach := settings.attach.plan(settings.aggregation.tasks):
         lines.append(
             f"each client asks {attach['deployment']} for its versions, and sends it at most {attach['tasks']} tasks: "
-            f"2 for each worker, {attach['aggregation_tasks']} of the check aggregation, and those of your tests"
+            f"2 for each worker, {attach['aggregation_tasks']} of the check aggregation, and those of bundles and of "
+            f"your tests; at most {attach['bytes']:,} bytes, for at most {attach['seconds']:g} s; "
+            + (f"allowed there: {', '.join(attach['allow'])}" if attach["allow"] else "nothing is written there")
         )
     lines += [*filter(None, [f"index: {note}" if note else "", changed]), f"configuration: {settings.file.description}"]
     as_json: PlanOnlyJson = {
@@ -321,6 +326,7 @@ def _opened(settings: Settings, name: str, directory: Path) -> Opened:
         name,
         containers=settings.containers,
         attach=settings.attach,
+        cluster=settings.cluster,
         as_it_is=not (matrix.python or matrix.dask or matrix.include),
         spec=settings.environment,
         cache=settings.cache,

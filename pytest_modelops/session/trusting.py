@@ -118,8 +118,9 @@ def _changed_parts(live: LiveCell, old: CellReport, settings: Settings, fingerpr
     ran = {check.label: check for check in old.ran}
     if "resolve" not in ran:  # with checks of the user's only
         return changed_parts(old.fingerprint, fingerprints.of_cell(cell, live.backend, {}))
-    locks = {role: live.backend.resolve(cell[role], deadline=deadline, progress=live.progress) for role in Role}
-    now = fingerprints.of_cell(cell, live.backend, {cell[role]: lock for role, lock in locks.items()})
+    found = {one: live.backend.resolve(one, deadline=deadline, progress=live.progress) for one in cell.needed}
+    locks = {role: found[cell[role]] for role in Role}
+    now = fingerprints.of_cell(cell, live.backend, found)
     changed = changed_parts(old.fingerprint, now)
     for bundle in settings.bundles:
         installed = ran.get(label("bundle-install", bundle))
@@ -163,7 +164,7 @@ def take(
 
     Args:
         checks, tests: see `reason_for_tests`.
-        every: all checks of the run.
+        every: all checks of the cell.
     """
     old = trusted.cells.get(cell.id)
     cell.not_taken = reason_for_tests(old, checks, tests) if old is not None else trusted.reasons.get(cell.id, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -23,13 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import psutil
 import pytest
 
 from pytest_modelops.report.model import RunReport
 from pytest_modelops.report.paper import text
 from pytest_modelops.report.terminal import matrix as summary
+from tests.engines.gateway import gateway, gateway_cluster
+from tests.engines.slurm import slurm
+from tests.engines.sshd import sshd
 from tests.forking import Forked, Template
+from tests.processes import left_behind, poll
+
+__all__ = ["gateway", "gateway_cluster", "slurm", "sshd"]  # fixtures
 
 CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 FOLLOWERS = {"resolve": CHECKS[1:], "install": CHECKS[2:], "start": CHECKS[3:], "lambda": ("aggregation",)}
@@ -44,25 +50,12 @@ NOT_USED = ("randomly", "cacheprovider", "hypothesispytest")
 QUICK_START = "fork-workers"
 """How processes start in most runs: it takes half of the default's CPU."""
 STARTS_ARE_TESTED = {"test_after_a_hang", "test_healthy_cells", "test_skew_cells", "test_starts", "test_stopping"}
-"""Modules whose runs are started as users start them, and their processes as the project says."""
+"""Modules in which the processes of cells start as the project says."""
+FRESH = {"test_healthy_cells"}
+"""Modules in which pytest is run by a Python of its own, as users start it."""
 UNKNOWN = "unknown"
 """The probable cause of what no known cause fits."""
-_POLL_SECONDS = 0.02
 _SHOWN = 4096
-
-
-def left_behind(*directories: Path) -> list[str]:
-    """Describe every process whose variables, command line or working directory mention one of these directories.
-
-    A cell's HOME is in its run's directory and a runner inherits it, so processes in sessions of their own show too.
-    """
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline", "cwd", "environ", "status"]):
-        facts = process.info
-        texts = [*(facts["cmdline"] or ()), facts["cwd"] or "", *(facts["environ"] or {}).values()]
-        if process.pid != os.getpid() and any(str(directory) in text for directory in directories for text in texts):
-            found.append(f"{process.pid} {facts['status']}: {' '.join(facts['cmdline'] or ())[:300]}")
-    return found
 
 
 def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str] = ()) -> Path:
@@ -85,20 +78,13 @@ def write_wheel(path: Path, files: Mapping[str, str], *, requires: Sequence[str]
     return path
 
 
-def poll(condition: Callable[[], Any], *, seconds: float) -> Any:
-    """Wait until the condition holds; returns its last value, true or not."""
-    end = time.monotonic() + seconds
-    while not (answer := condition()) and time.monotonic() < end:
-        time.sleep(_POLL_SECONDS)
-    return answer
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
     """A check, or a test of the user's, in the report (see `report.model.CheckResult`)."""
 
     name: str
     bundle: str | None
+    variant: str
     status: str
     seconds: float
     message: str
@@ -136,11 +122,16 @@ class Check:
 
 
 class Cell:
-    """A cell in the report; `facts` is all that the report has about it."""
+    """A cell in the report; `facts` is all that the report has about it.
+
+    Attributes:
+        checks: by name; states of a rolling upgrade by label.
+    """
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self.checks = {check["name"]: Check(**check) for check in facts["checks"]}
+        checks = [Check(**check) for check in facts["checks"]]
+        self.checks = {f"{check.name}[{check.variant}]" if check.variant else check.name: check for check in checks}
 
     @property
     def statuses(self) -> dict[str, str]:
@@ -267,9 +258,11 @@ class Running:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             pytest.fail(f"it did not end within {seconds} s; it printed:\n{self.out}")
-        poll(lambda: not self.left(), seconds=seconds_to_vanish)
-        left = "\n".join(self.left())
-        assert not left, f"left behind:\n{left}\n\n{self.out}"
+        left = self.left()
+        if left:
+            poll(lambda: not self.left(), seconds=seconds_to_vanish)
+            left = self.left()
+        assert not left, "\n".join(["left behind:", *left, "", self.out])
         report = self._project / "report.json"
         return Run(
             code=code,
@@ -363,7 +356,11 @@ def _host_variables() -> dict[str, str]:
 @pytest.fixture
 def _how(request: pytest.FixtureRequest, template: Template) -> dict[str, Any]:
     """How runs and the processes of their cells start."""
-    return {"start": ""} if request.path.stem in STARTS_ARE_TESTED else {"template": template}
+    module = request.path.stem
+    return {
+        "start": "" if module in STARTS_ARE_TESTED else QUICK_START,
+        "template": None if module in FRESH else template,
+    }
 
 
 @pytest.fixture
@@ -471,8 +468,9 @@ class Reported:
         return text(summary(dataclasses.replace(report, cells=(alone,)), width=300, unicode=True))
 
 
-def run_once(
+def _run_once(
     tmp_path_factory: pytest.TempPathFactory,
+    template: Template,
     name: str,
     configure: Callable[[Path], str],
     *arguments: str,
@@ -493,7 +491,9 @@ def run_once(
             made, project = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp(name) / "project"
             cache = shared_cache(tmp_path_factory)
             with contextlib.closing(
-                ContainerMatrix(project, cache, engine) if engine is not None else Matrix(project, cache)
+                Matrix(project, cache, template=template)
+                if engine is None
+                else ContainerMatrix(project, cache, engine, template)
             ) as matrix:
                 matrix.configure(configure(made))
                 before = [_contents(directory) for directory in (made, *sources)]
@@ -504,6 +504,14 @@ def run_once(
                 logs = {path.name: path.read_text("utf-8", "replace")[:_SHOWN] for path in run.directory.rglob("*.log")}
                 result.write_text(json.dumps({"report": run.report, "logs": logs}), encoding="utf-8")
     return Reported(**json.loads(result.read_text(encoding="utf-8")))
+
+
+RunOnce = Callable[..., Reported]
+
+
+@pytest.fixture(scope="session")
+def run_once(tmp_path_factory: pytest.TempPathFactory, template: Template) -> RunOnce:
+    return functools.partial(_run_once, tmp_path_factory, template)
 
 
 def _contents(directory: Path) -> dict[str, bytes]:

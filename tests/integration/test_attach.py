@@ -2,120 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from distributed import Client
 from distributed.security import Security
 
-from tests.integration.conftest import Matrix, poll
+from tests.integration.conftest import Matrix
+from tests.integration.deployments import RUNTIME, Deployment, deployed, expired, grid_model, tls
+from tests.processes import left_behind, poll
 
 THIS = "{}.{}".format(*sys.version_info[:2])
 OTHER = "3.12" if THIS != "3.12" else "3.13"
 
 
-@dataclasses.dataclass(frozen=True)
-class Deployment:
-    """A scheduler and its workers, which are children of this process.
-
-    Attributes:
-        address: of the scheduler.
-        security: of a client here, if the deployment has TLS.
-    """
-
-    address: str
-    security: Security | None = None
-
-    def state(self) -> dict[str, Any]:
-        """Return what the scheduler has, without this client."""
-
-        def look(dask_scheduler: Any, client: str) -> dict[str, Any]:
-            return {
-                "tasks": sorted(map(str, dask_scheduler.tasks)),
-                "clients": sorted(one for one in dask_scheduler.clients if one not in (client, "fire-and-forget")),
-                "plugins": sorted(dask_scheduler.plugins),
-                "worker plugins": sorted(dask_scheduler.worker_plugins),
-                "workers": {str(worker.name): worker.address for worker in dask_scheduler.workers.values()},
-            }
-
-        with self.client() as client:
-            found: dict[str, Any] = client.run_on_scheduler(look, client=client.id)
-            return found
-
-    @contextlib.contextmanager
-    def client(self) -> Iterator[Client]:
-        with Client(self.address, security=self.security, set_as_default=False, timeout=30) as client:
-            yield client
-
-    def runs_tasks(self) -> bool:
-        with self.client() as client:
-            return client.submit(sum, [1, 2], pure=False).result(timeout=30) == 3
-
-
-@contextlib.contextmanager
-def deployed(
-    directory: Path, pythons: Sequence[str], *, env: Mapping[str, str] | None = None, security: Security | None = None
-) -> Iterator[Deployment]:
-    """Start a scheduler on this Python, and a worker on each of these; ends them.
-
-    Args:
-        pythons: executables.
-        env: further variables, which turn on TLS.
-    """
-    directory.mkdir()
-    file, protocol = directory / "scheduler.json", "tls" if security else "tcp"
-    where = ("--scheduler-file", str(file), "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
-    commands = [[sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--protocol", protocol, *where]]
-    commands += [
-        [
-            *(
-                python,
-                "-m",
-                "distributed.cli.dask_worker",
-                "",
-                *where,
-                "--protocol",
-                protocol,
-                "--nthreads",
-                "1",
-                "--no-nanny",
-            ),
-            *("--name", f"w{number}", "--local-directory", str(directory / "work")),
-        ]
-        for number, python in enumerate(pythons)
-    ]
-    with contextlib.ExitStack() as stack:
-        for number, command in enumerate(commands):
-            log = stack.enter_context((directory / f"{number}.log").open("wb"))
-            variables = {**os.environ, **(env or {})}
-            process = subprocess.Popen(
-                command, cwd=directory, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-            stack.callback(_end, process)
-        assert poll(lambda: file.exists() and file.read_text(), seconds=60), "no scheduler"
-        found = Deployment(json.loads(file.read_text())["address"], security)
-        with found.client() as client:
-            client.wait_for_workers(len(pythons), timeout=60)
-        yield found
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()  # there is no nanny, so it has no children
-    process.wait()
-
-
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("plain") / "deployment", [sys.executable] * 2) as found:
+    """Two workers with the package `gridmodel` 1.0 and a runtime."""
+    directory = tmp_path_factory.mktemp("plain")
+    (directory / "acme.py").write_text(RUNTIME, encoding="utf-8")
+    env = {"PYTHONPATH": str(grid_model(directory))}
+    where = directory / "deployment"
+    with deployed(where, [sys.executable] * 2, env=env, preload=directory / "acme.py") as found:
         yield found
 
 
@@ -124,7 +34,11 @@ def test_clients_of_two_pythons(plain: Deployment, building_matrix: Matrix) -> N
     building_matrix.configure(
         f"""
         [tool.modelops]
-        bundles = [{{ path = "needy" }}, {{ path = "fitting" }}]
+        bundles = [{{ path = "needy" }}, {{ path = "fitting" }}, {{ path = "grid", install = "workers" }}]
+        [tool.modelops.worker-plugin]
+        class = "acme:Runtime"
+        probe = "runtime"
+        expect = {{ "runtime.executor" = "warm" }}
         [tool.modelops.matrix]
         python = ["{THIS}", "{OTHER}"]
         dask = ["installed"]
@@ -142,6 +56,7 @@ def test_clients_of_two_pythons(plain: Deployment, building_matrix: Matrix) -> N
             f"{name}/pyproject.toml", f'[project]\nname = "{name}"\nversion = "1"\nrequires-python = "{python}"\n'
         )
         building_matrix.write(f"{name}/{name}.py", "")
+    grid_model(building_matrix.path / "grid")
     building_matrix.write(
         "test_of_the_user.py",
         """
@@ -167,7 +82,7 @@ def test_clients_of_two_pythons(plain: Deployment, building_matrix: Matrix) -> N
     assert run.code == 1
     assert run.report["backend"] == "attach"
     same, other = sorted(run.cells, key=lambda cell: not cell.facts["id"].startswith(f"py{THIS}-"))
-    for name in ("resolve", "install", "start", "versions", "lambda", "aggregation"):
+    for name in ("resolve", "install", "start", "versions", "runtime", "lambda", "aggregation"):
         assert same.checks[name].status == "passed", same.checks[name].message
     assert same.checks["aggregation"].data["tasks"] == 12
     results = {(check["name"], check["bundle"]): check for check in same.facts["checks"]}
@@ -175,9 +90,11 @@ def test_clients_of_two_pythons(plain: Deployment, building_matrix: Matrix) -> N
     assert results["preflight", "needy"]["status"] == "failed"
     assert "requires Python >=3.99" in results["preflight", "needy"]["message"]
     assert "w0 (tcp://" in results["preflight", "needy"]["message"]
-    for check_name in ("bundle-install", "handshake"):
+    assert results["preflight", "grid"]["status"] == "passed", results["preflight", "grid"]["message"]
+    for check_name, why in (("bundle-install", "allow = "), ("handshake", "allow = ")):
         result = results[check_name, "fitting"]
-        assert (result["status"], "the workers" in result["message"]) == ("skipped", True), result
+        assert (result["status"], why in result["message"]) == ("skipped", True), result
+    assert "running processes" in results["bundle-install", "grid"]["message"]
     of_user = {name.rpartition("::")[2]: result["status"] for (name, _), result in results.items() if "::" in name}
     assert of_user == {"test_call": "passed", "test_bundle": "skipped"}, run.out
 
@@ -195,6 +112,7 @@ def test_pytest_is_killed_in_the_middle_of_a_job(plain: Deployment, matrix: Matr
         """
         [tool.modelops.attach]
         tasks = 100000
+        bytes = "1GB"
         [tool.modelops.aggregation]
         params = 40
         replicates = 400
@@ -208,12 +126,78 @@ def test_pytest_is_killed_in_the_middle_of_a_job(plain: Deployment, matrix: Matr
     assert plain.runs_tasks()
 
 
+def test_workers_that_differ_are_named_before_a_task_is_sent(tmp_path: Path, matrix: Matrix) -> None:
+    """One lacks the bundle's package, and one has another executor and another version of the package."""
+    site = grid_model(tmp_path / "new")
+    (tmp_path / "acme.py").write_text(RUNTIME, encoding="utf-8")
+    grid_model(matrix.path / "grid")
+    matrix.configure(
+        """
+        [tool.modelops]
+        bundles = [{ path = "grid", install = "workers" }]
+        [tool.modelops.worker-plugin]
+        class = "acme:Runtime"
+        expect = { "runtime.executor" = "warm" }
+        """
+    )
+    of_worker = [
+        {"PYTHONPATH": str(site)},
+        {},
+        {"PYTHONPATH": str(grid_model(tmp_path / "old", "0.9")), "ACME_EXECUTOR": "cold"},
+    ]
+    where = tmp_path / "deployment"
+    with deployed(where, [sys.executable] * 3, of_worker=of_worker, preload=tmp_path / "acme.py") as uneven:
+        before = uneven.state()
+        run = matrix.run("--modelops-attach", uneven.address, "-k", "preflight or runtime")
+        preflight = run.check("preflight").broke("failed", "gridmodel 1.0 is not installed on w1", within=30)
+        preflight.says("it is gridmodel 1.0, and 0.9 on w2", "its gridmodel is not found on w1")
+        runtime = run.check("runtime").broke("failed", "1 of 3 workers", "has 'cold'", within=30)
+        runtime.says("asked for runtime.executor = 'warm'", "The variable ACME_EXECUTOR is 'cold' on this worker")
+        runtime.says("w2: its runtime.executor is 'cold', and 'warm' on most workers")
+        runtime.says("w2: its variable ACME_EXECUTOR is 'cold', and not set on most workers")
+        assert uneven.state() == before
+
+
+BUNDLE = """
+[tool.modelops]
+bundles = [{ path = "loose", entrypoint = "wire/any", target = "targets:mean" }]
+[tool.modelops.aggregation]
+params = 2
+replicates = 2
+[tool.modelops.attach]
+allow = ["install"]
+"""
+
+
+def test_a_bundle_runs_on_the_workers_and_nothing_is_left(plain: Deployment, matrix: Matrix) -> None:
+    matrix.configure(BUNDLE)
+    matrix.write("loose/wire.py", "def wire(entrypoint, params, seed):\n    return {'n': str(seed).encode()}\n")
+    matrix.write("loose/targets.py", "def mean(sim_returns, target_data):\n    return {'loss': 1.0}\n")
+    before = plain.state()
+    cell = matrix.run("--modelops-attach", plain.address).passed().cell()
+    for name in ("bundle-install", "handshake", "execute", "bundle-aggregation"):
+        assert cell.checks[name].status == "passed", cell.checks[name].message
+    assert cell.checks["execute"].data["fresh"]["outcome"] == "passed"
+    assert plain.state() == before
+
+    matrix.write("loose/wire.py", "import time\n\ntime.sleep(600)\n")
+    running = matrix.start("--modelops-attach", plain.address, "-k", "handshake")
+    running.until(lambda: any("runner.py" in one for one in left_behind(plain.directory)), "the runner was started")
+    running.kill()
+    assert poll(lambda: plain.state() == before, seconds=30), plain.state()
+
+    matrix.configure(BUNDLE + 'bytes = "20kB"\n')
+    install = matrix.run("--modelops-attach", plain.address, "-k", "install").check("bundle-install")
+    install.broke("failed", "bytes were not sent", "`bytes` of [tool.modelops.attach] allows 20000", within=60)
+    assert plain.state() == before
+
+
 @pytest.mark.filterwarnings("ignore:Mismatched versions found")  # of Dask, for this process's own client
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")
 def test_half_of_an_upgrade_behind_tls(tmp_path: Path, building_matrix: Matrix) -> None:
     """A worker of another Python is named, and so is what is wrong with certificates."""
     own, foreign = tmp_path / "own", tmp_path / "foreign"
-    variables, of_others = _tls(own), _tls(foreign)
+    variables, of_others = tls(own), tls(foreign)
     security = Security(
         tls_ca_file=str(own / "cert.pem"),
         tls_client_cert=str(own / "cert.pem"),
@@ -235,15 +219,17 @@ def test_half_of_an_upgrade_behind_tls(tmp_path: Path, building_matrix: Matrix) 
         before = deployment.state()
         flags = ("--modelops-python", THIS, "--modelops-attach", deployment.address)
         check = building_matrix.run(*flags, env=variables).check("versions")
-        check.broke("failed", "1 of 3 workers", "w2 (tls://", f"Python {OTHER}.", f"most: {THIS}.", within=30)
+        check.broke("failed", "1 of 3 workers", "w2 (tls://", f"Python {OTHER}.", f"most: {THIS}.", within=60)
 
         check = building_matrix.run(*flags, env=of_others).check("start")
-        check.broke("failed", deployment.address, "certificate", "distributed.comm.tls.ca-file", within=30)
+        check.broke("failed", deployment.address, "certificate", "distributed.comm.tls.ca-file", within=60)
+        check = building_matrix.run(*flags, env={**variables, **expired(own)}).check("start")
+        check.broke("failed", deployment.address, "certificate", "expired", within=60)
         check = building_matrix.run(*flags).check("start")
-        check.broke("failed", deployment.address, "TLS needs", "distributed.comm.tls.ca-file", within=30)
+        check.broke("failed", deployment.address, "TLS needs", "distributed.comm.tls.ca-file", within=60)
         plain_address = deployment.address.replace("tls://", "tcp://")
         check = building_matrix.run("--modelops-python", THIS, "--modelops-attach", plain_address).check("start")
-        check.broke("failed", plain_address, "speaks TLS", within=30)
+        check.broke("failed", plain_address, "speaks TLS", within=60)
         assert deployment.state() == before
 
         building_matrix.configure(
@@ -259,14 +245,6 @@ def test_half_of_an_upgrade_behind_tls(tmp_path: Path, building_matrix: Matrix) 
         assert "the deployment is broken, not the upgrade" in " ".join(run.out.split())
         assert deployment.state() == before
 
-
-def _tls(directory: Path) -> dict[str, str]:
-    """Make a key and a certificate, which is its own authority; return Dask's variables that name them."""
-    directory.mkdir()
-    cert, key = directory / "cert.pem", directory / "key.pem"
-    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost")
-    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
-    settings = {"CA_FILE": cert}
-    for role in ("SCHEDULER", "WORKER", "CLIENT"):
-        settings |= {f"{role}__CERT": cert, f"{role}__KEY": key}
-    return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in settings.items()}
+        run = building_matrix.run("--modelops-attach-force", env={**variables, "WHERE": deployment.address})
+        run.check("versions").broke("failed", "so they may crash there", within=60)
+        run.check("lambda").broke("failed", "failed on 1 of 3 workers", "w2: ", within=60)

@@ -1,6 +1,7 @@
-"""`python -m pytest_modelops bisect` on real cells: a bad package among many, and a pair of packages.
+"""`python -m pytest_modelops bisect` on real cells: a bad package among many.
 
-Both ends are real runs, of which the second finds newer releases. A preload breaks `start` for some of them.
+Both ends are real runs, of which the second finds newer releases. A preload breaks `start` for one of them. What else
+can break a cell, such as a pair of packages, is in tests/unit/session.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.environments.index import configured_index
+from tests.forking import Template
 from tests.integration.conftest import Matrix, WriteWheel, shared_cache
 
 COUNT = 25
@@ -26,25 +28,24 @@ RELEASES = ("1", "2")
 PRELOAD = """
 from importlib.metadata import version
 
-new = {{number for number in range({count}) if version(f"modelops_planted_{{number:02}}") == "2"}}
-
 
 def dask_setup(worker):
-    {body}
+    if version("modelops_planted_17") == "2":
+        raise OSError("no ledger")
 """
 
 
 class Project(Matrix):
     """A project whose environment has packages of which there are two releases."""
 
-    def breaks(self, body: str, count: int, write_wheel: WriteWheel) -> None:
-        """Make so many packages, and a preload of the worker that knows the numbers of the `new` ones."""
-        names = [f"modelops_planted_{number:02}" for number in range(count)]
+    def plant(self, write_wheel: WriteWheel) -> None:
+        """Make the packages, and a preload of the worker that raises if one of them is new."""
+        names = [f"modelops_planted_{number:02}" for number in range(COUNT)]
         for release in RELEASES:
             (self.path / release).mkdir()
             for name in names:
                 write_wheel(self.path / release / f"{name}-{release}-py3-none-any.whl", {f"{name}.py": ""})
-        self.write("preload.py", PRELOAD.format(body=body, count=count))
+        self.write("preload.py", PRELOAD)
         self.configure(
             f'[tool.modelops]\nworkers = 1\nstart = "fork-workers"\n'
             f'[tool.modelops.matrix]\npython = "{platform.python_version()}"\n'
@@ -83,13 +84,14 @@ class Project(Matrix):
 
 
 @pytest.fixture
-def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    with contextlib.closing(Project(tmp_path / "project", shared_cache(tmp_path_factory))) as made:
+def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, template: Template) -> Iterator[Project]:
+    cache = shared_cache(tmp_path_factory)
+    with contextlib.closing(Project(tmp_path / "project", cache, template=template)) as made:
         yield made
 
 
 def test_a_bad_package_among_25_is_found_in_at_most_8_cells(project: Project, write_wheel: WriteWheel) -> None:
-    project.breaks('if 17 in new: raise OSError("no ledger")', COUNT, write_wheel)
+    project.plant(write_wheel)
     baseline, cell = project.ends()
     code, out = project.bisect(cell, baseline)
     assert code == 0, out
@@ -105,12 +107,3 @@ def test_a_bad_package_among_25_is_found_in_at_most_8_cells(project: Project, wr
     assert [one["id"] for one in last["cells"]] == [cell]
     kept = [json.loads(file.read_text("utf-8")) for file in project.cache.glob("runs/*/report.json")]
     assert len([one for one in kept if one["configuration"] == str(project.path / "pyproject.toml")]) == 2
-
-
-def test_a_pair_that_only_breaks_together(project: Project, write_wheel: WriteWheel) -> None:
-    project.breaks('if {0, 1} <= new: raise OSError("no ledger")', 3, write_wheel)
-    baseline, cell = project.ends()
-    code, out = project.bisect(cell, baseline)
-    assert code == 0, out
-    assert "verdict: modelops-planted-00 1 → 2 and modelops-planted-01 1 → 2, only together, turn start red" in out
-    assert "without modelops-planted-00: green twice" in out

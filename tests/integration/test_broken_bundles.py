@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, run_once
+from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, RunOnce
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
 DEADLINES = {"handshake": 8, "execute": 8, "bundle-aggregation": 12}
@@ -65,15 +65,15 @@ def configuration(directory: Path, *, late: Sequence[str] = ()) -> str:
 
 
 @pytest.fixture(scope="session", params=["process", "docker"])
-def reported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Reported:
+def reported(run_once: RunOnce, request: pytest.FixtureRequest) -> Reported:
     """What the run said, on each backend."""
     name = f"bundles-{request.param}"
     if request.param == "docker":
         engine = request.getfixturevalue("engine")
-        return run_once(tmp_path_factory, name, configuration, engine=engine, sources=[BUNDLES])
+        return run_once(name, configuration, engine=engine, sources=[BUNDLES])
     configure = functools.partial(configuration, late=LATE_TOO)
     deselected = ("--deselect", f"modelops::test_preflight[{CELL}-late-")
-    return run_once(tmp_path_factory, name, configure, *deselected, sources=[BUNDLES])
+    return run_once(name, configure, *deselected, sources=[BUNDLES])
 
 
 WITHOUT_PREFLIGHT = pytest.mark.parametrize("reported", ["process"], indirect=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.bundles.archive import suffix_of
-from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, run_once, write_wheel
+from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, RunOnce, write_wheel
 from tests.unit.bundles.files import PACKERS, rewrite, without_hashes
 
 FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
@@ -234,10 +234,10 @@ def configure(directory: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+def reported(run_once: RunOnce) -> Reported:
     """What one run with all of them said, once in a test session."""
     check_names = "preflight or bundle_install or handshake"
-    return run_once(tmp_path_factory, "formats", configure, "-k", check_names, sources=[FORMATS])
+    return run_once("formats", configure, "-k", check_names, sources=[FORMATS])
 
 
 FOUND = {

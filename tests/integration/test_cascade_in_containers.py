@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.conftest import AT_ONCE
-from tests.integration.test_reuse_of_environments import PROJECT, WIRE
+from tests.integration.test_reuse_of_environments import BACKEND, BY_ITSELF, PROJECT, WIRE
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix
@@ -35,7 +35,8 @@ NAIVE = f"""
 
 def ship(containers: ContainerMatrix, wheel: Path, plugin: str, runner: str) -> None:
     """Configure a packaged bundle whose runner installs it, and a worker plugin."""
-    containers.write("bundles/reused/pyproject.toml", PROJECT)
+    containers.write("bundles/reused/pyproject.toml", BY_ITSELF + PROJECT)
+    containers.write("bundles/reused/packaging/backend.py", BACKEND)
     containers.write("bundles/reused/src/reused/__init__.py", "")
     containers.write("bundles/reused/src/reused/wire.py", WIRE)
     containers.configure(

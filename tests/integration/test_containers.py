@@ -16,8 +16,9 @@ import jsonschema
 import pytest
 
 from pytest_modelops.backends.docker import belongings
-from tests.integration.conftest import left_behind, on_the_engine, poll
+from tests.integration.conftest import on_the_engine
 from tests.integration.making_images import BASE, Images
+from tests.processes import left_behind, poll
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix

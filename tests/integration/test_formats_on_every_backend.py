@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import test_bundle_formats as formats
-from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, run_once
+from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, RunOnce
 
 DEADLINE = 180
 """Of `bundle-install`, in seconds."""
@@ -95,10 +95,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def reported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, backend: str) -> Reported:
+def reported(run_once: RunOnce, request: pytest.FixtureRequest, backend: str) -> Reported:
     """What one run with all of them said, on each backend."""
     return run_once(
-        tmp_path_factory,
         f"formats-on-{backend}",
         functools.partial(ship, workers=len(WORKERS[backend])),
         *("-k", "preflight or bundle_install or handshake"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, UNKNOWN, Reported, run_once
+from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, UNKNOWN, Reported, RunOnce
 
 REPOSITORY = Path(__file__).parents[2]
 SERVERS = REPOSITORY / "tests" / "servers"
@@ -193,14 +193,14 @@ def configuration(directory: Path, *, protocol: str, cell: str) -> str:
 
 
 @pytest.fixture(scope="session", params=CELLS)
-def reported(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], Reported]:
+def reported(run_once: RunOnce, request: pytest.FixtureRequest) -> Callable[[str], Reported]:
     """What the run with a protocol's peers said, on each backend."""
     engine = request.getfixturevalue("engine") if request.param == "docker" else None
 
     def of(protocol: str) -> Reported:
         configure = functools.partial(configuration, protocol=protocol, cell=CELLS[request.param])
         name = f"peers-{protocol}-{request.param}"
-        return run_once(tmp_path_factory, name, configure, engine=engine)
+        return run_once(name, configure, engine=engine)
 
     return of
 

@@ -26,9 +26,6 @@ CANARIES = (
     *("missing-packages", "dead-holder", "two-at-once", "forced-fresh"),
 )
 PROJECT = """
-    [build-system]
-    requires = ["flit-core"]
-    build-backend = "flit_core.buildapi"
     [project]
     name = "reused"
     version = "1.0"
@@ -36,6 +33,36 @@ PROJECT = """
     dependencies = ["iniconfig"]
     [project.entry-points."modelops.wire"]
     wire = "reused.wire:wire"
+"""
+WITH_FLIT = """
+    [build-system]
+    requires = ["flit-core"]
+    build-backend = "flit_core.buildapi"
+"""
+BY_ITSELF = """
+    [build-system]
+    requires = []
+    build-backend = "backend"
+    backend-path = ["packaging"]
+"""
+"""A build system that needs nothing in an environment of its own, which pip would make for every build."""
+BACKEND = """
+    import pathlib
+    import zipfile
+
+    def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+        name, info = "reused-1.0-py3-none-any.whl", "reused-1.0.dist-info"
+        files = {path.relative_to("src").as_posix(): path.read_text() for path in pathlib.Path("src").rglob("*.py")}
+        needs = "Requires-Dist: iniconfig\\n"
+        files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\\nName: reused\\nVersion: 1.0\\n{needs}"
+        files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\\nGenerator: it\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        files[f"{info}/entry_points.txt"] = "[modelops.wire]\\nwire = reused.wire:wire\\n"
+        names = [*files, f"{info}/RECORD"]
+        files[f"{info}/RECORD"] = "".join(f"{file},,\\n" for file in names)
+        with zipfile.ZipFile(pathlib.Path(wheel_directory, name), "w") as wheel:
+            for file, text in files.items():
+                wheel.writestr(file, text)
+        return name
 """
 WIRE = """
     import iniconfig
@@ -51,8 +78,10 @@ def ship(matrix: Matrix, runner: str, *more: str, naive: Mapping[str, str] | Non
     Args:
         naive: habits of the naive runner, by bundle.
     """
+    build_system = BY_ITSELF if naive else WITH_FLIT
     for name, habits in (naive or {"reused": ""}).items():
-        matrix.write(f"bundles/{name}/pyproject.toml", PROJECT)
+        matrix.write(f"bundles/{name}/pyproject.toml", build_system + PROJECT)
+        matrix.write(f"bundles/{name}/packaging/backend.py", BACKEND)
         matrix.write(f"bundles/{name}/src/reused/__init__.py", "")
         matrix.write(f"bundles/{name}/src/reused/wire.py", WIRE)
         matrix.write(f"bundles/{name}/habits.txt", habits)
@@ -99,10 +128,10 @@ def outcomes(data: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.timeout(900)
-def test_the_reference_runner_may_be_trusted_with_an_environment(matrix: Matrix) -> None:
-    bundle = ship(matrix, "", str(NUMBERS))
+def test_the_reference_runner_may_be_trusted_with_an_environment(building_matrix: Matrix) -> None:
+    bundle = ship(building_matrix, "", str(NUMBERS))
     before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
-    run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
+    run = building_matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
     assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
     reported = {check["bundle"]: check["data"] for check in run.cell().facts["checks"] if check["name"] == "venv-reuse"}
     passed = dict.fromkeys(CANARIES, "passed")
@@ -114,9 +143,9 @@ def test_the_reference_runner_may_be_trusted_with_an_environment(matrix: Matrix)
 
 
 @pytest.mark.timeout(900)
-def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) -> None:
+def test_a_naive_runner_breaks_on_everything_that_it_believes(building_matrix: Matrix) -> None:
     """Who always installs uses nothing again, and who keeps results executes nothing."""
-    runs = naive(matrix, {"reused": "", "installed-again": "always keeps"})
+    runs = naive(building_matrix, {"reused": "", "installed-again": "always keeps"})
     check, found = runs["reused"]
     right = {name for name, outcome in found.items() if outcome == "passed"}
     with_its_own = {"edited-code", "common-prefix"}  # another digest has an environment of its own
@@ -138,9 +167,9 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(matrix: Matrix) ->
 
 
 @pytest.mark.timeout(900)
-def test_who_does_not_wait_finds_nothing(matrix: Matrix) -> None:
+def test_who_does_not_wait_finds_nothing(building_matrix: Matrix) -> None:
     habits = {"reused": "hurries refuses secretly"}
-    check, found = naive(matrix, habits, fresh_env='fresh-env = { FRESH_ENV = "yes" }')["reused"]
+    check, found = naive(building_matrix, habits, fresh_env='fresh-env = { FRESH_ENV = "yes" }')["reused"]
     assert (found["edited-code"], found["common-prefix"]) == ("passed", "passed")
     assert (found["two-at-once"], found["dead-holder"]) == ("failed", "failed")
     assert (found["first-use"], found["second-use"], found["forced-fresh"]) == ("passed", "failed", "failed")
@@ -154,11 +183,11 @@ def test_who_does_not_wait_finds_nothing(matrix: Matrix) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_a_careful_runner_of_the_user_s_may_be_trusted(matrix: Matrix) -> None:
+def test_a_careful_runner_of_the_user_s_may_be_trusted(building_matrix: Matrix) -> None:
     command = f'{COMMAND}, "--wheels", "{{wheels}}"]'
     fresh = 'fresh-env = { CAREFUL_FRESH = "yes" }'
-    ship(matrix, f'path = "{CAREFUL}"\n        command = {command}\n        {fresh}')
-    run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
+    ship(building_matrix, f'path = "{CAREFUL}"\n        command = {command}\n        {fresh}')
+    run = building_matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
     data = run.check("venv-reuse").data
     found = outcomes(data)
     assert found == {**dict.fromkeys(CANARIES, "passed"), "another-python": found["another-python"]}

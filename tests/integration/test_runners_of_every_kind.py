@@ -8,11 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.integration.conftest import BUNDLE_CHECKS, UNKNOWN, run_once
+from tests.integration.conftest import BUNDLE_CHECKS, UNKNOWN, RunOnce
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.integration.conftest import Matrix
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,13 +46,11 @@ def one_shot(*bundles: str, more: str = "", path: str = "") -> str:
     """
 
 
-def test_the_reference_runner_starts_a_process_for_every_request(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_reference_runner_starts_a_process_for_every_request(run_once: RunOnce) -> None:
     """A healthy bundle runs its checks, and bundles that break the protocol break at the right check."""
     bundles = [NUMBERS, *(f'{{ path = "{BUNDLES / name}", entrypoint = "wire/run" }}' for name in BROKEN)]
     selected = ("-k", "preflight or bundle or handshake or execute")
-    reported = run_once(
-        tmp_path_factory, "one-shot-bundles", lambda _: one_shot(*bundles), *selected, sources=[BUNDLES]
-    )
+    reported = run_once("one-shot-bundles", lambda _: one_shot(*bundles), *selected, sources=[BUNDLES])
     reported.passed("numbers", *BUNDLE_CHECKS)
     checks = {name: check for (bundle, name), check in reported.checks.items() if bundle == "numbers"}
     assert checks["handshake"].data == {"runners": 2}

@@ -128,6 +128,7 @@ def test_an_index_that_is_not_there_is_named(project: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         index = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
     project.environ(PIP_INDEX_URL=index, PIP_FIND_LINKS="", PYTEST_MODELOPS_CACHE=str(project.path / "cache"))
+    project.environ(UV_HTTP_RETRIES="0")  # by default it tries for ten seconds
     project.configure('[tool.modelops.matrix]\ndask = "latest"\n')
     ran = project.run("--modelops-plan")
     assert ran.code == 0, ran.err

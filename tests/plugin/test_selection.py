@@ -45,6 +45,27 @@ def test_collecting_lists_the_checks_of_each_cell_and_starts_nothing(project: Pr
     assert "modelops matrix" not in ran.out
 
 
+def test_an_upgrade_has_a_check_for_each_state_and_none_of_the_users_tests(project: Project) -> None:
+    old, new, order = project.series, project.patch, ["worker", "scheduler", "client"]
+    start, end = f'{{ python = "{old}", dask = "installed" }}', f'{{ python = "{new}" }}'
+    project.configure(f"[tool.modelops.matrix]\nrolling = [{{ from = {start}, to = {end}, order = {order} }}]")
+    project.write("tests/test_mine.py", "def test_on_a_cell(modelops_cell): pass")
+    upgrade = f"py{old}..{new}-dask{project.dask}-worker-scheduler-client"
+    states = ["worker", "worker+scheduler", "worker+scheduler+client"]
+    ran = project.collect()
+    assert [one for one in ran.ids if upgrade in one] == [
+        *project.checks_of(upgrade),
+        *(f"modelops::test_rolling[{upgrade}-{state}]" for state in states),
+    ]
+    assert [one for one in ran.ids if "test_mine" in one] == of("tests/test_mine.py::test_on_a_cell", project.cell)
+    assert project.collect(f"modelops::test_rolling[{upgrade}-worker]").ids == [
+        f"modelops::test_rolling[{upgrade}-worker]"
+    ]
+    attached = project.run("--modelops-matrix", "--modelops-plan", "--modelops-attach=tcp://127.0.0.1:1")
+    assert f"{upgrade}  a deployment's scheduler and workers are not replaced" in attached.out
+    assert "rolling" not in attached.out.partition("each runs")[2]
+
+
 def test_the_users_tests_for_cells_come_with_the_checks_and_others_do_not(project: Project) -> None:
     cells = project.configure_quick()
     project.write("tests/test_mine.py", USER_TESTS)

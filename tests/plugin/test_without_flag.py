@@ -170,6 +170,7 @@ def test_markers_are_listed_with_their_arguments_and_what_they_do(project: Proje
         "modelops_cells(*globs)",
         "modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)",
         "modelops_aggregation(params=20, replicates=20, deadline=<seconds>)",
+        "modelops_fault(fault, at=0.5, seconds=2, fails=<pattern>)",
         "modelops_bundle(path, deadline=<seconds>)",
         "modelops_handshake(path, deadline=<seconds>)",
     ]

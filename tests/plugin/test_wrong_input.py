@@ -18,6 +18,7 @@ CHECKS = (
 )
 TESTS = "test_resolve, test_install, test_start, test_versions, test_lambda, test_aggregation"
 LAMBDA = "use modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
+FAULT = "use modelops_fault(fault, at=0.5, seconds=2, fails=<pattern>)"
 AGGREGATION = "use modelops_aggregation(params=20, replicates=20, deadline=<seconds>)"
 CELLS = "use modelops_cells(*globs) with patterns of cell ids, such as 'py3.13-*'"
 
@@ -87,6 +88,15 @@ MARKERS = {
         LAMBDA,
     ),
     "nothing to aggregate": ("modelops_aggregation(params=0)", "params=0 is not a whole number above 0", AGGREGATION),
+    "no fault": (
+        "modelops_fault('memry')",
+        "fault: 'memry' is not a fault; did you mean 'memory'? Valid: cut-off",
+        FAULT,
+    ),
+    "two faults": ("modelops_fault('memory', 'cut-off')", "wrong arguments ('memory', 'cut-off')", FAULT),
+    "all tasks": ("modelops_fault('memory', at=1.0)", "at: 1.0 is neither a share of the tasks", FAULT),
+    "a fault that does not last": ("modelops_fault('memory', seconds=1)", "has seconds, and memory does not", FAULT),
+    "a body that is to fail": ("modelops_fault('memory', fails='x')", "fails is for the test's modelops_agg", FAULT),
     "no pattern": ("modelops_cells()", "wrong arguments ()", CELLS),
     "no text as pattern": ("modelops_cells(3.12)", "wrong arguments (3.12)", CELLS),
     "a pattern that matches no cell": ("modelops_cells('py2.*')", "'py2.*' matches none of the cells ", "{cell}"),

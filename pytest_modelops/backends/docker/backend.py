@@ -145,7 +145,7 @@ class ContainerBackend:
 
         Empty with a prebuilt image, too: what is in it cannot be had elsewhere.
         """
-        roles = (cell.with_variants(self.variants)[role] for cell in cells for role in Role)
+        roles = (versions for cell in cells for versions in cell.with_variants(self.variants).needed)
         images = dict.fromkeys(map(self._image_of, roles))
         if any(prebuilt for _, prebuilt in images):
             return ""

@@ -47,7 +47,7 @@ class CellContainers:
 
     Args:
         prefix: of names on the engine.
-        labels: of the cell.
+        labels: of the cell; also an attribute.
         shared: name of the volume of shared files.
 
     Attributes:
@@ -64,7 +64,7 @@ class CellContainers:
         self._engine = engine
         self._settings = settings
         self._prefix = prefix
-        self._labels = labels
+        self.labels = labels
         self._shared = shared
         self.network = ""
         self.ids: dict[str, str] = {}
@@ -120,7 +120,7 @@ class CellContainers:
         if self._settings.disk is not None:
             owner = f"uid={environment.uid},gid={environment.gid},mode=0700"
             options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={self._settings.disk},{owner}"}
-        self._engine.api.create_volume(volume, driver="local", driver_opts=options, labels=dict(self._labels))
+        self._engine.api.create_volume(volume, driver="local", driver_opts=options, labels=dict(self.labels))
 
     def _create(
         self,
@@ -149,7 +149,7 @@ class CellContainers:
             user=environment.user,
             environment=self._variables(environment, variables),
             working_dir=OWN,
-            labels={**self._labels, belongings.ROLE: name},
+            labels={**self.labels, belongings.ROLE: name},
             stdin_open=True,
             detach=False,  # the end of our connection is the end of its stdin
             host_config=config,

@@ -8,12 +8,13 @@ import io
 import re
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from pytest_modelops.backends.docker import belongings
 from pytest_modelops.backends.docker.containers import OWN, CellContainers, ContainerEnvironment
+from pytest_modelops.backends.docker.disturbing import Disturbances, obstacle
 from pytest_modelops.backends.docker.engine import Engine, NotFound, translated
 from pytest_modelops.backends.docker.link import Gone, StdinOf, pipe
 from pytest_modelops.backends.docker.network import make_network
@@ -65,7 +66,8 @@ class ContainerSandbox:
             engine, settings, prefix=self._prefix, labels=self._labels, shared=self._shared.volume
         )
         self._started: dict[str, ContainerProcess] = {}
-        self._pythons: dict[str, str] = {}
+        self._environments: dict[str, ContainerEnvironment] = {}
+        self._disturbances = Disturbances(engine, self._containers)
         self._pool = concurrent.futures.ThreadPoolExecutor(8, thread_name_prefix="starting")
         self._closed: Sequence[str] | None = None
         self.kept = False
@@ -132,12 +134,18 @@ class ContainerSandbox:
             raise TypeError(f"{environment} is not of this backend")
         log = self.log(name)
         log.touch()
-        self._pythons[name] = environment.python
+        self._environments[name] = environment
         starting = self._pool.submit(
             self._containers.start, name, environment, arguments, variables=variables, log=log, attached=attached
         )
         process = self._started[name] = ContainerProcess(self._engine, name, starting, log)
         return process
+
+    def obstacle_to(self, fault: str, *, memory_limit: int) -> str:  # noqa: ARG002 - the container has a limit, too
+        return obstacle(fault, self._settings)
+
+    def disturb(self, fault: str, name: str) -> Callable[[], None]:
+        return self._disturbances.make(fault, name, self._environments[name])
 
     def keep(self) -> str:
         """Leave scheduler and workers up when the sandbox is closed; return how to get in and how to remove them.
@@ -148,7 +156,7 @@ class ContainerSandbox:
         up: list[str] = []
         names = self._containers.names
         for name, process in self._started.items():
-            if process.ending is None and name != "agent":
+            if process.ending is None and not _is_agent(name):
                 with translated(self._engine, f"keep {name}"), contextlib.suppress(Gone, NotFound):
                     process.keep()
                     kept = belongings.KEPT + names[name].removeprefix("modelops-")
@@ -162,7 +170,7 @@ class ContainerSandbox:
 
     def _how_to_get_in(self, up: Sequence[str]) -> str:
         names = [self._containers.names[name] for name in up]
-        python = shlex.quote(self._pythons[up[0]])
+        python = shlex.quote(self._environments[up[0]].python)
         default = self._engine.address.startswith("unix:///var/run/docker.sock")
         host = "" if default else f"DOCKER_HOST={self._engine.address} "
         connect = f"from distributed import Client; client = Client('{_SCHEDULER}')"
@@ -191,7 +199,7 @@ class ContainerSandbox:
         """Remove all containers that are not kept, at once."""
         doomed = [] if self.kept or not self._shared.writer else [self._shared.writer]
         for name, container in self._containers.ids.items():
-            if not self.kept or name == "agent":
+            if not self.kept or _is_agent(name):
                 self._started[name].closing = True
                 doomed.append(container)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -222,3 +230,8 @@ class ContainerSandbox:
 
     def log(self, name: str) -> Path:
         return self._log_files.setdefault(name, self._logs / f"{name}.log")
+
+
+def _is_agent(name: str) -> bool:
+    """Whether a process is a client: `agent`, or `agent.2` that has replaced it."""
+    return name.partition(".")[0] == "agent"

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from ..runner import inspection
@@ -21,8 +21,10 @@ from ..worker.plugins import error_text
 from .bundles import ClientBundles
 from .connection import Connection, Failure
 from .diagnosis import Diagnosis
+from .faults import ClientFaults
 from .jobs import Jobs
 from .plugin import Plugins
+from .running import RunningJob
 from .tasks import Tasks
 
 Methods = Mapping[str, Callable[..., Any]]
@@ -31,7 +33,7 @@ Methods = Mapping[str, Callable[..., Any]]
 def methods(connection: Connection) -> Methods:
     """Return what pytest may call, by name. Each takes keyword arguments and returns plain data."""
     tasks, plugins, bundles = Tasks(connection), Plugins(connection), ClientBundles(connection)
-    jobs = Jobs(tasks)
+    jobs, running, faults = Jobs(tasks), RunningJob(tasks), ClientFaults(connection)
     return {
         "connect": connection.connect,
         "workers": connection.workers,
@@ -39,13 +41,20 @@ def methods(connection: Connection) -> Methods:
         "facts": connection.facts,
         "preloads": connection.preloads,
         "close": connection.close,
+        "status": connection.status,
+        "retire": connection.retire,
         "diagnose": Diagnosis(connection).diagnose,
         "call_each": tasks.call_each,
         "pickled": tasks.pickled,
         "stuck": tasks.stuck,
         "aggregate": jobs.aggregate,
+        "begin_job": running.begin,
+        "progress": running.progress,
+        "finish_job": running.finish,
         "run_bundle": jobs.run_bundle,
         "submit_by_reference": jobs.submit_by_reference,
+        "count_tasks": faults.count_tasks,
+        "fill_memory": faults.fill_memory,
         "register_plugin": plugins.register,
         "probe": plugins.probe,
         "ask_workers": bundles.ask_workers,
@@ -86,18 +95,22 @@ def error_object(error: BaseException) -> jsonrpc.ErrorObject:
     }
 
 
-def main(connect: Callable[[Any, float], Connection] = Connection, offered: Collection[str] | None = None) -> None:
-    """Keep the real stdout for frames, send everything else to stderr, and serve.
+def frames_on_stdout() -> jsonrpc.Writer:
+    """Keep the real stdout for frames, and send everything else to stderr."""
+    frames = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return jsonrpc.Writer(frames)
+
+
+def main(connect: Callable[[Any, float], Any] = Connection, offered: Callable[[Any], Methods] = methods) -> None:
+    """Serve.
 
     Args:
         connect: makes the connection of what the command line says.
-        offered: names of the methods that pytest may call; by default all.
+        offered: what pytest may call.
     """
-    frames = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    connection = connect(json.loads(sys.argv[1]), float(sys.argv[2]))
-    served = {name: method for name, method in methods(connection).items() if offered is None or name in offered}
-    serve(served, sys.stdin.buffer, jsonrpc.Writer(frames))
+    writer = frames_on_stdout()
+    serve(offered(connect(json.loads(sys.argv[1]), float(sys.argv[2]))), sys.stdin.buffer, writer)
     os._exit(0)  # threads may hang in Dask, and nobody waits for them
 
 

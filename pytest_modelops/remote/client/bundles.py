@@ -9,6 +9,7 @@ from ..shared import plain
 from ..shared.facts import Answer
 from ..worker.bundles import Bundles
 from ..worker.plugins import error_text
+from ..worker.serving import HANDLER
 from .connection import Connection, Failure
 from .plugin import Registration
 
@@ -21,16 +22,19 @@ class ClientBundles:
         self._bundles = Bundles("agent")
         self._installed = self._plugin = self._in_scheduler = ""
 
-    def ask_workers(self, operation: str, arguments: Any, workers: list[str], seconds: float) -> dict[str, Answer]:
+    def ask_workers(
+        self, operation: str, arguments: Any, workers: list[str], seconds: float, served: str = HANDLER
+    ) -> dict[str, Answer]:
         """Have these workers do something with a bundle, all at once and not as tasks.
 
         Args:
             operation: a method of `Bundles`, with its arguments.
+            served: name of the request.
 
         Returns:
             By address; values are packed.
         """
-        message = {"op": "modelops_bundles", "operation": operation, "arguments": arguments}
+        message = {"op": served, "operation": operation, "arguments": arguments}
         return {
             address: _without_envelope(answer)
             for address, answer in self._connection.ask_each(workers, message, seconds).items()

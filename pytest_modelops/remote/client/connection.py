@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..shared.facts import Answer, ClusterFacts, ConnectionState, PreloadSetup, ProcessFacts, RegisteredWorker
+from ..shared.facts import (
+    Answer,
+    ClientStatus,
+    ClusterFacts,
+    ConnectionState,
+    PreloadSetup,
+    ProcessFacts,
+    RegisteredWorker,
+)
 from ..worker import modelops_preload
 from ..worker.plugins import error_text
 
@@ -25,6 +34,21 @@ class Failure(Exception):
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)
         self.traceback = trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A call that is sent as a task.
+
+    Attributes:
+        count: how many tasks call it.
+        dependencies: how many tasks' results each of them takes.
+    """
+
+    function: Any
+    arguments: tuple[Any, ...] = ()
+    count: int = 1
+    dependencies: int = 0
 
 
 class Connection:
@@ -56,12 +80,20 @@ class Connection:
     priority = 0
     """Of the tasks, as Dask has it."""
 
-    def reserve(self, tasks: int) -> None:
-        """Prepare to send so many tasks; raises `Failure` if the cluster may not get them."""
+    def reserve(self, *calls: Call) -> None:
+        """Prepare to send these; raises `Failure` if the cluster may not get them."""
 
-    def targets(self, worker: str | None) -> list[str] | None:
-        """Return which workers may do a task that is for this one, or for any; `None` if all may."""
+    def targets(self, worker: str | None, resources: Mapping[str, int] | None = None) -> list[str] | None:  # noqa: ARG002
+        """Return which workers may do a task that is for this one, or for any; `None` if all may.
+
+        Args:
+            resources: that the task takes.
+        """
         return [worker] if worker else None
+
+    def in_turn(self, workers: list[str | None]) -> list[list[str | None]]:
+        """Return these workers in groups, each of which gets its tasks when those of the group before are done."""
+        return [workers]
 
     def connect(self, seconds: float) -> ConnectionState:
         """Wait until the client is connected."""
@@ -70,6 +102,18 @@ class Connection:
         if self._failure is not None:
             raise self._failure
         return {"connected": True, "scheduler": self.client.scheduler.address}
+
+    def status(self) -> ClientStatus:
+        """Return whether the client is connected now; it may have lost the scheduler since it first was."""
+        if not self._connected.is_set():
+            return {"status": "connecting", "connection": 0, "error": ""}
+        if self._failure is not None:
+            return {"status": "failed", "connection": 0, "error": str(self._failure)}
+        return {"status": str(self.client.status), "connection": id(self.client.scheduler_comm), "error": ""}
+
+    def retire(self, worker: str, seconds: float) -> bool:
+        """Have a worker's results moved to others, and the worker closed; return whether the scheduler had it."""
+        return bool(self.ask_scheduler("retire_workers", seconds=seconds, workers=[worker], close_workers=True))
 
     def close(self) -> bool:
         """Close the client, so that the scheduler forgets it before the scheduler is asked to end."""

@@ -14,6 +14,7 @@ from ..shared import plain
 from ..shared.bundle_messages import BundleLocation
 from ..shared.facts import AggregationReport, BundleJobReport, BundleReplicate, Outcome, ShippedModule
 from ..worker.plugins import error_text
+from .connection import Call
 from .tasks import Future, Processing, Tasks, define
 
 _RUNNER_GRACE_SECONDS = 1.0
@@ -28,20 +29,30 @@ class Jobs:
         self._tasks = tasks
 
     def aggregate(
-        self, modules: dict[str, ShippedModule], params: int, replicates: int, run: str, seconds: float
+        self,
+        *,
+        modules: dict[str, ShippedModule],
+        params: int,
+        replicates: int,
+        more: list[float],
+        run: str,
+        seconds: float,
     ) -> AggregationReport:
         """Fan `params` × `replicates` tasks in to `params` aggregates.
 
         Args:
             modules: `simulate(param, replicate)` and `aggregate(param, replicates)`. With `read_back(path)`, each
                 aggregate is written by the worker that ran it, and read back there.
+            more: further arguments of `simulate`.
             run: makes the tasks' keys unique.
         """
         end = time.monotonic() + seconds
         simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
         resources = self._tasks.aggregation_resources(seconds)
         tasks = params * replicates + params
-        self._tasks.connection.reserve(tasks)
+        self._tasks.connection.reserve(
+            Call(simulate, count=params * replicates), Call(aggregate, count=params, dependencies=replicates)
+        )
         numbers = itertools.count()
 
         def submit(function: Any, *args: object, key: str, resources: Mapping[str, int] | None = None) -> Future:
@@ -52,7 +63,7 @@ class Jobs:
 
         began = time.monotonic()
         replicas = {
-            param: [submit(simulate, param, i, key=f"sim-{run}-{param}-{i}") for i in range(replicates)]
+            param: [submit(simulate, param, i, *more, key=f"sim-{run}-{param}-{i}") for i in range(replicates)]
             for param in range(params)
         }
         aggregates = {
@@ -125,6 +136,12 @@ class Jobs:
         end = time.time() + seconds
         until = time.monotonic() + seconds + _RUNNER_GRACE_SECONDS
         resources = self._tasks.aggregation_resources(seconds)
+        count, of_each = sum(map(len, sets)), max(map(len, sets))
+        self._tasks.connection.reserve(
+            Call(replicate, (location, entrypoint, sets[0][0]), count),
+            Call(aggregate, (location, target_data), len(sets) * len(targets), of_each),
+            Call(summarize, count=count, dependencies=1),
+        )
         began = time.monotonic()
         submit, simulated, aggregated, pinned = self._tasks.submit, {}, {}, {}
         for number, replicates in enumerate(sets):

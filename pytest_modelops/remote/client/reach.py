@@ -42,6 +42,26 @@ def other_protocol(address: str) -> str:
     return ""
 
 
+def refusal(address: str, context: ssl.SSLContext) -> str:
+    """Return why a server closes connections with this context, as it or TLS says; empty if it does not.
+
+    A server looks at the client's certificate after the client's part is done. What the client sends then can overtake
+    the reason, and only the end of the connection is seen; so nothing is sent here.
+    """
+    parts = urlsplit(address)
+    try:
+        with (
+            socket.create_connection((parts.hostname or "", parts.port or 0), _PROBE_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname) as connection,
+        ):
+            connection.recv(1)
+    except ssl.SSLError as error:
+        return f"{type(error).__name__}: {error}"
+    except OSError:
+        pass
+    return ""
+
+
 def _speaks_tls(place: tuple[str, int]) -> bool:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..shared import plain
 from ..shared.facts import Outcome, ShippedModule
 from ..worker.plugins import error_text
-from .connection import Connection, Failure
+from .connection import Call, Connection, Failure
 
 _POLL_SECONDS = 0.01
 _LOOK_AROUND_SECONDS = 0.5
@@ -37,6 +37,7 @@ class Future(Protocol):
     def result(self, timeout: float) -> object: ...
     def exception(self, timeout: float) -> BaseException: ...
     def traceback(self, timeout: float) -> TracebackType: ...
+    def release(self) -> None: ...
 
 
 def define(module: ShippedModule) -> Any:
@@ -113,7 +114,7 @@ class Tasks:
             *args,
             pure=False,
             key=key,
-            workers=connection.targets(worker),
+            workers=connection.targets(worker, resources),
             resources=resources,
             priority=connection.priority,
         )
@@ -127,7 +128,7 @@ class Tasks:
     def call_each(
         self, module: ShippedModule, args: list[Any], workers: list[str | None], seconds: float
     ) -> dict[str, Outcome]:
-        """Call a function on each of these workers, all at once; `None` is any of them.
+        """Call a function on each of these workers, all of a group at once; `None` is any of them.
 
         Args:
             args: packed.
@@ -136,10 +137,13 @@ class Tasks:
         Returns:
             Outcomes by address, `None` as text.
         """
-        function, arguments = define(module), [plain.unpack(value) for value in args]
-        self.connection.reserve(len(workers))
-        futures = {str(address): self.submit(function, *arguments, worker=address) for address in workers}
-        outcomes, _ = self.settle(futures, pinned={a: a for a in workers if a}, seconds=seconds)
+        function, arguments = define(module), tuple(plain.unpack(value) for value in args)
+        self.connection.reserve(Call(function, arguments, len(workers)))
+        end, outcomes = time.monotonic() + seconds, {}
+        for group in self.connection.in_turn(workers):
+            futures = {str(address): self.submit(function, *arguments, worker=address) for address in group}
+            pinned = {address: address for address in group if address}
+            outcomes.update(self.settle(futures, pinned=pinned, seconds=end - time.monotonic())[0])
         return outcomes
 
     def pickled(self, modules: dict[str, ShippedModule], args: list[Any]) -> dict[str, str]:

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 if TYPE_CHECKING:
     from .facts import Interpreter, NamedProcess
 
+PUT = "put/"
+"""Begins a relative path of what was copied to workers of a deployment."""
+
 # Where a bundle is ----------------------------------------------------------------------------------------------------
 
 Place = Literal["installed", "source", "anywhere", "if-shipped"]
@@ -71,6 +74,7 @@ class BundleLocation(_Location, total=False):
     installs: bool  # whether the runner installs the bundle itself, into an environment that holds only pip
     unread: list[str]  # files and tables of it that list packages and are read by no installer
 
+    served: str  # attribute of a worker that has the bundle, and its handler; by default `modelops_bundles`
     conditions: list[str]  # `ARTIFACT:PATH`, see `artifacts.look`; only where it is executed
 
     # Of a bundle that goes into running processes:

@@ -73,14 +73,27 @@ class RegisteredWorker(TypedDict):
     resources: dict[str, float]
 
 
+class Gateway(TypedDict, total=False):
+    """A cluster of a Dask gateway; what is missing or empty is taken from Dask's configuration."""
+
+    address: str  # of the gateway's server
+    auth: str  # `module:Class` or a name that dask-gateway knows
+    auth_options: dict[str, object]  # keyword arguments of that class
+    cluster: str  # name of a cluster that runs
+
+
 class AttachContact(TypedDict, total=False):
-    """Where a client finds a deployment that runs already, in one of three ways, and what it may send there."""
+    """Where a client finds a deployment that runs already, in one of four ways, and what it may send there."""
 
     address: str  # of the scheduler
     scheduler_file: str  # path
     factory: str  # `module:function` that returns an address or a Dask cluster
+    gateway: Gateway
     directory: str  # where the factory's module is looked for, besides the client's environment
+    files: str  # directory of what is copied to workers, if that is allowed
     tasks: int  # how many the client sends at most
+    bytes: int  # of functions, arguments and files together
+    seconds: float  # how long it may send, from its start
     force: bool  # whether functions go to another Python, too
 
 
@@ -89,6 +102,14 @@ class ConnectionState(TypedDict, total=False):
 
     connected: bool
     scheduler: str
+
+
+class ClientStatus(TypedDict):
+    """How the client stands with the scheduler."""
+
+    status: str  # of Dask's client: `connecting`, `running`, `closed`, …; `failed` if it was never connected
+    connection: int  # another number after it has connected again
+    error: str  # why it failed, else empty
 
 
 # Functions that the host sends, and what came of calling them --------------------------------------------------------
@@ -155,6 +176,28 @@ class AggregationReport(TypedDict):
     failed: dict[str, str]  # error by key of the first few replicates that failed
     # how many tasks each worker has, by address; `None` where the scheduler does not answer
     processing: dict[str, int] | None
+
+
+class Progress(TypedDict):
+    """How far a running job is."""
+
+    finished: int  # how many replicates are done and their results are there
+    error: str  # what ended the job before it was complete; empty if nothing did
+
+
+class RunningReport(Progress):
+    """What came of a job in the middle of which something happened."""
+
+    results: dict[str, Outcome]  # outcome of each aggregate that was submitted, by the parameter set's number as text
+    failed: dict[str, str]  # error by key of the first few replicates that failed
+    processing: dict[str, int] | None  # as in `AggregationReport`
+
+
+class TaskCount(TypedDict):
+    """Tasks that were submitted since the scheduler began to count: how many are done, and how many there are."""
+
+    done: int  # finished or failed
+    known: int
 
 
 class BundleReplicate(TypedDict):
@@ -238,6 +281,13 @@ class PluginSetup(TypedDict):
     traceback: str
 
 
+class LookQuestion(PluginQuestion):
+    """What workers of a deployment are asked for, which have nothing of ours."""
+
+    packages: list[str]  # names of distributions
+    modules: list[str]  # dotted names
+
+
 class FoundValue(TypedDict, total=False):
     """What is at a dotted path of a worker: `type` and `repr`, or `missing`, or `raised`."""
 
@@ -259,6 +309,17 @@ class PluginFacts(TypedDict):
     setup: PluginSetup | None  # `None` where it was never given the plugin
     values: dict[str, FoundValue]  # what is at each path that was asked for
     origins: Origins  # of this worker
+
+
+class WorkerLook(TypedDict):
+    """What a worker of a deployment has of what it was asked for."""
+
+    pid: int  # of the worker's process
+    plugins: list[str]  # `module:Class` of each plugin that it lists, sorted
+    values: dict[str, FoundValue]  # what is at each path that was asked for
+    origins: Origins  # of this worker
+    packages: dict[str, str | None]  # version by distribution; `None` where one is not installed
+    missing: list[str]  # modules that are not found
 
 
 class PluginAnswer(TypedDict, total=False):

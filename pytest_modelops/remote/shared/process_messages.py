@@ -25,6 +25,7 @@ class Request(TypedDict, total=False):
         modules: what `prepare` imports in a process that others can be forked from.
         template: pid of such a process, from which this one is forked.
         attached: the next two descriptors on the socket become its stdin and stdout; only stderr goes to the log.
+        patience: for how many seconds it may run on when pytest is gone, to end by itself; it gets SIGTERM.
         pid: the process that is meant; to an init, 0 is the command.
         number: of the signal.
     """
@@ -38,6 +39,7 @@ class Request(TypedDict, total=False):
     modules: list[str]
     template: int
     attached: bool
+    patience: float
     pid: int
     number: int
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from .waiting import wait_until
 if TYPE_CHECKING:
     from .process_messages import Answer, CanFork, ChildStack, Exited, Request
 
+_OPEN: weakref.WeakSet[Supervised] = weakref.WeakSet()
 ANSWER_SECONDS = 30.0
 """A supervisor answers in milliseconds; this is for machines under heavy load."""
 
@@ -74,6 +76,14 @@ class _Starter:
         if self.owner == os.getpid():
             self._socket.close()
             self.process.wait()
+
+    @classmethod
+    def close(cls) -> None:
+        """End that of this process, if there is one."""
+        with cls._lock:
+            if cls._current is not None:
+                cls._current.end()
+                cls._current = None
 
     @classmethod
     def fork(cls, theirs: socket.socket, log: str, directory: str) -> int:
@@ -132,6 +142,7 @@ class Supervised:
         self._statuses: dict[int, int] = {}
         self._prepared: dict[int, str] = {}
         self._gone = False
+        _OPEN.add(self)
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
     def _read(self) -> None:
@@ -182,13 +193,26 @@ class Supervised:
         return self._start(argv, (), env=env, cwd=cwd, log=log, template=template)["pid"]
 
     def start_attached(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log: str, template: int = 0
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        log: str,
+        template: int = 0,
+        patience: float = 0.0,
     ) -> tuple[int, IO[bytes], IO[bytes]]:
-        """Start a process; return pid, stdin and stdout. Only stderr goes to `log`."""
+        """Start a process; return pid, stdin and stdout. Only stderr goes to `log`.
+
+        Args:
+            patience: for how many seconds it may run on when this process is gone, to end by itself.
+        """
         their_in, our_out = os.pipe()
         our_in, their_out = os.pipe()
         try:
-            answer = self._start(argv, (their_in, their_out), env=env, cwd=cwd, log=log, template=template)
+            answer = self._start(
+                argv, (their_in, their_out), env=env, cwd=cwd, log=log, template=template, patience=patience
+            )
         except BaseException:
             os.close(our_out)
             os.close(our_in)
@@ -207,10 +231,11 @@ class Supervised:
         cwd: str,
         log: str,
         template: int,
+        patience: float = 0.0,
     ) -> Answer:
         request: Request = {
             "op": "start", "argv": list(argv), "env": dict(env), "cwd": cwd, "log": log, "template": template,
-            "attached": bool(descriptors),
+            "attached": bool(descriptors), "patience": patience,
         }  # fmt: skip
         return self.ask(request, descriptors=descriptors)
 
@@ -286,6 +311,7 @@ class Supervised:
         if self._closed:
             return self._left
         self._closed = True
+        _OPEN.discard(self)
         try:
             self._left = self.ask({"op": "finish"})["left"]
         except SupervisorGone:
@@ -300,3 +326,11 @@ class Supervised:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
         return self._left
+
+
+def close_all() -> None:
+    """Close all that this process has open, and end what forks supervisors for it."""
+    for one in list(_OPEN):
+        with contextlib.suppress(CouldNot):
+            one.close()
+    _Starter.close()

@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Supervisor:
         """By pid, the processes that others are forked from."""
         self.importing: dict[socket.socket, int] = {}
         """Pids of those that have not reported yet that they are prepared."""
+        self.patience: dict[int, float] = {}
+        """By pid, the processes that may end by themselves once pytest is gone, and their seconds."""
         self.buffer = b""
         self.woken, self.wake = socket.socketpair()
         self.woken.setblocking(False)
@@ -105,7 +108,19 @@ class Supervisor:
                 break
             if self.host in ready and not self.serve():
                 break
+        self.wait_for_patient()
         return 1 if self.end() else 0
+
+    def wait_for_patient(self) -> None:
+        """Have those end by themselves that may."""
+        waited = {pid: seconds for pid, seconds in self.patience.items() if pid in self.children.started}
+        for pid in waited:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + max(waited.values(), default=0)
+        while waited.keys() & self.children.started and time.monotonic() < end:
+            self.children.reap()
+            time.sleep(0.02)
 
     def serve(self) -> bool:
         """Read and answer what has arrived; return `False` when it is time to end."""
@@ -184,6 +199,8 @@ class Supervisor:
                 os.close(stream)
         process.returncode = 0  # `reap` collects it, Popen must not
         self.children.started.add(process.pid)
+        if patience := request.get("patience"):
+            self.patience[process.pid] = patience
         return process.pid
 
     def prepare(self, request: Request) -> int:

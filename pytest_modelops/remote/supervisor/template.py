@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import gc
 import importlib
 import json
 import multiprocessing.process
@@ -61,6 +62,7 @@ def prepare(modules: Sequence[str]) -> str:
     try:
         os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
+        gc.freeze()  # or each child would go through all that was imported, and so copy its pages
         return ""
     return "importing Dask's command line started a process"
 

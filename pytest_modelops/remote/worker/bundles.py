@@ -21,6 +21,7 @@ from typing import Any
 
 from ..shared import artifacts
 from ..shared.bundle_messages import (
+    PUT,
     AggregateAnswer,
     Artifact,
     BundleLocation,
@@ -47,14 +48,23 @@ _ENVIRONMENT = [*dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", 
 
 
 class Bundles:
-    """The bundles of the worker with this name."""
+    """The bundles of the worker with this name.
 
-    def __init__(self, worker: str) -> None:
+    Args:
+        root: the directory that relative paths of a `BundleLocation` are relative to.
+    """
+
+    def __init__(self, worker: str, root: str = "") -> None:
         self._worker = worker
+        self._root = root
         self._runners: dict[str, AnyRunner] = {}
         self._lock = threading.Lock()
         self._in_process: dict[str, in_process.BundleInProcess] = {}
         self._installs: dict[str, ProcessInstall] = {}
+
+    def rename(self, worker: str) -> None:
+        """Take another name, under which locations know this worker."""
+        self._worker = worker
 
     # What pytest calls -----------------------------------------------------------------------------------------------
 
@@ -255,10 +265,16 @@ class Bundles:
 
     def _here(self, location: BundleLocation) -> BundleLocation:
         # A worker that joined after the bundle was copied in has no directory in `directories`.
-        directory = location["directories"].get(self._worker) or os.path.join(os.getcwd(), "bundles", location["name"])
+        here = os.path.join(self._root or os.getcwd(), "bundles", location["name"])
+        directory = here if self._root else location["directories"].get(self._worker) or here
         venv = os.path.join(directory, "own", "venv") if location.get("installs") else os.path.join(directory, "venv")
         pip = os.path.join(os.path.dirname(os.path.dirname(directory)), "own-pip")  # no name that Python could import
-        return {**location, "directory": directory, "venv": venv, "pip": pip}
+        source, wheels, runner = location["source"], location["wheels"], location["runner"]
+        if self._root:
+            source, wheels = os.path.join(self._root, source), os.path.join(self._root, wheels)
+            runner = os.path.join(self._root, runner) if runner.startswith(PUT) else runner
+        own: BundleLocation = {**location, "directory": directory, "venv": venv, "pip": pip}
+        return {**own, "source": source, "wheels": wheels, "runner": runner}
 
     def _ask(
         self, location: BundleLocation, method: str, request: Mapping[str, object], end: float

@@ -8,7 +8,6 @@ because Dask imports it as a top-level module. Python 3.9 and up.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import faulthandler
 import functools
 import importlib
@@ -18,12 +17,12 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..shared.diagnosis_messages import SchedulerView, WorkerView
-    from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, WorkerAnswer
+    from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, TaskCount
 
 # A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
 STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
@@ -99,30 +98,6 @@ def _beside(module: str) -> Any:
     return importlib.import_module(f"modelops_remote.{module}")
 
 
-_IN_SCHEDULER = ("install_in_process", "inspect_process", "uninstall")
-_OPERATIONS = ("install", "handshake", "close", "fresh", "reuse", "inspect_process")
-_AT_ONCE = 8
-
-
-def _serve_bundles(server: Any, bundles: Callable[[], Any], operations: Sequence[str]) -> None:
-    """Answer `modelops_bundles` with these operations of what `bundles` returns."""
-    threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="modelops")
-
-    async def modelops_bundles(operation: str, arguments: Mapping[str, object], **_: Any) -> WorkerAnswer:
-        if operation not in operations:
-            return {"raised": f"no operation {operation!r}"}
-
-        def perform() -> Any:
-            return getattr(bundles(), operation)(**arguments)
-
-        try:  # not on the event loop: the scheduler gives up a worker that does not answer
-            return {"value": await asyncio.get_running_loop().run_in_executor(threads, perform)}
-        except Exception:  # noqa: BLE001 - it is the answer
-            return {"raised": traceback.format_exc()}
-
-    server.handlers["modelops_bundles"] = modelops_bundles
-
-
 def _load_configured(server: Any) -> None:
     """Load the preloads of Dask's configuration, which Dask ignores where its command line has one, as ours always is.
 
@@ -189,12 +164,34 @@ def _note(setup: PreloadSetup, error: BaseException) -> None:
     setup["uncaught"] = not isinstance(error, Exception)
 
 
+def _serve_faults(server: Any) -> None:
+    """Answer what is asked when a fault is to happen; see `cluster/faults.py`."""
+
+    def modelops_count(operation: str, **_: Any) -> TaskCount:
+        counts: TaskCount = _beside("worker.counting").count(server, operation)
+        return counts
+
+    def modelops_fill_memory(most: int, **_: Any) -> bool:
+        return bool(_beside("worker.filling").fill_memory(most))
+
+    if hasattr(server, "nanny"):
+        server.handlers["modelops_fill_memory"] = modelops_fill_memory
+    else:
+        server.handlers["modelops_count"] = modelops_count
+
+
 def dask_setup(server: Any) -> None:
+    """Serve; Dask calls this with the scheduler, the nanny or the worker, before it calls other preloads."""
+    serve(server, _watch_preloads(server))
+
+
+def serve(server: Any, setups: list[PreloadSetup], *, registering: bool = False) -> None:
     """Answer `modelops_facts`, and on a worker everything else.
 
-    Dask calls this with the scheduler, the nanny or the worker, before it calls other preloads.
+    Args:
+        setups: how the setup of each preload goes.
+        registering: whether this is called by a worker plugin instead of a preload.
     """
-    setups = _watch_preloads(server)
 
     def modelops_preloads(**_: Any) -> list[PreloadSetup]:
         return setups
@@ -235,16 +232,18 @@ def dask_setup(server: Any) -> None:
         )
         return said
 
+    _serve_faults(server)
     server.handlers["modelops_facts"] = modelops_facts
     server.handlers["modelops_pending"] = modelops_pending
     server.handlers["modelops_preloads"] = modelops_preloads
+    serving = _beside("worker.serving")
     if hasattr(server, "nanny"):
         server.handlers["modelops_running"] = modelops_running
         bundles = server.modelops_bundles = _beside("worker.bundles").Bundles(str(server.name))  # for tasks, too
-        _serve_bundles(server, lambda: bundles, _OPERATIONS)
-        _beside("worker.plugins").serve(server)
+        serving.serve_bundles(server, lambda: bundles, serving.IN_WORKER)
+        _beside("worker.plugins").serve(server, registering=registering)
     else:
         server.handlers["modelops_wanted"] = modelops_wanted
         # Imported only where a bundle goes into the scheduler.
         of_scheduler = functools.lru_cache(lambda: _beside("worker.bundles").Bundles("scheduler"))
-        _serve_bundles(server, of_scheduler, _IN_SCHEDULER)
+        serving.serve_bundles(server, of_scheduler, serving.IN_SCHEDULER)

@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 import enum
 import functools
+import logging
 import os
 import re
 import reprlib
@@ -32,9 +33,15 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
-def serve(worker: Any) -> None:
-    """Record how each plugin's setup on this worker ends, and answer `modelops_probe`."""
+def serve(worker: Any, *, registering: bool = False) -> None:
+    """Record how each plugin's setup on this worker ends, and answer `modelops_probe`.
+
+    Args:
+        registering: whether this worker is being given all plugins of the cluster, of which this runs in the first.
+    """
     setups: dict[str, PluginSetup] = {}
+    if registering:
+        logging.getLogger("distributed.worker").addHandler(_FailedSetups(worker, setups))
     threads = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="modelops-probe")
     _record_setups(worker, setups)
 
@@ -45,11 +52,36 @@ def serve(worker: Any) -> None:
             "values": await asyncio.get_running_loop().run_in_executor(threads, look_up),
             "pid": os.getpid(),
             "listed": plugin in map(str, worker.plugins),
-            "setup": setups.get(plugin),
+            "setup": setups.get(plugin) or (_of_registration(worker, plugin) if registering else None),
             "origins": origins(question),
         }
 
     worker.handlers["modelops_probe"] = modelops_probe
+
+
+class _FailedSetups(logging.Handler):
+    """Records what Dask logs of plugins whose setup was on its way before `plugin_add` was wrapped."""
+
+    def __init__(self, worker: Any, setups: dict[str, PluginSetup]) -> None:
+        super().__init__(logging.ERROR)
+        self._worker, self._setups = worker, setups
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Worker plugin %s failed to setup" and record.args and record.exc_info:
+            name, error = str(record.args[0]), record.exc_info[1]  # type: ignore[index] # Dask's arguments are a tuple
+            if error is not None and name in map(str, self._worker.plugins):
+                trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+                self._setups[name] = {"done": True, "error": error_text(error), "traceback": trace}
+
+
+def _of_registration(worker: Any, plugin: str) -> PluginSetup | None:
+    """Return how the setup of a plugin went that the worker was given when it registered; `None` if it was not.
+
+    Dask starts the worker's heartbeat when all of these have ended.
+    """
+    if plugin not in map(str, worker.plugins):
+        return None
+    return {"done": worker.periodic_callbacks["heartbeat"].is_running(), "error": None, "traceback": ""}
 
 
 def _record_setups(worker: Any, setups: dict[str, PluginSetup]) -> None:

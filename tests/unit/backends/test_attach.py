@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from pytest_modelops.backends.attach import AttachBackend, AttachSandbox
-from pytest_modelops.config.attach import AttachSettings
+from pytest_modelops.config.attach import AttachSettings, GatewaySettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import WrongInput
 
-ANYWHERE = AttachSettings(directory=Path("/project"))
+ANYWHERE = AttachSettings(directory=Path("/project"), gateway=None)
 ENVIRONMENT: Any = SimpleNamespace(python="/python/bin/python")
 
 
@@ -25,13 +25,18 @@ ENVIRONMENT: Any = SimpleNamespace(python="/python/bin/python")
         ("address", "tcp://h:1", {"address": "tcp://h:1"}),
         ("scheduler_file", Path("/s.json"), {"scheduler_file": "/s.json"}),
         ("factory", "a:b", {"factory": "a:b", "directory": "/project"}),
+        (
+            "gateway",
+            GatewaySettings(address="http://g", cluster="c"),
+            {"gateway": {"address": "http://g", "auth": "", "cluster": "c"}},
+        ),
     ],
 )
 def test_where_the_deployment_is(tmp_path: Path, key: str, value: Any, contact: dict[str, str]) -> None:
-    with contextlib.closing(
-        AttachSandbox(tmp_path, lambda _: tmp_path, dataclasses.replace(ANYWHERE, **{key: value}))
-    ) as sandbox:
-        assert sandbox.deployment() == {**contact, "tasks": 1000, "force": False}
+    attach = dataclasses.replace(ANYWHERE, **{key: value})
+    with contextlib.closing(AttachSandbox(tmp_path, lambda _: tmp_path, attach)) as sandbox:
+        limits = {"tasks": 1000, "bytes": 10_000_000, "seconds": 900.0, "force": False}
+        assert sandbox.deployment() == {**contact, **limits, "files": f"{tmp_path}/scratch"}
 
 
 def test_dasks_configuration_is_that_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,3 +58,11 @@ def test_a_scheduler_file_has_to_exist(tmp_path: Path) -> None:
     attach = dataclasses.replace(ANYWHERE, scheduler_file=tmp_path / "s.json")
     with pytest.raises(WrongInput, match=r"scheduler-file: there is no file .*s\.json"):
         AttachBackend(attach, spec=EnvironmentSpec(), cache=tmp_path, fresh=False, directory=tmp_path / "run")
+
+
+def test_what_is_to_be_copied_to_workers_is_relative_to_their_directory(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    with contextlib.closing(AttachSandbox(tmp_path / "cell", lambda _: tmp_path, ANYWHERE)) as sandbox:
+        assert sandbox.put(tmp_path / "wheels", "bundles/seir/wheels") == "put/bundles/seir/wheels"
+        assert sandbox.files == ["bundles/seir/wheels"]
+        assert (tmp_path / "cell" / "scratch" / "put" / "bundles" / "seir" / "wheels").is_dir()

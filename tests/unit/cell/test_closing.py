@@ -24,6 +24,7 @@ class Part:
         self._left = left
         self.closed = 0
         self.lifecycle = SimpleNamespace(unreported=[])
+        self.stop_notes = ()
 
     def close(self, timeout: float = 0) -> tuple[str, ...]:
         self.closed += 1

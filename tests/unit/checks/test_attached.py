@@ -14,6 +14,7 @@ from pytest_modelops import checks
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import attached, preflight
 from pytest_modelops.checks.base import Check, role_differences
+from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, NothingToDo, TimedOut
@@ -41,11 +42,11 @@ def run_versions(found: Any, *, force: bool = False, client: str = "3.12.1") -> 
     cell: Any = SimpleNamespace(
         attached=True,
         cell=Cell.uniform(HERE),
-        cluster=SimpleNamespace(facts=lambda _: found),
+        cluster=SimpleNamespace(facts=lambda _: found, settings=SimpleNamespace(worker_variables={})),
         environments={HERE: SimpleNamespace(lock=own, faults=())},
         observed={},
     )
-    return attached.versions(cell, Deadline(9), force=force)
+    return attached.versions(cell, Deadline(9), asked=attached.Asked(force=force))
 
 
 def test_a_deployment_that_runs_the_same_everywhere() -> None:
@@ -104,20 +105,37 @@ def test_differences_are_those_of_the_deployment() -> None:
     assert role_differences(cell) == ""
 
 
-def test_only_what_writes_nothing_runs_and_functions_wait_for_versions() -> None:
-    bundle = Bundle(name="seir", path=Path("seir"))
+@pytest.mark.parametrize(
+    ("allow", "skipped"),
+    [
+        ((), {"bundle-install[seir]", "handshake[seir]", "venv-reuse[seir]", "bundle-install[grid]"}),
+        (("install", "scale"), {"venv-reuse[seir]", "bundle-install[grid]"}),
+    ],
+)
+def test_what_would_write_is_skipped_unless_it_is_allowed(allow: tuple[str, ...], skipped: set[str]) -> None:
+    bundles = [Bundle(name="seir", path=Path("seir")), Bundle(name="grid", path=Path("grid"), install="workers")]
     plugin = PluginSettings(path="a:B", probe="c")
     custom = Check(name="custom", needs=("lambda",), run=lambda *_: None)
     own = Check(name="own", run=lambda *_: None)
-    there = attached.of_deployment(checks.all_checks([bundle], plugin, reuse=True), force=False)
+    there = attached.of_deployment(
+        checks.all_checks(bundles, plugin, reuse=True, faults=[Fault(name="memory")]),
+        attached.Asked(allow=allow, plugin=plugin),
+    )
     found = {check.label: check for check in checks.in_order(attached.behind_versions([*there, custom, own]))}
-    skipped = {label for label, check in found.items() if not check.needs and check.run.__class__.__name__ == "partial"}
-    assert skipped == {"runtime", "bundle-install[seir]", "handshake[seir]", "venv-reuse[seir]"}
+    skipped = {*skipped, "aggregation[memory]"}
     nothing: Any = None
     for label in skipped:
-        with pytest.raises(NothingToDo, match="nothing is installed, started or restarted"):
+        with pytest.raises(
+            NothingToDo, match=r"nothing is installed|running processes|tries what goes wrong|make memory happen"
+        ):
             found[label].run(nothing, nothing)
-    assert {label for label, check in found.items() if "versions" in check.needs} == {"lambda", "aggregation", "custom"}
+    behind = {label for label, check in found.items() if "versions" in check.needs}
+    others = {"bundle-install[seir]", "handshake[seir]"} if allow else set()
+    assert behind == {"lambda", "aggregation", "custom", "runtime", *others}
+    labels = list(found)
+    assert labels.index("runtime") < labels.index("lambda"), (
+        "workers of another runtime are named before a task is sent"
+    )
     assert found["preflight[seir]"].needs == ("start",)
 
 
@@ -131,7 +149,8 @@ def test_a_bundle_is_compared_with_each_python_of_the_workers(monkeypatch: pytes
         return {"format": "packaged"}
 
     monkeypatch.setattr(preflight, "compare", compare)
-    cell: Any = SimpleNamespace(observed=observed(facts(), facts(), facts("3.13.0"), {"silent": "no answer"}))
+    found = observed(facts(), facts(), facts("3.13.0"), {"silent": "no answer"})
+    cell: Any = SimpleNamespace(observed=found, runner=SimpleNamespace(path=None))
     bundle = Bundle(name="seir", path=Path("seir"))
     with pytest.raises(CheckFailed, match=r"older Python\nPython 3.13.0 runs on w2 \(tcp://2\)\.$"):
         attached.fits_workers(bundle, cell, Deadline(9))

@@ -162,7 +162,7 @@ def test_execute_is_red_whatever_an_aggregation_lets_pass(
     for condition in ("error", "outputs.error", "outputs.empty"):
         cell: Any = SimpleNamespace(
             progress=lambda _: None,
-            cluster=SimpleNamespace(workers=[SimpleNamespace(name="worker-0")]),
+            cluster=SimpleNamespace(names=["worker-0"]),
             aggregation=AggregationSettings(failed_when=(condition,)),
             locations={bundle: {}},
             runner=SimpleNamespace(path=None),

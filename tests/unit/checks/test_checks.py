@@ -18,7 +18,7 @@ from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.config.variables import Secrets
 from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
-from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
+from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Rolling, Versions
 from pytest_modelops.session.run import short_id
 
 HERE = Versions(PythonVersion.parse("3.12"), Version("2024.10.0"))
@@ -76,7 +76,7 @@ def judge(
     cluster = SimpleNamespace(
         facts=lambda _: reported,
         addresses={ADDRESS: "worker-0"},
-        settings=SimpleNamespace(threads=1, nanny=True, worker_variables=variables or {}, secrets=secrets),
+        settings=SimpleNamespace(threads=1, nanny=True, made=None, worker_variables=variables or {}, secrets=secrets),
     )
     cell = Cell.uniform(HERE)
     environments = {HERE: SimpleNamespace(lock=lock(), faults=(), identity="")}
@@ -268,3 +268,17 @@ def test_versions_shows_no_secret() -> None:
             judge(worker=facts(variables={"API_TOKEN": has}), variables={"API_TOKEN": "tok-4711"}, secrets=secrets)
         assert f"API_TOKEN=[…], has {shown}" in str(failed.value)
         assert "tok" not in str(failed.value)
+
+
+def test_an_upgrade_has_its_own_states_and_what_they_need() -> None:
+    orders = [(Role.WORKER, Role.CLIENT, Role.SCHEDULER), (Role.WORKER, Role.SCHEDULER, Role.CLIENT)]
+    user = Check(name="sqlite", run=lambda *_: None, needs=("start",))
+    every = checks.in_order([*checks.all_checks([], orders=orders), user])
+    plain = Cell.uniform(HERE)
+    upgrade = dataclasses.replace(plain, rolling=Rolling(Versions(HERE.python, Version("2026.8.0")), orders[1]))
+    common = ["resolve", "install", "start", "versions", "lambda", "aggregation"]
+    states = ["rolling[worker]", "rolling[worker+scheduler]", "rolling[worker+scheduler+client]"]
+    assert [check.label for check in checks.of_cell(every, plain)] == [*common, "sqlite"]
+    assert [check.label for check in checks.of_cell(every, upgrade)] == [*common, *states]
+    assert [check.first for check in checks.of_cell(every, upgrade)][-2:] == [(states[0],), (states[1],)]
+    assert len({check.label for check in every}) == len(every) == 12

@@ -15,17 +15,22 @@ def test_without_a_deployment_nothing_changes(read: Read) -> None:
     assert settings.attach.plan(9) is None
 
 
-@pytest.mark.parametrize("key", ['address = "tcp://h:1"', 'scheduler-file = "s.json"', 'factory = "a.b:c"'])
+@pytest.mark.parametrize(
+    "key",
+    ['address = "tcp://h:1"', 'scheduler-file = "s.json"', 'factory = "a.b:c"', 'gateway = { address = "http://g" }'],
+)
 def test_a_deployment_is_instead_of_a_backend_and_the_flag_is_stronger(read: Read, key: str) -> None:
     text = f'[tool.modelops]\nbackend = "docker"\nkeep = "failed"\n[tool.modelops.attach]\n{key}\n'
     settings = read(text)
     assert (settings.backend, settings.keep, settings.containers.keep) == ("attach", "never", "never")
-    assert settings.attach.deployment.endswith(key.partition('"')[2].rstrip('"'))
+    assert settings.attach.deployment.endswith(key.split('"')[1])
     settings = read(text, attach=FLAG)
     assert settings.attach.deployment == FLAG[1]
     assert not settings.attach.scheduler_file
     assert not settings.attach.factory
-    assert settings.attach.plan(420) == {"deployment": FLAG[1], "aggregation_tasks": 420, "tasks": 1000}
+    assert not settings.attach.gateway
+    limits = {"tasks": 1000, "bytes": 10_000_000, "seconds": 900.0, "allow": []}
+    assert settings.attach.plan(420) == {"deployment": FLAG[1], "aggregation_tasks": 420, **limits}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,13 @@ def test_a_deployment_is_instead_of_a_backend_and_the_flag_is_stronger(read: Rea
         ('factory = "module"', "factory: 'module' is not a function; write module:function"),
         ('address = "tcp://h:1"\nfactory = "a:b"', "address and factory name a deployment each"),
         ("force = true", "force means nothing without a deployment"),
-        ('gateway = "x"', "'gateway' is not a key"),
+        ('gateway = "x"', "[tool.modelops.attach.gateway]: 'x' is not a table"),
+        ("gateway = {}", "[tool.modelops.attach.gateway]: nothing is set"),
+        ('gateway = { address = "http://g" }\nfactory = "a:b"', "factory and gateway name a deployment each"),
+        ('allow = ["restart"]', "'restart' is not something to allow; valid: install, scale"),
+        ('address = "tcp://h:1"\nallow = ["scale"]', "cannot be scaled by the address of its scheduler"),
+        ('factory = "a:b"\nallow = ["scale"]', "is for the check `runtime`, and there is none without"),
+        ('bytes = "10"', "'10' is not a size; write one such as \"10MB\""),
         ('address = "tcp://h:1"\n[tool.modelops]\ntrust-last = true', "trust-last means nothing with a deployment"),
         ('address = "tcp://h:1"\ntasks = 400', "would send 420 tasks to the deployment, and `tasks`"),
     ],
@@ -51,3 +62,8 @@ def test_flags_of_other_backends_mean_nothing(message_of: MessageOf, read: Read,
     value = "docker" if option == "backend" else "always"
     assert f"--modelops-{option}: means nothing" in message_of(attach=FLAG, **{option: (f"--modelops-{option}", value)})
     assert read(attach=FLAG, **{option: (f"PYTEST_MODELOPS_{option.upper()}", value)}).backend == "attach"
+
+
+@pytest.mark.parametrize(("text", "size"), [("10MB", 10**7), ("1.5 kB", 1500), ("2GiB", 2**31), ("7B", 7)])
+def test_sizes_are_written_as_dask_writes_them(read: Read, text: str, size: int) -> None:
+    assert read(f'[tool.modelops.attach]\nbytes = "{text}"').attach.bytes == size

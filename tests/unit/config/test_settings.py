@@ -22,7 +22,7 @@ from pytest_modelops.config.setting import Given, declarations
 from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
-from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest
+from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest, RollingRequest
 from tests.unit.config.conftest import CHECKS, MessageOf, Read
 
 pytest_plugins = ["pytester"]
@@ -83,6 +83,13 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
         dask = "2024.10.0"
         worker = { python = "3.13" }
         client.dask = "latest"
+        [[tool.modelops.matrix.rolling]]
+        from = { python = "3.12", dask = "2024.10.0" }
+        to = { dask = "latest" }
+        order = [["worker", "scheduler", "client"], ["client", "scheduler", "worker"]]
+        [[tool.modelops.matrix.rolling]]
+        from = { python = "3.12", dask = "2024.10.0" }
+        to = { python = "3.13" }
         [tool.modelops.environment]
         requirements = ["numpy>=2; python_version > '3'", "./libs/contracts", "numbers-1-py3-none-any.whl"]
         constraints = "constraints.txt"
@@ -120,6 +127,15 @@ def test_everything_can_be_set_in_the_table(read: Read, tmp_path: Path) -> None:
             origin=f"{MATRIX} include[0]",
         ),
     )
+    some, every = matrix.rolling
+    assert some == RollingRequest(
+        python=PythonVersion((3, 12)),
+        dask=DaskRequest.parse("2024.10.0"),
+        to=RoleRequest(dask=DaskRequest.parse("latest")),
+        orders=((Role.WORKER, Role.SCHEDULER, Role.CLIENT), (Role.CLIENT, Role.SCHEDULER, Role.WORKER)),
+        origin=f"{MATRIX} rolling[0]",
+    )
+    assert len(set(every.orders)) == len(every.orders) == 6
     assert (matrix.python_origin, matrix.dask_origin) == (f"{MATRIX} python", f"{MATRIX} dask")
     assert matrix.exclude_origin == f"{MATRIX} exclude"
     assert settings.environment.requirements == (
@@ -194,12 +210,12 @@ def test_a_home_directory_is_expanded(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('backend = "podman"', "backend: 'podman' is not a backend; valid: auto, docker, process"),
+        ('backend = "podman"', "backend: 'podman' is not a backend; valid: auto, cluster, docker, process"),
         ('start = "spawn"', "start: 'spawn' is not a way to start processes; valid: exec, fork, fork-workers"),
         ('keep = "maybe"', "keep: 'maybe' is not a time to keep cells; valid: always, failed, never"),
         (
             'backend = "proces"',
-            "backend: 'proces' is not a backend; did you mean 'process'? Valid: auto, docker, process",
+            "backend: 'proces' is not a backend; did you mean 'process'? Valid: auto, cluster, docker, process",
         ),
         ("backend = true", "backend: true is not a string"),
         ("workers = 0", "workers: 0 is not a whole number from 1 up"),
@@ -288,6 +304,17 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: MessageOf, line: s
         (
             'include = [{ python = "3.12", dask = "latest", worker = { nanny = true } }]',
             " include[0].worker: 'nanny' is not a key; valid: dask, python",
+        ),
+        (
+            'rolling = [{ from = { python = "3.12" }, to = { dask = "latest" } }]',
+            (
+                ' rolling[0]: { from = { python = "3.12" }, to = { dask = "latest" } } does not have from, with both '
+                "python and dask, and to"
+            ),
+        ),
+        (
+            'rolling = [{ order = ["worker"] }]',
+            ' rolling[0].order: ["worker"] is no order; write "all", or each of client, scheduler, worker once',
         ),
     ],
 )
@@ -378,7 +405,7 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_p
             "[tool.modelops.matrix]\npythons = []",
             (
                 "[tool.modelops.matrix]: 'pythons' is not a key; did you mean 'python'? "
-                "Valid: dask, exclude, include, python"
+                "Valid: dask, exclude, include, python, rolling"
             ),
         ),
         (
@@ -392,7 +419,7 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_p
             "[tool.modelops.aggregation]\nparam = 1",
             (
                 "[tool.modelops.aggregation]: 'param' is not a key; did you mean 'params'? "
-                "Valid: failed-when, may-be-empty, params, replicates"
+                "Valid: failed-when, faults, may-be-empty, params, replicates"
             ),
         ),
         (
@@ -406,7 +433,7 @@ def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_p
         ("[tool]\nmodelops = 1", f"[tool.modelops]: 1 is not a table; its keys are {KEYS}"),
         (
             "[tool.modelops]\nmatrix = ['3.12']",
-            '[tool.modelops.matrix]: ["3.12"] is not a table; its keys are dask, exclude, include, python',
+            '[tool.modelops.matrix]: ["3.12"] is not a table; its keys are dask, exclude, include, python, rolling',
         ),
     ],
 )
@@ -488,7 +515,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "texts", "message"),
     [
-        ("backend", ("podman",), "'podman' is not a backend; valid: auto, docker, process"),
+        ("backend", ("podman",), "'podman' is not a backend; valid: auto, cluster, docker, process"),
         ("workers", ("-1",), "'-1' is not a whole number from 1 up"),
         ("workers", ("0",), "0 is not a whole number from 1 up"),
         ("workers", ("two",), "'two' is not a whole number from 1 up"),
@@ -527,6 +554,7 @@ python = ["3.12"]
 dask = ["latest"]
 exclude = [{ python = "3.13" }]
 include = [{ python = "3.13", dask = "latest" }]
+rolling = [{ from = { python = "3.13", dask = "installed" }, to = { dask = "latest" } }]
 """
 
 
@@ -540,6 +568,7 @@ def test_an_axis_is_replaced_and_include_falls_away(read: Read, name: str, text:
     assert matrix.dask == (DaskRequest.parse(dask),)
     assert len(matrix.exclude) == 1
     assert matrix.include == ()
+    assert matrix.rolling == ()
     assert {matrix.python_origin, matrix.dask_origin} == {
         f"--modelops-{name}",
         f"{MATRIX} {'dask' if name == 'python' else 'python'}",

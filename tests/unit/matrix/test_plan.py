@@ -17,6 +17,7 @@ from pytest_modelops.matrix.versions import (
     Inclusion,
     MatrixSettings,
     RoleRequest,
+    RollingRequest,
     parse_specifier,
 )
 from tests.unit.matrix.index import Index
@@ -32,6 +33,7 @@ def matrix(
     *,
     exclude: Sequence[tuple[str | None, str | None]] = (),
     include: Sequence[Inclusion] = (),
+    rolling: Sequence[RollingRequest] = (),
     select: Sequence[str] = (),
 ) -> MatrixSettings:
     return MatrixSettings(
@@ -46,6 +48,7 @@ def matrix(
             for index, (python, dask) in enumerate(exclude)
         ),
         include=tuple(include),
+        rolling=tuple(rolling),
         select=tuple(select),
         python_origin="f: python",
         dask_origin="f: dask",
@@ -66,6 +69,19 @@ def inclusion(python: str, dask: str, **roles: Mapping[str, str]) -> Inclusion:
             for role, asked in roles.items()
         },
         origin="f: include[0]",
+    )
+
+
+def upgrade(python: str, dask: str, *orders: str, to_python: str = "", to_dask: str = "") -> RollingRequest:
+    return RollingRequest(
+        python=PythonVersion.parse(python),
+        dask=DaskRequest.parse(dask),
+        to=RoleRequest(
+            python=PythonVersion.parse(to_python) if to_python else None,
+            dask=DaskRequest.parse(to_dask) if to_dask else None,
+        ),
+        orders=tuple(tuple(map(Role, order.split())) for order in orders),
+        origin="f: rolling[0]",
     )
 
 
@@ -405,6 +421,59 @@ def test_of_many_ids_a_dozen_is_listed() -> None:
     assert message.endswith("py3.21-dask2026.8.0 and 2 more")
 
 
+# rolling.
+
+
+def test_each_order_of_an_upgrade_is_a_cell_and_each_state_of_it_a_skew_cell() -> None:
+    orders = ("worker scheduler client", "client worker scheduler")
+    plan = plan_of(matrix(["3.12"], ["2024.8.0"], rolling=[upgrade("3.12", "2024.8.0", *orders, to_dask="latest")]))
+    assert ids(plan) == [
+        "py3.12-dask2024.8.0",
+        "py3.12-dask2024.8.0..2026.8.0-client-worker-scheduler",
+        "py3.12-dask2024.8.0..2026.8.0-worker-scheduler-client",
+    ]
+    old, _, rolling = plan.cells
+    assert rolling.rolling is not None
+    assert [rolling.after(state).id for state in ((), *rolling.rolling.states)] == [
+        "py3.12-dask2024.8.0",
+        "py3.12-dask2024.8.0+worker-dask2026.8.0",
+        "py3.12-dask2024.8.0+scheduler-dask2026.8.0+worker-dask2026.8.0",
+        "py3.12-dask2024.8.0+client-dask2026.8.0+scheduler-dask2026.8.0+worker-dask2026.8.0",
+    ]
+    assert old.after(()) == old == rolling.after(())
+    assert list(map(str, rolling.needed)) == ["py3.12-dask2024.8.0", "py3.12-dask2026.8.0"]
+    in_images = rolling.with_variants({role: role.value for role in Role})
+    assert [versions.variant for versions in in_images.needed] == ["client", "scheduler", "worker"] * 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (
+            [upgrade("3.12", "2024.8.0", "worker scheduler client", to_dask="2024.8.0")],
+            "f: rolling[0]: from and to are both py3.12-dask2024.8.0; nothing would be upgraded",
+        ),
+        (
+            [upgrade("3.12", "2024.8.0", "worker scheduler client", to_dask="latest")] * 2,
+            (
+                "f: rolling[0]: py3.12-dask2024.8.0..2026.8.0-worker-scheduler-client is in the matrix already; "
+                "remove the entry, or this order"
+            ),
+        ),
+        (
+            [upgrade("3.12", "2024.8.0", "worker scheduler client", to_dask=">=2025")],
+            "f: rolling[0]: '>=2025' is a range; rolling takes one release, latest or installed",
+        ),
+        (
+            [upgrade("3.12", "2024.8.0", "worker scheduler client", to_python="3.9")],
+            "f: rolling[0]: Python 3.9 for the client: a cell's client needs 3.10 or newer",
+        ),
+    ],
+)
+def test_a_wrong_entry_of_rolling_is_named(entries: list[RollingRequest], message: str) -> None:
+    assert message_of(matrix(["3.12"], ["2024.8.0"], rolling=entries)) == message
+
+
 # The plan as data and as text.
 
 
@@ -417,6 +486,7 @@ def rich() -> Plan:
             ["installed", "latest", "2025.1.0rc1"],
             exclude=[("3.13", "2025.1.0rc1")],
             include=[inclusion("3.12", "installed", worker={"python": "3.13"})],
+            rolling=[upgrade("3.12", "installed", "worker scheduler client", to_python="3.13")],
         ),
         index=SILENT_INDEX,
     )
@@ -434,12 +504,17 @@ def test_the_json_can_be_a_ci_matrix(rich: Plan) -> None:
     assert [(cell["id"], cell["python"], cell["dask"], cell["skew"]) for cell in plain["cells"]] == [
         ("py3.12-dask2025.1.0rc1", "3.12", "2025.1.0rc1", False),
         ("py3.12-dask2026.8.0", "3.12", "2026.8.0", False),
+        ("py3.12..3.13-dask2026.8.0-worker-scheduler-client", "3.12", "2026.8.0", False),
         ("py3.12-dask2026.8.0+worker-py3.13", "3.12", "2026.8.0", True),
         ("py3.12-dasklatest", "3.12", None, False),
         ("py3.13.0rc1-dask2026.8.0", "3.13.0rc1", "2026.8.0", False),
         ("py3.13.0rc1-dasklatest", "3.13.0rc1", None, False),
     ]
-    assert plain["cells"][2]["roles"] == {
+    assert plain["cells"][2]["rolling"] == {
+        "to": {"python": "3.13", "dask": "2026.8.0", "dask_request": "installed", "as_is": False},
+        "order": ["worker", "scheduler", "client"],
+    }
+    assert plain["cells"][3]["roles"] == {
         "client": {"python": "3.12", "dask": "2026.8.0", "dask_request": "installed", "as_is": True},
         "scheduler": {"python": "3.12", "dask": "2026.8.0", "dask_request": "installed", "as_is": True},
         "worker": {"python": "3.13", "dask": "2026.8.0", "dask_request": "installed", "as_is": False},
@@ -458,14 +533,19 @@ def test_the_text_shows_cells_roles_and_reasons(rich: Plan) -> None:
         "scheduler: Python 3.12, Dask 2026.8.0 (installed, as it is); "
         "worker: Python 3.13, Dask 2026.8.0 (installed)"
     )
+    rolling = (
+        "Python 3.12, Dask 2026.8.0 (installed, as it is); "
+        "upgraded to Python 3.13, Dask 2026.8.0 (installed): worker, scheduler, client"
+    )
     assert rich.to_text(unavailable={}).splitlines() == [
-        "6 cells:",
-        "  py3.12-dask2025.1.0rc1             Python 3.12, Dask 2025.1.0rc1",
-        "  py3.12-dask2026.8.0                Python 3.12, Dask 2026.8.0 (installed, as it is)",
-        "  py3.12-dask2026.8.0+worker-py3.13  " + skew,
-        "  py3.12-dasklatest                  Python 3.12, Dask latest (no index to ask)",
-        "  py3.13.0rc1-dask2026.8.0           Python 3.13.0rc1, Dask 2026.8.0 (installed)",
-        "  py3.13.0rc1-dasklatest             Python 3.13.0rc1, Dask latest (no index to ask)",
+        "7 cells:",
+        "  py3.12-dask2025.1.0rc1                             Python 3.12, Dask 2025.1.0rc1",
+        "  py3.12-dask2026.8.0                                Python 3.12, Dask 2026.8.0 (installed, as it is)",
+        "  py3.12..3.13-dask2026.8.0-worker-scheduler-client  " + rolling,
+        "  py3.12-dask2026.8.0+worker-py3.13                  " + skew,
+        "  py3.12-dasklatest                                  Python 3.12, Dask latest (no index to ask)",
+        "  py3.13.0rc1-dask2026.8.0                           Python 3.13.0rc1, Dask 2026.8.0 (installed)",
+        "  py3.13.0rc1-dasklatest                             Python 3.13.0rc1, Dask latest (no index to ask)",
         "left out:",
         "  py3.13.0rc1-dask2025.1.0rc1  excluded by entry 0",
     ]

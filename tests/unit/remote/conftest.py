@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
+from pytest_modelops.remote.worker import own_pip
+from pytest_modelops.remote.worker.environment import Commands
 
 COMMAND = (
     *("{python}", "{runner}", "--bundle-path", "{bundle}"),
@@ -33,3 +37,30 @@ def location_in(
         "protocol": protocol,
         "install": install,
     }
+
+
+def own_pip_in(directory: Path) -> Path:
+    """Where `worker-0` unpacks its pip."""
+    return directory / "worker-0" / "own-pip"
+
+
+@pytest.fixture(scope="session")
+def unpacked_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A worker's pip. Compiling it takes longer than most tests."""
+    directory = tmp_path_factory.mktemp("pip")
+    location: BundleLocation = {**location_in(directory), "pip": str(own_pip_in(directory))}
+    own_pip_in(directory).parent.mkdir()
+    with Commands(str(directory / "commands"), 60) as run:
+        own_pip.unpack(run, location)
+    return own_pip_in(directory)
+
+
+@pytest.fixture
+def _pip_is_there(tmp_path: Path, unpacked_pip: Path) -> None:
+    """As after the first install on a worker."""
+    put_pip(tmp_path, unpacked_pip)
+
+
+def put_pip(directory: Path, pip: Path) -> None:
+    own_pip_in(directory).parent.mkdir(exist_ok=True)
+    own_pip_in(directory).symlink_to(pip)

@@ -8,18 +8,24 @@ import platform
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import distributed  # before threads do
 import pytest
 
 from pytest_modelops.remote.client import attached, reach
 from pytest_modelops.remote.client.attached import Attached
-from pytest_modelops.remote.client.connection import Failure
+from pytest_modelops.remote.client.connection import Call, Failure
+from pytest_modelops.remote.client.limits import EACH_BYTES
 
 MINE = platform.python_version()
 NOBODY = "tcp://127.0.0.1:1"
+
+
+def contact(**more: Any) -> Any:
+    return {"tasks": 5, "bytes": 10**6, "seconds": 60.0, "force": False, "files": "", **more}
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +88,7 @@ def test_why_an_address_cannot_be_used(peer: Any, scheme: str, said: str) -> Non
     with peer() as listener:
         address = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(Failure, match=said) as raised:
-            Attached({"address": address, "tasks": 9, "force": False}, 2).connect(20)
+            Attached(contact(address=address), 2).connect(20)
     assert str(raised.value).startswith(f"{address}: ")
     assert "\n" not in str(raised.value)
 
@@ -114,8 +120,6 @@ def test_a_port_with_tls_where_none_is_expected() -> None:
 
 
 def test_a_scheduler_that_answers_and_that_this_client_cannot_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    import distributed
-
     def fail(*_: object, **__: object) -> None:
         raise TypeError("identity() got an unexpected keyword argument 'n_workers'")
 
@@ -125,7 +129,7 @@ def test_a_scheduler_that_answers_and_that_this_client_cannot_connect_to(monkeyp
     with pytest.raises(
         Failure, match=rf"on Python {MINE} cannot connect to Dask 2024.10.0 on Python 3.10.1: TypeError"
     ):
-        Attached({"address": NOBODY, "tasks": 9, "force": False}, 2).connect(20)
+        Attached(contact(address=NOBODY), 2).connect(20)
 
 
 @pytest.mark.parametrize(
@@ -135,19 +139,39 @@ def test_a_scheduler_that_answers_and_that_this_client_cannot_connect_to(monkeyp
 def test_a_factory_that_makes_no_deployment(tmp_path: Path, returned: str, said: str) -> None:
     module = f"made_{abs(hash(returned))}"
     (tmp_path / f"{module}.py").write_text(f"def make():\n    return {returned}\n", encoding="utf-8")
-    contact: Any = {"factory": f"{module}:make", "directory": str(tmp_path), "tasks": 9, "force": False}
+    found = contact(factory=f"{module}:make", directory=str(tmp_path))
     with pytest.raises(Failure, match=said.replace("made:", f"{module}:")):
-        Attached(contact, 2).connect(20)
+        Attached(found, 2).connect(20)
 
 
-def connection(scheduler: str, *, force: bool = False, **workers: str) -> Attached:
-    """A client of a deployment that has said what it runs."""
-    made = Attached({"address": NOBODY, "tasks": 5, "force": force}, 1)
+def connection(
+    scheduler: str, *, force: bool = False, limits: Mapping[str, float] | None = None, **workers: str
+) -> Attached:
+    """A client of a deployment that has said what it runs; its worker `a` can aggregate."""
+    made = Attached(contact(address=NOBODY, force=force, **(limits or {})), 1)
+    settings: Any = {name: {"resources": {"aggregation": 1} if name == "a" else {}} for name in workers}
     made._facts = {
         "scheduler": {"python": scheduler},
-        "workers": {name: {"python": python} if python else {"silent": "…"} for name, python in workers.items()},
+        "workers": {
+            name: {"settings": settings[name], "python": python}
+            if python
+            else {"settings": settings[name], "silent": "…"}
+            for name, python in workers.items()
+        },
     }
     return made
+
+
+def test_idle_workers_first() -> None:
+    made = connection(MINE, a=MINE, b=MINE, c=MINE, d="3.8.1")
+    assert made.targets(None) == ["a", "b", "c"], "none is idle"
+    made._idle = {"b", "c", "d"}
+    assert made.targets(None) == ["b", "c"]
+    assert made.targets(None, {"aggregation": 1}) == ["a"], "the only one that can"
+    with pytest.raises(Failure, match="nothing was sent: no worker with this client's Python has the resources"):
+        made.targets(None, {"GPU": 1})
+    assert made.in_turn(["a", "b", "c"]) == [["b", "c"], ["a"]]
+    assert made.in_turn([None]) == [[None]]
 
 
 def test_functions_go_only_where_the_same_python_runs() -> None:
@@ -166,14 +190,29 @@ def test_functions_go_only_where_the_same_python_runs() -> None:
     assert (forced.targets("b"), forced.targets(None)) == (["b"], None)
 
 
-def test_no_more_tasks_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, asked = connection(MINE, a=MINE), []
-    monkeypatch.setattr(made, "facts", lambda *_: asked.append("versions"))
-    made.reserve(4)
-    with pytest.raises(Failure, match=r"2 tasks were not sent.* has sent 4.* allows 5"):
-        made.reserve(2)
-    made.reserve(1)
+def test_no_more_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def made(**limits: float) -> Attached:
+        found = connection(MINE, limits=limits, a=MINE)
+        monkeypatch.setattr(found, "facts", lambda *_: asked.append("versions"))
+        monkeypatch.setattr(found, "_idle_workers", set)
+        return found
+
+    one = made()
+    one.reserve(Call(len, count=3), Call(len))
+    with pytest.raises(Failure, match=r"2 tasks were not sent.* has sent 4.*`tasks` of .* allows 5"):
+        one.reserve(Call(len, count=2))
+    one.reserve(Call(len))
     assert len(asked) == 3, "they are asked again before each job"
+    small = made(bytes=8 * EACH_BYTES)
+    small.reserve(Call(len))
+    with pytest.raises(Failure, match=r"\d+ bytes were not sent.*`bytes` of .* allows 2048"):
+        small.reserve(Call(len, dependencies=7))
+    with pytest.raises(Failure, match=r"\d\d\d\d bytes were not sent"):
+        small.reserve(Call(len, (b"1" * 2000,)))
+    with pytest.raises(Failure, match=r"1 tasks were not sent.*`seconds` of .* 0 s"):
+        made(seconds=0).reserve(Call(len))
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"host": {}, "packages": {}}, "what?"])

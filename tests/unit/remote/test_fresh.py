@@ -14,6 +14,8 @@ from pytest_modelops.remote.worker.bundles import Bundles
 from tests.integration.conftest import write_wheel
 from tests.unit.remote.conftest import COMMAND, location_in
 
+pytestmark = pytest.mark.usefixtures("_pip_is_there")
+
 SECONDS = 90.0
 SERVERS = Path(__file__).parents[2] / "servers"
 CODE = "def wire(entrypoint, params, seed):\n    return {'answer.txt': b'42'}\n"

@@ -22,7 +22,7 @@ from pytest_modelops.remote.worker import in_process
 from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.in_process import BundleInProcess
 from tests.integration.conftest import write_wheel
-from tests.unit.remote.conftest import location_in
+from tests.unit.remote.conftest import location_in, put_pip
 
 WIRE = """
 import inside_wheel
@@ -59,14 +59,16 @@ def make_location(directory: Path) -> BundleLocation:
 
 
 @pytest.fixture
-def location(tmp_path: Path) -> BundleLocation:
+def location(tmp_path: Path, _pip_is_there: None) -> BundleLocation:
     return make_location(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> InstalledWheels:
+def made(tmp_path_factory: pytest.TempPathFactory, unpacked_pip: Path) -> InstalledWheels:
     """What pip installs for the bundle, which tests of what comes after that copy; pip takes seconds."""
-    location = make_location(tmp_path_factory.mktemp("made"))
+    directory = tmp_path_factory.mktemp("made")
+    put_pip(directory, unpacked_pip)
+    location = make_location(directory)
     assert install(Bundles("worker-0"), location)["failure"] is None
     directory = Path(location["directories"]["worker-0"], "inside")
     return {"directory": str(directory), "interpreter": os.path.realpath(sys.executable)}

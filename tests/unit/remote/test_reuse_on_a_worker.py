@@ -20,6 +20,9 @@ from pytest_modelops.remote.worker.environment import Commands, make_bare
 from pytest_modelops.remote.worker.location import command_of, pip_of, python_of, variables_of
 from pytest_modelops.remote.worker.reuse import Reuse, took_too_long
 from pytest_modelops.remote.worker.states import SITE, States, key_of
+from tests.unit.remote.conftest import own_pip_in
+
+pytestmark = pytest.mark.usefixtures("_pip_is_there")
 
 SERVERS = Path(__file__).parents[2] / "servers"
 RUNNER, KEEPING = SERVERS / "users_runner.py", SERVERS / "keeping_runner.py"
@@ -137,6 +140,7 @@ def test_the_wheels_are_found_by_pip_in_isolation_and_the_worker_s_python_is_nam
 
 
 def test_environments_share_the_files_of_one_pip_but_not_what_replaces_them(tmp_path: Path) -> None:
+    own_pip_in(tmp_path).unlink()  # this one unpacks it
     location = location_in(tmp_path)
     environments = [tmp_path / name for name in ("one", "other")]
     with Commands(str(tmp_path / "commands"), 60) as run:

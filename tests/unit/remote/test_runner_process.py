@@ -39,7 +39,7 @@ from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.runner_process import Runner
 from pytest_modelops.remote.worker.states import SITE
 from tests.integration.conftest import write_wheel
-from tests.unit.remote.conftest import COMMAND, location_in
+from tests.unit.remote.conftest import COMMAND, location_in, put_pip
 
 SERVERS = Path(__file__).parents[2] / "servers"
 SECONDS = 60.0
@@ -319,9 +319,6 @@ def test_nothing_is_left_when_its_worker_is_killed(tmp_path: Path, server: str) 
 WORKER = """
 import json, os, sys, threading
 from pytest_modelops.remote.worker.runner_process import Runner
-from pytest_modelops.remote.worker.states import SITE
-from tests.integration.conftest import write_wheel
-from tests.unit.remote.conftest import COMMAND, location_in
 directory = sys.argv[1]
 argv = [sys.executable, {server!r}, "--bundle-path", directory, "--venv-path", directory, "--bundle-digest", "0"]
 runner = Runner(argv, env=dict(os.environ), cwd=directory, directory=directory + "/logs")
@@ -412,7 +409,7 @@ def make_cell(directory: Path) -> Cell:
 
 
 @pytest.fixture
-def cell(tmp_path: Path) -> Iterator[Cell]:
+def cell(tmp_path: Path, _pip_is_there: None) -> Iterator[Cell]:
     made = make_cell(tmp_path)
     yield made
     made.bundles.close(made.location())
@@ -420,8 +417,10 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
 
 
 @pytest.fixture(scope="module")
-def _installed(tmp_path_factory: pytest.TempPathFactory) -> InstalledWheels:
-    made = make_cell(tmp_path_factory.mktemp("installed"))
+def _installed(tmp_path_factory: pytest.TempPathFactory, unpacked_pip: Path) -> InstalledWheels:
+    directory = tmp_path_factory.mktemp("installed")
+    put_pip(directory, unpacked_pip)
+    made = make_cell(directory)
     made.install()
     venv = made.directory / "worker-0" / "bundles" / "seir" / "venv"
     return {"directory": str(venv), "interpreter": os.path.realpath(sys.executable)}

@@ -55,16 +55,25 @@ def test_a_silent_worker_is_stuck_if_it_has_tasks() -> None:
     assert stuck(Answers(silent, silent, processing={"a": ["x"]})) == ["a"]
 
 
+def set_up(server: SimpleNamespace) -> None:
+    """Load the preload, without what it serves besides its own answers."""
+    others = SimpleNamespace(
+        Bundles=lambda _: None,
+        serve=lambda *_, **__: None,
+        serve_bundles=lambda *_: None,
+        IN_WORKER=(),
+        IN_SCHEDULER=(),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pytest_modelops.remote.worker.modelops_preload._beside", lambda _: others)
+        dask_setup(server)
+
+
 def test_a_worker_reports_tasks_that_have_seceded() -> None:
     task = SimpleNamespace(key="outer")
     state = SimpleNamespace(executing=set(), long_running=[task])
     worker = SimpleNamespace(handlers={}, nanny=None, name="w", state=state, preloads=[])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            "pytest_modelops.remote.worker.modelops_preload._beside",
-            lambda _: SimpleNamespace(Bundles=lambda _: None, serve=lambda _: None),
-        )
-        dask_setup(worker)
+    set_up(worker)
     assert worker.handlers["modelops_running"]() == ["outer"]
 
 
@@ -72,5 +81,5 @@ def test_the_scheduler_reports_what_a_client_wants_and_what_that_needs() -> None
     needed = SimpleNamespace(key="needed", dependencies=[])
     wanted = SimpleNamespace(key=("wanted", 1), dependencies=[needed])
     scheduler = SimpleNamespace(handlers={}, preloads=[], clients={"Client-1": SimpleNamespace(wants_what=[wanted])})
-    dask_setup(scheduler)
+    set_up(scheduler)
     assert set(scheduler.handlers["modelops_wanted"](clients=["Client-1", "gone"])) == {"needed", "('wanted', 1)"}

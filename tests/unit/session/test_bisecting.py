@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from pytest_modelops.__main__ import main
 from pytest_modelops.report import json
-from pytest_modelops.report.model import CellReport, CheckResult, Status
+from pytest_modelops.report.model import CellReport, CheckResult, RollingReport, Status
 from pytest_modelops.session import stepping
 from tests.unit.report.made import broken, cell, check, run
 
@@ -167,3 +168,7 @@ def test_what_cannot_be_bisected_is_refused_in_one_line(project: Project) -> Non
     assert f"{CELL} did not pass lambda in green.json" in project.refuses(*ends)
     project.reports(red=broken("3.12"), green=cell("3.12", "2024.10.0", check("lambda")))
     assert "nothing to bisect" in project.refuses(*ends)
+    upgrade = RollingReport(python="3.12", dask="2026.8.0", order=("worker", "scheduler", "client"))
+    upgraded = dataclasses.replace(made(NEW, ended(Status.FAILED, "m")), rolling=upgrade)
+    project.reports(red=upgraded, green=made(OLD, check("lambda")))
+    assert f"{CELL} is upgraded while it runs; name a cell with the versions" in project.refuses(*ends)

@@ -127,7 +127,7 @@ def test_removed_moved_staged_and_linked_files_count(ask: Ask, pytester: pytest.
         (
             "[tool.modelops.matrix]",
             "[tool.modelops.aggregation]\nparams = 3\n[tool.modelops.matrix]",
-            {"checks": ["aggregation", "bundle-aggregation", "execute"]},
+            {"checks": ["aggregation", "bundle-aggregation", "execute", "rolling"]},
         ),
         (
             "[tool.modelops.matrix]",
