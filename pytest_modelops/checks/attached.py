@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from packaging.version import Version
 
 from pytest_modelops.bundles.bundle import Bundle
-from pytest_modelops.checks import attached_looks, attached_runtime, preflight
+from pytest_modelops.checks import attached_images, attached_looks, attached_runtime, preflight
 from pytest_modelops.checks.attached_looks import ASK_SECONDS, listed
 from pytest_modelops.checks.base import PASSED_THROUGH, Check, CheckedCell, Run
 from pytest_modelops.checks.versions import against_lock, against_request
-from pytest_modelops.config.attach import INSTALL, SCALE
+from pytest_modelops.config.attach import INSTALL, SCALE, KubernetesSettings
 from pytest_modelops.config.model import PluginSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, NothingToDo, RemoteError, TimedOut
@@ -38,12 +38,14 @@ class Asked:
         allow: what may change the deployment, of `ALLOW`.
         requirements: what environments have besides Dask, see `EnvironmentSpec`.
         plugin: the worker plugin that the deployment has.
+        kubernetes: the pods of its workers.
     """
 
     force: bool = False
     allow: Sequence[str] = ()
     requirements: Sequence[str] = ()
     plugin: PluginSettings | None = None
+    kubernetes: KubernetesSettings | None = None
 
 
 def of_deployment(checks: Sequence[Check], asked: Asked) -> list[Check]:
@@ -151,6 +153,10 @@ def versions(cell: CheckedCell, deadline: Deadline, *, asked: Asked) -> Mapping[
     problems += [f"{name} answered with an error: {facts['error']}" for name, facts in processes if "error" in facts]
     differing, notes = attached_looks.of_environment(cell, deadline, asked.requirements)
     problems += differing
+    images: Mapping[str, str] = {}
+    if asked.kubernetes is not None:
+        images = attached_images.of_workers(observed, asked.kubernetes, deadline.at_most(ASK_SECONDS))
+        problems += attached_images.differences(images)
     silent = [name for name, facts in processes if "silent" in facts]
     if silent:
         problems.append(f"asked for their versions, these did not answer within {ASK_SECONDS:g} s: {listed(silent)}")
@@ -158,7 +164,8 @@ def versions(cell: CheckedCell, deadline: Deadline, *, asked: Asked) -> Mapping[
         raise (TimedOut if len(problems) == 1 and silent else CheckFailed)("\n".join(problems))
     other = [f"{package} ({_counted(found)})" for package, found in _other_packages(observed)]
     notes = [*([f"the deployment's workers differ in {', '.join(other)}"] if other else []), *notes]
-    return {"note": "; ".join(notes)} if notes else None
+    figures = {**({"images": images} if images else {}), **({"note": "; ".join(notes)} if notes else {})}
+    return figures or None
 
 
 def _of_client(observed: ClusterFacts, *, force: bool) -> Iterator[str]:

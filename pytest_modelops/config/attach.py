@@ -90,6 +90,16 @@ class GatewaySettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class KubernetesSettings:
+    """The pods in which the workers of a deployment run."""
+
+    selector: str = setting(_TEXT, "The label selector of the workers' pods.", "dask.org/component=worker")
+    namespace: str = setting(_TEXT, "Their namespace. Default: that of `kubectl`.", "", shown="")
+    context: str = setting(_TEXT, "The context of `kubectl`. Default: its current one.", "", shown="")
+    container: str = setting(_TEXT, "The name of the container in each pod that runs the worker.", "worker")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AttachSettings:
     """A deployment that runs already.
 
@@ -120,6 +130,10 @@ class AttachSettings:
     gateway: GatewaySettings | None = setting(
         table(GatewaySettings, lambda found, values, _: found if values else None, section=True),
         "A cluster of a Dask gateway that runs. dask-gateway has to be in the client's environment.",
+    )
+    kubernetes: KubernetesSettings | None = setting(
+        table(KubernetesSettings, lambda found, values, _: found if values else None, section=True),
+        "Where `kubectl` finds the workers' pods: `versions` then also compares the images of workers.",
     )
     allow: tuple[str, ...] = setting(
         many(choice("something to allow", ALLOW)),
@@ -174,6 +188,8 @@ class AttachSettings:
 def _finish(found: AttachSettings, values: Values, place: Place) -> AttachSettings:
     if "gateway" in values and found.gateway is None:
         raise WrongInput(f"{place.section('gateway')}: nothing is set; set address, or cluster, or leave it out")
+    if "kubernetes" in values and found.kubernetes is None:
+        raise WrongInput(f"{place.section('kubernetes')}: nothing is set; set namespace, or selector, or leave it out")
     if place.strongest("attach"):
         found = dataclasses.replace(found, scheduler_file=None, factory="", gateway=None)
     given = {

@@ -66,6 +66,7 @@ def configure(config: pytest.Config) -> Configured:
             allow=settings.attach.allow,
             requirements=settings.environment.requirements,
             plugin=settings.plugin,
+            kubernetes=settings.attach.kubernetes,
         )
         checks = attached.of_deployment(checks, asked)
     config.hook.pytest_modelops_checks(checks=checks, config=config)

@@ -37,7 +37,7 @@ def observed(*workers: dict[str, Any], scheduler: dict[str, Any] | None = None, 
     }
 
 
-def run_versions(found: Any, *, force: bool = False, client: str = "3.12.1") -> Any:
+def run_versions(found: Any, *, client: str = "3.12.1", **asked: Any) -> Any:
     own = dataclasses.replace(lock(client), packages={})
     cell: Any = SimpleNamespace(
         attached=True,
@@ -46,7 +46,7 @@ def run_versions(found: Any, *, force: bool = False, client: str = "3.12.1") -> 
         environments={HERE: SimpleNamespace(lock=own, faults=())},
         observed={},
     )
-    return attached.versions(cell, Deadline(9), asked=attached.Asked(force=force))
+    return attached.versions(cell, Deadline(9), asked=attached.Asked(**asked))
 
 
 def test_a_deployment_that_runs_the_same_everywhere() -> None:
