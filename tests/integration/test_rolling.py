@@ -70,7 +70,8 @@ def test_an_upgrade_that_is_safe_and_one_that_is_not(building_matrix: Matrix) ->
     assert broken.facts["first_broken"] == "rolling[worker]"
     first, second, last = (broken.checks[f"rolling[{state}]"] for state in STATES)
     first.broke("failed", within=180, cause="upgrade-in-this-order").says(
-        "the workers were replaced (Dask 2024.10.0 → 2026.8.0): worker-0.2 exited with code 0",
+        "the workers were replaced (Dask 2024.10.0 → 2026.8.0): worker-",
+        ".2 exited with code 0",
         "got an unexpected keyword argument 'duration'",  # in what the old scheduler sends
         "The roles differ in dask: client 2024.10.0, scheduler 2024.10.0, worker 2026.8.0",
     )
