@@ -172,12 +172,12 @@ def test_closing_ends_everything_and_proves_it(kit: Kit, sandbox: Sandbox, envir
     assert process.ending == "was killed by SIGKILL"
 
 
-def test_closing_removes_all_but_the_logs(sandbox: Sandbox, environment: Environment, tmp_path: Path) -> None:
+def test_closing_removes_all_but_the_logs(sandbox: Sandbox, environment: Environment) -> None:
     process = start(sandbox, environment, "open('file', 'w').write('x'); print('done')")
     process.wait(Deadline(20))
     sandbox.close()
     assert process.log.read_text() == "done\n"
-    left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    left = {path.name for path in process.log.parents[1].rglob("*") if path.is_file()}
     assert left <= {"part.log", "supervisor.log"}
 
 
