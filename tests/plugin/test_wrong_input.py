@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
 CHECKS = (
     "aggregation, bundle-aggregation, bundle-install, execute, handshake, install, lambda, preflight, "
-    "resolve, runtime, start, venv-reuse, versions"
+    "resolve, rolling, runtime, start, venv-reuse, versions"
 )
 TESTS = "test_resolve, test_install, test_start, test_versions, test_lambda, test_aggregation"
 LAMBDA = "use modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
