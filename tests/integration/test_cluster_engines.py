@@ -101,7 +101,7 @@ def test_slurm(slurm: Slurm, building_matrix: Matrix, tmp_path: Path, template: 
         configure(building_matrix, "dask_jobqueue:SLURMCluster", SLURM, workers=CPUS + 2)
         configure(large, "dask_jobqueue:SLURMCluster", SLURM.replace("400MB", f"{2 * MEMORY_MB}MB"))
         runs = [matrix.start(*QUICK, env=slurm.env) for matrix in (building_matrix, large)]
-        too_many, too_large = (running.ended().check("start") for running in runs)
+        too_many, too_large = (running.ended(seconds_to_vanish=GONE_SECONDS).check("start") for running in runs)
     too_many.broke("timed-out", "PENDING (Resources)", within=2 * START_SECONDS)
     reason = ("Slurm's queue has no job of it", "Memory specification can not be satisfied")
     too_large.broke("timed-out", *reason, within=2 * START_SECONDS)
