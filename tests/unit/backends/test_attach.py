@@ -15,7 +15,7 @@ from pytest_modelops.config.attach import AttachSettings, GatewaySettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.errors import WrongInput
 
-ANYWHERE = AttachSettings(directory=Path("/project"), gateway=None)
+ANYWHERE = AttachSettings(directory=Path("/project"), gateway=None, kubernetes=None)
 ENVIRONMENT: Any = SimpleNamespace(python="/python/bin/python")
 
 
