@@ -19,7 +19,14 @@ from pytest_modelops.config.variables import in_cell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
-from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, LookQuestion, PreloadSetup, ShippedModule
+from pytest_modelops.remote.shared.facts import (
+    Answer,
+    ClusterFacts,
+    LookQuestion,
+    PreloadSetup,
+    RegisteredWorker,
+    ShippedModule,
+)
 
 _STEP_SECONDS = 0.2
 _ASK_SECONDS = 10.0
@@ -111,8 +118,8 @@ class AttachedCluster(Cluster):
         if not deadline.until(lambda: self._registered(deadline), every=_STEP_SECONDS):
             raise TimedOut(f"the deployment had no worker within {deadline.seconds:g} s")
 
-    def _registered(self, deadline: Deadline) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.agent.call(
+    def _registered(self, deadline: Deadline) -> Mapping[str, RegisteredWorker]:
+        found: Mapping[str, RegisteredWorker] = self.agent.call(
             "workers", seconds=max(_STEP_SECONDS, deadline.remaining), deadline=deadline
         )
         return found
