@@ -7,12 +7,12 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from pytest_modelops.checks.attached_looks import listed
 from pytest_modelops.config.attach import KubernetesSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
 from pytest_modelops.remote.shared.facts import ClusterFacts
 
-_SHOWN = 3
 _UNKNOWN = "unknown"
 """Of a worker that is in none of the pods."""
 
@@ -43,8 +43,7 @@ def differences(images: Mapping[str, str]) -> Iterator[str]:
         if image not in {most, _UNKNOWN}:
             others.setdefault(image, []).append(name)
     for image, names in others.items():
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        yield f"{', '.join(names[:_SHOWN])}{more}: not the image of most workers: {image} (most: {most})"
+        yield f"{listed(names)}: not the image of most workers: {image} (most: {most})"
 
 
 def _images_of_pods(settings: KubernetesSettings, deadline: Deadline) -> Mapping[str, str]:

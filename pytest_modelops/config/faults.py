@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 
 from pytest_modelops.config.setting import Kind, Place, Type, Values, leaf, setting, shown, table
-from pytest_modelops.config.types import SECONDS, choice, text
+from pytest_modelops.config.types import PATTERN, SECONDS, choice
 from pytest_modelops.errors import WrongInput
 
 KILL, FREEZE, MEMORY, RESTART = "kill-worker", "freeze-worker", "memory", "restart-scheduler"
@@ -25,15 +24,6 @@ def _at(value: object) -> float:
     if not isinstance(value, int | float) or not (share or count):
         raise WrongInput(f"{shown(value)} is neither a share of the tasks, below 1.0, nor a number of tasks")
     return float(value)
-
-
-def _pattern(value: object) -> str:
-    found = text(value)
-    try:
-        re.compile(found)
-    except re.error as error:
-        raise WrongInput(f"{found!r} is not a regular expression of Python: {error}") from None
-    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +45,7 @@ class Fault:
     )
     seconds: float = setting(SECONDS, f"How long it lasts: of {', '.join(f'`{name}`' for name in LASTING)}.", 2.0)
     fails: str = setting(
-        leaf(_pattern, {"type": "string", "minLength": 1}),
+        PATTERN,
         'The job must fail, with a message in which this regular expression is found: `"KilledWorker"`. Without it, '
         "the job must complete, and every number must be right.",
         "",

@@ -14,7 +14,7 @@ from pytest_modelops.config.cluster import ClassSettings
 from pytest_modelops.config.faults import FAULTS_OF_JOB, Fault
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
-from pytest_modelops.config.types import COUNT, DAY, EXEC, FILE, REQUIREMENTS, WORKER_ARGS, text, variable_name
+from pytest_modelops.config.types import COUNT, DAY, EXEC, FILE, PATTERN, REQUIREMENTS, WORKER_ARGS, text, variable_name
 from pytest_modelops.config.variables import CELL_VARIABLES, Secrets, expanded
 from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
 from pytest_modelops.errors import WrongInput
@@ -71,28 +71,16 @@ class AggregationSettings:
         return self.params * (self.replicates + 1)
 
 
-def _pattern(value: object) -> str:
-    found = text(value)
-    try:
-        re.compile(found)
-    except re.error as error:
-        raise WrongInput(f"{found!r} is not a regular expression of Python: {error}") from None
-    return found
-
-
-_PATTERN = leaf(_pattern, {"type": "string", "minLength": 1})
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreflightSettings(Patterns):
     """How the deployment wants entry points and targets to be written."""
 
     entrypoint: str | None = setting(
-        _PATTERN,
+        PATTERN,
         "A regular expression that each bundle's `entrypoint` must match as a whole, where your deployment accepts "
         "less than this page says.",
     )
-    target: str | None = setting(_PATTERN, "A regular expression that each bundle's `target` must match as a whole.")
+    target: str | None = setting(PATTERN, "A regular expression that each bundle's `target` must match as a whole.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,18 @@ def text(value: object) -> str:
     return string(value)
 
 
+def _pattern(value: object) -> str:
+    found = text(value)
+    try:
+        re.compile(found)
+    except re.error as error:
+        raise WrongInput(f"{found!r} is not a regular expression of Python: {error}") from None
+    return found
+
+
+PATTERN = leaf(_pattern, {"type": "string", "minLength": 1})
+
+
 def matching(pattern: str, problem: str) -> Type[str]:
     """Return the type of text that a pattern matches; `problem` is said of any other text."""
 

@@ -15,6 +15,7 @@ from pytest_modelops.storage.files import hash_file
 from pytest_modelops.storage.generations import Generations
 
 NAME = "modelops_remote"
+_SOURCE = Path(remote.__file__).parent
 
 
 class RemotePackages:
@@ -25,6 +26,8 @@ class RemotePackages:
         self._bytecode = bytecode
         self._verified: set[Path] = set()
         self._lock = threading.Lock()
+        self._sources = ""
+        """The hash of the sources, once it is known."""
 
     def obtain(self, environment: Environment, deadline: Deadline) -> Path:
         """Return the directory that holds the package for an environment's interpreter; it stays until `close`.
@@ -33,7 +36,6 @@ class RemotePackages:
             CheckFailed: it could not be compiled.
             TimedOut: the deadline passed.
         """
-        source = Path(remote.__file__).parent
 
         def fault(directory: Path, digest: str) -> str:
             if directory not in self._verified and _digest(directory, "*.py*") != digest:
@@ -42,14 +44,15 @@ class RemotePackages:
             return ""
 
         def make(directory: Path) -> str:
-            shutil.copytree(source, directory / NAME, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(_SOURCE, directory / NAME, ignore=shutil.ignore_patterns("__pycache__"))
             self._bytecode.compile(Path(environment.python), directory, deadline)
             self._verified.add(directory)
             return _digest(directory, "*.py*")
 
         with self._lock:
+            self._sources = self._sources or _digest(_SOURCE, "*.py")
             lock = environment.lock
-            decides = f"{lock.build}\n{_digest(source, '*.py')}"
+            decides = f"{lock.build}\n{self._sources}"
             name = f"py{lock.python}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
             return self._generations.obtain(
                 name, what="compiling what runs in cells", fault=fault, make=make, deadline=deadline

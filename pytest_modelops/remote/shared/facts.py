@@ -78,7 +78,6 @@ class Gateway(TypedDict, total=False):
 
     address: str  # of the gateway's server
     auth: str  # `module:Class` or a name that dask-gateway knows
-    auth_options: dict[str, object]  # keyword arguments of that class
     cluster: str  # name of a cluster that runs
 
 
