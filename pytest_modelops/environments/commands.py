@@ -85,10 +85,14 @@ class HostProcesses:
     Args:
         directory: removed by the supervisor at its end.
         log: file for the supervisor's own output.
+
+    Raises:
+        CheckFailed: the supervisor could not be started.
     """
 
     def __init__(self, *, log: Path, directory: Path) -> None:
-        self._supervisor = Supervised(log=str(log), directory=str(directory), log_is_shown=True)
+        with _translated():
+            self._supervisor = Supervised(log=str(log), directory=str(directory), log_is_shown=True)
         self._directory = directory
 
     def start(

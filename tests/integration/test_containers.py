@@ -231,7 +231,10 @@ def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
 
 def exec_in(engine: Any, container: str, *command: str) -> str:
     made = engine.api.exec_create(container, list(command))
-    return str(engine.api.exec_start(made["Id"]).decode())
+    output = str(engine.api.exec_start(made["Id"]).decode())
+    ended = engine.api.exec_inspect(made["Id"])
+    assert ended["ExitCode"] == 0, (output, ended, engine.api.inspect_container(container)["State"])
+    return output
 
 
 def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(containers: ContainerMatrix, engine: Any) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -59,14 +60,18 @@ class _Starter:
         self.owner = os.getpid()
         ours, theirs = socket.socketpair()
         program = os.path.join(os.path.dirname(__file__), os.pardir, "supervisor", "starter.py")
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", program, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", program, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
         ours.settimeout(ANSWER_SECONDS)
         self._socket = ours
         atexit.register(self.end)
@@ -90,18 +95,22 @@ class _Starter:
         """Fork a supervisor, by a new starter if that of this process was killed or is its parent's; return its pid.
 
         Raises:
-            SupervisorGone: it was killed.
+            SupervisorGone: it was killed, or no starter could be started.
         """
         with cls._lock, open(log, "ab") as output:
-            starter = cls._current
+            starter, why = cls._current, "it does not answer"
             for _ in range(2):
-                if starter is None or starter.owner != os.getpid() or starter.process.poll() is not None:
-                    starter = cls._current = cls()
+                try:
+                    if starter is None or starter.owner != os.getpid() or starter.process.poll() is not None:
+                        starter = cls._current = cls()
+                except OSError as error:  # memory or processes may be short for a moment
+                    starter, why = None, f"{type(error).__name__}: {error}"
+                    continue
                 if pid := starter.forked([theirs.fileno(), output.fileno()], directory):
                     return pid
                 starter.process.kill()
                 starter.end()
-        raise SupervisorGone(f"a supervisor could not be started; see {log}")
+        raise SupervisorGone(f"a supervisor could not be started: {why}")
 
     def forked(self, descriptors: Sequence[int], directory: str) -> int:
         """Return the pid of a forked supervisor, 0 if this starter does not answer."""
@@ -121,7 +130,10 @@ class Supervised:
     Args:
         log: file for the supervisor's own output.
         log_is_shown: whether a message may point to that file.
-        directory: removed by the supervisor at its end.
+        directory: removed by the supervisor at its end, and at once if there can be none.
+
+    Raises:
+        SupervisorGone: it could not be started.
 
     Attributes:
         pid: of the supervisor, below which all that it started runs.
@@ -129,8 +141,14 @@ class Supervised:
 
     def __init__(self, *, log: str, directory: str | None = None, log_is_shown: bool = False) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
-            self.pid = _Starter.fork(theirs, log, directory or "")
+        try:
+            with theirs:
+                self.pid = _Starter.fork(theirs, log, directory or "")
+        except BaseException:
+            ours.close()
+            if directory:
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
         self._left: list[str] | None = None
         self._closed = False
         self._see = f"; see {log}" if log_is_shown else ""

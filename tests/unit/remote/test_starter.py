@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -10,9 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
+from pytest_modelops.environments.commands import HostProcesses
+from pytest_modelops.errors import CheckFailed
+from pytest_modelops.remote.shared import supervised as module
 from pytest_modelops.remote.shared.supervised import Supervised
 
 SECONDS = 20.0
@@ -96,3 +102,44 @@ def test_a_forked_process_has_its_own_and_its_end_ends_that_one_only(tmp_path: P
         assert is_gone(starter)
         assert starter != psutil.Process(ours.pid).ppid()
         assert psutil.pid_exists(sleeping)
+
+
+def open_files() -> set[str]:
+    return {file.name for file in Path("/proc/self/fd").iterdir()}
+
+
+@pytest.fixture
+def no_starter() -> Iterator[None]:
+    """The next supervisor needs a new starter, as does the first after the test."""
+    module._Starter.close()
+    yield
+    module._Starter.close()
+
+
+@pytest.mark.usefixtures("no_starter")
+def test_without_an_interpreter_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "scratch"
+    directory.mkdir()
+    files = open_files()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(CheckFailed, match=r"supervisor could not be started: FileNotFoundError: .*python"):
+        HostProcesses(log=tmp_path / "log", directory=directory)
+    assert not directory.exists()
+    assert open_files() == files
+
+
+@pytest.mark.usefixtures("no_starter")
+def test_an_interpreter_that_does_not_start_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OSError(errno.EAGAIN, "Resource temporarily unavailable")]
+    real = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        if failures:
+            raise failures.pop()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with supervised(tmp_path) as (one, sleeping):
+        assert not failures
+        assert psutil.pid_exists(sleeping)
+        assert one.close() == []
