@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
-from pytest_modelops.config.attach import AttachSettings
+from pytest_modelops.config.attach import INSTALL, AttachSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import WrongInput
@@ -76,6 +76,11 @@ class AttachBackend(ProcessBackend):
             raise WrongInput(f"[tool.modelops.attach] scheduler-file: there is no file {attach.scheduler_file}")
         super().__init__(spec=spec, cache=cache, fresh=fresh, directory=directory)
         self._attach = attach
+
+    @property
+    def may_install(self) -> bool:
+        """Whether bundles may be copied to the workers."""
+        return INSTALL in self._attach.allow
 
     def install_wheels(self, *_: object, **__: object) -> None:
         """Have each worker install with pip, since it is on another machine."""

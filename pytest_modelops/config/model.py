@@ -192,9 +192,6 @@ class ClusterSettings:
         start: one of `STARTS`.
         secrets: values among the variables that are never shown.
         rootdir: what relative paths among the arguments are relative to.
-        attached: whether scheduler and workers are those of a deployment; of the rest, only `worker_variables`, which
-            are compared with what its workers have, `client_variables` and `secrets` mean something then.
-        may_install: whether bundles may be copied to the workers of a deployment.
         made: the Dask cluster class that starts scheduler and workers; how many threads they have, and whether they
             have nannies, is up to its options then.
     """
@@ -209,6 +206,4 @@ class ClusterSettings:
     start: str = EXEC
     secrets: Secrets = dataclasses.field(default_factory=Secrets)
     rootdir: Path = Path()
-    attached: bool = False
     made: ClassSettings | None = None
-    may_install: bool = False

@@ -22,7 +22,7 @@ from pytest_modelops.backends.base import Backend
 from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.checks import of_cell
-from pytest_modelops.config.attach import INSTALL, AttachPlanJson
+from pytest_modelops.config.attach import AttachPlanJson
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
 from pytest_modelops.config.settings import MADE, Settings
@@ -186,9 +186,7 @@ class MatrixRun:
                 client_variables=client_variables,
                 secrets=environment.secrets(settings.containers.pass_env),
                 rootdir=environment.rootdir,
-                attached=settings.attach.is_asked_for,
                 made=settings.cluster if settings.backend == MADE else None,
-                may_install=INSTALL in settings.attach.allow,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),
