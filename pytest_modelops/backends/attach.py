@@ -5,10 +5,10 @@ Nothing but the client is started, so nothing but the client is ever ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
+from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox
 from pytest_modelops.config.attach import INSTALL, AttachSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
@@ -21,6 +21,8 @@ from pytest_modelops.storage.files import unused_path
 
 class AttachSandbox(ProcessSandbox):
     """The client's process. It has the Dask configuration of this machine, where TLS and authentication are set."""
+
+    has_dask_of_host = True
 
     def __init__(self, directory: Path, remote_package: Callable[[Environment], Path], attach: AttachSettings) -> None:
         super().__init__(directory, remote_package)
@@ -59,9 +61,6 @@ class AttachSandbox(ProcessSandbox):
     def files(self) -> Sequence[str]:
         """The names of all that is to be copied."""
         return sorted(self._put)
-
-    def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
-        return {**with_dask_of_host(super()._variables(environment, {})), **variables}
 
 
 class AttachBackend(ProcessBackend):
