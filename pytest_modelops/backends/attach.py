@@ -5,11 +5,11 @@ Nothing but the client is started, so nothing but the client is ever ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
-from pytest_modelops.config.attach import AttachSettings
+from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox
+from pytest_modelops.config.attach import INSTALL, AttachSettings
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import WrongInput
@@ -21,6 +21,8 @@ from pytest_modelops.storage.files import unused_path
 
 class AttachSandbox(ProcessSandbox):
     """The client's process. It has the Dask configuration of this machine, where TLS and authentication are set."""
+
+    has_dask_of_host = True
 
     def __init__(self, directory: Path, remote_package: Callable[[Environment], Path], attach: AttachSettings) -> None:
         super().__init__(directory, remote_package)
@@ -60,9 +62,6 @@ class AttachSandbox(ProcessSandbox):
         """The names of all that is to be copied."""
         return sorted(self._put)
 
-    def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
-        return {**with_dask_of_host(super()._variables(environment, {})), **variables}
-
 
 class AttachBackend(ProcessBackend):
     """Environments of clients on this machine, and sandboxes for their agents."""
@@ -76,6 +75,11 @@ class AttachBackend(ProcessBackend):
             raise WrongInput(f"[tool.modelops.attach] scheduler-file: there is no file {attach.scheduler_file}")
         super().__init__(spec=spec, cache=cache, fresh=fresh, directory=directory)
         self._attach = attach
+
+    @property
+    def may_install(self) -> bool:
+        """Whether bundles may be copied to the workers."""
+        return INSTALL in self._attach.allow
 
     def install_wheels(self, *_: object, **__: object) -> None:
         """Have each worker install with pip, since it is on another machine."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox, with_dask_of_host
+from pytest_modelops.backends.process import ProcessBackend, ProcessSandbox
 from pytest_modelops.config.cluster import ClassSettings, filled, names_in
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.environments.base import Environment
@@ -40,6 +40,8 @@ _MAIN = (
 
 class ClusterSandbox(ProcessSandbox):
     """The maker, the agent, and what the cluster shares with this machine (see `base.Sandbox`)."""
+
+    has_dask_of_host = True
 
     def __init__(
         self, directory: Path, settings: ClassSettings, cell: Cell, remote_package: Callable[[Environment], Path]
@@ -119,9 +121,6 @@ class ClusterSandbox(ProcessSandbox):
     def cluster_logs(self) -> Sequence[Path]:
         """Return the logs that the cluster itself has written to `{log-directory}`."""
         return sorted(path for path in self._log_directory.iterdir() if path.is_file())
-
-    def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
-        return {**with_dask_of_host(super()._variables(environment, {})), **variables}
 
 
 class ClusterBackend(ProcessBackend):

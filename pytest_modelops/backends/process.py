@@ -33,8 +33,7 @@ _Started = TypeVar("_Started")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def with_dask_of_host(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a process that has the Dask configuration of this machine."""
+def _with_dask_of_host(variables: Mapping[str, str]) -> dict[str, str]:
     found = {name: text for name, text in variables.items() if name != "DASK_ROOT_CONFIG"}
     # Not `items()`: pytest removes a variable, the name of the running test, in another thread meanwhile.
     dask = {name: os.environ[name] for name in os.environ if name.startswith("DASK_")}
@@ -49,6 +48,9 @@ class ProcessSandbox:
             removed at the end.
         remote_package: returns the directory with the package `modelops_remote` for an environment.
     """
+
+    has_dask_of_host = False
+    """Whether its processes have the Dask configuration of this machine."""
 
     def __init__(self, directory: Path, remote_package: Callable[[Environment], Path]) -> None:
         self._logs = directory / "logs"
@@ -145,7 +147,7 @@ class ProcessSandbox:
                 self._compiled.add(environment.python)
 
     def _variables(self, environment: Environment, variables: Mapping[str, str]) -> dict[str, str]:
-        return {
+        found = {
             **{name: os.environ[name] for name in FROM_HOST if name in os.environ},
             "PATH": f"{Path(environment.python).parent}:{_SYSTEM_PATH}",
             "HOME": str(self._scratch / "home"),
@@ -155,8 +157,8 @@ class ProcessSandbox:
             "PYTHONNOUSERSITE": "1",
             "PYTHONUNBUFFERED": "1",  # the last output before a crash reaches the log
             "PYTHONFAULTHANDLER": "1",
-            **variables,
         }
+        return {**(_with_dask_of_host(found) if self.has_dask_of_host else found), **variables}
 
     def obstacle_to(self, fault: str, *, memory_limit: int) -> str:
         if fault in {CUT_OFF, DISK, SLOW}:

@@ -119,18 +119,7 @@ class Opened:
     instead: Callable[[], Backend] | None = None
 
 
-def open_backend(
-    name: str,
-    *,
-    containers: ContainerSettings,
-    attach: AttachSettings,
-    cluster: ClassSettings,
-    as_it_is: bool,
-    spec: EnvironmentSpec,
-    cache: Path,
-    fresh: bool,
-    directory: Path,
-) -> Opened:
+def open_backend(name: str, options: Options, *, as_it_is: bool) -> Opened:
     """Open a backend by its name; `auto` is the best one on this machine. Nothing is started, pulled or removed.
 
     Args:
@@ -140,9 +129,6 @@ def open_backend(
         WrongInput: it was asked for by name, and this machine does not have it.
         OSError: the cache directory cannot be used.
     """
-    options = Options(
-        containers=containers, attach=attach, cluster=cluster, spec=spec, cache=cache, fresh=fresh, directory=directory
-    )
     if name != "auto":
         try:
             return Opened(BACKENDS[name](options))

@@ -64,7 +64,7 @@ class Checks:
         self._known = known
         self._passed: set[str] = set()
         self._results: dict[str, CheckResult] = {}
-        behind_versions = live.attached and any("versions" in check.needs for check in checks)
+        behind_versions = lifecycle.deployment is not None and any("versions" in check.needs for check in checks)
         self._before_functions = "versions" if behind_versions else "start"
         """The check that has to pass before functions of the user's are sent."""
         self._given_up = False
@@ -201,8 +201,9 @@ class Checks:
             CellBroken: the cell itself is broken.
             NothingToDo: the cell is attached.
         """
-        if self._live.attached and (
-            not self._lifecycle.may_install or any(one.bundle and one.bundle.in_workers for one in checks)
+        deployment = self._lifecycle.deployment
+        if deployment is not None and (
+            not deployment.may_install or any(one.bundle and one.bundle.in_workers for one in checks)
         ):
             raise NothingToDo(f"a marker asks for a bundle on the workers; {NOT_THERE}")
         for check in checks:

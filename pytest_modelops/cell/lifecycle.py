@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_modelops.backends.attach import AttachSandbox
+from pytest_modelops.backends.attach import AttachBackend, AttachSandbox
 from pytest_modelops.backends.base import Backend, Sandbox
 from pytest_modelops.backends.cluster import ClusterSandbox
 from pytest_modelops.cluster.attached import AttachedCluster
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.cluster.made import MadeCluster
+from pytest_modelops.cluster.started import StartedCluster
 from pytest_modelops.cluster.starting import worker_names
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
@@ -33,8 +34,7 @@ class Lifecycle:
 
     Attributes:
         secrets: what is never shown.
-        attached: whether scheduler and workers are those of a deployment.
-        may_install: whether bundles may be copied to them then.
+        deployment: the backend, if scheduler and workers are those of a deployment.
         cluster: `None` while none runs.
         was_open: whether a cluster was ever started. A check of the user's that replaces `start` may start none.
         started: how each process was started, by its name; see `Parts.started`.
@@ -61,8 +61,7 @@ class Lifecycle:
         self._began: float | None = None
         self._seconds = 0.0
         self.secrets = settings.secrets
-        self.attached = settings.attached
-        self.may_install = settings.may_install
+        self.deployment = backend if isinstance(backend, AttachBackend) else None
         self.cluster: Cluster | None = None
         self.was_open = False
         self.started: dict[str, str] = {}
@@ -78,7 +77,7 @@ class Lifecycle:
     @property
     def workers(self) -> tuple[str, ...]:
         """Names of the workers, whether they run or not; of a deployment's, once they were asked."""
-        if self.attached:
+        if self.deployment is not None:
             return tuple(self.cluster.names) if self.cluster is not None else ()
         return worker_names(self._settings)
 
@@ -107,21 +106,21 @@ class Lifecycle:
             self.was_open = True
             self.begin()
             self._sandbox = self._backend.sandbox(self._cell)
-            if isinstance(self._sandbox, AttachSandbox):
-                client = environments[self._cell.client]
-                self.cluster = AttachedCluster(self._sandbox, client, self._settings, start_seconds=deadline.remaining)
-            else:
-                of_role, seconds = {role: environments[self._cell[role]] for role in Role}, deadline.remaining
-                if isinstance(self._sandbox, ClusterSandbox):
-                    self.cluster = MadeCluster(self._sandbox, of_role, self._settings, start_seconds=seconds)
-                else:
-                    self.cluster = Cluster(self._sandbox, of_role, self._settings, start_seconds=seconds)
+            self.cluster = self._start(self._sandbox, environments, deadline.remaining)
             self.started.update(self.cluster.started)
             self.notes += self.cluster.start_notes
             self.collect_logs()
             if self._given_up:
                 self.cluster.kill_agent()
         return self.cluster
+
+    def _start(self, sandbox: Sandbox, environments: Mapping[Versions, Environment], seconds: float) -> Cluster:
+        if isinstance(sandbox, AttachSandbox):
+            return AttachedCluster(sandbox, environments[self._cell.client], self._settings, start_seconds=seconds)
+        of_role = {role: environments[self._cell[role]] for role in Role}
+        if isinstance(sandbox, ClusterSandbox):
+            return MadeCluster(sandbox, of_role, self._settings, start_seconds=seconds)
+        return StartedCluster(sandbox, of_role, self._settings, start_seconds=seconds)
 
     def give_up(self) -> None:
         """Have whatever is asked of the cluster fail at once; called from another thread."""

@@ -100,7 +100,6 @@ class LiveCell:
             fingerprint: returns what decides about the results, with these locks, as hashes of named parts.
         """
         self.cell = cell
-        self.attached = cluster_settings.attached
         self.backend = backend
         self.aggregation = aggregation
         self.patterns = patterns
@@ -217,6 +216,10 @@ class LiveCell:
         return self.cluster
 
     # What checks call -----------------------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> bool:
+        return self.lifecycle.deployment is not None
 
     @property
     def cluster(self) -> Cluster:

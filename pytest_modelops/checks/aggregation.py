@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
-from pytest_modelops.checks.lambdas import end_of
+from pytest_modelops.checks.lambdas import deaths, end_of
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, TimedOut
@@ -108,7 +108,7 @@ def run_job(
     try:
         report: AggregationReport = cell.cluster.agent.call(
             "aggregate",
-            modules={name: {"source": function.source, "name": function.name} for name, function in functions.items()},
+            modules={name: function.module for name, function in functions.items()},
             params=settings.params,
             replicates=settings.replicates,
             more=[] if seconds_of_each is None else [seconds_of_each],
@@ -130,9 +130,8 @@ def run_job(
         raise CheckFailed("\n".join([intro, *_failures(report, failed, cell)]))
     if len(results) < settings.params:
         raise TimedOut("\n".join([f"{late} {progress}.", *_holding(report, cell)]))
-    wrong = list(_wrong(results, settings))
-    if wrong:
-        raise CheckFailed("\n".join([f"aggregating {size}: {len(wrong)} aggregates are wrong.", *wrong[:5]]))
+    if faults := list(wrong(results, settings)):
+        raise CheckFailed("\n".join([f"aggregating {size}: {len(faults)} aggregates are wrong.", *faults[:5]]))
     return {
         "tasks": report["tasks"],
         "seconds": round(report["seconds"], 3),
@@ -147,9 +146,7 @@ def _failures(report: AggregationReport, failed: Mapping[str, Outcome], cell: Ch
     param, outcome = next(iter(failed.items()))
     yield f"aggregate of parameter set {param}: {outcome.get('error') or outcome['gone']}"
     yield from end_of(outcome.get("traceback", ""))
-    for name in cell.cluster.addresses.values():
-        if death := cell.cluster.death_of_worker(name):
-            yield f"{name}: {death}"
+    yield from deaths(cell.cluster, cell.cluster.addresses.values())
 
 
 def _holding(report: AggregationReport, cell: CheckedCell) -> list[str]:
@@ -162,7 +159,8 @@ def _holding(report: AggregationReport, cell: CheckedCell) -> list[str]:
     ]
 
 
-def _wrong(results: Mapping[str, Any], settings: AggregationSettings) -> Iterator[str]:
+def wrong(results: Mapping[str, Any], settings: AggregationSettings) -> Iterator[str]:
+    """Yield which aggregates are not what they must be."""
     for param in range(settings.params):
         result, expected = results[str(param)], expected_sum(param, settings)
         if (result["sum"], result["replicates"]) != (expected, settings.replicates):

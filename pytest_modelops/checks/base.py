@@ -27,7 +27,6 @@ class CheckedCell(Protocol):
 
     Attributes:
         cell: the point of the matrix.
-        attached: whether it is a client of a deployment, whose scheduler and workers are not ours.
         backend: makes environments.
         aggregation: the job's size.
         patterns: how entry points and targets have to be written.
@@ -40,7 +39,6 @@ class CheckedCell(Protocol):
     """
 
     cell: Cell
-    attached: bool
     backend: Backend
     aggregation: AggregationSettings
     patterns: Patterns
@@ -51,6 +49,10 @@ class CheckedCell(Protocol):
     observed: ClusterFacts
     unpacked: Path | None
     locations: MutableMapping[Bundle, BundleLocation]
+
+    @property
+    def attached(self) -> bool:
+        """Whether it is a client of a deployment, whose scheduler and workers are not ours."""
 
     @property
     def cluster(self) -> Cluster:

@@ -145,10 +145,9 @@ def _submit(
         addresses: of the workers, by name.
     """
     functions = (bundle_tasks.replicate, bundle_tasks.aggregate, bundle_tasks.summarize)
-    shipped = {function.__name__: ship(function) for function in functions}
     report: BundleJobReport = cell.cluster.agent.call(
         "run_bundle",
-        modules={name: {"source": one.source, "name": one.name} for name, one in shipped.items()},
+        modules={function.__name__: ship(function).module for function in functions},
         location={**location, "conditions": [one for one in cell.aggregation.failed_when if ":" in one]},
         entrypoint=bundle.entrypoint,
         sets=[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
@@ -12,7 +12,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, ModelopsError, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared import plain
-from pytest_modelops.remote.shared.facts import Outcome, ShippedModule
+from pytest_modelops.remote.shared.facts import Outcome
 from pytest_modelops.remote.shared.tracebacks import shortened
 from pytest_modelops.shipping import Shipped, ship
 
@@ -33,9 +33,7 @@ def run(cell: CheckedCell, deadline: Deadline) -> None:
 
 def _with_kinds(cell: CheckedCell, of_kind: Mapping[str, Shipped], seen: str, deadline: Deadline) -> str:
     """Return the message about a function of all kinds that broke, with the kinds that break by themselves."""
-    modules: dict[str, ShippedModule] = {
-        kind: {"source": one.source, "name": one.name} for kind, one in of_kind.items()
-    }
+    modules = {kind: one.module for kind, one in of_kind.items()}
     try:
         broken = cell.cluster.try_calls(modules, [plain.pack(41)], 42, deadline.at_most(_TRIAL_SECONDS))
     except ModelopsError as error:
@@ -119,7 +117,7 @@ def call_each(
     """
     outcomes: Mapping[str, Outcome] = cluster.agent.call(
         "call_each",
-        module={"source": function.source, "name": function.name},
+        module=function.module,
         args=list(args),
         workers=list(workers),
         seconds=deadline.remaining,
@@ -135,9 +133,13 @@ def in_words(cluster: Cluster, worker: str | None, outcome: Outcome) -> str:
         return f"the worker left the cluster while the task was on it{f'; {death}' if death else ''}"
     lines = [outcome["error"], *end_of(outcome["traceback"])]
     if outcome["error"].startswith("KilledWorker"):
-        deaths = {name: cluster.death_of_worker(name) for name in cluster.addresses.values()}
-        lines[1:1] = [f"{name}: {death}" for name, death in deaths.items() if death]
+        lines[1:1] = deaths(cluster, cluster.addresses.values())
     return "\n    ".join(lines)
+
+
+def deaths(cluster: Cluster, names: Iterable[str]) -> list[str]:
+    """Say of which of these workers the process ended, and how."""
+    return [f"{name}: {death}" for name in names if (death := cluster.death_of_worker(name))]
 
 
 def whereabouts(cluster: Cluster, outcome: Outcome) -> str:

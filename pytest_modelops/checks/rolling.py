@@ -138,10 +138,9 @@ class _Job:
     def __init__(self, cluster: Cluster, deadline: Deadline) -> None:
         self._agent = cluster.agent
         self._before: Progress = {"finished": 0, "error": ""}
-        shipped = {"simulate": ship(simulate_slowly), "aggregate": ship(total)}
         self._agent.call(
             "begin_job",
-            modules={name: {"source": function.source, "name": function.name} for name, function in shipped.items()},
+            modules={"simulate": ship(simulate_slowly).module, "aggregate": ship(total).module},
             params=_JOB.params,
             replicates=_JOB.replicates,
             run=secrets.token_hex(4),
@@ -202,8 +201,7 @@ class _Job:
                 f"the job that ran meanwhile hangs: it neither completed nor failed within {seconds:.0f} s; {done}."
             ]
             raise _with(TimedOut("\n".join([*lines, *_evidence(report, state)])), figures)
-        wrong = [name for name, one in results.items() if one["sum"] != aggregation.expected_sum(int(name), _JOB)]
-        if wrong:
+        if wrong := list(aggregation.wrong(results, _JOB)):
             raise _with(
                 CheckFailed(f"the job that ran meanwhile completed with {len(wrong)} wrong aggregates"), figures
             )
@@ -221,9 +219,7 @@ def _evidence(report: RunningReport, state: CheckedCell) -> Iterator[str]:
     failed = next((outcome for outcome in report["results"].values() if "error" in outcome), None)
     if failed is not None:
         yield from end_of(failed["traceback"])
-    for worker in state.cluster.names:
-        if death := state.cluster.death_of_worker(worker):
-            yield f"{worker}: {death}"
+    yield from lambdas.deaths(state.cluster, state.cluster.names)
     if report["processing"] is None:
         yield "The scheduler does not answer."
     held = {worker: count for worker, count in (report["processing"] or {}).items() if count}

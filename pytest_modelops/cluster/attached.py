@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pytest_modelops.backends.attach import AttachSandbox
-from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.cluster import LATE, Cluster
 from pytest_modelops.cluster.logs import tail
@@ -19,14 +17,7 @@ from pytest_modelops.config.variables import in_cell
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
-from pytest_modelops.remote.shared.facts import (
-    Answer,
-    ClusterFacts,
-    LookQuestion,
-    PreloadSetup,
-    RegisteredWorker,
-    ShippedModule,
-)
+from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, LookQuestion, RegisteredWorker, ShippedModule
 
 _STEP_SECONDS = 0.2
 _ASK_SECONDS = 10.0
@@ -38,17 +29,21 @@ _WITHDRAW_SECONDS = 12.0
 class AttachedCluster(Cluster):
     """A deployment. Nothing of it is started, restarted, killed or stopped.
 
+    Of the settings, only `worker_variables`, which are compared with what its workers have, `client_variables` and
+    `secrets` mean something here.
+
     Attributes:
         addresses: worker name by address, of the workers that were asked for their versions and are still there.
         scaled: which workers it has in place of others, after `one_more`; empty if none.
     """
 
+    sandbox: AttachSandbox
+
     def __init__(
         self, sandbox: AttachSandbox, environment: Environment, settings: ClusterSettings, *, start_seconds: float
     ) -> None:
         """Start the client."""
-        self.sandbox: AttachSandbox = sandbox
-        self.settings = settings
+        super().__init__(sandbox, settings)
         self._agent = Agent.start(
             sandbox,
             environment,
@@ -57,9 +52,6 @@ class AttachedCluster(Cluster):
             module="attached",
             contact=sandbox.deployment(),
         )
-        self.addresses: Mapping[str, str] = {}
-        self.last_words = lambda name: tail(self.agent.process.log, most=6) if name == self.agent.process.name else ""
-        self.death_of_worker = lambda name: ""  # noqa: ARG005
         self._asked: Mapping[str, str] = {}
         """Worker name by address, of all that were asked."""
         self.scaled = ""
@@ -67,19 +59,8 @@ class AttachedCluster(Cluster):
         """Whether anything was copied to workers."""
 
     @property
-    def workers(self) -> Sequence[Process]:
-        return ()
-
-    @property
     def agent(self) -> Agent:
         return self._agent
-
-    @property
-    def processes(self) -> Sequence[Any]:
-        return [self.agent.process]
-
-    def _clients(self) -> Sequence[Process]:
-        return [self.agent.process]
 
     @property
     def names(self) -> Sequence[str]:
@@ -88,14 +69,6 @@ class AttachedCluster(Cluster):
     @property
     def started(self) -> Mapping[str, str]:
         return {self.agent.process.name: EXEC}
-
-    @property
-    def start_notes(self) -> Sequence[str]:
-        return ()
-
-    @property
-    def late(self) -> None:
-        return None  # there is one, while `one_more` runs, but no log of it
 
     @property
     def served(self) -> str:
@@ -134,8 +107,11 @@ class AttachedCluster(Cluster):
             raise CheckFailed(f"{', '.join(gone) or 'every worker'} left the deployment after it was asked")
         return {name: there[name] for name in names} if names is not None else there
 
-    def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:  # noqa: ARG002 - as the base class
-        return {}
+    def last_words(self, name: str) -> str:
+        return tail(self.agent.process.log, most=6) if name == self.agent.process.name else ""
+
+    def death_of_worker(self, name: str) -> str:  # noqa: ARG002
+        return ""
 
     def facts(self, deadline: Deadline) -> ClusterFacts:
         """Ask the scheduler and every worker for their versions; nothing that Dask would pickle is sent."""
@@ -187,20 +163,10 @@ class AttachedCluster(Cluster):
             raise CheckFailed(said)
         self.scaled = said if changed["missing"] else ""
 
-    @property
-    def diagnosis_files(self) -> Mapping[str, Path]:
-        return {}
-
-    def note_begin(self) -> None:
-        """There is nothing to note, since no diagnosis is made."""
-
     def explained(self, error: TimedOut, kind: type[TimedOut] = TimedOut) -> TimedOut:
         """Return an error that says where the client stands; the deployment's processes are left in peace."""
         client = last_seen([self.agent.process])
         return kind(f"{error}\n\n{client}\nThe deployment's processes are not asked for their stacks.")
-
-    def free_workers(self, deadline: Deadline, *, spared: Sequence[str] = ()) -> Sequence[str]:  # noqa: ARG002
-        return ()
 
     def try_calls(
         self,

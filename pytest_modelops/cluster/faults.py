@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from pytest_modelops.backends.base import Sandbox
-from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
+from pytest_modelops.cluster.started_parts import StartedParts
 from pytest_modelops.cluster.starting import SCHEDULER
 from pytest_modelops.config.faults import CUT_OFF, DISK, FREEZE, KILL, MEMORY, RESTART, SLOW, Fault
 from pytest_modelops.deadline import Deadline
@@ -78,7 +78,7 @@ class DuringJob:
         self,
         fault: Fault,
         sandbox: Sandbox,
-        parts: Parts,
+        parts: StartedParts,
         registration: Registration,
         *,
         pids: Mapping[str, int],

@@ -10,33 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.backends.cluster import ClusterSandbox
-from pytest_modelops.cluster.cluster import LATE, Cluster, in_cell_of
+from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.cluster.diagnosing import Diagnoses
-from pytest_modelops.cluster.faults import DuringJob
 from pytest_modelops.cluster.made_parts import LOG_SECONDS, MadeParts
+from pytest_modelops.cluster.own import OwnCluster, in_cell_of
 from pytest_modelops.cluster.parts import last_seen
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
-from pytest_modelops.cluster.replacing import Replacing
 from pytest_modelops.cluster.starting import SCHEDULER
-from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import (
-    CannotScale,
-    CheckFailed,
-    ModelopsError,
-    NothingToDo,
-    RemoteError,
-    RunnerTimedOut,
-    TimedOut,
-)
+from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, RemoteError, RunnerTimedOut, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.cluster_messages import CloseReport, WorkerName
-from pytest_modelops.remote.shared.facts import ClusterFacts, PreloadSetup
+from pytest_modelops.remote.shared.facts import ClusterFacts
 
 _STEP_SECONDS = 0.2
-_OTHERS = "the cluster class starts the processes"
 _CLOSE_SECONDS = 40.0
 _LATE_SECONDS = 10.0
 """How long the late worker has to leave."""
@@ -47,9 +36,10 @@ _LEFT_SECONDS = 2.0
 class MadeRegistration(Registration):
     """Which workers are registered, under our names: a class has its own."""
 
+    _parts: MadeParts
+
     def __init__(self, parts: MadeParts, *, nannies: bool) -> None:
         super().__init__(parts, nannies=nannies)
-        self._parts: MadeParts = parts
         self._names: dict[str, str] = {}
         """Our names, by those of the class."""
         self._named: set[str] = set()
@@ -88,12 +78,17 @@ class MadeRegistration(Registration):
         return all(address in self._named for address in asked)
 
 
-class MadeCluster(Cluster):
+class MadeCluster(OwnCluster):
     """A cluster of a Dask cluster class.
 
     Attributes:
         stop_notes: what had to be ended by force, for the report.
     """
+
+    starter = "the cluster class"
+    sandbox: ClusterSandbox
+    _parts: MadeParts
+    _registration: MadeRegistration
 
     def __init__(
         self,
@@ -104,18 +99,11 @@ class MadeCluster(Cluster):
         start_seconds: float,
     ) -> None:
         """Have the cluster made, and start the client."""
-        self.sandbox: ClusterSandbox = sandbox
-        self.settings = settings = in_cell_of(settings, sandbox)
-        self._parts: MadeParts = MadeParts(sandbox, environments, settings, connect_seconds=start_seconds)
-        self._registration: MadeRegistration = MadeRegistration(self._parts, nannies=settings.nanny)
+        settings = in_cell_of(settings, sandbox)
+        parts = MadeParts(sandbox, environments, settings, connect_seconds=start_seconds)
         # Where nannies stand is not known: a worker's pid here is its own.
-        self._diagnoses = Diagnoses(self._parts, dataclasses.replace(settings, nanny=False))
-        self.last_words = self._parts.last_words
-        self.death_of_worker = self._parts.death_of_worker
-        self.addresses: Mapping[str, str] = {}
-        self._left_up = False
-        self._reported = {}
-        self.stop_notes: Sequence[str] = ()
+        diagnoses = Diagnoses(parts, dataclasses.replace(settings, nanny=False))
+        super().__init__(sandbox, settings, parts, MadeRegistration(parts, nannies=settings.nanny), diagnoses)
 
     def await_ready(self, deadline: Deadline) -> None:
         self._parts.await_made(deadline)
@@ -129,9 +117,6 @@ class MadeCluster(Cluster):
         except CheckFailed as error:
             error.args = (f"{error}{self._parts.look()}",)
             raise
-
-    def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:  # noqa: ARG002 - as the base class
-        return {}  # they are up to the class's options, and Dask logs how they went
 
     def facts(self, deadline: Deadline) -> ClusterFacts:
         answer = super().facts(deadline)
@@ -183,13 +168,6 @@ class MadeCluster(Cluster):
         )
         self.facts(deadline.at_most(LOG_SECONDS))
         return address
-
-    @property
-    def replacing(self) -> Replacing:
-        raise NothingToDo(f"{_OTHERS}; rolling upgrades are for backends that start them")
-
-    def during_job(self, fault: Fault, tasks: int | None = None) -> DuringJob:  # noqa: ARG002 - as the base class
-        raise NothingToDo(f"{fault.name}: {_OTHERS}; faults are for backends that start them")
 
     def explained(self, error: TimedOut, kind: type[TimedOut] = TimedOut) -> TimedOut:
         if not self._reported:  # it never came up; its maker is not ended, since that has to close it

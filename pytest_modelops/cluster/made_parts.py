@@ -14,10 +14,8 @@ from pytest_modelops.cluster.logs import last_lines, tail
 from pytest_modelops.cluster.parts import Parts, logged_death
 from pytest_modelops.cluster.stacks import ELSEWHERE
 from pytest_modelops.cluster.starting import SCHEDULER, worker_names
-from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.types import EXEC
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, RemoteError, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.process_messages import ChildStack
@@ -103,52 +101,39 @@ class ClusterWorker:
 class MadeParts(Parts):
     """The maker, the agent, and the workers that the cluster's class starts."""
 
-    def __init__(
-        self,
-        sandbox: ClusterSandbox,
-        environments: Mapping[Role, Environment],
-        settings: ClusterSettings,
-        *,
-        connect_seconds: float,
-    ) -> None:
-        self._sandbox: ClusterSandbox = sandbox
-        self._settings = settings
-        self.environments = dict(environments)
-        self._options = None
-        question = sandbox.question(environments, settings.workers)
+    _sandbox: ClusterSandbox
+
+    def _start(self, connect_seconds: float) -> tuple[Process, list[Process], Agent]:
+        sandbox, settings = self._sandbox, self._settings
+        question = sandbox.question(self.environments, settings.workers)
         # Workers of many classes inherit the maker's variables.
         variables = {**settings.worker_variables, **settings.scheduler_variables}
         self.maker = Agent(
-            *sandbox.start_maker(SCHEDULER, environments[Role.SCHEDULER], variables),
+            *sandbox.start_maker(SCHEDULER, self.environments[Role.SCHEDULER], variables),
             title="the maker (the process that makes the cluster)",
         )
-        self.scheduler = self.maker.process
-        self.agent = Agent.start(
+        agent = Agent.start(
             sandbox,
-            environments[Role.CLIENT],
+            self.environments[Role.CLIENT],
             seconds=connect_seconds,
             variables=settings.client_variables,
             module="made",
             contact={"file": str(sandbox.contact)},
         )
         self.maker.call("make", question=question, deadline=Deadline(connect_seconds))
-        self.workers: list[ClusterWorker] = [self._worker(name) for name in worker_names(settings)]  # type: ignore[assignment]
-        self.late: Process | None = None
-        self.leaving: Process | None = None
-        self.memory_limits: dict[str, int] = {}
-        self.with_ended_children: set[str] = set()
+        return self.maker.process, [self._worker(name, agent) for name in worker_names(settings)], agent
 
-    def _worker(self, name: str) -> ClusterWorker:
-        return ClusterWorker(name, self._sandbox.log(name), self.maker.process, self.agent)
+    def _worker(self, name: str, agent: Agent) -> ClusterWorker:
+        return ClusterWorker(name, self._sandbox.log(name), self.maker.process, agent)
 
     def start_worker(self, name: str) -> Process:
         """Return the worker that comes when the cluster is scaled up."""
-        return self._worker(name)
+        return self._worker(name, self.agent)
 
     @property
     def cluster_workers(self) -> list[ClusterWorker]:
         """All workers, the late one too."""
-        return [*self.workers, *([self.late] if isinstance(self.late, ClusterWorker) else [])]
+        return [worker for worker in (*self.workers, self.late) if isinstance(worker, ClusterWorker)]
 
     def await_made(self, deadline: Deadline) -> None:
         """Wait until the class has made the cluster.
@@ -174,10 +159,6 @@ class MadeParts(Parts):
     @property
     def started(self) -> Mapping[str, str]:
         return {SCHEDULER: EXEC, self.agent.process.name: EXEC}
-
-    @property
-    def start_notes(self) -> Sequence[str]:
-        return ()
 
     def fetch_logs(self) -> None:
         """Add what the cluster itself returns as logs to the workers' logs."""

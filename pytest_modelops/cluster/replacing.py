@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.agent import Agent
-from pytest_modelops.cluster.parts import Parts, terminate
+from pytest_modelops.cluster.parts import terminate
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
+from pytest_modelops.cluster.started_parts import StartedParts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, RemoteError, TimedOut
@@ -43,7 +44,7 @@ class Replacing:
         started_again: names of the workers that were started again then, since the old ones had ended.
     """
 
-    def __init__(self, parts: Parts, registration: Registration) -> None:
+    def __init__(self, parts: StartedParts, registration: Registration) -> None:
         self._parts = parts
         self._registration = registration
         self._numbers: dict[str, int] = {}

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_modelops.config.setting import Place, Type, Values, leaf, many, setting, table
-from pytest_modelops.config.types import COUNT, PATH, SECONDS, STRING, SWITCH, choice, is_dotted, text
+from pytest_modelops.config.types import COUNT, PATH, SECONDS, SWITCH, TEXT, choice, is_dotted, text
 from pytest_modelops.errors import WrongInput
 
 if TYPE_CHECKING:
     from pytest_modelops.remote.shared.facts import Gateway
 
-_TEXT = leaf(text, STRING)
 _ADDRESS = r"(tcp|tls)://([^\[\]:/]+|\[[^\]]+\]):\d+"
 
 
@@ -67,10 +66,10 @@ class GatewaySettings:
     """A cluster of a Dask gateway."""
 
     address: str = setting(
-        _TEXT, "The address of the gateway's server. Default: `gateway.address` of Dask's configuration.", "", shown=""
+        TEXT, "The address of the gateway's server. Default: `gateway.address` of Dask's configuration.", "", shown=""
     )
     auth: str = setting(
-        _TEXT,
+        TEXT,
         "How the client authenticates: `basic`, `kerberos`, `jupyterhub` or a class, `module.Class`. Default: "
         "`gateway.auth.type`. Passwords and other arguments are `gateway.auth.kwargs`, such as the variable "
         "`DASK_GATEWAY__AUTH__KWARGS__PASSWORD`.",
@@ -78,7 +77,7 @@ class GatewaySettings:
         shown="",
     )
     cluster: str = setting(
-        _TEXT, "The name of a cluster that runs. Default: the only one that this user has.", "", shown=""
+        TEXT, "The name of a cluster that runs. Default: the only one that this user has.", "", shown=""
     )
 
     def contact(self) -> Gateway:
@@ -93,10 +92,10 @@ class GatewaySettings:
 class KubernetesSettings:
     """The pods in which the workers of a deployment run."""
 
-    selector: str = setting(_TEXT, "The label selector of the workers' pods.", "dask.org/component=worker")
-    namespace: str = setting(_TEXT, "Their namespace. Default: that of `kubectl`.", "", shown="")
-    context: str = setting(_TEXT, "The context of `kubectl`. Default: its current one.", "", shown="")
-    container: str = setting(_TEXT, "The name of the container in each pod that runs the worker.", "worker")
+    selector: str = setting(TEXT, "The label selector of the workers' pods.", "dask.org/component=worker")
+    namespace: str = setting(TEXT, "Their namespace. Default: that of `kubectl`.", "", shown="")
+    context: str = setting(TEXT, "The context of `kubectl`. Default: its current one.", "", shown="")
+    container: str = setting(TEXT, "The name of the container in each pod that runs the worker.", "worker")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

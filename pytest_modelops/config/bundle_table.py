@@ -22,7 +22,7 @@ from pytest_modelops.config.setting import (
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, MODULE, choice, mapping, matching, path, string
+from pytest_modelops.config.types import COUNT, MODULE, STRING, choice, mapping, matching, path, string
 from pytest_modelops.errors import WrongInput, said_of
 
 _NEEDS_ENTRYPOINT = {
@@ -131,10 +131,10 @@ _AGGREGATION = dataclasses.replace(section(_Aggregation), section=False)
 class BundleTable:
     """An entry of `bundles`."""
 
-    path: Path | None = setting(
-        relative(_directory, {"type": "string", "minLength": 1}),
+    path: Path = setting(
+        relative(_directory, STRING),
         "The bundle's directory or archive, see [formats](#formats-of-bundles).",
-        required=True,
+        required='write one such as path = "bundles/seir"',
     )
     entrypoint: str | None = setting(
         matching(r"[\w.]+[:/][\w.-]+", "is not an entry point; write package.module/scenario or package.module:object"),
@@ -181,8 +181,6 @@ class BundleTable:
 
 
 def _finish(found: BundleTable, values: Values, place: Place) -> Bundle:
-    if found.path is None:
-        raise WrongInput(f"{place}: has no path")
     with said_of(str(place.key("path"))):
         name = _name(found.path)
     if found.aggregation is not None and (not found.target or found.entrypoint is None):

@@ -10,20 +10,13 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from pytest_modelops.config.setting import Place, Values, entries, leaf, many, not_one_of, setting, table
-from pytest_modelops.config.types import STRING, choice, matching, text
+from pytest_modelops.config.types import STRING, TEXT, choice, matching, regex, text
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report.causes import COMPARISON, FILE, STATUSES, Cause, ProbableCause
 from pytest_modelops.storage.toml import tomllib
 
 _KEY = "cause"
 _EVIDENCE = ("message", "log", "roles", "packages")
-
-
-def _pattern(value: object) -> re.Pattern[str]:
-    try:
-        return re.compile(text(value), re.MULTILINE)
-    except re.error as error:
-        raise WrongInput(f"{value!r} is not a regular expression: {error}") from None
 
 
 def _comparison(value: object) -> re.Match[str]:
@@ -40,19 +33,19 @@ def _package(value: object) -> Requirement:
         raise WrongInput(f"{value!r} is not a requirement: {error}") from None
 
 
-_TEXT = leaf(text, STRING)
-_REGEX = leaf(_pattern, STRING)
+_REGEX = leaf(lambda value: regex(value, re.MULTILINE), STRING)
+_NEEDS = "an entry needs id and cause"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _CauseTable:
-    id: str | None = setting(_TEXT, "Its name.", required=True)
-    cause: str | None = setting(_TEXT, "What it is, in a few words.", required=True)
-    remedy: str | None = setting(_TEXT, "What to do about it.")
+    id: str = setting(TEXT, "Its name.", required=_NEEDS)
+    cause: str = setting(TEXT, "What it is, in a few words.", required=_NEEDS)
+    remedy: str = setting(TEXT, "What to do about it.", "")
     issues: tuple[str, ...] = setting(
         many(matching(r"https?://\S+", "is not an address; write that of the issue, https://…")), "Public issues.", ()
     )
-    check: tuple[str, ...] = setting(many(_TEXT), "Checks that break this way.", ())
+    check: tuple[str, ...] = setting(many(TEXT), "Checks that break this way.", ())
     status: tuple[str, ...] = setting(many(choice("a status of a check that broke", STATUSES)), "How they end.", ())
     message: re.Pattern[str] | None = setting(_REGEX, "What the check says.")
     log: re.Pattern[str] | None = setting(_REGEX, "What the last lines of a log say.")
@@ -61,12 +54,10 @@ class _CauseTable:
 
 
 def _cause(found: _CauseTable, values: Values, place: Place) -> Cause:
-    if found.id is None or found.cause is None:
-        raise WrongInput(f"{place}: has no {'id' if found.id is None else 'cause'}; an entry needs id and cause")
     if not set(_EVIDENCE) & set(values):
         raise WrongInput(f"{place}: fits every break; give it one of {', '.join(_EVIDENCE)}")
     return Cause(
-        probable=ProbableCause(id=found.id, cause=found.cause, remedy=found.remedy or "", issues=found.issues),
+        probable=ProbableCause(id=found.id, cause=found.cause, remedy=found.remedy, issues=found.issues),
         checks=found.check,
         statuses=found.status,
         message=found.message,

@@ -33,10 +33,8 @@ class Fault:
     name: str = setting(
         choice("a fault", FAULTS),
         "What happens, see [the faults](faults.md).",
-        "",
-        shown="",
         key="fault",
-        required=True,
+        required=f"valid: {', '.join(sorted(FAULTS))}",
     )
     at: float = setting(
         leaf(_at, {"type": "number", "minimum": 0}),
@@ -58,8 +56,6 @@ class Fault:
 
 
 def _finish(found: Fault, values: Values, place: Place) -> Fault:
-    if not found.name:
-        raise WrongInput(f"{place}: has no fault; valid: {', '.join(sorted(FAULTS))}")
     if "seconds" in values and found.name not in LASTING:
         raise WrongInput(f"{place}: has seconds, and {found.name} does not last; leave it out")
     return found

@@ -39,20 +39,19 @@ def _role(found: _RoleTable, values: Values, place: Place) -> RoleRequest:
 
 
 _ROLE = table(_RoleTable, _role)
+_NEEDS = "an entry needs python and dask"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _IncludeTable:
-    python: PythonVersion | None = setting(PYTHON, "The cell's Python.", required=True)
-    dask: DaskRequest | None = setting(DASK, "The cell's Dask.", required=True)
+    python: PythonVersion = setting(PYTHON, "The cell's Python.", required=_NEEDS)
+    dask: DaskRequest = setting(DASK, "The cell's Dask.", required=_NEEDS)
     client: RoleRequest | None = setting(_ROLE, "Versions of the client that differ.")
     scheduler: RoleRequest | None = setting(_ROLE, "Versions of the scheduler that differ.")
     worker: RoleRequest | None = setting(_ROLE, "Versions of the workers that differ.")
 
 
-def _inclusion(found: _IncludeTable, values: Values, place: Place) -> Inclusion:
-    if found.python is None or found.dask is None:
-        raise WrongInput(f"{place}: {as_toml(values)} does not have both python and dask")
+def _inclusion(found: _IncludeTable, _: Values, place: Place) -> Inclusion:
     roles = {Role.CLIENT: found.client, Role.SCHEDULER: found.scheduler, Role.WORKER: found.worker}
     return Inclusion(
         python=found.python,
@@ -89,8 +88,12 @@ _ORDERS = leaf(_orders, {"anyOf": [{"const": _ALL}, _AN_ORDER, {"type": "array",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _RollingTable:
-    start: RoleRequest | None = setting(_ROLE, "With what it starts: `python` and `dask`.", required=True, key="from")
-    to: RoleRequest | None = setting(_ROLE, "What differs at the end: `python`, `dask` or both.", required=True)
+    start: RoleRequest = setting(
+        _ROLE, "With what it starts: `python` and `dask`.", key="from", required="an entry needs from and to"
+    )
+    to: RoleRequest = setting(
+        _ROLE, "What differs at the end: `python`, `dask` or both.", required="an entry needs from and to"
+    )
     order: tuple[tuple[Role, ...], ...] = setting(
         _ORDERS,
         'How roles are replaced: `["worker", "scheduler", "client"]`, a list of such orders, or `"all"`.',
@@ -100,10 +103,10 @@ class _RollingTable:
 
 
 def _rolling(found: _RollingTable, values: Values, place: Place) -> RollingRequest:
-    start, to = found.start, found.to
-    if to is None or start is None or start.python is None or start.dask is None:
+    start = found.start
+    if start.python is None or start.dask is None:
         raise WrongInput(f"{place}: {as_toml(values)} does not have from, with both python and dask, and to")
-    return RollingRequest(python=start.python, dask=start.dask, to=to, orders=found.order, origin=str(place))
+    return RollingRequest(python=start.python, dask=start.dask, to=found.to, orders=found.order, origin=str(place))
 
 
 EXCLUDE = entries(table(_ExcludeTable, _exclusion))

@@ -14,7 +14,19 @@ from pytest_modelops.config.cluster import ClassSettings
 from pytest_modelops.config.faults import FAULTS_OF_JOB, Fault
 from pytest_modelops.config.runner import PROTOCOLS, RunnerSettings
 from pytest_modelops.config.setting import leaf, many, not_one_of, section, setting, table
-from pytest_modelops.config.types import COUNT, DAY, EXEC, FILE, PATTERN, REQUIREMENTS, WORKER_ARGS, text, variable_name
+from pytest_modelops.config.types import (
+    COUNT,
+    DAY,
+    EXEC,
+    FILE,
+    PATTERN,
+    REQUIREMENTS,
+    STRING,
+    TEXT,
+    WORKER_ARGS,
+    text,
+    variable_name,
+)
 from pytest_modelops.config.variables import CELL_VARIABLES, Secrets, expanded
 from pytest_modelops.config.worker_plugin import COLD, DIRECT, PROCESSES, WARM, PluginSettings
 from pytest_modelops.errors import WrongInput
@@ -53,7 +65,7 @@ class AggregationSettings:
         FAILED_WHEN,
     )
     may_be_empty: tuple[str, ...] = setting(
-        many(leaf(text, {"type": "string", "minLength": 1})),
+        many(TEXT),
         'Artifacts that may hold nothing beside others that do, such as `"warnings.json"`; `*` stands for anything.',
         (),
     )
@@ -124,7 +136,7 @@ class EnvironmentTable(EnvironmentSpec):
     scheduler_env: Mapping[str, str] = setting(CELL_VARIABLES, "Variables of the scheduler, as `env`.", {})
     client_env: Mapping[str, str] = setting(CELL_VARIABLES, "Variables of the client, as `env`.", {})
     pass_env: tuple[str, ...] = setting(
-        many(leaf(variable_name, {"type": "string", "minLength": 1})),
+        many(leaf(variable_name, STRING)),
         "Variables of the host that all processes of a cell get, on every backend. One that the host does not have is "
         "not passed.",
         (),
@@ -192,9 +204,6 @@ class ClusterSettings:
         start: one of `STARTS`.
         secrets: values among the variables that are never shown.
         rootdir: what relative paths among the arguments are relative to.
-        attached: whether scheduler and workers are those of a deployment; of the rest, only `worker_variables`, which
-            are compared with what its workers have, `client_variables` and `secrets` mean something then.
-        may_install: whether bundles may be copied to the workers of a deployment.
         made: the Dask cluster class that starts scheduler and workers; how many threads they have, and whether they
             have nannies, is up to its options then.
     """
@@ -209,6 +218,4 @@ class ClusterSettings:
     start: str = EXEC
     secrets: Secrets = dataclasses.field(default_factory=Secrets)
     rootdir: Path = Path()
-    attached: bool = False
     made: ClassSettings | None = None
-    may_install: bool = False

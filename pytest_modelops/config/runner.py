@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_modelops.config.setting import Place, Type, Values, leaf, not_one_of, relative, setting, shown, table
-from pytest_modelops.config.types import EXECUTOR, SWITCH, VARIABLES, choice, is_dotted, path, string, text
+from pytest_modelops.config.types import EXECUTOR, STRING, SWITCH, VARIABLES, choice, is_dotted, path, string, text
 from pytest_modelops.errors import WrongInput
 
 JSON_RPC, ONE_SHOT = PROTOCOLS = ("json-rpc", "one-shot")
@@ -62,7 +62,7 @@ class RunnerSettings:
     """
 
     path: Path | str | None = setting(
-        relative(_path, {"type": "string", "minLength": 1}),
+        relative(_path, STRING),
         "`{runner}` in the command: a file, a directory with a `__main__.py`, or "
         '`"package.module:file.py"`, a file beside a module of the workers\' environment. By default the reference '
         "runner.",

@@ -126,9 +126,9 @@ class Declaration(Generic[T_co]):
         help: what it does, in Markdown: for the documentation, the schema and `--help`.
         key: in its table; empty if it cannot be set there.
         default: a function that returns what holds if it is set nowhere. `None`: a section that is not there is read
-            as an empty one, and a key that is required is checked by what reads its table.
+            as an empty one.
         shown: the default as documentation and schema show it, as TOML.
-        required: whether its table must have it.
+        required: if its table must have it, what is said besides of one without it.
         name: the name of flag, ini setting and variable; empty if there is no flag.
         flag_help: what the flag does, if that is not what the key does.
         metavar: what stands for the value in `--help`.
@@ -146,7 +146,7 @@ class Declaration(Generic[T_co]):
     key: str = ""
     default: Callable[[], T_co] | None = None
     shown: str = ""
-    required: bool = False
+    required: str = ""
     name: str = ""
     flag_help: str = ""
     metavar: str = ""
@@ -262,6 +262,9 @@ def table(declared: type[T], finish: Callable[[T, Values, Place], R], *, section
             if key not in keys:
                 raise WrongInput(f"{place}: {not_one_of(key, 'a key', keys)}")
         fields: dict[str, Any] = {name: one.read(value, place) for name, one in settings.items()}
+        for one in settings.values():
+            if one.required and one.key not in value:
+                raise WrongInput(f"{place}: has no {one.key}; {one.required}")
         return finish(declared(**fields), value, place)
 
     return Type(read, {}, table=declared, section=section)

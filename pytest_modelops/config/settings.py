@@ -23,14 +23,13 @@ from pytest_modelops.config.setting import (
     Type,
     Values,
     later,
-    leaf,
     many,
     not_one_of,
     setting,
     shown,
     table,
 )
-from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, STRING, SWITCH, choice, text
+from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, SWITCH, TEXT, choice
 from pytest_modelops.config.types import FILE as EXISTING_FILE
 from pytest_modelops.errors import WrongInput, said_of
 
@@ -218,7 +217,7 @@ class Settings:
         decides=(),
     )
     changed: str | None = setting(
-        leaf(text, STRING),
+        TEXT,
         "Run only what a change in git since a revision can have touched, see [what changed](#what-changed).",
         key="",
         name="changed",

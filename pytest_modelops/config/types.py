@@ -47,16 +47,18 @@ def text(value: object) -> str:
     return string(value)
 
 
-def _pattern(value: object) -> str:
-    found = text(value)
+STRING = {"type": "string", "minLength": 1}
+TEXT = leaf(text, STRING)
+
+
+def regex(value: object, flags: int = 0) -> re.Pattern[str]:
     try:
-        re.compile(found)
+        return re.compile(text(value), flags)
     except re.error as error:
-        raise WrongInput(f"{found!r} is not a regular expression of Python: {error}") from None
-    return found
+        raise WrongInput(f"{value!r} is not a regular expression of Python: {error}") from None
 
 
-PATTERN = leaf(_pattern, {"type": "string", "minLength": 1})
+PATTERN = leaf(lambda value: regex(value).pattern, STRING)
 
 
 def matching(pattern: str, problem: str) -> Type[str]:
@@ -235,7 +237,7 @@ def _day(value: object) -> dt.date:
     raise WrongInput(f"{shown(value)} is not a day; write YYYY-MM-DD, such as 2024-11-01")
 
 
-def _variables(value: object) -> Mapping[str, str]:
+def variables(value: object) -> Mapping[str, str]:
     def content(value: object) -> str:
         if "\0" in string(value):
             raise WrongInput("a variable cannot hold a NUL character")
@@ -260,7 +262,6 @@ def _worker_args(value: object, directory: Path) -> tuple[str, ...]:
     return arguments
 
 
-STRING = {"type": "string", "minLength": 1}
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _VERSION_PROBLEM = "the list is empty; name at least one version, or remove the key"
 
@@ -289,6 +290,6 @@ DASKS = many(DASK, if_empty=_VERSION_PROBLEM)
 DASK_RANGE = leaf(_dask_range, STRING)
 REQUIREMENTS = many(relative(_requirement, STRING))
 DAY = leaf(_day, {"type": "string", "format": "date"})
-VARIABLES = leaf(_variables, {"type": "object", "additionalProperties": {"type": "string"}})
+VARIABLES = leaf(variables, {"type": "object", "additionalProperties": {"type": "string"}})
 WORKER_ARGS = relative(_worker_args, _STRINGS)
 GLOBS = many(leaf(string, STRING))

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pytest_modelops.config.setting import leaf
-from pytest_modelops.config.types import mapping, string, variable_name
-from pytest_modelops.errors import WrongInput
+from pytest_modelops.config.types import variable_name, variables
+from pytest_modelops.errors import WrongInput, said_of
 
 T = TypeVar("T")
 
@@ -177,17 +177,15 @@ def _in_value(name: str, value: str) -> set[str]:
 
 
 def _variables(value: object) -> Mapping[str, str]:
-    def content(value: object) -> str:
-        if "\0" in string(value):
-            raise WrongInput("a variable cannot hold a NUL character")
-        expanded(string(value))
-        return string(value)
-
     if isinstance(value, dict):
         for name, one in value.items():
             if is_secret(name) and not isinstance(one, str):  # the message on it holds the value
                 raise WrongInput(f"{name}: its value is not a string; write it in quotes")
-    return mapping(value, 'strings, such as { NAME = "value" }', variable_name, content, may_be_empty=True)
+    found = variables(value)
+    for name, text in found.items():
+        with said_of(name):
+            expanded(text)
+    return found
 
 
 CELL_VARIABLES = leaf(_variables, {"type": "object", "additionalProperties": {"type": "string"}})

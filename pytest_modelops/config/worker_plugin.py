@@ -107,10 +107,8 @@ class PluginSettings:
         leaf(_import_path("Class"), _IMPORT_PATH),
         'The import path of the class, `"acme.workers:RuntimePlugin"`. Client and workers must be able to import it: '
         "put its package into `[tool.modelops.environment]` `requirements`.",
-        "",
-        shown="",
         key="class",
-        required=True,
+        required='write one such as class = "acme.workers:RuntimePlugin"',
     )
     arguments: Mapping[str, object] = setting(
         leaf(_arguments, {"type": "object"}), "Keyword arguments of the class.", {}
@@ -163,8 +161,6 @@ _OF = {"tasks": "they would be of", "python": "would run it"}
 
 
 def _finish(found: PluginSettings, values: Values, place: Place) -> PluginSettings:
-    if "class" not in values:
-        raise WrongInput(f'{place}: has no class; write one such as class = "acme.workers:RuntimePlugin"')
     if not found.probe and not found.expect:
         raise WrongInput(
             f"{place}: has neither probe nor expect; name an attribute that the plugin sets on a worker, such as "

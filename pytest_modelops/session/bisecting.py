@@ -15,7 +15,7 @@ from pytest_modelops.report.paper import duration
 from pytest_modelops.session import logs
 from pytest_modelops.session.baseline import report_at
 from pytest_modelops.session.changing import Difference
-from pytest_modelops.session.reported import reported, settings_here
+from pytest_modelops.session.reported import cell_of, reported, settings_here
 from pytest_modelops.session.searching import Answer, NoVerdict, Search
 from pytest_modelops.session.stepping import Step, Steps, first_line
 from pytest_modelops.storage.files import unused_path
@@ -143,12 +143,7 @@ def _essence(message: str) -> str:
 
 
 def _cell(run: RunReport, cell_id: str, source: str) -> CellReport:
-    cell = next((one for one in run.cells if one.id == cell_id), None)
-    if cell is None:
-        raise WrongInput(f"{source} has no cell {cell_id}; it has {', '.join(one.id for one in run.cells)}")
-    if cell.rolling is not None:
-        raise WrongInput(f"{cell_id} is upgraded while it runs; name a cell with the versions of the state that breaks")
-    return cell
+    return cell_of(run, cell_id, source, instead="of the state that breaks")
 
 
 def _broken(red: CellReport, source: str) -> CheckResult:

@@ -19,7 +19,7 @@ from pytest_modelops.environments.uv import Uv
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report.files import write_text
 from pytest_modelops.report.model import CellReport, EnvironmentReport, RunReport, Status
-from pytest_modelops.session.reported import reported, settings_here
+from pytest_modelops.session.reported import cell_of, reported, settings_here
 
 _SECONDS = 300.0
 """For uv to ask the index where the files are."""
@@ -61,11 +61,7 @@ def write_lock(cell_id: str, output: Path, *, report: Path | None, role: str | N
 
 
 def _green(run: RunReport, cell_id: str, source: str) -> CellReport:
-    cell = next((one for one in run.cells if one.id == cell_id), None)
-    if cell is None:
-        raise WrongInput(f"{source} has no cell {cell_id}; it has {', '.join(one.id for one in run.cells)}")
-    if cell.rolling is not None:
-        raise WrongInput(f"{cell_id} is upgraded while it runs; name a cell with the versions to deploy")
+    cell = cell_of(run, cell_id, source, instead="to deploy")
     if cell.status is not Status.PASSED:
         broken = f": {cell.broken.label} broke" if cell.broken else ""
         raise WrongInput(

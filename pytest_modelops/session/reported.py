@@ -9,7 +9,7 @@ from pytest_modelops.config.file import nearest
 from pytest_modelops.config.setting import Given
 from pytest_modelops.config.settings import Settings, parse
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.model import CellReport, RunReport
 from pytest_modelops.session.baseline import last_run, report_at
 
 _CACHE = "PYTEST_MODELOPS_CACHE"
@@ -42,3 +42,17 @@ def reported(settings: Settings, path: Path | None, usage: str) -> tuple[RunRepo
             f"{settings.file.path or 'none'}); name a report: {usage}"
         )
     return found, f"the last run, of {found.started}"
+
+
+def cell_of(run: RunReport, cell_id: str, source: str, *, instead: str) -> CellReport:
+    """Return a cell of a report by its id; raises `WrongInput`.
+
+    Args:
+        instead: with which versions to name a cell instead of one that is upgraded while it runs.
+    """
+    cell = next((one for one in run.cells if one.id == cell_id), None)
+    if cell is None:
+        raise WrongInput(f"{source} has no cell {cell_id}; it has {', '.join(one.id for one in run.cells)}")
+    if cell.rolling is not None:
+        raise WrongInput(f"{cell_id} is upgraded while it runs; name a cell with the versions {instead}")
+    return cell

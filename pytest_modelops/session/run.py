@@ -19,10 +19,10 @@ from typing import Any, TypedDict
 import pytest
 
 from pytest_modelops.backends.base import Backend
-from pytest_modelops.backends.registry import Opened, check_settings, index_releases, open_backend, settled
+from pytest_modelops.backends.registry import Opened, Options, check_settings, index_releases, open_backend, settled
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.checks import of_cell
-from pytest_modelops.config.attach import INSTALL, AttachPlanJson
+from pytest_modelops.config.attach import AttachPlanJson
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.options import start_of
 from pytest_modelops.config.settings import MADE, Settings
@@ -186,9 +186,7 @@ class MatrixRun:
                 client_variables=client_variables,
                 secrets=environment.secrets(settings.containers.pass_env),
                 rootdir=environment.rootdir,
-                attached=settings.attach.is_asked_for,
                 made=settings.cluster if settings.backend == MADE else None,
-                may_install=INSTALL in settings.attach.allow,
             ),
             deadlines=self._configured.deadlines,
             progress=functools.partial(self.progress.say, cell.id),
@@ -322,17 +320,16 @@ def plan_only(config: pytest.Config) -> tuple[PlanOnlyJson, str]:
 
 def _opened(settings: Settings, name: str, directory: Path) -> Opened:
     matrix = settings.matrix
-    return open_backend(
-        name,
+    options = Options(
         containers=settings.containers,
         attach=settings.attach,
         cluster=settings.cluster,
-        as_it_is=not (matrix.python or matrix.dask or matrix.include),
         spec=settings.environment,
         cache=settings.cache,
         fresh=settings.fresh,
         directory=directory,
     )
+    return open_backend(name, options, as_it_is=not (matrix.python or matrix.dask or matrix.include))
 
 
 @contextlib.contextmanager

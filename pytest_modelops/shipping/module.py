@@ -20,6 +20,7 @@ from typing import Any
 
 from pytest_modelops.errors import NotShippable
 from pytest_modelops.remote.shared import plain
+from pytest_modelops.remote.shared.facts import ShippedModule
 from pytest_modelops.shipping.definition import Definition
 from pytest_modelops.shipping.finding import find, is_function, parse
 from pytest_modelops.shipping.names import imports_of, is_library, is_never_in_cells, member_of, why_not
@@ -37,6 +38,10 @@ class Shipped:
     source: str  # executed in an empty namespace, it defines `name`
     name: str  # of the function in the module
     label: str  # its name for people: `double`, or a lambda's own text
+
+    @property
+    def module(self) -> ShippedModule:
+        return {"source": self.source, "name": self.name}
 
 
 def ship(function: Callable[..., Any] | str, *, oldest: tuple[int, int] | None = None) -> Shipped:

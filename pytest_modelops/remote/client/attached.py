@@ -50,19 +50,10 @@ class Attached(Connection):
         self._limits = Limits(contact)
         self._scaling = Scaling(self)
         self.delivery: Delivery | None = None
-        super().__init__({}, seconds)
+        super().__init__(contact, seconds)
 
-    def _connect(self, _: Mapping[str, str], seconds: float) -> None:
-        try:
-            self._client = self._connected_client(seconds)
-        except Failure as failure:
-            self._failure = failure
-        except BaseException as error:  # noqa: BLE001 - `connect` raises it
-            self._failure = Failure(error_text(error), traceback.format_exc())
-        self._connected.set()
-
-    def _connected_client(self, seconds: float) -> Any:
-        address, self._cluster, security = finding.found(self._contact)
+    def _connected_client(self, contact: AttachContact, seconds: float) -> Any:
+        address, self._cluster, security = finding.found(contact)
         scheduler = _scheduler_facts(address, security, min(seconds, _ASK_SECONDS))
         from distributed import Client
 

@@ -54,21 +54,26 @@ class Call:
 class Connection:
     """A client that connects in the background, from the beginning."""
 
-    def __init__(self, contact: Mapping[str, str], seconds: float) -> None:
+    def __init__(self, contact: Any, seconds: float) -> None:
         self._client: Any = None
         self._connected = threading.Event()
         self._failure: Failure | None = None
         # The import takes longest, so it begins while the scheduler and the workers start.
         threading.Thread(target=self._connect, args=(contact, seconds), daemon=True).start()
 
-    def _connect(self, contact: Mapping[str, str], seconds: float) -> None:
+    def _connect(self, contact: Any, seconds: float) -> None:
         try:
-            from distributed import Client
-
-            self._client = Client(**contact, timeout=seconds, set_as_default=False, name="modelops-agent")
+            self._client = self._connected_client(contact, seconds)
+        except Failure as failure:
+            self._failure = failure
         except BaseException as error:  # noqa: BLE001 - `connect` raises it
             self._failure = Failure(error_text(error), traceback.format_exc())
         self._connected.set()
+
+    def _connected_client(self, contact: Any, seconds: float) -> Any:
+        from distributed import Client
+
+        return Client(**contact, timeout=seconds, set_as_default=False, name="modelops-agent")
 
     @property
     def client(self) -> Any:

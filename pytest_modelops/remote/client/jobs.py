@@ -15,7 +15,7 @@ from ..shared.bundle_messages import BundleLocation
 from ..shared.facts import AggregationReport, BundleJobReport, BundleReplicate, Outcome, ShippedModule
 from ..worker.plugins import error_text
 from .connection import Call
-from .tasks import Future, Processing, Tasks, define
+from .tasks import Future, Processing, Tasks, counted, define, fan_in
 
 _RUNNER_GRACE_SECONDS = 1.0
 """How long after a runner's time is over its report may take to arrive, stacks included."""
@@ -47,12 +47,9 @@ class Jobs:
             run: makes the tasks' keys unique.
         """
         end = time.monotonic() + seconds
-        simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
+        simulate, aggregate = fan_in(self._tasks.connection, modules, params, replicates)
         resources = self._tasks.aggregation_resources(seconds)
         tasks = params * replicates + params
-        self._tasks.connection.reserve(
-            Call(simulate, count=params * replicates), Call(aggregate, count=params, dependencies=replicates)
-        )
         numbers = itertools.count()
 
         def submit(function: Any, *args: object, key: str, resources: Mapping[str, int] | None = None) -> Future:
@@ -82,7 +79,7 @@ class Jobs:
             "seconds": took,
             "simulated": sum(future.status == "finished" for future in futures),
             "failed": {future.key: error_text(future.exception(timeout=10)) for future in errors},
-            "processing": None if processing is None else {worker: len(keys) for worker, keys in processing.items()},
+            "processing": counted(processing),
         }
 
     def _read_back(

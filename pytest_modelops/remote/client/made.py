@@ -13,13 +13,11 @@ import json
 import os
 import pickle
 import time
-import traceback
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..shared.cluster_messages import ClusterContact, WorkerName
-from ..worker.plugins import error_text
 from . import agent
 from .connection import Connection, Failure, ask_all
 
@@ -44,25 +42,14 @@ class _BySource:
 class Made(Connection):
     """A connection to a cluster whose scheduler's address is in a file, once it is made."""
 
-    def _connect(self, contact: Mapping[str, str], seconds: float) -> None:
+    def _connected_client(self, contact: Mapping[str, str], seconds: float) -> Any:
         end = time.monotonic() + seconds
-        try:
-            from distributed import Client
+        import distributed  # noqa: F401 - it takes long, and the cluster is made meanwhile
 
-            found = _awaited(contact["file"], end)
-            security = pickle.loads(base64.b64decode(found["security"])) if found["security"] else None  # noqa: S301 - the maker's
-            self._client = Client(
-                found["address"],
-                security=security,
-                timeout=max(1.0, end - time.monotonic()),
-                set_as_default=False,
-                name="modelops-agent",
-            )
-        except Failure as failure:
-            self._failure = failure
-        except BaseException as error:  # noqa: BLE001 - `connect` raises it
-            self._failure = Failure(error_text(error), traceback.format_exc())
-        self._connected.set()
+        found = _awaited(contact["file"], end)
+        security = pickle.loads(base64.b64decode(found["security"])) if found["security"] else None  # noqa: S301 - the maker's
+        left = max(1.0, end - time.monotonic())
+        return super()._connected_client({"address": found["address"], "security": security}, left)
 
     def join(self, seconds: float) -> bool:
         """Have the scheduler, the workers and all later ones answer what checks ask."""

@@ -7,8 +7,8 @@ import time
 
 from ..shared.facts import Progress, RunningReport, ShippedModule
 from ..worker.plugins import error_text
-from .connection import Call, Failure
-from .tasks import Future, Tasks, define
+from .connection import Failure
+from .tasks import Future, Tasks, counted, fan_in
 
 _POLL_SECONDS = 0.01
 _FIRST_SECONDS = 0.02
@@ -51,10 +51,7 @@ class RunningJob:
             threads: how many tasks the cluster does at once.
             seconds: after which nothing more is submitted.
         """
-        simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
-        self._tasks.connection.reserve(
-            Call(simulate, count=params * replicates), Call(aggregate, count=params, dependencies=replicates)
-        )
+        simulate, aggregate = fan_in(self._tasks.connection, modules, params, replicates)
         self._reset()
         most, end = int(_BEFORE * params * replicates), time.monotonic() + seconds
 
@@ -125,7 +122,7 @@ class RunningJob:
             "error": self._error or next(iter(failed.values()), ""),
             "results": results,
             "failed": failed,
-            "processing": None if processing is None else {worker: len(keys) for worker, keys in processing.items()},
+            "processing": counted(processing),
         }
 
 

@@ -87,6 +87,20 @@ def _by_source(module: ShippedModule) -> Any:
     return namespace[module["name"]]
 
 
+def fan_in(connection: Connection, modules: Mapping[str, ShippedModule], params: int, replicates: int) -> Any:
+    """Return `simulate` and `aggregate` of these modules, when so many tasks of them may be submitted."""
+    simulate, aggregate = define(modules["simulate"]), define(modules["aggregate"])
+    connection.reserve(
+        Call(simulate, count=params * replicates), Call(aggregate, count=params, dependencies=replicates)
+    )
+    return simulate, aggregate
+
+
+def counted(processing: Processing | None) -> dict[str, int] | None:
+    """Return how many tasks each worker has, by address."""
+    return None if processing is None else {worker: len(keys) for worker, keys in processing.items()}
+
+
 class Tasks:
     """Submits tasks and waits for them."""
 

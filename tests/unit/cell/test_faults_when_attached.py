@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pytest_modelops.config.faults import FAULTS, Fault
@@ -13,7 +15,8 @@ from tests.unit.cell.conftest import MakeCell
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_marker_makes_nothing_happen_to_a_deployment(make_cell: MakeCell, name: str) -> None:
     cell = make_cell()
-    cell.attached = True
+    deployment: Any = object()
+    cell.lifecycle.deployment = deployment
     with pytest.raises(NothingToDo, match=f"a marker asks for {name}; nothing is installed"):
         cell.checks.run_aggregation(AggregationSettings(), seconds=None, fault=Fault(name=name))
     with pytest.raises(NothingToDo, match=f"a marker asks for {name}"), cell.checks.during_test(Fault(name=name)):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from types import SimpleNamespace
 from typing import Any, cast
 
-from pytest_modelops.cluster.made import MadeRegistration
+from pytest_modelops.cluster.made import MadeCluster, MadeRegistration
 from pytest_modelops.cluster.made_parts import MadeParts
 from pytest_modelops.deadline import Deadline
 
@@ -44,3 +45,11 @@ def test_names_last_as_long_as_the_workers_and_are_given_again() -> None:
     assert len(now("job-10", "job-9", "pod-x", "pod-y")) == 3, "more than are waited for"
     parts.cluster_workers.append(parts.worker("worker-late"))
     assert now("job-10", "job-9", "pod-x", "pod-y")["worker-late"] == "pod-y"
+
+
+def test_what_is_asked_of_a_cluster_of_a_class_can_be_given_up() -> None:
+    signals: list[int] = []
+    cluster: Any = MadeCluster.__new__(MadeCluster)
+    cluster._parts = SimpleNamespace(agent=SimpleNamespace(process=SimpleNamespace(signal=signals.append)))
+    cluster.kill_agent()
+    assert signals == [signal.SIGKILL]

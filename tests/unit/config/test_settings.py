@@ -280,8 +280,8 @@ def test_a_wrong_value_is_named_with_file_and_key(message_of: MessageOf, line: s
             'exclude = [{ pyton = "3.12" }]',
             " exclude[0]: 'pyton' is not a key; did you mean 'python'? Valid: dask, python",
         ),
-        ('include = [{ python = "3.12" }]', ' include[0]: { python = "3.12" } does not have both python and dask'),
-        ('include = [{ dask = "latest" }]', ' include[0]: { dask = "latest" } does not have both python and dask'),
+        ('include = [{ python = "3.12" }]', " include[0]: has no dask; an entry needs python and dask"),
+        ('include = [{ dask = "latest" }]', " include[0]: has no python; an entry needs python and dask"),
         (
             'include = [{ python = "3.12", dask = "latest", workers = {} }]',
             (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelops.cluster.parts import misunderstood
+from pytest_modelops.cluster.started_parts import misunderstood
 from pytest_modelops.remote.worker.options import look_at, nearest
 
 TAKES_ARGUMENTS = "import click\n@click.command()\n@click.option('--ledger')\ndef dask_setup(worker, ledger): ...\n"
