@@ -288,6 +288,21 @@ def test_a_bundle_that_cannot_be_imported_ends_it_with_1_and_a_traceback(
     assert expected in peer.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bundle-path=/b", "--venv-path"], "'--venv-path' lacks its value; there are --bundle-path, "),
+        (["--bundle-digest", "d", "--other"], "no argument is called '--other'; there are --bundle-path, "),
+        (["--bundle-path=/b", "--bundle-digest", "d", "--one-shot"], "--venv-path must be given\n"),
+    ],
+)
+def test_a_command_line_that_cannot_be_meant_is_refused(arguments: list[str], message: str) -> None:
+    command = [sys.executable, RUNNER, *arguments]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"runner.py: {message}")
+
+
 @pytest.mark.parametrize(("argument", "code"), [("0", 0), ("3", 3), ("'enough'", 1), ("", 0)])
 def test_a_bundle_that_ends_its_runner_while_it_is_imported_is_reported(
     bundle: Make, start: Starter, argument: str, code: int
