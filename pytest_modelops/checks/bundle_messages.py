@@ -16,7 +16,7 @@ from pytest_modelops.remote.shared.tracebacks import shortened
 
 _TRACE_LINES = 14
 _MOST_NAMES = 6
-_NOT_THE_BUNDLE_S = re.compile(r"<frozen importlib|/importlib/__init__\.py|/modelops_remote/runner/runner\.py")
+_NOT_THE_BUNDLE_S = re.compile(r"<frozen importlib|/importlib/__init__\.py|/modelops_remote/runner/")
 """Files whose frames do not concern a bundle: the import machinery, and the reference runner."""
 _READS_LINES = re.compile(r"JSONDecodeError: Expecting value: line 1 column 1|Content-Length")
 """The first cause of a runner that takes the header of a frame for JSON."""

@@ -11,14 +11,21 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import importlib
 import importlib.machinery
-import importlib.metadata
 import json
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING or __package__:
+    from . import distributions
+else:  # run by its path
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    distributions = importlib.import_module("distributions")
+    del sys.path[0]
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 
@@ -56,22 +63,6 @@ def missing(modules: Mapping[str, str], installed: Sequence[str], source: str) -
         name for name in absent if modules[name] == "if-shipped" and shipped and name.partition(".")[0] not in shipped
     ]
     return [name for name in absent if name not in left_out], left_out
-
-
-def distributions(path: Sequence[str]) -> dict[str, importlib.metadata.Distribution]:
-    """Return what is installed in these directories, by canonical name; the first of each name counts."""
-    installed: dict[str, importlib.metadata.Distribution] = {}
-    for distribution in importlib.metadata.distributions(path=list(path)):
-        name = distribution.metadata["Name"]
-        if name:
-            installed.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution)
-    return installed
-
-
-def wires(path: Sequence[str]) -> list[str]:
-    """Return the entry points in the group `modelops.wire` of what is installed in these directories."""
-    declared = (entry for distribution in distributions(path).values() for entry in distribution.entry_points)
-    return sorted({entry.value for entry in declared if entry.group == "modelops.wire"})
 
 
 def changed(sites: Sequence[str], top: str) -> list[str]:
@@ -123,6 +114,8 @@ def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
         if not os.path.isfile(path):
             lost.append(module)
         elif file.endswith(".whl"):
+            import zipfile  # few bundles have a wheel in them
+
             if path not in contents:
                 with zipfile.ZipFile(path) as archive:
                     contents[path] = [
@@ -142,8 +135,8 @@ def main() -> None:
     answer = {
         "python": sys.executable,
         "version": ".".join(map(str, sys.version_info[:3])),
-        "packages": {name: distribution.version for name, distribution in distributions(sys.path).items()},
-        "wires": wires(sys.path),
+        "packages": {name: one.version for name, one in distributions.installed(sys.path).items()},
+        "wires": distributions.entry_points(sys.path, distributions.WIRE),
         "missing": absent,
         "left_out": left_out,
         "changed": changed(sites, sys.prefix),

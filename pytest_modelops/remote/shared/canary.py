@@ -20,21 +20,20 @@ _TEMPLATE = """
 
 # pytest-modelops appended this to a copy: it answers which code runs, when, and which files the bundle's modules are.
 def _modelops_canary(wire):
-    import contextlib
     import functools
+    import importlib.machinery
     import importlib.util
     import json
     import sys
     import time
 
     def runs():
-        import sysconfig
-
         return {{
             "executable": sys.executable,
             "version": ".".join(map(str, sys.version_info[:3])),
             "prefix": sys.prefix,
-            "platform": sysconfig.get_config_var("SOABI") or sys.implementation.name,
+            "platform": "".join(importlib.machinery.EXTENSION_SUFFIXES[:1])[1:].rpartition(".")[0]
+            or sys.implementation.name,
         }}
 
     def files(name):
@@ -53,8 +52,7 @@ def _modelops_canary(wire):
             return wire(*args, **kwargs)
         modules = {{name: files(name) for name in {modules!r}}}
         answer = {{"variant": {variant!r}, "moment": time.time_ns(), "wire": __file__, "modules": modules}}
-        with contextlib.suppress(Exception):  # a bundle may have a `sysconfig` of its own
-            answer["runs"] = runs()
+        answer["runs"] = runs()
         return {{{artifact!r}: json.dumps(answer).encode()}}
 
     return asked

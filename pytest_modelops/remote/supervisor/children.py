@@ -37,16 +37,22 @@ def become_subreaper() -> None:
 def processes() -> dict[int, tuple[int, str]]:
     """Return parent and state (see proc(5)) of every process that /proc shows, zombies included."""
     found = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
-                stat = file.read()
-        except OSError:  # it has ended since
-            continue
-        # The command in parentheses may hold spaces and parentheses itself.
-        state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
-        found[int(name)] = (int(parent), state)
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if one := process(pid):
+            found[pid] = one
     return found
+
+
+def process(pid: int) -> tuple[int, str] | None:
+    """Return parent and state (see proc(5)) of a process; `None` if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            stat = file.read()
+    except OSError:  # it has ended
+        return None
+    # The command in parentheses may hold spaces and parentheses itself.
+    state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
+    return int(parent), state
 
 
 def descendants(root: int) -> list[int]:
@@ -90,13 +96,28 @@ class Children:
 
     def signal(self, pid: int, number: int) -> bool:
         """Send a signal if the process is one of these and runs; raises `OSError` if the system refuses."""
-        if pid not in self.pids() or (LINUX and processes().get(pid, (0, "Z"))[1] in "ZX"):
+        if not self._runs(pid):
             return False
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             return False
         return True
+
+    def _runs(self, pid: int) -> bool:
+        """Return whether a process is one of these and has not ended."""
+        if not LINUX:
+            return pid in self.started
+        one = process(pid)
+        if one is None or one[1] in "ZX":
+            return False
+        while one is not None and one[0] != os.getpid():
+            one = process(one[0])
+        return one is not None
+
+    def left(self) -> list[int]:
+        """Return the pids of those that have not ended; on Linux /proc is read only if there is a child."""
+        return [] if self.reap() else self.pids()
 
     def reap(self) -> bool:
         """Collect those that have ended, orphans too; return whether no child is left (ECHILD)."""
@@ -114,6 +135,8 @@ class Children:
     def kill(self) -> list[int]:
         """Kill and reap all of them; without /proc, their process groups. Return the pids that are left."""
         end = time.monotonic() + SECONDS_TO_DIE
+        if LINUX and self.reap():
+            return []
         while True:
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError, PermissionError):

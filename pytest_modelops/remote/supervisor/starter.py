@@ -9,6 +9,7 @@ Standard library only, one thread.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import select
@@ -76,8 +77,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(host.fileno(), False)
+    gc.freeze()  # or the collector of each child would copy pages
     return serve(host)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # without Python's own end, which would copy all that was imported into each child

@@ -158,8 +158,7 @@ class Supervisor:
         if operation == "abort_children":
             return {"children": stacks.abort_children(request["pid"])}
         if operation == "left":
-            self.children.reap()
-            return {"left": [describe(pid) for pid in self.children.pids()]}
+            return {"left": [describe(pid) for pid in self.children.left()]}
         if operation == "finish":
             return {"left": self.end()}
         raise ValueError(f"unknown operation {operation!r}")

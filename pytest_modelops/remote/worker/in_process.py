@@ -15,7 +15,7 @@ import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..runner import inspection, runner
+from ..runner import distributions, inspection, reference
 from ..runner.installing import files_in
 from ..shared import causes
 from ..shared.bundle_messages import Conflict, OnPath, Outcome, ProcessContents
@@ -33,7 +33,7 @@ class BundleInProcess:
 
     def __init__(self, *, bundle: str, site: str, digest: str, on_path: OnPath = "first") -> None:
         self.bundle, self.site, self.digest = bundle, site, digest
-        self._wire: runner.Wire | None = None
+        self._wire: reference.Wire | None = None
         sys.path[:0] = {"first": [bundle, site], "last": [site, bundle], "never": [site]}[on_path]
         importlib.invalidate_caches()
 
@@ -61,8 +61,8 @@ class BundleInProcess:
         return {
             "python": sys.executable,
             "version": VERSION,
-            "packages": {name: found.version for name, found in inspection.distributions([self.site]).items()},
-            "wires": inspection.wires(sys.path),
+            "packages": {name: found.version for name, found in distributions.installed([self.site]).items()},
+            "wires": distributions.entry_points(sys.path, distributions.WIRE),
             "missing": absent,
             "left_out": left_out,
             "changed": inspection.changed([self.site], self.site),
@@ -74,7 +74,7 @@ class BundleInProcess:
     def _conflicts(self, packages: Mapping[str, str]) -> Iterator[Conflict]:
         """Yield the packages that this process has from elsewhere in another version."""
         elsewhere = [path for path in sys.path if path not in {self.bundle, self.site}]
-        for name, found in inspection.distributions(elsewhere).items():
+        for name, found in distributions.installed(elsewhere).items():
             wanted = packages.get(name)
             if wanted is not None and wanted != found.version:
                 imported = any(
@@ -92,15 +92,15 @@ class BundleInProcess:
 
     def answer(self, method: str, params: Mapping[str, object]) -> Outcome:
         """Answer a request as a runner would, with a `result` or an `error`."""
-        failed = runner.EXECUTE_FAILED if method == "execute" else runner.AGGREGATE_FAILED
+        failed = reference.EXECUTE_FAILED if method == "execute" else reference.AGGREGATE_FAILED
         try:
-            with runner.reported_as(failed, "the bundle"):
+            with reference.reported_as(failed, "the bundle"):
                 if self._wire is None:
-                    self._wire = runner.find_wire(self.bundle)
-        except runner.Refused as refused:
+                    self._wire = reference.find_wire(self.bundle)
+        except reference.Refused as refused:
             return {"error": {"code": refused.code, "message": str(refused), "data": refused.data}, "outside": ""}
-        served = runner.Runner(self._wire, venv=self.site, digest=self.digest)
-        answered = runner.answer(served, {"id": None, "method": method, "params": params})
+        served = reference.Runner(self._wire, venv=self.site, digest=self.digest)
+        answered = reference.answer(served, {"id": None, "method": method, "params": params})
         if "error" in answered:
             return {"error": answered["error"], "outside": ""}
         return {"result": answered["result"], "outside": ""}
@@ -118,9 +118,10 @@ def _import_all(modules: Sequence[str]) -> dict[str, str]:
     return failures
 
 
-def _modules_of(distribution: importlib.metadata.Distribution) -> set[str]:
+def _modules_of(found: distributions.Distribution) -> set[str]:
     """Return the names of the top-level modules that it installed."""
-    tops = {file.parts[0] for file in distribution.files or () if len(file.parts) > 1 or file.suffix == ".py"}
+    files = importlib.metadata.Distribution.at(found.directory).files
+    tops = {file.parts[0] for file in files or () if len(file.parts) > 1 or file.suffix == ".py"}
     return {top.partition(".")[0] for top in tops if not top.endswith((".dist-info", ".egg-info"))}
 
 

@@ -10,7 +10,7 @@ import tempfile
 from typing import Union
 
 from ..runner.installing import PIP
-from ..runner.runner import ON_PATH
+from ..runner.reference import ON_PATH
 from ..shared.bundle_messages import BundleLocation
 from ..shared.supervised import CouldNot, SupervisorGone
 from .one_shot import OneShot

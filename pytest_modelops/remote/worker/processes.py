@@ -7,10 +7,10 @@ at while they run, because some end with their task, and their interpreters are 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import re
 import shutil
@@ -26,14 +26,15 @@ _ANSWER_SECONDS = 20.0
 _IS_PYTHON = re.compile(r"(?:python|pypy|graalpy)[\w.+-]*$")
 _SHOWN = 120
 _CODE = """
-import json, sys, sysconfig
-print(json.dumps({
-    "executable": sys.executable,
-    "version": ".".join(map(str, sys.version_info[:3])),
-    "prefix": sys.prefix,
-    "platform": sysconfig.get_config_var("SOABI") or sys.implementation.name,
-}))
+import importlib.machinery, sys
+print(ascii((
+    sys.executable,
+    ".".join(map(str, sys.version_info[:3])),
+    sys.prefix,
+    "".join(importlib.machinery.EXTENSION_SUFFIXES[:1])[1:].rpartition(".")[0] or sys.implementation.name,
+)))
 """
+"""An interpreter's answer to what it is; it imports nothing that takes long."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,10 +199,10 @@ def _ask(python: str, program: str) -> Interpreter:  # noqa: ARG001 - the same p
             timeout=_ANSWER_SECONDS,
             check=True,
         )
-        found: Interpreter = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        executable, version, prefix, platform = ast.literal_eval(done.stdout.splitlines()[-1].decode())
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError, SyntaxError, IndexError) as error:
         return {"unknown": f"its interpreter {python} could not be asked: {error}"[: 4 * _SHOWN]}
-    return found
+    return {"executable": executable, "version": version, "prefix": prefix, "platform": platform}
 
 
 def _newest_pid() -> int:

@@ -288,6 +288,21 @@ def test_a_bundle_that_cannot_be_imported_ends_it_with_1_and_a_traceback(
     assert expected in peer.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bundle-path=/b", "--venv-path"], "'--venv-path' lacks its value; there are --bundle-path, "),
+        (["--bundle-digest", "d", "--other"], "no argument is called '--other'; there are --bundle-path, "),
+        (["--bundle-path=/b", "--bundle-digest", "d", "--one-shot"], "--venv-path must be given\n"),
+    ],
+)
+def test_a_command_line_that_cannot_be_meant_is_refused(arguments: list[str], message: str) -> None:
+    command = [sys.executable, RUNNER, *arguments]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"runner.py: {message}")
+
+
 @pytest.mark.parametrize(("argument", "code"), [("0", 0), ("3", 3), ("'enough'", 1), ("", 0)])
 def test_a_bundle_that_ends_its_runner_while_it_is_imported_is_reported(
     bundle: Make, start: Starter, argument: str, code: int
@@ -301,7 +316,7 @@ def test_a_bundle_that_ends_its_runner_while_it_is_imported_is_reported(
 # --- the bundle's own modules are the bundle's -------------------------------------------------------------------
 
 
-OWN = ["config", "jsonrpc", "runner", "plain", "frames", "bundles", "kept", "modelops_remote"]
+OWN = ["config", "jsonrpc", "runner", "reference", "distributions", "bundles", "kept", "modelops_remote"]
 LIKE_PYTHONS = ["json", "queue", "inspect", "base64", "traceback", "argparse", "pkgutil", "_modelops_jsonrpc"]
 """Names of modules of Python's own that the runner uses, and which a script would get from its own directory."""
 
@@ -365,7 +380,7 @@ def test_what_is_installed_comes_before_the_bundle_s_directory_unless_that_is_fi
     assert who(start(bundle({f"{name}.py": "WHO = b'source'\n" for name in ("flat", "alone")}))) == answer
 
 
-@pytest.mark.parametrize("name", ["jsonrpc", "runner", "plain", "frames"])
+@pytest.mark.parametrize("name", ["jsonrpc", "runner", "reference", "distributions"])
 def test_a_module_beside_the_runner_is_not_to_be_had(bundle: Make, start: Starter, name: str) -> None:
     peer = start(bundle({"wire.py": f"import {name}\n"}))
     assert peer.ended() == 1
@@ -431,6 +446,12 @@ def test_the_forms_of_a_target(bundle: Make, start: Starter, target: str, result
         assert answer["error"]["code"] == -32001
     else:
         assert {key: answer["result"][key] for key in result} == result
+
+
+def test_a_bundle_may_have_a_module_with_a_name_that_calling_a_target_imports(bundle: Make, start: Starter) -> None:
+    peer = start(bundle({"wire.py": WIRE, "inner.py": TARGETS, "dis.py": "raise ImportError('the bundle')\n"}))
+    asked = {"target_entrypoint": "inner:made", "sim_returns": [1, 2]}
+    assert peer.result("aggregate", asked)["loss"] == 2
 
 
 def test_a_loss_that_is_no_number_comes_as_it_is(bundle: Make, start: Starter) -> None:
