@@ -16,19 +16,27 @@ from pytest_modelops.remote.runner import compiling
 
 _LAST_CHARACTERS = 1000
 COMMAND_LINE = ("distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
-"""Dask's command line: loads what scheduler, nannies, workers and clients consist of."""
+"""Dask's command line, which loads what scheduler, nannies, workers and clients consist of."""
+LOADED = (
+    *COMMAND_LINE,
+    *("tornado.platform.asyncio", "dask.distributed"),
+    *("distributed.http.health", "distributed.http.proxy", "distributed.http.statics"),
+    *("distributed.http.scheduler.info", "distributed.http.scheduler.json", "distributed.http.scheduler.prometheus"),
+    *("distributed.http.worker.prometheus", "distributed.http.scheduler.missing_bokeh"),
+    *("distributed.dashboard.worker", "distributed.dashboard.scheduler"),
+)
+"""What they load when they start: its first loads most of it."""
 
 
 class Loaded(NamedTuple):
     """What importing some modules loads.
 
     Attributes:
-        name: the same for all environments in which it is the same.
+        modules: the first is in every environment, the others may be missing.
         others: whether packages of which it loads nothing are meant, too, as a whole.
     """
 
     modules: Sequence[str]
-    name: str
     others: bool
 
 
@@ -52,7 +60,7 @@ class Bytecode:
             CheckFailed: it could not be written.
             TimedOut: the deadline passed.
         """
-        selected = (",".join(only.modules), only.name, "others" if only.others else "") if only else ()
+        selected = (",".join(only.modules), "others" if only.others else "") if only else ()
         finished = self._run(
             [str(python), "-I", "-W", "ignore", str(compiling.__file__), str(self._directory), str(top), *selected],
             env=self._variables,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
-from pytest_modelops.environments.bytecode import COMMAND_LINE, Bytecode, Loaded
+from pytest_modelops.environments.bytecode import LOADED, Bytecode, Loaded
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.readback import Facts, Mismatch, python_of, read_back, site_packages, verify
 from pytest_modelops.environments.uv import NoAnswer, Runner, Uv, UvFailed
@@ -116,8 +116,9 @@ class EnvironmentCache:
                 self._uv(*sync, "--offline", deadline=deadline)
             except UvFailed:
                 raise error from None
-        loaded = Loaded(COMMAND_LINE, lock.versions.dask_text, self._others)
-        self._bytecode.compile(python_of(directory), site_packages(directory, lock), deadline, only=loaded)
+        self._bytecode.compile(
+            python_of(directory), site_packages(directory, lock), deadline, only=Loaded(LOADED, self._others)
+        )
 
     def _prune_wheels(self) -> None:
         oldest = time.time() - UNUSED_SECONDS
