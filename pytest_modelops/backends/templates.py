@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_modelops.environments.base import Environment
+from pytest_modelops.environments.bytecode import COMMAND_LINE
 from pytest_modelops.environments.commands import HostProcesses
 from pytest_modelops.errors import CheckFailed
-
-_MODULES = ("distributed.cli.dask_scheduler", "distributed.cli.dask_worker")
 
 
 @dataclasses.dataclass
@@ -67,7 +66,7 @@ class Templates:
                 continue
             log = self._logs / f"forked-from-{number}.log"
             try:
-                pid = self._processes.prepare(python, _MODULES, env=dict(variables), cwd=self._directory, log=log)
+                pid = self._processes.prepare(python, COMMAND_LINE, env=dict(variables), cwd=self._directory, log=log)
             except CheckFailed as error:
                 self._refuse(names, str(error))
             else:

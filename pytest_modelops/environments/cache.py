@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment, Lock, Progress
-from pytest_modelops.environments.bytecode import Bytecode
+from pytest_modelops.environments.bytecode import LOADED, Bytecode, Loaded
 from pytest_modelops.environments.interpreters import Interpreter
-from pytest_modelops.environments.readback import Facts, Mismatch, python_of, read_back, verify
+from pytest_modelops.environments.readback import Facts, Mismatch, python_of, read_back, site_packages, verify
 from pytest_modelops.environments.uv import NoAnswer, Runner, Uv, UvFailed
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.storage.generations import UNUSED_SECONDS, Generations
@@ -31,16 +31,20 @@ class EnvironmentCache:
 
     Args:
         directory: for `environments/`; unused wheels in `wheels/` beside it are removed as well.
+        others: whether environments hold more than Dask and what it needs.
         fresh: use only environments that this session built.
         session: an id that all processes of this pytest run share.
     """
 
-    def __init__(self, directory: Path, *, run: Runner, uv: Uv, bytecode: Bytecode, fresh: bool, session: str) -> None:
+    def __init__(
+        self, directory: Path, *, run: Runner, uv: Uv, bytecode: Bytecode, others: bool, fresh: bool, session: str
+    ) -> None:
         self._generations = Generations(directory / "environments", fresh=fresh, session=session)
         self._wheels = directory / "wheels"
         self._run = run
         self._uv = uv
         self._bytecode = bytecode
+        self._others = others
 
     def install(self, lock: Lock, interpreter: Interpreter, *, deadline: Deadline, progress: Progress) -> Environment:
         """Find the lock's environment and verify it, else build it. It stays until `close`.
@@ -112,7 +116,9 @@ class EnvironmentCache:
                 self._uv(*sync, "--offline", deadline=deadline)
             except UvFailed:
                 raise error from None
-        self._bytecode.compile(python_of(directory), directory / "lib", deadline)
+        self._bytecode.compile(
+            python_of(directory), site_packages(directory, lock), deadline, only=Loaded(LOADED, self._others)
+        )
 
     def _prune_wheels(self) -> None:
         oldest = time.time() - UNUSED_SECONDS

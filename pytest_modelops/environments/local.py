@@ -47,7 +47,13 @@ class Environments:
         self._spec = spec
         self._tools = Toolbox(spec, cache=cache, fresh=fresh, run=run, session=session, environ=environ)
         self._environments = EnvironmentCache(
-            cache, run=run, uv=self._tools.uv, bytecode=self._tools.bytecode, fresh=fresh, session=session
+            cache,
+            run=run,
+            uv=self._tools.uv,
+            bytecode=self._tools.bytecode,
+            others=bool(spec.requirements),
+            fresh=fresh,
+            session=session,
         )
         self._targets: dict[Path, Target] = {}
 

@@ -60,7 +60,7 @@ def read_back(directory: Path, lock: Lock, run: Runner, deadline: Deadline) -> F
         TimedOut: the deadline passed.
     """
     build = _ask_python(directory, lock, run, deadline)
-    site = _site_packages(directory, lock)
+    site = site_packages(directory, lock)
     _compare_packages(site, lock)
     claims = collections.defaultdict(list)
     for record in sorted(site.glob("*.dist-info/RECORD")):
@@ -82,7 +82,7 @@ def verify(directory: Path, lock: Lock, facts: Facts, run: Runner, deadline: Dea
     """
     if _ask_python(directory, lock, run, deadline) != facts["build"]:
         raise Mismatch("its Python was rebuilt since then")
-    site = _site_packages(directory, lock)
+    site = site_packages(directory, lock)
     _compare_packages(site, lock)
     for path, expected in facts["files"].items():
         if _size_and_time(f"{directory}/{path}") != expected:
@@ -110,7 +110,7 @@ def _ask_python(directory: Path, lock: Lock, run: Runner, deadline: Deadline) ->
     return str(build)
 
 
-def _site_packages(directory: Path, lock: Lock) -> Path:
+def site_packages(directory: Path, lock: Lock) -> Path:
     return directory / "lib" / f"python{lock.python.major}.{lock.python.minor}" / "site-packages"
 
 

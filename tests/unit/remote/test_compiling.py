@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ def run(tmp_path: Path) -> None:
 
 
 def entries(tmp_path: Path) -> list[Path]:
-    return sorted(path for path in (tmp_path / "store").rglob("*") if path.is_file())
+    return sorted(path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.name != "lock")
 
 
 def bytecode_of(source: Path) -> Path:
@@ -61,6 +62,77 @@ def test_modules_of_tests_are_left_to_python(tmp_path: Path, sources: Path) -> N
     assert not bytecode_of(sources / "package" / "tests" / "test_one.py").exists()
     assert bytecode_of(sources / "package" / "__init__.py").exists()
     assert len(entries(tmp_path)) == 2
+
+
+def run_selected(tmp_path: Path, site: Path, *, others: str = "") -> None:
+    """As the host runs it, for modules of which one is not there."""
+    command = [compiling.__file__, str(tmp_path / "store"), str(site), "package,no.module,second", others]
+    code = (
+        "import runpy, sys; del sys.argv[0]; sys.path.insert(0, sys.argv[2]); runpy.run_path(sys.argv[0], None, {!r})"
+    )
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-I", "-c", code.format("__main__"), *command], check=True, env=environ, timeout=60)
+
+
+@pytest.fixture
+def selected(tmp_path: Path) -> Path:
+    site = tmp_path / "selected"
+    files = {
+        "package/__init__.py": "import pathlib\nfrom . import used\n(pathlib.Path.home() / 'imported').touch()\n",
+        "package/used.py": f"open({str(tmp_path / 'log')!r}, 'a').write('+')\n",
+        "package/unused.py": "",
+        "second.py": "",
+        "other/__init__.py": "",
+        "other/tests/test_other.py": "",
+    }
+    for name, text in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    return site
+
+
+def compiled(site: Path) -> set[str]:
+    return {str(path.relative_to(site)) for path in site.rglob("*.py") if bytecode_of(path).exists()}
+
+
+LOADED = {"package/__init__.py", "package/used.py", "second.py"}
+
+
+@pytest.mark.parametrize("others", ["", "others"])
+def test_only_what_is_loaded_is_compiled_and_it_is_imported_only_once(
+    tmp_path: Path, selected: Path, others: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(selected, copy)
+    expected = {*LOADED, "other/__init__.py"} if others else LOADED
+    for site in (selected, copy):
+        run_selected(tmp_path, site, others=others)
+        assert compiled(site) == expected
+    assert (tmp_path / "log").read_text() == "+"
+    assert not (tmp_path / "imported").exists(), "what is imported has no access to the home directory"
+    stored = [path for path in entries(tmp_path) if path.parent.name != "loaded"]
+    assert len(stored) == len({(site / name).read_bytes() for name in expected}), "each content once"
+
+
+@pytest.mark.parametrize(
+    "end", ["raise ImportError", "import os; os._exit(1)", "import os, signal; os.kill(os.getpid(), signal.SIGALRM)"]
+)
+def test_what_cannot_be_imported_is_no_fault_of_compiling(tmp_path: Path, selected: Path, end: str) -> None:
+    (selected / "package" / "used.py").write_text(f"{end}\n")
+    run_selected(tmp_path, selected, others="others")
+    assert {"package/__init__.py", "package/used.py"} < compiled(selected)
+    assert not list((tmp_path / "store").glob("loaded/*")), "the next environment may do better"
+
+
+def test_processes_that_import_the_rest_at_once_leave_whole_bytecode(tmp_path: Path, selected: Path) -> None:
+    run_selected(tmp_path, selected)
+    (selected / "package" / "unused.py").write_text("VALUE = [\n" + "    (1, 'one'),\n" * 20_000 + "]\n")
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(selected)!r}); import package.unused"]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert list((selected / "package" / "__pycache__").glob("unused.*")) == [
+        bytecode_of(selected / "package" / "unused.py")
+    ]
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])
