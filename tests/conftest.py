@@ -329,7 +329,7 @@ def bare_backend(engine: Any, directory: Path, **settings: Any) -> tuple[Any, An
         engine=connect(),
         settings=ContainerSettings(prebuilt=dict.fromkeys(Role, image), **settings),
         spec=EnvironmentSpec(rootdir=directory),
-        cache=directory / "cache",
+        cache=Path(os.environ[DIRECTORY], "cache"),  # so that an image is looked into once
         fresh=False,
         directory=directory / "run" / uuid.uuid4().hex,  # a name that no other run on the engine has
     )
