@@ -30,7 +30,12 @@ class Recorded:
 def location(tmp_path: Path) -> BundleLocation:
     (tmp_path / "seir").mkdir()
     directory = str(tmp_path / "seir")
-    return {**location_in(tmp_path), "directory": directory, "pip": str(own_pip_in(tmp_path))}
+    return {
+        **location_in(tmp_path),
+        "directory": directory,
+        "venv": f"{directory}/venv",
+        "pip": str(own_pip_in(tmp_path)),
+    }
 
 
 def test_a_pip_that_the_cell_has_ready_is_used_and_copied(tmp_path: Path, location: BundleLocation) -> None:
