@@ -2,9 +2,9 @@
 
 An engine that answers is used. Otherwise, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that
 needs an engine installs missing Debian packages, starts an engine apart from any other (its data stays in
-`/var/lib/modelops-test-engine`, so a second run is quick), and makes the images of `fixtures/images/make.py`. With
-xdist that happens once, beside tests that need no engine, and the controller stops the engine by its pid. Elsewhere the
-tests skip, and name the command that makes them run.
+`/var/lib/modelops-test-engine`, so a second run is quick; that of a test's second engine stays beside it), and makes
+the images of `fixtures/images/make.py`. With xdist that happens once, beside tests that need no engine, and the
+controller stops the engine by its pid. Elsewhere the tests skip, and name the command that makes them run.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ DIRECTORY = "MODELOPS_TEST_ENGINE_DIRECTORY"
 """Variable with the directory that the processes of one test run share."""
 WANTED = "MODELOPS_TEST_ENGINE"
 DATA = Path("/var/lib/modelops-test-engine")
+SECOND_DATA = Path("/var/lib/modelops-test-second-engine")
 PACKAGES = ("docker.io", "iptables", "debootstrap", "iproute2")
 IMAGE = "modelops-fixture/python"
 HOW_TO = (
@@ -351,7 +352,7 @@ def bare_backend(engine: Any, directory: Path, **settings: Any) -> tuple[Any, An
         engine=connect(),
         settings=ContainerSettings(prebuilt=dict.fromkeys(Role, image), **settings),
         spec=EnvironmentSpec(rootdir=directory),
-        cache=directory / "cache",
+        cache=Path(os.environ[DIRECTORY], "cache"),  # so that an image is looked into once
         fresh=False,
         directory=directory / "run" / uuid.uuid4().hex,  # a name that no other run on the engine has
     )

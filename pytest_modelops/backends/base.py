@@ -113,9 +113,19 @@ class Sandbox(Protocol):
             Its path as the cell sees it. Processes may start before or after.
         """
 
+    def pips(self) -> str:
+        """Return a directory, as the cell sees it, with the pips of its Pythons, unpacked and compiled.
+
+        In it, a pip is where `own_pip.prepared` looks for it. Empty if there is none: then workers unpack theirs.
+        """
+
     @property
     def forking(self) -> Forking | None:
         """What forks processes of this sandbox; `None` where the backend or this machine cannot."""
+
+    @property
+    def nannies_fork(self) -> bool:
+        """Whether nannies of this sandbox can fork their workers."""
 
     @property
     def remote(self) -> str:

@@ -68,6 +68,7 @@ class ProcessSandbox:
             if sys.platform == "linux"
             else None
         )
+        self.nannies_fork = self.forking is not None
         self._log_files: dict[str, Path] = {}
         self._put: set[str] = set()
         self._lock = threading.Lock()
@@ -93,6 +94,9 @@ class ProcessSandbox:
 
     def cell_directory(self) -> str:
         return self.directory("cell")
+
+    def pips(self) -> str:
+        return ""
 
     def put(self, source: Path, name: str) -> str:
         target = self._scratch / "put" / name

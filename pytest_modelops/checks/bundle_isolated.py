@@ -228,6 +228,7 @@ def copy_in(
         "served": cell.cluster.served,
         "source": files,
         "wheels": put_wheels,
+        "pips": sandbox.pips(),
         "installed": in_cell(installed),
         "modules": modules,
         "on_path": places_of(bundle, source).on_path,

@@ -23,7 +23,7 @@ def worker_names(settings: ClusterSettings) -> tuple[str, ...]:
 
 def with_forking_nannies(settings: ClusterSettings, sandbox: Sandbox) -> ClusterSettings:
     """Return settings with which nannies fork their workers, if they are to; a variable of the user's wins."""
-    if settings.start != FORK_WORKERS or sandbox.forking is None:
+    if settings.start != FORK_WORKERS or not sandbox.nannies_fork:
         return settings
     return dataclasses.replace(
         settings,
@@ -61,8 +61,10 @@ def started(sandbox: Sandbox, settings: ClusterSettings) -> Iterator[tuple[str, 
     for name in (SCHEDULER, *workers, AGENT):
         if settings.start == EXEC:
             yield name, EXEC
+        elif forking is None and name in workers and _nanny_forks(settings, sandbox):
+            yield name, FORK_WORKERS
         elif forking is None:
-            yield name, f"{EXEC}: only the backend `process` forks, and only on Linux"
+            yield name, f"{EXEC}: only the backend `process` forks it, and only on Linux"
         elif name in forking.executed:
             yield name, f"{EXEC}: {forking.executed[name]}"
         elif name not in workers:
@@ -74,6 +76,11 @@ def started(sandbox: Sandbox, settings: ClusterSettings) -> Iterator[tuple[str, 
                 name,
                 FORK if settings.start == FORK_WORKERS else f"{EXEC}: workers are not forked, and it has no nanny",
             )
+
+
+def _nanny_forks(settings: ClusterSettings, sandbox: Sandbox) -> bool:
+    asked = settings.nanny and settings.start == FORK_WORKERS and sandbox.nannies_fork
+    return asked and settings.worker_variables.get(_METHOD, "fork") == "fork"
 
 
 def faults(sandbox: Sandbox) -> Iterator[str]:

@@ -161,7 +161,7 @@ class Settings:
         choice("a way to start processes", STARTS),
         "How the backend `process` starts a cell's processes: each by itself (`exec`); scheduler, nannies and client "
         "forked from a process that has imported Dask (`fork`); or their workers forked by the nannies, too "
-        "(`fork-workers`). See below.",
+        "(`fork-workers`, which nannies in containers do, too). See below.",
         FORK,
         name="start",
         metavar="|".join(STARTS),

@@ -132,7 +132,12 @@ class Environments:
             CheckFailed: it could not be compiled.
             TimedOut: it took too long.
         """
-        return self._tools.remote_packages.obtain(environment, Deadline(_COMPILE_SECONDS))
+        lock, deadline = environment.lock, Deadline(_COMPILE_SECONDS)
+
+        def compile_in(directory: Path) -> None:
+            self._tools.bytecode.compile(Path(environment.python), directory, deadline)
+
+        return self._tools.remote_packages.obtain(lock.python, lock.build, compile_in, deadline)
 
     def _interpreter(self, lock: Lock, deadline: Deadline) -> Interpreter:
         interpreter = self._tools.interpreters.ask(Path(lock.interpreter), deadline)

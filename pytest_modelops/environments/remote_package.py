@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+from packaging.version import Version
 
 from pytest_modelops import remote
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.environments.base import Environment
-from pytest_modelops.environments.bytecode import Bytecode
 from pytest_modelops.storage.files import hash_file
 from pytest_modelops.storage.generations import Generations
 
@@ -21,16 +22,20 @@ _SOURCE = Path(remote.__file__).parent
 class RemotePackages:
     """Copies of the package, one for each interpreter (see `EnvironmentCache` for the arguments)."""
 
-    def __init__(self, directory: Path, *, bytecode: Bytecode, fresh: bool, session: str) -> None:
+    def __init__(self, directory: Path, *, fresh: bool, session: str) -> None:
         self._generations = Generations(directory, fresh=fresh, session=session)
-        self._bytecode = bytecode
         self._verified: set[Path] = set()
         self._lock = threading.Lock()
         self._sources = ""
         """The hash of the sources, once it is known."""
 
-    def obtain(self, environment: Environment, deadline: Deadline) -> Path:
-        """Return the directory that holds the package for an environment's interpreter; it stays until `close`.
+    def obtain(self, python: Version, build: str, compile_in: Callable[[Path], None], deadline: Deadline) -> Path:
+        """Return the directory that holds the package for an interpreter; it stays until `close`.
+
+        Args:
+            python: version of the interpreter.
+            build: tells it from others of this version.
+            compile_in: gives every source below a directory its bytecode. It may add more beside the package.
 
         Raises:
             CheckFailed: it could not be compiled.
@@ -38,22 +43,21 @@ class RemotePackages:
         """
 
         def fault(directory: Path, digest: str) -> str:
-            if directory not in self._verified and _digest(directory, "*.py*") != digest:
+            if directory not in self._verified and _digest(directory / NAME, "*.py*") != digest:
                 return "the one in the cache was changed"
             self._verified.add(directory)
             return ""
 
         def make(directory: Path) -> str:
             shutil.copytree(_SOURCE, directory / NAME, ignore=shutil.ignore_patterns("__pycache__"))
-            self._bytecode.compile(Path(environment.python), directory, deadline)
+            compile_in(directory)
             self._verified.add(directory)
-            return _digest(directory, "*.py*")
+            return _digest(directory / NAME, "*.py*")
 
         with self._lock:
             self._sources = self._sources or _digest(_SOURCE, "*.py")
-            lock = environment.lock
-            decides = f"{lock.build}\n{self._sources}"
-            name = f"py{lock.python}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
+            decides = f"{build}\n{self._sources}"
+            name = f"py{python}-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
             return self._generations.obtain(
                 name, what="compiling what runs in cells", fault=fault, make=make, deadline=deadline
             ).directory

@@ -61,7 +61,7 @@ class Toolbox:
         )
         pip = Pip(run, self.uv, index=index, rootdir=spec.rootdir, environ=environ)
         self.bytecode = Bytecode(cache / "bytecode", run=run, variables=self.uv.variables)
-        self.remote_packages = RemotePackages(cache / "remote", bytecode=self.bytecode, fresh=fresh, session=session)
+        self.remote_packages = RemotePackages(cache / "remote", fresh=fresh, session=session)
         self.installs = Installs(cache / "installs", uv=self.uv, bytecode=self.bytecode, fresh=fresh, session=session)
         self.wheelhouses = Wheelhouses(
             cache / "wheelhouses", uv=self.uv, pip=pip, as_of=spec.as_of, fresh=fresh, session=session

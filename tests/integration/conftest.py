@@ -401,8 +401,8 @@ def own_cache(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class ContainerMatrix(Matrix):
     """A project whose cells run in containers, on the tests' images."""
 
-    def __init__(self, path: Path, cache: Path, engine: Any, template: Template | None = None) -> None:
-        super().__init__(path, cache, template=template)
+    def __init__(self, path: Path, cache: Path, engine: Any, **how: Any) -> None:
+        super().__init__(path, cache, **how)
         self.engine = engine
 
     def configure(self, text: str) -> None:
@@ -504,7 +504,7 @@ def _run_once(
             with contextlib.closing(
                 Matrix(project, cache, template=template)
                 if engine is None
-                else ContainerMatrix(project, cache, engine, template)
+                else ContainerMatrix(project, cache, engine, template=template)
             ) as matrix:
                 matrix.configure(configure(made))
                 before = [_contents(directory) for directory in (made, *sources)]
@@ -542,11 +542,11 @@ def on_the_engine(engine: Any, label: str) -> list[str]:
 
 @pytest.fixture
 def containers(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any, template: Template
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, engine: Any, _how: dict[str, Any]
 ) -> Iterator[ContainerMatrix]:
     """A project whose cells run in containers, with a cache that the test session shares."""
     cache = shared_cache(tmp_path_factory)
-    with contextlib.closing(ContainerMatrix(tmp_path / "project", cache, engine, template)) as made:
+    with contextlib.closing(ContainerMatrix(tmp_path / "project", cache, engine, **_how)) as made:
         yield made
 
 

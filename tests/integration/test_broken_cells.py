@@ -449,14 +449,14 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(c
         python = ["3.12"]
         dask = ["2024.10.0"]
         [tool.modelops.deadlines]
-        aggregation = 8
+        aggregation = 6
         """
     )
     run = containers.run("test_it.py")
     cell = run.cell()
     assert cell.checks["test_it.py::test_it"].status == "passed", cell.checks["test_it.py::test_it"].message
     check = cell.checks["aggregation"]
-    check.broke("timed-out", "aggregating 20 × 20 tasks: not complete", within=8 + 2, cause="process-stopped")
+    check.broke("timed-out", "aggregating 20 × 20 tasks: not complete", within=6 + 2, cause="process-stopped")
     check.says("worker-1 (tcp://", ") holds ", " tasks", "Where each process stands:")
     check.says("worker-0 (pid ", "worker-1 (pid ", " is stopped (SIGSTOP)")
     assert containers.left_on_the_engine(run) == []

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelops.backends.docker import belongings
 from pytest_modelops.backends.docker.engine import connect
-from tests.conftest import image_for, start_engine
+from tests.conftest import SECOND_DATA, image_for, start_engine
 from tests.integration.conftest import AT_ONCE
 from tests.integration.making_images import ELF_OF_ANOTHER_MACHINE, Images
 
@@ -93,7 +94,7 @@ BROKEN = {
 
 
 def test_images_that_are_broken(containers: ContainerMatrix, images: Images) -> None:
-    seconds = 20
+    seconds = 12
     images.tagged("3.12")
     for broken in BROKEN.values():
         broken.make(images)
@@ -266,10 +267,14 @@ def second_engine(engine: Any) -> Iterator[Any]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = start_engine("second", address=f"tcp://127.0.0.1:{port}")
+    started = start_engine("second", SECOND_DATA, address=f"tcp://127.0.0.1:{port}")
     try:
-        other = connect({"DOCKER_HOST": started.address})
-        other.api.load_image(b"".join(engine.api.get_image(image_for(engine, "3.12"))))
+        other, image = connect({"DOCKER_HOST": started.address}), image_for(engine, "3.12")
+        belongings.remove_images(other)  # of an earlier session
+        wanted = engine.api.inspect_image(image)["Id"]
+        if wanted not in {there["Id"] for there in other.api.images()}:
+            other.api.load_image(b"".join(engine.api.get_image(image)))
+        other.api.tag(wanted, *image.split(":"))
         other.api.close()
         yield started
     finally:

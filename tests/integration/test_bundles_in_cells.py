@@ -262,7 +262,6 @@ DEADLINE = 7
     [
         ("import-hangs", "handshake", signal.SIGKILL, "process", "true"),
         ("import-hangs", "handshake", signal.SIGKILL, "process", "false"),
-        ("import-hangs", "handshake", signal.SIGTERM, "docker", "true"),
         ("hangs-in-task", "execute", signal.SIGTERM, "process", "true"),
         ("hangs-in-task", "execute", signal.SIGKILL, "docker", "true"),
     ],
@@ -283,7 +282,7 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
     """
     )
     # A forked worker dies of SIGTERM at once; one that was spawned shuts down, and others go on meanwhile.
-    running = matrix.start("-k", check_name, *(["--modelops-start=fork"] if backend == "process" else []))
+    running = matrix.start("-k", check_name, "--modelops-start=fork")
     [runner, other] = running.until(
         lambda: (
             len(found := runners_of(bundle, matrix, running)) == 2

@@ -140,7 +140,7 @@ def large():
         return sum(map(len, client.gather(futures)))
 
 
-def writing(retries):
+def writing():
     from distributed import worker_client
 
     def write(number):
@@ -154,27 +154,22 @@ def writing(retries):
     with worker_client() as client:
         workers = {worker["name"]: address for address, worker in client.scheduler_info()["workers"].items()}
         first = [workers["worker-0"]]
-        return sum(client.gather(client.map(write, range(30), pure=False, workers=first, retries=retries)))
+        return sum(client.gather(client.map(write, range(30), pure=False, workers=first, retries=1000)))
 
 
 @pytest.mark.modelops_fault("disk-full", at=6, seconds=0.5)
 def test_writes_again(modelops_cell):
-    assert modelops_cell.call(writing, 1000, worker="worker-1", deadline=60) == 435
-
-
-@pytest.mark.modelops_fault("disk-full", at=6, seconds=20)
-def test_writes_once(modelops_cell):
-    modelops_cell.call(writing, 0, worker="worker-1", deadline=60)
+    assert modelops_cell.call(writing, worker="worker-1", deadline=60) == 435
 
 
 @pytest.mark.modelops_fault("slow-network", at=1, seconds=30)
 def test_sends_much(modelops_cell):
-    modelops_cell.call(large, worker="worker-1", deadline=8)
+    modelops_cell.call(large, worker="worker-1", deadline=4)
 
 
 @pytest.mark.modelops_fault("cut-off", at=12, seconds=30)
 def test_has_state(modelops_cell):
-    modelops_cell.call(job, worker="worker-1", deadline=6)
+    modelops_cell.call(job, worker="worker-1", deadline=4)
 """
 )
 
@@ -209,8 +204,7 @@ def test_in_containers(containers: ContainerMatrix) -> None:
 
     tests = {name.partition("::")[2]: check for name, check in run.cell().checks.items() if "::" in name}
     happened(ended(tests["test_writes_again"], "passed"), "worker-0", after=6)
-    happened(ended(tests["test_writes_once"], "failed", "No space left on device"), "worker-0", after=6)
     if tests["test_sends_much"].status != "skipped":
-        happened(ended(tests["test_sends_much"], "timed-out", "did not finish within 8 s"), "worker-0", after=1)
-    happened(ended(tests["test_has_state"], "timed-out", "did not finish within 6 s"), "worker-0", after=12)
+        happened(ended(tests["test_sends_much"], "timed-out", "did not finish within 4 s"), "worker-0", after=1)
+    happened(ended(tests["test_has_state"], "timed-out", "did not finish within 4 s"), "worker-0", after=12)
     assert containers.left_on_the_engine(run) == []

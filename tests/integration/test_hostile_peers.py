@@ -1,7 +1,8 @@
-"""Every peer of tests/servers on a real cell, in processes and in containers: green, or red for its reason and in time.
+"""Every peer of tests/servers on a real cell: green, or red for its reason and in time.
 
-One run for each protocol and backend holds all peers: its runner is their directory, which becomes the peer that a
-bundle names. Each test reads what the report says of its bundle.
+In containers there are those whose verdict depends on how processes start, end and are found; what is read of a peer is
+read by the same code. One run for each protocol and backend holds all peers: its runner is their directory, which
+becomes the peer that a bundle names. Each test reads what the report says of its bundle.
 """
 
 from __future__ import annotations
@@ -157,6 +158,27 @@ ONE_SHOT: Mapping[str, Peer] = {
     "users_runner": Peer("handshake", ("its runner exited with code 0 during `ready`, having printed nothing",)),
 }
 PEERS = {"json-rpc": JSON_RPC, "one-shot": ONE_SHOT}
+IN_CONTAINERS = {
+    "asks_back",
+    "closes_stdout",
+    "exits_early",
+    "hangs_with_an_orphan",
+    "ignores_shutdown",
+    "leaves_a_child",
+    "names_a_process_that_is_gone",
+    "names_another_s_process",
+    "odd_frames",
+    "users_runner",
+    "users_runner-reads-stdin-in-task",
+    "one_shot",
+    "one_shot_does_not_end",
+    "one_shot_exits_3",
+    "one_shot_is_killed",
+    "one_shot_is_warm",
+    "one_shot_leaves_a_server",
+    "one_shot_names_a_process_that_is_gone",
+}
+"""Peers whose verdict takes the kernel's word: what runs, how it ended and what is left; and some that are green."""
 CAUSES: Mapping[str, str] = {
     "exits_early": "import-error-in-runner",
     "lines": "runner-without-frames",
@@ -170,10 +192,15 @@ CELLS = {
 }
 
 
-def configuration(directory: Path, *, protocol: str, cell: str) -> str:
+def peers_of(protocol: str, backend: str) -> Mapping[str, Peer]:
+    everyone = PEERS[protocol].items()
+    return {name: peer for name, peer in everyone if backend == "process" or name in IN_CONTAINERS}
+
+
+def configuration(directory: Path, *, protocol: str, backend: str) -> str:
     """A bundle for each peer of a protocol, and one cell of one worker."""
     lines = []
-    for name, peer in PEERS[protocol].items():
+    for name, peer in peers_of(protocol, backend).items():
         bundle = directory / name
         bundle.mkdir()
         files = {"peer.txt": f"{peer.file or name}.py\n", "wire.py": peer.wire, "targets.py": TARGETS}
@@ -185,7 +212,7 @@ def configuration(directory: Path, *, protocol: str, cell: str) -> str:
         lines.append(f'  {{ path = "{bundle}", {keys} }},')
     return "\n".join(
         [
-            *("[tool.modelops]", "workers = 1", 'start = "fork-workers"', "bundles = [", *lines, "]", cell),
+            *("[tool.modelops]", "workers = 1", 'start = "fork-workers"', "bundles = [", *lines, "]", CELLS[backend]),
             *("[tool.modelops.runner]", f'path = "{SERVERS}"', f'protocol = "{protocol}"'),
             *("[tool.modelops.aggregation]", "params = 3", "replicates = 3"),
             *("[tool.modelops.deadlines]", f"handshake = {DEADLINE}", f"execute = {DEADLINE}", ""),
@@ -193,34 +220,37 @@ def configuration(directory: Path, *, protocol: str, cell: str) -> str:
     )
 
 
-@pytest.fixture(scope="session", params=CELLS)
-def reported(run_once: RunOnce, request: pytest.FixtureRequest) -> Callable[[str], Reported]:
-    """What the run with a protocol's peers said, on each backend."""
-    engine = request.getfixturevalue("engine") if request.param == "docker" else None
+@pytest.fixture(scope="session")
+def reported(run_once: RunOnce, request: pytest.FixtureRequest) -> Callable[[str, str], Reported]:
+    """What the run with a protocol's peers said on a backend."""
 
-    def of(protocol: str) -> Reported:
-        configure = functools.partial(configuration, protocol=protocol, cell=CELLS[request.param])
-        name = f"peers-{protocol}-{request.param}"
-        return run_once(name, configure, engine=engine)
+    def of(backend: str, protocol: str) -> Reported:
+        engine = request.getfixturevalue("engine") if backend == "docker" else None
+        configure = functools.partial(configuration, protocol=protocol, backend=backend)
+        return run_once(f"peers-{protocol}-{backend}", configure, engine=engine)
 
     return of
 
 
 @pytest.mark.parametrize(
-    ("protocol", "name"), [(protocol, name) for protocol, peers in PEERS.items() for name in peers]
+    ("backend", "protocol", "name"),
+    [(backend, protocol, name) for backend in CELLS for protocol in PEERS for name in peers_of(protocol, backend)],
 )
-def test_a_peer(reported: Callable[[str], Reported], protocol: str, name: str) -> None:
+def test_a_peer(reported: Callable[[str, str], Reported], backend: str, protocol: str, name: str) -> None:
     peer = PEERS[protocol][name]
     if not peer.check_name:
-        reported(protocol).passed(name, *BUNDLE_CHECKS)
+        reported(backend, protocol).passed(name, *BUNDLE_CHECKS)
         return
     status, within = ("timed-out", DEADLINE + 2) if peer.hangs else ("failed", AT_ONCE)
     cause = CAUSES.get(name, UNKNOWN)
-    reported(protocol).broke(name, peer.check_name, status, within=within, cause=cause).says(*peer.expected)
+    reported(backend, protocol).broke(name, peer.check_name, status, within=within, cause=cause).says(*peer.expected)
 
 
-def test_large_params_and_answers_pass_in_pieces_with_odd_headers(reported: Callable[[str], Reported]) -> None:
-    [size] = reported("json-rpc").checks["odd_frames", "execute"].data["artifacts"].values()
+@pytest.mark.parametrize("backend", CELLS)
+def test_large_params_and_answers_pass_in_pieces_with_odd_headers(
+    reported: Callable[[str, str], Reported], backend: str
+) -> None:
+    [size] = reported(backend, "json-rpc").checks["odd_frames", "execute"].data["artifacts"].values()
     assert size > 6 * len(TEXT), "as JSON writes it"
 
 

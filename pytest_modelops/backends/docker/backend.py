@@ -23,6 +23,7 @@ from pytest_modelops.backends.docker.images import Image, Images, cannot_be_pull
 from pytest_modelops.backends.docker.layers import ENVIRONMENT, Layers
 from pytest_modelops.backends.docker.one_off import OneOff
 from pytest_modelops.backends.docker.packages import Base, Packages
+from pytest_modelops.backends.docker.programs import Programs
 from pytest_modelops.backends.docker.sandbox import ContainerSandbox
 from pytest_modelops.config.docker import ContainerSettings
 from pytest_modelops.config.model import EnvironmentSpec
@@ -77,9 +78,9 @@ class ContainerBackend:
         self._commands = Commands(directory / f"commands-{os.getpid()}")
         self._labels = belongings.labels(directory.name)
         self._images = Images(engine)
-        one_off = OneOff(engine, settings, self._labels)
-        self._inspector = Inspector(engine, settings, one_off, directory=cache / "images", fresh=fresh)
-        self._layers = Layers(engine, one_off, directory=cache / "images", fresh=fresh, session=directory.name)
+        self._one_off = OneOff(engine, settings, self._labels)
+        self._inspector = Inspector(engine, settings, self._one_off, directory=cache / "images", fresh=fresh)
+        self._layers = Layers(engine, self._one_off, directory=cache / "images", fresh=fresh, session=directory.name)
 
     @functools.cached_property
     def _tools(self) -> Toolbox:
@@ -227,6 +228,7 @@ class ContainerBackend:
             user=confinement.user_of(self._settings, image.user),
             uid=contents.facts["uid"],
             gid=contents.facts["gid"],
+            programs=Programs(self._engine, self._one_off, self._tools.remote_packages).obtain(base, deadline),
         )
         self._environments[image.id] = environment
         return environment
@@ -262,6 +264,8 @@ class ContainerBackend:
     def sandbox(self, cell: Cell) -> ContainerSandbox:
         """Make a network and a volume for the cell."""
         directory = unused_path(self._directory, cell.id)  # a cell that is started again keeps its first logs
+        pythons = {versions.python for versions in cell.with_variants(self.variants).needed}
+        used = [one for one in self._environments.values() if one.lock.versions.python in pythons]
         sandbox = ContainerSandbox(
             self._engine,
             self._settings,
@@ -269,6 +273,7 @@ class ContainerBackend:
             cell=directory.name,
             labels=self._labels,
             image=next(iter(self._environments)),
+            programs=dict.fromkeys(one.programs for one in used if one.programs is not None),
         )
         self._sandboxes.append(sandbox)
         return sandbox
@@ -283,4 +288,5 @@ class ContainerBackend:
             sandbox.close()
         if "_tools" in self.__dict__:
             self._tools.wheelhouses.close()
+            self._tools.remote_packages.close()
         self._engine.api.close()

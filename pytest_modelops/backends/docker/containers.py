@@ -33,6 +33,7 @@ class ContainerEnvironment(Environment):
         image: its id.
         path: PATH of its processes.
         user: of its processes, as the engine takes it; uid, gid: the user's numbers in the image.
+        programs: what they run, compiled (see `Programs`); without it, the sources.
     """
 
     image: str
@@ -40,6 +41,7 @@ class ContainerEnvironment(Environment):
     user: str
     uid: int
     gid: int
+    programs: Path | None = None
 
 
 class CellContainers:

@@ -8,7 +8,7 @@ import io
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -36,10 +36,12 @@ class ContainerSandbox:
         cell: its name on the engine; unique in the run.
         labels: of this run.
         image: id of any image that the engine has.
+        programs: of the cell's Pythons, as `Programs` makes them.
     """
 
     remote = REMOTE
     forking = None
+    nannies_fork = True
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class ContainerSandbox:
         cell: str,
         labels: Mapping[str, str],
         image: str,
+        programs: Collection[Path],
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -61,7 +64,7 @@ class ContainerSandbox:
         self._labels = {**labels, belongings.CELL: cell}
         # Names must be unique on an engine that many machines share; networks with the same name would both exist.
         self._prefix = f"modelops-{secrets.token_hex(4)}-" + re.sub(r"[^a-zA-Z0-9_.-]+", "-", cell)[:80]
-        self._shared = SharedFiles(engine, self._prefix, cell, self._labels, image)
+        self._shared = SharedFiles(engine, self._prefix, cell, self._labels, image=image, programs=programs)
         self._containers = CellContainers(
             engine, settings, prefix=self._prefix, labels=self._labels, shared=self._shared.volume
         )
@@ -109,6 +112,9 @@ class ContainerSandbox:
 
     def put(self, source: Path, name: str) -> str:
         return self._shared.put(source, name)
+
+    def pips(self) -> str:
+        return self._shared.put_pips()
 
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]

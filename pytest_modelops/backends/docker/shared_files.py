@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 
 from pytest_modelops.backends.docker import belongings
 from pytest_modelops.backends.docker.archives import copied_into
 from pytest_modelops.backends.docker.engine import Engine, translated
+from pytest_modelops.backends.docker.programs import PIP
+from pytest_modelops.environments.remote_package import NAME
 
 SHARED = "/modelops/shared"
 """Where containers see it."""
@@ -23,13 +25,24 @@ class SharedFiles:
     Args:
         prefix: of names on the engine.
         image: id of any image that the engine has.
+        programs: of its Pythons, as `Programs` makes them.
     """
 
-    def __init__(self, engine: Engine, prefix: str, cell: str, labels: Mapping[str, str], image: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        prefix: str,
+        cell: str,
+        labels: Mapping[str, str],
+        *,
+        image: str,
+        programs: Collection[Path],
+    ) -> None:
         self._engine = engine
         self._cell = cell
         self._labels = labels
         self._image = image
+        self._programs = programs
         self._lock = threading.Lock()
         self._put: set[str] = set()
         self.volume = f"{prefix}-shared"
@@ -50,8 +63,18 @@ class SharedFiles:
                 host_config=config,
             )
             self.writer = created["Id"]
-        with resources.as_file(resources.files("pytest_modelops") / "remote") as source:
-            self._copy_in(source, "remote/modelops_remote", without="__pycache__")
+        for directory in self._programs:
+            self._copy_in(directory / NAME, f"remote/{NAME}")
+        if not self._programs:
+            with resources.as_file(resources.files("pytest_modelops") / "remote") as source:
+                self._copy_in(source, f"remote/{NAME}", without="__pycache__")
+
+    def put_pips(self) -> str:
+        """Copy in the unpacked pip of each of its Pythons; return their directory, empty if there is none."""
+        found = [pip for directory in self._programs for pip in sorted((directory / PIP).glob("*/*"))]
+        for pip in found:
+            self.put(pip, f"{PIP}/{pip.parent.name}/{pip.name}")
+        return f"{SHARED}/put/{PIP}" if found else ""
 
     def put(self, source: Path, name: str) -> str:
         """Copy a file or directory in, unless that was done before; return its path in the containers."""

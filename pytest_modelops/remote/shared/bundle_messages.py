@@ -67,6 +67,7 @@ class _Location(TypedDict):
 class BundleLocation(_Location, total=False):
     """Where a bundle is in the cell, and how its runner is started."""
 
+    pips: str  # directory of pips, unpacked and compiled, see `own_pip.prepared`; empty if there is none
     installed: InstalledWheels | None  # of these wheels; without it, pip installs them
     modules: list[str]  # names of its top-level modules
     on_path: OnPath  # the bundle's directory; by default `first`

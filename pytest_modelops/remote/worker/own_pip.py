@@ -28,8 +28,21 @@ if TYPE_CHECKING:
 _LOCK = threading.Lock()
 
 
+def prepared(location: BundleLocation) -> str:
+    """Return the directory of this Python's pip if the cell has it, unpacked and compiled; else nothing.
+
+    It is `CACHE_TAG/WHEEL` there: `cpython-312/pip-23.2.1-py3-none-any`.
+
+    Raises:
+        LookupError: this Python has no pip.
+    """
+    name, tag = os.path.basename(ensured_pip())[: -len(".whl")], sys.implementation.cache_tag
+    directory = os.path.join(location["pips"], tag, name) if location.get("pips") and tag else ""
+    return directory if os.path.isdir(directory) else ""
+
+
 def unpack(run: Commands, location: BundleLocation) -> str:
-    """Unpack and compile pip, unless it is there; return its directory.
+    """Unpack and compile pip, unless it is there; return its directory, which environments share by links.
 
     Raises:
         LookupError: this Python has no pip.
@@ -39,10 +52,13 @@ def unpack(run: Commands, location: BundleLocation) -> str:
         if not os.path.isdir(directory):
             new = f"{directory}.new"
             shutil.rmtree(new, ignore_errors=True)
-            with zipfile.ZipFile(ensured_pip()) as archive:
-                archive.extractall(new)
-            take_bytecode(new)
-            run("compiling pip", [sys.executable, "-I", "-m", "compileall", "-q", new], check=False)
+            if ready := prepared(location):
+                shutil.copytree(ready, new)
+            else:
+                with zipfile.ZipFile(ensured_pip()) as archive:
+                    archive.extractall(new)
+                take_bytecode(new)
+                run("compiling pip", [sys.executable, "-I", "-m", "compileall", "-q", new], check=False)
             os.rename(new, directory)
     return directory
 
@@ -100,6 +116,7 @@ def install(
     lines = os.path.join(location["directory"], "requirements.txt")
     with open(lines, "w", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in requirements))
+    directory = prepared(location) or unpack(run, location)
     options = ("--no-index", "--find-links", location["wheels"], "--no-cache-dir", "--disable-pip-version-check")
-    pip = [python or python_of(location), os.path.join(unpack(run, location), "pip"), "install", "-q", *options, *more]
+    pip = [python or python_of(location), os.path.join(directory, "pip"), "install", "-q", *options, *more]
     run(f"installing {location['name']} from its wheels", [*pip, "-r", lines])

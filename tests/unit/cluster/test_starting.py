@@ -42,7 +42,7 @@ class Processes:
 def start(processes: Processes, settings: ClusterSettings, pythons: Mapping[Role, str]) -> tuple[Any, dict[str, int]]:
     """Prepare and start all; return the sandbox, and what each process was forked from."""
     forking = Templates(processes, lambda _, own: own, logs=Path(), directory=Path())  # type: ignore[arg-type]
-    sandbox: Any = types.SimpleNamespace(forking=forking)
+    sandbox: Any = types.SimpleNamespace(forking=forking, nannies_fork=True)
     environments: Any = {role: types.SimpleNamespace(python=pythons[role]) for role in Role}
     starting.prepare_to_fork(sandbox, environments, settings, seconds=1)
     found = {}
@@ -95,10 +95,14 @@ def test_an_obstacle_is_reported_once() -> None:
 def test_only_nannies_that_can_be_forked_fork() -> None:
     settings = dataclasses.replace(SETTINGS, start="fork-workers", worker_variables={"A": "1"})
     name = "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"
-    able: Any = types.SimpleNamespace(forking=object())
-    unable: Any = types.SimpleNamespace(forking=None)
+    able: Any = types.SimpleNamespace(forking=None, nannies_fork=True)  # containers
+    unable: Any = types.SimpleNamespace(forking=None, nannies_fork=False)
     assert starting.with_forking_nannies(settings, able).worker_variables == {name: "fork", "A": "1"}
     assert starting.with_forking_nannies(settings, unable) is settings
-    assert {how for _, how in starting.started(unable, settings)} == {
-        "exec: only the backend `process` forks, and only on Linux"
-    }
+    executed = "exec: only the backend `process` forks it, and only on Linux"
+    assert {how for _, how in starting.started(unable, settings)} == {executed}
+    assert [how for _, how in starting.started(able, settings)] == [
+        *(executed, "fork-workers", "fork-workers", executed)
+    ]
+    by_hand = dataclasses.replace(settings, worker_variables={name: "spawn"})
+    assert {how for _, how in starting.started(able, by_hand)} == {executed}
