@@ -47,7 +47,6 @@ class Standing:
     Attributes:
         name: `scheduler`, `worker-0`, `nanny of worker-0`, `agent`.
         state: in the operating system.
-        reported: whether it has ever reported its facts, so that it prints its stacks and goes on.
         dump: its stacks as faulthandler prints them; empty if it printed none.
         children: where its child processes stand, for people, if code of the user's may wait for them.
     """
@@ -55,7 +54,6 @@ class Standing:
     name: str
     pid: int
     state: str
-    reported: bool
     log: Path
     dump: str
     children: Sequence[str] = ()
@@ -100,7 +98,7 @@ def standings(parts: Parts, reported: Mapping[str, ProcessFacts]) -> list[Standi
             beside[process.name] = _abort(process, deadline)
     printing = Deadline(_DUMP_SECONDS) if reported else deadline  # a signal to another machine takes its time
     return [
-        Standing(process.name, pid, state, process.name in reported, process.log, dump, beside.get(process.name, ()))
+        Standing(process.name, pid, state, process.log, dump, beside.get(process.name, ()))
         for (process, pid, state, _), dump in zip(asked, _dumps(asked, printing), strict=True)
     ]
 
@@ -130,7 +128,7 @@ def standings_of_nannies(workers: Sequence[Process], reported: Mapping[str, Proc
             if state != _GONE:
                 worker.signal(reported[worker.name]["stacks_signal"])
     return [
-        Standing(f"nanny of {worker.name}", pid, state, reported=True, log=worker.log, dump=dump)
+        Standing(f"nanny of {worker.name}", pid, state, worker.log, dump)
         for (worker, pid, state, _), dump in zip(asked, _dumps(asked, deadline), strict=True)
     ]
 

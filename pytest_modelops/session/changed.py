@@ -18,8 +18,9 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import BUNDLE_CHECKS
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.options import given
+from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.setting import Declaration, declarations
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import Plan
