@@ -16,6 +16,7 @@ from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.facts import ProcessFacts
 from pytest_modelops.remote.shared.tracebacks import are_of_user
+from pytest_modelops.report.paper import counted
 
 _POLL_SECONDS = 0.02
 _DUMP_SECONDS = 0.8
@@ -208,7 +209,7 @@ def innermost(dump: str, *, of_child: bool = False) -> list[str]:
     lines = [line for thread in busy for line in _shown(thread, called_at(thread) or (len(thread) if of_child else 0))]
     idle = len(threads_of(dump)) - len(busy)
     if idle:
-        lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
+        lines.append(counted(idle, "idle thread"))
     return lines
 
 
