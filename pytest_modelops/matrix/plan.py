@@ -137,17 +137,16 @@ class Plan:
 
 
 def _cell_to_json(cell: Cell) -> PlannedCellJson:
+    rolling = cell.rolling
     return {
         "id": cell.id,
         "skew": cell.skew,
         **_versions_to_json(cell.base),
         "roles": {role.value: _versions_to_json(cell[role]) for role in Role},
-        "rolling": _rolling_to_json(cell.rolling) if cell.rolling is not None else None,
+        "rolling": {"to": _versions_to_json(rolling.to), "order": [role.value for role in rolling.order]}
+        if rolling is not None
+        else None,
     }
-
-
-def _rolling_to_json(rolling: Rolling) -> RollingJson:
-    return {"to": _versions_to_json(rolling.to), "order": [role.value for role in rolling.order]}
 
 
 def _cell_from_json(plain: PlannedCellJson) -> Cell:
