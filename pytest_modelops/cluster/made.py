@@ -78,7 +78,7 @@ class MadeRegistration(Registration):
         return all(address in self._named for address in asked)
 
 
-class MadeCluster(OwnCluster):
+class MadeCluster(OwnCluster[MadeParts, MadeRegistration]):
     """A cluster of a Dask cluster class.
 
     Attributes:
@@ -87,8 +87,6 @@ class MadeCluster(OwnCluster):
 
     starter = "the cluster class"
     sandbox: ClusterSandbox
-    _parts: MadeParts
-    _registration: MadeRegistration
 
     def __init__(
         self,

@@ -98,10 +98,8 @@ class ClusterWorker:
         return pid in self._maker.descendants()
 
 
-class MadeParts(Parts):
+class MadeParts(Parts[ClusterSandbox]):
     """The maker, the agent, and the workers that the cluster's class starts."""
-
-    _sandbox: ClusterSandbox
 
     def _start(self, connect_seconds: float) -> tuple[Process, list[Process], Agent]:
         sandbox, settings = self._sandbox, self._settings

@@ -8,7 +8,7 @@ import dataclasses
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
@@ -23,6 +23,8 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared.facts import ClusterFacts, ProcessFacts, ShippedModule, TrialQuestion
 
+_P = TypeVar("_P", bound=Parts[Any])
+_R = TypeVar("_R", bound=Registration)
 LATE_SECONDS = 6.0
 """How long the late worker has to leave."""
 _POLL_SECONDS = 0.02
@@ -34,16 +36,11 @@ _MOST_RESTARTS = 4
 """How often workers are restarted at most because of one thing that timed out."""
 
 
-class OwnCluster(Cluster):
+class OwnCluster(Cluster, Generic[_P, _R]):
     """What is common to clusters that we start, and to those that a Dask cluster class makes for us."""
 
     def __init__(
-        self,
-        sandbox: Sandbox,
-        settings: ClusterSettings,
-        parts: Parts,
-        registration: Registration,
-        diagnoses: Diagnoses,
+        self, sandbox: Sandbox, settings: ClusterSettings, parts: _P, registration: _R, diagnoses: Diagnoses
     ) -> None:
         super().__init__(sandbox, settings)
         self._parts = parts

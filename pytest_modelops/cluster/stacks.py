@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.children import described, stacks_of_children
@@ -77,7 +78,7 @@ class Standing:
         return self.state in _ALIVE and bool(self.dump) and not busy_threads(self.dump)
 
 
-def standings(parts: Parts, reported: Mapping[str, ProcessFacts]) -> list[Standing]:
+def standings(parts: Parts[Any], reported: Mapping[str, ProcessFacts]) -> list[Standing]:
     """Return where each process stands, without nannies.
 
     A process that has reported its facts prints its stacks and continues. If none has, the cluster never came up and
@@ -104,7 +105,7 @@ def standings(parts: Parts, reported: Mapping[str, ProcessFacts]) -> list[Standi
     ]
 
 
-def with_children(parts: Parts, processes: Sequence[Standing]) -> list[Standing]:
+def with_children(parts: Parts[Any], processes: Sequence[Standing]) -> list[Standing]:
     """End the child processes of workers that are in code of the user's, and return where they stand, too."""
     found = []
     for one in processes:

@@ -27,10 +27,8 @@ from pytest_modelops.remote.shared.facts import PreloadSetup
 _POLL_SECONDS = 0.02
 
 
-class StartedCluster(OwnCluster):
+class StartedCluster(OwnCluster[StartedParts, Registration]):
     """Scheduler and workers as Dask's command line starts them."""
-
-    _parts: StartedParts
 
     def __init__(
         self,
