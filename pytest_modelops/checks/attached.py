@@ -58,13 +58,11 @@ def _of_deployment(check: Check, asked: Asked) -> Check:
     run: Run | None = None
     bundle = check.bundle
     if check.variant:
-        why = f"it would make {check.variant} happen to a deployment that runs already"
-        return dataclasses.replace(check, run=functools.partial(_skip, why), needs=(), uses_cluster=False, leaves=None)
+        return _skipped(check, f"it would make {check.variant} happen to a deployment that runs already")
     if check.name in _WRITING and bundle is not None:
         if bundle.in_workers or check.name == "venv-reuse" or INSTALL not in asked.allow:
-            why = _IN_PROCESS if bundle.in_workers else _ALLOW if check.name in _WITH_INSTALL else _TRIES
-            return dataclasses.replace(
-                check, run=functools.partial(_skip, why), needs=(), uses_cluster=False, leaves=None
+            return _skipped(
+                check, _IN_PROCESS if bundle.in_workers else _ALLOW if check.name in _WITH_INSTALL else _TRIES
             )
     elif check.name == "runtime" and asked.plugin is not None:
         run = functools.partial(attached_runtime.run, asked.plugin, scale=SCALE in asked.allow)
@@ -99,8 +97,11 @@ def behind_versions(checks: Sequence[Check]) -> list[Check]:
     ]
 
 
-def _skip(reason: str, _: CheckedCell, __: Deadline) -> None:
-    raise NothingToDo(reason)
+def _skipped(check: Check, reason: str) -> Check:
+    def skip(_: CheckedCell, __: Deadline) -> None:
+        raise NothingToDo(reason)
+
+    return dataclasses.replace(check, run=skip, needs=(), uses_cluster=False, leaves=None)
 
 
 def start(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:

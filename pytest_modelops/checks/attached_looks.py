@@ -11,12 +11,12 @@ from typing import TypeVar
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
 
 from pytest_modelops.bundles import formats, metadata
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import bundle_isolated
 from pytest_modelops.checks.base import CheckedCell
+from pytest_modelops.checks.versions import same_version
 from pytest_modelops.cluster.attached import AttachedCluster
 from pytest_modelops.config.variables import CELL_DIRECTORY, HIDDEN
 from pytest_modelops.deadline import Deadline
@@ -114,7 +114,7 @@ def missing_bundle(bundle: Bundle, cell: CheckedCell, deadline: Deadline) -> Ite
         for has, names in by_value(looks, lambda look, package=package: look["packages"][package]).items():  # type: ignore[misc]
             if has is None:
                 yield f"{intro}: {package} {version} is not installed on {listed(names)}"
-            elif not _is_version(has, version):
+            elif not same_version(has, version):
                 yield f"{intro}: it is {package} {version}, and {has} on {listed(names)}"
     for missing, names in by_value(looks, lambda look: tuple(look["missing"])).items():
         if missing:
@@ -148,7 +148,7 @@ def of_environment(
     for package in packages:
         found = by_value(looks, lambda look, package=package: look["packages"][package])  # type: ignore[misc]
         problems += differing(package, found, lambda value: value or "not installed")
-        if len(found) == 1 and package in locked and not _is_version(only := next(iter(found)), locked[package]):
+        if len(found) == 1 and package in locked and not same_version(only := next(iter(found)), locked[package]):
             has = f"{package} {only}" if only else f"no {package}"
             notes.append(f"the deployment's workers have {has}, this client has {locked[package]}")
     for name, value in asked.items():
@@ -180,10 +180,3 @@ def shown(value: str | None, *, hidden: bool = False) -> str:
     if value is None:
         return "not set"
     return HIDDEN if hidden else repr(value)
-
-
-def _is_version(has: str | None, version: Version) -> bool:
-    try:
-        return has is not None and Version(has) == version
-    except InvalidVersion:
-        return False

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pytest_modelops.cluster.stacks import Standing, busy_threads, called_at, place_in, threads_of
 from pytest_modelops.remote.shared.diagnosis_messages import Diagnosed, PendingTask, SchedulerView, WorkerView
 from pytest_modelops.remote.shared.tracebacks import are_of_user
+from pytest_modelops.report.paper import counted
 
 _SHOWN = 3
 _MOST_OF_KEY = 80
@@ -119,7 +120,7 @@ def _restarted(evidence: Evidence) -> str:
     text = f"{'; '.join(workers)}."
     if fatal:
         of_all = max(fatal, key=lambda task: task["deaths"])
-        text += f" Task {_key(of_all['key'])} was on {_counted(of_all['deaths'], 'worker')} that died."
+        text += f" Task {_key(of_all['key'])} was on {counted(of_all['deaths'], 'worker')} that died."
     return text
 
 
@@ -257,7 +258,7 @@ def _between(evidence: Evidence) -> str:
         if state := worker["tasks"].get(task["key"]):
             states.append(f"{name} as {state!r}")
     count = sum(number for state, number in view["counts"].items() if state not in {"memory", "released", "erred"})
-    pending = f"{_counted(count, 'task')} {'is' if count == 1 else 'are'} pending and no worker runs any of them"
+    pending = f"{counted(count, 'task')} {'is' if count == 1 else 'are'} pending and no worker runs any of them"
     return f"{pending}. Task {_key(task['key'])}: {', '.join(states)}."
 
 
@@ -283,7 +284,3 @@ def _key(key: str) -> str:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

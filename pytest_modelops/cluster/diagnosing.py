@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from pytest_modelops.cluster.culprit import Evidence, culprit
 from pytest_modelops.cluster.diagnosis import Diagnosis
@@ -34,7 +35,7 @@ class Diagnoses:
         ended: pids of workers that were ended on purpose.
     """
 
-    def __init__(self, parts: Parts, settings: ClusterSettings) -> None:
+    def __init__(self, parts: Parts[Any], settings: ClusterSettings) -> None:
         self._parts = parts
         self._settings = settings
         self._sizes: dict[str, int] = {}

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.backends.cluster import ClusterSandbox
@@ -20,7 +20,7 @@ from pytest_modelops.cluster.starting import SCHEDULER
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, RemoteError, RunnerTimedOut, TimedOut
+from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, RemoteError, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.cluster_messages import CloseReport, WorkerName
 from pytest_modelops.remote.shared.facts import ClusterFacts
@@ -78,7 +78,7 @@ class MadeRegistration(Registration):
         return all(address in self._named for address in asked)
 
 
-class MadeCluster(OwnCluster):
+class MadeCluster(OwnCluster[MadeParts, MadeRegistration]):
     """A cluster of a Dask cluster class.
 
     Attributes:
@@ -87,8 +87,6 @@ class MadeCluster(OwnCluster):
 
     starter = "the cluster class"
     sandbox: ClusterSandbox
-    _parts: MadeParts
-    _registration: MadeRegistration
 
     def __init__(
         self,
@@ -131,30 +129,6 @@ class MadeCluster(OwnCluster):
             self.settings = dataclasses.replace(self.settings, nanny=all(nannies))
         return answer
 
-    @contextlib.contextmanager
-    def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
-        """Scale the cluster up by one, and down again afterwards.
-
-        Raises:
-            CannotScale: the cluster cannot have one more.
-        """
-        made = self.settings.made
-        if made is not None and made.adaptive is not None:
-            raise CannotScale("this cluster scales itself")
-        count = len(self.workers)
-        late = self._parts.late = self._parts.start_worker(LATE)
-        try:
-            self._scale(count + 1, deadline)
-            yield LATE, self._await_late(late, deadline)
-        except TimedOut as error:
-            raise self.explained(error, RunnerTimedOut) from None
-        finally:
-            ending = Deadline(_LATE_SECONDS)
-            with contextlib.suppress(ModelopsError):
-                self._scale(count, ending)
-                ending.until(lambda: LATE not in self._registration.now(ending), every=LOOK_SECONDS)
-            self._parts.late = None
-
     def _scale(self, workers: int, deadline: Deadline) -> None:
         try:
             self._parts.maker.call("scale", workers=workers, seconds=deadline.remaining, deadline=deadline)
@@ -162,12 +136,20 @@ class MadeCluster(OwnCluster):
             raise CannotScale(f"the cluster could not be scaled to {workers} workers: {error}") from None
 
     def _await_late(self, late: Process, deadline: Deadline) -> str:
+        self._scale(len(self.workers) + 1, deadline)
         address = super()._await_late(late, deadline)
         deadline.until(
             lambda: self._registration.await_named([late.name], {late.name: address}, deadline), every=LOOK_SECONDS
         )
         self.facts(deadline.at_most(LOG_SECONDS))
         return address
+
+    def _end_late(self, late: Process) -> bool:  # noqa: ARG002
+        ending = Deadline(_LATE_SECONDS)
+        with contextlib.suppress(ModelopsError):
+            self._scale(len(self.workers), ending)
+            ending.until(lambda: LATE not in self._registration.now(ending), every=LOOK_SECONDS)
+        return True
 
     def explained(self, error: TimedOut, kind: type[TimedOut] = TimedOut) -> TimedOut:
         if not self._reported:  # it never came up; its maker is not ended, since that has to close it

@@ -16,7 +16,7 @@ from pytest_modelops.cluster.stacks import ELSEWHERE
 from pytest_modelops.cluster.starting import SCHEDULER, worker_names
 from pytest_modelops.config.types import EXEC
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CheckFailed, ModelopsError, RemoteError, TimedOut
+from pytest_modelops.errors import CannotScale, CheckFailed, ModelopsError, RemoteError, TimedOut
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.process_messages import ChildStack
 
@@ -98,10 +98,8 @@ class ClusterWorker:
         return pid in self._maker.descendants()
 
 
-class MadeParts(Parts):
+class MadeParts(Parts[ClusterSandbox]):
     """The maker, the agent, and the workers that the cluster's class starts."""
-
-    _sandbox: ClusterSandbox
 
     def _start(self, connect_seconds: float) -> tuple[Process, list[Process], Agent]:
         sandbox, settings = self._sandbox, self._settings
@@ -127,7 +125,10 @@ class MadeParts(Parts):
         return ClusterWorker(name, self._sandbox.log(name), self.maker.process, agent)
 
     def start_worker(self, name: str) -> Process:
-        """Return the worker that comes when the cluster is scaled up."""
+        """Return the worker that comes when the cluster is scaled up; raises `CannotScale` if it scales itself."""
+        made = self._settings.made
+        if made is not None and made.adaptive is not None:
+            raise CannotScale("this cluster scales itself")
         return self._worker(name, self.agent)
 
     @property

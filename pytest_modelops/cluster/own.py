@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import dataclasses
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
-from pytest_modelops.cluster.cluster import Cluster
+from pytest_modelops.cluster.cluster import LATE, Cluster
 from pytest_modelops.cluster.diagnosing import Diagnoses
 from pytest_modelops.cluster.parts import Parts, last_seen
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
@@ -18,9 +20,13 @@ from pytest_modelops.config import argument_paths
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import TimedOut
+from pytest_modelops.errors import CheckFailed, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared.facts import ClusterFacts, ProcessFacts, ShippedModule, TrialQuestion
 
+_P = TypeVar("_P", bound=Parts[Any])
+_R = TypeVar("_R", bound=Registration)
+LATE_SECONDS = 6.0
+"""How long the late worker has to leave."""
 _POLL_SECONDS = 0.02
 _ANSWER_SECONDS = 2.0
 """How long restarted workers have to report their facts, and workers to say which tasks they are on."""
@@ -30,16 +36,11 @@ _MOST_RESTARTS = 4
 """How often workers are restarted at most because of one thing that timed out."""
 
 
-class OwnCluster(Cluster):
+class OwnCluster(Cluster, Generic[_P, _R]):
     """What is common to clusters that we start, and to those that a Dask cluster class makes for us."""
 
     def __init__(
-        self,
-        sandbox: Sandbox,
-        settings: ClusterSettings,
-        parts: Parts,
-        registration: Registration,
-        diagnoses: Diagnoses,
+        self, sandbox: Sandbox, settings: ClusterSettings, parts: _P, registration: _R, diagnoses: Diagnoses
     ) -> None:
         super().__init__(sandbox, settings)
         self._parts = parts
@@ -107,6 +108,23 @@ class OwnCluster(Cluster):
 
     def directories(self, names: Sequence[str]) -> Mapping[str, str]:
         return {name: f"{self.sandbox.directory(name)}/bundles" for name in names}
+
+    @contextlib.contextmanager
+    def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
+        late = self._parts.late = self._parts.start_worker(LATE)
+        try:
+            yield LATE, self._await_late(late, deadline)
+        except TimedOut as error:
+            raise self.explained(error, RunnerTimedOut) from None
+        finally:
+            forgotten = self._end_late(late)
+            self._parts.late = None
+        if not forgotten:
+            raise CheckFailed(f"{LATE} was ended, and the scheduler has not forgotten it after {LATE_SECONDS:g} s")
+
+    @abc.abstractmethod
+    def _end_late(self, late: Process) -> bool:
+        """End the late worker and return whether the scheduler has forgotten it."""
 
     def _await_late(self, late: Process, deadline: Deadline) -> str:
         def address() -> str | None:

@@ -7,6 +7,7 @@ import contextlib
 import re
 import signal
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
@@ -18,6 +19,7 @@ from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import ProcessExited, TimedOut
 from pytest_modelops.matrix.cell import Role
 
+_S = TypeVar("_S", bound=Sandbox)
 _POLL_SECONDS = 0.02
 _KERNEL_SECONDS = 0.5
 """How long the supervisor has to report that the kernel killed a worker for its memory; it looks every 0.2 s."""
@@ -27,7 +29,7 @@ _MEMORY = re.compile(r"\(pid=(?P<pid>\d+)\) exceeded (?P<share>\d+% )memory budg
 """How a nanny logs that it ends a worker for its memory."""
 
 
-class Parts(abc.ABC):
+class Parts(abc.ABC, Generic[_S]):
     """Scheduler, workers and agent of one cell, from their start on.
 
     Attributes:
@@ -41,7 +43,7 @@ class Parts(abc.ABC):
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        sandbox: _S,
         environments: Mapping[Role, Environment],
         settings: ClusterSettings,
         *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.parts import Parts, last_seen
@@ -20,7 +21,7 @@ _ANSWER_SECONDS = 2.0
 class Registration:
     """Which workers the scheduler has registered."""
 
-    def __init__(self, parts: Parts, *, nannies: bool) -> None:
+    def __init__(self, parts: Parts[Any], *, nannies: bool) -> None:
         self._parts = parts
         self._nannies = nannies
         self._watched: set[str] = set()

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.children import described, stacks_of_children
@@ -16,6 +17,7 @@ from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.remote.shared.facts import ProcessFacts
 from pytest_modelops.remote.shared.tracebacks import are_of_user
+from pytest_modelops.report.paper import counted
 
 _POLL_SECONDS = 0.02
 _DUMP_SECONDS = 0.8
@@ -47,7 +49,6 @@ class Standing:
     Attributes:
         name: `scheduler`, `worker-0`, `nanny of worker-0`, `agent`.
         state: in the operating system.
-        reported: whether it has ever reported its facts, so that it prints its stacks and goes on.
         dump: its stacks as faulthandler prints them; empty if it printed none.
         children: where its child processes stand, for people, if code of the user's may wait for them.
     """
@@ -55,7 +56,6 @@ class Standing:
     name: str
     pid: int
     state: str
-    reported: bool
     log: Path
     dump: str
     children: Sequence[str] = ()
@@ -78,7 +78,7 @@ class Standing:
         return self.state in _ALIVE and bool(self.dump) and not busy_threads(self.dump)
 
 
-def standings(parts: Parts, reported: Mapping[str, ProcessFacts]) -> list[Standing]:
+def standings(parts: Parts[Any], reported: Mapping[str, ProcessFacts]) -> list[Standing]:
     """Return where each process stands, without nannies.
 
     A process that has reported its facts prints its stacks and continues. If none has, the cluster never came up and
@@ -100,12 +100,12 @@ def standings(parts: Parts, reported: Mapping[str, ProcessFacts]) -> list[Standi
             beside[process.name] = _abort(process, deadline)
     printing = Deadline(_DUMP_SECONDS) if reported else deadline  # a signal to another machine takes its time
     return [
-        Standing(process.name, pid, state, process.name in reported, process.log, dump, beside.get(process.name, ()))
+        Standing(process.name, pid, state, process.log, dump, beside.get(process.name, ()))
         for (process, pid, state, _), dump in zip(asked, _dumps(asked, printing), strict=True)
     ]
 
 
-def with_children(parts: Parts, processes: Sequence[Standing]) -> list[Standing]:
+def with_children(parts: Parts[Any], processes: Sequence[Standing]) -> list[Standing]:
     """End the child processes of workers that are in code of the user's, and return where they stand, too."""
     found = []
     for one in processes:
@@ -130,7 +130,7 @@ def standings_of_nannies(workers: Sequence[Process], reported: Mapping[str, Proc
             if state != _GONE:
                 worker.signal(reported[worker.name]["stacks_signal"])
     return [
-        Standing(f"nanny of {worker.name}", pid, state, reported=True, log=worker.log, dump=dump)
+        Standing(f"nanny of {worker.name}", pid, state, worker.log, dump)
         for (worker, pid, state, _), dump in zip(asked, _dumps(asked, deadline), strict=True)
     ]
 
@@ -210,7 +210,7 @@ def innermost(dump: str, *, of_child: bool = False) -> list[str]:
     lines = [line for thread in busy for line in _shown(thread, called_at(thread) or (len(thread) if of_child else 0))]
     idle = len(threads_of(dump)) - len(busy)
     if idle:
-        lines.append(f"{idle} idle thread{'' if idle == 1 else 's'}")
+        lines.append(counted(idle, "idle thread"))
     return lines
 
 

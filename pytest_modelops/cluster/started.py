@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster import preloading
 from pytest_modelops.cluster.cluster import LATE
 from pytest_modelops.cluster.diagnosing import Diagnoses
 from pytest_modelops.cluster.faults import DuringJob
-from pytest_modelops.cluster.own import OwnCluster, in_cell_of
+from pytest_modelops.cluster.own import LATE_SECONDS, OwnCluster, in_cell_of
 from pytest_modelops.cluster.parts import terminate
 from pytest_modelops.cluster.registration import Registration
 from pytest_modelops.cluster.replacing import Replacing
@@ -20,19 +20,15 @@ from pytest_modelops.config.faults import Fault
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
-from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
+from pytest_modelops.errors import ModelopsError
 from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.facts import PreloadSetup
 
-_LATE_SECONDS = 6.0
-"""How long the late worker has to leave."""
 _POLL_SECONDS = 0.02
 
 
-class StartedCluster(OwnCluster):
+class StartedCluster(OwnCluster[StartedParts, Registration]):
     """Scheduler and workers as Dask's command line starts them."""
-
-    _parts: StartedParts
 
     def __init__(
         self,
@@ -70,22 +66,8 @@ class StartedCluster(OwnCluster):
     def preloads(self, deadline: Deadline) -> Mapping[str, Sequence[PreloadSetup]]:
         return preloading.await_ended(self.agent, named=self.with_names, nannies=self.settings.nanny, deadline=deadline)
 
-    @contextlib.contextmanager
-    def one_more(self, deadline: Deadline) -> Iterator[tuple[str, str]]:
-        late = self._parts.late = self._parts.start_worker(LATE)
-        try:
-            yield LATE, self._await_late(late, deadline)
-        except TimedOut as error:
-            raise self.explained(error, RunnerTimedOut) from None
-        finally:
-            forgotten = self._end_late(late)
-            self._parts.late = None
-        if not forgotten:
-            raise CheckFailed(f"{LATE} was ended, and the scheduler has not forgotten it after {_LATE_SECONDS:g} s")
-
     def _end_late(self, late: Process) -> bool:
-        """End the late worker and return whether the scheduler has forgotten it."""
-        deadline = Deadline(_LATE_SECONDS)
+        deadline = Deadline(LATE_SECONDS)
         terminate([late], deadline)
         if late.ending is None:
             for pid in [late.pid, *late.descendants()]:  # the nanny first, which would start another worker
@@ -95,7 +77,7 @@ class StartedCluster(OwnCluster):
         return True
 
     def during_job(self, fault: Fault, tasks: int | None = None) -> DuringJob:
-        self.await_workers(Deadline(_LATE_SECONDS))  # one may have been restarted
+        self.await_workers(Deadline(LATE_SECONDS))  # one may have been restarted
         pids = {name: facts["pid"] for name, facts in self._reported.items()}
         return DuringJob(
             fault, self.sandbox, self._parts, self._registration, pids=pids, addresses=self.addresses, tasks=tasks

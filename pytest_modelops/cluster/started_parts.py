@@ -9,7 +9,7 @@ import shlex
 import signal
 from collections.abc import Mapping, Sequence
 
-from pytest_modelops.backends.base import Process
+from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.parts import Parts
 from pytest_modelops.cluster.starting import (
@@ -28,7 +28,7 @@ from pytest_modelops.matrix.cell import Role
 from pytest_modelops.remote.shared.facts import WorkerOptions
 
 
-class StartedParts(Parts):
+class StartedParts(Parts[Sandbox]):
     """Scheduler, workers and agent that we have started, and start again."""
 
     def _start(self, connect_seconds: float) -> tuple[Process, list[Process], Agent]:

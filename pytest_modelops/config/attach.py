@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pytest_modelops.config.setting import Place, Type, Values, leaf, many, setting, table
-from pytest_modelops.config.types import COUNT, PATH, SECONDS, SWITCH, TEXT, choice, is_dotted, text
+from pytest_modelops.config.types import COUNT, IMPORT_PATH, PATH, SECONDS, SWITCH, TEXT, choice, import_path, text
 from pytest_modelops.errors import WrongInput
 
 if TYPE_CHECKING:
@@ -43,14 +43,6 @@ def _address(value: object) -> str:
     found = text(value).strip()
     if not re.fullmatch(_ADDRESS, found):
         raise WrongInput(f"{found!r} is not the address of a scheduler, such as tcp://scheduler:8786 or tls://…")
-    return found
-
-
-def _factory(value: object) -> str:
-    found = text(value)
-    module, colon, function = found.partition(":")
-    if not colon or not is_dotted(module) or not is_dotted(function):
-        raise WrongInput(f"{found!r} is not a function; write module:function")
     return found
 
 
@@ -120,7 +112,7 @@ class AttachSettings:
         PATH, "The file with the address that `dask scheduler --scheduler-file` has written."
     )
     factory: str = setting(
-        leaf(_factory, {"type": "string", "pattern": r"^[\w.]+:[\w.]+$"}),
+        leaf(import_path("is not a function; write module:function"), IMPORT_PATH),
         "`module:function`, called in each client, that returns the address or a Dask `Cluster`. The module is in the "
         "client's environment or beside this file.",
         "",

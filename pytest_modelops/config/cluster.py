@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_modelops.config.setting import Place, Type, Values, leaf, not_one_of, setting, shown, table
-from pytest_modelops.config.types import COUNT, STRING, count, is_dotted, mapping, text
+from pytest_modelops.config.types import COUNT, STRING, count, import_path, mapping, text
 from pytest_modelops.errors import WrongInput, said_of
 
 FIELDS = (
@@ -59,12 +59,7 @@ def _refuse_unknown(value: object, valid: tuple[str, ...]) -> None:
             raise WrongInput(f"{{{name}}}: {not_one_of(name, 'a field', valid)}; write {{{{{name}}}}} for the text")
 
 
-def _class(value: object) -> str:
-    found = text(value)
-    module, colon, name = found.partition(":")
-    if not colon or not is_dotted(module) or not is_dotted(name):
-        raise WrongInput(f"{found!r} is not a class; write module:Class, such as distributed:LocalCluster")
-    return found
+_class = import_path("is not a class; write module:Class, such as distributed:LocalCluster")
 
 
 def _options(value: object) -> Mapping[str, object]:

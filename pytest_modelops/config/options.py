@@ -17,8 +17,9 @@ from typing import Literal
 import pytest
 
 from pytest_modelops.config.file import ConfigFile, named, nearest
+from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.setting import VARIABLE_PREFIX, Declaration, Given, Kind, not_one_of, options
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.config.types import PATH, SWITCH
 from pytest_modelops.errors import WrongInput
 

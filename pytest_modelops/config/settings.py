@@ -1,37 +1,23 @@
-"""All settings, read once into one frozen `Settings`.
+"""All settings: each is declared once, as a field of one frozen `Settings`, which `parsing` reads.
 
-To add a setting, declare a field here or in the class of its table. Every complaint is one line that names file, key
-and valid values.
+To add a setting, declare a field here or in the class of its table.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_modelops.config.attach import ATTACH, SCALE, AttachSettings
-from pytest_modelops.config.file import TABLE, ConfigFile
+from pytest_modelops.config.attach import ATTACH, AttachSettings
+from pytest_modelops.config.file import ConfigFile
 from pytest_modelops.config.matrix_table import MATRIX
 from pytest_modelops.config.outcome_types import BASELINE, DURATION, REPORTS, SHARD
-from pytest_modelops.config.setting import (
-    FILE,
-    Given,
-    Kind,
-    Place,
-    Type,
-    Values,
-    later,
-    many,
-    not_one_of,
-    setting,
-    shown,
-    table,
-)
+from pytest_modelops.config.setting import FILE, Given, Kind, Place, Type, later, many, not_one_of, setting, shown
 from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, SWITCH, TEXT, choice
 from pytest_modelops.config.types import FILE as EXISTING_FILE
-from pytest_modelops.errors import WrongInput, said_of
+from pytest_modelops.errors import WrongInput
 
 if TYPE_CHECKING:
     from pytest_modelops.bundles.bundle import Bundle
@@ -77,7 +63,7 @@ def _deadlines(value: object, place: Place) -> tuple[Deadline, ...]:
     return tuple(Deadline(check, SECONDS.read(one, place.key(check)), str(place)) for check, one in value.items())
 
 
-def _given_deadlines(given: Given) -> tuple[Deadline, ...]:
+def given_deadlines(given: Given) -> tuple[Deadline, ...]:
     found = []
     for one in given.texts:
         check, equals, seconds = one.partition("=")
@@ -306,92 +292,3 @@ class Settings:
             if deadline.check not in check_names:
                 raise WrongInput(f"{deadline.place}: {not_one_of(deadline.check, 'a check', check_names)}")
         return {deadline.check: deadline.seconds for deadline in self.deadlines}
-
-
-def _finish(found: Settings, _: Values, place: Place) -> Settings:
-    from pytest_modelops.config.bundle_table import at, distinct
-
-    bundles = found.bundles
-    if given := place.strongest("bundle"):
-        with said_of(given.origin):
-            bundles = tuple(at(path, given.directory, found.bundles) for path in given.texts)
-        distinct(bundles, given.origin)
-    if found.fail_on == "new" and found.baseline is None:
-        raise WrongInput(f"{place}: fail-on is 'new' without a baseline; name one with --modelops-baseline=PATH")
-    if found.trust_last and found.fresh:
-        raise WrongInput(f"{place}: trust-last takes results of the last run, and fresh trusts nothing; leave out one")
-    environment = found.environment
-    if found.constraints is not None:
-        environment = dataclasses.replace(environment, constraints=found.constraints)
-    if found.attach.is_asked_for:
-        found = _attached(found, place)
-    elif found.backend == MADE:
-        found = _made(found, place)
-    names = {bundle.name for bundle in bundles}
-    deadlines = [deadline for one in reversed(place.given.get("deadline", ())) for deadline in _given_deadlines(one)]
-    return dataclasses.replace(
-        found,
-        bundles=bundles,
-        known_bundles=(*bundles, *(bundle for bundle in found.bundles if bundle.name not in names)),
-        deadlines=(*found.deadlines, *deadlines),
-        containers=dataclasses.replace(found.containers, keep=found.keep),
-        environment=environment,
-    )
-
-
-def _attached(found: Settings, place: Place) -> Settings:
-    """Return the settings of a run that attaches to a deployment, whatever the backend of other runs is."""
-    for option in ("backend", "keep"):
-        if (given := place.strongest(option)) and given.origin.startswith("--"):
-            raise WrongInput(f"{given.origin}: means nothing with a deployment that runs already; leave it out")
-    if found.trust_last:
-        raise WrongInput(f"{place}: trust-last means nothing with a deployment, which may have changed; leave it out")
-    if SCALE in found.attach.allow and found.plugin is None:
-        raise WrongInput(
-            f"{place.section('attach')}: allow = [{SCALE!r}] is for the check `runtime`, and there is none without "
-            f"[{place.table}.worker-plugin]"
-        )
-    tasks, most = found.aggregation.tasks, found.attach.tasks
-    if tasks > most:
-        raise WrongInput(
-            f"{place.section('aggregation')}: the check `aggregation` would send {tasks} tasks to the deployment, and "
-            f"`tasks` of [{place.table}.attach] allows {most}"
-        )
-    return dataclasses.replace(found, backend=ATTACHED, keep="never")
-
-
-def _made(found: Settings, place: Place) -> Settings:
-    """Return the settings of a run on the clusters that a class makes."""
-    cluster = found.cluster
-    if not cluster.path:
-        raise WrongInput(
-            f"{place.section('cluster')}: the backend is cluster, and there is no class; write one such as "
-            'class = "distributed:LocalCluster"'
-        )
-    if found.environment.worker_args:
-        raise WrongInput(
-            f"{place.section('environment')}: worker-args are not for the backend cluster, where the class starts the "
-            f"workers; write its own options in [{place.table}.cluster]"
-        )
-    if found.trust_last:
-        raise WrongInput(
-            f"{place}: trust-last means nothing with the backend cluster, where anything may have changed; leave it out"
-        )
-    workers = cluster.adaptive.minimum if cluster.adaptive is not None else cluster.scale
-    if workers is not None and place.strongest("workers"):
-        key = "adaptive" if cluster.adaptive is not None else "scale"
-        raise WrongInput(f"{place.section('cluster')}: {key} already says how many workers there are; leave out one")
-    return dataclasses.replace(found, workers=workers or found.workers)
-
-
-_SETTINGS = table(Settings, _finish)
-
-
-def parse(file: ConfigFile, sources: Mapping[str, Sequence[Given]]) -> Settings:
-    """Read the file, and what was given outside it for each option, the strongest first.
-
-    Raises:
-        WrongInput: a value or a key is not valid.
-    """
-    place = Place(origin=file.origin, table=f"tool.{TABLE}", directory=file.directory, given=sources)
-    return dataclasses.replace(_SETTINGS.read(file.table, place), file=file)

@@ -125,6 +125,22 @@ def is_dotted(name: str) -> bool:
     return all(part.isidentifier() for part in name.split("."))
 
 
+IMPORT_PATH = {"type": "string", "pattern": r"^[\w.]+:[\w.]+$"}
+
+
+def import_path(problem: str) -> Callable[[object], str]:
+    """Return what reads `module:name`; `problem` is said of any other text."""
+
+    def read(value: object) -> str:
+        found = text(value)
+        module, colon, name = found.partition(":")
+        if not colon or not is_dotted(module) or not is_dotted(name):
+            raise WrongInput(f"{found!r} {problem}")
+        return found
+
+    return read
+
+
 def path(value: object, directory: Path) -> Path:
     try:
         return directory / Path(text(value)).expanduser()

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from pytest_modelops.config.setting import Place, Type, Values, leaf, not_one_of, setting, shown, table
-from pytest_modelops.config.types import EXECUTOR, count, is_dotted, mapping, text
+from pytest_modelops.config.types import EXECUTOR, IMPORT_PATH, count, import_path, is_dotted, mapping, text
 from pytest_modelops.errors import WrongInput, said_of
 
 COLD, WARM, DIRECT = PROCESSES = ("cold", "warm", "direct")
 """A new process for every task; one process of each worker for all of them; the worker's own process."""
-
-
-def _import_path(what: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        name = text(value)
-        module, colon, attribute = name.partition(":")
-        if not colon or not is_dotted(module) or not is_dotted(attribute):
-            raise WrongInput(f"{name!r} is not an import path; write package.module:{what}")
-        return name
-
-    return read
 
 
 def _attribute(value: object) -> str:
@@ -80,16 +69,18 @@ def _processes(value: object) -> Mapping[str, str]:
         if kind not in PROCESSES:
             raise WrongInput(not_one_of(kind, "a way to run tasks", PROCESSES))
 
-    return mapping(value, 'functions, such as { cold = "acme.probes:run_one" }', check, _import_path("function"))
+    return mapping(
+        value,
+        'functions, such as { cold = "acme.probes:run_one" }',
+        check,
+        import_path("is not an import path; write package.module:function"),
+    )
 
 
 def _tasks(value: object) -> int:
     if value == 1:
         raise WrongInput("1 task cannot show whether the next one has a process of its own; write 2 or more")
     return count(value)
-
-
-_IMPORT_PATH = {"type": "string", "pattern": r"^[\w.]+:[\w.]+$"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +95,7 @@ class PluginSettings:
     """
 
     path: str = setting(
-        leaf(_import_path("Class"), _IMPORT_PATH),
+        leaf(import_path("is not an import path; write package.module:Class"), IMPORT_PATH),
         'The import path of the class, `"acme.workers:RuntimePlugin"`. Client and workers must be able to import it: '
         "put its package into `[tool.modelops.environment]` `requirements`.",
         key="class",
@@ -133,7 +124,7 @@ class PluginSettings:
             _processes,
             {
                 "type": "object",
-                "properties": dict.fromkeys(PROCESSES, _IMPORT_PATH),
+                "properties": dict.fromkeys(PROCESSES, IMPORT_PATH),
                 "additionalProperties": False,
                 "minProperties": 1,
             },

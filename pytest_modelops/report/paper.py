@@ -180,6 +180,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{whole} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _filled(widths: Mapping[str, int], gap: int, room: int) -> list[list[str]]:
     filled: list[list[str]] = []
     used = 0

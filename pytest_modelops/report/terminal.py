@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report.looks import MARKS, cause_of, mark_of
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
-from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, duration, joined
+from pytest_modelops.report.paper import INDENT, Line, Paper, Segment, Style, apart, counted, duration, joined
 from pytest_modelops.report.table import Table
 from pytest_modelops.report.upgrades import Safety, upgrades
 from pytest_modelops.report.verdict import sentence
@@ -169,7 +169,7 @@ def _left_out(points: Sequence[LeftOut], paper: Paper) -> list[Line]:
         lines.extend(paper.flow([head, *paper.words(reason, Style.DIM)], rows=2))
     rest = list(reasons.values())[_REASONS:]
     if rest:
-        more = f"{_count(sum(map(len, rest)), 'more cell')} for {_count(len(rest), 'other reason')}"
+        more = f"{counted(sum(map(len, rest)), 'more cell')} for {counted(len(rest), 'other reason')}"
         lines.extend(paper.flow(paper.words(f"left out: {more}", Style.DIM)))
     return lines
 
@@ -182,7 +182,7 @@ def _sums(report: RunReport, paper: Paper) -> list[Line]:
     ends = [Segment(f"{number} {mark.text}", mark.style) for mark, number in counts.items()]
     if others := len(report.cells) - len(selected):
         ends.append(Segment(f"{others} not selected", Style.DIM))
-    total = f"{_count(len(selected), 'cell')} in {duration(report.seconds)}"
+    total = f"{counted(len(selected), 'cell')} in {duration(report.seconds)}"
     built = [f"{number} {how}" for how, number in _environments(report.cells).items() if number]
     if built:
         built[0] = f"environments: {built[0]}"
@@ -199,7 +199,3 @@ def _environments(cells: Sequence[CellReport]) -> dict[str, int]:
             reused[place] = reused.get(place, True) and bool(environment.get("reused"))
     counts = Counter(reused.values())
     return {"built": counts[False], "reused": counts[True]}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,6 +8,7 @@ from pytest_modelops.report.changes import Change, Comparison
 from pytest_modelops.report.differences import ROLES
 from pytest_modelops.report.looks import is_in_part
 from pytest_modelops.report.model import CellReport, RunReport, Status
+from pytest_modelops.report.paper import counted
 
 RED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.BLOCKED, Status.UNAVAILABLE})
 """What a cell that did not pass ended with, if it came to a verdict."""
@@ -26,16 +27,16 @@ def sentence(report: RunReport) -> str:
     if not red:
         return f"{_green(asked)}{_rest(asked)}."
     common = f"{_shared(red, report.cells)}{_where(red)}{_probable(red)}"
-    return f"{len(red)} of {_cells(len(asked))} broken{common}{_rest(asked)}."
+    return f"{len(red)} of {counted(len(asked), 'cell')} broken{common}{_rest(asked)}."
 
 
 def _compared(report: RunReport, comparison: Comparison, asked: Sequence[CellReport]) -> str:
     newly = {change.id for change in comparison.of(Change.NEWLY_BROKEN)}
     broken = [cell for cell in asked if cell.id in newly]
+    cells = counted(len(asked), "cell")
+    said = f"nothing newly broken in {cells}"
     if broken:
-        said = f"{len(broken)} of {_cells(len(asked))} newly broken{_shared(broken, report.cells)}{_cause(comparison)}"
-    else:
-        said = f"nothing newly broken in {_cells(len(asked))}"
+        said = f"{len(broken)} of {cells} newly broken{_shared(broken, report.cells)}{_cause(comparison)}"
     counts = {
         "new and broken": sum(change.breaks for change in comparison.of(Change.NEW)),
         **{change.text: len(comparison.of(change)) for change in Change if change is not Change.NEWLY_BROKEN},
@@ -62,7 +63,7 @@ def _green(asked: Sequence[CellReport]) -> str:
     if len(passed) == len(asked):
         said = "The cell passed" if len(asked) == 1 else f"All {len(asked)} cells passed"
     else:
-        said = f"{len(passed)} of {_cells(len(asked))} passed"
+        said = f"{len(passed)} of {counted(len(asked), 'cell')} passed"
     in_part = sum(map(is_in_part, passed))
     return said + (f", {in_part if in_part < len(passed) else 'each'} only in part" if in_part else "")
 
@@ -122,7 +123,3 @@ def _traits(cell: CellReport) -> Iterator[str]:
                 yield f"{name} {version} {plural}"
     if cell.skew:
         yield "roles that differ in their versions"
-
-
-def _cells(number: int) -> str:
-    return f"{number} cell" if number == 1 else f"{number} cells"

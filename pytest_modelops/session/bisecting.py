@@ -11,7 +11,7 @@ from pytest_modelops.errors import WrongInput
 from pytest_modelops.report.changes import Drift
 from pytest_modelops.report.differences import nearest, passed_cells
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
-from pytest_modelops.report.paper import duration
+from pytest_modelops.report.paper import counted, duration
 from pytest_modelops.session import logs
 from pytest_modelops.session.baseline import report_at
 from pytest_modelops.session.changing import Difference
@@ -75,7 +75,7 @@ class _Bisection:
 
     def run(self) -> bool:
         changes = self._difference.changes
-        self._say(f"They differ in {_count(changes)}:")
+        self._say(f"They differ in {counted(len(changes), 'change')}:")
         for change in changes:
             self._say(f"  {change}")
         for change in self._difference.beyond:
@@ -92,7 +92,9 @@ class _Bisection:
         number = len(self._taken) + 1
         step = self._steps.run(number, self._difference.mixture(chosen))
         self._taken.append((chosen, step))
-        names = ", ".join(map(str, self._in_order(chosen))) if 0 < len(chosen) <= _NAMED else _count(chosen)
+        names = (
+            ", ".join(map(str, self._in_order(chosen))) if 0 < len(chosen) <= _NAMED else counted(len(chosen), "change")
+        )
         total = len(self._difference.changes)
         tried = {0: "none of the changes", total: "all changes"}.get(len(chosen), f"with {names}")
         said = f": {step.message}" if step.message else ""
@@ -131,10 +133,6 @@ class _Bisection:
 
     def _in_order(self, chosen: frozenset[object]) -> list[Drift]:
         return [change for change in self._difference.changes if change in chosen]
-
-
-def _count(changes: Sequence[object] | frozenset[Drift]) -> str:
-    return f"{len(changes)} change{'' if len(changes) == 1 else 's'}"
 
 
 def _essence(message: str) -> str:

@@ -18,12 +18,14 @@ from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import BUNDLE_CHECKS
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.options import given
+from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.setting import Declaration, declarations
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import Plan
 from pytest_modelops.matrix.versions import Releases
+from pytest_modelops.report.paper import counted
 from pytest_modelops.session.configured import Configured
 from pytest_modelops.session.fingerprint import inputs_of_environment, sources_of_hooks
 from pytest_modelops.session.git import Git
@@ -63,7 +65,7 @@ class Touched:
 
     def describe(self) -> str:
         """Return a line for people."""
-        count = f"{len(self.files)} file{'' if len(self.files) == 1 else 's'} changed since {self.revision}"
+        count = f"{counted(len(self.files), 'file')} changed since {self.revision}"
         if self.everything:
             return f"{count}; everything is run, since {self.everything}"
         if not self.files and not self.bundles:

@@ -19,7 +19,8 @@ from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.environments.interpreters import looks_installed
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion
-from pytest_modelops.matrix.plan import LeftOut, Plan, make_plan
+from pytest_modelops.matrix.making import make_plan
+from pytest_modelops.matrix.plan import LeftOut, Plan
 from pytest_modelops.matrix.shards import part_of
 from pytest_modelops.matrix.versions import Releases
 from pytest_modelops.session.baseline import baseline_of, seconds_of

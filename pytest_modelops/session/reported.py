@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from pytest_modelops.config.file import nearest
+from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.setting import Given
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.report.model import CellReport, RunReport
 from pytest_modelops.session.baseline import last_run, report_at

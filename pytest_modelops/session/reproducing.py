@@ -11,7 +11,7 @@ from pytest_modelops.checks.base import Check
 from pytest_modelops.config.options import OPTIONS
 from pytest_modelops.config.setting import Kind
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
-from pytest_modelops.matrix.plan import excluded
+from pytest_modelops.matrix.making import excluded
 from pytest_modelops.session import module
 from pytest_modelops.session.configured import Configured
 

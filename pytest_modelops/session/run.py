@@ -30,6 +30,7 @@ from pytest_modelops.errors import WrongInput, of_full_disk
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import LeftOutJson, Plan, PlanJson
 from pytest_modelops.matrix.shards import telling_first
+from pytest_modelops.report.paper import counted
 from pytest_modelops.session import logs, module
 from pytest_modelops.session.ahead import Ahead
 from pytest_modelops.session.baseline import past_of
@@ -225,10 +226,10 @@ class MatrixRun:
 
     def describe(self) -> list[str]:
         """Return lines for pytest's header."""
-        count = len(self.plan.cells)
+        cells = counted(len(self.plan.cells), "cell")
         left_out = f", {len(self.plan.left_out)} left out" if self.plan.left_out else ""
         return [
-            f"modelops: {count} cell{'' if count == 1 else 's'}{left_out}; {self.backend.describe()}{self._why}",
+            f"modelops: {cells}{left_out}; {self.backend.describe()}{self._why}",
             f"modelops configuration: {self.settings.file.description}",
             *([f"modelops: {self.earlier.touched.describe()}"] if self.earlier.touched else []),
         ]

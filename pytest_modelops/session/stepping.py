@@ -24,7 +24,7 @@ from pytest_modelops.environments.commands import HostProcesses
 from pytest_modelops.environments.resolver import UNANSWERED
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Versions
-from pytest_modelops.matrix.plan import excluded
+from pytest_modelops.matrix.making import excluded
 from pytest_modelops.report.model import CellReport, CheckResult, Status
 from pytest_modelops.report.paper import Paper
 from pytest_modelops.report.reading import read

@@ -7,6 +7,7 @@ the agent exits at once, whatever it is doing. Anything printed goes to stderr; 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from ..shared import jsonrpc
 from ..worker.plugins import error_text
 from .bundles import ClientBundles
 from .connection import Connection, Failure
-from .diagnosis import Diagnosis
+from .diagnosis import diagnose
 from .faults import ClientFaults
 from .jobs import Jobs
 from .plugin import Plugins
@@ -43,7 +44,7 @@ def methods(connection: Connection) -> Methods:
         "close": connection.close,
         "status": connection.status,
         "retire": connection.retire,
-        "diagnose": Diagnosis(connection).diagnose,
+        "diagnose": functools.partial(diagnose, connection),
         "call_each": tasks.call_each,
         "pickled": tasks.pickled,
         "stuck": tasks.stuck,

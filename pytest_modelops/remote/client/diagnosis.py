@@ -10,25 +10,19 @@ from ..shared.diagnosis_messages import Diagnosed
 from .connection import Connection, ask_all
 
 
-class Diagnosis:
-    """Finds out what a cluster stands at when a deadline has passed."""
+def diagnose(connection: Connection, workers: list[str], seconds: float) -> Diagnosed:
+    """Ask for everything at once, within `seconds`; who does not answer in time is said to be silent.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def diagnose(self, workers: list[str], seconds: float) -> Diagnosed:
-        """Ask for everything at once, within `seconds`; who does not answer in time is said to be silent.
-
-        Args:
-            workers: addresses.
-        """
-        asked: dict[str, Callable[[], Any]] = {
-            address: functools.partial(self._connection.ask_worker, address, {"op": "modelops_pending"}, seconds)
-            for address in workers
-        }
-        asked[""] = functools.partial(self._connection.ask_scheduler, "modelops_pending", seconds=seconds)
-        answers = ask_all(asked, seconds)
-        of_scheduler = answers.pop("")
-        if "value" in of_scheduler:
-            return {"scheduler": of_scheduler["value"], "workers": answers}
-        return {"silent": of_scheduler.get("silent") or of_scheduler["error"], "workers": answers}
+    Args:
+        workers: addresses.
+    """
+    asked: dict[str, Callable[[], Any]] = {
+        address: functools.partial(connection.ask_worker, address, {"op": "modelops_pending"}, seconds)
+        for address in workers
+    }
+    asked[""] = functools.partial(connection.ask_scheduler, "modelops_pending", seconds=seconds)
+    answers = ask_all(asked, seconds)
+    of_scheduler = answers.pop("")
+    if "value" in of_scheduler:
+        return {"scheduler": of_scheduler["value"], "workers": answers}
+    return {"silent": of_scheduler.get("silent") or of_scheduler["error"], "workers": answers}

@@ -27,7 +27,7 @@ TASK = f'{THREAD}  File "/w/model.py", line 3 in fit\n  File "{DASK}/worker.py",
 
 
 def process(name: str = "worker-0", state: str = "sleeping", dump: str = WAITS) -> Standing:
-    return Standing(name, 7, state, reported=True, log=Path("/logs") / name, dump=dump)
+    return Standing(name, 7, state, log=Path("/logs") / name, dump=dump)
 
 
 def task(key: str, state: str, **facts: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.config.file import nearest
+from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.setting import Given
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 
 CHECKS = ("resolve", "install", "start", "lambda", "runtime")

@@ -18,8 +18,9 @@ from pytest_modelops.config import settings as settings_module
 from pytest_modelops.config.file import nearest
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.config.options import OPTIONS, add_options, given, load
+from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.setting import Given, declarations
-from pytest_modelops.config.settings import Settings, parse
+from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest, RollingRequest

@@ -10,7 +10,8 @@ from packaging.version import Version
 
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role
-from pytest_modelops.matrix.plan import Plan, make_plan
+from pytest_modelops.matrix.making import make_plan
+from pytest_modelops.matrix.plan import Plan
 from pytest_modelops.matrix.versions import (
     DaskRequest,
     Exclusion,

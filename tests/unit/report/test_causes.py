@@ -131,7 +131,7 @@ def test_a_file_of_the_users_comes_first_and_logs_are_read_only_if_they_are_need
             "[[cause]]\nid = 'a'\ncause = 'b'\ncheck = 'start'",
             "cause[0]: fits every break; give it one of message, log,",
         ),
-        ("[[cause]]\nid = 'a'\ncause = 'b'\nmessage = '('", "cause[0].message: '(' is not a regular expression:"),
+        ("[[cause]]\nid = 'a'\ncause = 'b'\nmessage = '('", "cause[0].message: '(' is not a regular expression of"),
         (
             "[[cause]]\nid = 'a'\ncause = 'b'\nroles = 'client < worker'",
             "cause[0].roles: 'client < worker' compares no",

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from pytest_modelops.checks.base import Check
 from pytest_modelops.config.file import ConfigFile
-from pytest_modelops.config.settings import parse
+from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.variables import Secrets
 from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import Unavailable
