@@ -114,9 +114,9 @@ def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
         if not os.path.isfile(path):
             lost.append(module)
         elif file.endswith(".whl"):
-            import zipfile  # few bundles have a wheel in them
-
             if path not in contents:
+                import zipfile  # few bundles have a wheel in them
+
                 with zipfile.ZipFile(path) as archive:
                     contents[path] = [
                         re.sub(r"^[^/]+\.data/(?:pure|plat)lib/", "", name) for name in archive.namelist()
