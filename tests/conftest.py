@@ -3,8 +3,8 @@
 An engine that answers is used. Otherwise, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that
 needs an engine installs missing Debian packages, starts an engine apart from any other (its data stays in
 `/var/lib/modelops-test-engine`, so a second run is quick), and makes the images of `fixtures/images/make.py`. With
-xdist that happens once, beside tests that need no engine, and the controller stops the engine by its pid. Elsewhere the
-tests skip, and name the command that makes them run.
+xdist that happens once, and the controller stops the engine by its pid. Elsewhere the tests skip, and name the command
+that makes them run.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ SHARED_RUNS = {
 """Many of their tests read what one run left, for each backend."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
 """How many mutated archives, wheels, frames and documents a test tries."""
-_making_ready = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,7 +83,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Run the tests that share a run in one process, so that no other process waits for that run."""
     if config.getoption("modelops_matrix"):
         return None  # which has its own
-    config.option.loadscopereorder = False  # the order is that of the collection
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -98,32 +96,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run long tests first, so that all processes end together, and those in containers when there is an engine."""
+    """Run long tests first, so that all processes end together."""
     if config.getoption("modelops_matrix"):
         return
-    first = ("integration", "contract", "plugin", "remote")
-
-    def key(item: pytest.Item) -> list[bool]:
-        shared = item.path.relative_to(ROOT / "tests").as_posix() in SHARED_RUNS
-        later = shared and "[docker" in item.name
-        return [*(item.path.parent.name != directory for directory in first), not shared, later]
-
-    items.sort(key=key)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """With xdist, make the engine ready beside tests that need none."""
-    worker = getattr(session.config, "workerinput", {}).get("workerid")
-    if worker == "gw0" and any("engine" in getattr(item, "fixturenames", ()) for item in session.items):
-        command = [sys.executable, "-c", "from tests.conftest import _ready; _ready()"]
-        session.config.stash[_making_ready] = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    first = ("integration", "contract", "plugin")
+    items.sort(key=lambda item: [item.path.parent.name != directory for directory in first])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if making := config.stash.get(_making_ready, None):
-        making.wait()
     if hasattr(config, "workerinput") or DIRECTORY not in os.environ:
         return
     directory = Path(os.environ.pop(DIRECTORY))
