@@ -3,8 +3,8 @@
 An engine that answers is used. Otherwise, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that
 needs an engine installs missing Debian packages, starts an engine apart from any other (its data stays in
 `/var/lib/modelops-test-engine`, so a second run is quick), and makes the images of `fixtures/images/make.py`. With
-xdist that happens once, and the controller stops the engine by its pid. Elsewhere the tests skip, and name the command
-that makes them run.
+xdist that happens once, beside tests that need no engine, and the controller stops the engine by its pid. Elsewhere the
+tests skip, and name the command that makes them run.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ HOW_TO = (
 )
 START_SECONDS = 60
 SHARED_RUNS = {
-    *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses")),
+    *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses", "environments")),
     *(f"integration/test_{name}.py" for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy")),
-    *(f"plugin/test_{name}.py" for name in ("markers_and_fixtures", "outcomes", "plan", "without_flag")),
-    "unit/report/test_page.py",
+    "integration/test_wheelhouse.py",
 }
-"""Many of their tests read what one run left, for each backend."""
+"""Files of long tests many of which read what one run left, for each backend, or use what was made for all of them."""
+LONG = ("integration", "contract")
+"""Directories in which single tests are long; elsewhere those of a file are in one process."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
 """How many mutated archives, wheels, frames and documents a test tries."""
+_making_ready = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,30 +82,54 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Run the tests that share a run in one process, so that no other process waits for that run."""
+    """Run tests that share something in one process, so that it is made once and no other process waits for it.
+
+    Besides, xdist looks at all groups that a process has had whenever a test ends.
+    """
     if config.getoption("modelops_matrix"):
         return None  # which has its own
+    config.option.loadscopereorder = False  # the order is that of the collection
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            file, _, test = nodeid.partition("::")
-            backend = re.search(r"\[(process|docker)\b", test)
-            return f"{file} {backend[1] if backend else ''}" if file.removeprefix("tests/") in SHARED_RUNS else nodeid
+            file, _, test = nodeid.removeprefix("tests/").partition("::")
+            if file in SHARED_RUNS:
+                backend = re.search(r"\[(process|docker)\b", test)
+                return f"{file} {backend[1] if backend else ''}"
+            return nodeid if file.startswith(LONG) else file
 
     return Together(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run long tests first, so that all processes end together."""
+    """Run long tests first, so that all processes end together, and those in containers when there is an engine."""
     if config.getoption("modelops_matrix"):
         return
-    first = ("integration", "contract", "plugin")
-    items.sort(key=lambda item: [item.path.parent.name != directory for directory in first])
+    first = (*LONG, "plugin", "remote")
+
+    def key(item: pytest.Item) -> list[bool]:
+        shared = item.path.relative_to(ROOT / "tests").as_posix() in SHARED_RUNS
+        later = shared and "[docker" in item.name
+        return [*(item.path.parent.name != directory for directory in first), not shared, later]
+
+    items.sort(key=key)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With xdist, make the engine ready beside tests that need none."""
+    worker = getattr(session.config, "workerinput", {}).get("workerid")
+    if worker == "gw0" and any("engine" in getattr(item, "fixturenames", ()) for item in session.items):
+        command = [sys.executable, "-c", "from tests.conftest import _ready; _ready()"]
+        session.config.stash[_making_ready] = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if making := config.stash.get(_making_ready, None):
+        making.wait()
     if hasattr(config, "workerinput") or DIRECTORY not in os.environ:
         return
     directory = Path(os.environ.pop(DIRECTORY))
