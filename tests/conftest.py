@@ -53,15 +53,13 @@ HOW_TO = (
 )
 START_SECONDS = 60
 SHARED_RUNS = {
-    *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses")),
-    *(
-        f"integration/test_{name}.py"
-        for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy", "runtime")
-    ),
-    *(f"plugin/test_{name}.py" for name in ("markers_and_fixtures", "outcomes", "plan", "without_flag")),
-    "unit/report/test_page.py",
+    *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses", "environments")),
+    *(f"integration/test_{name}.py" for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy")),
+    *(f"integration/test_{name}.py" for name in ("runtime", "wheelhouse")),
 }
-"""Many of their tests read what one run left, for each backend."""
+"""Files of long tests many of which read what one run left, for each backend, or use what was made for all of them."""
+LONG = ("integration", "contract")
+"""Directories in which single tests are long; elsewhere those of a file are in one process."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
 """How many mutated archives, wheels, frames and documents a test tries."""
 _making_ready = pytest.StashKey[subprocess.Popen[bytes]]()
@@ -85,7 +83,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Run the tests that share a run in one process, so that no other process waits for that run."""
+    """Run tests that share something in one process, so that it is made once and no other process waits for it.
+
+    Besides, xdist looks at all groups that a process has had whenever a test ends.
+    """
     if config.getoption("modelops_matrix"):
         return None  # which has its own
     config.option.loadscopereorder = False  # the order is that of the collection
@@ -93,9 +94,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            file, _, test = nodeid.partition("::")
-            backend = re.search(r"\[(process|docker)\b", test)
-            return f"{file} {backend[1] if backend else ''}" if file.removeprefix("tests/") in SHARED_RUNS else nodeid
+            file, _, test = nodeid.removeprefix("tests/").partition("::")
+            if file in SHARED_RUNS:
+                backend = re.search(r"\[(process|docker)\b", test)
+                return f"{file} {backend[1] if backend else ''}"
+            return nodeid if file.startswith(LONG) else file
 
     return Together(config, log)
 
@@ -105,7 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Run long tests first, so that all processes end together, and those in containers when there is an engine."""
     if config.getoption("modelops_matrix"):
         return
-    first = ("integration", "contract", "plugin", "remote")
+    first = (*LONG, "plugin", "remote")
 
     def key(item: pytest.Item) -> list[bool]:
         shared = item.path.relative_to(ROOT / "tests").as_posix() in SHARED_RUNS

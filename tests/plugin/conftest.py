@@ -332,19 +332,10 @@ def project(
 
 
 @pytest.fixture
-def building_project(
-    _home: str,
-    template: Template,
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Project:
-    """A project whose cells are built: from the user's index, in a cache that the test session shares."""
-    base = tmp_path_factory.getbasetemp()
-    cache = (base.parent if base.name.startswith("popen-") else base) / "shared-cache"
+def building_project(_home: str, project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose cells are built, from the user's index."""
     monkeypatch.setenv("HOME", _home)
-    return Project(pytester, monkeypatch, template, plugins=tmp_path / "plugins", cache=cache)
+    return project
 
 
 Once = Callable[[Callable[[], Ran]], Ran]

@@ -1,22 +1,30 @@
 """The files of docs/ci.md: valid for their services, and each of their commands run with the values of a real plan.
 
 `pip` and `uv` do nothing here. `gh` and `curl` keep issues in a file, so that what the services are asked for is seen.
+`pytest` has its run forked.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import check_jsonschema
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
+
+from tests.forking import Template
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
@@ -51,15 +59,29 @@ elif "label" not in arguments:
 """
 
 
+PYTEST = """#!/bin/sh
+call=$(mktemp -d {calls}/XXXXXX)
+mkfifo "$call/code"
+printf '%s\\0' "$@" >"$call/arguments"
+env -0 >"$call/env"
+echo "$call" >{calls}/asked
+read -r code <"$call/code"
+cat "$call/out"
+cat "$call/err" >&2
+exit "$code"
+"""
+SECONDS = 120
+"""After so long, a script hangs."""
+
+
 def load(name: str) -> dict[str, Any]:
     loaded: dict[str, Any] = YAML(typ="safe").load(FILES[name])
     return loaded
 
 
 def validate(path: Path, schema: str) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    ran = CliRunner().invoke(check_jsonschema.main, ["--builtin-schema", schema, str(path)])
+    assert ran.exit_code == 0, ran.output
 
 
 class Service:
@@ -69,8 +91,9 @@ class Service:
         outputs, summary: GitHub's files of a step.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, template: Template) -> None:
         self.project = project
+        self._template = template
         self.issues = project.path / "issues.txt"
         self.outputs, self.summary = project.write("outputs.txt", ""), project.write("summary.md", "")
         self._programs = project.path / "programs"
@@ -78,6 +101,11 @@ class Service:
             self._program(name, "#!/bin/sh\n")
         for name in ("gh", "curl"):
             self._program(name, SERVICE.format(python=sys.executable, issues=str(self.issues)))
+        calls = project.path / "calls"
+        calls.mkdir()
+        os.mkfifo(calls / "asked")
+        self._asked = os.open(calls / "asked", os.O_RDWR)  # so that there is always a reader
+        self._program("pytest", PYTEST.format(calls=calls))
         project.write(ISSUE, FILES[ISSUE])
 
     def _program(self, name: str, text: str) -> None:
@@ -88,15 +116,39 @@ class Service:
         path = os.pathsep.join([str(self._programs), str(Path(sys.executable).parent), "/usr/bin", "/bin"])
         environ = {**os.environ, "PATH": path, "GITHUB_OUTPUT": str(self.outputs), **variables}
         environ |= {"GITHUB_STEP_SUMMARY": str(self.summary), "PYTEST_ADDOPTS": "-p no:randomly"}
-        return subprocess.run(
+        process = subprocess.Popen(
             ["bash", "-e", "-o", "pipefail", "-c", script],
             cwd=self.project.path,
             env=environ,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=120,
         )
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            streams = pool.submit(process.communicate, timeout=SECONDS)
+            while not streams.done():
+                if select.select([self._asked], [], [], 0.02)[0]:
+                    self._pytest(Path(os.read(self._asked, 4096).decode().strip()))
+            out, err = streams.result()
+        return subprocess.CompletedProcess(script, process.returncode, out, err)
+
+    def _pytest(self, call: Path) -> None:
+        """Run pytest as the program of that name was asked to, and let it end."""
+
+        def texts(name: str) -> list[str]:
+            return (call / name).read_text(encoding="utf-8").split("\0")[:-1]
+
+        environ = dict(text.split("=", 1) for text in texts("env"))
+        streams = {"stdout": call / "out", "stderr": call / "err"}
+        run = self._template.start(texts("arguments"), cwd=self.project.path, env=environ, **streams)
+        try:
+            code = run.wait(SECONDS)
+        finally:
+            run.kill()
+        (call / "code").write_text(f"{code}\n", encoding="utf-8")
+
+    def close(self) -> None:
+        os.close(self._asked)
 
     def job(self, job: Mapping[str, Any], values: Mapping[str, str]) -> list[int]:
         """Run the commands of a GitHub job; returns their exit codes. Expressions have the values given here.
@@ -139,9 +191,10 @@ class Service:
 
 
 @pytest.fixture
-def service(project: Project) -> Service:
+def service(project: Project, template: Template) -> Iterator[Service]:
     project.configure_quick()
-    return Service(project)
+    with contextlib.closing(Service(project, template)) as made:
+        yield made
 
 
 def test_all_files_are_there() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import filelock
 import pytest
 
 from pytest_modelops.remote.shared.bundle_messages import BundleLocation
 from pytest_modelops.remote.worker import own_pip
 from pytest_modelops.remote.worker.environment import Commands
+from tests.integration.conftest import shared_directory
 
 COMMAND = (
     *("{python}", "{runner}", "--bundle-path", "{bundle}"),
@@ -46,13 +48,16 @@ def own_pip_in(directory: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def unpacked_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A worker's pip. Compiling it takes longer than most tests."""
-    directory = tmp_path_factory.mktemp("pip")
-    location: BundleLocation = {**location_in(directory), "pip": str(own_pip_in(directory))}
-    own_pip_in(directory).parent.mkdir()
-    with Commands(str(directory / "commands"), 60) as run:
-        own_pip.unpack(run, location)
-    return own_pip_in(directory)
+    """A worker's pip, made once for a test session. Compiling it takes longer than most tests."""
+    directory = shared_directory(tmp_path_factory) / "pip"
+    pip = own_pip_in(directory)
+    with filelock.FileLock(f"{directory}.lock"):
+        if not pip.exists():
+            pip.parent.mkdir(parents=True)
+            location: BundleLocation = {**location_in(directory), "pip": str(pip)}
+            with Commands(str(directory / "commands"), 60) as run:
+                own_pip.unpack(run, location)
+    return pip
 
 
 @pytest.fixture
