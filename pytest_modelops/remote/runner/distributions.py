@@ -24,7 +24,7 @@ class Distribution:
         directory: with its metadata.
     """
 
-    def __init__(self, directory: str, *, version: str | None) -> None:
+    def __init__(self, directory: str, *, version: str) -> None:
         self.directory = directory
         self.version = version
 
@@ -45,7 +45,7 @@ def installed(path: Sequence[str]) -> dict[str, Distribution]:
     for directory in _information(path):
         headers = _headers(directory)
         if name := headers.get("name"):
-            one = Distribution(directory, version=headers.get("version"))
+            one = Distribution(directory, version=headers.get("version", ""))
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one)
     return found
 
