@@ -6,6 +6,7 @@ Standard library only, Python 3.9 and up.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import os
 import re
@@ -24,14 +25,14 @@ class Distribution:
         directory: with its metadata.
     """
 
-    def __init__(self, directory: str, *, version: str | None) -> None:
+    def __init__(self, directory: str, *, version: str) -> None:
         self.directory = directory
         self.version = version
 
     def entry_points(self, group: str) -> list[str]:
         """Return the values of its entry points in a group."""
         section, found = "", []
-        for line in map(str.strip, _text(os.path.join(self.directory, "entry_points.txt")).splitlines()):
+        for line in map(str.strip, _entry_points(self.directory).splitlines()):
             if line.startswith("[") and line.endswith("]"):
                 section = line[1:-1]
             elif section == group and line and not line.startswith("#"):
@@ -45,7 +46,7 @@ def installed(path: Sequence[str]) -> dict[str, Distribution]:
     for directory in _information(path):
         headers = _headers(directory)
         if name := headers.get("name"):
-            one = Distribution(directory, version=headers.get("version"))
+            one = Distribution(directory, version=headers.get("version", ""))
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one)
     return found
 
@@ -53,6 +54,8 @@ def installed(path: Sequence[str]) -> dict[str, Distribution]:
 def entry_points(path: Sequence[str], group: str) -> list[str]:
     """Return the values of a group's entry points of what is installed in these directories, each once."""
     if _only_files(path):
+        if not any(group in _entry_points(directory) for directory in _information(path)):
+            return []  # without a look at the packages' metadata, which may be long
         return sorted({value for one in installed(path).values() for value in one.entry_points(group)})
     import importlib.metadata
 
@@ -68,8 +71,10 @@ def _only_files(path: Sequence[str]) -> bool:
 
 def _information(path: Sequence[str]) -> Iterator[str]:
     for place in (place or "." for place in path):
-        names = sorted(os.listdir(place)) if os.path.isdir(place) else ()
-        yield from (os.path.join(place, name) for name in names if name.endswith((".dist-info", ".egg-info")))
+        names = []
+        with contextlib.suppress(OSError):
+            names = sorted(os.listdir(place))
+        yield from (os.path.join(place, name) for name in names if name.lower().endswith((".dist-info", ".egg-info")))
         if place.endswith(".egg"):
             yield os.path.join(place, "EGG-INFO")
 
@@ -82,6 +87,10 @@ def _headers(directory: str) -> dict[str, str]:
     for name, _, value in fields:
         found.setdefault(name.lower(), value.strip())
     return found
+
+
+def _entry_points(directory: str) -> str:
+    return _text(os.path.join(directory, "entry_points.txt"))
 
 
 def _text(path: str) -> str:

@@ -297,7 +297,7 @@ def test_a_bundle_that_cannot_be_imported_ends_it_with_1_and_a_traceback(
     ],
 )
 def test_a_command_line_that_cannot_be_meant_is_refused(arguments: list[str], message: str) -> None:
-    command = [sys.executable, RUNNER, *arguments]
+    command = [sys.executable, str(RUNNER), *arguments]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"runner.py: {message}")
