@@ -23,6 +23,8 @@ REPOSITORY = HERE.parent
 BARE = "bare script"
 ALONE = "pytest alone"
 TOX = "tox-uv -p 2"
+OWN_PLUGINS = ("asyncio", "hypothesispytest", "randomly", "repeat", "rerunfailures", "socket", "timeout")
+"""Plugins that only this repository's own tests use."""
 FEW = 3
 """Rounds of what hardly varies, or takes long, however many are asked for."""
 SKIPPED = 77
@@ -87,7 +89,8 @@ def cost_of(command: Sequence[str], directory: Path, *, fails: bool = False, **v
 
 
 def pytest(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", *arguments]
+    unused = [f"-pno:{plugin}" for plugin in ("cacheprovider", *OWN_PLUGINS)]
+    return [sys.executable, "-m", "pytest", "-q", *unused, *arguments]
 
 
 def alone(directory: Path) -> list[str]:

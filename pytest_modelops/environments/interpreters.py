@@ -227,12 +227,13 @@ def looks_installed(
 def _places_of(environ: Mapping[str, str], prefix: Path, managed: Path) -> dict[str, list[Path]]:
     """Return directories of executables, by their names in messages."""
     home = Path(environ.get("HOME") or Path.home())
-    pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv", "versions")
+    pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv")
+    path = [Path(part) for part in environ.get("PATH", "").split(":") if part]
     return {
         f"{prefix}/bin": [prefix / "bin"],
         f"{managed}/*/bin": _glob(managed),
-        f"{pyenv}/*/bin": _glob(pyenv),
-        "PATH": [Path(part) for part in environ.get("PATH", "").split(":") if part],
+        f"{pyenv}/versions/*/bin": _glob(pyenv / "versions"),
+        "PATH": [part for part in path if part != pyenv / "shims"],  # they run what is in `versions`, slowly
     }
 
 

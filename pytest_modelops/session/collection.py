@@ -52,7 +52,9 @@ class Collecting:
 
     @pytest.hookimpl(trylast=True)
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Leave directories out in which nothing mentions a cell, with their `conftest.py`."""
+        """Leave directories out in which nothing mentions a cell, with their `conftest.py`, and the cache."""
+        if collection_path == self.run.settings.cache:
+            return True
         if self._needed is None or not collection_path.is_dir() or self._needed.directory(collection_path):
             return None
         return True

@@ -81,10 +81,10 @@ def is_foreign(file: Path) -> bool:
 
 
 def below(directory: Path) -> Iterator[Path]:
-    """Yield the project's Python files below a directory."""
+    """Yield the project's Python files below a directory, and none of a virtual environment or cache."""
     for here, names, files in os.walk(directory):
         names[:] = [n for n in names if not n.startswith(".") and n not in _FOREIGN and n != "__pycache__"]
-        if "pyvenv.cfg" in files:
+        if not {"pyvenv.cfg", "CACHEDIR.TAG"}.isdisjoint(files):
             names.clear()
             continue
         yield from (Path(here, file) for file in sorted(files) if file.endswith(".py"))

@@ -34,7 +34,9 @@ def test_what_is_wrong_elsewhere_keeps_no_check_from_running(project: Project, c
     project.write("bundle/tests/test_sim.py", "import sim\n")
     project.write("bundle/sim_doc.py", '"""\n>>> 1\n2\n"""\nimport no_such_module\n')
     project.write("tests/test_cell.py", "def test_cell(modelops_cell):\n    pass\n")
-    ran = project.matrix("--modelops-cell=py3.12-*", "--doctest-modules")
+    project.write("tests/cache/installs/test_cell.py", "def test_of_a_bundle(modelops_cell):\n    pass\n")
+    cache = project.path / "tests/cache"
+    ran = project.matrix("--modelops-cell=py3.12-*", "--doctest-modules", f"--modelops-cache={cache}")
     assert ran.code == 0
     assert [*ran.results] == [*checks, checks[0].replace("modelops::test_first", "tests/test_cell.py::test_cell")]
     assert "not imported: " in ran.out

@@ -31,3 +31,11 @@ def test_a_python_is_looked_for_where_a_run_looks(tmp_path: Path, place: str, va
     assert looks_installed(version, environ=environ, prefix=tmp_path / "prefix")
     assert looks_installed(PythonVersion.parse("3.12.7"), environ=environ, prefix=tmp_path / "prefix")
     assert not looks_installed(PythonVersion.parse("3.13"), environ=environ, prefix=tmp_path / "prefix")
+
+
+def test_shims_of_pyenv_are_not_asked_since_its_versions_are(tmp_path: Path) -> None:
+    shims, version = tmp_path / "home/.pyenv/shims", PythonVersion.parse("3.12")
+    shims.mkdir(parents=True)
+    (shims / "python3.12").touch()
+    environ = {"HOME": f"{tmp_path}/home", "PATH": str(shims)}
+    assert not looks_installed(version, environ=environ, prefix=tmp_path / "prefix")
