@@ -54,7 +54,10 @@ HOW_TO = (
 START_SECONDS = 60
 SHARED_RUNS = {
     *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses")),
-    *(f"integration/test_{name}.py" for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy")),
+    *(
+        f"integration/test_{name}.py"
+        for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy", "runtime")
+    ),
     *(f"plugin/test_{name}.py" for name in ("markers_and_fixtures", "outcomes", "plan", "without_flag")),
     "unit/report/test_page.py",
 }

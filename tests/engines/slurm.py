@@ -15,7 +15,7 @@ from tests.engines.daemons import daemons, find, free_ports
 
 HOW_TO = "sudo apt-get install -y --no-install-recommends slurm-wlm"
 _PROGRAMS = {"slurmctld": "/usr/sbin", "slurmd": "/usr/sbin", "sbatch": "/usr/bin", "squeue": "/usr/bin"}
-CPUS = 4
+CPUS = 2
 MEMORY_MB = 4000
 _CONF = """
 ClusterName=tests
@@ -34,7 +34,7 @@ SlurmdParameters=config_overrides
 MpiDefault=none
 MailProg=/bin/true
 ReturnToService=2
-KillWait=5
+KillWait=2
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool
 SlurmctldPidFile={directory}/slurmctld.pid

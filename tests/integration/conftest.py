@@ -364,9 +364,10 @@ def _how(request: pytest.FixtureRequest, template: Template) -> dict[str, Any]:
 
 
 @pytest.fixture
-def matrix(tmp_path: Path, _how: dict[str, Any]) -> Iterator[Matrix]:
+def matrix(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, _how: dict[str, Any]) -> Iterator[Matrix]:
     """A project with one as-is cell, and a cache of its own."""
-    with contextlib.closing(Matrix(tmp_path / "project", tmp_path / "cache", **_how)) as made:
+    cache = own_cache(tmp_path / "cache", tmp_path_factory)
+    with contextlib.closing(Matrix(tmp_path / "project", cache, **_how)) as made:
         yield made
 
 
@@ -385,6 +386,16 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared_directory(tmp_path_factory) / "shared" / "cache"
+
+
+def own_cache(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an empty cache, apart from what was compiled: our package for cells, and bytecode of any source."""
+    for name in ("remote", "bytecode"):
+        shared = shared_cache(tmp_path_factory) / name
+        shared.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / name).symlink_to(shared, target_is_directory=True)
+    return cache
 
 
 class ContainerMatrix(Matrix):

@@ -1,7 +1,7 @@
-"""`python -m pytest_modelops bisect` on real cells: a bad package among many.
+"""`python -m pytest_modelops bisect` on real cells: a bad package among several.
 
 Both ends are real runs, of which the second finds newer releases. A preload breaks `start` for one of them. What else
-can break a cell, such as a pair of packages, is in tests/unit/session.
+can break a cell, such as a pair of packages, and how few cells find one among 25 are in tests/unit/session.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pytest_modelops.environments.index import configured_index
 from tests.forking import Template
 from tests.integration.conftest import Matrix, WriteWheel, shared_cache
 
-COUNT = 25
+COUNT = 4
 RELEASES = ("1", "2")
 PRELOAD = """
 from importlib.metadata import version
 
 
 def dask_setup(worker):
-    if version("modelops_planted_17") == "2":
+    if version("modelops_planted_2") == "2":
         raise OSError("no ledger")
 """
 
@@ -40,7 +40,7 @@ class Project(Matrix):
 
     def plant(self, write_wheel: WriteWheel) -> None:
         """Make the packages, and a preload of the worker that raises if one of them is new."""
-        names = [f"modelops_planted_{number:02}" for number in range(COUNT)]
+        names = [f"modelops_planted_{number}" for number in range(COUNT)]
         for release in RELEASES:
             (self.path / release).mkdir()
             for name in names:
@@ -90,15 +90,15 @@ def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, template: 
         yield made
 
 
-def test_a_bad_package_among_25_is_found_in_at_most_8_cells(project: Project, write_wheel: WriteWheel) -> None:
+def test_a_bad_package_among_several_is_found(project: Project, write_wheel: WriteWheel) -> None:
     project.plant(write_wheel)
     baseline, cell = project.ends()
     code, out = project.bisect(cell, baseline)
     assert code == 0, out
-    assert "They differ in 25 changes:" in out
-    assert "verdict: modelops-planted-17 1 → 2 turns start red: red twice with it, green twice without it" in out
+    assert f"They differ in {COUNT} changes:" in out
+    assert "verdict: modelops-planted-2 1 → 2 turns start red: red twice with it, green twice without it" in out
     steps = re.findall(r"^step \d+ .*: (green|red|unresolved)\b", out, re.MULTILINE)
-    assert len(steps) <= 8, out
+    assert len(steps) <= 6, out
     assert "OSError: no ledger" in out
 
     evidence = Path(out.rpartition("evidence: ")[2].strip())

@@ -1,8 +1,9 @@
 """Bundles that are broken in every way that fixtures/bundles knows, on real workers, in processes and in containers.
 
-All of them are shipped to the same cell. Of those that `preflight` reports early, a copy is shipped without it, which
-shows where they break otherwise. In containers there is one worker, and what is judged by answers alone is left out.
-Each test reads what the report says of its bundle.
+All of them are shipped to the same cell; in processes, few of them to one with two workers, and all others to one with
+one. Of those that `preflight` reports early, a copy is shipped without it, which shows where they break otherwise. In
+containers there is one worker, and what is judged by answers alone is left out. Each test reads what the report says of
+its bundle.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ import pytest
 from tests.integration.conftest import AT_ONCE, INSTALLED, UNKNOWN, Reported, RunOnce
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
-DEADLINES = {"handshake": 8, "execute": 8, "bundle-aggregation": 12}
-LATE = 8 + 2
+DEADLINES = {"handshake": 6, "execute": 6, "bundle-aggregation": 12}
+LATE = 6 + 2
 """Seconds in which is over what hangs until its deadline."""
 
 _INCIDENCE = 'target = "targets.incidence:incidence_target"'
@@ -37,6 +38,8 @@ _KEYS = {
     "undeclared-module": 'entrypoint = "undeclared.wire/run"',
     "wrong-target-signature": _INCIDENCE,
 }
+ALL = {path.name for path in BUNDLES.iterdir() if path.is_dir()}
+ON_TWO_WORKERS = {"import-fails", "seir", "undeclared-module", "unstable-output"}
 LATE_TOO = ("needs-newer-python", "missing-target", "missing-target-module", "wrong-target-signature")
 """Of these a copy, `late-…`, is shipped without `preflight`, to processes."""
 IN_PROCESSES_ONLY = {
@@ -44,16 +47,14 @@ IN_PROCESSES_ONLY = {
     *("unstable-output", "wire-raises", "writes-to-stdout"),
 }
 """Not shipped to containers: what judges their answers is the same code, and the first worker's is one of two."""
-WORKERS: Mapping[str, tuple[str, ...]] = {"process": ("worker-0", "worker-1"), "docker": ("worker-0",)}
+BACKENDS = ("process", "docker")
 CELL = "py3.12-dask2024.10.0"
 HEALTHY = ("large-answer", "needs-config", "noisy-stderr", "numbers", "reads-stdin", "seir")
 
 
-def configuration(directory: Path, *, backend: str, late: Sequence[str] = ()) -> str:
-    """One cell, and every bundle that there is for its backend."""
-    paths = {path: path.name for path in sorted(BUNDLES.iterdir()) if path.is_dir()}
-    if backend == "docker":
-        paths = {path: name for path, name in paths.items() if name not in IN_PROCESSES_ONLY}
+def configuration(directory: Path, names: Collection[str], *, late: Sequence[str] = (), workers: int = 2) -> str:
+    """One cell, and these bundles."""
+    paths = {BUNDLES / name: name for name in sorted(names)}
     paths |= {shutil.copytree(BUNDLES / name, directory / f"late-{name}"): name for name in late}
     lines = []
     for path, name in paths.items():
@@ -64,72 +65,93 @@ def configuration(directory: Path, *, backend: str, late: Sequence[str] = ()) ->
     deadlines = "\n".join(f"{check_name} = {seconds}" for check_name, seconds in DEADLINES.items())
     return "\n".join(
         [
-            *("[tool.modelops]", 'start = "fork-workers"', f"workers = {len(WORKERS[backend])}"),
-            *("bundles = [", *lines, "]"),
+            *("[tool.modelops]", 'start = "fork-workers"', f"workers = {workers}", "bundles = [", *lines, "]"),
             *("[tool.modelops.matrix]", 'python = ["3.12"]', 'dask = ["2024.10.0"]'),
             # Narrower than by default: `execute` is as strict all the same.
-            *("[tool.modelops.aggregation]", 'failed-when = "outputs.error"'),
+            *("[tool.modelops.aggregation]", 'failed-when = "outputs.error"', "params = 3", "replicates = 3"),
             *("[tool.modelops.deadlines]", deadlines, ""),
         ]
     )
 
 
-@pytest.fixture(scope="session", params=WORKERS)
-def reported(run_once: RunOnce, request: pytest.FixtureRequest) -> Reported:
-    """What the run said, on each backend."""
+Of = Callable[[str], Reported]
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def reported(run_once: RunOnce, request: pytest.FixtureRequest) -> Of:
+    """What the run with a bundle said, on each backend."""
     name = f"bundles-{request.param}"
     if request.param == "docker":
+        everything = functools.partial(configuration, names=ALL - IN_PROCESSES_ONLY, workers=1)
         engine = request.getfixturevalue("engine")
-        configure = functools.partial(configuration, backend="docker")
-        return run_once(name, configure, engine=engine, sources=[BUNDLES])
-    configure = functools.partial(configuration, backend="process", late=LATE_TOO)
+        return lambda _: run_once(name, everything, engine=engine, sources=[BUNDLES])
     deselected = ("--deselect", f"modelops::test_preflight[{CELL}-late-")
-    return run_once(name, configure, *deselected, sources=[BUNDLES])
+    most = functools.partial(configuration, names=ALL - ON_TWO_WORKERS, late=LATE_TOO, workers=1)
+    few = functools.partial(configuration, names=ON_TWO_WORKERS)
+
+    def of(bundle: str) -> Reported:
+        if bundle in ON_TWO_WORKERS:
+            others = ("--deselect", f"modelops::test_aggregation[{CELL}]")
+            return run_once(f"{name}-on-two", few, *others, sources=[BUNDLES])
+        return run_once(name, most, *deselected, sources=[BUNDLES])
+
+    return of
 
 
 WITHOUT_PREFLIGHT = pytest.mark.parametrize("reported", ["process"], indirect=True)
 
 
 @pytest.mark.parametrize("bundle", HEALTHY)
-def test_a_healthy_bundle_passes_all_checks_beside_broken_ones(reported: Reported, bundle: str) -> None:
-    assert set(reported.statuses(bundle).values()) == {"passed"}, reported.statuses(bundle)
-    fresh = reported.checks[bundle, "execute"].data["fresh"]
+def test_a_healthy_bundle_passes_all_checks_beside_broken_ones(reported: Of, bundle: str) -> None:
+    assert set(reported(bundle).statuses(bundle).values()) == {"passed"}, reported(bundle).statuses(bundle)
+    fresh = reported(bundle).checks[bundle, "execute"].data["fresh"]
     assert fresh["outcome"] == "passed" or "time" in fresh["why"], fresh
 
 
-def test_the_cell_itself_is_not_blamed(reported: Reported) -> None:
-    cell_s_own = {check["name"]: check["status"] for check in reported.cell.facts["checks"] if not check["bundle"]}
+def test_the_cell_itself_is_not_blamed(reported: Of) -> None:
+    facts = reported("numbers").cell.facts
+    cell_s_own = {check["name"]: check["status"] for check in facts["checks"] if not check["bundle"]}
     assert set(cell_s_own.values()) == {"passed"}, cell_s_own
 
 
-def test_a_newer_python_is_reported_before_anything_starts(reported: Reported) -> None:
-    check = reported.broke("needs-newer-python", "preflight", cause="bundle-requires-other-python")
+def test_a_newer_python_is_reported_before_anything_starts(reported: Of) -> None:
+    check = reported("needs-newer-python").broke(
+        "needs-newer-python", "preflight", cause="bundle-requires-other-python"
+    )
     check.says("requires Python >=3.13, but this cell's workers run 3.12.1; set requires-python to '>=3.12'")
 
 
 @WITHOUT_PREFLIGHT
-def test_without_preflight_the_installer_s_first_cause_is_reported(reported: Reported) -> None:
+def test_without_preflight_the_installer_s_first_cause_is_reported(reported: Of) -> None:
     cause = "bundle-requires-other-python"
-    check = reported.broke("late-needs-newer-python", "bundle-install", within=INSTALLED, cause=cause)
+    check = reported("late-needs-newer-python").broke(
+        "late-needs-newer-python", "bundle-install", within=INSTALLED, cause=cause
+    )
     check.says("requires Python >=3.13; this cell's workers run 3.12.1.", "(3.12.1) does not satisfy Python>=3.13")
     assert "Stream closed" not in check.message
 
 
-def test_targets_are_reported_before_anything_starts(reported: Reported) -> None:
-    check = reported.broke("missing-target", "preflight", cause="target-missing")
+def test_targets_are_reported_before_anything_starts(reported: Of) -> None:
+    check = reported("missing-target").broke("missing-target", "preflight", cause="target-missing")
     check.says("'incidence_target'", "'incidence_targets'")
-    reported.broke("missing-target-module", "preflight", cause="target-missing").says("targets.incidence")
-    check = reported.broke("wrong-target-signature", "preflight", cause="target-signature")
+    reported("missing-target-module").broke("missing-target-module", "preflight", cause="target-missing").says(
+        "targets.incidence"
+    )
+    check = reported("wrong-target-signature").broke("wrong-target-signature", "preflight", cause="target-signature")
     check.says("incidence_target", "sim_returns", "target_data")
 
 
 @WITHOUT_PREFLIGHT
-def test_without_preflight_targets_break_where_they_are_used(reported: Reported) -> None:
-    check = reported.broke("late-missing-target", "bundle-aggregation", cause="target-missing")
+def test_without_preflight_targets_break_where_they_are_used(reported: Of) -> None:
+    check = reported("late-missing-target").broke("late-missing-target", "bundle-aggregation", cause="target-missing")
     check.says("`aggregate` raised AttributeError: module 'targets.incidence' has no attribute 'incidence_target'")
-    check = reported.broke("late-missing-target-module", "bundle-aggregation", cause="target-missing")
+    check = reported("late-missing-target-module").broke(
+        "late-missing-target-module", "bundle-aggregation", cause="target-missing"
+    )
     check.says("`aggregate` raised ModuleNotFoundError: No module named 'targets'")
-    check = reported.broke("late-wrong-target-signature", "bundle-aggregation", cause="target-signature")
+    check = reported("late-wrong-target-signature").broke(
+        "late-wrong-target-signature", "bundle-aggregation", cause="target-signature"
+    )
     check.says("`aggregate` raised TypeError", "argument")
 
 
@@ -193,43 +215,45 @@ CAUSES: Mapping[str, str] = {
     ("reported", "check_name", "bundle"),
     [
         (backend, check_name, bundle)
-        for backend in WORKERS
+        for backend in BACKENDS
         for check_name, bundles in BY_CHECK.items()
         for bundle in bundles
         if backend == "process" or bundle not in IN_PROCESSES_ONLY
     ],
     indirect=["reported"],
 )
-def test_it_breaks_at_the_right_check_in_the_right_words(reported: Reported, check_name: str, bundle: str) -> None:
+def test_it_breaks_at_the_right_check_in_the_right_words(reported: Of, check_name: str, bundle: str) -> None:
     within = INSTALLED if check_name == "bundle-install" else AT_ONCE
-    check = reported.broke(bundle, check_name, within=within, cause=CAUSES.get(bundle, UNKNOWN))
+    check = reported(bundle).broke(bundle, check_name, within=within, cause=CAUSES.get(bundle, UNKNOWN))
     for expected in BY_CHECK[check_name][bundle]:
         check.says(expected)
 
 
-def test_the_modules_that_each_process_has_are_counted(reported: Reported) -> None:
-    data = reported.checks["undeclared-module", "bundle-install"].data
+def test_the_modules_that_each_process_has_are_counted(reported: Of) -> None:
+    data = reported("undeclared-module").checks["undeclared-module", "bundle-install"].data
     workers = [name for name in data["accounted"] if name != "client"]
     assert data["accounted"] == {"client": 4, **dict.fromkeys(workers, 2)}
-    assert tuple(workers) in WORKERS.values()
+    assert workers in (["worker-0", "worker-1"], ["worker-0"])
     counted = f"{len(workers)} of {len(workers)} workers: its runner exited"
-    reported.checks["import-fails", "handshake"].says(counted)
-    data = reported.checks["undeclared-data", "bundle-install"].data
+    reported("import-fails").checks["import-fails", "handshake"].says(counted)
+    data = reported("undeclared-data").checks["undeclared-data", "bundle-install"].data
     assert data["left_out"] == ["plot"], "a script beside the package is reported, not missed"
-    data = reported.checks["seir", "bundle-install"].data
+    data = reported("seir").checks["seir", "bundle-install"].data
     assert set(data["accounted"].values()) == {data["modules"]}
 
 
-def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(reported: Reported) -> None:
-    check = reported.broke("import-hangs", "handshake", "timed-out", within=LATE, cause="import-does-not-end")
+def test_an_import_that_never_ends_is_ended_and_its_line_is_shown(reported: Of) -> None:
+    check = reported("import-hangs").broke(
+        "import-hangs", "handshake", "timed-out", within=LATE, cause="import-does-not-end"
+    )
     line = _line_of("import-hangs", "sleep(")
-    check.says("did not answer `ready` within the deadline of 8 s", f'File "wire.py", line {line} in <module>')
+    check.says("did not answer `ready` within the deadline of 6 s", f'File "wire.py", line {line} in <module>')
 
 
-def test_a_task_that_never_ends_is_ended_and_its_line_is_shown(reported: Reported) -> None:
-    check = reported.broke("hangs-in-task", "execute", "timed-out", within=LATE)
+def test_a_task_that_never_ends_is_ended_and_its_line_is_shown(reported: Of) -> None:
+    check = reported("hangs-in-task").broke("hangs-in-task", "execute", "timed-out", within=LATE)
     line = _line_of("hangs-in-task", "sleep(")
-    check.says("did not answer `execute` within the deadline of 8 s", f'File "wire.py", line {line} in wire')
+    check.says("did not answer `execute` within the deadline of 6 s", f'File "wire.py", line {line} in wire')
 
 
 def _line_of(bundle: str, text: str) -> int:
@@ -237,15 +261,15 @@ def _line_of(bundle: str, text: str) -> int:
     return next(number for number, line in enumerate(lines, start=1) if text in line)
 
 
-def test_what_runners_wrote_is_kept(reported: Reported) -> None:
+def test_what_runners_wrote_is_kept(reported: Of) -> None:
     for bundle in ("import-fails", "seir"):
         for stream in ("stderr", "stdout"):
-            assert f"worker-0-{bundle}-runner-{stream}.log" in reported.logs
-    path = re.search(r"raw stdout: (\S+)", reported.checks["prints-a-header", "handshake"].message)
+            assert f"worker-0-{bundle}-runner-{stream}.log" in reported(bundle).logs
+    path = re.search(r"raw stdout: (\S+)", reported("prints-a-header").checks["prints-a-header", "handshake"].message)
     assert path is not None
-    assert reported.logs[Path(path[1]).name].startswith("Loading: the model\nContent-Length: ")
+    assert reported("prints-a-header").logs[Path(path[1]).name].startswith("Loading: the model\nContent-Length: ")
 
 
 def test_every_bundle_of_the_fixtures_has_its_test() -> None:
     tested = {*HEALTHY, "import-hangs", "hangs-in-task", *(name for names in BY_CHECK.values() for name in names)}
-    assert tested | {*LATE_TOO} == {path.name for path in BUNDLES.iterdir() if path.is_dir()}
+    assert tested | {*LATE_TOO} == ALL

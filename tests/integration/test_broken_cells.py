@@ -74,11 +74,11 @@ def preload(matrix: Matrix, source: str | Path, more: str = "", *, option: str =
 
 
 def test_a_worker_that_never_registers(matrix: Matrix) -> None:
-    preload(matrix, PRELOADS / "never_registers.py", "[tool.modelops.deadlines]\nstart = 12")
+    preload(matrix, PRELOADS / "never_registers.py", "[tool.modelops.deadlines]\nstart = 8")
     run = matrix.run()
-    check = run.cell().broke("start", "timed-out", deadline=12, cause="preload-does-not-end")
+    check = run.cell().broke("start", "timed-out", deadline=8, cause="preload-does-not-end")
     check.says(
-        "1 of 2 workers registered with the scheduler within 12 s.", "Diagnosis: worker-1 (pid ", " is not registered"
+        "1 of 2 workers registered with the scheduler within 8 s.", "Diagnosis: worker-1 (pid ", " is not registered"
     )
     check.says("with the scheduler, at ", 'never_registers.py", line 11 in <module>.', "worker-1 (pid ")
     assert "worker-0" not in check.message.partition("Where each process stands")[0]

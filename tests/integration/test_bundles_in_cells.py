@@ -35,7 +35,7 @@ def with_runner(path: str) -> str:
 
 def test_two_runs_at_once_on_the_same_bundle_which_runs_its_checks(matrix: Matrix, tmp_path: Path) -> None:
     """One of the two runs in several processes."""
-    matrix.configure(NUMBERS)
+    matrix.configure(f"{NUMBERS}\n    [tool.modelops.aggregation]\n    params = 3\n    replicates = 3\n")
     pyproject = ("-c", str(matrix.path / "pyproject.toml"))
     first, second = (
         matrix.start(*more, *pyproject, f"--modelops-report={tmp_path}/{name}.json")
@@ -253,7 +253,7 @@ def has_ended(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-DEADLINE = 10
+DEADLINE = 7
 """Of the check in which a worker is killed, in seconds."""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Run
 
 BUNDLES = Path(__file__).parents[2] / "fixtures" / "bundles"
-DEADLINE = 10
+DEADLINE = 6
 """Of `execute`, in seconds."""
 EVERYWHERE = ["client", "worker-0", "worker-1", "worker-late"]
 WIRE = "def wire(entrypoint, params, seed):\n    return {'answer.txt': b'42'}\n"

@@ -86,6 +86,10 @@ bundles = [
     { path = "twice", entrypoint = "models.sir.Sir/base" },
 ]
 
+[tool.modelops.aggregation]
+params = 3
+replicates = 3
+
 [tool.modelops.preflight]
 entrypoint = '[A-Za-z_][\w.]*\.[A-Za-z_]\w*/[a-z0-9][a-z0-9_.-]*'
 target = '[A-Za-z_][\w.]*\.[A-Za-z_]\w*:\w+'

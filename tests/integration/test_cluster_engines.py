@@ -22,7 +22,7 @@ from tests.processes import left_behind, poll
 
 THIS = "{}.{}".format(*sys.version_info[:2])
 BUNDLE = Path(__file__).parents[2] / "fixtures" / "bundles" / "numbers"
-START_SECONDS = 20
+START_SECONDS = 14
 QUICK = ("--modelops-deadline", f"start={START_SECONDS}")
 """For clusters that never come up."""
 GONE_SECONDS = 60

@@ -105,7 +105,7 @@ def test_a_class_that_makes_no_cluster(matrix: Matrix, path: str, options: str, 
 
 
 def test_workers_that_never_come_and_a_class_that_never_returns(matrix: Matrix) -> None:
-    configure(matrix, "clusters:NoWorkers", LOCAL, keys="deadlines.start = 15")
+    configure(matrix, "clusters:NoWorkers", LOCAL, keys="deadlines.start = 9")
     broke_at_start(matrix.run(), "timed-out", "0 of 2 workers registered", "the queue is full, 2 jobs are pending")
     configure(matrix, "clusters:NeverReturns", LOCAL, keys="deadlines.start = 6")
     broke_at_start(matrix.run(), "timed-out", "the class has not returned")

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Check, Matrix, Run
+from tests.forking import Template
+from tests.integration.conftest import Check, Matrix, Run, own_cache
 
 TESTS = """
 import os
 import signal
 
-DEADLINE = 4
+DEADLINE = 3
 
 
 def frozen(cell, role, call):
@@ -111,9 +112,11 @@ scheduler-env = { DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES = "1000" }
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Run:
     directory = tmp_path_factory.mktemp("diagnoses")
-    with contextlib.closing(Matrix(directory / "project", directory / "cache")) as matrix:
+    with contextlib.closing(
+        Matrix(directory / "project", own_cache(directory / "cache", tmp_path_factory), template=template)
+    ) as matrix:
         matrix.configure(CONFIGURATION)
         matrix.write("test_mine.py", TESTS)
         return matrix.run("test_mine.py")

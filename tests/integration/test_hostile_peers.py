@@ -18,7 +18,7 @@ from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, UNKNOWN, Reported
 
 REPOSITORY = Path(__file__).parents[2]
 SERVERS = REPOSITORY / "tests" / "servers"
-DEADLINE = 4
+DEADLINE = 3
 """Of `handshake` and `execute`, in seconds."""
 READS_STDIN = (REPOSITORY / "fixtures" / "bundles" / "reads-stdin" / "wire.py").read_text("utf-8")
 WIRE = "def wire(entrypoint, params, seed):\n    return {'reported.txt': b'reported'}\n"
@@ -214,6 +214,7 @@ def configuration(directory: Path, *, protocol: str, backend: str) -> str:
         [
             *("[tool.modelops]", "workers = 1", 'start = "fork-workers"', "bundles = [", *lines, "]", CELLS[backend]),
             *("[tool.modelops.runner]", f'path = "{SERVERS}"', f'protocol = "{protocol}"'),
+            *("[tool.modelops.aggregation]", "params = 3", "replicates = 3"),
             *("[tool.modelops.deadlines]", f"handshake = {DEADLINE}", f"execute = {DEADLINE}", ""),
         ]
     )

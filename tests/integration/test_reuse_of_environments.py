@@ -20,7 +20,7 @@ CAREFUL = REPOSITORY / "tests" / "servers" / "careful_installing_runner.py"
 DEADLINE = 300
 """Of the check, its default."""
 SECONDS = 600
-"""For a run, which makes an environment twelve times."""
+"""For a run, which makes an environment twelve times for each bundle."""
 CANARIES = (
     *("first-use", "second-use", "edited-code", "common-prefix", "another-python", "half-made"),
     *("missing-packages", "dead-holder", "two-at-once", "forced-fresh"),
@@ -78,7 +78,7 @@ def ship(matrix: Matrix, runner: str, *more: str, naive: Mapping[str, str] | Non
     Args:
         naive: habits of the naive runner, by bundle.
     """
-    build_system = BY_ITSELF if naive else WITH_FLIT
+    build_system = BY_ITSELF if runner else WITH_FLIT
     for name, habits in (naive or {"reused": ""}).items():
         matrix.write(f"bundles/{name}/pyproject.toml", build_system + PROJECT)
         matrix.write(f"bundles/{name}/packaging/backend.py", BACKEND)
@@ -104,12 +104,13 @@ def ship(matrix: Matrix, runner: str, *more: str, naive: Mapping[str, str] | Non
 
 COMMAND = (
     '["{python}", "{runner}", "--bundle-path", "{bundle}", "--venv-path", "{venv}", "--bundle-digest", "{digest}", '
-    '"--python", "{version}"'
+    '"--python", "{version}", "--wheels", "{wheels}"'
 )
 
 
-def naive(matrix: Matrix, habits: Mapping[str, str], *, fresh_env: str = "") -> dict[str, tuple[Check, dict[str, str]]]:
+def naive(matrix: Matrix, habits: Mapping[str, str]) -> dict[str, tuple[Check, dict[str, str]]]:
     """Run with the naive runner; returns each bundle's check, which fails in time, and how each scenario ended."""
+    fresh_env = 'fresh-env = { FRESH_ENV = "yes" }'
     ship(matrix, f'path = "{NAIVE}"\n        command = {COMMAND}]\n        {fresh_env}', naive=habits)
     run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS)
     assert run.code == 1, run.out
@@ -144,32 +145,27 @@ def test_the_reference_runner_may_be_trusted_with_an_environment(building_matrix
 
 @pytest.mark.timeout(900)
 def test_a_naive_runner_breaks_on_everything_that_it_believes(building_matrix: Matrix) -> None:
-    """Who always installs uses nothing again, and who keeps results executes nothing."""
-    runs = naive(building_matrix, {"reused": "", "installed-again": "always keeps"})
+    """Who always installs uses nothing again, who keeps results executes nothing, who does not wait finds nothing."""
+    habits = {"reused": "", "installed-again": "always keeps", "hurried": "hurries refuses secretly"}
+    runs = naive(building_matrix, habits)
     check, found = runs["reused"]
     right = {name for name, outcome in found.items() if outcome == "passed"}
     with_its_own = {"edited-code", "common-prefix"}  # another digest has an environment of its own
     assert right - {"another-python"} == {"first-use", "second-use", "two-at-once", *with_its_own}
     untried = found["another-python"] == "not tried"
-    check.says("3 of 8 canaries" if untried else "4 of 9 canaries")
+    check.says("4 of 9 canaries" if untried else "5 of 10 canaries")
     assert check.cause == ("unfinished-environment" if untried else "environment-of-another-python")
     if not untried:
         check.says("an environment of another Python under the right key: it was used in silence, and runs Python")
-    check.says("metadata without files: its runner exited with code 1", "No module named 'iniconfig'")
+    check.says("metadata without files: its runner exited with code 1", "No module named 'reused'")
     check.says("packages' files are gone: its runner exited with code 1", "No module named 'reused'")
     check.says("killed in the middle of its install: its runner did not answer `ready`", "flock(2)", "in install")
-    assert found["forced-fresh"] == "not tried"
     check, found = runs["installed-again"]
     assert (found["first-use"], found["second-use"]) == ("passed", "failed")
     assert check.cause == "stored-result"
     check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
     check.says("second use: what was installed was installed again", "were written again, or are gone")
-
-
-@pytest.mark.timeout(900)
-def test_who_does_not_wait_finds_nothing(building_matrix: Matrix) -> None:
-    habits = {"reused": "hurries refuses secretly"}
-    check, found = naive(building_matrix, habits, fresh_env='fresh-env = { FRESH_ENV = "yes" }')["reused"]
+    check, found = runs["hurried"]
     assert (found["edited-code"], found["common-prefix"]) == ("passed", "passed")
     assert (found["two-at-once"], found["dead-holder"]) == ("failed", "failed")
     assert (found["first-use"], found["second-use"], found["forced-fresh"]) == ("passed", "failed", "failed")
@@ -184,7 +180,7 @@ def test_who_does_not_wait_finds_nothing(building_matrix: Matrix) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_careful_runner_of_the_user_s_may_be_trusted(building_matrix: Matrix) -> None:
-    command = f'{COMMAND}, "--wheels", "{{wheels}}"]'
+    command = f"{COMMAND}]"
     fresh = 'fresh-env = { CAREFUL_FRESH = "yes" }'
     ship(building_matrix, f'path = "{CAREFUL}"\n        command = {command}\n        {fresh}')
     run = building_matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
@@ -217,6 +213,7 @@ def test_a_layout_of_the_runner_s_own_is_stale_if_it_does_not_count_the_digest(m
     check = run.check("venv-reuse")
     found = outcomes(check.data)
     assert {name for name, outcome in found.items() if outcome == "failed"} == {"edited-code", "common-prefix"}, run.out
+    assert found["forced-fresh"] == "not tried"
     assert check.cause == "stale-environment"
     check.says(
         "2 of ",

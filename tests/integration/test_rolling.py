@@ -59,7 +59,11 @@ def matrix_of(*entries: tuple[str, str], workers: int, nanny: bool = True) -> st
 
 def test_an_upgrade_that_is_safe_and_one_that_is_not(building_matrix: Matrix) -> None:
     building_matrix.configure(matrix_of(("2024.10.0", "2026.8.0"), ("2026.7.1", "2026.8.0"), workers=2, nanny=False))
-    run = building_matrix.start("--modelops-cell", "*..*").ended(seconds=360).unavailable_is_no_failure()
+    run = (
+        building_matrix.start("--modelops-cell", "*..*", "--modelops-parallel=2")
+        .ended(seconds=360)
+        .unavailable_is_no_failure()
+    )
     broken, safe = run.cells
     assert safe.facts["id"] == "py3.12-dask2026.7.1..2026.8.0-worker-scheduler-client"
     assert safe.facts["status"] == "passed", run.out

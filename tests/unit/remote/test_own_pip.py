@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
+import importlib.util
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,3 +64,24 @@ def test_without_it_a_worker_unpacks_its_own(tmp_path: Path, location: BundleLoc
     own_pip.install(run, location, ["a==1"])
     assert [what for what, *_ in run.commands] == ["compiling pip", "installing seir from its wheels"]
     assert run.commands[1][2] == str(own_pip_in(tmp_path) / "pip")
+
+
+def test_bytecode_of_the_same_sources_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.base_prefix", str(tmp_path / "python"))
+    site = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(tmp_path / "python")}))
+    unpacked = tmp_path / "pip"
+    for directory in (site / "pip", unpacked / "pip"):
+        directory.mkdir(parents=True)
+        for name in ("same", "changed", "uncompiled"):
+            (directory / f"{name}.py").write_text("A = 1\n")
+    (site / "pip" / "changed.py").write_text("A = 2\n")
+    compileall.compile_dir(site, quiet=1)
+    Path(importlib.util.cache_from_source(str(site / "pip" / "uncompiled.py"))).unlink()
+
+    own_pip.take_bytecode(str(unpacked))
+    taken = {path.name.partition(".")[0]: path.read_bytes() for path in unpacked.rglob("*.pyc")}
+    assert taken.keys() == {"same"}
+    compileall.compile_dir(unpacked, quiet=1)
+    after = {path.name.partition(".")[0]: path.read_bytes() for path in unpacked.rglob("*.pyc")}
+    assert after == {**after, **taken}, "it is not compiled again"
+    assert after.keys() == {"same", "changed", "uncompiled"}
