@@ -28,7 +28,7 @@ NAIVE = f"""
     path = "{SERVERS / "naive_installing_runner.py"}"
     command = [
       "{{python}}", "{{runner}}", "--bundle-path", "{{bundle}}", "--venv-path", "{{venv}}",
-      "--bundle-digest", "{{digest}}", "--python", "{{version}}",
+      "--bundle-digest", "{{digest}}", "--python", "{{version}}", "--wheels", "{{wheels}}",
     ]
 """
 
