@@ -25,9 +25,9 @@ import tempfile
 import time
 import zipfile
 
-INSTALL_SECONDS = 1.0
 HABITS = pathlib.Path("habits.txt")  # the bundle is the working directory
 NAIVE = HABITS.read_text(encoding="utf-8").split() if HABITS.exists() else []
+INSTALL_SECONDS = 0 if "always" in NAIVE else 1.0 if "hurries" in NAIVE else 0.6
 
 
 def read(stream):
