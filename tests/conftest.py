@@ -158,7 +158,8 @@ class Started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.directory}/")), reverse=True):
+        its = (f"{self.directory}/", f"{self.data}/")
+        for mount in sorted((mount for mount in mounts if f"{mount}/".startswith(its)), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", _bridge_of(Path(self.directory))], check=False, capture_output=True)
         shutil.rmtree(self.directory, ignore_errors=True)
