@@ -167,9 +167,10 @@ class Started:
         """End it by its pid, and remove its directory.
 
         An engine that was killed has left containers, mounts and bridges. Only an engine can remove them, so it is
-        started once more.
+        started once more. For containers that still run it would wait 10 s.
         """
         if self.process is None and Path(self.directory).exists():
+            self._kill_containers()
             start_engine(self.name, Path(self.data), address=self.address, directory=Path(self.directory)).stop()
             return
         if process := self.process:
@@ -180,10 +181,19 @@ class Started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.directory}/")), reverse=True):
+        its = (f"{self.directory}/", f"{self.data}/")
+        for mount in sorted((mount for mount in mounts if f"{mount}/".startswith(its)), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", _bridge_of(Path(self.directory))], check=False, capture_output=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _kill_containers(self) -> None:
+        for shim in psutil.process_iter(["cmdline"]):
+            command = shim.info["cmdline"] or [""]
+            if "containerd-shim" in command[0] and any(word.startswith(f"{self.directory}/") for word in command):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    for process in shim.children(recursive=True):
+                        process.kill()
 
 
 def _bridge_of(directory: Path) -> str:

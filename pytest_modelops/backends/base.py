@@ -113,6 +113,9 @@ class Sandbox(Protocol):
             Its path as the cell sees it. Processes may start before or after.
         """
 
+    def put_all(self, sources: Mapping[str, Path]) -> Mapping[str, str]:
+        """Copy several files and directories at once, by their names in the cell; return the path of each."""
+
     def pips(self) -> str:
         """Return a directory, as the cell sees it, with the pips of its Pythons, unpacked and compiled.
 

@@ -110,6 +110,9 @@ class ProcessSandbox:
                 self._put.add(name)
         return str(target)
 
+    def put_all(self, sources: Mapping[str, Path]) -> Mapping[str, str]:
+        return {name: self.put(source, name) for name, source in sources.items()}
+
     def start(
         self, name: str, environment: Environment, arguments: Sequence[str], *, variables: Mapping[str, str]
     ) -> HostProcess:

@@ -207,15 +207,17 @@ def copy_in(
         builds: wheels of what building it takes, for a runner that installs the bundle itself.
     """
     sandbox, runner = cell.cluster.sandbox, cell.runner.path
-    modules = _accountable(source)
+    modules, top = _accountable(source), f"bundles/{bundle.name}"
     with tempfile.TemporaryDirectory(prefix="modelops-") as directory:
-        files = sandbox.put(own_installs.copy(source, Path(directory)), f"bundles/{bundle.name}/source")
-        wheels = own_installs.wheels(house, builds, Path(directory))
-        put_wheels = sandbox.put(wheels, f"bundles/{bundle.name}/wheels")
+        sources = {
+            f"{top}/source": own_installs.copy(source, Path(directory)),
+            f"{top}/wheels": own_installs.wheels(house, builds, Path(directory)),
+        }
+        if isinstance(runner, Path):
+            sources |= {f"{top}/runner/{path.name}": path for path in (*_beside(runner, modules, source), runner)}
+        put = sandbox.put_all(sources)
     if isinstance(runner, Path):
-        for path in _beside(runner, modules, source):
-            sandbox.put(path, f"bundles/{bundle.name}/runner/{path.name}")
-        runner = sandbox.put(runner, f"bundles/{bundle.name}/runner/{runner.name}")
+        runner = put[f"{top}/runner/{runner.name}"]
     return {
         "name": bundle.name,
         "digest": source.digest,
@@ -226,9 +228,9 @@ def copy_in(
             ).items()
         },
         "served": cell.cluster.served,
-        "source": files,
-        "wheels": put_wheels,
-        "pips": sandbox.pips(),
+        "source": put[f"{top}/source"],
+        "wheels": put[f"{top}/wheels"],
+        "pips": sandbox.pips() if house.requirements or cell.runner.installs else "",
         "installed": in_cell(installed),
         "modules": modules,
         "on_path": places_of(bundle, source).on_path,

@@ -230,7 +230,8 @@ def test_what_is_put_is_readable_by_every_process_before_and_after_it_was_starte
     assert first.wait(Deadline(20)) == "exited with code 0", first.log.read_text()
     second = sandbox.start("second", environment, ["-c", FOREVER], variables={})
     await_output(second, "up")
-    late = sandbox.put(source, "bundles/late")
+    late, other = sandbox.put_all(dict.fromkeys(("bundles/late", "bundles/early"), source)).values()
+    assert other == early
     third = sandbox.start("third", environment, ["-c", code, early, late], variables={})
     assert third.wait(Deadline(20)) == "exited with code 0", third.log.read_text()
     lines = third.log.read_text().split()

@@ -28,7 +28,7 @@ NAIVE = f"""
     path = "{SERVERS / "naive_installing_runner.py"}"
     command = [
       "{{python}}", "{{runner}}", "--bundle-path", "{{bundle}}", "--venv-path", "{{venv}}",
-      "--bundle-digest", "{{digest}}", "--python", "{{version}}",
+      "--bundle-digest", "{{digest}}", "--python", "{{version}}", "--wheels", "{{wheels}}",
     ]
 """
 
@@ -96,6 +96,7 @@ def test_a_module_beside_a_runner_is_not_the_bundle_s(containers: ContainerMatri
     containers.configure(
         f"""
         [tool.modelops]
+        workers = 1
         bundles = [{{ path = "{BUNDLES / "needs-config"}", entrypoint = "wire/run" }}]
         {CELL}
         [tool.modelops.runner]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import socket
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from pytest_modelops.__main__ import main
 from pytest_modelops.backends.docker import belongings
 from tests.integration.conftest import on_the_engine
 from tests.integration.making_images import BASE, Images
@@ -51,10 +54,17 @@ replicates = 2
 """
 
 
-def prune(*arguments: str) -> str:
-    """Run `prune` and return its output."""
+def prune() -> str:
+    """Do what `prune` does, and return its output."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(["prune"]) == 0, out.getvalue()
+    return out.getvalue()
+
+
+def prune_by_command() -> str:
+    """Run `prune` as users do, and return its output."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_modelops", "prune", *arguments],
+        [sys.executable, "-m", "pytest_modelops", "prune"],
         capture_output=True,
         text=True,
         check=False,
@@ -272,7 +282,7 @@ def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(containers
         containers.run("-k", "resolve")  # sweeps
         assert len(engine.api.containers(filters=only)) == 2
     finally:
-        pruned = prune()
+        pruned = prune_by_command()
     assert "removed container modelops-kept-" in pruned
     assert containers.left_on_the_engine(run) == []
 

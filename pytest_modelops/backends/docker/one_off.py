@@ -55,11 +55,29 @@ class OneOff:
             return self.to_its_end(container, f"{image.name}: {command[0]}", deadline)
 
     @contextlib.contextmanager
-    def container(self, image: Image, command: Sequence[str], *, user: str, host_config: Any) -> Iterator[str]:
-        """Create a container, without starting it; yield its id. It is removed at the end."""
+    def container(
+        self,
+        image: Image,
+        command: Sequence[str],
+        *,
+        user: str,
+        host_config: Any,
+        entry_point: Sequence[str] | None = None,
+    ) -> Iterator[str]:
+        """Create a container, without starting it; yield its id. It is removed at the end.
+
+        Args:
+            entry_point: instead of the image's own.
+        """
         with translated(self._engine, f"make a container of {image.name}"):
             created = self._engine.api.create_container(
-                image.id, list(command), labels=dict(self._labels), stdin_open=False, user=user, host_config=host_config
+                image.id,
+                list(command),
+                labels=dict(self._labels),
+                stdin_open=False,
+                user=user,
+                entrypoint=entry_point,
+                host_config=host_config,
             )
         try:
             yield created["Id"]

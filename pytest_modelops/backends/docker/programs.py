@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -13,10 +14,12 @@ from pytest_modelops.backends.docker.one_off import OneOff
 from pytest_modelops.backends.docker.packages import Base
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.remote_package import RemotePackages
-from pytest_modelops.errors import CheckFailed
+from pytest_modelops.errors import CheckFailed, TimedOut
 
 PIP = "pip"
 """Directory beside `modelops_remote`: `own_pip.prepared` of a worker says what is in it."""
+_SECONDS = 60.0
+"""It takes three; this is for machines under heavy load."""
 _ROOT = "modelops"
 _PROGRAMS = f"/{_ROOT}/programs"
 _COMPILE = f"""
@@ -49,24 +52,28 @@ class Programs:
         self._one_off = one_off
         self._packages = packages
 
-    def obtain(self, base: Base, deadline: Deadline) -> Path:
+    def obtain(self, base: Base, deadline: Deadline) -> Path | None:
         """Return a directory of the host with the package `modelops_remote` and, if the image has a pip, with `PIP`.
 
+        `None` if they cannot be compiled in the image: then its containers compile what they import.
+
         Raises:
-            CheckFailed: they could not be compiled.
-            TimedOut: the deadline passed.
+            Unavailable: the engine does not answer any more.
         """
+        deadline = deadline.at_most(min(_SECONDS, deadline.remaining / 2))
 
         def compile_in(directory: Path) -> None:
             self._compile(base, directory, deadline)
 
-        return self._packages.obtain(base.contents.python, base.image.id, compile_in, deadline)
+        with contextlib.suppress(CheckFailed, TimedOut):
+            return self._packages.obtain(base.contents.python, base.image.id, compile_in, deadline)
+        return None
 
     def _compile(self, base: Base, directory: Path, deadline: Deadline) -> None:
         what = f"compiling in {base.image.name}"
         config = self._engine.api.create_host_config(network_mode="none")
         command = [base.contents.facts["executable"], "-I", "-c", _COMPILE]
-        with self._one_off.container(base.image, command, user="0:0", host_config=config) as container:
+        with self._one_off.container(base.image, command, user="0:0", host_config=config, entry_point=[]) as container:
             with copied_into(self._engine, container, "/", f"put programs into {base.image.name}") as archive:
                 archive.directory(_ROOT)
                 archive.tree(directory, _PROGRAMS.lstrip("/"))

@@ -111,7 +111,10 @@ class ContainerSandbox:
         return f"{OWN}/cell"
 
     def put(self, source: Path, name: str) -> str:
-        return self._shared.put(source, name)
+        return self._shared.put({name: source})[name]
+
+    def put_all(self, sources: Mapping[str, Path]) -> Mapping[str, str]:
+        return self._shared.put(sources)
 
     def pips(self) -> str:
         return self._shared.put_pips()

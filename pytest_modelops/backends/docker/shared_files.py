@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 
 from pytest_modelops.backends.docker import belongings
-from pytest_modelops.backends.docker.archives import copied_into
+from pytest_modelops.backends.docker.archives import Archive, copied_into
 from pytest_modelops.backends.docker.engine import Engine, translated
 from pytest_modelops.backends.docker.programs import PIP
 from pytest_modelops.environments.remote_package import NAME
@@ -63,30 +64,33 @@ class SharedFiles:
                 host_config=config,
             )
             self.writer = created["Id"]
-        for directory in self._programs:
-            self._copy_in(directory / NAME, f"remote/{NAME}")
-        if not self._programs:
-            with resources.as_file(resources.files("pytest_modelops") / "remote") as source:
-                self._copy_in(source, f"remote/{NAME}", without="__pycache__")
+        doing = f"put programs into cell {self._cell}"
+        with self._archive(doing) as archive:
+            archive.directory("remote")
+            for directory in self._programs:
+                archive.tree(directory / NAME, f"remote/{NAME}")
+            if not self._programs:
+                with resources.as_file(resources.files("pytest_modelops") / "remote") as source:
+                    archive.tree(source, f"remote/{NAME}", without="__pycache__")
 
     def put_pips(self) -> str:
         """Copy in the unpacked pip of each of its Pythons; return their directory, empty if there is none."""
         found = [pip for directory in self._programs for pip in sorted((directory / PIP).glob("*/*"))]
-        for pip in found:
-            self.put(pip, f"{PIP}/{pip.parent.name}/{pip.name}")
+        self.put({f"{PIP}/{pip.parent.name}/{pip.name}": pip for pip in found})
         return f"{SHARED}/put/{PIP}" if found else ""
 
-    def put(self, source: Path, name: str) -> str:
-        """Copy a file or directory in, unless that was done before; return its path in the containers."""
+    def put(self, sources: Mapping[str, Path]) -> Mapping[str, str]:
+        """Copy files and directories in, by their names, unless that was done before; return the path of each."""
         with self._lock:
-            if name not in self._put:
-                self._copy_in(source, f"put/{name}")
-                self._put.add(name)
-        return f"{SHARED}/put/{name}"
+            new = {name: source for name, source in sources.items() if name not in self._put}
+            if new:
+                with self._archive(f"put {', '.join(map(str, new.values()))} into cell {self._cell}") as archive:
+                    for name, source in new.items():
+                        for parent in reversed(Path("put", name).parents[:-1]):
+                            archive.directory(parent.as_posix())
+                        archive.tree(source, f"put/{name}")
+                self._put.update(new)
+        return {name: f"{SHARED}/put/{name}" for name in sources}
 
-    def _copy_in(self, source: Path, name: str, *, without: str = "") -> None:
-        doing = f"put {source} into cell {self._cell}"
-        with copied_into(self._engine, self.writer, SHARED, doing, follow_links=True) as archive:
-            for parent in reversed(Path(name).parents[:-1]):
-                archive.directory(parent.as_posix())
-            archive.tree(source, name, without=without)
+    def _archive(self, doing: str) -> contextlib.AbstractContextManager[Archive]:
+        return copied_into(self._engine, self.writer, SHARED, doing, follow_links=True)
