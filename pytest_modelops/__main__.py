@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
-from collections.abc import Callable
 
 from pytest_modelops.errors import ModelopsError
 
@@ -21,22 +19,12 @@ def main(arguments: list[str] | None = None) -> int:
     for add in (_add_prune, _add_schema, _add_merge, _add_lock, _add_bisect):
         add(commands)
     options = parser.parse_args(arguments)
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except (ModelopsError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is a program
+        return 2
     return code
-
-
-def _says_what_is_wrong(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """Have a command print what is wrong with its input and exit with 2."""
-
-    @functools.wraps(command)
-    def run(options: argparse.Namespace) -> int:
-        try:
-            return command(options)
-        except (ModelopsError, OSError) as error:
-            print(error, file=sys.stderr)  # noqa: T201
-            return 2
-
-    return run
 
 
 def _add_prune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,7 +44,7 @@ def _prune(options: argparse.Namespace) -> int:
     try:
         removed = prune_engine(images=options.images)
     except ModelopsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - this is a program
+        print(error, file=sys.stderr)  # noqa: T201
         return 1
     for thing in removed.things:
         print(f"removed {thing}")  # noqa: T201
@@ -100,7 +88,6 @@ def _add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     merge.set_defaults(run=_merge)
 
 
-@_says_what_is_wrong
 def _merge(options: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -133,7 +120,6 @@ def _add_lock(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     lock.set_defaults(run=_lock)
 
 
-@_says_what_is_wrong
 def _lock(options: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -166,7 +152,6 @@ def _add_bisect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     bisect.set_defaults(run=_bisect)
 
 
-@_says_what_is_wrong
 def _bisect(options: argparse.Namespace) -> int:
     from pathlib import Path
 

@@ -13,7 +13,7 @@ from pytest_modelops.cell.lifecycle import Lifecycle
 from pytest_modelops.checks import faulty_aggregation
 from pytest_modelops.checks.aggregation import run_with as run_aggregation
 from pytest_modelops.checks.attached import NOT_THERE
-from pytest_modelops.checks.base import Check, CheckedCell
+from pytest_modelops.checks.base import Check, CheckedCell, needs_start
 from pytest_modelops.checks.bundle_in_workers import install_again
 from pytest_modelops.checks.lambdas import run_on_each
 from pytest_modelops.checks.outcome import outcome_of
@@ -309,7 +309,7 @@ class Checks:
         began = time.monotonic()
 
         def run() -> object:
-            if self._lifecycle.was_open and self._needs_cluster(check):
+            if self._lifecycle.was_open and needs_start(check, self._checks):
                 self.require_cluster()  # the cell may have been closed since
             return check.run(self._live, Deadline(self.seconds_for(check.name)))
 
@@ -354,12 +354,6 @@ class Checks:
     def _lets_through(self, result: CheckResult) -> bool:
         """Whether checks that need this one may run; also if it failed only because it is known to be broken."""
         return result.status.lets_through or result.label in self._passed
-
-    def _needs_cluster(self, check: Check) -> bool:
-        return any(
-            need == "start" or (need in self._checks and self._needs_cluster(self._checks[need]))
-            for need in check.needs
-        )
 
     def _blocked(self, check: Check, root: str) -> CheckResult:
         cause = self._results[root].message.partition("\n")[0]

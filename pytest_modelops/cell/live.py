@@ -115,8 +115,9 @@ class LiveCell:
         self._taken: CellReport | None = None
         self.lifecycle = Lifecycle(cell, backend, cluster_settings, keep=keep, progress=progress)
         self.checks = Checks(self, self.lifecycle, checks, deadlines=deadlines, reproduce=reproduce, known=known)
-        self.run_check = self.checks.run
-        self.require = self.checks.require
+        self.run_check, self.require, self.add = self.checks.run, self.checks.require, self.checks.add
+        self.has, self.uses_cluster = self.checks.has, self.checks.uses_cluster
+        self.keep_log = self.lifecycle.write_log
 
     def __repr__(self) -> str:
         return f"<cell {self.id}>"
@@ -245,9 +246,6 @@ class LiveCell:
                 self.lifecycle.disturbed = True
                 self.locations.clear()  # the next cluster has no bundles
 
-    def keep_log(self, name: str, content: bytes) -> Path:
-        return self.lifecycle.write_log(name, content)
-
     # What the session calls -----------------------------------------------------------------------------------------
 
     @property
@@ -262,19 +260,9 @@ class LiveCell:
         # What a cell that is left up shows must not go on after the test that ends the run.
         return (self.lifecycle.may_be_kept and self.uses_cluster(label)) or self.checks.is_for_main(label)
 
-    def has(self, label: str) -> bool:
-        """Return whether a check belongs to the cell."""
-        return self.checks.has(label)
-
-    def uses_cluster(self, label: str) -> bool:
-        return self.checks.uses_cluster(label)
-
     def give_up(self) -> None:
         self.checks.give_up()
         self.lifecycle.give_up()
-
-    def add(self, result: CheckResult) -> None:
-        self.checks.add(result)
 
     @property
     def taken(self) -> str | None:

@@ -12,7 +12,7 @@ from packaging.version import Version
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import attached_images, attached_looks, attached_runtime, preflight
 from pytest_modelops.checks.attached_looks import ASK_SECONDS, listed
-from pytest_modelops.checks.base import PASSED_THROUGH, Check, CheckedCell, Run
+from pytest_modelops.checks.base import PASSED_THROUGH, Check, CheckedCell, Run, needs_start
 from pytest_modelops.checks.versions import against_lock, against_request
 from pytest_modelops.config.attach import INSTALL, SCALE, KubernetesSettings
 from pytest_modelops.config.model import PluginSettings
@@ -79,19 +79,12 @@ def _of_deployment(check: Check, asked: Asked) -> Check:
 
 def behind_versions(checks: Sequence[Check]) -> list[Check]:
     """Have each check that may send functions need `versions`, unless a hook has removed that."""
-    by_label = {check.label: check for check in checks}
-    if "versions" not in by_label:
+    known = {check.label: check for check in checks}
+    if "versions" not in known:
         return [*checks]
-
-    def uses_start(check: Check, seen: tuple[str, ...] = ()) -> bool:
-        return any(
-            need == "start" or (need in by_label and need not in seen and uses_start(by_label[need], (*seen, need)))
-            for need in check.needs
-        )
-
     return [
         dataclasses.replace(check, needs=(*check.needs, "versions"))
-        if check.name not in {"versions", "preflight"} and "versions" not in check.needs and uses_start(check)
+        if check.name not in {"versions", "preflight"} and "versions" not in check.needs and needs_start(check, known)
         else check
         for check in checks
     ]

@@ -136,6 +136,15 @@ class Check:
         )
 
 
+def needs_start(check: Check, by_label: Mapping[str, Check], seen: tuple[str, ...] = ()) -> bool:
+    """Return whether a check needs `start`, directly or not."""
+    return any(
+        need == "start"
+        or (need in by_label and need not in seen and needs_start(by_label[need], by_label, (*seen, need)))
+        for need in check.needs
+    )
+
+
 def label(name: str, bundle: Bundle | None) -> str:
     """Return what a check is called in messages and in `needs`."""
     return f"{name}[{bundle.name}]" if bundle is not None else name

@@ -48,9 +48,9 @@ class Cluster(abc.ABC):
     def agent(self) -> Agent: ...
 
     @property
-    @abc.abstractmethod
     def names(self) -> Sequence[str]:
         """Names of the workers, whether they run or not."""
+        return [worker.name for worker in self.workers]
 
     @property
     @abc.abstractmethod

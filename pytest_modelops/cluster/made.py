@@ -79,11 +79,7 @@ class MadeRegistration(Registration):
 
 
 class MadeCluster(OwnCluster[MadeParts, MadeRegistration]):
-    """A cluster of a Dask cluster class.
-
-    Attributes:
-        stop_notes: what had to be ended by force, for the report.
-    """
+    """A cluster of a Dask cluster class."""
 
     starter = "the cluster class"
     sandbox: ClusterSandbox

@@ -62,10 +62,6 @@ class OwnCluster(Cluster, Generic[_P, _R]):
         return self._parts.all
 
     @property
-    def names(self) -> Sequence[str]:
-        return self._parts.names
-
-    @property
     def started(self) -> Mapping[str, str]:
         return self._parts.started
 

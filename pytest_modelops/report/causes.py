@@ -113,16 +113,14 @@ def explained(causes: Sequence[Cause], cell: CellReport, logs: Callable[[], str]
     The first cause that fits is taken. An `unavailable` check says itself what is missing.
     """
     checks = [
-        dataclasses.replace(check, probable_cause=_cause_of(check, causes, cell, logs))
+        dataclasses.replace(
+            check, probable_cause=next((one.probable for one in causes if one.fits(cell, check, logs)), UNKNOWN)
+        )
         if check.status.value in STATUSES
         else check
         for check in cell.checks
     ]
     return dataclasses.replace(cell, checks=tuple(checks))
-
-
-def _cause_of(check: CheckResult, causes: Sequence[Cause], cell: CellReport, logs: Callable[[], str]) -> ProbableCause:
-    return next((cause.probable for cause in causes if cause.fits(cell, check, logs)), UNKNOWN)
 
 
 def _compares(comparison: re.Match[str], cell: CellReport) -> bool:

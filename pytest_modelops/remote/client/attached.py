@@ -21,7 +21,7 @@ from ..worker import modelops_preload
 from ..worker.plugins import error_text, origins
 from . import agent, finding, reach
 from .bundles import ClientBundles
-from .connection import Call, Connection, Failure
+from .connection import Call, Connection, Failure, facts_of
 from .delivery import Delivery, request
 from .jobs import Jobs
 from .limits import Limits
@@ -81,7 +81,7 @@ class Attached(Connection):
         scheduler = process_facts(self.ask_scheduler("versions", seconds=seconds))
         answers = self._ask_at_once(registered, {"op": "versions"}, seconds)
         workers = {
-            address: {**_answered(answers[address]), "settings": _settings(worker)}
+            address: {**facts_of(answers[address], process_facts), "settings": _settings(worker)}
             for address, worker in registered.items()
         }
         self._facts = {"client": modelops_preload.facts(), "scheduler": scheduler, "workers": workers}  # type: ignore[typeddict-item]
@@ -230,12 +230,6 @@ def _result(answer: Answer) -> Answer:
     if "value" not in answer or answer["value"].get("status") == "OK":
         return {"value": answer["value"]["result"]} if "value" in answer else answer
     return {"error": str(answer["value"].get("exception_text") or answer["value"].get("text"))}
-
-
-def _answered(answer: Answer) -> ProcessFacts:
-    if "value" in answer:
-        return process_facts(answer["value"])
-    return {"silent": answer["silent"]} if "silent" in answer else {"error": answer["error"]}
 
 
 def _settings(worker: Mapping[str, Any]) -> WorkerSettings:

@@ -177,7 +177,7 @@ class Connection:
             for address in self.workers(seconds)
         }
         asked["scheduler"] = functools.partial(self.ask_scheduler, "modelops_facts", seconds=seconds)
-        facts = {name: _facts_of(answer) for name, answer in ask_all(asked, seconds).items()}
+        facts = {name: facts_of(answer) for name, answer in ask_all(asked, seconds).items()}
         return {"client": modelops_preload.facts(), "scheduler": facts.pop("scheduler"), "workers": facts}
 
     def preloads(self, nannies: bool, seconds: float) -> dict[str, list[PreloadSetup]]:
@@ -227,8 +227,7 @@ def ask_all(asked: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str,
     return answers
 
 
-def _facts_of(answer: Answer) -> ProcessFacts:
+def facts_of(answer: Answer, read: Callable[[Any], ProcessFacts] = lambda value: value) -> ProcessFacts:
     if "value" in answer:
-        facts: ProcessFacts = answer["value"]
-        return facts
+        return read(answer["value"])
     return {"silent": answer["silent"]} if "silent" in answer else {"error": answer["error"]}
