@@ -51,6 +51,9 @@ async def dask_setup(worker):
 """
 """A preload with which a worker does something when one task changes its state."""
 
+SMALL = "[tool.modelops.aggregation]\nparams = 8\nreplicates = 8\n"
+"""A job with a parameter set 7, and a replicate 7 of it."""
+
 WHEN_THERE = """
 import os, signal, threading, time
 
@@ -471,9 +474,9 @@ def test_a_worker_that_loses_its_directory_in_the_middle_of_the_aggregation(matr
 
 def test_a_replicate_that_takes_its_worker_down(matrix: Matrix) -> None:
     crash = " " * 12 + "os.kill(os.getpid(), signal.SIGSEGV)"
-    preload(matrix, ON_TRANSITION.format(start="sim-", end="-7-7", finish="executing", action=crash))
+    preload(matrix, ON_TRANSITION.format(start="sim-", end="-7-7", finish="executing", action=crash), SMALL)
     check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
-    check.says("aggregating 20 × 20 tasks: 1 aggregates failed; ", "sim-", "-7-7: KilledWorker: ")
+    check.says("aggregating 8 × 8 tasks: 1 aggregates failed; ", "sim-", "-7-7: KilledWorker: ")
     check.says("aggregate of parameter set 7: KilledWorker: ", "worker-", ": its process ", " signal 11")
 
 
@@ -485,11 +488,11 @@ def test_numbers_that_are_wrong(matrix: Matrix) -> None:
                 written = json.load(file)
             with open(path, "w") as file:
                 json.dump({**written, "sum": written["sum"] + 1}, file)"""
-    preload(matrix, ON_TRANSITION.format(start="agg-", end="-7", finish="memory", action=rot))
+    preload(matrix, ON_TRANSITION.format(start="agg-", end="-7", finish="memory", action=rot), SMALL)
     check = matrix.run().cell().broke("aggregation", "failed", deadline=120)
-    right = sum(7 * 1_000_003 + replicate**2 for replicate in range(20))
-    check.says("aggregating 20 × 20 tasks: 1 aggregates are wrong.")
-    check.says(f"parameter set 7: got sum {right + 1} of 20 replicates, must be {right}")
+    right = sum(7 * 1_000_003 + replicate**2 for replicate in range(8))
+    check.says("aggregating 8 × 8 tasks: 1 aggregates are wrong.")
+    check.says(f"parameter set 7: got sum {right + 1} of 8 replicates, must be {right}")
 
 
 def test_a_job_that_is_not_even_submitted_in_time(matrix: Matrix) -> None:
