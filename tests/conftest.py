@@ -112,7 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     first = (*LONG, "plugin", "remote")
 
     def key(item: pytest.Item) -> list[bool]:
-        shared = item.path.relative_to(ROOT / "tests").as_posix() in SHARED_RUNS
+        shared = item.nodeid.partition("::")[0].removeprefix("tests/") in SHARED_RUNS
         later = shared and "[docker" in item.name
         return [*(item.path.parent.name != directory for directory in first), not shared, later]
 
