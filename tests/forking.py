@@ -141,6 +141,10 @@ def _prepare(directory: str) -> None:
     sys.stdout.flush()
     for module in _ALSO_IMPORTED:
         importlib.import_module(module)
+    from pytest_modelops.session import fingerprint
+
+    fingerprint._own()  # which is kept
+    fingerprint._requirements()
     gc.collect()
     gc.freeze()  # or each process would go through all of it
 
