@@ -3,8 +3,8 @@
 An engine that answers is used. Otherwise, as root on Debian and unless `MODELOPS_TEST_ENGINE=0`, the first test that
 needs an engine installs missing Debian packages, starts an engine apart from any other (its data stays in
 `/var/lib/modelops-test-engine`, so a second run is quick; that of a test's second engine stays beside it), and makes
-the images of `fixtures/images/make.py`. With xdist that happens once, beside tests that need no engine, and the
-controller stops the engine by its pid. Elsewhere the tests skip, and name the command that makes them run.
+the images of `fixtures/images/make.py`. With xdist that happens once, and the controller stops the engine by its pid.
+Elsewhere the tests skip, and name the command that makes them run.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ HOW_TO = (
 )
 START_SECONDS = 60
 SHARED_RUNS = {
-    *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses", "environments")),
+    *(f"integration/test_{name}.py" for name in ("broken_bundles", "bundle_formats", "diagnoses")),
     *(f"integration/test_{name}.py" for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy")),
-    *(f"integration/test_{name}.py" for name in ("runtime", "wheelhouse")),
+    *(f"plugin/test_{name}.py" for name in ("markers_and_fixtures", "outcomes", "plan", "without_flag")),
+    "unit/report/test_page.py",
+    *(f"integration/test_{name}.py" for name in ("environments", "runtime", "wheelhouse")),
 }
-"""Files of long tests many of which read what one run left, for each backend, or use what was made for all of them."""
+"""Many of their tests read what one run left, for each backend, or use what was made for all of them."""
 LONG = ("integration", "contract")
 """Directories in which single tests are long; elsewhere those of a file are in one process."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
@@ -111,7 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     first = (*LONG, "plugin", "remote")
 
     def key(item: pytest.Item) -> list[bool]:
-        shared = item.path.relative_to(ROOT / "tests").as_posix() in SHARED_RUNS
+        shared = item.nodeid.partition("::")[0].removeprefix("tests/") in SHARED_RUNS
         later = shared and "[docker" in item.name
         return [*(item.path.parent.name != directory for directory in first), not shared, later]
 

@@ -141,6 +141,11 @@ def _prepare(directory: str) -> None:
     sys.stdout.flush()
     for module in _ALSO_IMPORTED:
         importlib.import_module(module)
+    from pytest_modelops.config import causes
+    from pytest_modelops.session import fingerprint
+
+    for what_is_kept in (causes._shipped, fingerprint._own, fingerprint._requirements):
+        what_is_kept()
     gc.collect()
     gc.freeze()  # or each process would go through all of it
 

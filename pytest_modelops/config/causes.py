@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -79,13 +80,18 @@ def load(paths: Sequence[Path] = (), check_names: Collection[str] = ()) -> list[
     Raises:
         WrongInput: a file cannot be read, or an entry is not valid.
     """
-    found = {path: _read(path) for path in (*paths, FILE)}
+    found = {**{path: _read(path) for path in paths}, FILE: _shipped()}
     for path in paths:
         for cause in found[path]:
             for name in cause.checks:
                 if "::" not in name and name not in check_names:
                     raise WrongInput(f"{path}: {cause.probable.id}: {not_one_of(name, 'a check', check_names)}")
     return [cause for causes in found.values() for cause in causes]
+
+
+@functools.cache
+def _shipped() -> tuple[Cause, ...]:
+    return _read(FILE)
 
 
 def _read(path: Path) -> tuple[Cause, ...]:

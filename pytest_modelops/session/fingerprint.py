@@ -75,7 +75,7 @@ class Fingerprints:
         settings = configured.settings
         decisive = {one.key or one.name: name for name, one in declarations(Settings).items() if one.decides != ()}
         found: dict[str, object] = {
-            "pytest-modelops": [importlib.metadata.version("pytest-modelops"), *map(hash_file, _own_sources())],
+            "pytest-modelops": _own(),
             "this machine": [sys.version, *_system(), _requirements()],
             "backend": backend,
             "deadlines": configured.deadlines,
@@ -175,8 +175,11 @@ def _hash(path: Path) -> str:
         return secrets.token_hex(8)
 
 
-def _own_sources() -> list[Path]:
-    return sorted(file for file in _PACKAGE.rglob("*.py") if "__pycache__" not in file.parts)
+@functools.cache
+def _own() -> list[str]:
+    """Return our version, and the hashes of our sources."""
+    sources = sorted(file for file in _PACKAGE.rglob("*.py") if "__pycache__" not in file.parts)
+    return [importlib.metadata.version("pytest-modelops"), *map(hash_file, sources)]
 
 
 def _own_settings(inipath: Path | None) -> object:
@@ -193,12 +196,14 @@ def _system() -> tuple[str, ...]:
     return system.sysname, system.release, system.version, system.machine
 
 
+@functools.cache
 def _requirements() -> Mapping[str, str]:
-    """Return the versions of what this plugin names in its requirements, such as uv and pytest."""
+    """Return the versions of what this plugin requires, such as uv and pytest."""
     found = {}
     for requirement in map(Requirement, importlib.metadata.requires("pytest-modelops") or ()):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[requirement.name] = importlib.metadata.version(requirement.name)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[requirement.name] = importlib.metadata.version(requirement.name)
     return found
 
 

@@ -116,9 +116,9 @@ def test_flags_variables_the_backend_hooks_and_this_version_are_parts_and_no_val
     assert changed_parts(before, with_hook) == ["hooks"]
     write(pytester.path / "checks.py", "def run(cell, deadline): 1 / 0\n")
     assert changed_parts(with_hook, parts()) == ["hooks"], "what it imports counts, too"
-    monkeypatch.setattr(fingerprint, "_own_sources", lambda: [tmp_path])
     (tmp_path / "a.py").write_text("")
-    monkeypatch.setattr(fingerprint, "_own_sources", lambda: [tmp_path / "a.py"])
+    monkeypatch.setattr(fingerprint, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(fingerprint, "_own", fingerprint._own.__wrapped__)
     assert changed_parts(with_hook, parts()) == ["pytest-modelops", "hooks"]
 
 
