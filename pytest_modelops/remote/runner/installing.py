@@ -2,7 +2,7 @@
 
 An existing directory proves nothing: its install may have been interrupted, may be of other code or another Python, or
 may have lost files since. So the runner records every installed file, as its last step, and compares them before it
-uses the environment again. `runner.py` loads this from beside it. Standard library only, Python 3.9 and up.
+uses the environment again. `reference.py` loads this from beside it. Standard library only, Python 3.9 and up.
 """
 
 from __future__ import annotations

@@ -190,7 +190,8 @@ class Supervised:
         line = json.dumps({**request, "id": number}).encode() + b"\n"
         try:
             sent = socket.send_fds(self._socket, [line], list(descriptors))
-            self._socket.sendall(line[sent:])
+            if sent < len(line):  # a supervisor that has done `finish` is gone, and sending nothing would raise
+                self._socket.sendall(line[sent:])
         except OSError as error:
             raise SupervisorGone(f"the supervisor is gone ({error}); see {self.log}") from error
         with self._changed:

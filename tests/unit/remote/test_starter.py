@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,6 +56,24 @@ def test_one_process_forks_all_and_forgets_none(tmp_path: Path) -> None:
         assert second.close() == []
         assert first.left()
         assert psutil.Process(*parents).ppid() == os.getpid()
+
+
+def test_one_that_finishes_before_the_host_goes_on_was_not_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_fds = socket.send_fds
+
+    def send(connection: socket.socket, lines: list[bytes], descriptors: list[int]) -> int:
+        sent = send_fds(connection, lines, descriptors)
+        if b"finish" in lines[0]:
+            hung_up = select.poll()
+            hung_up.register(connection, 0)
+            assert hung_up.poll(SECONDS * 1000)
+        return sent
+
+    with supervised(tmp_path) as (one, _):
+        monkeypatch.setattr(socket, "send_fds", send)
+        assert one.close() == []
 
 
 def test_what_it_forked_ends_with_it_and_the_next_is_forked_from_another(tmp_path: Path) -> None:
