@@ -95,11 +95,10 @@ class Store:
         They are imported unless the list is there; and whether they were: then those sources have their bytecode.
         """
         file = os.path.join(self._lists, hashlib.sha256(modules.encode()).hexdigest())
-        with contextlib.suppress(OSError, ValueError), open(file, encoding="utf-8") as lines:
-            known: list[str] = json.load(lines)
-            return set(known), False
+        with contextlib.suppress(OSError, ValueError, TypeError), open(file, encoding="utf-8") as lines:
+            return set(json.load(lines)), False
         found, complete = self._import(directory, modules.split(","))
-        if complete:
+        if complete and found:
             _write(file, json.dumps(sorted(found)).encode())
         return set(found), True
 
@@ -115,6 +114,9 @@ class Store:
             if not pid:
                 try:
                     signal.alarm(_IMPORT_SECONDS)
+                    null = os.open(os.devnull, os.O_RDWR)
+                    for stream in range(3):  # a process that is left behind would keep the host waiting for the end
+                        os.dup2(null, stream)
                     os.environ["HOME"] = os.environ["DASK_CONFIG"] = home
                     os.chdir(home)
                     self._note_imports(directory, modules, result)

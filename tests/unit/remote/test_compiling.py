@@ -109,6 +109,10 @@ def test_only_what_is_loaded_is_compiled_and_it_is_imported_only_once(
         run_selected(tmp_path, site, others=others)
         assert compiled(site) == expected
     assert (tmp_path / "log").read_text() == "+"
+    [known] = (tmp_path / "store" / "loaded").iterdir()
+    known.write_text("{")
+    run_selected(tmp_path, copy, others=others)
+    assert (tmp_path / "log").read_text() == "++", "a damaged list is made again"
     assert not (tmp_path / "imported").exists(), "what is imported has no access to the home directory"
     stored = [path for path in entries(tmp_path) if path.parent.name != "loaded"]
     assert len(stored) == len({(site / name).read_bytes() for name in expected}), "each content once"
