@@ -571,9 +571,9 @@ def wheel() -> Path:
     files = {f"acme_plugins/{file.name}": file.read_text("utf-8") for file in sources}
     name = f"modelops-plugins-{os.getuid()}-{hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]}"
     shared = Path(tempfile.gettempdir(), name)
-    shared.mkdir(mode=0o700, exist_ok=True)
+    (shared / "new").mkdir(mode=0o700, parents=True, exist_ok=True)
     path = shared / "acme_plugins-1.0-py3-none-any.whl"
     with filelock.FileLock(shared / "lock"):
         if not path.exists():
-            write_wheel(path, files)
+            write_wheel(shared / "new" / path.name, files).rename(path)
     return path
