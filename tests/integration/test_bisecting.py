@@ -21,7 +21,7 @@ import pytest
 
 from pytest_modelops.environments.index import configured_index
 from tests.forking import Template
-from tests.integration.conftest import Matrix, WriteWheel, shared_cache
+from tests.integration.conftest import NOT_USED, Matrix, WriteWheel, shared_cache
 
 COUNT = 4
 RELEASES = ("1", "2")
@@ -63,10 +63,11 @@ class Project(Matrix):
 
     def bisect(self, cell: str, baseline: Path) -> tuple[int, str]:
         """Return exit code and output."""
+        without = {"PYTEST_ADDOPTS": " ".join(f"-pno:{name}" for name in NOT_USED if name != "cacheprovider")}
         finished = subprocess.run(
             [sys.executable, "-m", "pytest_modelops", "bisect", cell, "--baseline", str(baseline)],
             cwd=self.path,
-            env={**os.environ, **self._variables(), **self._finding(2)},
+            env={**os.environ, **self._variables(), **self._finding(2), **without},
             capture_output=True,
             text=True,
             timeout=300,

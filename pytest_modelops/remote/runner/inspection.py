@@ -12,13 +12,15 @@ import base64
 import csv
 import hashlib
 import importlib.machinery
-import importlib.metadata
 import json
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 
@@ -58,14 +60,28 @@ def missing(modules: Mapping[str, str], installed: Sequence[str], source: str) -
     return [name for name in absent if name not in left_out], left_out
 
 
-def distributions(path: Sequence[str]) -> dict[str, importlib.metadata.Distribution]:
+def distributions(path: Sequence[str]) -> dict[str, Distribution]:
     """Return what is installed in these directories, by canonical name; the first of each name counts."""
-    installed: dict[str, importlib.metadata.Distribution] = {}
-    for distribution in importlib.metadata.distributions(path=list(path)):
+    installed: dict[str, Distribution] = {}
+    if not any(map(_may_have_packages, path)):
+        return installed
+    from importlib import metadata  # whose import takes half of the time of an environment without packages
+
+    for distribution in metadata.distributions(path=list(path)):
         name = distribution.metadata["Name"]
         if name:
             installed.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution)
     return installed
+
+
+def _may_have_packages(place: str) -> bool:
+    """Return whether there may be metadata of a package: it is an archive, or holds a `.dist-info` or the like."""
+    try:
+        return any(name.endswith(("-info", ".egg")) for name in os.listdir(place or "."))
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
 
 
 def wires(path: Sequence[str]) -> list[str]:
@@ -124,7 +140,9 @@ def missing_in(source: str, files: Mapping[str, str]) -> list[str]:
             lost.append(module)
         elif file.endswith(".whl"):
             if path not in contents:
-                with zipfile.ZipFile(path) as archive:
+                from zipfile import ZipFile
+
+                with ZipFile(path) as archive:
                     contents[path] = [
                         re.sub(r"^[^/]+\.data/(?:pure|plat)lib/", "", name) for name in archive.namelist()
                     ]

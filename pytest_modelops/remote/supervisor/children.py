@@ -86,7 +86,13 @@ class Children:
 
     def pids(self) -> list[int]:
         """Return the pids of all of them; without /proc, of those that were started here."""
-        return descendants(os.getpid()) if LINUX else sorted(self.started)
+        if not LINUX:
+            return sorted(self.started)
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # without a child there is nothing below, and looking at all of /proc takes long
+            return []
+        return descendants(os.getpid())
 
     def signal(self, pid: int, number: int) -> bool:
         """Send a signal if the process is one of these and runs; raises `OSError` if the system refuses."""
