@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import zipfile
@@ -562,13 +563,17 @@ PLUGINS = Path(__file__).parents[2] / "fixtures" / "plugins"
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugins' package; the same file in all tests, so that they share one environment."""
-    shared = shared_directory(tmp_path_factory) / "shared-plugins"
-    shared.mkdir(exist_ok=True)
+def wheel() -> Path:
+    """The plugins' package; the same file in all tests, so that they share one environment, and in all sessions, whose
+    engine keeps its image.
+    """
+    sources = sorted((PLUGINS / "acme_plugins").glob("*.py"))
+    files = {f"acme_plugins/{file.name}": file.read_text("utf-8") for file in sources}
+    name = f"modelops-plugins-{os.getuid()}-{hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]}"
+    shared = Path(tempfile.gettempdir(), name)
+    (shared / "new").mkdir(mode=0o700, parents=True, exist_ok=True)
     path = shared / "acme_plugins-1.0-py3-none-any.whl"
     with filelock.FileLock(shared / "lock"):
         if not path.exists():
-            sources = (PLUGINS / "acme_plugins").glob("*.py")
-            write_wheel(path, {f"acme_plugins/{file.name}": file.read_text("utf-8") for file in sources})
+            write_wheel(shared / "new" / path.name, files).rename(path)
     return path

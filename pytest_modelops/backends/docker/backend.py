@@ -197,10 +197,11 @@ class ContainerBackend:
         _, prebuilt = self._image_of(lock.versions)
         started = deadline.remaining
         image, python, reused = base.image, contents.facts["executable"], True
-        location, warnings, unmet = f"image {name}", [base.image.warning], []
+        location, warnings, unmet, programs = f"image {name}", [base.image.warning], [], None
         if not prebuilt:
             image, reused = self._layered(base, lock, deadline, progress)
             python, location = f"{ENVIRONMENT}/bin/python", f"image {image.name} ({name} and packages)"
+            programs = Programs(self._engine, self._one_off, self._tools.remote_packages).obtain(base, deadline)
         elif "distributed" not in lock.packages:
             raise CheckFailed(
                 f"image {name} is run as it is, and its Python ({python}, {contents.python}) has no "
@@ -228,7 +229,7 @@ class ContainerBackend:
             user=confinement.user_of(self._settings, image.user),
             uid=contents.facts["uid"],
             gid=contents.facts["gid"],
-            programs=Programs(self._engine, self._one_off, self._tools.remote_packages).obtain(base, deadline),
+            programs=programs,
         )
         self._environments[image.id] = environment
         return environment

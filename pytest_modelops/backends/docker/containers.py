@@ -33,7 +33,7 @@ class ContainerEnvironment(Environment):
         image: its id.
         path: PATH of its processes.
         user: of its processes, as the engine takes it; uid, gid: the user's numbers in the image.
-        programs: what they run, compiled (see `Programs`); without it, the sources.
+        programs: what they run, compiled (see `Programs`); without it, as in a prebuilt image, the sources.
     """
 
     image: str
