@@ -47,7 +47,7 @@ def installed(path: Sequence[str]) -> dict[str, Distribution]:
         headers = _headers(directory)
         if name := headers.get("name"):
             one = Distribution(directory, version=headers.get("version", ""))
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one)
+            found.setdefault(_canonical(name), one)
     return found
 
 
@@ -59,8 +59,16 @@ def entry_points(path: Sequence[str], group: str) -> list[str]:
         return sorted({value for one in installed(path).values() for value in one.entry_points(group)})
     import importlib.metadata
 
-    declared = (entry for one in importlib.metadata.distributions(path=list(path)) for entry in one.entry_points)
-    return sorted({entry.value for entry in declared if entry.group == group})
+    first: dict[str, importlib.metadata.Distribution] = {}
+    for one in importlib.metadata.distributions(path=list(path)):
+        with contextlib.suppress(FileNotFoundError):  # the finder of `importlib_metadata`, of one without metadata
+            if name := one.metadata["Name"]:
+                first.setdefault(_canonical(name), one)
+    return sorted({entry.value for one in first.values() for entry in one.entry_points if entry.group == group})
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _only_files(path: Sequence[str]) -> bool:

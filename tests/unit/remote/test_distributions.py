@@ -8,6 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from pytest_modelops.remote.runner import distributions
 from tests.unit.bundles.files import write_files
 
@@ -26,15 +28,30 @@ OWN = {
 }
 
 
+class Finder(importlib.metadata.MetadataPathFinder):
+    """As that of the package `importlib_metadata`, it has packages and no modules."""
+
+    @staticmethod
+    def find_spec(*_: object) -> None:
+        return None
+
+
 def as_python_says(path: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for one in importlib.metadata.distributions(path=path):
+    context = importlib.metadata.DistributionFinder.Context(path=path)
+    # Not `distributions`, which also asks the package `importlib_metadata`, once anything has imported that.
+    for one in importlib.metadata.MetadataPathFinder.find_distributions(context):
         if name := one.metadata["Name"]:
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
     return found
 
 
-def test_it_is_what_python_itself_says_of_what_is_installed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other_finders", [False, True])
+def test_it_is_what_python_itself_says_of_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_finders: bool
+) -> None:
+    if other_finders:
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
     write_files(tmp_path, OWN)
     path = [str(tmp_path / name) for name in ("a", "missing", "b", "c/one-1.egg")]
     found = distributions.installed(path)
