@@ -135,6 +135,8 @@ class Generations:
         oldest = time.time() - UNUSED_SECONDS
         for home in [path for path in self._directory.iterdir() if path.is_dir()]:
             with contextlib.suppress(TimedOut), locked(_lock_of(home), Deadline(0), "tidying"):
+                if not home.is_dir():
+                    continue  # another process has just removed it
                 _remove_old(home)
                 for directory in _generations(home):
                     if (directory / _MARKER).stat().st_mtime < oldest:

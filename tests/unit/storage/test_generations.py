@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +71,22 @@ def test_what_fails_halfway_leaves_nothing(start: Start, tmp_path: Path) -> None
     with pytest.raises(RuntimeError, match="on purpose"):
         start().obtain("one", what="making", fault=lambda *_: "", make=make, deadline=Deadline(5))
     assert list((tmp_path / "one").iterdir()) == []
+
+
+def test_what_another_process_removes_at_the_same_time_is_gone(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()  # as a process leaves it whose `make` has failed
+    real = module.locked
+
+    @contextlib.contextmanager
+    def locked(file: Path, *arguments: Any) -> Iterator[None]:
+        if file.name == "other.lock":
+            (tmp_path / "other").rmdir()
+        with real(file, *arguments):
+            yield
+
+    monkeypatch.setattr(module, "locked", locked)
+    _, reused = obtain(start())
+    assert not reused
+    assert not (tmp_path / "other").exists()
