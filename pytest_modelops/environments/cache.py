@@ -8,6 +8,7 @@ the old one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import time
@@ -123,8 +124,9 @@ class EnvironmentCache:
     def _prune_wheels(self) -> None:
         oldest = time.time() - UNUSED_SECONDS
         for path in self._wheels.iterdir() if self._wheels.is_dir() else ():
-            if path.is_dir() and path.stat().st_mtime < oldest:
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process may remove it, too
+                if path.is_dir() and path.stat().st_mtime < oldest:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _name(lock: Lock, interpreter: Interpreter) -> str:
