@@ -201,7 +201,8 @@ class Tasks:
         while _any_pending(futures, gone) and time.monotonic() <= end and self._ended == ended:
             if time.monotonic() > look_around:
                 # A task that is bound to a worker which died waits for ever, and Dask does not say so.
-                with contextlib.suppress(TimeoutError):  # the scheduler may be busy; it has until the end
+                # The scheduler may be busy, for which it has until the end, or just restart.
+                with contextlib.suppress(OSError):
                     present = self.connection.workers(max(0.0, end - time.monotonic()))
                     left = {name: address for name, address in pinned.items() if address not in present}
                     gone |= {name: address for name, address in left.items() if futures[name].status == "pending"}
@@ -213,7 +214,7 @@ class Tasks:
         """Ask the scheduler which tasks each worker has; `None` if it does not answer."""
         try:
             processing: Processing = self.connection.ask_scheduler("processing", seconds=_LAST_SECONDS)
-        except TimeoutError:
+        except OSError:  # also TimeoutError
             return None
         return processing
 

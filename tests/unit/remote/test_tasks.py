@@ -55,6 +55,33 @@ def test_a_silent_worker_is_stuck_if_it_has_tasks() -> None:
     assert stuck(Answers(silent, silent, processing={"a": ["x"]})) == ["a"]
 
 
+class Restarting(Answers):
+    """A connection to a scheduler that is killed, and whose client then gives up the future."""
+
+    def __init__(self, future: SimpleNamespace) -> None:
+        super().__init__()
+        self._future = future
+
+    def workers(self, _: float) -> dict[str, Any]:
+        self._future.status = "error"
+        raise ConnectionResetError("in <TCP (closed) ConnectionPool.identity>")
+
+    def ask_scheduler(self, operation: str, **_: Any) -> Any:
+        raise ConnectionResetError(operation)
+
+
+def test_a_scheduler_that_is_gone_for_a_moment_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_LOOK_AROUND_SECONDS", 0)
+    error = RuntimeError("lost with the scheduler")
+    future: Any = SimpleNamespace(key="one", status="pending", exception=lambda **_: error, traceback=lambda **_: None)
+    connection: Any = Restarting(future)
+    outcomes, _ = tasks.Tasks(connection).settle({"one": future}, pinned={}, seconds=5)
+    assert "lost with the scheduler" in str(outcomes["one"])
+    future.status = "pending"
+    monkeypatch.setattr(tasks, "_LOOK_AROUND_SECONDS", 60)
+    assert tasks.Tasks(connection).settle({"one": future}, pinned={}, seconds=0.1)[1] is None
+
+
 def set_up(server: SimpleNamespace) -> None:
     """Load the preload, without what it serves besides its own answers."""
     others = SimpleNamespace(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_modelops.deadline import Deadline
+from pytest_modelops.storage import files
 from pytest_modelops.storage import generations as module
 from pytest_modelops.storage.generations import Generations
 
@@ -77,7 +78,7 @@ def test_what_another_process_removes_at_the_same_time_is_gone(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other").mkdir()  # as a process leaves it whose `make` has failed
-    real = module.locked
+    real = files.locked
 
     @contextlib.contextmanager
     def locked(file: Path, *arguments: Any) -> Iterator[None]:
