@@ -132,12 +132,12 @@ class Settings:
     threads: int = setting(COUNT, "Threads of each worker.", 1)
     parallel: int | None = setting(
         COUNT_OR_AUTO,
-        "How many cells run at once: a number, or `auto`, a quarter more than cores if there is the memory for it. See "
+        "How many cells run at once: a number, or `auto`, one for each core if there is the memory for it. See "
         "[Several cells at once](#several-cells-at-once).",
         lambda: None,
         shown='"auto"',
         name="parallel",
-        flag_help="How many cells run at once; `auto` is a quarter more than cores if there is the memory for it.",
+        flag_help="How many cells run at once; `auto` is one for each core if there is the memory for it.",
         metavar="N|auto",
         ini=True,
         decides=(),

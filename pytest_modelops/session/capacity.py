@@ -21,21 +21,13 @@ def ahead_on_this_machine(
     settings: Settings, config: pytest.Config, *, budget: Budget | None, interrupt: Callable[[], None]
 ) -> Ahead:
     """Return what runs cells ahead: as many at once as was set or this machine can, divided among xdist's workers."""
-    of_xdist = getattr(config, "workerinput", {"workercount": 1, "workerid": "gw0"})
-    sharing, name = of_xdist["workercount"], of_xdist["workerid"]
-    number = int(name[2:]) if name[2:].isdigit() else 0
+    sharing = getattr(config, "workerinput", {}).get("workercount", 1)
     if settings.parallel is not None:
         return Ahead(max(1, settings.parallel // sharing), budget=budget, interrupt=interrupt)
     needed = (2 * settings.workers + 2) * _BYTES_OF_A_PROCESS
-    parallel = min(_cells_for(_cores()), _free_memory() // needed)
+    parallel = min(_cores(), _free_memory() // needed) // sharing
     has_room = functools.partial(_has_room, needed)
-    share = (parallel + sharing - 1 - number) // sharing  # the first workers take what remains
-    return Ahead(max(1, share), has_room=has_room, budget=budget, interrupt=interrupt)
-
-
-def _cells_for(cores: int) -> int:
-    """Return how many cells keep these cores busy: a quarter of its time a cell waits, for a process's start or end."""
-    return cores + max(1, cores // 4)
+    return Ahead(max(1, parallel), has_room=has_room, budget=budget, interrupt=interrupt)
 
 
 def _cores() -> int:
