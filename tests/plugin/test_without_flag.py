@@ -147,6 +147,7 @@ def test_nothing_is_imported_but_the_plugins_face_and_the_standard_library(proje
         "pytest_modelops.config.options",
         "pytest_modelops.config.outcome_types",
         "pytest_modelops.config.setting",
+        "pytest_modelops.config.parsing",
         "pytest_modelops.config.settings",
         "pytest_modelops.config.types",
         "pytest_modelops.plugin",
