@@ -60,6 +60,8 @@ SHARED_RUNS = {
     *(f"integration/test_{name}.py" for name in ("environments", "runtime", "wheelhouse")),
 }
 """Many of their tests read what one run left, for each backend, or use what was made for all of them."""
+ONE_RUN_IN_CONTAINERS = {f"integration/test_{name}.py" for name in ("broken_bundles", "formats_on_every_backend")}
+"""Of these, what is in containers reads the same run."""
 LONG = ("integration", "contract")
 """Directories in which single tests are long; elsewhere those of a file are in one process."""
 MUTATIONS = int(os.environ.get("MODELOPS_TEST_EXAMPLES", "100" if "CI" in os.environ else "1000"))
@@ -99,6 +101,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file, _, test = nodeid.removeprefix("tests/").partition("::")
             if file in SHARED_RUNS:
                 backend = re.search(r"\[(process|docker)\b", test)
+                if backend and backend[1] == "docker" and file in ONE_RUN_IN_CONTAINERS:
+                    return "bundles in containers"
                 return f"{file} {backend[1] if backend else ''}"
             return nodeid if file.startswith(LONG) else file
 

@@ -526,6 +526,22 @@ def run_once(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Ru
     return functools.partial(_run_once, tmp_path_factory, template)
 
 
+@pytest.fixture(scope="session")
+def bundles_in_containers(run_once: RunOnce, engine: Any) -> Reported:
+    """What one cell in containers said of all formats, whose bundles are not executed, and of all broken bundles."""
+    from tests.integration import test_broken_bundles as broken
+    from tests.integration import test_formats_on_every_backend as formats
+    from tests.integration.test_bundle_formats import FORMATS
+
+    def configure(directory: Path) -> str:
+        names = broken.ALL - broken.IN_PROCESSES_ONLY
+        return broken.configuration(directory, names, workers=1, more=formats.ship(directory))
+
+    others = " or ".join(sorted({name.rpartition("-")[2] for name in formats.NAMES.values()}))
+    chosen = ("-k", f"{formats.CHECK_NAMES} or not ({others})")
+    return run_once("bundles-docker", configure, *chosen, engine=engine, sources=[broken.BUNDLES, FORMATS])
+
+
 def _contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 

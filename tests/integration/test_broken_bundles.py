@@ -2,8 +2,8 @@
 
 All of them are shipped to the same cell; in processes, few of them to one with two workers, and all others to one with
 one. Of those that `preflight` reports early, a copy is shipped without it, which shows where they break otherwise. In
-containers there is one worker, and what is judged by answers alone is left out. Each test reads what the report says of
-its bundle.
+containers there is one worker, what is judged by answers alone is left out, and the bundles of
+`test_formats_on_every_backend.py` are in the same run. Each test reads what the report says of its bundle.
 """
 
 from __future__ import annotations
@@ -52,11 +52,13 @@ CELL = "py3.12-dask2024.10.0"
 HEALTHY = ("large-answer", "needs-config", "noisy-stderr", "numbers", "reads-stdin", "seir")
 
 
-def configuration(directory: Path, names: Collection[str], *, late: Sequence[str] = (), workers: int = 2) -> str:
-    """One cell, and these bundles."""
+def configuration(
+    directory: Path, names: Collection[str], *, late: Sequence[str] = (), workers: int = 2, more: Sequence[str] = ()
+) -> str:
+    """One cell, these bundles, and lines that configure more of them."""
     paths = {BUNDLES / name: name for name in sorted(names)}
     paths |= {shutil.copytree(BUNDLES / name, directory / f"late-{name}"): name for name in late}
-    lines = []
+    lines = [*more]
     for path, name in paths.items():
         keys = _KEYS.get(name, "")
         if "entrypoint" not in keys:
@@ -82,9 +84,8 @@ def reported(run_once: RunOnce, request: pytest.FixtureRequest) -> Of:
     """What the run with a bundle said, on each backend."""
     name = f"bundles-{request.param}"
     if request.param == "docker":
-        everything = functools.partial(configuration, names=ALL - IN_PROCESSES_ONLY, workers=1)
-        engine = request.getfixturevalue("engine")
-        return lambda _: run_once(name, everything, engine=engine, sources=[BUNDLES])
+        everything: Reported = request.getfixturevalue("bundles_in_containers")
+        return lambda _: everything
     deselected = ("--deselect", f"modelops::test_preflight[{CELL}-late-")
     most = functools.partial(configuration, names=ALL - ON_TWO_WORKERS, late=LATE_TOO, workers=1)
     few = functools.partial(configuration, names=ON_TWO_WORKERS)

@@ -2,13 +2,12 @@
 
 And a broken twin of each format, which is red for its reason in both ways.
 
-In one run for each backend; half of the bundles are archives. What else may be wrong with a format is reported by
-`test_bundle_formats.py`.
+In one run for each backend; in containers that of `test_broken_bundles.py`. Half of the bundles are archives. What else
+may be wrong with a format is reported by `test_bundle_formats.py`.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -48,12 +47,14 @@ TWINS: Mapping[str, str] = {
     "nested": "nested-beside",
 }
 """The broken twin of each format, which `test_bundle_formats.py` makes and describes."""
+CHECK_NAMES = "preflight or bundle_install or handshake"
+"""Those that are run, as `-k` takes them."""
 PACKED = {"requirements": "isolated", "packaged": "isolated", "nested": "isolated"}
 """Which twins are archives, in which way; of the other formats it is those in the workers."""
 
 
-def ship(directory: Path, *, workers: int) -> str:
-    """Make every format and its twin twice, since a bundle has one way to install; the configuration of them."""
+def ship(directory: Path) -> list[str]:
+    """Make every format and its twin twice, since a bundle has one way to install; the lines that configure them."""
     made = {(name, way): _healthy(directory, name, way) for name in formats.IMPORTS for way in WAYS}
     lines = [_line(path, way, formats.IMPORTS[name]) for (name, way), path in made.items()]
     for way in WAYS:
@@ -67,9 +68,14 @@ def ship(directory: Path, *, workers: int) -> str:
             else:
                 path.rename(called)
             lines.append(_line(called, way, imports))
+    return lines
+
+
+def alone(directory: Path) -> str:
+    """The configuration of a run with nothing else."""
     cell = '[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n'
     deadlines = f"[tool.modelops.deadlines]\nbundle-install = {DEADLINE}\n"
-    return "\n".join(["[tool.modelops]", f"workers = {workers}", "bundles = [", *lines, "]", cell, deadlines])
+    return "\n".join(["[tool.modelops]", "workers = 2", "bundles = [", *ship(directory), "]", cell, deadlines])
 
 
 def _healthy(directory: Path, name: str, way: str) -> Path:
@@ -97,13 +103,10 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def reported(run_once: RunOnce, request: pytest.FixtureRequest, backend: str) -> Reported:
     """What one run with all of them said, on each backend."""
-    return run_once(
-        f"formats-on-{backend}",
-        functools.partial(ship, workers=len(WORKERS[backend])),
-        *("-k", "preflight or bundle_install or handshake"),
-        engine=request.getfixturevalue("engine") if backend == "docker" else None,
-        sources=[formats.FORMATS],
-    )
+    if backend == "docker":
+        everything: Reported = request.getfixturevalue("bundles_in_containers")
+        return everything
+    return run_once(f"formats-on-{backend}", alone, "-k", CHECK_NAMES, sources=[formats.FORMATS])
 
 
 @pytest.mark.parametrize("way", WAYS)
