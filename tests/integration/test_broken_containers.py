@@ -108,16 +108,9 @@ def test_images_that_are_broken(containers: ContainerMatrix, images: Images) -> 
     assert containers.left_on_the_engine(run) == []
 
 
-def the_failure(run: Any) -> Any:
-    """The only check that failed."""
-    assert run.code == 1
-    [check] = [check for check in run.cell().checks.values() if check.status == "failed"]
-    return check
-
-
-def test_a_worker_over_its_memory_limit(containers: ContainerMatrix) -> None:
+def test_a_full_disk_of_a_cell_and_then_a_worker_over_its_memory_limit(containers: ContainerMatrix) -> None:
     containers.configure(
-        settings('image = "modelops-fixture/python:{python}"\nmemory = "300m"')
+        settings('image = "modelops-fixture/python:{python}"\nmemory = "300m"\ndisk = "24m"')
         + '[tool.modelops.environment]\nworker-args = ["--memory-limit", "0"]\n'  # Dask's own limit must not act first
     )
     test = containers.write(
@@ -125,13 +118,26 @@ def test_a_worker_over_its_memory_limit(containers: ContainerMatrix) -> None:
         """
         import pytest
 
+        def fill():
+            import tempfile
+            with tempfile.TemporaryFile() as file:
+                file.write(bytes(64 << 20))
+
+        def test_disk(modelops_cell):
+            modelops_cell.call(fill)
+
         @pytest.mark.modelops_lambda("lambda: len(b'x' * (1 << 30))", expect=1 << 30)
-        def test_own(modelops_cell):
+        def test_memory(modelops_cell):
             pass
         """,
     )
     run = containers.run(test.name)
-    the_failure(run).says("was killed by the kernel for memory at 300 MiB")
+    assert run.code == 1
+    checks = run.cell().checks
+    disk, memory = [check for check in checks.values() if check.status == "failed"]
+    assert (disk.name, memory.name) == (f"{test.name}::test_disk", f"{test.name}::test_memory")
+    disk.says("No space left on device")
+    memory.says("was killed by the kernel for memory at 300 MiB")
     assert "killed by the kernel for memory at 300 MiB" in Path(run.cell().facts["logs"]["worker-0"]).read_text()
 
 
@@ -145,40 +151,19 @@ def test_a_scheduler_without_a_nanny_over_its_memory_limit_ends_in_words(contain
     assert containers.left_on_the_engine(run) == []
 
 
-def test_a_full_disk_of_a_cell(containers: ContainerMatrix) -> None:
-    containers.configure(settings('image = "modelops-fixture/python:{python}"\ndisk = "24m"'))
-    test = containers.write(
-        "test_own.py",
-        """
-        def fill():
-            import tempfile
-            with tempfile.TemporaryFile() as file:
-                file.write(bytes(64 << 20))
-
-        def test_own(modelops_cell):
-            modelops_cell.call(fill)
-        """,
-    )
-    the_failure(containers.run(test.name)).says("No space left on device")
-
-
 # What is audited --------------------------------------------------------------------------------------------------
 
 
-def test_modules_that_an_image_must_have(containers: ContainerMatrix) -> None:
-    containers.configure(
-        settings('image = "modelops-fixture/python:{python}"\nrequire-modules = ["json.decoder", "modelops.worker"]')
-    )
+def test_modules_that_an_image_must_have_beside_a_warning_about_latest(
+    containers: ContainerMatrix, images: Images
+) -> None:
+    images.tagged("latest")
+    must_have = 'require-modules = ["json.decoder", "modelops.worker"]'
+    containers.configure(settings(f'image = "{images.repository}"\ncpus = 512\n{must_have}'))
     run = containers.run()
     check = run.cell().broke("versions", "failed", deadline=60, cause="image-lacks-module")
-    check.says("image modelops-fixture/python:3.12 has no module modelops.worker, which require-modules asks for")
+    check.says(f"image {images.repository} has no module modelops.worker, which require-modules asks for")
     assert "json.decoder" not in check.message
-
-
-def test_latest_is_a_warning_that_names_it(containers: ContainerMatrix, images: Images) -> None:
-    images.tagged("latest")
-    containers.configure(settings(f'image = "{images.repository}"\ncpus = 512'))
-    run = containers.run("-k", "start").passed()
     note, cpus = run.cell().facts["notes"]
     assert cpus.startswith("[tool.modelops.docker] cpus = 512 is more than the ")
     assert note.startswith(f"image {images.repository}: `latest` is another image tomorrow; ")
