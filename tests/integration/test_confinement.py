@@ -146,9 +146,10 @@ def test_the_network_is_opened_alone(look: Look) -> None:
     refused(reported, "write to /usr", "become root")
 
 
-def test_directories_of_the_image_are_opened_alone(look: Look) -> None:
-    reported = look(writable=("/opened",))
+def test_directories_of_the_image_are_opened_alone_and_variables_of_the_host_are_passed_by_name(look: Look) -> None:
+    reported = look(writable=("/opened",), pass_env=("SECRET_OF_THE_HOST", "NOT_SET"))
     assert reported["write to /opened"] == "done"
+    assert reported["secret"] == "a password"
     refused(reported, "write to /usr", "write to /etc", "become root", "reach the host")
 
 
@@ -171,13 +172,11 @@ def test_capabilities_and_privileges_are_opened_one_by_one(look: Look) -> None:
     assert reported["no new privileges"] == "0"
 
 
-def test_variables_of_the_host_are_passed_by_name(look: Look) -> None:
-    reported = look(pass_env=("SECRET_OF_THE_HOST", "NOT_SET"))
-    assert reported["secret"] == "a password"
-
-
-def test_code_on_a_real_worker_fails_to_get_out(containers: ContainerMatrix, listening: dict[str, Any]) -> None:
-    containers.configure(ONE_CELL)
+def test_code_on_a_real_worker_fails_to_get_out_and_its_limits_are_those_that_were_set(
+    containers: ContainerMatrix, engine: Any, listening: dict[str, Any]
+) -> None:
+    limits = 'image = "modelops-fixture/python:{python}"\nmemory = "700m"\ncpus = 0.5\npids = 90\n'
+    containers.configure(f"{ONE_CELL}[tool.modelops.docker]\n{limits}")
     test = containers.write(
         "test_own.py",
         f"""
@@ -198,6 +197,11 @@ def test_code_on_a_real_worker_fails_to_get_out(containers: ContainerMatrix, lis
             import os
             return sorted(os.environ)
 
+        def too_many():
+            import threading, time
+            for number in range(200):
+                threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+
         @pytest.mark.parametrize(
             ("attempt", "words"),
             [
@@ -212,21 +216,9 @@ def test_code_on_a_real_worker_fails_to_get_out(containers: ContainerMatrix, lis
 
         def test_variables(modelops_cell):
             assert "SECRET_OF_THE_HOST" not in modelops_cell.call(reads)
-        """,
-    )
-    containers.run(test.name, env={"SECRET_OF_THE_HOST": "a password"}).passed()
 
-
-def test_limits_are_those_that_were_set(containers: ContainerMatrix, engine: Any) -> None:
-    limits = 'image = "modelops-fixture/python:{python}"\nmemory = "700m"\ncpus = 0.5\npids = 90\n'
-    containers.configure(f"{ONE_CELL}[tool.modelops.docker]\n{limits}")
-    test = containers.write(
-        "test_own.py",
-        """
-        def too_many():
-            import threading, time
-            for number in range(200):
-                threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+        def test_memory(modelops_cell):
+            assert modelops_cell.call(lambda: __import__("distributed").system.MEMORY_LIMIT) == 700 << 20
 
         def test_pids(modelops_cell):
             try:
@@ -235,12 +227,9 @@ def test_limits_are_those_that_were_set(containers: ContainerMatrix, engine: Any
                 assert "can't start new thread" in str(error)
             else:
                 raise AssertionError("200 threads were started")
-
-        def test_memory(modelops_cell):
-            assert modelops_cell.call(lambda: __import__("distributed").system.MEMORY_LIMIT) == 700 << 20
         """,
     )
-    running = containers.start(test.name)
+    running = containers.start(test.name, env={"SECRET_OF_THE_HOST": "a password"})
     label = {"label": ["modelops.part=worker-0", f"modelops.pid={running.process.pid}"]}
     running.until(lambda: engine.api.containers(filters=label), "a worker's container is up", seconds=120)
     config = engine.api.inspect_container(engine.api.containers(filters=label)[0]["Id"])["HostConfig"]
