@@ -27,12 +27,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import ContainerMatrix
 
 ROOT = Path(__file__).parent.parent.parent
-BUNDLES = f"""
-[[tool.modelops.bundles]]
-path = "{ROOT}/fixtures/bundles/numbers"
-entrypoint = "wire/run"
-target = "targets:mean"
-target-data = {{ mean = 500 }}
+BUNDLE = f"""
 [[tool.modelops.bundles]]
 path = "{ROOT}/fixtures/bundles/seir"
 entrypoint = "seir.models/baseline"
@@ -79,7 +74,7 @@ def test_the_whole_checks_in_containers_two_cells_at_a_time(containers: Containe
 [tool.pytest.ini_options]
 [tool.modelops]
 workers = 2
-{BUNDLES}
+{BUNDLE}
 [tool.modelops.matrix]
 python = ["3.12"]
 dask = ["2024.10.0"]
@@ -109,17 +104,11 @@ include = [{{ python = "3.14", dask = "latest" }}]
     assert containers.left_on_the_engine(run) == []
 
 
-def test_images_are_built_once_and_found_again(containers: ContainerMatrix) -> None:
+def test_users_tests_run_on_workers_whose_image_is_found_again_and_whose_cell_is_not_kept(
+    containers: ContainerMatrix,
+) -> None:
     containers.configure(ONE_CELL)
-    first, second = (containers.run("-k", "install").passed().cell() for _ in range(2))
-    assert second.facts["environments"][0]["reused"] is True
-    assert first.facts["environments"][0]["identity"] == second.facts["environments"][0]["identity"]
-    assert second.facts["lock"] == first.facts["lock"]
-    assert "distributed==2024.10.0" in second.facts["lock"]
-
-
-def test_users_tests_run_on_workers_in_containers(containers: ContainerMatrix) -> None:
-    containers.configure(ONE_CELL)
+    first = containers.run("-k", "install").passed().cell()
     test = containers.write(
         "test_own.py",
         """
@@ -136,7 +125,14 @@ def test_users_tests_run_on_workers_in_containers(containers: ContainerMatrix) -
             assert modelops_cell.logs["worker-0"].read_text()
         """,
     )
-    containers.run(test.name).passed()
+    run = containers.run(test.name, "--modelops-keep", "failed").passed()
+    second = run.cell()
+    assert second.facts["environments"][0]["reused"] is True
+    assert first.facts["environments"][0]["identity"] == second.facts["environments"][0]["identity"]
+    assert second.facts["lock"] == first.facts["lock"]
+    assert "distributed==2024.10.0" in second.facts["lock"]
+    assert second.facts["notes"] == []  # nothing was left up
+    assert containers.left_on_the_engine(run) == []
 
 
 # Left behind ------------------------------------------------------------------------------------------------------
@@ -284,13 +280,6 @@ def test_a_failed_cell_is_kept_can_be_entered_and_is_cleared_by_prune(containers
     finally:
         pruned = prune_by_command()
     assert "removed container modelops-kept-" in pruned
-    assert containers.left_on_the_engine(run) == []
-
-
-def test_a_cell_that_passed_is_not_kept_because_of_failed(containers: ContainerMatrix) -> None:
-    containers.configure(ONE_CELL)
-    run = containers.run("--modelops-keep", "failed", "-k", "start").passed()
-    assert run.cell().facts["notes"] == []
     assert containers.left_on_the_engine(run) == []
 
 
