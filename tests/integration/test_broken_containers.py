@@ -187,7 +187,9 @@ def prebuilt(containers: ContainerMatrix, images: Images, tag: str, dask: str) -
     )
 
 
-def test_a_prebuilt_image_is_run_as_it_is(containers: ContainerMatrix, images: Images) -> None:
+def test_prebuilt_images_are_run_as_they_are_and_roles_whose_images_disagree_are_broken(
+    containers: ContainerMatrix, images: Images
+) -> None:
     name = prebuilt(containers, images, "deployed", "2024.10.0")
     containers.configure(settings(f'prebuilt = "{name}"'))
     containers.write(
@@ -218,10 +220,8 @@ def test_a_prebuilt_image_is_run_as_it_is(containers: ContainerMatrix, images: I
         within=AT_ONCE,
     )
 
-
-def test_roles_whose_images_disagree_unless_that_is_declared(containers: ContainerMatrix, images: Images) -> None:
-    old, new = (prebuilt(containers, images, "old", "2024.10.0"), prebuilt(containers, images, "new", "2026.8.0"))
-    roles = f'prebuilt = {{ client = "{old}", scheduler = "{old}", worker = "{new}" }}'
+    new = prebuilt(containers, images, "new", "2026.8.0")
+    roles = f'prebuilt = {{ client = "{name}", scheduler = "{name}", worker = "{new}" }}'
     containers.configure(settings(roles))
     run = containers.run("-k", "versions")
     [cell] = run.cells
