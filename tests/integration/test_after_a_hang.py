@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.integration.conftest import Matrix
+from tests.integration.conftest import ContainerMatrix, Matrix, Run
 
 TESTS = """
 import os
@@ -113,14 +111,69 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("backend", ["matrix", "containers"])
-def test_what_comes_after_a_task_that_hangs_finds_its_workers_free(
-    backend: str, request: pytest.FixtureRequest
-) -> None:
-    matrix: Matrix = request.getfixturevalue(backend)
-    matrix.configure('[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n' * (backend == "containers"))
+FREEZES = """
+def freezes_at_the_30th():
+    import os, signal
+    from distributed import get_worker
+    from distributed.diagnostics.plugin import WorkerPlugin
+
+    class AtThe30th(WorkerPlugin):
+        done = 0
+
+        def transition(self, key, start, finish, **kwargs):
+            if str(key).startswith("sim-") and finish == "memory":
+                self.done += 1
+                if self.done == 30:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+
+    worker = get_worker()
+    worker.loop.add_callback(worker.plugin_add, plugin=AtThe30th(), name="at-the-30th")
+
+def plugins():
+    from distributed import get_worker
+    return list(get_worker().plugins)
+
+def test_it(modelops_cell):
+    modelops_cell.require("lambda")
+    modelops_cell.call(freezes_at_the_30th, worker="worker-1")
+    assert "at-the-30th" in modelops_cell.call(plugins, worker="worker-1")
+    modelops_cell.run_check("aggregation")
+"""
+"""The plugin comes with a function of the test's, since a preload would have to be in the image."""
+
+
+def test_what_comes_after_a_task_that_hangs_finds_its_workers_free(matrix: Matrix) -> None:
     matrix.write("test_mine.py", TESTS)
-    run = matrix.run("test_mine.py")
+    found_free(matrix.run("test_mine.py"))
+
+
+def test_in_containers_workers_are_found_free_until_one_freezes_in_the_middle_of_the_aggregation(
+    containers: ContainerMatrix,
+) -> None:
+    containers.configure(
+        """
+        [tool.modelops.matrix]
+        python = ["3.12"]
+        dask = ["2024.10.0"]
+        [tool.modelops.deadlines]
+        aggregation = 6
+        """
+    )
+    containers.write("test_mine.py", TESTS)
+    containers.write("test_then.py", FREEZES)
+    run = containers.run("test_mine.py", "test_then.py")
+    found_free(run)
+    cell = run.cell()
+    assert cell.checks["test_then.py::test_it"].status == "passed", cell.checks["test_then.py::test_it"].message
+    check = cell.checks["aggregation"]
+    check.broke("timed-out", "aggregating 20 × 20 tasks: not complete", within=6 + 2, cause="process-stopped")
+    check.says("worker-1 (tcp://", ") holds ", " tasks", "Where each process stands:")
+    check.says("worker-0 (pid ", "worker-1 (pid ", " is stopped (SIGSTOP)")
+    assert containers.left_on_the_engine(run) == []
+
+
+def found_free(run: Run) -> None:
+    """Assert that tasks that hung are shown as they stood, and that their workers were restarted."""
     statuses = {name: run.check(f"test_mine.py::{name}").status for name in CALLS}
     assert statuses == CALLS, run.out
     run.check("test_mine.py::test_one_hangs").says(

@@ -14,7 +14,7 @@ import pytest
 from tests.integration.conftest import AT_ONCE, INSTALLED
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import ContainerMatrix, Matrix, WriteWheel
+    from tests.integration.conftest import Matrix, WriteWheel
 
 PRELOADS = Path(__file__).parents[2] / "fixtures" / "preloads"
 
@@ -411,58 +411,6 @@ def test_a_worker_that_freezes_in_the_middle_of_the_aggregation(matrix: Matrix) 
     assert numbers is not None
     assert int(numbers[1]) < 20
     assert 30 <= int(numbers[2]) < 400
-
-
-def test_a_worker_that_freezes_in_the_middle_of_the_aggregation_in_a_container(containers: ContainerMatrix) -> None:
-    """The plugin comes with a function of the test's, since a preload would have to be in the image."""
-    containers.write(
-        "test_it.py",
-        """
-        def freezes_at_the_30th():
-            import os, signal
-            from distributed import get_worker
-            from distributed.diagnostics.plugin import WorkerPlugin
-
-            class AtThe30th(WorkerPlugin):
-                done = 0
-
-                def transition(self, key, start, finish, **kwargs):
-                    if str(key).startswith("sim-") and finish == "memory":
-                        self.done += 1
-                        if self.done == 30:
-                            os.kill(os.getpid(), signal.SIGSTOP)
-
-            worker = get_worker()
-            worker.loop.add_callback(worker.plugin_add, plugin=AtThe30th(), name="at-the-30th")
-
-        def plugins():
-            from distributed import get_worker
-            return list(get_worker().plugins)
-
-        def test_it(modelops_cell):
-            modelops_cell.require("lambda")
-            modelops_cell.call(freezes_at_the_30th, worker="worker-1")
-            assert "at-the-30th" in modelops_cell.call(plugins, worker="worker-1")
-            modelops_cell.run_check("aggregation")
-        """,
-    )
-    containers.configure(
-        """
-        [tool.modelops.matrix]
-        python = ["3.12"]
-        dask = ["2024.10.0"]
-        [tool.modelops.deadlines]
-        aggregation = 6
-        """
-    )
-    run = containers.run("test_it.py")
-    cell = run.cell()
-    assert cell.checks["test_it.py::test_it"].status == "passed", cell.checks["test_it.py::test_it"].message
-    check = cell.checks["aggregation"]
-    check.broke("timed-out", "aggregating 20 × 20 tasks: not complete", within=6 + 2, cause="process-stopped")
-    check.says("worker-1 (tcp://", ") holds ", " tasks", "Where each process stands:")
-    check.says("worker-0 (pid ", "worker-1 (pid ", " is stopped (SIGSTOP)")
-    assert containers.left_on_the_engine(run) == []
 
 
 def test_a_worker_that_loses_its_directory_in_the_middle_of_the_aggregation(matrix: Matrix) -> None:
