@@ -1,6 +1,6 @@
 """Worker plugins that are broken in every way that fixtures/plugins knows, on real workers; and healthy ones.
 
-Most are tried in one cell, one after the other, and some that read other variables in a cell with these; each test
+Most are tried in one cell, one after the other, and those that read other variables in a cell with these; each test
 reads what the report says of its story. One that the workers do not survive is the last of its cell. What teams lost
 days to is run in processes and in containers, all else in processes.
 """
@@ -29,6 +29,7 @@ COLD = {"modelops_runtime.executor_type": "cold"}
 EXECUTOR_TYPE = "MODELOPS_EXECUTOR_TYPE"
 VARIABLES: Mapping[str, Mapping[str, str]] = {
     "cold": {EXECUTOR_TYPE: "cold"},
+    "colt": {EXECUTOR_TYPE: "colt", "DASK_ACME__EXECUTOR_TYPE": "cold"},
     "others": {"MODELOPS_OTHER": "other", "MODELOPS_BUNDLE_SOURCE": "file", "MODELOPS_BUNDLES_DIR": "/tmp"},
 }
 """Variables of the workers, in cells by their name."""
@@ -115,6 +116,8 @@ STORIES: Mapping[str, Story] = {
     "hangs-late": story("hangs_in_setup:Late", seconds=12),
     "hangs": story("hangs_in_setup:Plugin", seconds=6, last=True),
     "exits": story("exits_in_setup:Plugin", dask=(NEW,), last=True),
+    "reads-settings": story("reads_settings:Plugin", variables="colt"),
+    "no-such-value": story("healthy:Plugin", variables="colt"),
     "not-set": story("reads_settings:Plugin", variables="others"),
     "warm-environment": story(
         "exec_env:Plugin", expect={"modelops_runtime.exec_env": "acme_plugins.exec_env:ColdExecEnv"}, variables="others"
@@ -204,11 +207,6 @@ def start_passed(run: Run) -> Run:
     needed = {name: cell.checks[name].status for name in ("resolve", "install", "start")}
     assert set(needed.values()) == {"passed"}, (needed, run.out)
     return run
-
-
-def runtime_check(run: Run) -> Check:
-    """Return the check of a run with one plugin."""
-    return start_passed(run).check("runtime")
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +318,7 @@ def example(wheel: Path) -> str:
 
 def test_the_example_of_the_reference(building_matrix: Matrix, wheel: Path) -> None:
     building_matrix.configure(example(wheel))
-    check = runtime_check(building_matrix.run("-k", "runtime").passed())
+    check = start_passed(building_matrix.run("-k", "runtime").passed()).check("runtime")
     assert [reported["values"] for reported in check.data["workers"].values()] == [
         {"modelops_runtime": "acme_plugins.exec_env:Executor", "modelops_runtime.exec_env": cold}
         for cold in ["acme_plugins.exec_env:ColdExecEnv"] * 3
@@ -386,10 +384,9 @@ def test_a_plugin_is_made_with_its_arguments(passed: Any) -> None:
         assert reported["values"]["modelops_runtime.directories"] == "['/data', '/bundles']"
 
 
-def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
-    configure(building_matrix, wheel, "reads_settings:Plugin", variables={"DASK_ACME__EXECUTOR_TYPE": "cold"})
-    check = runtime_check(building_matrix.run("-k", "runtime").passed())
-    assert set(check.data["workers"]) == {"worker-0", "worker-late"}
+def test_a_plugin_that_reads_dask_s_configuration(passed: Any) -> None:
+    check = passed("reads-settings")
+    assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for reported in check.data["workers"].values():
         assert reported["settings"] == {"acme.executor_type": "'cold'"}
 
@@ -523,17 +520,12 @@ def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
     )
 
 
-def test_a_value_that_no_worker_takes(building_matrix: Matrix, wheel: Path) -> None:
-    configure(building_matrix, wheel, "healthy:Plugin", variables={EXECUTOR_TYPE: "colt"})
-    run = building_matrix.run("-k", "runtime")
-    check = runtime_check(run)
-    assert run.code == 1, run.out
-    assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}]'")
-    assert re.search(r": runtime failed; probable cause: \w", run.out), run.out
-    check.broke("failed", within=DEADLINE + 2, cause="plugin-setup-raises").says(
-        EACH.format("healthy").replace("2 of 2", "1 of 1"),
-        "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of ",
+def test_a_value_that_no_worker_takes(broken: Any, shared: Callable[[str, str, str], Run]) -> None:
+    broken("no-such-value", cause="plugin-setup-raises").says(
+        EACH.format("healthy"), "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of "
     )
+    out = shared("process", OLD, "colt").out
+    assert re.search(r": runtime\[no-such-value\] failed; probable cause: \w", out), out
 
 
 @pytest.mark.parametrize("dask", [OLD, NEW])
