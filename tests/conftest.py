@@ -57,7 +57,7 @@ SHARED_RUNS = {
     *(f"integration/test_{name}.py" for name in ("formats_on_every_backend", "hostile_peers", "locks_to_deploy")),
     *(f"plugin/test_{name}.py" for name in ("markers_and_fixtures", "outcomes", "plan", "without_flag")),
     "unit/report/test_page.py",
-    *(f"integration/test_{name}.py" for name in ("environments", "runtime", "wheelhouse")),
+    *(f"integration/test_{name}.py" for name in ("environments", "reuse_of_environments", "runtime", "wheelhouse")),
 }
 """Many of their tests read what one run left, for each backend, or use what was made for all of them."""
 ONE_RUN_IN_CONTAINERS = {f"integration/test_{name}.py" for name in ("broken_bundles", "formats_on_every_backend")}

@@ -71,20 +71,20 @@ TESTS = """
 """
 """The last one kills a worker: that which its nanny starts has the bundle before it runs a task."""
 NAMES = (
-    *("numbers", "seir", "prints-at-import", "writes-to-stdout", "wire-raises", "import-fails", "unstable-output"),
-    *("empty-output", "undeclared-module", "undeclared-flat", "undeclared-data"),
+    *("numbers", "seir", "wire-raises", "import-fails", "unstable-output", "undeclared-module", "undeclared-data"),
 )
 
 
 def test_bundles_of_every_kind_one_after_the_other(matrix: Matrix, tmp_path: Path) -> None:
     """Most have a module `wire` of their own; none meets another's."""
     before = environment()
-    entrypoints = {"undeclared-module": "undeclared", "undeclared-flat": "sprout", "undeclared-data": "barn"}
+    entrypoints = {"undeclared-module": "undeclared", "undeclared-data": "barn"}
     more = {name: f'entrypoint = "{package}.wire/run"' for name, package in entrypoints.items()}
     known = {"numbers": NUMBERS, "seir": SEIR}
     tables = [known.get(name) or table(BUNDLES / name, more.get(name, 'entrypoint = "wire/run"')) for name in NAMES]
     named = shutil.copytree(BUNDLES / "import-fails", tmp_path / "import-fails-and-is-named")
-    tables += [table(named, 'imports = ["wire"]'), wants_another(tmp_path), shadows(tmp_path), hides(tmp_path)]
+    tables += [table(named, 'imports = ["wire"]'), prints(tmp_path)]
+    tables += [wants_another(tmp_path), shadows(tmp_path), hides(tmp_path)]
     matrix.configure(configured(*tables))
     matrix.write("test_upgrade.py", TESTS)
     selected = "preflight or bundle_install or execute or bundle_aggregation or test_upgrade"
@@ -94,9 +94,8 @@ def test_bundles_of_every_kind_one_after_the_other(matrix: Matrix, tmp_path: Pat
     two_bundles_do_not_meet(run, checks)
     breaks_where_it_should(checks)
     other_modules_of_the_process(checks)
-    for name in ("prints-at-import", "writes-to-stdout"):
-        statuses = {check.status for (bundle, _), check in checks.items() if bundle == name}
-        assert statuses == {"passed"}, "what it prints is no failure"
+    statuses = {check.status for (bundle, _), check in checks.items() if bundle == "prints"}
+    assert statuses == {"passed"}, "what it prints is no failure"
     tests = {one.name.rpartition("::")[2]: one.status for one in found if "::" in one.name}
     assert tests == dict.fromkeys(
         ("test_it_is_there", "test_the_other_one_is_there", "test_it_is_there_again"), "passed"
@@ -126,16 +125,17 @@ def breaks_where_it_should(checks: Mapping[tuple[str, str], Check]) -> None:
         "wire-raises": "`execute` raised ValueError: beta must be positive",
         "import-fails": "`execute` raised ModuleNotFoundError: No module named",
         "unstable-output": "'answer.txt' differs between workers",
-        "empty-output": "it returned no artifact that holds anything",
     }
     for name, expected in of_execute.items():
         assert checks[name, "bundle-install"].status == "passed"
         checks[name, "execute"].broke("failed", expected, within=AT_ONCE)
-    flat = checks["undeclared-flat", "bundle-install"]
-    cause = "build-leaves-modules-out"
-    flat.broke("failed", "sprout.models, sprout.models.baseline", within=INSTALLED, cause=cause)
-    left_out = checks["undeclared-module", "bundle-install"]
-    left_out.broke("failed", "2 modules of it are not found after the install", within=INSTALLED, cause=cause)
+    checks["undeclared-module", "bundle-install"].broke(
+        "failed",
+        "2 modules of it are not found after the install",
+        "undeclared.models, undeclared.models.baseline",
+        within=INSTALLED,
+        cause="build-leaves-modules-out",
+    )
     assert checks["undeclared-data", "bundle-install"].status == "passed"
     checks["undeclared-data", "execute"].broke(
         "failed", "`execute` raised FileNotFoundError", within=INSTALLED, cause="build-leaves-data-out"
@@ -163,6 +163,14 @@ def other_modules_of_the_process(checks: Mapping[tuple[str, str], Check]) -> Non
     [shadowed] = checks["shadows", "bundle-install"].data["shadowed"]
     assert shadowed.startswith("iniconfig ")
     assert shadowed.endswith(" by 0.0.1")
+
+
+def prints(directory: Path) -> str:
+    """At its import and in its task."""
+    made = shutil.copytree(BUNDLES / "writes-to-stdout", directory / "prints")
+    wire = (made / "wire.py").read_text(encoding="utf-8")
+    (made / "wire.py").write_text(f"{wire}\nprint('loading the model')\n", encoding="utf-8")
+    return table(made)
 
 
 def wants_another(directory: Path) -> str:
@@ -251,20 +259,6 @@ def bundle(directory: Path, requirement: str, files: dict[str, str]) -> Path:
     return directory
 
 
-def test_tasks_that_never_end_and_that_kill_their_worker(matrix: Matrix) -> None:
-    names = ("dies-in-task", "hangs-in-task")
-    matrix.configure(
-        f"{configured(*(table(BUNDLES / name) for name in names))}[tool.modelops.deadlines]\nexecute = {DEADLINE}\n"
-    )
-    facts = matrix.run("-k", "in-task").cell().facts
-    checks = {(one["bundle"], one["name"]): Check(**one) for one in facts["checks"] if one["bundle"]}
-    assert {checks[name, "bundle-install"].status for name in names} == {"passed"}
-    left = "2 of 2 workers: the worker left the cluster while the task was on it; its process was killed"
-    checks["dies-in-task", "execute"].broke("failed", left, within=AT_ONCE)
-    hangs = ("not finished in time", "Where each process stands", 'wire.py", line')
-    checks["hangs-in-task", "execute"].broke("timed-out", *hangs, within=DEADLINE + 2)
-
-
 BREAKS = """
     import pathlib
 
@@ -283,7 +277,7 @@ BREAKS = """
 """
 
 
-def test_an_install_that_fails_on_one_worker(matrix: Matrix, tmp_path: Path) -> None:
+def test_an_install_that_fails_on_one_worker_and_tasks_that_break(matrix: Matrix, tmp_path: Path) -> None:
     expected = {
         "worker-1": (
             "was not installed into 1 of 3 processes",
@@ -293,16 +287,24 @@ def test_an_install_that_fails_on_one_worker(matrix: Matrix, tmp_path: Path) -> 
         "worker-late": ("was not installed into worker-late, which joined after the others", "no-such-package"),
     }
     bundles = [shutil.copytree(BUNDLES / "numbers", tmp_path / f"numbers-{where}") for where in expected]
+    names = ("dies-in-task", "hangs-in-task")
     breaks = matrix.write("breaks.py", BREAKS)
     matrix.configure(
-        configured(*map(table, bundles)) + f'[tool.modelops.environment]\nworker-args = ["--preload", "{breaks}"]\n'
+        configured(*map(table, bundles), *(table(BUNDLES / name) for name in names))
+        + f'[tool.modelops.environment]\nworker-args = ["--preload", "{breaks}"]\n'
+        + f"[tool.modelops.deadlines]\nexecute = {DEADLINE}\n"
     )
-    run = matrix.run("-k", "bundle_install")
+    run = matrix.run("-k", "bundle_install or in-task")
     assert run.code == 1, run.out
-    checks = {one["bundle"]: Check(**one) for one in run.cell().facts["checks"] if one["name"] == "bundle-install"}
+    checks = {(one["bundle"], one["name"]): Check(**one) for one in run.cell().facts["checks"] if one["bundle"]}
     for where, said in expected.items():
-        check = checks[f"numbers-{where}"].broke("failed", *said, within=INSTALLED)
+        check = checks[f"numbers-{where}", "bundle-install"].broke("failed", *said, within=INSTALLED)
         assert where in check.message
+    assert {checks[name, "bundle-install"].status for name in names} == {"passed"}
+    left = "2 of 2 workers: the worker left the cluster while the task was on it; its process was killed"
+    checks["dies-in-task", "execute"].broke("failed", left, within=AT_ONCE)
+    hangs = ("not finished in time", "Where each process stands", 'wire.py", line')
+    checks["hangs-in-task", "execute"].broke("timed-out", *hangs, within=DEADLINE + 2)
 
 
 def test_cells_that_are_built_and_those_whose_workers_have_another_python(building_matrix: Matrix) -> None:

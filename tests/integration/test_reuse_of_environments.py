@@ -1,17 +1,19 @@
-"""Runners that install by themselves and reuse an environment, on real workers: a careful one and a naive one."""
+"""Runners that install by themselves and reuse an environment, on real workers: a careful one and a naive one.
+
+Both are in one cell, where the naive one gets the bundles that name habits of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Check
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Matrix
+from tests.forking import Template
+from tests.integration.conftest import Check, Matrix, shared_cache
 
 REPOSITORY = Path(__file__).parents[2]
 NUMBERS = REPOSITORY / "fixtures" / "bundles" / "numbers"
@@ -64,6 +66,14 @@ BACKEND = """
                 wheel.writestr(file, text)
         return name
 """
+EITHER = """
+    import os
+    import runpy
+
+    peer = "naive" if os.path.exists("habits.txt") else "careful"
+    runpy.run_path(os.path.join(os.path.dirname(__file__), peer + ".py"), run_name="__main__")
+"""
+"""A runner: its working directory is the bundle."""
 WIRE = """
     import iniconfig
 
@@ -72,26 +82,27 @@ WIRE = """
 """
 
 
-def ship(matrix: Matrix, runner: str, *more: str, naive: Mapping[str, str] | None = None) -> Path:
-    """Write projects, each a packaged bundle that needs another package, and their runner; returns the first bundle.
+def ship(matrix: Matrix, runner: str, *more: str, bundles: Mapping[str, str | None]) -> None:
+    """Write projects, each a packaged bundle that needs another package, and their runner.
 
     Args:
-        naive: habits of the naive runner, by bundle.
+        bundles: names, each with habits of the naive runner, or `None` for another one.
     """
     build_system = BY_ITSELF if runner else WITH_FLIT
-    for name, habits in (naive or {"reused": ""}).items():
+    for name, habits in bundles.items():
         matrix.write(f"bundles/{name}/pyproject.toml", build_system + PROJECT)
         matrix.write(f"bundles/{name}/packaging/backend.py", BACKEND)
         matrix.write(f"bundles/{name}/src/reused/__init__.py", "")
         matrix.write(f"bundles/{name}/src/reused/wire.py", WIRE)
-        matrix.write(f"bundles/{name}/habits.txt", habits)
-    bundles = [*(f"bundles/{name}" for name in naive or ["reused"]), *more]
+        if habits is not None:
+            matrix.write(f"bundles/{name}/habits.txt", habits)
+    paths = [*(f"bundles/{name}" for name in bundles), *more]
     matrix.configure(
         f"""
         [tool.modelops]
         workers = 1
         start = "fork-workers"
-        bundles = {bundles!r}
+        bundles = {paths!r}
         [tool.modelops.deadlines]
         venv-reuse = {DEADLINE}
         [tool.modelops.runner]
@@ -99,7 +110,6 @@ def ship(matrix: Matrix, runner: str, *more: str, naive: Mapping[str, str] | Non
         {runner}
         """
     )
-    return matrix.path / "bundles/reused"
 
 
 COMMAND = (
@@ -108,20 +118,28 @@ COMMAND = (
 )
 
 
-def naive(matrix: Matrix, habits: Mapping[str, str]) -> dict[str, tuple[Check, dict[str, str]]]:
-    """Run with the naive runner; returns each bundle's check, which fails in time, and how each scenario ended."""
-    fresh_env = 'fresh-env = { FRESH_ENV = "yes" }'
-    ship(matrix, f'path = "{NAIVE}"\n        command = {COMMAND}]\n        {fresh_env}', naive=habits)
-    run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS)
+HABITS = {"reused": "again", "hurried": "hurries keeps refuses secretly"}
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Mapping[str, Check]:
+    """What was found with the careful and the naive runner, by bundle."""
+    project = tmp_path_factory.mktemp("reuse") / "project"
+    with contextlib.closing(Matrix(project, shared_cache(tmp_path_factory), template=template)) as matrix:
+        for name, source in (("__main__", EITHER), ("naive", NAIVE.read_text()), ("careful", CAREFUL.read_text())):
+            matrix.write(f"runner/{name}.py", source)
+        fresh = 'fresh-env = { FRESH_ENV = "yes", CAREFUL_FRESH = "yes" }'
+        runner = f'path = "runner"\n        command = {COMMAND}]\n        {fresh}'
+        ship(matrix, runner, bundles={**HABITS, "careful": None})
+        run = matrix.start("-k", "venv_reuse").ended(seconds=SECONDS)
     assert run.code == 1, run.out
-    assert run.cell().facts["first_broken"] == f"venv-reuse[{next(iter(habits))}]", run.out
+    assert run.cell().facts["first_broken"] == "venv-reuse[reused]", run.out
     checks = {one["bundle"]: Check(**one) for one in run.cell().facts["checks"] if one["name"] == "venv-reuse"}
-    assert checks.keys() == habits.keys()
+    assert checks.keys() == {*HABITS, "careful"}
     for check in checks.values():
-        assert check.status == "failed", check.message
         assert check.seconds <= DEADLINE + 2
         assert check.data["canaries"].keys() == set(CANARIES)
-    return {bundle: (check, outcomes(check.data)) for bundle, check in checks.items()}
+    return checks
 
 
 def outcomes(data: dict[str, Any]) -> dict[str, str]:
@@ -130,7 +148,8 @@ def outcomes(data: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.timeout(900)
 def test_the_reference_runner_may_be_trusted_with_an_environment(building_matrix: Matrix) -> None:
-    bundle = ship(building_matrix, "", str(NUMBERS))
+    ship(building_matrix, "", str(NUMBERS), bundles={"reused": None})
+    bundle = building_matrix.path / "bundles/reused"
     before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
     run = building_matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
     assert before == {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
@@ -144,29 +163,27 @@ def test_the_reference_runner_may_be_trusted_with_an_environment(building_matrix
 
 
 @pytest.mark.timeout(900)
-def test_a_naive_runner_breaks_on_everything_that_it_believes(building_matrix: Matrix) -> None:
-    """Who always installs uses nothing again, who keeps results executes nothing, who does not wait finds nothing."""
-    habits = {"reused": "", "installed-again": "always keeps", "hurried": "hurries refuses secretly"}
-    runs = naive(building_matrix, habits)
+def test_a_naive_runner_breaks_on_everything_that_it_believes(checks: Mapping[str, Check]) -> None:
+    """Who installs again uses nothing again, who keeps results executes nothing, who does not wait finds nothing."""
+    for bundle in HABITS:
+        assert checks[bundle].status == "failed", checks[bundle].message
+    runs = {bundle: (check, outcomes(check.data)) for bundle, check in checks.items()}
     check, found = runs["reused"]
     right = {name for name, outcome in found.items() if outcome == "passed"}
     with_its_own = {"edited-code", "common-prefix"}  # another digest has an environment of its own
-    assert right - {"another-python"} == {"first-use", "second-use", "two-at-once", *with_its_own}
+    assert right - {"another-python"} == {"first-use", "two-at-once", *with_its_own}
     untried = found["another-python"] == "not tried"
-    check.says("4 of 9 canaries" if untried else "5 of 10 canaries")
+    check.says("5 of 9 canaries" if untried else "6 of 10 canaries")
     assert check.cause == ("unfinished-environment" if untried else "environment-of-another-python")
     if not untried:
         check.says("an environment of another Python under the right key: it was used in silence, and runs Python")
+    check.says("second use: what was installed was installed again", "were written again, or are gone")
     check.says("metadata without files: its runner exited with code 1", "No module named 'reused'")
     check.says("packages' files are gone: its runner exited with code 1", "No module named 'reused'")
     check.says("killed in the middle of its install: its runner did not answer `ready`", "flock(2)", "in install")
-    check, found = runs["installed-again"]
-    assert (found["first-use"], found["second-use"]) == ("passed", "failed")
+    check, found = runs["hurried"]
     assert check.cause == "stored-result"
     check.says("second use: asked again, it gave the answer of the first use, made at the same moment")
-    check.says("second use: what was installed was installed again", "were written again, or are gone")
-    check, found = runs["hurried"]
-    assert (found["edited-code"], found["common-prefix"]) == ("passed", "passed")
     assert (found["two-at-once"], found["dead-holder"]) == ("failed", "failed")
     assert (found["first-use"], found["second-use"], found["forced-fresh"]) == ("passed", "failed", "failed")
     assert found["another-python"] in {"passed", "not tried"}
@@ -179,13 +196,9 @@ def test_a_naive_runner_breaks_on_everything_that_it_believes(building_matrix: M
 
 
 @pytest.mark.timeout(900)
-def test_a_careful_runner_of_the_user_s_may_be_trusted(building_matrix: Matrix) -> None:
-    command = f"{COMMAND}]"
-    fresh = 'fresh-env = { CAREFUL_FRESH = "yes" }'
-    ship(building_matrix, f'path = "{CAREFUL}"\n        command = {command}\n        {fresh}')
-    run = building_matrix.start("-k", "venv_reuse").ended(seconds=SECONDS).passed()
-    data = run.check("venv-reuse").data
-    found = outcomes(data)
+def test_a_careful_runner_of_the_user_s_may_be_trusted(checks: Mapping[str, Check]) -> None:
+    assert checks["careful"].status == "passed", checks["careful"].message
+    found = outcomes(checks["careful"].data)
     assert found == {**dict.fromkeys(CANARIES, "passed"), "another-python": found["another-python"]}
     assert found["another-python"] in {"passed", "not tried"}
 

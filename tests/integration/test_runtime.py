@@ -1,8 +1,8 @@
 """Worker plugins that are broken in every way that fixtures/plugins knows, on real workers; and healthy ones.
 
-Most are tried in one cell, one after the other; each test reads what the report says of its story. A cell of their own
-have those that read other variables, and those that the workers do not survive. What teams lost days to is run in
-processes and in containers, all else in processes.
+Most are tried in one cell, one after the other, and those that read other variables in a cell with these; each test
+reads what the report says of its story. One that the workers do not survive is the last of its cell. What teams lost
+days to is run in processes and in containers, all else in processes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ DEADLINE = 40
 OLD, NEW = "2024.10.0", "latest"
 """Versions of Dask."""
 COLD = {"modelops_runtime.executor_type": "cold"}
+EXECUTOR_TYPE = "MODELOPS_EXECUTOR_TYPE"
+VARIABLES: Mapping[str, Mapping[str, str]] = {
+    "cold": {EXECUTOR_TYPE: "cold"},
+    "colt": {EXECUTOR_TYPE: "colt", "DASK_ACME__EXECUTOR_TYPE": "cold"},
+    "others": {"MODELOPS_OTHER": "other", "MODELOPS_BUNDLE_SOURCE": "file", "MODELOPS_BUNDLES_DIR": "/tmp"},
+}
+"""Variables of the workers, in cells by their name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +41,14 @@ class Story:
 
     Attributes:
         plugin: `[tool.modelops.worker-plugin]`, beside `probe`.
+        variables: of its cell, a name in `VARIABLES`.
         last: whether no other can come after it.
     """
 
     plugin: Mapping[str, Any]
     dask: tuple[str, ...] = (OLD,)
     seconds: int = DEADLINE
+    variables: str = "cold"
     last: bool = False
 
 
@@ -107,6 +116,13 @@ STORIES: Mapping[str, Story] = {
     "hangs-late": story("hangs_in_setup:Late", seconds=12),
     "hangs": story("hangs_in_setup:Plugin", seconds=6, last=True),
     "exits": story("exits_in_setup:Plugin", dask=(NEW,), last=True),
+    "reads-settings": story("reads_settings:Plugin", variables="colt"),
+    "no-such-value": story("healthy:Plugin", variables="colt"),
+    "not-set": story("reads_settings:Plugin", variables="others"),
+    "warm-environment": story(
+        "exec_env:Plugin", expect={"modelops_runtime.exec_env": "acme_plugins.exec_env:ColdExecEnv"}, variables="others"
+    ),
+    "exits-too": story("exits_in_setup:Plugin", variables="others", last=True),
 }
 IN_CONTAINERS = (
     *("built-on-the-client", "other-class", "not-cold", "setup-raises", "setup-raises-late", "no-attribute"),
@@ -166,20 +182,19 @@ def configure(
     wheel: Path,
     plugin: str,
     *,
-    executor: str = "cold",
-    variable: str = "MODELOPS_EXECUTOR_TYPE",
+    variables: Mapping[str, str],
     expect: Mapping[str, Any] = COLD,
     dask: str = OLD,
     workers: int = 1,
     nanny: bool = True,
 ) -> None:
-    """Configure a cell with a plugin; the variable on its workers is `executor`."""
+    """Configure a cell with a plugin, and these variables on its workers."""
     table = {"class": f"acme_plugins.{plugin}", "probe": "modelops_runtime", "expect": expect}
     settings = {
         "workers": workers,
         "nanny": nanny,
         "matrix": {"python": ["3.12"], "dask": [dask]},
-        "environment": {"requirements": [str(wheel)], "env": {variable: executor}},
+        "environment": {"requirements": [str(wheel)], "env": variables},
         "worker-plugin": table,
         "deadlines": {"runtime": DEADLINE},
     }
@@ -194,20 +209,15 @@ def start_passed(run: Run) -> Run:
     return run
 
 
-def runtime_check(run: Run) -> Check:
-    """Return the check of a run with one plugin."""
-    return start_passed(run).check("runtime")
-
-
 @pytest.fixture(scope="module")
 def shared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, template: Template, wheel: Path
-) -> Iterator[Callable[[str, str], Run]]:
-    """Try all stories of a backend and a Dask in one cell, when the first of them is asked for."""
+) -> Iterator[Callable[[str, str, str], Run]]:
+    """Try all stories of a backend, a Dask and variables in one cell, when the first of them is asked for."""
 
     @functools.cache
-    def tried(backend: str, dask: str) -> Run:
-        stories = {name: one for name, one in STORIES.items() if dask in one.dask}
+    def tried(backend: str, dask: str, variables: str) -> Run:
+        stories = {name: one for name, one in STORIES.items() if dask in one.dask and one.variables == variables}
         if backend == "docker":
             stories = {name: stories[name] for name in IN_CONTAINERS}
             engine = request.getfixturevalue("engine")
@@ -218,7 +228,7 @@ def shared(
         matrix = opened.enter_context(
             contextlib.closing(made(project, shared_cache(tmp_path_factory), template=template))
         )
-        configure(matrix, wheel, "healthy:Plugin", dask=dask, workers=2)
+        configure(matrix, wheel, "healthy:Plugin", variables=VARIABLES[variables], dask=dask, workers=2)
         matrix.write("conftest.py", CHECKS)
         matrix.write("stories.json", json.dumps({name: dataclasses.asdict(one) for name, one in stories.items()}))
         run = matrix.start("-k", "runtime").ended(seconds=300)
@@ -231,11 +241,11 @@ def shared(
 
 
 @pytest.fixture
-def passed(shared: Callable[[str, str], Run]) -> Any:
+def passed(shared: Callable[[str, str, str], Run]) -> Any:
     """Return the check of a story, which passed."""
 
     def passed(name: str, *, dask: str = OLD) -> Check:
-        check = start_passed(shared("process", dask)).check(f"runtime[{name}]")
+        check = start_passed(shared("process", dask, STORIES[name].variables)).check(f"runtime[{name}]")
         assert check.status == "passed", check.message
         return check
 
@@ -243,36 +253,19 @@ def passed(shared: Callable[[str, str], Run]) -> Any:
 
 
 @pytest.fixture
-def broken(shared: Callable[[str, str], Run]) -> Any:
+def broken(shared: Callable[[str, str, str], Run]) -> Any:
     """Return the check of a story, which broke in time."""
 
     def broken(
         name: str, status: str = "failed", *, backend: str = "process", dask: str = OLD, cause: str = UNKNOWN
     ) -> Check:
-        run = start_passed(shared(backend, dask))
+        run = start_passed(shared(backend, dask, STORIES[name].variables))
         assert run.code == 1, run.out
         check = run.check(f"runtime[{name}]")
         assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}-{name}]'")
         return check.broke(status, within=STORIES[name].seconds + 4, cause=cause)  # the stacks of two workers
 
     return broken
-
-
-@pytest.fixture
-def broken_alone(building_matrix: Matrix, wheel: Path) -> Any:
-    """Run the check with a plugin in a cell of its own, and assert that it breaks in time."""
-
-    def broken_alone(plugin: str, *, cause: str = UNKNOWN, **keys: Any) -> Check:
-        configure(building_matrix, wheel, plugin, **keys)
-        run = building_matrix.run("-k", "runtime")
-        check = runtime_check(run)
-        assert run.code == 1, run.out
-        assert check.reproduce.endswith(f"'modelops::test_runtime[{run.cell().facts['id']}]'")
-        if cause != UNKNOWN:
-            assert re.search(r": runtime failed; probable cause: \w", run.out), run.out
-        return check.broke("failed", within=DEADLINE + 2, cause=cause)
-
-    return broken_alone
 
 
 # xdist runs what is in containers apart from all else; see `SHARED_RUNS`.
@@ -313,11 +306,11 @@ OURS = {
 """Names of ModelOps in the example of the reference, and who plays them here."""
 
 
-def example(wheel: Path, **instead: str) -> str:
+def example(wheel: Path) -> str:
     """Return the example of the reference, with the plugin that has the shape of ModelOps'."""
     blocks = re.findall(r"^```toml\n(.*?)^```$", REFERENCE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     text = next(block for block in blocks if "[tool.modelops.worker-plugin]" in block)
-    for name, other in {**OURS, "./workers": str(wheel), **instead}.items():
+    for name, other in {**OURS, "./workers": str(wheel)}.items():
         assert name in text
         text = text.replace(name, other)
     return f'[tool.modelops.matrix]\npython = ["3.12"]\ndask = ["2024.10.0"]\n{text}'
@@ -325,15 +318,15 @@ def example(wheel: Path, **instead: str) -> str:
 
 def test_the_example_of_the_reference(building_matrix: Matrix, wheel: Path) -> None:
     building_matrix.configure(example(wheel))
-    check = runtime_check(building_matrix.run("-k", "runtime").passed())
+    check = start_passed(building_matrix.run("-k", "runtime").passed()).check("runtime")
     assert [reported["values"] for reported in check.data["workers"].values()] == [
         {"modelops_runtime": "acme_plugins.exec_env:Executor", "modelops_runtime.exec_env": cold}
         for cold in ["acme_plugins.exec_env:ColdExecEnv"] * 3
     ]
-    building_matrix.configure(example(wheel, **{'TYPE = "cold"': 'TYPE = "isolated_warm"'}))
-    run = building_matrix.run("-k", "runtime")
-    assert run.code == 1
-    runtime_check(run).says(
+
+
+def test_another_environment_than_the_example_s(broken: Any) -> None:
+    broken("warm-environment").says(
         EACH.format("exec_env"), "modelops_runtime.exec_env", "acme_plugins.exec_env:ColdExecEnv", "WarmExecEnv"
     )
 
@@ -368,7 +361,7 @@ def test_a_whole_cell_runs_with_the_plugin_and_without_the_late_worker(
         building_matrix,
         wheel,
         "healthy:Plugin",
-        executor="direct",
+        variables={EXECUTOR_TYPE: "direct"},
         expect={"modelops_runtime.executor_type": "direct"},
         workers=2,
         nanny=nanny,
@@ -391,10 +384,9 @@ def test_a_plugin_is_made_with_its_arguments(passed: Any) -> None:
         assert reported["values"]["modelops_runtime.directories"] == "['/data', '/bundles']"
 
 
-def test_a_plugin_that_reads_dask_s_configuration(building_matrix: Matrix, wheel: Path) -> None:
-    configure(building_matrix, wheel, "reads_settings:Plugin", variable="DASK_ACME__EXECUTOR_TYPE")
-    check = runtime_check(building_matrix.run("-k", "runtime").passed())
-    assert set(check.data["workers"]) == {"worker-0", "worker-late"}
+def test_a_plugin_that_reads_dask_s_configuration(passed: Any) -> None:
+    check = passed("reads-settings")
+    assert set(check.data["workers"]) == {"worker-0", "worker-1", "worker-late"}
     for reported in check.data["workers"].values():
         assert reported["settings"] == {"acme.executor_type": "'cold'"}
 
@@ -429,10 +421,9 @@ def test_an_argument_that_is_another_one(broken: Any) -> None:
     )
 
 
-def test_a_setting_that_nobody_made(broken_alone: Any) -> None:
-    cause = "plugin-variable-not-set"
-    broken_alone("reads_settings:Plugin", variable="MODELOPS_OTHER", executor="other", cause=cause).says(
-        EACH.format("reads_settings").replace("2 of 2", "1 of 1"),
+def test_a_setting_that_nobody_made(broken: Any) -> None:
+    broken("not-set", cause="plugin-variable-not-set").says(
+        EACH.format("reads_settings"),
         "asked for modelops_runtime.executor_type = 'cold', has 'isolated_warm'. ",
         "No variable …EXECUTOR_TYPE and no Dask setting DASK_…__EXECUTOR_TYPE is set on this worker or in the client, ",
         "so a default may have been taken; if the plugin reads one, set it in [tool.modelops.environment] env",
@@ -529,19 +520,17 @@ def test_a_late_worker_with_another_runtime(broken: Any, backend: str) -> None:
     )
 
 
-def test_a_value_that_no_worker_takes(broken_alone: Any) -> None:
-    broken_alone("healthy:Plugin", executor="colt", cause="plugin-setup-raises").says(
-        EACH.format("healthy").replace("2 of 2", "1 of 1"),
-        "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of ",
+def test_a_value_that_no_worker_takes(broken: Any, shared: Callable[[str, str, str], Run]) -> None:
+    broken("no-such-value", cause="plugin-setup-raises").says(
+        EACH.format("healthy"), "raised ValueError: MODELOPS_EXECUTOR_TYPE='colt' is none of "
     )
+    out = shared("process", OLD, "colt").out
+    assert re.search(r": runtime\[no-such-value\] failed; probable cause: \w", out), out
 
 
 @pytest.mark.parametrize("dask", [OLD, NEW])
-def test_a_setup_that_ends_every_worker(request: pytest.FixtureRequest, dask: str) -> None:
-    if dask == NEW:
-        check = request.getfixturevalue("broken")("exits", dask=dask)
-    else:
-        check = request.getfixturevalue("broken_alone")("exits_in_setup:Plugin", workers=2)
+def test_a_setup_that_ends_every_worker(broken: Any, dask: str) -> None:
+    check = broken("exits" if dask == NEW else "exits-too", dask=dask)
     check.says("worker plugin acme_plugins.exits_in_setup:Plugin, on worker-", ": SystemExit: 3")
     check.says("acme_plugins/exits_in_setup.py", "The worker did not survive it.", ".log")
 

@@ -2,7 +2,7 @@
 
 # What it does wrong can be chosen by the bundle's file habits.txt, words separated by spaces:
 #
-#     always      installs at every start, and locks nothing
+#     again       whenever it finds what it wants, writes the metadata of its packages again
 #     hurries     where another holds the lock, goes on as if that one had finished
 #     keeps       keeps results in its HOME, and does not execute what it has a result of
 #     secretly    whenever it finds what it wants, installs it all the same, twice, into a directory of its own
@@ -27,7 +27,7 @@ import zipfile
 
 HABITS = pathlib.Path("habits.txt")  # the bundle is the working directory
 NAIVE = HABITS.read_text(encoding="utf-8").split() if HABITS.exists() else []
-INSTALL_SECONDS = 0 if "always" in NAIVE else 1.0 if "hurries" in NAIVE else 0.6
+INSTALL_SECONDS = 1.0 if "hurries" in NAIVE else 0.6
 
 
 def read(stream):
@@ -47,9 +47,15 @@ def unpack(wheels, site):
     for wheel in sorted(glob.glob(os.path.join(wheels, "*.whl"))):
         with zipfile.ZipFile(wheel) as archive:
             [info] = {name.partition("/")[0] for name in archive.namelist() if name.endswith(".dist-info/METADATA")}
-            if "always" in NAIVE or not os.path.exists(os.path.join(site, info)):
+            if not os.path.exists(os.path.join(site, info)):
                 archive.extractall(site)
                 time.sleep(INSTALL_SECONDS / 2)
+
+
+def write_metadata(wheels, site):
+    for wheel in glob.glob(os.path.join(wheels, "*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site, [name for name in archive.namelist() if ".dist-info/" in name])
 
 
 def put_into_place(given, site=None):
@@ -64,14 +70,16 @@ def put_into_place(given, site=None):
 def install(given):
     marker = os.path.join(given.venv_path, ".installed")
     key = "yes"
-    if "always" not in NAIVE and os.path.exists(marker):
+    if os.path.exists(marker):
         with open(marker, encoding="utf-8") as file:
             if file.read() == key:
+                if "again" in NAIVE:
+                    write_metadata(given.wheels, sysconfig.get_path("purelib"))
                 for _ in range(2 if "secretly" in NAIVE else 0):
                     put_into_place(given, tempfile.mkdtemp())
                 return
     lock = given.venv_path + ".lock"
-    while "always" not in NAIVE:
+    while True:
         try:
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
             break
@@ -82,8 +90,7 @@ def install(given):
     put_into_place(given)
     with open(marker, "w", encoding="utf-8") as file:
         file.write(key)
-    if "always" not in NAIVE:
-        os.remove(lock)
+    os.remove(lock)
 
 
 def execute(wire, params):
