@@ -1,6 +1,7 @@
-"""Bundles of every format in every archive, on real workers of one cell; and their broken twins.
+"""Bundles in archives of every kind, on real workers of one cell; and broken ones of every format.
 
-All are shipped in one run; each test reads what the report says of its bundle.
+All are shipped in one run; each test reads what the report says of its bundle. The plain bundles of each format and one
+broken twin of each, which are described here, are shipped by `test_formats_on_every_backend.py`.
 """
 
 from __future__ import annotations
@@ -30,13 +31,20 @@ IMPORTS = {
 """What a user of each format imports."""
 CONTAINERS: Mapping[str, str] = {
     "requirements": ".tar",
-    "pure_python": ".zip",
     "packaged": ".tar.gz",
     "existing_wheels": ".tar.xz",
-    "mixed": ".tgz",
     "nested": ".tar.bz2",
 }
-"""In which archive each format is shipped."""
+"""In which archive each format is shipped; `test_formats_on_every_backend.py` has a .zip and a .tgz of the others."""
+TWINS: Mapping[str, str] = {
+    "requirements": "requirements-lost",
+    "pure_python": "pure_python-relative",
+    "packaged": "packaged-undeclared",
+    "existing_wheels": "wheels-other-libc",
+    "mixed": "mixed-at-odds",
+    "nested": "nested-beside",
+}
+"""The broken twin of each format that `test_formats_on_every_backend.py` ships in every way."""
 COMPILED = """
 import os
 from setuptools import Extension, setup
@@ -73,13 +81,12 @@ def healthy(directory: Path) -> dict[Path, tuple[str, ...]]:
     As directories, `test_formats_on_every_backend.py` has them.
     """
     made: dict[Path, tuple[str, ...]] = {}
-    for name, imports in IMPORTS.items():
+    for name, container in CONTAINERS.items():
         if name == "existing_wheels":
             wheel(directory / name / "deep" / "vendor" / "wheeled-1.0-py3-none-any.whl")
         else:
             shutil.copytree(FORMATS / name, directory / name)
-        made[pack(directory / name, directory / f"{name}-packed{CONTAINERS[name]}")] = imports
-    made[wheel(directory / "wheeled-1.0-py3-none-any.whl")] = ("wheeled.core",)
+        made[pack(directory / name, directory / f"{name}-packed{container}")] = IMPORTS[name]
     made[sdist(FORMATS / "packaged", directory / "testpkg-1.0.tar.gz")] = ("testpkg",)
     made[everyday(directory / "everyday")] = ("round", "shapes.area", "lib_of_ours")
     combined = directory / "combined"
@@ -230,7 +237,9 @@ def configure(directory: Path) -> str:
     """Make all of them, and ship them."""
     (directory / "healthy").mkdir()
     (directory / "broken").mkdir()
-    return configuration(healthy(directory / "healthy") | broken(directory / "broken"))
+    twins = TWINS.values()
+    others = {path: of for path, of in broken(directory / "broken").items() if path.name not in twins}
+    return configuration(healthy(directory / "healthy") | others)
 
 
 @pytest.fixture(scope="session")
@@ -251,7 +260,6 @@ FOUND = {
         3,
         "it has a requirements.txt, 1 loose module and 1 loose package, one directory down in myproject-v1.0",
     ),
-    "wheeled": ("existing_wheels", 2, "it has 1 wheel"),
     "testpkg": ("packaged", 2, "it has a pyproject.toml, one directory down in testpkg-1.0"),
     "everyday": ("mixed", 3, "it has a setup.py in lib, a requirements.txt, 1 loose module and 1 loose package"),
     "combined": (
@@ -266,16 +274,19 @@ FOUND = {
 """Of each bundle its format, how many modules every worker must have, and why it has that format."""
 
 
-@pytest.mark.parametrize(
-    "bundle", [*(f"{name}-packed" for name in [*IMPORTS, "combined"]), "wheeled", "testpkg", "everyday"]
-)
-def test_a_healthy_bundle_installs_answers_and_loses_no_module(reported: Reported, bundle: str) -> None:
+def loses_no_module(reported: Reported, bundle: str, found_as: str, *processes: str) -> None:
+    """Assert that it installed and answered, is what `FOUND` says, and has each module in these processes."""
     reported.passed(bundle, "preflight", "bundle-install", "handshake")
-    format_, modules, why = FOUND[bundle.removesuffix("-packed")]
+    format_, modules, why = FOUND[found_as]
     data = reported.checks[bundle, "bundle-install"].data
     found = {"format": format_, "found": why, "modules": modules}
     assert {key: data[key] for key in found} == found == reported.checks[bundle, "preflight"].data
-    assert data["accounted"] == dict.fromkeys(("client", "worker-0"), modules)
+    assert data["accounted"] == dict.fromkeys(processes, modules)
+
+
+@pytest.mark.parametrize("bundle", [*(f"{name}-packed" for name in [*CONTAINERS, "combined"]), "testpkg", "everyday"])
+def test_a_healthy_bundle_installs_answers_and_loses_no_module(reported: Reported, bundle: str) -> None:
+    loses_no_module(reported, bundle, bundle.removesuffix("-packed"), "client", "worker-0")
 
 
 BROKEN = {
@@ -372,7 +383,7 @@ CAUSES = {
 }
 
 
-@pytest.mark.parametrize("bundle", BROKEN)
+@pytest.mark.parametrize("bundle", [name for name in BROKEN if name not in TWINS.values()])
 def test_a_broken_twin_is_red_for_its_reason(reported: Reported, bundle: str) -> None:
     check_name, facts = BROKEN[bundle]
     within = INSTALLED if check_name == "bundle-install" else AT_ONCE

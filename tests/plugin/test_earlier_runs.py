@@ -98,8 +98,7 @@ def test_a_real_cell_is_taken_without_starting_anything_and_runs_again_once_its_
     lists = 'bundles = ["one", { path = "two", install = "workers" }]\ntrust-last = true\n'
     project.configure(project.small.replace("workers = 1\n", f"workers = 1\n{lists}") + tables, small=False)
     for name in ("one", "two"):
-        project.write(f"{name}/pyproject.toml", f'[project]\nname = "{name}"\nversion = "1"\n')
-        project.write(f"{name}/{name}_models.py", "x = 1\n")
+        project.write(f"{name}/{name}_models.py", "x = 1\n")  # loose modules, which nothing has to build
     project.write("helper.py", "value = 1\n")
     project.write("test_mine.py", MINE)
     ran = project.matrix()
