@@ -43,7 +43,7 @@ class RemotePackages:
         """
 
         def fault(directory: Path, digest: str) -> str:
-            if directory not in self._verified and _digest(directory / NAME, "*.py*") != digest:
+            if directory not in self._verified and _digest(directory, "*.py*") != digest:
                 return "the one in the cache was changed"
             self._verified.add(directory)
             return ""
@@ -52,7 +52,7 @@ class RemotePackages:
             shutil.copytree(_SOURCE, directory / NAME, ignore=shutil.ignore_patterns("__pycache__"))
             compile_in(directory)
             self._verified.add(directory)
-            return _digest(directory / NAME, "*.py*")
+            return _digest(directory, "*.py*")
 
         with self._lock:
             self._sources = self._sources or _digest(_SOURCE, "*.py")

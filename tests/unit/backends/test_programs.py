@@ -88,3 +88,18 @@ def test_an_engine_that_refuses_is_no_obstacle(tmp_path: Path) -> None:
     packages = RemotePackages(tmp_path, fresh=False, session="1")
     assert Programs(engine, one_off, packages).obtain(BASE, Deadline(30)) is None
     packages.close()
+
+
+def test_a_pip_that_was_changed_in_the_cache_is_made_again(tmp_path: Path) -> None:
+    def compile_in(directory: Path) -> None:
+        (directory / "pip").mkdir()
+        (directory / "pip" / "__init__.py").write_text("as it was")
+
+    def obtained() -> Path:
+        with contextlib.closing(RemotePackages(tmp_path, fresh=False, session="1")) as packages:
+            return packages.obtain(Version("3.12.1"), "build", compile_in, Deadline(30)) / "pip" / "__init__.py"
+
+    first = obtained()
+    assert obtained() == first
+    first.write_text("changed")
+    assert obtained().read_text() == "as it was"
