@@ -79,7 +79,6 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.dont_write_bytecode = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every run of pytest that a test starts would compile everything
     os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"  # else every run would try to pull its image
     if not hasattr(config, "workerinput"):
         os.environ[DIRECTORY] = tempfile.mkdtemp(prefix="modelops-engine-")

@@ -39,7 +39,7 @@ A bundle that is installed runs from what was installed. The variable is ours an
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 EXECUTE_FAILED, AGGREGATE_FAILED = -32000, -32001
-METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL, PARSE_ERROR, INVALID_REQUEST = (-32601, -32602, -32603, -32700, -32600)
+METHOD_NOT_FOUND, INVALID_PARAMS, PARSE_ERROR, INVALID_REQUEST = -32601, -32602, -32700, -32600
 
 Wire = Callable[[str, dict[str, object], int], Mapping[str, bytes]]
 """Given entry point, parameters and seed, returns artifacts by name: `bytes`, or as good as that."""

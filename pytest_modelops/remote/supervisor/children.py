@@ -121,10 +121,6 @@ class Children:
             one = process(one[0])
         return one is not None
 
-    def left(self) -> list[int]:
-        """Return the pids of those that have not ended; on Linux /proc is read only if there is a child."""
-        return [] if self.reap() else self.pids()
-
     def reap(self) -> bool:
         """Collect those that have ended, orphans too; return whether no child is left (ECHILD)."""
         while True:
@@ -141,8 +137,6 @@ class Children:
     def kill(self) -> list[int]:
         """Kill and reap all of them; without /proc, their process groups. Return the pids that are left."""
         end = time.monotonic() + SECONDS_TO_DIE
-        if LINUX and self.reap():
-            return []
         while True:
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError, PermissionError):

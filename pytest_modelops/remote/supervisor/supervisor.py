@@ -158,7 +158,8 @@ class Supervisor:
         if operation == "abort_children":
             return {"children": stacks.abort_children(request["pid"])}
         if operation == "left":
-            return {"left": [describe(pid) for pid in self.children.left()]}
+            self.children.reap()
+            return {"left": [describe(pid) for pid in self.children.pids()]}
         if operation == "finish":
             return {"left": self.end()}
         raise ValueError(f"unknown operation {operation!r}")
