@@ -40,11 +40,11 @@ def draw(figures: Figures, axes: Any) -> None:
 
 
 def plot(part: Part, path: Path) -> None:
-    """All figures of a part, one below the other, as SVG with its text as text."""
+    """All figures of a part, one below the other, as SVG with its text as paths, which need no font."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": path.name})  # the same figures give the same file
+    mpl.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": path.name})  # the same figures give the same file
     sizes = [len(figures.samples) + 2.5 for figures in part.figures]
     figure = Figure(figsize=(7.5, INCH_PER_SIDE * sum(sizes)), layout="constrained")
     columns = figure.subplots(len(sizes), squeeze=False, height_ratios=sizes)
