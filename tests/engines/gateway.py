@@ -127,10 +127,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         running.wait(lambda: not gateway.clusters(), "an end of all clusters")
 
 
-@pytest.fixture(scope="session")
-def gateway_cluster(gateway: Gateway) -> str:
-    """The name of a cluster of `gateway` with two workers of this Python and Dask; it runs until the session ends."""
-    return gateway.new_cluster(workers=2)
+@pytest.fixture
+def gateway_cluster(gateway: Gateway) -> Iterator[str]:
+    """The name of a cluster of `gateway` with two workers of this Python and Dask."""
+    name = gateway.new_cluster(workers=2)
+    yield name
+    gateway.stop_cluster(name)  # five processes that would do little, but all the time
+    poll(lambda: name not in gateway.clusters(), seconds=READY_SECONDS)
 
 
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
