@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pytest_modelops.errors import TimedOut
+from pytest_modelops.remote.shared.waiting import poll
 
 _T = TypeVar("_T")
 
@@ -48,12 +49,7 @@ class Deadline:
         Returns:
             What the last call returned; false if the deadline passed.
         """
-        while True:
-            last = self.passed
-            found = condition()
-            if found or last:
-                return found
-            time.sleep(min(every, self.remaining))
+        return poll(condition, end=self._end, every=every)
 
     def __repr__(self) -> str:
         return f"Deadline({self.seconds:g} s, {self.remaining:.1f} s left)"

@@ -6,7 +6,6 @@ Nothing is registered. A worker is added, and removed, only where that is allowe
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from pytest_modelops.checks import attached_looks, runtime_messages
@@ -64,13 +63,16 @@ def _late(
     with cell.cluster.one_more(deadline) as (late, address):
         cell.observed = cell.cluster.facts(deadline)
         name = cell.cluster.addresses[address]
-        settling = deadline.at_most(_SETUP_SECONDS)
-        while True:  # it is registered before its plugins are set up
+        found: dict[str, WorkerLook] = {}
+        broken: Mapping[str, str] = {}
+
+        def is_set_up() -> bool:  # it is registered before its plugins are set up
+            nonlocal found, broken
             looks, broken = look()
             found = {late: looks[name]} if name in looks else {}
-            if settling.passed or (found and _is_set_up(plugin, found[late])):
-                break
-            time.sleep(_POLL_SECONDS)
+            return bool(found) and _is_set_up(plugin, found[late])
+
+        deadline.at_most(_SETUP_SECONDS).until(is_set_up, every=_POLL_SECONDS)
         why = broken.get(name, "it runs another Python than this client")
         _judge(plugin, found, {} if found else {late: why}, here, ())
     cell.observed = cell.cluster.facts(deadline)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..shared.bundle_messages import PUT
+from ..shared.waiting import poll
 from ..worker import serving
 from ..worker.delivered import left
 from .connection import Call, Connection, Failure
@@ -86,9 +87,11 @@ class Delivery:
             self._connection.reserve(Call(function, arguments, len(of_these)))
             futures.update({one: self._tasks.submit(function, *arguments, worker=one) for one in of_these})
         self._kept += futures.items()  # also of what fails: it may have begun
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and any(future.status == "pending" for future in futures.values()):
-            time.sleep(_POLL_SECONDS)
+        poll(
+            lambda: all(future.status != "pending" for future in futures.values()),
+            end=time.monotonic() + seconds,
+            every=_POLL_SECONDS,
+        )
         for address, future in futures.items():
             if future.status != "finished":
                 why = future.exception(timeout=1) if future.status == "error" else f"not within {seconds:g} s"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..shared.cluster_messages import ClusterContact, WorkerName
+from ..shared.waiting import poll
 from . import agent
 from .connection import Connection, Failure, ask_all
 
@@ -95,10 +96,8 @@ class Made(Connection):
 
 
 def _awaited(path: str, end: float) -> ClusterContact:
-    while not os.path.exists(path):
-        if time.monotonic() > end:
-            raise Failure("no cluster was made")
-        time.sleep(_POLL_SECONDS)
+    if not poll(lambda: os.path.exists(path), end=end, every=_POLL_SECONDS):
+        raise Failure("no cluster was made")
     with open(path, encoding="utf-8") as file:
         contact: ClusterContact = json.load(file)
     return contact

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 from ..shared.cluster_messages import CloseReport, ClusterContact, ClusterQuestion
+from ..shared.waiting import poll
 from ..worker.plugins import class_of, error_text
 from . import agent
 from .connection import Failure
@@ -244,14 +245,17 @@ def _write_contact(path: str, address: str, security: Any) -> None:
 
 def _gone(listing: Listing, end: float) -> list[str]:
     """Wait until a listing is empty; return what is left."""
-    while True:
+    there: list[str] = []
+
+    def is_empty() -> bool:
         try:
-            there = listing.active()
+            there[:] = listing.active()
         except Exception as error:  # noqa: BLE001 - nothing is proven then
-            there = [f"whether anything is left is not known: {error_text(error)}"]
-        if not there or time.monotonic() > end:
-            return there
-        time.sleep(_POLL_SECONDS)
+            there[:] = [f"whether anything is left is not known: {error_text(error)}"]
+        return not there
+
+    poll(is_empty, end=end, every=_POLL_SECONDS)
+    return there
 
 
 def _within(function: Callable[[], None], seconds: float) -> None:

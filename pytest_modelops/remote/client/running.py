@@ -6,6 +6,7 @@ import threading
 import time
 
 from ..shared.facts import Progress, RunningReport, ShippedModule
+from ..shared.waiting import poll
 from ..worker.plugins import error_text
 from .connection import Failure
 from .tasks import Future, Tasks, counted, fan_in
@@ -79,15 +80,15 @@ class RunningJob:
 
     def _await_turn(self, at_once: int, most: int, end: float) -> None:
         """Wait until one more task may be submitted; raises `Failure` if a task has failed."""
-        while True:
+
+        def is_due() -> bool:
             if failed := self._failed():
                 raise Failure(next(iter(failed.values())))
-            if time.monotonic() > end:
-                raise Failure("it was not complete when its time was over")
             pending = sum(future.status == "pending" for future in self._replicates)
-            if self._may_end.is_set() or (pending < at_once and len(self._replicates) < most):
-                return
-            time.sleep(_POLL_SECONDS)
+            return self._may_end.is_set() or (pending < at_once and len(self._replicates) < most)
+
+        if not poll(is_due, end=end, every=_POLL_SECONDS):
+            raise Failure("it was not complete when its time was over")
 
     def _failed(self) -> dict[str, str]:
         """Return the errors of the first few tasks that failed or were cancelled, by key."""
@@ -95,6 +96,12 @@ class RunningJob:
         return {
             future.key: _error_of(future) for future in [f for f in futures if f.status in _ENDED][:_SHOWN_FAILURES]
         }
+
+    def _is_done(self) -> bool:
+        submitting = self._thread is not None and self._thread.is_alive()
+        return not submitting and all(
+            one.status == "finished" for one in [*self._replicates, *self._aggregates.values()]
+        )
 
     def progress(self) -> Progress:
         finished = sum(one.status == "finished" for one in list(self._replicates))
@@ -104,13 +111,7 @@ class RunningJob:
         """Let the job end, and wait until it has, or until something in it has failed."""
         end = time.monotonic() + seconds
         self._may_end.set()
-        while time.monotonic() < end and not self._error and not self._failed():
-            submitting = self._thread is not None and self._thread.is_alive()
-            if not submitting and all(
-                one.status == "finished" for one in [*self._replicates, *self._aggregates.values()]
-            ):
-                break
-            time.sleep(_POLL_SECONDS)
+        poll(lambda: self._error or self._failed() or self._is_done(), end=end, every=_POLL_SECONDS)
         failed = self._failed()
         results, processing = self._tasks.settle(
             {name: future for name, future in self._aggregates.items() if future.status != "cancelled"},

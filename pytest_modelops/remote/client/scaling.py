@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..shared.waiting import poll
 from .connection import Connection, Failure
 
 _POLL_SECONDS = 0.2
@@ -29,12 +30,14 @@ class Scaling:
         self._before = set(self._identities(seconds))
         end = time.monotonic() + seconds
         cluster.scale(len(self._before) + 1)
-        while time.monotonic() < end:
-            self._late = {a: one["name"] for a, one in self._identities(seconds).items() if a not in self._before}
-            if self._late:
-                return next(iter(self._late))
-            time.sleep(_POLL_SECONDS)
-        raise TimeoutError(f"scaled up by one, no worker more had joined within {seconds:.0f} s")
+        self._late = poll(
+            lambda: {a: one["name"] for a, one in self._identities(seconds).items() if a not in self._before},
+            end=end,
+            every=_POLL_SECONDS,
+        )
+        if not self._late:
+            raise TimeoutError(f"scaled up by one, no worker more had joined within {seconds:.0f} s")
+        return next(iter(self._late))
 
     def scale_down(self, cluster: Any, seconds: float) -> dict[str, list[str]]:
         """Scale down again; return which workers are `missing` that were there before, and which are `more`.
@@ -48,12 +51,15 @@ class Scaling:
         else:
             cluster.scale(len(self._before))
         end = time.monotonic() + seconds
-        while True:
-            there = set(self._identities(seconds))
-            found = {"missing": sorted(self._before - there), "more": sorted(there - self._before)}
-            if len(there) <= len(self._before) or time.monotonic() > end:
-                return found
-            time.sleep(_POLL_SECONDS)
+        there: set[str] = set()
+
+        def is_small() -> bool:
+            there.clear()
+            there.update(self._identities(seconds))
+            return len(there) <= len(self._before)
+
+        poll(is_small, end=end, every=_POLL_SECONDS)
+        return {"missing": sorted(self._before - there), "more": sorted(there - self._before)}
 
     def _identities(self, seconds: float) -> Mapping[str, Mapping[str, object]]:
         workers: Mapping[str, Mapping[str, object]] = self._connection.ask_scheduler("identity", seconds=seconds)[

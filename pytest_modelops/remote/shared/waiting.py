@@ -1,4 +1,4 @@
-"""Waiting for another thread, in the main thread of a process: so that Ctrl-C ends the wait. Standard library only.
+"""Waiting: by looking again and again, or for another thread so that Ctrl-C ends the wait. Standard library only.
 
 A signal is handled in Python's main thread, but does not wake it if the system hands it to another thread, or if it
 comes just before the wait begins.
@@ -10,6 +10,9 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 0.5
 """How long a signal may go unnoticed."""
@@ -25,3 +28,19 @@ def wait_until(changed: threading.Condition, condition: Callable[[], object], se
         if time.monotonic() >= end:
             return bool(condition())
     return True
+
+
+def poll(condition: Callable[[], T], *, end: float, every: float) -> T:
+    """Call `condition` every few seconds until it returns something true or a moment of the monotonic clock has come.
+
+    It is called at least once, and once more at the end.
+
+    Returns:
+        What the last call returned.
+    """
+    while True:
+        last = time.monotonic() >= end
+        found = condition()
+        if found or last:
+            return found
+        time.sleep(max(0.0, min(every, end - time.monotonic())))

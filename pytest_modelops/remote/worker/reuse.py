@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ..shared import canary
 from ..shared.bundle_messages import BundleLocation
 from ..shared.canary_messages import ReuseReport, Tried, Use, Variant
+from ..shared.waiting import poll
 from .environment import Commands, Failed, make_bare
 from .location import NOT_STARTED, bundle_of, launch, logs_of, pip_of
 from .states import States, another_python, key_of
@@ -179,8 +180,7 @@ class Reuse:
             raise Failed(str(error)) from error
         # A first use ends before this, unless the machine has become busy.
         end = time.monotonic() + min(self._limit, _TIMES_UNTIL_SEEN * (self._first_seconds or 1.0))
-        while not (seen := self._states.signs() - before) and time.monotonic() < end:
-            time.sleep(_POLL_SECONDS)
+        seen = poll(lambda: self._states.signs() - before, end=end, every=_POLL_SECONDS)
         runner.close(seconds=0)  # SIGKILL to it and to everything that it started
         after = self._use(self._place("A"))
         if not seen and has_answered(after):

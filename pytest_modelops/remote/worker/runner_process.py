@@ -21,6 +21,7 @@ from ..shared.bundle_messages import Outcome, RunnerEnd
 from ..shared.facts import NamedProcess
 from ..shared.process_messages import STOPPED
 from ..shared.supervised import CouldNot, Supervised, SupervisorGone
+from ..shared.waiting import poll
 from . import processes
 
 READ = 1 << 16
@@ -229,12 +230,14 @@ def stacks_of(supervised: Supervised, pid: int, stderr: str) -> str:
 
 def survivors(supervised: Supervised) -> list[str]:
     """Return what still runs of the processes that an ended runner had started: the supervisor has inherited them."""
-    end = time.monotonic() + _EXIT_SECONDS
-    while True:  # they may be about to end as well
-        try:
-            found = supervised.left()
-        except SupervisorGone:
-            return []
-        if not found or time.monotonic() > end:
-            return found
-        time.sleep(0.02)
+    found: list[str] = []
+
+    def are_gone() -> bool:  # they may be about to end as well
+        found[:] = supervised.left()
+        return not found
+
+    try:
+        poll(are_gone, end=time.monotonic() + _EXIT_SECONDS, every=0.02)
+    except SupervisorGone:
+        return []
+    return found
