@@ -53,6 +53,7 @@ def serve(host: socket.socket) -> int:
             break
         theirs, log = descriptors
         if not (pid := os.fork()):
+            signal.set_wakeup_fd(-1)
             for connection in (host, woken, wake):
                 connection.close()
             return become_supervisor(theirs, log, os.fsdecode(message[:-1]))
@@ -60,6 +61,7 @@ def serve(host: socket.socket) -> int:
         os.close(log)
         with contextlib.suppress(OSError):  # the next read notices if it is gone
             host.sendall(f"{pid}\n".encode())
+    signal.set_wakeup_fd(-1)  # or a child that ends now would have Python write to a socket that is closed, and say so
     return 0
 
 

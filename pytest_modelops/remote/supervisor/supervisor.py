@@ -109,7 +109,9 @@ class Supervisor:
             if self.host in ready and not self.serve():
                 break
         self.wait_for_patient()
-        return 1 if self.end() else 0
+        left = self.end()
+        signal.set_wakeup_fd(-1)  # its socket is closed with this object
+        return 1 if left else 0
 
     def wait_for_patient(self) -> None:
         """Have those end by themselves that may."""

@@ -163,3 +163,18 @@ def test_an_interpreter_that_does_not_start_for_a_moment(tmp_path: Path, monkeyp
         assert not failures
         assert psutil.pid_exists(sleeping)
         assert one.close() == []
+
+
+def test_a_process_that_ends_when_it_has_ended_itself_prints_nothing() -> None:
+    """Its stderr is pytest's."""
+    code = """
+import os, signal, socket
+from pytest_modelops.remote.supervisor import starter
+host, closed = socket.socketpair()
+closed.close()
+assert starter.serve(host) == 0
+os.kill(os.getpid(), signal.SIGCHLD)
+print("ended")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("ended\n", "")
