@@ -13,8 +13,9 @@ from pathlib import Path
 
 from benchmarks.figures import Figures
 from benchmarks.measuring import Options, cells, main
-from pytest_modelops.report import WRITERS
+from pytest_modelops.report import write
 from pytest_modelops.report.model import RunReport, Status
+from pytest_modelops.report.targets import FORMATS
 from tests.browser import Browser, chromium
 from tests.unit.report.made import broken, cell, check, run
 
@@ -49,7 +50,7 @@ def measure(options: Options, directory: Path) -> list[Figures]:
     opened: dict[str, list[float]] = {}
     for number in range(options.rounds):
         for count, report in reports.items():
-            for ending, write in WRITERS.items():
+            for ending in FORMATS:
                 side, path = f"{cells(count)}, {ending}", directory / f"{count}{ending}"
                 began = time.perf_counter()
                 write(report, path)

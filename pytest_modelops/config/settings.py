@@ -18,6 +18,7 @@ from pytest_modelops.config.setting import FILE, Given, Kind, Place, Type, later
 from pytest_modelops.config.types import COUNT, COUNT_OR_AUTO, FORK, PATH, SECONDS, STARTS, SWITCH, TEXT, choice
 from pytest_modelops.config.types import FILE as EXISTING_FILE
 from pytest_modelops.errors import WrongInput
+from pytest_modelops.report.targets import FORMATS, GITHUB, JUNIT
 
 if TYPE_CHECKING:
     from pytest_modelops.bundles.bundle import Bundle
@@ -44,6 +45,7 @@ MADE = "cluster"
 _NO_FILE = ConfigFile(path=None, directory=Path(), table={}, origin=FILE, description="none")
 FAIL_ON = ("broken", "new")
 """What a run fails for."""
+_REPORT_ENDINGS = ", ".join(f"`{ending}`" for ending in FORMATS)
 KEEP = ("never", "failed", "always")
 """When a cell is left up."""
 
@@ -164,8 +166,8 @@ class Settings:
     )
     reports: tuple[Target, ...] = setting(
         REPORTS,
-        "Write a report, see [reports](#reports): a path that ends in `.html`, `.md`, `.json` or `.xml` (JUnit), a "
-        "directory, which gets all of them and the logs, or `github`.",
+        f"Write a report, see [reports](#reports): a path that ends in {_REPORT_ENDINGS} or `{JUNIT}` (JUnit), a "
+        f"directory, which gets all of them and the logs, or `{GITHUB}`.",
         (),
         key="report",
         name="report",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pytest_modelops.report import html, json, markdown
-from pytest_modelops.report.files import write_text
-from pytest_modelops.report.model import RunReport
+from pytest_modelops.report.targets import FORMATS
 
-
-def _write_with(render: Callable[[RunReport], str]) -> Callable[[RunReport, Path], None]:
-    return lambda report, path: write_text(render(report), path)
+if TYPE_CHECKING:
+    from pytest_modelops.report.model import RunReport
 
 
-WRITERS: Mapping[str, Callable[[RunReport, Path], None]] = {
-    ".html": _write_with(html.render),
-    ".json": json.write,
-    ".md": _write_with(markdown.render),
-}
-"""By the ending of a report's path: what writes it. The session writes `.xml`, which is pytest's own JUnit report."""
+def write(report: RunReport, path: Path) -> None:
+    """Write a report in the format that the path's ending names; see `files.write_text`."""
+    from pytest_modelops.report.files import write_text
+
+    render = importlib.import_module(f"{__name__}.{FORMATS[path.suffix]}").render
+    write_text(render(report), path)

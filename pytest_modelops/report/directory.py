@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_modelops.report import WRITERS
+from pytest_modelops import report as reports
 from pytest_modelops.report.files import write_text
 from pytest_modelops.report.model import CellReport, RunReport
-from pytest_modelops.report.targets import IN_DIRECTORY, LOGS
+from pytest_modelops.report.targets import FORMATS, IN_DIRECTORY, LOGS
 
 _LARGEST = 20 * 1024 * 1024
 """Bytes of a log that are copied: the last ones."""
@@ -30,8 +30,8 @@ def write(report: RunReport, directory: Path, *, logs: dict[str, dict[str, Path]
     if (directory / IN_DIRECTORY[".json"]).exists():
         shutil.rmtree(directory / LOGS, ignore_errors=True)  # of an earlier run
     cells = tuple(_with_logs(cell, directory, logs.get(cell.id, {}), clean) for cell in report.cells)
-    for ending, write_report in WRITERS.items():
-        write_report(dataclasses.replace(report, cells=cells), directory / IN_DIRECTORY[ending])
+    for ending in FORMATS:
+        reports.write(dataclasses.replace(report, cells=cells), directory / IN_DIRECTORY[ending])
 
 
 def _with_logs(cell: CellReport, directory: Path, logs: dict[str, Path], clean: Callable[[str], str]) -> CellReport:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pytest_modelops.report.files import write_text
 from pytest_modelops.report.model import RunReport, fields_of
 from pytest_modelops.report.upgrades import Upgrade, upgrades
 from pytest_modelops.report.verdict import sentence
@@ -32,11 +30,6 @@ def render(report: RunReport) -> str:
         for check in cell["checks"]:
             check["data"] = _sorted(check["data"])
     return json.dumps(_jsonable(plain), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write(report: RunReport, path: Path) -> None:
-    """Write the report; see `files.write_text`."""
-    write_text(render(report), path)
 
 
 def _upgrade(upgrade: Upgrade) -> dict[str, object]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-GITHUB = "github"
+FORMATS = {".html": "html", ".json": "json", ".md": "markdown"}
+"""By the ending of a report's path: the module of this package whose `render(report)` returns its text."""
 JUNIT = ".xml"
-ENDINGS = (".html", ".json", ".md", JUNIT)
-IN_DIRECTORY = {".html": "report.html", ".md": "report.md", ".json": "report.json", JUNIT: "junit.xml"}
+"""pytest's own report, which the session completes."""
+GITHUB = "github"
+ENDINGS = (*FORMATS, JUNIT)
+IN_DIRECTORY = {**{ending: f"report{ending}" for ending in FORMATS}, JUNIT: "junit.xml"}
 """The reports of a directory, by ending."""
 LOGS = "logs"
 """Where a directory has the logs."""

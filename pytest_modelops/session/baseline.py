@@ -10,7 +10,7 @@ from pytest_modelops.config.outcome_types import LAST
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.remote.worker.plugins import is_named_like
-from pytest_modelops.report import json
+from pytest_modelops.report import write
 from pytest_modelops.report.model import RunReport, Status
 from pytest_modelops.report.reading import read
 from pytest_modelops.report.sharing import Sharing
@@ -85,4 +85,4 @@ def past_of(settings: Settings) -> tuple[dict[str, float], set[str]]:
 def keep(report: RunReport, directory: Path) -> None:
     """Keep a run's report for later ones. That never costs the run: without space, there is no last run."""
     with contextlib.suppress(OSError):
-        json.write(report, directory / _KEPT)
+        write(report, directory / _KEPT)

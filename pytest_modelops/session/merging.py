@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.report import WRITERS, directory
+from pytest_modelops.report import directory, write
 from pytest_modelops.report.changes import Change
 from pytest_modelops.report.comparing import compare
 from pytest_modelops.report.merging import merge
 from pytest_modelops.report.model import RunReport, Status
 from pytest_modelops.report.reading import found_in
-from pytest_modelops.report.targets import JUNIT, Target, target
+from pytest_modelops.report.targets import FORMATS, JUNIT, Target, target
 from pytest_modelops.report.verdict import sentence
 from pytest_modelops.session.baseline import report_at
 
@@ -51,7 +51,8 @@ def _target(text: str) -> Target:
     except ValueError as error:
         raise WrongInput(f"-o: {error}") from None
     if found.path is None or found.ending == JUNIT:
-        raise WrongInput(f"-o {text}: a merged report is a page, Markdown, JSON or a directory; pytest writes JUnit")
+        valid = ", ".join(FORMATS)
+        raise WrongInput(f"-o {text}: a merged report ends in one of {valid}, or is a directory; pytest writes JUnit")
     return found
 
 
@@ -59,7 +60,7 @@ def _write(report: RunReport, to: Target, reports: Mapping[Path, RunReport]) -> 
     if to.path is None:
         return
     if to.ending:
-        WRITERS[to.ending](report, to.path)
+        write(report, to.path)
         return
     logs: dict[str, dict[str, Path]] = {}
     for file, one in reports.items():

@@ -15,11 +15,10 @@ from pytest_modelops.matrix.making import excluded
 from pytest_modelops.session import module
 from pytest_modelops.session.configured import Configured
 
-OF_THE_RUN = {
-    *("matrix", "cell", "parallel", "report", "fresh", "baseline", "fail-on", "shard", "budget"),
-    *("trust-last", "changed"),
+OF_THE_RUN = {option.name for option in OPTIONS if option.name in {"matrix", "cell"} or option.decides == ()} - {
+    "cache"
 }
-"""Options that a command for a single test does not need again."""
+"""Options that a command for a single test does not need again: those that choose, and those that decide about none."""
 
 
 def test_command(config: pytest.Config, nodeid: str) -> str:

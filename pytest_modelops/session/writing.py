@@ -16,7 +16,7 @@ from pytest_modelops.cluster.logs import last_lines
 from pytest_modelops.config import causes
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
-from pytest_modelops.report import WRITERS, directory, github
+from pytest_modelops.report import directory, github, write
 from pytest_modelops.report.causes import Cause, explained
 from pytest_modelops.report.comparing import compare
 from pytest_modelops.report.model import RunReport
@@ -105,7 +105,7 @@ class Writing:
             logs = {cell.id: {name: Path(path) for name, path in cell.logs.items()} for cell in report.cells}
             directory.write(shared, target.path, logs=logs, clean=self._sharing.text)
         elif target.ending != JUNIT:
-            WRITERS[target.ending](shared, target.path)
+            write(shared, target.path)
 
     def show(self, writer: TerminalWriter) -> None:
         """Write where the reports are, and GitHub's annotations."""

@@ -34,12 +34,12 @@ from tests.engines.gateway import gateway, gateway_cluster
 from tests.engines.slurm import slurm
 from tests.engines.sshd import sshd
 from tests.forking import Forked, Template
+from tests.names import CELL_CHECKS, after
 from tests.processes import left_behind, poll
 
 __all__ = ["gateway", "gateway_cluster", "slurm", "sshd"]  # fixtures
 
-CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
-FOLLOWERS = {"resolve": CHECKS[1:], "install": CHECKS[2:], "start": CHECKS[3:], "lambda": ("aggregation",)}
+FOLLOWERS = {**{name: after(name) for name in ("resolve", "install", "start")}, "lambda": ("aggregation",)}
 """Which checks are blocked when one breaks."""
 BUNDLE_CHECKS = ("preflight", "bundle-install", "handshake", "execute", "bundle-aggregation")
 AT_ONCE = 15.0
@@ -147,7 +147,7 @@ class Cell:
         assert (self.facts["first_broken"], self.facts["status"]) == (check_name, status), reported
         check.broke(status, within=deadline + 2, cause=cause)
         assert check.reproduce.endswith(f"'modelops::test_{check_name}[{self.facts['id']}]'"), reported
-        for name in CHECKS:
+        for name in CELL_CHECKS:
             if name in FOLLOWERS.get(check_name, ()):
                 follower = self.checks[name]
                 assert (follower.status, follower.blocked_by) == ("blocked", check_name), reported

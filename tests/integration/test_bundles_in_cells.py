@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.integration.conftest import BUNDLE_CHECKS, INSTALLED, Cell, Check, ContainerMatrix
+from tests.pythons import another_python
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Running, WriteWheel
@@ -314,15 +315,6 @@ def test_a_worker_that_is_killed_takes_its_runner_along(  # noqa: PLR0917
     }
     assert run.code == 1
     run.check(check_name).broke(*said[check_name], within=DEADLINE + 2)
-
-
-def another_python() -> Path:
-    """An interpreter of another minor version than this one's."""
-    for python in sorted(Path(sys.base_prefix).parent.glob("*/bin/python3.*")):
-        minor = python.name.partition(".")[2]
-        if minor.isdigit() and 9 <= int(minor) != sys.version_info[1]:
-            return python
-    pytest.skip("there is no other Python on this machine")
 
 
 def test_an_environment_of_another_python_than_the_worker_s(matrix: Matrix) -> None:

@@ -17,7 +17,8 @@ from tests.engines.gateway import Gateway
 from tests.engines.slurm import CPUS, MEMORY_MB, Slurm
 from tests.engines.sshd import Sshd
 from tests.forking import Template
-from tests.integration.conftest import CHECKS, Matrix, Run, Running
+from tests.integration.conftest import Matrix, Run, Running
+from tests.names import CELL_CHECKS
 from tests.processes import left_behind, poll
 
 THIS = "{}.{}".format(*sys.version_info[:2])
@@ -70,7 +71,7 @@ replicates = {job}
 def healthy(run: Run) -> Run:
     """Assert that all passed, and that nothing had to be ended by force."""
     cell = run.passed().cell()
-    assert {name: cell.statuses[name] for name in CHECKS} == dict.fromkeys(CHECKS, "passed"), cell.statuses
+    assert {name: cell.statuses[name] for name in CELL_CHECKS} == dict.fromkeys(CELL_CHECKS, "passed"), cell.statuses
     assert not cell.facts["notes"], cell.facts["notes"]
     return run
 

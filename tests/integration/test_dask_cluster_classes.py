@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS, CHECKS
+from tests.integration.conftest import AT_ONCE, BUNDLE_CHECKS
+from tests.names import CELL_CHECKS
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix, Run
@@ -58,7 +59,7 @@ def test_everything_runs_on_a_cluster_of_dasks_own_class(matrix: Matrix) -> None
     matrix.write("test_users.py", TEST)
     cell = matrix.run().passed().cell()
     assert cell.statuses == {
-        **dict.fromkeys((*CHECKS, "runtime", *BUNDLE_CHECKS), "passed"),
+        **dict.fromkeys((*CELL_CHECKS, "runtime", *BUNDLE_CHECKS), "passed"),
         "test_users.py::test_every_worker_of_the_cluster_is_called": "passed",
         "test_users.py::test_its_workers_are_not_killed": "skipped",
     }

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from tests.names import CELL_CHECKS
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Matrix
 
@@ -34,7 +36,7 @@ def test_without_any_configuration(matrix: Matrix) -> None:
     cell = run.cell()
     dask = metadata.version("distributed")
     assert cell.facts["id"] == f"py{platform.python_version()}-dask{dask}"
-    assert list(cell.statuses) == ["resolve", "install", "start", "versions", "lambda", "aggregation"]
+    assert tuple(cell.statuses) == CELL_CHECKS
     assert set(cell.statuses.values()) == {"passed"}
     assert (cell.facts["status"], cell.facts["first_broken"]) == ("passed", None)
 

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from tests.forking import Template
+from tests.names import CELL_CHECKS
 
 PATCH = platform.python_version()
 SERIES = ".".join(PATCH.split(".")[:2])
@@ -108,7 +109,6 @@ OTHER_PLUGINS = {"asyncio", "repeat", "rerunfailures", "socket"}
 _REPORT = "report.json"
 _SECONDS = 150
 """After so long, a run hangs."""
-CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Project:
 
     fresh = False
     small = SMALL
-    check_names = CHECKS
+    check_names = CELL_CHECKS
     quick_checks = QUICK_CHECKS
 
     def __init__(
@@ -235,7 +235,7 @@ class Project:
         """Run from a directory from now on."""
         self._monkeypatch.chdir(self.path / directory)
 
-    def checks_of(self, *cells: str, check_names: tuple[str, ...] = CHECKS) -> list[str]:
+    def checks_of(self, *cells: str, check_names: tuple[str, ...] = CELL_CHECKS) -> list[str]:
         """Node ids of the checks in these cells, in order."""
         return [f"modelops::test_{check_name}[{cell}]" for cell in cells for check_name in check_names]
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.names import CELL_CHECKS
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
@@ -49,7 +51,6 @@ import pytest
 def test_marked(modelops_cell):
     print("the body ran")
 """
-CELL_CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 NAMES = ("plain", "seir", "runs")
 USES = {
     "modelops_bundle": "use modelops_bundle(path, deadline=<seconds>)",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.names import after
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Once, Project, Ran
 
@@ -379,9 +381,7 @@ def test_what_needs_the_cluster_is_blocked_and_what_does_not_is_not(broken_start
         "modelops::test_resolve": "PASSED",
         "modelops::test_install": "PASSED",
         "modelops::test_start": "FAILED",
-        "modelops::test_versions": "BLOCKED",
-        "modelops::test_lambda": "BLOCKED",
-        "modelops::test_aggregation": "BLOCKED",
+        **{f"modelops::test_{check}": "BLOCKED" for check in after("start")},
         **{f"test_mine.py::{test}": "BLOCKED" for test in MINE_BLOCKED},
         "test_mine.py::test_that_needs_no_cluster": "PASSED",
     }

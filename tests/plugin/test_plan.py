@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import filelock
 import pytest
 
+from tests.names import CELL_CHECKS
 from tests.plugin.test_wrong_input import make_wheel
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_the_plan_says_what_runs_and_why_not_the_rest(project: Project, planned:
         "left out:",
         f"py{series}-dask{dask} not selected by --modelops-cell *+worker-*",
         f'py{patch}-dask{dask} excluded by {{ python = "{patch}" }}',
-        "each runs: resolve, install, start, versions, lambda, aggregation",
+        f"each runs: {', '.join(CELL_CHECKS)}",
         "backend: process (auto: no container engine answers)",
         f"configuration: {project.path}/pyproject.toml",
     ]

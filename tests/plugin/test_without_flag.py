@@ -151,6 +151,8 @@ def test_nothing_is_imported_but_the_plugins_face_and_the_standard_library(proje
         "pytest_modelops.config.settings",
         "pytest_modelops.config.types",
         "pytest_modelops.plugin",
+        "pytest_modelops.report",
+        "pytest_modelops.report.targets",
     }
 
 

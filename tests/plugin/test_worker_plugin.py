@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.names import CELL_CHECKS
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project
 
 PLUGIN = '[tool.modelops.worker-plugin]\nclass = "distributed:WorkerPlugin"\n'
 HEALTHY = f'{PLUGIN}probe = "address"\nexpect = {{ "state.nthreads" = 1, "name" = "worker-0" }}\n'
-CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation", "runtime")
+CHECKS = (*CELL_CHECKS, "runtime")
 
 
 def test_it_is_collected_once_a_cell_and_not_without_a_plugin(project: Project) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_modelops import checks
+from tests.names import CELL_CHECKS
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
-CHECKS = (
-    "aggregation, bundle-aggregation, bundle-install, execute, handshake, install, lambda, preflight, "
-    "resolve, rolling, runtime, start, venv-reuse, versions"
-)
-TESTS = "test_resolve, test_install, test_start, test_versions, test_lambda, test_aggregation"
+CHECKS = ", ".join(sorted(checks.names_of(checks.CELL_CHECKS)))
+TESTS = ", ".join(f"test_{name}" for name in CELL_CHECKS)
 LAMBDA = "use modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
 FAULT = "use modelops_fault(fault, at=0.5, seconds=2, fails=<pattern>)"
 AGGREGATION = "use modelops_aggregation(params=20, replicates=20, deadline=<seconds>)"
@@ -282,7 +282,7 @@ def pytest_modelops_checks(checks, config):
     [
         ("Check(name='mine', run=print, needs=('lamda',))", "'mine' needs 'lamda', which is not a check; there are "),
         ("Check(name='mine', run=print, needs=('mine',))", "needs go in a circle: mine → mine"),
-        ("Check(name='lambda', run=print)", "a name is used twice among resolve, install, start, versions"),
+        ("Check(name='lambda', run=print)", f"a name is used twice among {', '.join(CELL_CHECKS)}"),
     ],
     ids=["unknown need", "circle", "twice"],
 )

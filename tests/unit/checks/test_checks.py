@@ -20,6 +20,7 @@ from pytest_modelops.environments.base import Lock
 from pytest_modelops.errors import CheckFailed, TimedOut, WrongInput
 from pytest_modelops.matrix.cell import Cell, PythonVersion, Role, Rolling, Versions
 from pytest_modelops.session.run import short_id
+from tests.names import CELL_CHECKS
 
 HERE = Versions(PythonVersion.parse("3.12"), Version("2024.10.0"))
 PACKAGES = {
@@ -86,6 +87,9 @@ def judge(
         environments[other] = SimpleNamespace(lock=lock("3.13.0"), faults=(), identity="")
     fake: Any = SimpleNamespace(cell=cell, cluster=cluster, environments=environments, observed={})
     versions.run(fake, fake)
+
+
+THE_CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 
 
 def test_versions_that_are_as_asked_pass() -> None:
@@ -276,9 +280,14 @@ def test_an_upgrade_has_its_own_states_and_what_they_need() -> None:
     every = checks.in_order([*checks.all_checks([], orders=orders), user])
     plain = Cell.uniform(HERE)
     upgrade = dataclasses.replace(plain, rolling=Rolling(Versions(HERE.python, Version("2026.8.0")), orders[1]))
-    common = ["resolve", "install", "start", "versions", "lambda", "aggregation"]
     states = ["rolling[worker]", "rolling[worker+scheduler]", "rolling[worker+scheduler+client]"]
-    assert [check.label for check in checks.of_cell(every, plain)] == [*common, "sqlite"]
-    assert [check.label for check in checks.of_cell(every, upgrade)] == [*common, *states]
+    assert [check.label for check in checks.of_cell(every, plain)] == [*CELL_CHECKS, "sqlite"]
+    of_upgrade = [check.label for check in checks.of_cell(every, upgrade)]
+    assert of_upgrade == [*(label for label in CELL_CHECKS if label in of_upgrade), *states]
+    assert {*THE_CHECKS} <= {*of_upgrade}
     assert [check.first for check in checks.of_cell(every, upgrade)][-2:] == [(states[0],), (states[1],)]
-    assert len({check.label for check in every}) == len(every) == 12
+    assert len({check.label for check in every}) == len(every)
+
+
+def test_the_checks_of_every_cell() -> None:
+    assert CELL_CHECKS == THE_CHECKS

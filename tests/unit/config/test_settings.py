@@ -24,6 +24,7 @@ from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import PythonVersion, Role
 from pytest_modelops.matrix.versions import DaskRequest, Inclusion, RoleRequest, RollingRequest
+from pytest_modelops.report.targets import ENDINGS
 from tests.unit.config.conftest import CHECKS, MessageOf, Read
 
 pytest_plugins = ["pytester"]
@@ -41,7 +42,7 @@ REQUIREMENT_FORMS = (
 
 # Defaults, and a file that says everything.
 
-FORMATS = ".html, .json, .md, .xml, a directory, or github"
+VALID_REPORTS = f"{', '.join(ENDINGS)}, a directory, or github"
 
 
 @pytest.mark.parametrize("toml", [None, "", "[tool.other]\nkey = 1", "tool = 1"])
@@ -229,8 +230,8 @@ def test_a_home_directory_is_expanded(
         ("cache = 7", 'cache: 7 is a number; write it in quotes: "7"'),
         ('cache = " "', "cache: ' ' is empty"),
         ('cache = ["a"]', 'cache: ["a"] is not a string'),
-        ('report = "a.txt"', f"report: 'a.txt' does not end in a report's format; valid: {FORMATS}"),
-        ('report = ["a.json", "json"]', f"report: 'json' does not end in a report's format; valid: {FORMATS}"),
+        ('report = "a.txt"', f"report: 'a.txt' does not end in a report's format; valid: {VALID_REPORTS}"),
+        ('report = ["a.json", "json"]', f"report: 'json' does not end in a report's format; valid: {VALID_REPORTS}"),
         (
             "preflight.target = '('",
             "[tool.modelops.preflight] target: '(' is not a regular expression of Python: " + OPEN,
@@ -524,7 +525,7 @@ def test_paths_are_relative_to_where_they_were_written(read: Read, tmp_path: Pat
         ("parallel", ("two",), "'two' is neither a whole number from 1 up nor 'auto'"),
         ("fresh", ("maybe",), "'maybe' is neither true nor false"),
         ("cache", ("",), "'' is empty"),
-        ("report", ("a.json", "a.pdf"), f"'a.pdf' does not end in a report's format; valid: {FORMATS}"),
+        ("report", ("a.json", "a.pdf"), f"'a.pdf' does not end in a report's format; valid: {VALID_REPORTS}"),
         ("python", ("3.12", "3"), f"'3' is not a Python version; {PYTHON_FORMS}"),
         ("dask", ("new",), f"'new' is not a Dask version; {DASK_FORMS}"),
         ("deadline", ("120",), "'120' is not CHECK=SECONDS, such as start=120"),

@@ -39,6 +39,7 @@ from pytest_modelops.remote.worker.bundles import Bundles
 from pytest_modelops.remote.worker.runner_process import Runner
 from pytest_modelops.remote.worker.states import SITE
 from tests.integration.conftest import write_wheel
+from tests.pythons import another_python
 from tests.unit.remote.conftest import COMMAND, location_in, put_pip
 
 SERVERS = Path(__file__).parents[2] / "servers"
@@ -528,15 +529,14 @@ def test_the_process_that_answers_is_looked_up_and_its_python_asked(prepared: Ce
     assert (process["seen"], process["lives"]) == (True, protocol == "json-rpc")
     assert process["runs"]["prefix"] == shaken["venv"]
     assert list(handshake._faults(shaken, here, Deadline(SECONDS), None)) == []
-    other = Path("/usr/bin/python3")
-    if not other.exists() or other.resolve() == Path(sys.executable).resolve():
-        pytest.skip("this machine has no other Python")
+    other = another_python()
     there = prepared.location(protocol=protocol, command=[str(other), *command[1:]])
     there["variables"] = {"PYTHONPATH": str(Path(shaken["venv"]) / SITE)}
     shaken = prepared.bundles.handshake(there, seconds=SECONDS)
     [*_, fault] = handshake._faults(shaken, there, Deadline(SECONDS), None)
-    assert f"the work was done by Python {shaken['outcome']['process']['runs']['version']} (/usr/bin/" in fault.head
-    series = ".".join(shaken["outcome"]["process"]["runs"]["version"].split(".")[:2])
+    version = shaken["outcome"]["process"]["runs"]["version"]
+    assert f"the work was done by Python {version} ({other.parent}/" in fault.head
+    series = ".".join(version.split(".")[:2])
     declared = [fault.head for fault in handshake._faults(shaken, there, Deadline(SECONDS), series)]
     assert not any("the work was done by" in head for head in declared)
 

@@ -10,8 +10,7 @@ import pytest
 
 from pytest_modelops.__main__ import main
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report import directory
-from pytest_modelops.report import json as report_json
+from pytest_modelops.report import directory, write
 from pytest_modelops.report.merging import merge
 from pytest_modelops.report.model import BUDGET, PlannedCell, RunReport, Status
 from pytest_modelops.report.paper import text
@@ -120,7 +119,7 @@ def test_cells_beyond_the_budget_do_not_fail_a_run_that_ran_others() -> None:
 
 
 def written(report: RunReport, path: Path) -> Path:
-    report_json.write(report, path)
+    write(report, path)
     return path
 
 

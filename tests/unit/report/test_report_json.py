@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report import WRITERS
 from pytest_modelops.report import json as report_json
+from pytest_modelops.report import write
 from pytest_modelops.report.model import CellReport, CheckResult, RunReport, Status
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -287,14 +287,14 @@ def test_every_report_follows_the_schema_and_is_the_same_when_it_was_read_back(r
 
 def test_written_is_what_is_rendered(tmp_path: Path) -> None:
     path = tmp_path / "not" / "yet" / "there" / "report.json"
-    WRITERS[path.suffix](a_report(), path)
+    write(a_report(), path)
     assert path.read_bytes() == report_json.render(a_report()).encode()
     assert [entry.name for entry in path.parent.iterdir()] == ["report.json"]
 
 
 def test_others_may_read_it_as_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
-    report_json.write(a_report(), tmp_path / "report.json")
+    write(a_report(), tmp_path / "report.json")
     assert (tmp_path / "report.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
@@ -307,7 +307,7 @@ def test_failure_leaves_the_old_report_and_nothing_else(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        report_json.write(a_report(), path)
+        write(a_report(), path)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -315,6 +315,6 @@ def test_failure_leaves_the_old_report_and_nothing_else(tmp_path: Path, monkeypa
 def test_link_stays_a_link(tmp_path: Path) -> None:
     link = tmp_path / "latest.json"
     link.symlink_to(tmp_path / "elsewhere.json")
-    report_json.write(a_report(), link)
+    write(a_report(), link)
     assert link.is_symlink()
     assert (tmp_path / "elsewhere.json").is_file()

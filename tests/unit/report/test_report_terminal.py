@@ -14,8 +14,8 @@ from pytest_modelops.matrix.plan import LeftOut
 from pytest_modelops.report.model import CellReport, CheckResult, EnvironmentReport, RunReport, Status
 from pytest_modelops.report.paper import Line, Segment, Style, columns, text
 from pytest_modelops.report.terminal import matrix
+from tests.names import CELL_CHECKS
 
-CELL_CHECKS = ("resolve", "install", "start", "versions", "lambda", "aggregation")
 KILLED = "worker 1 did not answer: KilledWorker: 4 workers died while running 'lambda-5f2'"
 
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 
 from pytest_modelops.matrix.plan import LeftOut
-from pytest_modelops.report import WRITERS, github, html, markdown
+from pytest_modelops.report import github, html, markdown, write
 from pytest_modelops.report.changes import Drift
 from pytest_modelops.report.differences import drift, nearest, passed_cells, versions_by_role
 from pytest_modelops.report.model import CellReport, RunReport, Status
+from pytest_modelops.report.targets import FORMATS
 from pytest_modelops.report.verdict import sentence
 from tests.unit.report.made import STACK, broken, cell, check, run
 from tests.unit.report.test_report_json import reports
@@ -138,7 +139,7 @@ def test_everything_can_be_drawn(report: RunReport) -> None:
 
 def test_output_that_is_not_text_does_not_cost_a_report(tmp_path: Path) -> None:
     odd = run(broken(message="caf\udce9\nmore"))
-    for ending, write in WRITERS.items():
+    for ending in FORMATS:
         write(odd, tmp_path / f"odd{ending}")
         assert "caf\\udce9" in (tmp_path / f"odd{ending}").read_text(encoding="utf-8").replace("\\\\", "\\")
     github.append_summary(odd, tmp_path / "summary")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.config.model import EnvironmentTable
-from pytest_modelops.report import WRITERS, directory
+from pytest_modelops.report import directory, write
 from pytest_modelops.report.model import RunReport, Status
 from pytest_modelops.report.sharing import Sharing
-from pytest_modelops.report.targets import GITHUB, Target, target
+from pytest_modelops.report.targets import FORMATS, GITHUB, Target, target
 from tests.unit.report.made import broken, cell, check, run
 
 HOME = Path("/home/ada")
@@ -55,10 +55,10 @@ def planted() -> RunReport:
     return run(red, green, configuration=f"{HOME}/sim/pyproject.toml", host={"platform": everything})
 
 
-@pytest.mark.parametrize("ending", [*WRITERS])
+@pytest.mark.parametrize("ending", [*FORMATS])
 def test_no_report_has_values_of_variables_or_the_home_directory(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"report{ending}"
-    WRITERS[ending](SHARING.report(planted()), path)
+    write(SHARING.report(planted()), path)
     text = path.read_text(encoding="utf-8")
     assert [secret for secret in SECRETS if secret in text] == []
     assert "~/sim/pyproject.toml" in text
@@ -103,7 +103,7 @@ def test_a_directory_has_all_reports_and_the_logs_that_they_link_to(tmp_path: Pa
     directory.write(report, there, logs=logs, clean=SHARING.text)
     found = sorted(path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file())
     inside = "logs/py3.12-daskodd_id/worker-0.log"
-    assert found == [inside, "report.html", "report.json", "report.md"]
+    assert found == sorted([inside, *(f"report{ending}" for ending in FORMATS)])
     assert (there / inside).read_text() == "started in ~ with […] \\xff\n"
     assert json.loads((there / "report.json").read_text())["cells"][0]["logs"] == {"worker-0": inside}
     assert f'href="{inside}"' in (there / "report.html").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.__main__ import main
-from pytest_modelops.report import json
+from pytest_modelops.report import write
 from pytest_modelops.report.model import CellReport, CheckResult, RollingReport, Status
 from pytest_modelops.session import stepping
 from tests.unit.report.made import broken, cell, check, run
@@ -45,7 +45,7 @@ class Project:
 
     def reports(self, *, red: CellReport, green: CellReport) -> None:
         for name, one in (("red", red), ("green", green)):
-            json.write(run(one, started=f"2026-11-2{name == 'red':d}T10:00:00+00:00"), self.path / f"{name}.json")
+            write(run(one, started=f"2026-11-2{name == 'red':d}T10:00:00+00:00"), self.path / f"{name}.json")
 
     def bisect(self, judge: Judge, *arguments: str) -> tuple[int, list[str]]:
         """Return the exit code and the lines of stdout, or of stderr if there are any."""
@@ -59,7 +59,7 @@ class Project:
                 first, message = check("start", Status.FAILED, message), "blocked by start"
             blocked_by = {"blocked_by": "start"} if status is Status.BLOCKED else {}
             one = cell(python, dask, first, ended(status, message, **blocked_by), lock=pins)
-            json.write(run(one), directory / "report.json")
+            write(run(one), directory / "report.json")
             return 1
 
         self._monkeypatch.setattr(stepping, "_pytest", run_pytest)
@@ -146,7 +146,7 @@ def test_without_a_baseline_the_nearest_green_cell_of_the_report_is_meant(projec
     far = cell("3.11", "2024.8.0", check("lambda"), lock=OLD)
     near = cell("3.11", "2024.10.0", check("lambda"), lock=OLD)
     red = made(NEW, ended(Status.FAILED, "no answer"))
-    json.write(run(far, near, red), project.path / "red.json")
+    write(run(far, near, red), project.path / "red.json")
     _, lines = project.bisect(red_with("zict"), "--report", "red.json")
     assert f"{CELL} of 2026-11-20 breaks at lambda, and py3.11-dask2024.10.0 of" in lines[0]
     assert "  Python 3.11 → 3.12" in lines

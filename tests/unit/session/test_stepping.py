@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_modelops.errors import CheckFailed, WrongInput
-from pytest_modelops.report import json
+from pytest_modelops.report import write
 from pytest_modelops.report.model import CheckResult, RunReport, Status
 from pytest_modelops.session import stepping
 from pytest_modelops.session.changing import Mixture
@@ -37,7 +37,7 @@ class Pytest:
         self.arguments = arguments
         (directory / "output.txt").write_text("ERROR: no such option\n", encoding="utf-8")
         if self.report:
-            json.write(self.report, directory / "report.json")
+            write(self.report, directory / "report.json")
         return 4321
 
 
