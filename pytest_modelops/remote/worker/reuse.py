@@ -36,7 +36,8 @@ FIRST_SHARE = 0.5  # of the time; how long the first use takes cannot be known b
 LEAST_SECONDS, TIMES_THE_FIRST = 10.0, 5.0
 # With less time left than that, a scenario is not started: its failure would be the deadline's, not the runner's.
 LATE_SECONDS, LATE_TIMES_THE_FIRST = 1.0, 2.0
-_TIMES_UNTIL_SEEN = 2.0
+_TIMES_UNTIL_SEEN, _SECONDS_UNTIL_SEEN = 2.0, 3.0
+"""Times a first use, but not less than these seconds: what takes a moment takes longer on a busy machine."""
 _POLL_SECONDS = 0.002
 _MOST_NAMES = 5
 _REQUEST = {"entrypoint": canary.ENTRYPOINT, "params": {}, "seed": 0}
@@ -178,8 +179,8 @@ class Reuse:
             runner = launch(location)
         except NOT_STARTED as error:
             raise Failed(str(error)) from error
-        # A first use ends before this, unless the machine has become busy.
-        end = time.monotonic() + min(self._limit, _TIMES_UNTIL_SEEN * (self._first_seconds or 1.0))
+        longest = max(_SECONDS_UNTIL_SEEN, _TIMES_UNTIL_SEEN * (self._first_seconds or 1.0))
+        end = time.monotonic() + min(self._limit, longest)
         seen = poll(lambda: self._states.signs() - before, end=end, every=_POLL_SECONDS)
         runner.close(seconds=0)  # SIGKILL to it and to everything that it started
         after = self._use(self._place("A"))
