@@ -20,7 +20,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, NothingToDo, TimedOut
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.report.model import CheckResult, Status
-from tests.names import after
+from tests.names import CELL_CHECKS
 from tests.unit.checks.test_checks import HERE, lock
 
 PACKAGES = dict.fromkeys(("dask", "cloudpickle", "msgpack", "tornado"), "1")
@@ -132,7 +132,7 @@ def test_what_would_write_is_skipped_unless_it_is_allowed(allow: tuple[str, ...]
             found[label].run(nothing, nothing)
     behind = {label for label, check in found.items() if "versions" in check.needs}
     others = {"bundle-install[seir]", "handshake[seir]"} if allow else set()
-    assert behind == {*after("versions"), "custom", "runtime", *others}
+    assert behind == {*CELL_CHECKS, "custom", "runtime", *others} - {"resolve", "install", "start", "versions"}
     labels = list(found)
     assert labels.index("runtime") < labels.index("lambda"), (
         "workers of another runtime are named before a task is sent"

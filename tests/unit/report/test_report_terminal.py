@@ -199,9 +199,10 @@ def test_passed_in_part_does_not_look_passed() -> None:
         for name in CELL_CHECKS
     ]
     report = a_run(a_cell("3.12", "2024.8.0", checks=some), a_cell("3.12", "2024.10.0"))
-    assert drawn(report) == looks_like("""
+    passed = f"{len(CELL_CHECKS) - len(deselected)}/{len(CELL_CHECKS)}"
+    assert drawn(report) == looks_like(f"""
         Python   Dask 2024.8.0   2024.10.0
-        3.12          ✓ 4/6      ✓
+        3.12          ✓ {passed}      ✓
 
         ✓ n/m only n of m checks were run
 
