@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.names import CELL_CHECKS
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Once, Project, Ran
 
@@ -454,8 +456,8 @@ def test_a_client_for_other_versions_is_refused_with_what_differs(building_proje
 
 def test_a_check_of_the_users_comes_after_what_it_needs(project: Project) -> None:
     project.write("conftest.py", CONFTEST)
-    names = ["resolve", "install", "start", "lambda", "twice", "versions", "aggregation"]
-    names += ["wrong", "after_wrong", "returns"]
+    needed = ("resolve", "install", "start", "lambda")
+    names = [*needed, "twice", *(name for name in CELL_CHECKS if name not in needed), "wrong", "after_wrong", "returns"]
     assert project.collect().ids == [f"modelops::test_{name}[{project.cell}]" for name in names]
 
 
