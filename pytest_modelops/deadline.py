@@ -41,15 +41,15 @@ class Deadline:
         if self.passed:
             raise TimedOut(f"{awaited}: not within {self.seconds:g} s")
 
-    def until(self, condition: Callable[[], _T], *, every: float) -> _T:
-        """Call `condition` every few seconds until it returns something true or the deadline passes.
+    def until(self, look: Callable[[], _T], *, every: float, done: Callable[[_T], object] = bool) -> _T:
+        """Call `look` every few seconds until what it returns is `done`, or the deadline passes.
 
         It is called at least once, and once more when the deadline has passed.
 
         Returns:
-            What the last call returned; false if the deadline passed.
+            What the last call returned; not `done` if the deadline passed.
         """
-        return poll(condition, end=self._end, every=every)
+        return poll(look, end=self._end, every=every, done=done)
 
     def __repr__(self) -> str:
         return f"Deadline({self.seconds:g} s, {self.remaining:.1f} s left)"

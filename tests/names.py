@@ -6,6 +6,8 @@ from pytest_modelops import checks
 
 CELL_CHECKS = tuple(check.name for check in checks.CELL_CHECKS)
 """Of the checks that every cell has, in order."""
+NEEDED_BY_UPGRADES = ("resolve", "install", "start", "versions", "lambda", "aggregation")
+"""Of those that the states of a rolling upgrade need."""
 
 
 def after(name: str) -> tuple[str, ...]:

@@ -63,16 +63,10 @@ def _late(
     with cell.cluster.one_more(deadline) as (late, address):
         cell.observed = cell.cluster.facts(deadline)
         name = cell.cluster.addresses[address]
-        found: dict[str, WorkerLook] = {}
-        broken: Mapping[str, str] = {}
-
-        def is_set_up() -> bool:  # it is registered before its plugins are set up
-            nonlocal found, broken
-            looks, broken = look()
-            found = {late: looks[name]} if name in looks else {}
-            return bool(found) and _is_set_up(plugin, found[late])
-
-        deadline.at_most(_SETUP_SECONDS).until(is_set_up, every=_POLL_SECONDS)
+        looks, broken = deadline.at_most(_SETUP_SECONDS).until(  # it is registered before its plugins are set up
+            look, every=_POLL_SECONDS, done=lambda seen: name in seen[0] and _is_set_up(plugin, seen[0][name])
+        )
+        found = {late: looks[name]} if name in looks else {}
         why = broken.get(name, "it runs another Python than this client")
         _judge(plugin, found, {} if found else {late: why}, here, ())
     cell.observed = cell.cluster.facts(deadline)

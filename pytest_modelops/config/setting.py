@@ -138,7 +138,8 @@ class Declaration(Generic[T_co]):
         path: whether its values are paths.
         replaces: whether the flag's value replaces the key's, and has the same form.
         many: whether the flag takes one value each time, although `type_` is imported later.
-        decides: names of the checks whose results depend on it; `None` for all.
+        decides: names of the checks whose results depend on it; `None` for all. If there are none, a command that runs
+            a test again does not repeat its flag.
     """
 
     type_: Type[T_co] | Callable[[], Type[T_co]]

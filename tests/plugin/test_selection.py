@@ -7,14 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.names import CELL_CHECKS
+from tests.names import CELL_CHECKS, NEEDED_BY_UPGRADES
 from tests.plugin.conftest import QUICK
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
-NEEDED_BY_UPGRADES = ("resolve", "install", "start", "versions", "lambda", "aggregation")
-"""The checks that the states of a rolling upgrade need."""
 USER_TESTS = """
 import pytest
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_modelops import checks
 from tests.names import CELL_CHECKS
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, Ran
 
 MATRIX = "pyproject.toml: [tool.modelops.matrix]"
-CHECKS = ", ".join(sorted(checks.names_of(checks.CELL_CHECKS)))
+OF_BUNDLES = ("bundle-aggregation", "bundle-install", "execute", "handshake", "preflight", "venv-reuse")
+CHECKS = ", ".join(sorted([*CELL_CHECKS, *OF_BUNDLES, "rolling", "runtime"]))
 TESTS = ", ".join(f"test_{name}" for name in CELL_CHECKS)
 LAMBDA = "use modelops_lambda(function, *args, expect=<anything>, deadline=<seconds>)"
 FAULT = "use modelops_fault(fault, at=0.5, seconds=2, fails=<pattern>)"

@@ -245,17 +245,14 @@ def _write_contact(path: str, address: str, security: Any) -> None:
 
 def _gone(listing: Listing, end: float) -> list[str]:
     """Wait until a listing is empty; return what is left."""
-    there: list[str] = []
 
-    def is_empty() -> bool:
+    def active() -> list[str]:
         try:
-            there[:] = listing.active()
+            return listing.active()
         except Exception as error:  # noqa: BLE001 - nothing is proven then
-            there[:] = [f"whether anything is left is not known: {error_text(error)}"]
-        return not there
+            return [f"whether anything is left is not known: {error_text(error)}"]
 
-    poll(is_empty, end=end, every=_POLL_SECONDS)
-    return there
+    return poll(active, end=end, every=_POLL_SECONDS, done=operator.not_)
 
 
 def _within(function: Callable[[], None], seconds: float) -> None:

@@ -51,14 +51,12 @@ class Scaling:
         else:
             cluster.scale(len(self._before))
         end = time.monotonic() + seconds
-        there: set[str] = set()
-
-        def is_small() -> bool:
-            there.clear()
-            there.update(self._identities(seconds))
-            return len(there) <= len(self._before)
-
-        poll(is_small, end=end, every=_POLL_SECONDS)
+        there = poll(
+            lambda: set(self._identities(seconds)),
+            end=end,
+            every=_POLL_SECONDS,
+            done=lambda there: len(there) <= len(self._before),
+        )
         return {"missing": sorted(self._before - there), "more": sorted(there - self._before)}
 
     def _identities(self, seconds: float) -> Mapping[str, Mapping[str, object]]:

@@ -30,8 +30,8 @@ def wait_until(changed: threading.Condition, condition: Callable[[], object], se
     return True
 
 
-def poll(condition: Callable[[], T], *, end: float, every: float) -> T:
-    """Call `condition` every few seconds until it returns something true or a moment of the monotonic clock has come.
+def poll(look: Callable[[], T], *, end: float, every: float, done: Callable[[T], object] = bool) -> T:
+    """Call `look` every few seconds until what it returns is `done`, or a moment of the monotonic clock has come.
 
     It is called at least once, and once more at the end.
 
@@ -40,7 +40,7 @@ def poll(condition: Callable[[], T], *, end: float, every: float) -> T:
     """
     while True:
         last = time.monotonic() >= end
-        found = condition()
-        if found or last:
+        found = look()
+        if last or done(found):
             return found
         time.sleep(max(0.0, min(every, end - time.monotonic())))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import operator
 import os
 import signal
 import threading
@@ -230,14 +231,7 @@ def stacks_of(supervised: Supervised, pid: int, stderr: str) -> str:
 
 def survivors(supervised: Supervised) -> list[str]:
     """Return what still runs of the processes that an ended runner had started: the supervisor has inherited them."""
-    found: list[str] = []
-
-    def are_gone() -> bool:  # they may be about to end as well
-        found[:] = supervised.left()
-        return not found
-
-    try:
-        poll(are_gone, end=time.monotonic() + _EXIT_SECONDS, every=0.02)
+    try:  # they may be about to end as well
+        return poll(supervised.left, end=time.monotonic() + _EXIT_SECONDS, every=0.02, done=operator.not_)
     except SupervisorGone:
         return []
-    return found
