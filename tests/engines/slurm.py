@@ -17,6 +17,7 @@ HOW_TO = "sudo apt-get install -y --no-install-recommends slurm-wlm"
 _PROGRAMS = {"slurmctld": "/usr/sbin", "slurmd": "/usr/sbin", "sbatch": "/usr/bin", "squeue": "/usr/bin"}
 CPUS = 2
 MEMORY_MB = 4000
+# Of a worker whose job script has ended before it, `proctrack/linuxproc` knows nothing: the job counts as gone.
 _CONF = """
 ClusterName=tests
 SlurmctldHost=localhost(127.0.0.1)
@@ -26,7 +27,7 @@ AuthType=auth/none
 CredType=cred/none
 SlurmUser={user}
 SlurmdUser={user}
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
