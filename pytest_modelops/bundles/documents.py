@@ -8,11 +8,11 @@ import configparser
 import contextlib
 import json
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytest_modelops.errors import MalformedBundle
+from pytest_modelops.storage.source import syntax_tree
 from pytest_modelops.storage.toml import tomllib
 
 Table = Mapping[str, object]
@@ -103,9 +103,7 @@ def parse_python(file: Path, feature_version: tuple[int, int] | None = None) -> 
     content = read_bytes(file)
     which = f" {feature_version[0]}.{feature_version[1]}" if feature_version else ""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of an invalid escape, which the bundle's owner may fix
-            return ast.parse(content, str(file), feature_version=feature_version)
+        return syntax_tree(content, feature_version)
     except SyntaxError as error:
         raise MalformedBundle(f"{file}:{error.lineno or 1}: invalid Python{which}: {error.msg}") from None
     except ValueError as error:  # NUL characters, in Python 3.10 and 3.11

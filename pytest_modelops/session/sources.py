@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pytest_modelops.storage.source import syntax_tree
+
 _FOREIGN = {"site-packages", "dist-packages", "node_modules"}
 
 
@@ -52,7 +54,7 @@ class Sources:
     def _find_imported(self, file: Path) -> Iterator[Path]:
         """Yield the files of modules that a file imports, of this project or installed."""
         try:
-            tree = ast.parse(self.read(file))
+            tree = syntax_tree(self.read(file))
         except (SyntaxError, ValueError):
             return
         above = [file.parent, *(parent for parent in file.parents if parent.is_relative_to(self._root))]

@@ -22,6 +22,7 @@ from typing import Any
 
 from pytest_modelops.errors import NotShippable
 from pytest_modelops.shipping.definition import Definition, Node
+from pytest_modelops.storage.source import compiled, syntax_tree
 
 
 def parse(text: str) -> Definition:
@@ -33,7 +34,7 @@ def parse(text: str) -> Definition:
         text, indentation = text.strip(), ""
     lines = io.StringIO(f"if 1:\n{text}" if indentation else text).readlines()
     try:
-        tree: Any = ast.parse("".join(lines))
+        tree: Any = syntax_tree("".join(lines))
     except SyntaxError as error:
         raise NotShippable(f"{what} is not valid Python: {error.msg}") from None
     body = tree.body[0].body if indentation else tree.body
@@ -120,7 +121,7 @@ def _undecorated(function: Any) -> Any:
 def _compiled(text: str) -> tuple[ast.Module, frozenset[types.CodeType]]:
     """Return the syntax tree of a file and all its code without places; nothing of a file that is not valid Python."""
     try:
-        tree = ast.parse(text)
+        tree = syntax_tree(text)
         return tree, frozenset(map(_placeless, _codes(tree)))
     except SyntaxError:
         return ast.Module([], []), frozenset()
@@ -128,7 +129,7 @@ def _compiled(text: str) -> tuple[ast.Module, frozenset[types.CodeType]]:
 
 def _codes(tree: ast.Module) -> list[types.CodeType]:
     """Return all code of a file. Code must be compiled with its file, because it depends on what that imports."""
-    codes = [compile(tree, "<file>", "exec", dont_inherit=True)]
+    codes = [compiled(tree)]
     for code in codes:
         codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
     return codes

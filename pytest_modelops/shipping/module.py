@@ -5,7 +5,6 @@ Does not know how a function's source is found and cut out, nor what a cell can 
 
 from __future__ import annotations
 
-import ast
 import builtins
 import dataclasses
 import dis
@@ -14,7 +13,6 @@ import io
 import sys
 import tokenize
 import types
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +23,7 @@ from pytest_modelops.shipping.definition import Definition
 from pytest_modelops.shipping.finding import find, is_function, parse
 from pytest_modelops.shipping.names import imports_of, is_library, is_never_in_cells, member_of, why_not
 from pytest_modelops.shipping.values import MISSING, literal_of, same
+from pytest_modelops.storage.source import compiled, syntax_tree
 
 _HEADER = "from __future__ import annotations\n"
 """First line of every shipped module, so that names in annotations need not travel."""
@@ -57,13 +56,11 @@ def ship(function: Callable[..., Any] | str, *, oldest: tuple[int, int] | None =
     Raises:
         NotShippable: it cannot travel, or something that it uses cannot; names what, why and what to do.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the compiler warned when the source was imported
-        if not isinstance(function, str) and (shipped := _ship_import(function)):
-            return shipped
-        definition = parse(function) if isinstance(function, str) else find(function)
-        module = _Module(oldest)
-        code = module.define(definition.name, definition)
+    if not isinstance(function, str) and (shipped := _ship_import(function)):
+        return shipped
+    definition = parse(function) if isinstance(function, str) else find(function)
+    module = _Module(oldest)
+    code = module.define(definition.name, definition)
     if code.co_flags & _GENERATORS and not definition.decorators:
         raise NotShippable(
             f"{definition.what} is a generator function, and a generator cannot travel back: return a list"
@@ -102,7 +99,7 @@ class _Module:
             raise NotShippable(
                 f"{definition.what} uses syntax newer than Python {version}, which must read it: {newer}"
             )
-        module = compile(_HEADER + text, "<shipped>", "exec", dont_inherit=True, optimize=0)
+        module = compiled(_HEADER + text, optimize=0)
         code = _own_code(module)
         for used in sorted(_global_names(module, apart_from=code)):
             self._provide(used, definition)
@@ -166,7 +163,7 @@ def _global_names(code: types.CodeType, apart_from: types.CodeType | None = None
 def _newer_syntax(text: str, oldest: tuple[int, int]) -> str | None:
     """Return what that Python cannot parse in the text; `None` if it can parse all of it."""
     try:
-        ast.parse(text, feature_version=oldest)
+        syntax_tree(text, oldest)
     except SyntaxError as error:
         return error.msg
     if oldest < (3, 12) and _has_free_fstring(text):  # the parser does not check it

@@ -16,8 +16,8 @@ ROOT = Path(pytest_modelops.__file__).parent
 
 LAYERS = (
     ("errors", "deadline", "remote"),
-    ("matrix", "storage", "shipping"),
-    ("bundles", "report"),
+    ("matrix", "storage"),
+    ("bundles", "report", "shipping"),
     ("config",),
     ("environments",),
     ("backends",),
