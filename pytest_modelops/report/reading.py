@@ -27,7 +27,7 @@ def read(path: Path) -> RunReport:
         raise ValueError(f"{file} is not a report; name one that --modelops-report=PATH.json wrote")
     try:
         return RunReport.from_json(plain)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # whatever another file has in a field
         raise ValueError(f"{file}: this version cannot read it ({error}); write it again") from None
 
 

@@ -197,3 +197,24 @@ def test_a_cell_of_another_schema_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(plain))
     with pytest.raises(ValueError, match=r"a\.json: this version cannot read it"):
         read(path)
+
+
+@pytest.mark.parametrize("wrong", ["x", 3, None, [], {}, [1], {"a": 1}, True], ids=repr)
+def test_a_report_with_a_field_of_another_type_is_read_or_refused(tmp_path: Path, wrong: object) -> None:
+    """No error but `ValueError` leaves, whatever a file has where a list, an object or a text should be."""
+    path = written(whole(), tmp_path / "a.json")
+    plain = json.loads(path.read_text())
+    places = [plain, plain["cells"][0], plain["cells"][0]["checks"][0]]
+    refused = set()
+    for place in places:
+        for name, right in list(place.items()):
+            place[name] = wrong
+            path.write_text(json.dumps(plain))
+            try:
+                read(path)
+            except ValueError as error:
+                assert str(error).startswith(f"{path}: this version cannot read it ("), error
+                refused.add(name)
+            place[name] = right
+    if wrong not in ([], {}):
+        assert {"cells", "checks"} <= refused
