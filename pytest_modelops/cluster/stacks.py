@@ -9,7 +9,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytest_modelops.backends.base import Process
 from pytest_modelops.cluster.children import described, stacks_of_children
@@ -22,6 +22,8 @@ from pytest_modelops.report.paper import counted
 _POLL_SECONDS = 0.02
 _DUMP_SECONDS = 0.8
 """How long processes have to print their stacks; they need milliseconds."""
+_UNFORCED_SECONDS = 0.25
+"""How long of this their Pythons have until `faulthandler` is to do it."""
 _WRITING_SECONDS = 0.2
 """How long a dump may take from its first to its last line."""
 _FRAMES = 6
@@ -31,6 +33,8 @@ ELSEWHERE = "not on this machine"
 _ALIVE = {"running", "sleeping", ELSEWHERE}
 """States in which a process acts on a signal."""
 _GONE = "gone"
+_PRINTING = re.compile(r"^  File .* in modelops_stacks\n", re.MULTILINE)
+"""The frame of what prints the stacks."""
 _IDLE = re.compile(
     r"line \d+ in (?:select|wait|get|_watch|_recv|_worker|read_message|_read_header|epoll|accept)$"
     r"|multiprocessing/(?:popen_fork|popen_spawn_posix|resource_tracker)\.py\""  # of nannies
@@ -81,8 +85,8 @@ class Standing:
 def standings(parts: Parts[Any], reported: Mapping[str, ProcessFacts]) -> list[Standing]:
     """Return where each process stands, without nannies.
 
-    A process that has reported its facts prints its stacks and continues. If none has, the cluster never came up and
-    is given up: each process gets SIGABRT and ends with its stacks. So does a late worker.
+    A process that has reported its facts and is not stopped prints its stacks and continues. If none has, the cluster
+    never came up and is given up: each process gets SIGABRT and ends with its stacks. So does a late worker.
 
     Args:
         reported: the last facts of each process by its name.
@@ -92,16 +96,15 @@ def standings(parts: Parts[Any], reported: Mapping[str, ProcessFacts]) -> list[S
     for process in parts.all:
         facts = reported.get(process.name)
         pid = facts["pid"] if facts else process.pid  # with a nanny, the worker is not the process that was started
-        state = process.state(pid=pid)
-        asked.append((process, pid, state, process.log.stat().st_size))
-        if facts and state != _GONE:
-            process.signal(facts["stacks_signal"], pid=pid)
-        elif not facts and (not reported or process is parts.late):
+        asked.append(one := _Asked.now(process, pid, facts))
+        if facts:
+            one.signal("stacks_signal")
+        elif not reported or process is parts.late:
             beside[process.name] = _abort(process, deadline)
     printing = Deadline(_DUMP_SECONDS) if reported else deadline  # a signal to another machine takes its time
     return [
-        Standing(process.name, pid, state, process.log, dump, beside.get(process.name, ()))
-        for (process, pid, state, _), dump in zip(asked, _dumps(asked, printing), strict=True)
+        Standing(one.process.name, one.pid, one.state, one.process.log, dump, beside.get(one.process.name, ()))
+        for one, dump in zip(asked, _dumps(asked, printing), strict=True)
     ]
 
 
@@ -125,33 +128,63 @@ def standings_of_nannies(workers: Sequence[Process], reported: Mapping[str, Proc
     asked = []
     for worker in workers:
         if worker.name in reported and worker.ending is None:
-            state = worker.state()
-            asked.append((worker, worker.pid, state, worker.log.stat().st_size))
-            if state != _GONE:
-                worker.signal(reported[worker.name]["stacks_signal"])
+            asked.append(one := _Asked.now(worker, worker.pid, reported[worker.name]))
+            one.signal("stacks_signal")
     return [
-        Standing(f"nanny of {worker.name}", pid, state, worker.log, dump)
-        for (worker, pid, state, _), dump in zip(asked, _dumps(asked, deadline), strict=True)
+        Standing(f"nanny of {one.process.name}", one.pid, one.state, one.process.log, dump)
+        for one, dump in zip(asked, _dumps(asked, deadline), strict=True)
     ]
 
 
-def _dumps(asked: Sequence[tuple[Process, int, str, int]], deadline: Deadline) -> list[str]:
-    """Wait until those that can have printed their stacks, and return what each log has grown by since its size."""
-    for process, _, state, size in asked:
-        if state in _ALIVE:
-            deadline.until(functools.partial(_has_grown, process.log, size), every=_POLL_SECONDS)
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """A process that is to print its stacks.
+
+    Attributes:
+        size: of its log, in bytes, before.
+    """
+
+    process: Process
+    pid: int
+    state: str
+    size: int
+    facts: ProcessFacts | None
+
+    @classmethod
+    def now(cls, process: Process, pid: int, facts: ProcessFacts | None) -> _Asked:
+        return cls(process, pid, process.state(pid=pid), process.log.stat().st_size, facts)
+
+    @property
+    def acts(self) -> bool:
+        return self.state in _ALIVE
+
+    @property
+    def has_printed(self) -> bool:
+        return self.process.log.stat().st_size > self.size
+
+    def signal(self, name: Literal["stacks_signal", "forced_stacks_signal"]) -> None:
+        """Send it a signal, unless that would only arrive later, or it has none of that kind."""
+        if self.facts and self.acts and (number := self.facts[name]):
+            self.process.signal(number, pid=self.pid)
+
+
+def _dumps(asked: Sequence[_Asked], deadline: Deadline) -> list[str]:
+    """Wait until those that can have printed their stacks, and return what they printed."""
+    waiting = [one for one in asked if one.acts]
+    deadline.at_most(_UNFORCED_SECONDS).until(lambda: all(one.has_printed for one in waiting), every=_POLL_SECONDS)
+    for one in waiting:
+        if not one.has_printed:
+            one.signal("forced_stacks_signal")
+    deadline.until(lambda: all(one.has_printed for one in waiting), every=_POLL_SECONDS)
     sizes: list[int] = []
 
     def all_written() -> bool:  # a dump is written line by line
-        before, sizes[:] = list(sizes), [process.log.stat().st_size for process, *_ in asked]
+        before, sizes[:] = list(sizes), [one.process.log.stat().st_size for one in asked]
         return sizes == before
 
     deadline.at_most(_WRITING_SECONDS).until(all_written, every=_POLL_SECONDS)
-    return [process.log.read_bytes()[size:].decode(errors="replace") for process, _, _, size in asked]
-
-
-def _has_grown(log: Path, size: int) -> bool:
-    return log.stat().st_size > size
+    printed = (one.process.log.read_bytes()[one.size :].decode(errors="replace") for one in asked)
+    return [_PRINTING.sub("", text) for text in printed]
 
 
 def _abort(process: Process, deadline: Deadline) -> Sequence[str]:

@@ -41,7 +41,10 @@ class ProcessFacts(TypedDict, total=False):
     packages: dict[str, str | None]
     variables: dict[str, str | None]  # the environment variables that were asked for; `None` where one is not set
     config: dict[str, ConfigValue]  # by key, the Dask settings that the `DASK_…` variables among them ask for
-    stacks_signal: int  # number of the signal at which it prints its stacks to stderr and goes on
+    # numbers of the signals at which it prints its stacks and goes on: Python does it between two steps of the main
+    # thread (0 if it cannot), `faulthandler` does it at once, which may crash the process if threads of it are running
+    stacks_signal: int
+    forced_stacks_signal: int
     settings: WorkerSettings  # of a worker only
     silent: str  # why there is no answer: none arrived in time
     error: str  # why there is no answer: asking raised, or the worker is gone

@@ -7,7 +7,6 @@ The text of this file travels in a pickle that has its source and no bytecode, s
 from __future__ import annotations
 
 import atexit
-import faulthandler
 import importlib
 import importlib.util
 import io
@@ -64,7 +63,7 @@ class Arrival(WorkerPlugin):
                 file = open(log, "a")  # noqa: SIM115 - it stays open, for signals
             except OSError:
                 return True
-            faulthandler.register(preload.STACKS_SIGNAL, file=file, all_threads=True, chain=False)
+            preload.print_stacks_into(file)
             return True
 
         worker.handlers["modelops_name"] = modelops_name

@@ -16,19 +16,36 @@ import os
 import platform
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..shared.diagnosis_messages import SchedulerView, WorkerView
     from ..shared.facts import ConfigValue, PreloadSetup, ProcessFacts, TaskCount
 
-# A real-time signal is one that neither Dask nor its users' code is likely to use; macOS has none.
-STACKS_SIGNAL = int(signal.SIGRTMIN) + 7 if hasattr(signal, "SIGRTMIN") else int(signal.SIGUSR2)
+# Real-time signals are those that neither Dask nor its users' code is likely to use; macOS has none.
+_REAL_TIME = int(getattr(signal, "SIGRTMIN", 0))
+_STACKS_SIGNAL = _REAL_TIME and _REAL_TIME + 6
+_FORCED_STACKS_SIGNAL = _REAL_TIME + 7 if _REAL_TIME else int(signal.SIGUSR2)
 
-# It also works while a thread holds the GIL for ever, which is when it is needed.
-faulthandler.register(STACKS_SIGNAL, file=sys.stderr, all_threads=True, chain=False)
+
+def print_stacks_into(file: IO[str]) -> None:
+    """Have this process print its stacks there on either signal; see `ProcessFacts`.
+
+    The forced one is for a thread that holds the GIL for ever, or a main thread that does not return to Python.
+    """
+    faulthandler.register(_FORCED_STACKS_SIGNAL, file=file, all_threads=True, chain=False)
+
+    def modelops_stacks(*_: Any) -> None:
+        faulthandler.dump_traceback(file, all_threads=True)
+
+    if _STACKS_SIGNAL and threading.current_thread() is threading.main_thread():  # Python's condition
+        signal.signal(_STACKS_SIGNAL, modelops_stacks)
+
+
+print_stacks_into(sys.stderr)
 
 
 def _version_of(name: str) -> str | None:
@@ -78,7 +95,8 @@ def facts(variables: Sequence[str] = ()) -> ProcessFacts:
         "packages": {name: _version_of(name) for name in ("dask", "distributed", "cloudpickle", "msgpack", "tornado")},
         "variables": {name: os.environ.get(name) for name in variables},
         "config": _configured([name for name in variables if name.startswith("DASK_")]),
-        "stacks_signal": STACKS_SIGNAL,
+        "stacks_signal": _STACKS_SIGNAL if _STACKS_SIGNAL and callable(signal.getsignal(_STACKS_SIGNAL)) else 0,
+        "forced_stacks_signal": _FORCED_STACKS_SIGNAL,
     }
 
 
