@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,19 @@ dask = ["2024.10.0"]
 params = 2
 replicates = 2
 """
+
+
+@pytest.fixture
+def own_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Make this a machine of its own, as far as labels show; returns the lines that do so in another process.
+
+    Here, nothing that another test runs removes what this one has left, and `prune` removes nothing that others keep.
+    """
+    name = f"a-machine-of-its-own-{uuid.uuid4().hex[:8]}"
+    monkeypatch.setattr("socket.gethostname", lambda: name)
+    belongings._machine.cache_clear()
+    yield f"import socket\nsocket.gethostname = lambda: {name!r}\n"
+    belongings._machine.cache_clear()
 
 
 def prune() -> str:
@@ -139,7 +153,7 @@ def test_users_tests_run_on_workers_whose_image_is_found_again_and_whose_cell_is
 
 
 @pytest.mark.parametrize("moment", ["building", "starting", "working"])
-def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, moment: str) -> None:
+def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, own_machine: str, moment: str) -> None:
     # Versions of their own: `--modelops-fresh` replaces an image, which is the other tests' too.
     containers.configure(ONE_CELL.replace("2024.10.0", "2024.9.1"))
     test = containers.write(
@@ -152,6 +166,7 @@ def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, momen
             modelops_cell.call(lambda: __import__("time").sleep(600), deadline=600)
         """,
     )
+    containers.write("conftest.py", own_machine)
     running = containers.start("-s", *(["--modelops-fresh"] if moment == "building" else []), test.name)
     label = f"modelops.pid={running.process.pid}"
     things = {
@@ -173,13 +188,11 @@ def test_after_sigkill_a_sweep_leaves_nothing(containers: ContainerMatrix, momen
 
 
 def test_a_plan_leaves_what_a_dead_run_left_and_the_next_start_removes_it(
-    containers: ContainerMatrix, engine: Any
+    containers: ContainerMatrix, engine: Any, own_machine: str
 ) -> None:
-    # On a machine of its own, as far as labels show: no other test's run removes what this one left, nor the reverse.
-    of_its_own = "import socket\nsocket.gethostname = lambda: 'a-machine-of-its-own'\n"
     name = f"modelops-of-the-dead-{uuid.uuid4().hex[:8]}"
     code = (
-        f"{of_its_own}"
+        f"{own_machine}"
         "from pytest_modelops.backends.docker import belongings, engine\n"
         f"api, labels = engine.connect().api, belongings.labels({name!r})\n"
         f"api.create_container({BASE!r}, ['true'], name={name!r}, labels=labels)\n"
@@ -189,7 +202,7 @@ def test_a_plan_leaves_what_a_dead_run_left_and_the_next_start_removes_it(
     subprocess.run([sys.executable, "-c", code], check=True)
     left = on_the_engine(engine, f"modelops.run={name}")
     assert len(left) == 3
-    containers.write("conftest.py", of_its_own)
+    containers.write("conftest.py", own_machine)
     with socket.create_server(("127.0.0.1", 0)) as registry:
         registry.setblocking(False)
         address = f"127.0.0.1:{registry.getsockname()[1]}"
@@ -205,6 +218,7 @@ def test_a_plan_leaves_what_a_dead_run_left_and_the_next_start_removes_it(
     assert on_the_engine(engine, f"modelops.run={name}") == []
 
 
+@pytest.mark.usefixtures("own_machine")
 def test_a_sweep_touches_nobody_elses(engine: Any) -> None:
     alive = belongings.labels("alive")
     others = {
