@@ -48,8 +48,10 @@ def prepare(modules: Sequence[str]) -> str:
     They are forgotten again, but not what they imported: `python -m` does not know its module by its own name either.
     """
     files = len(os.listdir("/proc/self/fd"))
+    gc.disable()  # what is imported stays, and the collector takes a tenth of the time
     for name in modules:
         importlib.import_module(name)
+    gc.enable()
     sys.stdout.flush()
     for name in modules:
         package, _, module = name.rpartition(".")
