@@ -25,6 +25,8 @@ _WANTS_ANOTHER_PYTHON = re.compile(
 )
 """The wording of pip and of uv; one of the groups is the requirement."""
 
+_WELL = "exited with code 0"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fault:
@@ -220,6 +222,8 @@ def faults_of_end(end: RunnerEnd) -> list[Fault]:
         seconds = round(end["unwilling"], 1)  # 3, or what was left of the deadline
         head = f"its runner did not end within {seconds:g} s after `shutdown`: something keeps it running"
         wrong.append(Fault(head=head, details=_stack(end["stacks"])))
+    if (ended := end.get("ended")) and ended != _WELL:
+        wrong.append(Fault(head=f"its runner {ended} after `shutdown`; it has to exit with code 0"))
     if end.get("survived"):
         wrong.append(Fault(head="when its runner had ended, this was left of it", details=tuple(end["survived"])))
     if end.get("left"):

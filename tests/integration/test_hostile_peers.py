@@ -71,6 +71,9 @@ JSON_RPC: Mapping[str, Peer] = {
             "and so it cannot start",
         ),
     ),
+    "fails_after_shutdown": Peer(
+        "handshake", ("its runner exited with code 3 after `shutdown`; it has to exit with code 0",)
+    ),
     "garbled": Peer(
         "handshake", (f"{OUTSIDE}'not: json'", "answered `ready` with what is no JSON-RPC message: 'not: json'")
     ),
@@ -162,6 +165,7 @@ IN_CONTAINERS = {
     "asks_back",
     "closes_stdout",
     "exits_early",
+    "fails_after_shutdown",
     "hangs_with_an_orphan",
     "ignores_shutdown",
     "leaves_a_child",

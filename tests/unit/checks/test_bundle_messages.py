@@ -11,13 +11,13 @@ import pytest
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import execute
 from pytest_modelops.checks.bundle_job import JobResult
-from pytest_modelops.checks.bundle_messages import Tidy, fault_of
+from pytest_modelops.checks.bundle_messages import Tidy, fault_of, faults_of_end
 from pytest_modelops.checks.results import faults_of_replicate
 from pytest_modelops.config.model import AggregationSettings
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed
 from pytest_modelops.remote.shared import artifacts
-from pytest_modelops.remote.shared.bundle_messages import Artifact, ReplicateSummary
+from pytest_modelops.remote.shared.bundle_messages import Artifact, ReplicateSummary, RunnerEnd
 
 CRASHED = {"exited": "exited with code 1", "last": ["Killed by its licence server"]}
 
@@ -205,3 +205,12 @@ def test_a_missing_pip_hints_at_the_setting(cause: str, hinted: bool) -> None:
     head = fault_of(outcome, "ready", seconds=1).head
     assert ("`installs = true`" in head) is hinted
     assert head.count("..") == 0
+
+
+@pytest.mark.parametrize("ended", ["exited with code 1", "was killed by SIGSEGV", "was killed by signal 40"])
+def test_a_runner_that_does_not_exit_with_code_0_has_ended_wrongly(ended: str) -> None:
+    end: RunnerEnd = {"outside": "", "ended": ended, "survived": [], "left": []}
+    [fault] = faults_of_end(end)
+    assert fault.head == f"its runner {ended} after `shutdown`; it has to exit with code 0"
+    assert not faults_of_end({**end, "ended": "exited with code 0"})
+    assert not faults_of_end({**end, "ended": None})
