@@ -156,7 +156,7 @@ def sources_of_hooks(config: pytest.Config) -> list[Path]:
     for function in (implementation.function for hook in hooks for implementation in hook.get_hookimpls()):
         with contextlib.suppress(TypeError):  # it is not written in Python
             files.add(Path(inspect.getfile(inspect.unwrap(function))))
-    return sorted(Sources(config.rootpath).with_imported(*files))
+    return sorted(Sources(config.rootpath).that_decide(*files))
 
 
 def _variables(settings: Settings) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ from pathlib import Path
 from pytest_modelops.storage.source import syntax_tree
 
 _FOREIGN = {"site-packages", "dist-packages", "node_modules"}
+_IMPORTS = {"import_module", "__import__", "importorskip"}
+"""Functions that import the module that they are given by name."""
+_RUNS_FILES = {"spec_from_file_location", "SourceFileLoader", "run_path", "run_module"}
+"""Functions that run a file or module which only they know."""
 
 
 class Sources:
@@ -24,6 +29,8 @@ class Sources:
         self._root = root
         self._texts: dict[Path, str] = {}
         self._imports: dict[Path, tuple[Path, ...]] = {}
+        self._unknown: set[Path] = set()
+        """Files that import what is only known when they run."""
 
     def read(self, file: Path) -> str:
         """Return a file's text; empty if it cannot be read."""
@@ -46,6 +53,11 @@ class Sources:
                     left += self._imported(file)
         return list(seen)
 
+    def that_decide(self, *files: Path) -> list[Path]:
+        """Return files and all that may decide what they do: where one imports what it finds out, the whole project."""
+        found = self.with_imported(*files)
+        return found if self._unknown.isdisjoint(found) else list(dict.fromkeys([*found, *below(self._root)]))
+
     def _imported(self, file: Path) -> tuple[Path, ...]:
         if file not in self._imports:
             self._imports[file] = tuple(self._find_imported(file))
@@ -59,22 +71,37 @@ class Sources:
             return
         above = [file.parent, *(parent for parent in file.parents if parent.is_relative_to(self._root))]
         bases = list(dict.fromkeys([*above, self._root / "src", *map(Path, filter(None, sys.path))]))
+        yield from _packages_of(file)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found = [(bases, alias.name) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                start = [file.parents[node.level - 1]] if node.level else bases
-                names = ["", *(alias.name for alias in node.names)]
-                found = [(start, ".".join(filter(None, [module, name]))) for name in names]
-            elif isinstance(node, ast.Assign) and _is_plugins(node):
-                texts = (one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant))
-                found = [(bases, text) for text in texts if isinstance(text, str)]
-            else:
-                continue
-            for start, dotted in found:
+            for start, dotted in self._asked_by(node, file, bases):
                 if dotted and dotted.partition(".")[0] not in sys.stdlib_module_names:
-                    yield from _files_of(start, dotted)
+                    for whole in itertools.accumulate(dotted.split("."), "{}.{}".format):
+                        yield from _files_of(start, whole)
+
+    def _asked_by(self, node: ast.AST, file: Path, bases: list[Path]) -> list[tuple[list[Path], str]]:
+        """Return the modules that a piece of code imports: the directories to look in, and the dotted name."""
+
+        def start(level: int) -> list[Path]:
+            return [file.parents[level - 1]] if level else bases
+
+        if isinstance(node, ast.Import):
+            return [(bases, alias.name) for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if any(alias.asname and alias.name in _IMPORTS | _RUNS_FILES for alias in node.names):
+                self._unknown.add(file)
+            names = ["", *(alias.name for alias in node.names)]
+            return [(start(node.level), ".".join(filter(None, [module, name]))) for name in names]
+        if isinstance(node, ast.Assign) and _is_plugins(node):
+            texts = (one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant))
+            return [(bases, text) for text in texts if isinstance(text, str)]
+        if isinstance(node, ast.Call) and (called := _name_of(node.func)) in _IMPORTS | _RUNS_FILES:
+            name = next((one.value for one in node.args[:1] if isinstance(one, ast.Constant)), None)
+            if called in _IMPORTS and isinstance(name, str):
+                level = len(name) - len(name.lstrip("."))
+                return [(start(level), name[level:])]
+            self._unknown.add(file)
+        return []
 
 
 def is_foreign(file: Path) -> bool:
@@ -98,8 +125,24 @@ def conftests(file: Path, root: Path) -> list[Path]:
     return [one for parent in above if parent.is_relative_to(root) and (one := parent / "conftest.py").is_file()]
 
 
+def _name_of(function: ast.expr) -> str:
+    """Return the name of a function that is called, without what it is an attribute of."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
 def _is_plugins(node: ast.Assign) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "pytest_plugins" for target in node.targets)
+
+
+def _packages_of(file: Path) -> Iterator[Path]:
+    """Yield the `__init__.py` of the packages that a file is in, which its import runs."""
+    for parent in file.parents:
+        if not (init := parent / "__init__.py").is_file():
+            return
+        if init != file:
+            yield init
 
 
 def _files_of(bases: list[Path], dotted: str) -> Iterator[Path]:

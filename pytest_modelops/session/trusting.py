@@ -148,7 +148,7 @@ class TestFiles:
     def of(self, file: Path) -> list[Path]:
         if file not in self._files:
             above = conftests(file, self._config.rootpath)
-            self._files[file] = sorted(self._sources.with_imported(file, *above))
+            self._files[file] = sorted(self._sources.that_decide(file, *above))
         return self._files[file]
 
     def hash(self, file: Path) -> str:

@@ -34,6 +34,9 @@ env = { MODE = "{env:MODE}" }
 """
 
 
+EVERYTHING = {"conftest.py", "pkg/__init__.py", "pkg/deep.py", "tests/deep.py", "tests/test_a.py"}
+
+
 @pytest.fixture
 def parts(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mapping[str, str]]:
     """Return the parts of a run of this project, as it is now."""
@@ -181,6 +184,44 @@ def test_a_key_is_made_once_also_without_links_and_another_users_is_not_used(
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert Fingerprints(tmp_path).of(1) != Fingerprints(tmp_path).of(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import pkg", {"pkg/__init__.py"}),
+        ("import pkg.deep", {"pkg/__init__.py", "pkg/deep.py"}),
+        ("from pkg.deep import one", {"pkg/__init__.py", "pkg/deep.py"}),
+        ("import importlib\nimportlib.import_module('pkg.deep')", {"pkg/__init__.py", "pkg/deep.py"}),
+        ("__import__('pkg.deep')", {"pkg/__init__.py", "pkg/deep.py"}),
+        ("import pytest\npytest.importorskip('pkg.deep')", {"pkg/__init__.py", "pkg/deep.py"}),
+        ("import importlib\nimportlib.import_module('.deep', __package__)", {"tests/deep.py"}),
+        ("import importlib\nimportlib.import_module('..pkg.deep', 'x.y')", {"pkg/__init__.py", "pkg/deep.py"}),
+        ("from importlib import import_module as find\nfind('pkg.deep')", EVERYTHING),
+        ("import importlib\n[importlib.import_module(f'pkg.{n}') for n in ('deep',)]", EVERYTHING),
+        ("import runpy\nrunpy.run_path('pkg/deep.py')", EVERYTHING),
+        ("from importlib import util\nutil.spec_from_file_location('x', 'pkg/deep.py')", EVERYTHING),
+    ],
+)
+def test_what_is_imported_by_name_decides_too_and_everything_where_the_name_is_not_known(
+    tmp_path: Path, text: str, found: set[str]
+) -> None:
+    for name in EVERYTHING - {"tests/test_a.py"}:
+        write(tmp_path / name, "")
+    write(tmp_path / "tests/test_a.py", text)
+    write(tmp_path / ".venv/pyvenv.cfg", "")
+    write(tmp_path / ".venv/lib.py", "")
+    files = Sources(tmp_path).that_decide(tmp_path / "tests/test_a.py")
+    own = {file.relative_to(tmp_path).as_posix() for file in files if file.is_relative_to(tmp_path)}
+    assert own == found | {"tests/test_a.py"}
+
+
+def test_the_packages_that_a_test_is_in_decide_too(tmp_path: Path) -> None:
+    for name in ("a/__init__.py", "a/b/__init__.py", "a/b/test_it.py", "a/c/__init__.py", "__init__.py"):
+        write(tmp_path / "project" / name, "")
+    files = Sources(tmp_path / "project").that_decide(tmp_path / "project/a/b/test_it.py")
+    names = {file.relative_to(tmp_path / "project").as_posix() for file in files}
+    assert names == {"__init__.py", "a/__init__.py", "a/b/__init__.py", "a/b/test_it.py"}
 
 
 def test_the_files_of_a_test_are_all_that_it_imports(tmp_path: Path) -> None:
