@@ -91,7 +91,8 @@ class Touched:
             return True
         changed, ignored = set(map(Path, self.files)), set(map(Path, self.ignored))
         own = [file.resolve() for file in files if not is_foreign(file)]
-        if any(file in changed or not ignored.isdisjoint((file, *file.parents)) for file in own):
+        with_directories = {path for file in changed for path in (file, *file.parents)}
+        if any(file in with_directories or not ignored.isdisjoint((file, *file.parents)) for file in own):
             return True
         return any(
             bundle.name in self.bundles

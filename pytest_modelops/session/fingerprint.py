@@ -44,6 +44,8 @@ Parts = Mapping[str, str]
 
 _KEY = "fingerprint.key"
 _PACKAGE = Path(__file__).parents[1]
+_MOST_READ = 1 << 26
+"""Bytes of data files that are read for one name."""
 _IN_OTHER_PARTS = {"matrix", "bundles", "deadlines", "backend", "environment"}
 """Keys of settings that are not hashed as they are."""
 
@@ -86,7 +88,7 @@ class Fingerprints:
         }
         if own := sources_of_hooks(config):
             elsewhere = any(not file.is_relative_to(config.rootpath) for file in own)
-            found["hooks"] = [own, _installed_here() if elsewhere else None]
+            found["hooks"] = [[*map(_state, own)], _installed_here() if elsewhere else None]
         return {name: self.of(value) for name, value in found.items()}
 
     def of_cell(self, cell: Cell, backend: Backend, locks: Mapping[Versions, Lock]) -> Parts:
@@ -108,7 +110,7 @@ class Fingerprints:
 
     def of_test(self, files: Iterable[Path], config: pytest.Config) -> str:
         """Return the hash of what decides about a test of the user's: its files, and what pytest runs it with."""
-        return self.of([*files, _own_settings(config.inipath), _installed_here()])
+        return self.of([*map(_state, files), _own_settings(config.inipath), _installed_here()])
 
 
 def changed_parts(old: Parts, new: Parts) -> list[str]:
@@ -163,6 +165,22 @@ def _variables(settings: Settings) -> object:
     """Return the variables of each role, with the host's values filled in."""
     passed = (*FROM_HOST, *settings.containers.pass_env)
     return [{name: os.environ.get(name) for name in passed}, *settings.environment.variables()]
+
+
+def _state(path: Path) -> object:
+    """Return what tells whether something has changed: the hash of each file or, once they are large, size and time."""
+    if path.suffix == ".py":
+        return path
+    try:
+        files = [path / file for file in contents.files(path)] if path.is_dir() else [path]
+        found, read = list[list[object]](), 0
+        for file in sorted(files):
+            facts = file.stat()
+            read += facts.st_size
+            found.append([str(file), _hash(file) if read <= _MOST_READ else [facts.st_size, facts.st_mtime_ns]])
+    except (OSError, ModelopsError):
+        return secrets.token_hex(8)
+    return found
 
 
 def _hash(path: Path) -> str:

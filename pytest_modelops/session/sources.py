@@ -1,4 +1,4 @@
-"""Source files of a project, and what they import of it."""
+"""Source files of a project, what they import of it, and which of its other files they name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _IMPORTS = {"import_module", "__import__", "importorskip"}
 _RUNS_FILES = {"spec_from_file_location", "SourceFileLoader", "run_path", "run_module"}
 """Functions that run a file or module which only they know."""
 
+_LONGEST_PATH = 255
+"""Characters of a string that may name a file."""
+
 
 class Sources:
     """Reads each file once. What is installed is not followed.
@@ -31,6 +34,8 @@ class Sources:
         self._imports: dict[Path, tuple[Path, ...]] = {}
         self._unknown: set[Path] = set()
         """Files that import what is only known when they run."""
+        self._named: dict[Path, set[Path]] = {}
+        """Files and directories of the project that strings in a file name."""
 
     def read(self, file: Path) -> str:
         """Return a file's text; empty if it cannot be read."""
@@ -54,9 +59,15 @@ class Sources:
         return list(seen)
 
     def that_decide(self, *files: Path) -> list[Path]:
-        """Return files and all that may decide what they do: where one imports what it finds out, the whole project."""
+        """Return files and all that may decide what they do, as far as it is of this project or imported.
+
+        That is also what strings in them name: files, and directories as a whole. Where one imports what only it finds
+        out, it is every Python file.
+        """
         found = self.with_imported(*files)
-        return found if self._unknown.isdisjoint(found) else list(dict.fromkeys([*found, *below(self._root)]))
+        data = (path for file in found for path in sorted(self._named.get(file, ())))
+        more = [] if self._unknown.isdisjoint(found) else below(self._root)
+        return list(dict.fromkeys([*found, *data, *more]))
 
     def _imported(self, file: Path) -> tuple[Path, ...]:
         if file not in self._imports:
@@ -73,6 +84,8 @@ class Sources:
         bases = list(dict.fromkeys([*above, self._root / "src", *map(Path, filter(None, sys.path))]))
         yield from _packages_of(file)
         for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                self._named.setdefault(file, set()).update(self._paths_in(node.value, file))
             for start, dotted in self._asked_by(node, file, bases):
                 if dotted and dotted.partition(".")[0] not in sys.stdlib_module_names:
                     for whole in itertools.accumulate(dotted.split("."), "{}.{}".format):
@@ -102,6 +115,15 @@ class Sources:
                 return [(start(level), name[level:])]
             self._unknown.add(file)
         return []
+
+    def _paths_in(self, text: str, file: Path) -> Iterator[Path]:
+        """Yield what a string names beside its file or in the project's directory, besides directories above it."""
+        if not text.strip("./") or len(text) > _LONGEST_PATH or not text.isprintable():
+            return
+        for directory in {file.parent, self._root}:
+            path = Path(os.path.normpath(directory / text))
+            if path.is_relative_to(self._root) and path not in (self._root, *file.parents) and path.exists():
+                yield path
 
 
 def is_foreign(file: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,6 +215,53 @@ def test_what_is_imported_by_name_decides_too_and_everything_where_the_name_is_n
     files = Sources(tmp_path).that_decide(tmp_path / "tests/test_a.py")
     own = {file.relative_to(tmp_path).as_posix() for file in files if file.is_relative_to(tmp_path)}
     assert own == found | {"tests/test_a.py"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("open('data.json')", {"data.json"}),
+        ("open(f'tests/data/{name}.csv')", {"tests/data"}),
+        ("HERE / 'data' / 'one.csv'", {"tests/data"}),
+        ("Path('tests/data/one.csv')", {"tests/data/one.csv"}),
+        ("(HERE / '../data.json').read_text()", {"data.json"}),
+        ("Path('..', '.', '', '/', 'tests', '../tests', './')", set()),
+        ("'none.json', 'a\\0b', 'data.json\\n', '../../data.json', '/data.json', " + repr("x" * 5000), set()),
+        ("import helper", {"helper.py", "named-by-helper.yaml"}),
+    ],
+)
+def test_what_strings_name_of_the_project_decides_too(tmp_path: Path, text: str, found: set[str]) -> None:
+    write(tmp_path / "data.json", "{}")
+    root = tmp_path / "project"
+    for name in ("data.json", "tests/data/one.csv", "tests/data/two.csv", "named-by-helper.yaml"):
+        write(root / name, "1")
+    write(root / "helper.py", "read('named-by-helper.yaml')")
+    write(root / "tests/test_a.py", text)
+    files = Sources(root).that_decide(root / "tests/test_a.py")
+    assert {file.relative_to(root).as_posix() for file in files} == found | {"tests/test_a.py"}
+
+
+def test_data_is_compared_by_content_and_once_it_is_large_by_size_and_time(
+    pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "_MOST_READ", 10)
+    fingerprints, data = Fingerprints(tmp_path / "cache"), tmp_path / "data"
+    for name in ("a", "b"):
+        write(data / name, name * 8)
+
+    def state(path: Path) -> str:
+        return fingerprints.of_test([path], pytestconfig)
+
+    for path in (data, data / "a"):
+        before = state(path)
+        os.utime(data / "a", (1, 1))
+        assert state(path) == before
+        write(data / "a", f"{path}"[-8:])
+        assert state(path) != before
+    before = state(data)
+    os.utime(data / "b", (1, 1))
+    assert state(data) != before
+    assert state(tmp_path / "gone") != state(tmp_path / "gone")
 
 
 def test_the_packages_that_a_test_is_in_decide_too(tmp_path: Path) -> None:
