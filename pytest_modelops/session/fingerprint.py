@@ -88,7 +88,7 @@ class Fingerprints:
         }
         if own := sources_of_hooks(config):
             elsewhere = any(not file.is_relative_to(config.rootpath) for file in own)
-            found["hooks"] = [[*map(_state, own)], _installed_here() if elsewhere else None]
+            found["hooks"] = [own, _installed_here() if elsewhere else None]
         return {name: self.of(value) for name, value in found.items()}
 
     def of_cell(self, cell: Cell, backend: Backend, locks: Mapping[Versions, Lock]) -> Parts:
@@ -158,7 +158,7 @@ def sources_of_hooks(config: pytest.Config) -> list[Path]:
     for function in (implementation.function for hook in hooks for implementation in hook.get_hookimpls()):
         with contextlib.suppress(TypeError):  # it is not written in Python
             files.add(Path(inspect.getfile(inspect.unwrap(function))))
-    return sorted(Sources(config.rootpath).that_decide(*files))
+    return sorted(Sources(config.rootpath).code_of(*files))
 
 
 def _variables(settings: Settings) -> object:
@@ -168,7 +168,7 @@ def _variables(settings: Settings) -> object:
 
 
 def _state(path: Path) -> object:
-    """Return what tells whether something has changed: the hash of each file or, once they are large, size and time."""
+    """Return what tells whether a file or directory changed: of data, content or, once it is large, size and time."""
     if path.suffix == ".py":
         return path
     try:

@@ -58,16 +58,16 @@ class Sources:
                     left += self._imported(file)
         return list(seen)
 
-    def that_decide(self, *files: Path) -> list[Path]:
-        """Return files and all that may decide what they do, as far as it is of this project or imported.
-
-        That is also what strings in them name: files, and directories as a whole. Where one imports what only it finds
-        out, it is every Python file.
-        """
+    def code_of(self, *files: Path) -> list[Path]:
+        """Return files and what they import; where one imports what only it finds out, every Python file there is."""
         found = self.with_imported(*files)
+        return found if self._unknown.isdisjoint(found) else list(dict.fromkeys([*found, *below(self._root)]))
+
+    def that_decide(self, *files: Path) -> list[Path]:
+        """Return the code of files, and what strings in it name of the project: files, and directories as a whole."""
+        found = self.code_of(*files)
         data = (path for file in found for path in sorted(self._named.get(file, ())))
-        more = [] if self._unknown.isdisjoint(found) else below(self._root)
-        return list(dict.fromkeys([*found, *data, *more]))
+        return list(dict.fromkeys([*found, *data]))
 
     def _imported(self, file: Path) -> tuple[Path, ...]:
         if file not in self._imports:

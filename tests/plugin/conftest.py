@@ -92,7 +92,8 @@ ENDS = {
 
 def check(name, *needs):
     def run(cell, deadline):
-        ends = json.loads(Path(__file__).with_name("ends.json").read_text())
+        [file] = Path(__file__).parent.glob("ends.*")  # what strings name decides about tests, and this is not meant to
+        ends = json.loads(file.read_text())
         end = ends.get(f"{name}[{cell.id}]")
         if end is not None:
             raise ENDS[end](f"{name} is {end} on purpose")

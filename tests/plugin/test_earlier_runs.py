@@ -90,6 +90,31 @@ def test_cells_that_passed_are_taken_and_all_others_run(project: Project, worker
     assert ran.out.count("Nothing newly broken in 3 cells; 3 taken from an earlier run.") == 1
 
 
+def test_a_data_file_or_a_module_by_name_that_changed_runs_the_cells_again(project: Project) -> None:
+    cells = {*project.configure_quick()}
+    project.end()
+    for name in ("limits.json", "helper.py"):
+        project.write(name, "value = 1\n")
+    project.write(
+        "test_mine.py",
+        """
+        import importlib
+        helper = importlib.import_module("helper")
+
+        def test_mine(modelops_cell):
+            with open("limits.json") as file:
+                assert file.read()
+        """.replace("\n        ", "\n"),
+    )
+    assert taken(project.matrix("--modelops-trust-last")) == set()
+    for name in ("limits.json", "helper.py"):
+        assert taken(project.matrix("--modelops-trust-last")) == cells
+        project.write(name, "value = 22\n")
+        ran = project.matrix("--modelops-trust-last")
+        assert taken(ran) == set()
+        assert all(why.startswith("files of test_mine.py::test_mine changed") for why in reasons(ran).values())
+
+
 def test_a_real_cell_is_taken_without_starting_anything_and_runs_again_once_its_bundle_changed(
     building_project: Project,
 ) -> None:
