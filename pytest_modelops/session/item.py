@@ -68,10 +68,10 @@ class CheckItem(pytest.Function):
         item.check, item.cell, item.settings = check, cell, settings
         return item
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Return where people can act: the line of the settings."""
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return where people can act: the line of the settings. pytest needs a line for what is skipped."""
         if not self.settings:
-            return self.getparent(pytest.Module).path, None, self.name  # type: ignore[union-attr]
+            return self.getparent(pytest.Module).path, 0, self.name  # type: ignore[union-attr]
         return self.settings.file, self.settings.line_of(self.cell.cell, self.check.bundle), self.name
 
     @functools.cached_property

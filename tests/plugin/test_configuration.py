@@ -62,6 +62,24 @@ def test_without_configuration_header_plan_report_and_summary_say_so(project: Pr
     assert ran.report["configuration"] is None
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("end", ["failed", "timed-out", "skipped"])
+def test_without_configuration_what_breaks_and_is_blocked_or_skipped_is_reported(
+    project: Project, end: str, workers: tuple[str, ...]
+) -> None:
+    project.configure_quick()
+    project.configure("[tool.pytest.ini_options]\n", small=False)
+    ran = project.matrix(*workers)
+    [cell] = ran.report["cells"]
+    project.end(**{f"second[{cell['id']}]": end})
+    ran = project.matrix(*workers, "-rs")
+    assert "INTERNALERROR" not in ran.out + ran.err
+    statuses = ran.checks(cell["id"])
+    assert (statuses["first"], statuses["second"], statuses["other"]) == ("passed", end, "passed")
+    assert statuses["third"] == ("passed" if end == "skipped" else "blocked")
+    assert ran.code == (0 if end == "skipped" else 1)
+
+
 @pytest.mark.parametrize("flag", ["--modelops-cache", "--modelops-report", "--their-output"])
 @pytest.mark.parametrize("mode", ["--modelops-matrix", "--modelops-plan"])
 def test_a_path_that_moves_the_rootdir_is_refused(project: Project, flag: str, mode: str) -> None:
