@@ -42,6 +42,26 @@ def files(directory: Path) -> Iterator[Path]:
     Raises:
         OSError: a directory cannot be read.
     """
+    for here, names in _walk(directory):
+        for name in sorted(names):
+            if not name.endswith((".pyc", ".pyo")) and name not in _LITTER and (here / name).is_file():
+                yield (here / name).relative_to(directory)
+
+
+def places(path: Path) -> set[Path]:
+    """Return where a file or directory really is, and with it what links in it lead to, also if that is gone.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    found = {path.resolve()}
+    for here, names in _walk(path) if path.is_dir() else ():
+        found |= {one.resolve() for one in (here, *(here / name for name in names)) if one.is_symlink()}
+    return found
+
+
+def _walk(directory: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each directory, and the names of what is in it besides directories; see `files`."""
     seen = {directory.resolve()}
     for parent, directories, names in os.walk(directory, followlinks=True, onerror=_raise):
         here = Path(parent)
@@ -51,9 +71,7 @@ def files(directory: Path) -> Iterator[Path]:
                 seen.add(real)
                 entered.append(inner.name)
         directories[:] = entered
-        for name in sorted(names):
-            if not name.endswith((".pyc", ".pyo")) and name not in _LITTER and (here / name).is_file():
-                yield (here / name).relative_to(directory)
+        yield here, names
 
 
 def is_project(directory: Path) -> bool:

@@ -68,6 +68,16 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
         pending = ""
 
 
+_LONG = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
+
+
+def option_of(text: str) -> tuple[str, str]:
+    """Return an option's long name and its value, as in `-rfile`, `-r file`, `--requirement=file`."""
+    match = re.match(r"(--[\w-]+|-[A-Za-z])[\s=]*(.*)", text, re.DOTALL)
+    name, value = (match[1], match[2]) if match else (text, "")
+    return _LONG.get(name, name), value.strip().strip("'\"")
+
+
 def read_toml(file: Path) -> Table:
     try:
         return tomllib.loads(read_bytes(file).decode())

@@ -16,11 +16,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from pytest_modelops.bundles.contents import PROJECT_FILES
-from pytest_modelops.bundles.documents import logical_lines, read_bytes, read_text
+from pytest_modelops.bundles.documents import logical_lines, option_of, read_bytes, read_text
 from pytest_modelops.bundles.hashes import compare, hash_of, unhashed
 from pytest_modelops.errors import MalformedBundle
 
-_SAME = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
 _PLACES = ("--index-url", "--extra-index-url", "--find-links", "--trusted-host", "--no-index")
 """Options that say where packages come from, which is decided by the host."""
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
@@ -126,11 +125,11 @@ class _Reader:
     def _line(self, line: str, place: _Place, readers: tuple[Path, ...]) -> None:
         requirement, *options = re.split(r"\s+(?=--?[A-Za-z])", line)
         if not requirement.startswith("-"):
-            hashes = tuple(self._hash(*_option(option), place) for option in options)
+            hashes = tuple(self._hash(*option_of(option), place) for option in options)
             self._add(requirement, hashes, place)
             return
         for option in (requirement, *options):
-            name, value = _option(option)
+            name, value = option_of(option)
             if name in {"--requirement", "--constraint"}:
                 self._follow(option, value, place, readers, constrains=place.constrains or name == "--constraint")
             elif name == "--editable":
@@ -199,13 +198,6 @@ class _Reader:
             parsed.url = _project(parsed.url, place, self._directory).as_uri()
             return str(parsed)
         return requirement
-
-
-def _option(text: str) -> tuple[str, str]:
-    """Return an option's long name and its value: of `-rfile`, `-r file`, `--requirement=file`."""
-    match = re.match(r"(--[\w-]+|-[A-Za-z])[\s=]*(.*)", text, re.DOTALL)
-    name, value = (match[1], match[2]) if match else (text, "")
-    return _SAME.get(name, name), value.strip().strip("'\"")
 
 
 def _local(line: str) -> Path | None:

@@ -20,6 +20,7 @@ from packaging.version import Version
 from pytest_modelops.config.model import EnvironmentSpec
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Progress, Solution
+from pytest_modelops.environments.constraints import files_of
 from pytest_modelops.environments.interpreters import Interpreter
 from pytest_modelops.environments.pins import pins
 from pytest_modelops.environments.releases import PACKAGES, is_settled
@@ -139,8 +140,7 @@ class Resolver:
         if constraints:
             given.append(f"constraints {constraints}")
             options += ["--constraints", str(constraints)]
-            if constraints.is_file():  # uv reports one that is not there
-                contents.append(hash_file(constraints))
+            contents += [hash_file(file) for file in files_of(constraints) if file.is_file()]
         if self._as_of:
             given.append(f"as-of {self._as_of}")
         decides = [lines, contents, options, f"{interpreter.version} {interpreter.platform}", self._fingerprint]

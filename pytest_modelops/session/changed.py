@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pytest_modelops.bundles import contents
 from pytest_modelops.bundles.bundle import Bundle
 from pytest_modelops.checks import BUNDLE_CHECKS
 from pytest_modelops.checks.base import Check
@@ -21,6 +22,7 @@ from pytest_modelops.config.options import given
 from pytest_modelops.config.parsing import parse
 from pytest_modelops.config.setting import Declaration, declarations
 from pytest_modelops.config.settings import Settings
+from pytest_modelops.environments.constraints import files_of
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.matrix.cell import Cell
 from pytest_modelops.matrix.plan import Plan
@@ -90,16 +92,17 @@ class Touched:
         if self.everything or cell_id in self.cells:
             return True
         changed, ignored = set(map(Path, self.files)), set(map(Path, self.ignored))
-        own = [file.resolve() for file in files if not is_foreign(file)]
+        try:
+            own = {place for file in files if not is_foreign(file) for place in contents.places(file)}
+            unknown = {place for path in bundles if bundles[path] is None for place in contents.places(path)}
+        except OSError:  # so nobody knows what is in there
+            return True
         with_directories = {path for file in changed for path in (file, *file.parents)}
         if any(file in with_directories or not ignored.isdisjoint((file, *file.parents)) for file in own):
             return True
-        return any(
-            bundle.name in self.bundles
-            if bundle is not None
-            else any(file.is_relative_to(path.resolve()) for file in (*changed, *ignored))
-            for path, bundle in bundles.items()
-        )
+        if any(file.is_relative_to(place) for place in unknown for file in (*changed, *ignored)):
+            return True
+        return any(bundle.name in self.bundles for bundle in bundles.values() if bundle is not None)
 
     @staticmethod
     def with_needs(labels: set[str], checks: Mapping[str, Check]) -> set[str]:
@@ -147,7 +150,7 @@ def _why_everything(settings: Settings, git: Git, config: pytest.Config) -> str:
     directory = settings.file.directory.resolve()
     hooks = (file for file in sources_of_hooks(config) if not is_foreign(file))
     inputs = [*inputs_of_environment(settings), *(file for file in hooks if file.resolve().is_relative_to(git.top))]
-    inputs += filter(None, (settings.environment.constraints, config.inipath))
+    inputs += [*files_of(settings.environment.constraints), *filter(None, [config.inipath])]
     inputs += [one for one in (settings.runner.path,) if isinstance(one, Path)]
     own = settings.file.path.resolve() if settings.file.path is not None else None
     for path in inputs:

@@ -218,6 +218,11 @@ def test_changed_constraints_make_another_lock(start: Open, tmp_path: Path) -> N
     assert "helper==2.0" in start(constraints=constraints).resolve().lines
     constraints.write_text("helper>=2.1\n")
     assert "helper==2.1" in start(constraints=constraints).resolve().lines
+    constraints.write_text("-c more.txt\n")
+    (tmp_path / "more.txt").write_text("helper<2.1\n")
+    assert "helper==2.0" in start(constraints=constraints).resolve().lines
+    (tmp_path / "more.txt").write_text("helper>=2.1\n")
+    assert "helper==2.1" in start(constraints=constraints).resolve().lines
 
 
 def test_a_release_that_is_unknown_for_lack_of_an_index_is_reported(start: Open) -> None:

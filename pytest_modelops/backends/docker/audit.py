@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +13,7 @@ from packaging.version import Version
 from pytest_modelops.backends.docker.contents import Contents
 from pytest_modelops.backends.docker.images import Image
 from pytest_modelops.config.model import EnvironmentSpec
+from pytest_modelops.environments.constraints import requirements_of
 
 
 def unmet(spec: EnvironmentSpec, image: Image, contents: Contents, packages: Mapping[str, Version]) -> Iterator[str]:
@@ -31,7 +32,7 @@ def unmet(spec: EnvironmentSpec, image: Image, contents: Contents, packages: Map
             yield f"image {image.name} has no {wanted.name}, which requirements ask for ({line})"
         elif not wanted.specifier.contains(found, prereleases=True):
             yield f"image {image.name} has {wanted.name} {found}, and requirements ask for {line}"
-    for wanted in _constraints(spec.constraints):
+    for wanted in requirements_of(spec.constraints):
         found = packages.get(canonicalize_name(wanted.name))
         applies = not wanted.marker or wanted.marker.evaluate(variables)
         if found is not None and applies and not wanted.specifier.contains(found, prereleases=True):
@@ -64,15 +65,6 @@ def _release_of(location: str) -> Requirement | None:
     except InvalidWheelFilename:
         return None
     return Requirement(f"{name}=={version}")
-
-
-def _constraints(path: Path | None) -> Iterator[Requirement]:
-    lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines() if path is not None else ()
-    for line in lines:
-        try:
-            yield Requirement(line.partition(" #")[0].partition(" --")[0].strip())
-        except InvalidRequirement:  # an option, a comment, nothing
-            continue
 
 
 def _variables(contents: Contents) -> dict[str, str]:

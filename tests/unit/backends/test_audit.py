@@ -61,9 +61,11 @@ def test_what_is_not_there_or_another_release_is_reported(tmp_path: Path, line: 
 
 
 def test_constraints_are_for_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("numpy<1.26\n", encoding="utf-8")
     text = "# ours\n\n-r more.txt\nscipy==1\nnumpy==1.26.4 --hash=sha256:1\nacme-contracts<2  # not yet\nlater<4\n"
     assert unmet(tmp_path, constraints=text) == [
-        "image acme:1 has acme-contracts 2.0, and constraints ask for acme-contracts<2"
+        "image acme:1 has acme-contracts 2.0, and constraints ask for acme-contracts<2",
+        "image acme:1 has numpy 1.26.4, and constraints ask for numpy<1.26",
     ]
 
 

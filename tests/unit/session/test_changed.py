@@ -30,7 +30,7 @@ requirements = ["./lib"]
 constraints = "constraints.txt"
 worker-args = ["--preload", "preload.py"]
 """
-FILES = ("one/a.py", "two/a.py", "lib/a.py", "lib/setup.py", "constraints.txt", "preload.py", "docs.md", "one/link.txt")
+FILES = ("one/a.py", "two/a.py", "lib/a.py", "lib/setup.py", "more.txt", "preload.py", "docs.md", "one/link.txt")
 
 Ask = Callable[..., Touched]
 
@@ -52,6 +52,7 @@ def ask(pytester: pytest.Pytester) -> Ask:
     for name in FILES:
         write(here / name, "1")
     write(here / "pyproject.toml", FILE)
+    write(here / "constraints.txt", "# ours\n-c more.txt\n")
     write(pytester.path / ".gitignore", "*.whl\n__pycache__/\n")
     for arguments in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
         git(pytester.path, *arguments)
@@ -81,6 +82,7 @@ def ask(pytester: pytest.Pytester) -> Ask:
         ("lib/a.py", True, set()),
         ("lib/built.whl", True, set()),
         ("constraints.txt", True, set()),
+        ("more.txt", True, set()),
         ("preload.py", True, set()),
         ("uv.toml", True, set()),
         ("../uv.toml", True, set()),
@@ -109,6 +111,36 @@ def test_removed_moved_staged_and_linked_files_count(ask: Ask, pytester: pytest.
     git(here, "add", ".")
     git(here, "commit", "-qm", "a link")
     assert "git does not watch" in ask().bundles["one"]
+
+
+@pytest.mark.parametrize("touches", ["one", "lib"])
+@pytest.mark.parametrize("linked", ["directory", "nested", "file"])
+def test_what_links_lead_to_counts(ask: Ask, pytester: pytest.Pytester, touches: str, linked: str) -> None:
+    here, shared = pytester.path / "project", pytester.path / "shared"
+    write(shared / "deep/a.py", "1")
+    write(shared / "deep/b.py", "1")
+    if linked == "nested":
+        (pytester.path / "other").mkdir()
+        (pytester.path / "other/inner").symlink_to(shared / "deep", target_is_directory=True)
+    targets = {"directory": shared / "deep", "nested": pytester.path / "other", "file": shared / "deep/a.py"}
+    (here / touches / "link").symlink_to(targets[linked])
+    git(here, "add", "..")
+    git(here, "commit", "-qm", "links")
+
+    def is_touched() -> bool:
+        found = ask()
+        return bool(found.everything) if touches == "lib" else set(found.bundles) == {"one"}
+
+    assert not is_touched()
+    write(shared / "deep/a.py", "2")
+    assert is_touched()
+    git(here, "checkout", "../shared")
+    assert not is_touched()
+    (shared / "deep/a.py").unlink()
+    assert is_touched()
+    write(shared / "deep/a.py", "1")
+    write(shared / "deep/new.py", "1")
+    assert is_touched() is (linked != "file")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +215,10 @@ def test_a_test_of_the_users_is_touched_by_its_files_and_the_bundles_of_its_mark
     assert not found.test("old", [test], {tmp_path / "one": Bundle(name="one", path=tmp_path / "one")})
     assert found.test("old", [test], {tmp_path / "other": None}), "a bundle that no setting mentions"
     assert not found.test("old", [test], {tmp_path / "third": None})
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third/link").symlink_to(tmp_path / "other")
+    assert found.test("old", [test], {tmp_path / "third": None}), "a link in it leads to what changed"
+    assert found.test("old", [test, tmp_path / "third"], {}), "a directory with data"
     assert found.check(Check(name="handshake", run=lambda *_: None, bundle=two), "old")
     assert not found.check(Check(name="start", run=lambda *_: None), "old")
     needs = {name: Check(name=name, run=lambda *_: None, needs=needs) for name, needs in NEEDS.items()}
