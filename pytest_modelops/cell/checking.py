@@ -16,6 +16,7 @@ from pytest_modelops.checks.attached import NOT_THERE
 from pytest_modelops.checks.base import Check, CheckedCell, needs_start
 from pytest_modelops.checks.bundle_in_workers import install_again
 from pytest_modelops.checks.lambdas import run_on_each
+from pytest_modelops.checks.lost_workers import judged
 from pytest_modelops.checks.outcome import outcome_of
 from pytest_modelops.cluster.faults import DuringJob
 from pytest_modelops.config.faults import Fault
@@ -306,6 +307,7 @@ class Checks:
         if not check.replaced:  # a rolling upgrade starts all workers again after a state that broke
             self._free_workers()
         self._lifecycle.begin()
+        self._lifecycle.note_losses(f"before {check.label}")
         began = time.monotonic()
 
         def run() -> object:
@@ -320,6 +322,11 @@ class Checks:
         finally:
             self._live.progress("")
             self._lifecycle.collect_logs()  # it may have started another process
+        if check.main_thread and status is Status.PASSED:  # the user's own, which may end workers on purpose
+            self._lifecycle.note_losses(f"during {check.label}")
+        lost = self._lifecycle.lost_workers()
+        if not check.replaced:  # a rolling upgrade ends workers
+            status, message = judged(status, message, lost, self._last_on_cluster())
         secrets, seconds = self._lifecycle.secrets, time.monotonic() - began
         if status.lets_through:
             self._passed.add(check.label)
@@ -331,6 +338,11 @@ class Checks:
             reproduce=self._reproduce(self._live.cell, check),
             data=secrets.hide_in(data),
         )
+
+    def _last_on_cluster(self) -> str:
+        """Return the label of the check that used the cluster last, and has ended; empty if none has."""
+        used = (label for label, one in self._results.items() if self.uses_cluster(label) and not one.blocked_by)
+        return next(iter(list(used)[::-1]), "")
 
     def _obstacle(self, check: Check) -> CheckResult | None:
         """Run what has to run before a check; return the first result that blocks it."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_modelops.backends.attach import AttachBackend, AttachSandbox
 from pytest_modelops.backends.base import Backend, Sandbox
 from pytest_modelops.backends.cluster import ClusterSandbox
+from pytest_modelops.checks.lost_workers import in_words
 from pytest_modelops.cluster.attached import AttachedCluster
 from pytest_modelops.cluster.cluster import Cluster
 from pytest_modelops.cluster.made import MadeCluster
@@ -159,6 +160,15 @@ class Lifecycle:
         except ModelopsError as error:  # the next check reports it, too
             self.notes.append(f"workers that are still on a task that timed out could not be restarted: {error}")
 
+    def lost_workers(self) -> Mapping[str, str]:
+        """Return which workers ended unasked since this was last called, and how; see `Cluster.lost_workers`."""
+        return self.cluster.lost_workers() if self.cluster is not None and not self.disturbed else {}
+
+    def note_losses(self, when: str) -> None:
+        """Note that workers ended unasked since `lost_workers` was last called, if somebody says how."""
+        if lost := {name: how for name, how in self.lost_workers().items() if how}:
+            self.notes.append(f"{when}, {in_words(lost)}")
+
     def renew(self) -> None:
         """Stop a cluster to which a fault happened; the next one that needs a cluster starts another."""
         if self.disturbed:
@@ -172,6 +182,7 @@ class Lifecycle:
             broke: whether a check of this cell broke, so that `keep="failed"` applies.
             may_keep: whether it may be left up.
         """
+        self.note_losses("before the end")
         self.disturbed = False
         clients, self.clients = self.clients, []
         with contextlib.ExitStack() as closing:  # clients first; one that cannot be closed does not stop the others

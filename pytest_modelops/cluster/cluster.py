@@ -182,6 +182,13 @@ class Cluster(abc.ABC):
             CheckFailed: the scheduler did not forget it.
         """
 
+    def lost_workers(self) -> Mapping[str, str]:
+        """Return which workers have ended since this was last asked, and how, by name.
+
+        Without those that were ended on purpose, or whose processes cannot be seen. The client knows their successors.
+        """
+        return {}
+
     def note_begin(self) -> None:  # noqa: B027 - there is nothing to note where no diagnosis is made
         """Note that something begins that may time out; see `Diagnoses.begin`."""
 

@@ -14,13 +14,15 @@ from pytest_modelops.backends.base import Process, Sandbox
 from pytest_modelops.cluster.agent import Agent
 from pytest_modelops.cluster.cluster import LATE, Cluster
 from pytest_modelops.cluster.diagnosing import Diagnoses
+from pytest_modelops.cluster.losses import Losses
 from pytest_modelops.cluster.parts import Parts, last_seen
 from pytest_modelops.cluster.registration import LOOK_SECONDS, Registration
+from pytest_modelops.cluster.stacks import GONE
 from pytest_modelops.config import argument_paths
 from pytest_modelops.config.model import ClusterSettings
 from pytest_modelops.config.variables import CELL_DIRECTORY, in_cell
 from pytest_modelops.deadline import Deadline
-from pytest_modelops.errors import CheckFailed, RunnerTimedOut, TimedOut
+from pytest_modelops.errors import CheckFailed, ModelopsError, RunnerTimedOut, TimedOut
 from pytest_modelops.remote.shared.facts import ClusterFacts, ProcessFacts, ShippedModule, TrialQuestion
 
 _P = TypeVar("_P", bound=Parts[Any])
@@ -30,6 +32,8 @@ LATE_SECONDS = 6.0
 _POLL_SECONDS = 0.02
 _ANSWER_SECONDS = 2.0
 """How long restarted workers have to report their facts, and workers to say which tasks they are on."""
+_LAST_SECONDS = 0.3
+"""How long scheduler and workers have to answer before a diagnosis, if a worker was started again."""
 _FREE_SECONDS = 6.0
 """How long it takes at most to ask all workers twice which tasks they are on."""
 _MOST_RESTARTS = 4
@@ -46,6 +50,7 @@ class OwnCluster(Cluster, Generic[_P, _R]):
         self._parts = parts
         self._registration = registration
         self._diagnoses = diagnoses
+        self._losses = Losses(parts, diagnoses.ended)
         self._reported: dict[str, ProcessFacts] = {}
         """The last facts of each process by its name."""
 
@@ -134,10 +139,23 @@ class OwnCluster(Cluster, Generic[_P, _R]):
             f"{deadline.seconds:g} s.\n{last_seen([late])}"
         )
 
+    def lost_workers(self) -> Mapping[str, str]:
+        return self._losses.look(self._reported)
+
     def note_begin(self) -> None:
+        self._know_successors(Deadline(_ANSWER_SECONDS))
+        self._losses.watch(self._reported)
         self._diagnoses.begin()
 
+    def _know_successors(self, deadline: Deadline) -> None:
+        """Have the addresses and facts of workers that their nannies have started again."""
+        pids = {worker: self._reported[worker.name]["pid"] for worker in self.workers if worker.name in self._reported}
+        if any(worker.state(pid=pid) == GONE for worker, pid in pids.items()):
+            with contextlib.suppress(ModelopsError):  # what comes next reports it
+                self.await_workers(deadline)
+
     def explained(self, error: TimedOut, kind: type[TimedOut] = TimedOut) -> TimedOut:
+        self._know_successors(Deadline(_LAST_SECONDS))
         text, figures = self._diagnoses.explained(error, self._reported, self.addresses)
         found = kind(text)
         found.figures = figures

@@ -32,7 +32,7 @@ ELSEWHERE = "not on this machine"
 """The state of a process that can be signalled, but not looked at."""
 _ALIVE = {"running", "sleeping", ELSEWHERE}
 """States in which a process acts on a signal."""
-_GONE = "gone"
+GONE = "gone"
 _PRINTING = re.compile(r"^  File .* in modelops_stacks\n", re.MULTILINE)
 """The frame of what prints the stacks."""
 _IDLE = re.compile(

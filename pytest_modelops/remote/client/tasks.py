@@ -19,10 +19,17 @@ from .connection import Call, Connection, Failure
 _POLL_SECONDS = 0.01
 _LOOK_AROUND_SECONDS = 0.5
 """How often the scheduler is asked who is still there, while tasks are awaited."""
+_LEAST_SECONDS = 1.0
+"""How long a result that is done has to arrive, also when the time is over."""
 _LAST_SECONDS = 0.4
 """How long the scheduler has to say where tasks are, when their time is over."""
 _LAST_TASK_SECONDS = 0.2
 """How long a task may still run when nobody waits for it any more."""
+
+
+class _WorkerGone(Exception):
+    """The worker left that a task is bound to."""
+
 
 Processing = Mapping[str, Sequence[str]]
 """Keys of the tasks that each worker has, by address."""
@@ -186,7 +193,7 @@ class Tasks:
         pending = _any_pending(futures, gone)
         processing = self._processing() if pending else {}
         outcomes = {
-            name: _gone(gone[name]) if name in gone else _outcome(future, processing, max(1.0, end - time.monotonic()))
+            name: _gone(gone[name]) if name in gone else self._outcome(future, processing, end, pinned.get(name))
             for name, future in futures.items()
         }
         if self._ended == ended:
@@ -209,6 +216,40 @@ class Tasks:
                 look_around = time.monotonic() + _LOOK_AROUND_SECONDS
             time.sleep(_POLL_SECONDS)
         return gone
+
+    def _outcome(self, future: Future, processing: Processing | None, end: float, pinned: str | None) -> Outcome:
+        if future.status == "pending" or processing is None:  # without a scheduler no result can be fetched
+            return {"pending": _whereabouts(future.key, processing)}
+        try:
+            if future.status == "error":
+                # With the worker's own traceback, instead of one through the client that asks.
+                error, trace = future.exception(timeout=10), future.traceback(timeout=10)
+            else:
+                result = self._result(future, end, pinned)
+                try:
+                    return {"value": plain.pack(result, "what it returned")}
+                except TypeError as refusal:
+                    return {"error": str(refusal), "traceback": ""}
+        except _WorkerGone:
+            return _gone(str(pinned))
+        except (TimeoutError, asyncio.TimeoutError):
+            return {"pending": "done, but what it returned had not arrived by then"}
+        except Exception as failure:  # noqa: BLE001 - a result that cannot come back is an outcome too
+            error, trace = failure, failure.__traceback__  # type: ignore[assignment]
+        return {"error": error_text(error), "traceback": "".join(traceback.format_exception(type(error), error, trace))}
+
+    def _result(self, future: Future, end: float, pinned: str | None) -> object:
+        """Fetch a result. If the worker is gone that had it, Dask waits for ever for one to compute it again."""
+        end = max(end, time.monotonic() + _LEAST_SECONDS)
+        while True:
+            left = end - time.monotonic()
+            try:
+                return future.result(timeout=min(left, _LOOK_AROUND_SECONDS) if pinned else left)
+            except (TimeoutError, asyncio.TimeoutError):
+                if pinned and pinned not in self.connection.workers(max(0.0, end - time.monotonic())):
+                    raise _WorkerGone from None
+                if time.monotonic() >= end:
+                    raise
 
     def _processing(self) -> Processing | None:
         """Ask the scheduler which tasks each worker has; `None` if it does not answer."""
@@ -259,26 +300,6 @@ def _any_pending(futures: Mapping[str, Future], gone: Mapping[str, str]) -> bool
 
 def _gone(address: str) -> Outcome:
     return {"gone": f"{address} left the cluster while the task was on it"}
-
-
-def _outcome(future: Future, processing: Processing | None, seconds: float) -> Outcome:
-    if future.status == "pending" or processing is None:  # without a scheduler no result can be fetched
-        return {"pending": _whereabouts(future.key, processing)}
-    try:
-        if future.status == "error":
-            # With the worker's own traceback, instead of one through the client that asks.
-            error, trace = future.exception(timeout=10), future.traceback(timeout=10)
-        else:
-            result = future.result(timeout=seconds)
-            try:
-                return {"value": plain.pack(result, "what it returned")}
-            except TypeError as refusal:
-                return {"error": str(refusal), "traceback": ""}
-    except (TimeoutError, asyncio.TimeoutError):
-        return {"pending": "done, but what it returned had not arrived by then"}
-    except Exception as failure:  # noqa: BLE001 - a result that cannot come back is an outcome too
-        error, trace = failure, failure.__traceback__  # type: ignore[assignment]
-    return {"error": error_text(error), "traceback": "".join(traceback.format_exception(type(error), error, trace))}
 
 
 def _whereabouts(key: str, processing: Processing | None) -> str:

@@ -26,6 +26,9 @@ class Part:
         self.lifecycle = SimpleNamespace(unreported=[])
         self.stop_notes = ()
 
+    def lost_workers(self) -> dict[str, str]:
+        return {}
+
     def close(self, timeout: float = 0) -> tuple[str, ...]:
         self.closed += 1
         if self._breaks:
