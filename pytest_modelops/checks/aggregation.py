@@ -5,6 +5,7 @@ The functions below travel into the cell as source and run on its workers.
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,24 +20,24 @@ from pytest_modelops.remote.shared.facts import AggregationReport, Outcome
 from pytest_modelops.shipping import Shipped, ship
 
 
-def simulate(param: int, replicate: int) -> dict[str, int]:
-    """Make one replicate: a number that no other replicate has, and the process that made it."""
+def simulate(param: int, replicate: int) -> tuple[int, int]:
+    """Make one replicate: a number that no other replicate has, and the pid of the process that made it."""
     import os
 
-    return {"value": param * 1_000_003 + replicate * replicate, "pid": os.getpid()}
+    return param * 1_000_003 + replicate * replicate, os.getpid()
 
 
-def summarize(param: int, replicates: list[dict[str, int]]) -> dict[str, Any]:
+def summarize(param: int, replicates: list[tuple[int, int]]) -> dict[str, Any]:
     """Return the sum of a parameter set's replicates."""
     return {
         "param": param,
-        "sum": sum(replicate["value"] for replicate in replicates),
+        "sum": sum(number for number, _ in replicates),
         "replicates": len(replicates),
-        "pids": sorted({replicate["pid"] for replicate in replicates}),
+        "pids": sorted({pid for _, pid in replicates}),
     }
 
 
-def aggregate(param: int, replicates: list[dict[str, int]]) -> dict[str, str]:
+def aggregate(param: int, replicates: list[tuple[int, int]]) -> dict[str, str]:
     """Write what `summarize` returns to a file of the worker's."""
     import json
     import os
@@ -51,15 +52,18 @@ def aggregate(param: int, replicates: list[dict[str, int]]) -> dict[str, str]:
     return {"path": path, "worker": worker.address}
 
 
-def read_back(path: str) -> object:
+def read_back(paths: list[str]) -> list[Any]:
     """Read what a worker wrote."""
     import json
 
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123
-        return json.load(file)
+    found = []
+    for path in paths:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            found.append(json.load(file))
+    return found
 
 
-def simulate_slowly(param: int, replicate: int, seconds: float) -> dict[str, int]:
+def simulate_slowly(param: int, replicate: int, seconds: float) -> tuple[int, int]:
     """Make one replicate in so many seconds."""
     import time
 
@@ -67,17 +71,26 @@ def simulate_slowly(param: int, replicate: int, seconds: float) -> dict[str, int
     return simulate(param, replicate)
 
 
-def aggregate_and_read_back(param: int, replicates: list[dict[str, int]]) -> object:
+def aggregate_and_read_back(param: int, replicates: list[tuple[int, int]]) -> object:
     """Aggregate and read in one task, for workers that may die before the next."""
-    return read_back(aggregate(param, replicates)["path"])
+    return read_back([aggregate(param, replicates)["path"]])[0]
 
 
 def run_with(settings: AggregationSettings, cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Run the job with the functions above; see `run_job`."""
-    functions = {"simulate": ship(simulate), "aggregate": ship(summarize)}
-    if not cell.attached:  # a deployment's workers are not written to
-        functions |= {"aggregate": ship(aggregate), "read_back": ship(read_back)}
-    return run_job(functions, settings, cell, deadline)
+    return run_job(functions_of_job(writing=not cell.attached), settings, cell, deadline)
+
+
+@functools.cache
+def functions_of_job(*, writing: bool) -> Mapping[str, Shipped]:
+    """Return the functions of the job.
+
+    Args:
+        writing: whether aggregates are written, which they are not on a deployment's workers.
+    """
+    if writing:
+        return {"simulate": ship(simulate), "aggregate": ship(aggregate), "read_back": ship(read_back)}
+    return {"simulate": ship(simulate), "aggregate": ship(summarize)}
 
 
 def run_job(
@@ -170,7 +183,7 @@ def wrong(results: Mapping[str, Any], settings: AggregationSettings) -> Iterator
 
 def expected_sum(param: int, settings: AggregationSettings) -> int:
     """Return what the aggregate of a parameter set must be."""
-    return sum(simulate(param, replicate)["value"] for replicate in range(settings.replicates))
+    return sum(simulate(param, replicate)[0] for replicate in range(settings.replicates))
 
 
 CHECK = Check(

@@ -142,7 +142,7 @@ _MATCH = textwrap.dedent("""
                 return 0
     """).strip()
 """As text: syntax of Python 3.10, which an older client cannot compile."""
-_MATCH_SINCE = Version("3.10")
+_NEWEST, _NEWEST_SINCE = "`match`", Version("3.10")
 
 _KINDS: Mapping[str, Callable[[int], int]] = {
     "loop": loop,
@@ -160,10 +160,15 @@ _KINDS: Mapping[str, Callable[[int], int]] = {
 }
 
 
-@functools.lru_cache
 def kinds(python: Version) -> Mapping[str, Shipped]:
     """Return a function of each kind of construct that a client with this Python can compile."""
-    made: dict[str, Any] = {**_KINDS, **({"`match`": _MATCH} if python >= _MATCH_SINCE else {})}
+    return {kind: one for kind, one in all_kinds().items() if kind != _NEWEST or python >= _NEWEST_SINCE}
+
+
+@functools.cache
+def all_kinds() -> Mapping[str, Shipped]:
+    """Return a function of each kind of construct."""
+    made: dict[str, Any] = {**_KINDS, _NEWEST: _MATCH}
     shipped = {kind: ship(function) for kind, function in made.items()}
     return {
         kind: Shipped(one.source.removeprefix("from __future__ import annotations\n"), one.name, one.label)

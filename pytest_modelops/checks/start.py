@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pytest_modelops.checks.aggregation import functions_of_job
 from pytest_modelops.checks.base import Check, CheckedCell, role_differences
+from pytest_modelops.checks.constructs import all_kinds
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import CheckFailed, RemoteError
 from pytest_modelops.remote.shared.facts import PreloadSetup
@@ -16,6 +18,8 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     """Start all parts at once and wait until they have found each other."""
     cell.progress("starting scheduler and workers")
     cluster = cell.open_cluster(deadline)
+    all_kinds()  # while the processes start: the checks that follow send these, and preparing them takes a moment
+    functions_of_job(writing=not cell.attached)
     try:
         cluster.await_ready(deadline)
     except RemoteError as error:

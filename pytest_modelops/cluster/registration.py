@@ -10,7 +10,7 @@ from pytest_modelops.cluster.parts import Parts, last_seen
 from pytest_modelops.deadline import Deadline
 from pytest_modelops.errors import TimedOut
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 """How often the agent is asked which workers are registered."""
 _LAST_LOOK_SECONDS = 0.5
 """How long the scheduler has to answer when the deadline has passed; less than the agent's grace."""

@@ -41,7 +41,7 @@ class Jobs:
         """Fan `params` × `replicates` tasks in to `params` aggregates.
 
         Args:
-            modules: `simulate(param, replicate)` and `aggregate(param, replicates)`. With `read_back(path)`, each
+            modules: `simulate(param, replicate)` and `aggregate(param, replicates)`. With `read_back(paths)`, each
                 aggregate is written by the worker that ran it, and read back there.
             more: further arguments of `simulate`.
             run: makes the tasks' keys unique.
@@ -85,13 +85,23 @@ class Jobs:
     def _read_back(
         self, read_back: Any, written: dict[str, Outcome], end: float
     ) -> tuple[dict[str, Outcome], Processing | None]:
-        """Read each aggregate on the worker that wrote it."""
-        files = {param: plain.unpack(outcome["value"]) for param, outcome in written.items()}
-        pinned = {param: file["worker"] for param, file in files.items()}
-        reading = {
-            param: self._tasks.submit(read_back, file["path"], worker=file["worker"]) for param, file in files.items()
-        }
-        return self._tasks.settle(reading, pinned=pinned, seconds=end - time.monotonic())
+        """Read the aggregates on the workers that wrote them."""
+        params: dict[str, list[str]] = {}
+        paths: dict[str, list[str]] = {}
+        for param, outcome in written.items():
+            file = plain.unpack(outcome["value"])
+            params.setdefault(file["worker"], []).append(param)
+            paths.setdefault(file["worker"], []).append(file["path"])
+        reading = {worker: self._tasks.submit(read_back, files, worker=worker) for worker, files in paths.items()}
+        read, processing = self._tasks.settle(
+            reading, pinned={worker: worker for worker in reading}, seconds=end - time.monotonic()
+        )
+        found: dict[str, Outcome] = {}
+        for worker, outcome in read.items():
+            contents = plain.unpack(outcome["value"]) if "value" in outcome else None
+            for number, param in enumerate(params[worker]):
+                found[param] = outcome if contents is None else {"value": plain.pack(contents[number])}
+        return found, processing
 
     def submit_by_reference(self, module: str, name: str, seconds: float) -> Outcome:
         """Submit a graph that holds something of a bundle's by reference, as `dask.delayed` of its functions does.

@@ -8,6 +8,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ _LOOK_AROUND_SECONDS = 0.5
 """How often the scheduler is asked who is still there, while tasks are awaited."""
 _LEAST_SECONDS = 1.0
 """How long a result that is done has to arrive, also when the time is over."""
+_FETCHED_AT_ONCE = 20
 _LAST_SECONDS = 0.4
 """How long the scheduler has to say where tasks are, when their time is over."""
 _LAST_TASK_SECONDS = 0.2
@@ -50,10 +52,9 @@ class Future(Protocol):
 def define(module: ShippedModule) -> Any:
     """Return the function of a shipped module.
 
-    Its namespace has a name that no module has, so that cloudpickle sends the function by value, as it does with the
-    functions of a job's script.
+    Its namespace is named like that of a job's script, so that cloudpickle sends the function by value.
     """
-    namespace: dict[str, object] = {"__name__": "__modelops__"}
+    namespace: dict[str, object] = {"__name__": "__main__"}
     try:
         exec(compile(module["source"], f"<{module['name']}>", "exec", dont_inherit=True), namespace)  # noqa: S102 - what it is for
     except Exception as error:
@@ -77,7 +78,7 @@ def _can_travel(function: object) -> bool:
 
 _TRAMPOLINE = """
 def {name}(*args, **kwargs):
-    namespace = {{"__name__": "__modelops__"}}
+    namespace = {{"__name__": "__main__"}}
     exec(compile(_SOURCE, "<{name}>", "exec"), namespace)
     return namespace[{name!r}](*args, **kwargs)
 """
@@ -89,7 +90,7 @@ def _by_source(module: ShippedModule) -> Any:
     Pickle finds what `functools.lru_cache` makes by its module, and no worker has that module
     (https://github.com/dask/distributed/issues/5998).
     """
-    namespace: dict[str, object] = {"__name__": "__modelops__", "_SOURCE": module["source"]}
+    namespace: dict[str, object] = {"__name__": "__main__", "_SOURCE": module["source"]}
     exec(_TRAMPOLINE.format(name=module["name"]), namespace)  # noqa: S102 - a function of ours around it
     return namespace[module["name"]]
 
@@ -192,10 +193,15 @@ class Tasks:
         gone = self._await(futures, pinned, end)
         pending = _any_pending(futures, gone)
         processing = self._processing() if pending else {}
-        outcomes = {
-            name: _gone(gone[name]) if name in gone else self._outcome(future, processing, end, pinned.get(name))
-            for name, future in futures.items()
-        }
+
+        def outcome(name: str) -> Outcome:
+            if name in gone:
+                return _gone(gone[name])
+            return self._outcome(futures[name], processing, end, pinned.get(name))
+
+        with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:  # Dask then asks for all results together
+            fetched = {name: pool.submit(outcome, name) for name in futures}
+            outcomes = {name: one.result() for name, one in fetched.items()}
         if self._ended == ended:
             self._late += [futures[name] for name, outcome in outcomes.items() if "pending" in outcome]
         return outcomes, processing
