@@ -23,6 +23,7 @@ from pytest_modelops.report.model import CheckResult
 
 _WITH_INSTALL = ("bundle-install", "handshake", "execute", "bundle-aggregation")
 _WRITING = (*_WITH_INSTALL, "venv-reuse")
+_ABOUT_DEPLOYMENT = {"start", "versions", "runtime", "lambda", "aggregation", *_WITH_INSTALL}
 NOT_THERE = "nothing is installed in a deployment that runs already"
 _ALLOW = f'{NOT_THERE}, unless [tool.modelops.attach] has allow = ["{INSTALL}"]'
 _TRIES = "it tries what goes wrong with a worker's environments, which no deployment is for"
@@ -222,8 +223,11 @@ def _other_packages(observed: ClusterFacts) -> Iterator[tuple[str, Counter[str]]
 
 
 def control_note(observed: ClusterFacts, results: Iterable[CheckResult]) -> str:
-    """Return that the deployment itself is broken: a client with its very versions is. Empty if that is not so."""
-    broken = next((result for result in results if result.status.broke), None)
+    """Return that the deployment itself is broken: a client with its very versions is. Empty if that is not so.
+
+    Tests and checks of the user's say nothing about that.
+    """
+    broken = next((result for result in results if result.status.broke and result.name in _ABOUT_DEPLOYMENT), None)
     if broken is None or "scheduler" not in observed:
         return ""
     client = observed["client"]
@@ -238,8 +242,8 @@ def control_note(observed: ClusterFacts, results: Iterable[CheckResult]) -> str:
     if not same or not same[0] or not most:
         return ""
     return (
-        f"{broken.label} also breaks for a client with the deployment's own versions (Python {client['python']}, Dask "
-        f"{mine[1]}): the deployment is broken, not the upgrade"
+        f"{broken.label} breaks for a client with the deployment's own versions (Python {client['python']}, Dask "
+        f"{mine[1]}), so the cause is in the deployment, not in other versions"
     )
 
 

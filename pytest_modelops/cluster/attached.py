@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from pytest_modelops.deadline import Deadline
 from pytest_modelops.environments.base import Environment
 from pytest_modelops.errors import CheckFailed, ModelopsError, ProcessExited, TimedOut
 from pytest_modelops.remote.shared.facts import Answer, ClusterFacts, LookQuestion, RegisteredWorker, ShippedModule
+from pytest_modelops.report.paper import counted
 
 _STEP_SECONDS = 0.2
 _ASK_SECONDS = 10.0
@@ -55,6 +57,10 @@ class AttachedCluster(Cluster):
         self._asked: Mapping[str, str] = {}
         """Worker name by address, of all that were asked."""
         self.scaled = ""
+        self._seen: dict[str, str] | None = None
+        """Worker name by address, of all that were registered at the last look."""
+        self._left, self._joined = Counter[str](), Counter[str]()
+        """How often workers left and joined between two looks, by name."""
         self._delivered = False
         """Whether anything was copied to workers."""
 
@@ -95,7 +101,19 @@ class AttachedCluster(Cluster):
         found: Mapping[str, RegisteredWorker] = self.agent.call(
             "workers", seconds=max(_STEP_SECONDS, deadline.remaining), deadline=deadline
         )
+        before, self._seen = self._seen, {address: worker["name"] for address, worker in found.items()}
+        if before is not None:
+            self._left.update(name for address, name in before.items() if address not in self._seen)
+            self._joined.update(name for address, name in self._seen.items() if address not in before)
         return found
+
+    def _changes(self) -> Sequence[str]:
+        """Return which workers came and went without being asked to, for people."""
+        again = self._left & self._joined
+        left, joined = ({name: one[name] for name in one.keys() - again.keys()} for one in (self._left, self._joined))
+        found: Mapping[str, Mapping[str, int]] = {"started again": again, "left": left, "joined": joined}
+        parts = [f"{what}: {_times(names)}" for what, names in found.items() if names]
+        return [f"while this ran, workers of the deployment came and went; {'; '.join(parts)}"] if parts else []
 
     def await_workers(self, deadline: Deadline, names: Sequence[str] | None = None) -> Mapping[str, str]:
         """Return the addresses of these workers by name, by default of all that are still there; waits for none."""
@@ -156,6 +174,7 @@ class AttachedCluster(Cluster):
         try:
             yield LATE, self.agent.call("scale", up=True, seconds=deadline.remaining, deadline=deadline)
         finally:
+            self._seen = None
             changed = self.agent.call("scale", up=False, seconds=_SCALE_SECONDS, deadline=Deadline(_SCALE_SECONDS + 5))
         missing, more = (", ".join(map(self.with_names, changed[name])) or "none" for name in ("missing", "more"))
         said = f"the deployment was scaled up by one worker and down again; {missing} left, and it has {more} more"
@@ -180,6 +199,7 @@ class AttachedCluster(Cluster):
     def stop(self) -> Sequence[str]:
         """Close the client, whose tasks the scheduler then forgets, and prove that nothing of ours is left."""
         left: Sequence[str] = ()
+        self.stop_notes = self._changes()
         try:
             left = self.agent.call("close", deadline=Deadline(_WITHDRAW_SECONDS if self._delivered else 2.0))
         except ModelopsError as error:  # frozen, dead or busy: closing its stdin ends it
@@ -187,3 +207,7 @@ class AttachedCluster(Cluster):
                 left = [f"it is not known whether the workers have removed the files that were copied there: {error}"]
         self.agent.close()
         return [*left, *self.sandbox.close()]
+
+
+def _times(names: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({counted(count, 'time')})" for name, count in sorted(names.items()))

@@ -197,6 +197,7 @@ class Resolver:
         try:
             solution = self._uv.compile(lines, *options, deadline=deadline).stdout
             packages = {pin.name: str(pin.version or "") for pin in pins(solution)}
+            _refuse_directories(solution, given)
             if not all(packages.values()):  # a requirements file has no version of what comes from a repository
                 answer = locked_packages(self._uv, lines, *options, deadline=deadline)
                 packages |= {canonicalize_name(found["name"]): str(Version(found["version"])) for found in answer}
@@ -205,6 +206,16 @@ class Resolver:
         except UvFailed as error:
             raise type(error)(_explain(given, error), error.output) from error
         return _Stored(requirements=solution, packages=packages, resolved=_now().isoformat(), session=self._session)
+
+
+def _refuse_directories(solution: str, given: Sequence[str]) -> None:
+    """Refuse directories that only a requirement names: nothing would show when they change."""
+    for pin in pins(solution):
+        if pin.local is not None and pin.local.is_dir():
+            raise CheckFailed(
+                f"{' + '.join(given)}: one of these depends on {pin}, a directory of this machine. Have it depend on "
+                f"{pin.requirement.name} by its name, and name the directory itself beside it."
+            )
 
 
 def _explain(given: Sequence[str], error: UvFailed) -> str:

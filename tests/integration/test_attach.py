@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,9 +246,47 @@ def test_half_of_an_upgrade_behind_tls(tmp_path: Path, building_matrix: Matrix) 
         )
         run = building_matrix.run(env={**variables, "WHERE": deployment.address})
         assert run.cell().checks["lambda"].blocked_by == "versions"
-        assert "the deployment is broken, not the upgrade" in " ".join(run.out.split())
+        assert "so the cause is in the deployment, not in other versions" in " ".join(run.out.split())
         assert deployment.state() == before
 
         run = building_matrix.run("--modelops-attach-force", env={**variables, "WHERE": deployment.address})
         run.check("versions").broke("failed", "so they may crash there", within=60)
         run.check("lambda").broke("failed", "failed on 1 of 3 workers", "w2: ", within=60)
+
+
+LOOKS = """
+import time
+from pytest_modelops.checks.base import Check
+
+def looks(cell, deadline):
+    for _ in range(30):
+        cell.cluster.await_workers(deadline)
+        time.sleep(0.2)
+
+def pytest_modelops_checks(checks):
+    checks.append(Check(name="looks", run=looks, needs=("start",)))
+"""
+
+
+def test_a_worker_that_dies_again_and_again_is_noted(
+    plain: Deployment, matrix: Matrix, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    of_others = tmp_path_factory.mktemp("dies")
+    (of_others / "dies.py").write_text(
+        "import os\n\ndef dask_setup(worker):\n    worker.loop.call_later(1, os._exit, 5)\n", encoding="utf-8"
+    )
+    matrix.write("conftest.py", LOOKS)
+    worker = (sys.executable, "-m", "distributed.cli.dask_worker", plain.address, "--name", "dies", "--nthreads", "1")
+    options = ("--preload", "dies.py", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+    with (of_others / "dies.log").open("wb") as log:
+        nanny = subprocess.Popen([*worker, *options], cwd=of_others, stdout=log, stderr=log, start_new_session=True)
+    try:
+        run = matrix.run("--modelops-attach", plain.address, "-k", "start or looks")
+    finally:
+        os.killpg(nanny.pid, signal.SIGKILL)
+        nanny.wait()
+    assert run.check("looks").status == "passed", run.out
+    [note] = run.cell().facts["notes"]
+    assert re.fullmatch(
+        r"while this ran, workers of the deployment came and went; started again: dies \(\d times?\)", note
+    ), note

@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -493,6 +494,24 @@ def test_a_local_project_is_installed_and_its_sources_stay_as_they_are(start: Op
     assert "local==1.0" in lock.lines
     assert imported(session.install(lock), "local") == "first"
     assert contents(project) == before
+
+
+def test_a_directory_that_only_a_local_project_names_is_refused(start: Open, project: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(project, tmp_path / "other")
+    (other / "local.py").rename(other / "other.py")
+
+    def depend_on(requirement: str) -> None:
+        for file in ("pyproject.toml", "backend.py"):
+            text = (project / file).read_text().replace("local", "other")
+            text = text.replace("nVersion: 1.0", f"nVersion: 1.0\\nRequires-Dist: {requirement}")
+            (other / file).write_text(text)
+
+    depend_on(f"local @ {project.as_uri()}")
+    message = f"+ {other}: one of these depends on local @ {project.as_uri()}, a directory of this machine. "
+    with pytest.raises(CheckFailed, match=re.escape(message)):
+        start(requirements=(str(other),)).resolve()
+    depend_on("local")
+    assert "local==1.0" in start(requirements=(str(other), str(project))).resolve().lines
 
 
 def test_a_local_project_is_built_again_when_it_changes(start: Open, project: Path) -> None:

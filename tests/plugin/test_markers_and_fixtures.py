@@ -374,13 +374,16 @@ def test_a_test_is_narrowed_to_cells(project: Project, marks: str, expected: lis
 
 
 @pytest.mark.parametrize("setting", ["skip", "xfail", "fail_at_collect"])
-def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(project: Project, setting: str) -> None:
+@pytest.mark.parametrize("narrowed", ["--modelops-cell={}", "--modelops-python=3.12"])
+def test_a_test_whose_cells_are_not_in_this_run_is_skipped_and_says_so(
+    project: Project, setting: str, narrowed: str
+) -> None:
     cells = project.configure_quick()
     project.write("pytest.ini", f"[pytest]\nempty_parameter_set_mark = {setting}\n")
     project.write(
         "test_mine.py", 'import pytest\n@pytest.mark.modelops_cells("py3.13-*")\ndef test_mine(modelops_cell): 1 / 0\n'
     )
-    ran = project.matrix(f"--modelops-cell={cells[0]}", "modelops", "test_mine.py", "-rs")
+    ran = project.matrix(narrowed.format(cells[0]), "modelops", "test_mine.py", "-rs")
     assert ran.code == 0
     assert ran.results == {
         **dict.fromkeys(project.checks_of(cells[0], check_names=project.quick_checks), "PASSED"),

@@ -91,12 +91,17 @@ def test_other_packages_that_differ_are_a_note() -> None:
 
 def test_the_deployment_is_what_is_broken_if_its_own_client_is() -> None:
     broken = [CheckResult(name="lambda", status=Status.FAILED, message="")]
-    assert attached.control_note(observed(facts(), facts()), broken).startswith("lambda also breaks for a client with")
+    assert attached.control_note(observed(facts(), facts()), broken).startswith("lambda breaks for a client with")
     assert attached.control_note(observed(facts(), facts(), facts("3.13.0")), broken), "most of it is the same"
     others: list[Any] = [observed(facts(dask="3"), scheduler=facts(dask="3")), observed(facts(), client="3.13.0"), {}]
     for other in others:
         assert attached.control_note(other, broken) == ""
     assert attached.control_note(observed(facts()), [CheckResult(name="lambda", status=Status.PASSED)]) == ""
+    of_the_users = [
+        CheckResult(name="test_a.py::test_b", status=Status.FAILED),
+        CheckResult(name="own", status=Status.FAILED),
+    ]
+    assert attached.control_note(observed(facts(), facts()), of_the_users) == ""
 
 
 def test_differences_are_those_of_the_deployment() -> None:
