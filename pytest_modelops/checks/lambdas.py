@@ -146,7 +146,7 @@ def whereabouts(cluster: Cluster, outcome: Outcome) -> str:
     """Say where a task is that did not finish. If no worker has it, the client may have failed on its result."""
     text = cluster.with_names(outcome["pending"])
     return (
-        f"{text}\nThe client: {cluster.last_words(cluster.agent.process.name)}"
+        f"{text}\nThe client:{cluster.last_words(cluster.agent.process.name)}"
         if text.startswith("not assigned")
         else text
     )

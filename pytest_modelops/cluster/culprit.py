@@ -204,6 +204,10 @@ def _why_nowhere(task: PendingTask, view: SchedulerView) -> str:
         needs = ", ".join(f"{name}={amount:g}" for name, amount in lacking.items())
         has = (f"{worker['name']} {_resources(worker['resources'])}" for worker in view["workers"].values())
         return f"it needs the resource {needs}, which no worker has ({'; '.join(has)})"
+    eligible = [one for address, one in view["workers"].items() if address in task["places"] or not task["places"]]
+    if eligible and all(worker["paused"] for worker in eligible):
+        names = ", ".join(worker["name"] for worker in eligible[:_SHOWN])
+        return f"{names} {'is' if len(eligible) == 1 else 'are'} paused, as Dask does where memory is short"
     if task["places"]:
         return f"it may only run on {', '.join(task['places'][:_SHOWN])}, and no such worker is registered"
     return "none that is registered meets what it needs"

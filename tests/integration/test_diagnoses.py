@@ -101,6 +101,23 @@ def exits():
 
 def test_restarts(modelops_cell):
     modelops_cell.call(exits, deadline=DEADLINE)
+
+
+def pauses():
+    import time
+
+    from distributed import get_worker
+    from distributed.core import Status
+
+    worker = get_worker()
+    worker.memory_manager.memory_pause_fraction = 1e-9
+    while worker.status != Status.paused:
+        time.sleep(0.01)
+
+
+def test_paused(modelops_cell):
+    modelops_cell.call(pauses, worker="worker-0", deadline=20)
+    modelops_cell.call("lambda: 1", worker="worker-0", deadline=DEADLINE)
 """
 LIMIT = 5
 """Seconds after which a diagnosis itself hangs."""
@@ -163,6 +180,7 @@ def diagnosed(run: Run, name: str) -> Check:
                 "Task exits-",
             ],
         ),
+        ("paused", ["no worker can run task lambda-", ": worker-0 is paused, as Dask does where memory is short."]),
     ],
 )
 def test_what_hangs_is_named(run: Run, name: str, parts: list[str]) -> None:
@@ -170,6 +188,7 @@ def test_what_hangs_is_named(run: Run, name: str, parts: list[str]) -> None:
     check.says("Diagnosis: ", *parts, "Where each process stands:", "Whole diagnosis: ")
     paragraph = check.message.partition("Diagnosis: ")[2].partition("\n")[0]
     assert all(part in paragraph for part in parts), paragraph
+    assert ("paused, since they are short of memory: worker-0 (tcp://" in check.message) is (name == "paused")
     written = json.loads(Path(check.data["diagnosis"]["directory"], "diagnosis.json").read_text())
     assert written["seconds"] <= LIMIT
 

@@ -225,7 +225,8 @@ class Tasks:
 
     def _outcome(self, future: Future, processing: Processing | None, end: float, pinned: str | None) -> Outcome:
         if future.status == "pending" or processing is None:  # without a scheduler no result can be fetched
-            return {"pending": _whereabouts(future.key, processing)}
+            where = _whereabouts(future.key, processing)
+            return {"pending": where or f"not assigned to any worker{self._paused()}"}
         try:
             if future.status == "error":
                 # With the worker's own traceback, instead of one through the client that asks.
@@ -264,6 +265,15 @@ class Tasks:
         except OSError:  # also TimeoutError
             return None
         return processing
+
+    def _paused(self) -> str:
+        """Say which workers take no tasks because of their memory; empty if none, or if the scheduler is silent."""
+        try:
+            workers = self.connection.ask_scheduler("identity", seconds=_LAST_SECONDS)["workers"]
+        except OSError:
+            return ""
+        paused = [address for address, worker in workers.items() if worker.get("status") == "paused"]
+        return f"; paused, since they are short of memory: {', '.join(paused)}" if paused else ""
 
     def stuck(self, seconds: float, *, spared: Sequence[str] = ()) -> list[str]:
         """Return the addresses of workers that are still on a task although nobody waits for one any more.
@@ -309,7 +319,7 @@ def _gone(address: str) -> Outcome:
 
 
 def _whereabouts(key: str, processing: Processing | None) -> str:
-    """Say where a task is that is not done."""
+    """Say where a task is that is not done; empty if no worker has it."""
     if processing is None:
         return "unaccounted for, because the scheduler does not answer"
     for worker, keys in processing.items():
@@ -317,4 +327,4 @@ def _whereabouts(key: str, processing: Processing | None) -> str:
             others = [str(other) for other in keys if other != key]
             besides = f", which also has {', '.join(others[:3])} to do" if others else ""
             return f"processing on {worker}{besides}"
-    return "not assigned to any worker"
+    return ""

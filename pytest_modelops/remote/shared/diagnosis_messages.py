@@ -38,6 +38,7 @@ class WorkerEntry(TypedDict):
     memory: int  # bytes that its process used at its last heartbeat
     memory_limit: int  # bytes; 0 without a limit
     last_seen: float  # seconds since its last heartbeat
+    paused: bool  # whether it takes no tasks, because of its memory
     resources: dict[str, float]  # amount by name
     processing: list[str]  # keys of the first few tasks that it has
     tasks: int  # how many it has

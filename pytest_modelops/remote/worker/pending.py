@@ -60,6 +60,7 @@ def _worker(worker: Any) -> WorkerEntry:
         "memory": int(worker.metrics.get("memory") or 0),
         "memory_limit": int(worker.memory_limit or 0),
         "last_seen": round(time.time() - worker.last_seen, 2),
+        "paused": getattr(worker.status, "name", "") == "paused",
         "resources": dict(worker.resources),
         "processing": _keys(worker.processing),
         "tasks": len(worker.processing),

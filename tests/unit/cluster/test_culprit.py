@@ -49,7 +49,7 @@ def asked(
     resources: dict[str, float] | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
-    entry = {"name": "worker-0", "resources": resources or {}, "processing": [], "tasks": 0, **facts}
+    entry = {"name": "worker-0", "paused": False, "resources": resources or {}, "processing": [], "tasks": 0, **facts}
     counts = {one["state"]: 1 for one in pending}
     scheduler = {"counts": counts, "pending": list(pending), "locks": [], "workers": {AT: entry}, "story": []}
     return {"scheduler": scheduler, "workers": {AT: worker or {"value": {"tasks": {}, "stacks": {}}}}}
