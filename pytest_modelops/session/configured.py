@@ -14,6 +14,7 @@ from pytest_modelops.config.setting import not_one_of
 from pytest_modelops.config.settings import Settings
 from pytest_modelops.errors import WrongInput
 from pytest_modelops.session import module
+from pytest_modelops.session.hooks import change
 from pytest_modelops.session.rootdir import refuse_moved_rootdir
 
 
@@ -69,7 +70,7 @@ def configure(config: pytest.Config) -> Configured:
             kubernetes=settings.attach.kubernetes,
         )
         checks = attached.of_deployment(checks, asked)
-    config.hook.pytest_modelops_checks(checks=checks, config=config)
+    change(config, "pytest_modelops_checks", checks=checks)
     if settings.attach.is_asked_for and not settings.attach.force:
         checks = attached.behind_versions(checks)
     ordered = in_order([module.with_pytest_outcomes(check) for check in checks])

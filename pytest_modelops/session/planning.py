@@ -25,6 +25,7 @@ from pytest_modelops.matrix.shards import part_of
 from pytest_modelops.matrix.versions import Releases
 from pytest_modelops.session.baseline import baseline_of, seconds_of
 from pytest_modelops.session.configured import Configured
+from pytest_modelops.session.hooks import change
 
 
 def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config) -> Plan:
@@ -44,7 +45,7 @@ def plan_of(configured: Configured, *, releases: Releases, config: pytest.Config
     if configured.settings.attach.is_asked_for:
         plan = _of_clients(plan)
     cells = list(plan.cells)
-    config.hook.pytest_modelops_cells(cells=cells, config=config)
+    change(config, "pytest_modelops_cells", cells=cells)
     plan = _after_hook(plan, cells)
     _refuse_unknown(configured, plan)
     settings = configured.settings

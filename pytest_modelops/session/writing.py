@@ -23,6 +23,7 @@ from pytest_modelops.report.model import RunReport
 from pytest_modelops.report.targets import GITHUB, JUNIT, Target
 from pytest_modelops.session import junit
 from pytest_modelops.session.baseline import baseline_of, keep, sharing_of
+from pytest_modelops.session.hooks import change
 from pytest_modelops.session.run import MatrixRun
 
 
@@ -67,7 +68,7 @@ class Writing:
         self._kept = run.directory if settings.constraints is None else None
         self.baseline = baseline_of(settings)
         self._causes = causes.load(settings.causes, names_of(run.checks))
-        config.hook.pytest_modelops_causes(causes=self._causes, config=config)
+        change(config, "pytest_modelops_causes", causes=self._causes)
         for cause in self._causes:
             if not isinstance(cause, Cause):
                 raise WrongInput(f"pytest_modelops_causes: {cause!r} is not a pytest_modelops.report.causes.Cause")

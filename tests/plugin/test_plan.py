@@ -326,12 +326,21 @@ def test_a_hook_adds_and_removes_cells_and_what_it_removed_is_reported(project: 
     assert plan["left_out"] == [{"id": project.cell, "reason": "removed by pytest_modelops_cells"}]
 
 
+def test_a_hook_that_is_a_generator_would_never_run(project: Project) -> None:
+    project.write("conftest.py", "def pytest_modelops_checks(checks):\n    yield from checks\n")
+    ran = project.run("--modelops-plan")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "pytest_modelops_checks: an implementation returned <generator object " in ran.err
+    assert "change `checks` in place" in ran.err
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         ("cells.clear()", "no cell is left"),
         ("cells.append(cells[0])", "{cell} is there twice"),
         ("cells.append('py3.12')", "'py3.12' is not a pytest_modelops.matrix.cell.Cell"),
+        ("return []", "an implementation returned [], which is ignored; change `cells` in place"),
     ],
 )
 def test_what_a_hook_may_not_make_of_the_cells_is_wrong_input(project: Project, body: str, message: str) -> None:
