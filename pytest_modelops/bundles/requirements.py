@@ -250,6 +250,8 @@ def _project(text: str, place: _Place, directory: Path) -> Path:
     if ";" in text:
         raise MalformedBundle(f"{where}: {text!r}: a path cannot have a marker here; write 'name @ path ; marker'")
     path = _inside(unquote(re.sub(r"^file:(//)?", "", text)), place, directory, shown=text)
+    if not path.exists():
+        raise MalformedBundle(f"{where}: {text!r}: there is no such file or directory ({path})")
     is_project = any((path / name).is_file() for name in PROJECT_FILES)
     if not is_project and not (path.is_file() and path.name.endswith(_ARCHIVES)):
         raise MalformedBundle(

@@ -37,6 +37,8 @@ _BEGUN = _REPLICATES // 10
 _BEGIN_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
 """How long the agent has to say what became of a job that is over."""
+_STEP_SECONDS = 1.0
+"""How long the job is awaited before it is looked whether a process has ended."""
 _LAST_SECONDS = 20.0
 """How long what comes after the running job has at least, if that hangs."""
 
@@ -136,7 +138,7 @@ class _Job:
     """A job that a client has begun, and that is not complete before `end`."""
 
     def __init__(self, cluster: Cluster, deadline: Deadline) -> None:
-        self._agent = cluster.agent
+        self._agent, self._replacing = cluster.agent, cluster.replacing
         self._before: Progress = {"finished": 0, "error": ""}
         self._agent.call(
             "begin_job",
@@ -175,8 +177,7 @@ class _Job:
         seconds = max(deadline.remaining - _LAST_SECONDS, deadline.remaining / 2)
         try:
             during: Progress = self._agent.call("progress", deadline=Deadline(_ANSWER_SECONDS))
-            answering = Deadline(seconds + _ANSWER_SECONDS)  # also if the replacement took all the time
-            report: RunningReport = self._agent.call("finish_job", seconds=seconds, deadline=answering)
+            report = self._ended(role, Deadline(seconds))
         except ProcessExited as error:
             if role is Role.SCHEDULER:  # the client has ended with it, and was started again
                 return {"before": self._before["finished"], "during": 0, "after": 0, "ended": str(error)}
@@ -206,6 +207,23 @@ class _Job:
                 CheckFailed(f"the job that ran meanwhile completed with {len(wrong)} wrong aggregates"), figures
             )
         return figures
+
+    def _ended(self, role: Role, deadline: Deadline) -> RunningReport:
+        """Let it end; return how it did, or how far it is when the deadline has passed, with at least one look."""
+
+        def look() -> RunningReport:
+            step = min(_STEP_SECONDS, deadline.remaining)
+            answering = Deadline(step + _ANSWER_SECONDS)  # also if the replacement took all the time
+            report: RunningReport = self._agent.call("finish_job", seconds=step, deadline=answering)
+            if role is not Role.SCHEDULER and not report["error"]:  # with that, all may end
+                self._replacing.raise_if_exited()
+            return report
+
+        def is_over(report: RunningReport) -> bool:
+            done = [name for name, one in report["results"].items() if "pending" not in one]
+            return bool(report["error"]) or len(done) == _JOB.params
+
+        return deadline.until(look, every=0, done=is_over)
 
 
 def _with(error: ModelopsError, running_job: Mapping[str, object]) -> ModelopsError:

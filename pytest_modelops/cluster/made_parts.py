@@ -155,7 +155,10 @@ class MadeParts(Parts[ClusterSandbox]):
         except RemoteError as error:
             trace = [f"    {line}" for line in error.traceback.rstrip().splitlines()[-_TRACE_LINES:]]
             raise CheckFailed("\n".join([str(error), *trace])) from None
-        raise TimedOut(f"the cluster was not made within {deadline.seconds:g} s: the class has not returned")
+        stands = ""
+        with contextlib.suppress(ModelopsError):  # it holds the GIL perhaps
+            stands = "; it stands at\n" + self.maker.call("stands", deadline=Deadline(_STEP_SECONDS))
+        raise TimedOut(f"the cluster was not made within {deadline.seconds:g} s: the class has not returned{stands}")
 
     @property
     def started(self) -> Mapping[str, str]:

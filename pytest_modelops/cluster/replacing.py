@@ -77,6 +77,10 @@ class Replacing:
         }
         replace[role](deadline)
 
+    def raise_if_exited(self) -> None:
+        """Raise `ProcessExited` if scheduler or a worker has ended."""
+        self._parts.raise_if_exited([self._parts.scheduler, *self._parts.workers])
+
     def renew(self, deadline: Deadline) -> None:
         """Start client and workers again, with the versions that they have, after something broke."""
         parts = self._parts

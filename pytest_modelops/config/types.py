@@ -231,6 +231,8 @@ def _requirement(value: object, directory: Path) -> str:
         is_project = (found / "pyproject.toml").is_file() or (found / "setup.py").is_file()
         if is_project or (found.is_file() and found.suffix == ".whl"):
             return str(found)
+        if not found.exists():
+            raise WrongInput(f"{line!r}: there is no such file or directory ({found})")
         raise WrongInput(f"{line!r} is neither a wheel nor a directory with a pyproject.toml or setup.py ({found})")
     try:
         Requirement(line)

@@ -103,6 +103,9 @@ class Wheels:
             for file in contents.files(project):
                 (copy / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(project / file, copy / file)
+            # Backends such as hatchling leave out what git ignores, by the nearest file above. Without one, they would
+            # look in the directories above the cache.
+            (copy.parent / _IGNORED).write_bytes(_ignored_above(project))
             if _versioned_by_git(project):
                 shutil.copytree(project / ".git", copy / ".git", symlinks=True)
             options = ("--out-dir", str(out), "--python", str(interpreter.path))
@@ -122,6 +125,7 @@ class Wheels:
 
 
 _REPORTED_LINES = 30
+_IGNORED = ".gitignore"
 
 
 def _hash_sources(project: Path) -> str:
@@ -131,10 +135,21 @@ def _hash_sources(project: Path) -> str:
         git = project / ".git"
         named = [git / "HEAD", git / "packed-refs", *sorted((git / "refs").rglob("*"))]
         files += [path.relative_to(project) for path in named if path.is_file()]
+    digest.update(_ignored_above(project))
     for file in files:
         executable = os.access(project / file, os.X_OK)
         digest.update(f"{file}\0{executable}\0{hash_file(project / file)}\n".encode())
     return digest.hexdigest()
+
+
+def _ignored_above(project: Path) -> bytes:
+    """Return what git ignores by the nearest file above a project, up to the top of the repository."""
+    directory = project.resolve()
+    while not (directory / ".git").exists() and directory != directory.parent:
+        directory = directory.parent
+        if (file := directory / _IGNORED).is_file():
+            return file.read_bytes()
+    return b""
 
 
 def _versioned_by_git(project: Path) -> bool:

@@ -149,4 +149,4 @@ def why_not(name: str, value: Any) -> str:
             "distribution: import functions from it by name, and they travel along"
         )
     kind = f"the class {value.__qualname__}" if isinstance(value, type) else f"an object of {type(value)!r}"
-    return f"{name!r}, {kind}: only modules, functions and plain data travel; make it inside the function"
+    return f"{name!r}, {kind}: only functions, plain data and what is installed travel; make it inside the function"

@@ -109,7 +109,7 @@ def test_workers_that_never_come_and_a_class_that_never_returns(matrix: Matrix) 
     configure(matrix, "clusters:NoWorkers", LOCAL, keys="deadlines.start = 9")
     broke_at_start(matrix.run(), "timed-out", "0 of 2 workers registered", "the queue is full, 2 jobs are pending")
     configure(matrix, "clusters:NeverReturns", LOCAL, keys="deadlines.start = 6")
-    broke_at_start(matrix.run(), "timed-out", "the class has not returned")
+    broke_at_start(matrix.run(), "timed-out", "the class has not returned; it stands at", "in __init__")
 
 
 def test_a_cluster_that_scales_itself_and_is_left_open(matrix: Matrix) -> None:

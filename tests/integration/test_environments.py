@@ -496,6 +496,38 @@ def test_a_local_project_is_installed_and_its_sources_stay_as_they_are(start: Op
     assert contents(project) == before
 
 
+IGNORES = """
+    # As hatchling: what git ignores, by the nearest file upwards in the repository, is left out.
+    import pathlib
+    def ignored():
+        for directory in [pathlib.Path.cwd(), *pathlib.Path.cwd().parents]:
+            if (directory / ".gitignore").is_file():
+                return (directory / ".gitignore").read_text().split()
+            if (directory / ".git").exists():
+                return []
+"""
+
+
+def test_what_git_ignores_in_the_repository_above_is_not_in_the_wheel(start: Open, project: Path) -> None:
+    text = (project / "backend.py").read_text()
+    text = text.replace('wheel.write("local.py")', 'any(wheel.write(name) for name in {"local.py"} - {*ignored()})')
+    (project / "backend.py").write_text(textwrap.dedent(IGNORES) + text)
+
+    def is_there() -> bool:
+        environment = start(requirements=(str(project),)).install()
+        command = [environment.python, "-I", "-c", "import local"]
+        return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+    assert is_there()
+    (project.parent / ".gitignore").write_text("local.py\n")
+    assert not is_there(), "the cached wheel is another one"
+    (project / ".git").mkdir()
+    assert is_there(), "it is the top of a repository"
+    (project / ".git").rmdir()
+    (project / ".gitignore").write_text("")
+    assert is_there(), "its own file is nearer"
+
+
 def test_a_directory_that_only_a_local_project_names_is_refused(start: Open, project: Path, tmp_path: Path) -> None:
     other = shutil.copytree(project, tmp_path / "other")
     (other / "local.py").rename(other / "other.py")

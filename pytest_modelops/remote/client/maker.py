@@ -38,6 +38,8 @@ _CLOSE_SECONDS = 20.0
 _FORCE_SECONDS = 5.0
 """How long before the end of that what is left is ended by force."""
 _IN_PROCESS = "inproc://"
+_FRAMES = 6
+"""How many frames are shown of where the class's code stands, the innermost last."""
 
 
 class Maker:
@@ -138,7 +140,8 @@ class Maker:
         left, notes = [], []
         self._look()  # the cluster forgets what it has when it is closed
         try:
-            self._cluster.close()
+            if hasattr(self._cluster, "close"):  # it is what a class returned that makes no cluster
+                self._cluster.close()
         except Exception as error:  # noqa: BLE001 - it is reported, with what is left
             notes.append(f"closing the cluster raised {error_text(error)}")
         for listing in self._listings:
@@ -166,8 +169,19 @@ class Maker:
 
     def scale(self, workers: int, seconds: float) -> bool:
         """Have so many workers from now on."""
-        self._in_main(lambda: self._resize(workers)).result(seconds)
+        self._result(self._in_main(lambda: self._resize(workers)), "scaling it", seconds)
         return True
+
+    def stands(self) -> str:
+        """Return where the main thread stands, which is in the class's code while that runs."""
+        frames = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident or 0])  # noqa: SLF001
+        return "\n".join(f'    File "{one.filename}", line {one.lineno} in {one.name}' for one in frames[-_FRAMES:])
+
+    def _result(self, job: concurrent.futures.Future[Any], what: str, seconds: float) -> Any:
+        try:
+            return job.result(seconds)
+        except concurrent.futures.TimeoutError:
+            raise TimeoutError(f"{what} has not ended after {seconds:g} s; it stands at\n{self.stands()}") from None
 
     def look(self, seconds: float) -> list[str]:
         """Return what the cluster's engine lists of it, for people."""
@@ -201,7 +215,7 @@ class Maker:
         """Close the cluster and look whether its engine still has anything of it."""
         if self._making:
             os.kill(os.getpid(), signal.SIGTERM)
-        report: CloseReport = self._in_main(lambda: self._close(seconds)).result(seconds)
+        report: CloseReport = self._result(self._in_main(lambda: self._close(seconds)), "closing it", seconds)
         return report
 
     def leave(self) -> None:
@@ -265,7 +279,7 @@ def _within(function: Callable[[], None], seconds: float) -> None:
 def main() -> None:
     """Serve in a thread."""
     writer, maker = agent.frames_on_stdout(), Maker()
-    methods = {name: getattr(maker, name) for name in ("make", "made", "scale", "look", "logs", "close")}
+    methods = {name: getattr(maker, name) for name in ("make", "made", "stands", "scale", "look", "logs", "close")}
 
     def serve() -> None:
         agent.serve(methods, sys.stdin.buffer, writer)

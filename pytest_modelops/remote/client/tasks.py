@@ -193,11 +193,15 @@ class Tasks:
         gone = self._await(futures, pinned, end)
         pending = _any_pending(futures, gone)
         processing = self._processing() if pending else {}
+        nowhere = f"not assigned to any worker{self._paused()}" if pending else ""
 
         def outcome(name: str) -> Outcome:
+            future = futures[name]
             if name in gone:
                 return _gone(gone[name])
-            return self._outcome(futures[name], processing, end, pinned.get(name))
+            if future.status == "pending" or processing is None:  # without a scheduler no result can be fetched
+                return {"pending": _whereabouts(future.key, processing) or nowhere}
+            return self._outcome(future, end, pinned.get(name))
 
         with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:  # Dask then asks for all results together
             fetched = {name: pool.submit(outcome, name) for name in futures}
@@ -223,10 +227,8 @@ class Tasks:
             time.sleep(_POLL_SECONDS)
         return gone
 
-    def _outcome(self, future: Future, processing: Processing | None, end: float, pinned: str | None) -> Outcome:
-        if future.status == "pending" or processing is None:  # without a scheduler no result can be fetched
-            where = _whereabouts(future.key, processing)
-            return {"pending": where or f"not assigned to any worker{self._paused()}"}
+    def _outcome(self, future: Future, end: float, pinned: str | None) -> Outcome:
+        """Return what came of a future that is done."""
         try:
             if future.status == "error":
                 # With the worker's own traceback, instead of one through the client that asks.

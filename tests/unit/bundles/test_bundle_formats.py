@@ -129,11 +129,8 @@ MALFORMED: list[tuple[Files, str]] = [
                 ),
             ),
             ("../lib", "'../lib' lies outside the bundle"),
-            (
-                "./lib",
-                "'./lib' is neither a wheel, an sdist nor a directory with a pyproject.toml or setup.py (<bundle>/lib)",
-            ),
-            ("lib/none.whl", "'lib/none.whl' is neither a wheel"),
+            ("./lib", "'./lib': there is no such file or directory (<bundle>/lib)"),
+            ("lib/none.whl", "'lib/none.whl': there is no such file or directory"),
             ("numpy >> 2", "'numpy >> 2' is not a requirement; write one such as numpy>=2"),
             ("https://${TOKEN}@example.org/x.whl", "${TOKEN} is not filled in"),
             ("./here ; python_version < '3'", "\"./here ; python_version < '3'\": a path cannot have a marker here"),

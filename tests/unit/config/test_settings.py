@@ -382,14 +382,22 @@ class Root(dict[str, Any]):
         return "{" + key + "}"
 
 
-@pytest.mark.parametrize("path", ["./empty", "/nowhere", "../x", "gone-1-py3-none-any.whl", "./file.txt"])
-def test_a_path_that_cannot_be_installed_is_refused(message_of: MessageOf, tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("paths", "why"),
+    [
+        (["./empty", "./file.txt"], " is neither a wheel nor a directory with a pyproject.toml or setup.py"),
+        (["/nowhere", "../x", "gone-1-py3-none-any.whl"], ": there is no such file or directory"),
+    ],
+    ids=["of no use", "gone"],
+)
+def test_a_path_that_cannot_be_installed_is_refused(
+    message_of: MessageOf, tmp_path: Path, paths: list[str], why: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").touch()
-    assert message_of(f'[tool.modelops.environment]\nrequirements = ["{path}"]') == (
-        f"{ENVIRONMENT} requirements: {path!r} is neither a wheel nor a directory "
-        f"with a pyproject.toml or setup.py ({tmp_path / path})"
-    )
+    for path in paths:
+        message = message_of(f'[tool.modelops.environment]\nrequirements = ["{path}"]')
+        assert message == f"{ENVIRONMENT} requirements: {path!r}{why} ({tmp_path / path})"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,17 @@ class Remembers(Made):
         self.made.append(self)
 
 
+class Hangs(Remembers):
+    made = []
+
+    def close(self):
+        self.options["gate"].wait(20)
+
+
+def returns_no_cluster():
+    return [1]
+
+
 class Fixed(Made):
     new_spec = None
     worker_spec = {0: {}}
@@ -108,3 +119,19 @@ def test_a_cluster_that_cannot_be_used(
         maker.made(20)
     assert said in str(raised.value)
     assert not (tmp_path / "contact.json").exists()
+
+
+def test_closing_that_does_not_end_says_where_it_stands(tmp_path: Path, maker: Maker) -> None:
+    gate = threading.Event()
+    maker.make(question(tmp_path, "Hangs", gate=gate))
+    assert maker.made(20)
+    with pytest.raises(TimeoutError, match=r"^closing it has not ended after 0\.1 s; it stands at\n    File "):
+        maker.close(0.1)
+    gate.set()
+
+
+def test_what_is_no_cluster_is_not_closed(tmp_path: Path, maker: Maker) -> None:
+    maker.make(question(tmp_path, "returns_no_cluster"))
+    with pytest.raises(Failure, match="made a builtins:list, which has no scheduler's address"):
+        maker.made(20)
+    assert maker.close(20) == {"left": [], "notes": []}

@@ -633,8 +633,14 @@ REFUSALS = [
     ("wrapped", "is not what its def and decorators made"),
     ("wrapped_lambda", "is not what its def and decorators made"),
     ("rewrapped", "is not what its def and decorators made"),
-    ("uses_object", "uses 'T', an object of <class 'helpers.Thing'>: only modules, functions and plain data travel"),
-    ("uses_class", "uses 'Thing', the class Thing: only modules, functions and plain data travel; make it inside"),
+    (
+        "uses_object",
+        "uses 'T', an object of <class 'helpers.Thing'>: only functions, plain data and what is installed travel",
+    ),
+    (
+        "uses_class",
+        "uses 'Thing', the class Thing: only functions, plain data and what is installed travel; make it inside",
+    ),
     ("uses_bound", "uses 'bound', an object of <class"),
     ("uses_partial", "uses 'partial', an object of <class 'functools.partial'>"),
     ("uses_module", "uses the module 'helpers', which belongs to neither the standard library nor an installed"),
