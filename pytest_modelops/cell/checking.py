@@ -341,8 +341,8 @@ class Checks:
 
     def _last_on_cluster(self) -> str:
         """Return the label of the check that used the cluster last, and has ended; empty if none has."""
-        used = (label for label, one in self._results.items() if self.uses_cluster(label) and not one.blocked_by)
-        return next(iter(list(used)[::-1]), "")
+        latest = reversed(self._results.items())
+        return next((label for label, one in latest if self.uses_cluster(label) and not one.blocked_by), "")
 
     def _obstacle(self, check: Check) -> CheckResult | None:
         """Run what has to run before a check; return the first result that blocks it."""
