@@ -82,6 +82,26 @@ def test_a_scheduler_that_is_gone_for_a_moment_is_no_outcome(monkeypatch: pytest
     assert tasks.Tasks(connection).settle({"one": future}, pinned={}, seconds=0.1)[1] is None
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_result_is_not_awaited_if_the_worker_that_had_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    asked: list[float] = []
+
+    def result(timeout: float) -> int:
+        asked.append(timeout)
+        if there and len(asked) == 2:
+            return 42
+        raise TimeoutError
+
+    monkeypatch.setattr(tasks, "_LOOK_AROUND_SECONDS", 0.01)
+    future: Any = SimpleNamespace(key="one", status="finished", result=result)
+    connection: Any = Answers({"tcp://1": []} if there else {"tcp://2": []})
+    outcomes, _ = tasks.Tasks(connection).settle({"one": future}, pinned={"one": "tcp://1"}, seconds=600)
+    assert ("value" if there else "gone") in outcomes["one"]
+    assert asked == [0.01] * (2 if there else 1)
+
+
 def set_up(server: SimpleNamespace) -> None:
     """Load the preload, without what it serves besides its own answers."""
     others = SimpleNamespace(
