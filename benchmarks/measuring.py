@@ -172,8 +172,9 @@ def main(name: str, measure: Callable[[Options, Path], Sequence[Figures]]) -> No
     """
     arguments = vars(parser(sys.modules["__main__"].__doc__).parse_args())
     docs = arguments.pop("docs")
-    # Without bytecode, each start would compile everything.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Without bytecode, each start would compile everything; and another installation would be this one.
+    for variable in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH"):
+        os.environ.pop(variable, None)
     with directory_or_temporary(arguments.pop("cache")) as cache, directory_or_temporary(None) as directory:
         options = Options(cache=cache, **arguments)
         try:
