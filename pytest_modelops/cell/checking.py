@@ -322,11 +322,7 @@ class Checks:
         finally:
             self._live.progress("")
             self._lifecycle.collect_logs()  # it may have started another process
-        if check.main_thread and status is Status.PASSED:  # the user's own, which may end workers on purpose
-            self._lifecycle.note_losses(f"during {check.label}")
-        lost = self._lifecycle.lost_workers()
-        if not check.replaced:  # a rolling upgrade ends workers
-            status, message = judged(status, message, lost, self._last_on_cluster())
+        status, message = self._with_losses(check, status, message)
         secrets, seconds = self._lifecycle.secrets, time.monotonic() - began
         if status.lets_through:
             self._passed.add(check.label)
@@ -338,6 +334,15 @@ class Checks:
             reproduce=self._reproduce(self._live.cell, check),
             data=secrets.hide_in(data),
         )
+
+    def _with_losses(self, check: Check, status: Status, message: str) -> tuple[Status, str]:
+        """Return status and message with what it means that workers ended meanwhile."""
+        if check.main_thread and status is Status.PASSED:  # the user's own, which may end workers on purpose
+            self._lifecycle.note_losses(f"during {check.label}")
+        lost = self._lifecycle.lost_workers()
+        if check.replaced:  # a rolling upgrade ends workers
+            return status, message
+        return judged(status, message, lost, self._last_on_cluster())
 
     def _last_on_cluster(self) -> str:
         """Return the label of the check that used the cluster last, and has ended; empty if none has."""

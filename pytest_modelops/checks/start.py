@@ -19,7 +19,7 @@ def run(cell: CheckedCell, deadline: Deadline) -> Mapping[str, object]:
     cell.progress("starting scheduler and workers")
     cluster = cell.open_cluster(deadline)
     all_kinds()  # while the processes start: the checks that follow send these, and preparing them takes a moment
-    functions_of_job(writing=not cell.attached)
+    functions_of_job(writing=True)
     try:
         cluster.await_ready(deadline)
     except RemoteError as error:

@@ -31,7 +31,8 @@ class Losses:
 
     def watch(self, reported: Mapping[str, ProcessFacts]) -> None:
         """Note which processes run that were started instead of others."""
-        self._running = {**self._seen_to_run(reported), **self._running}
+        others = {name: facts for name, facts in reported.items() if name not in self._running}
+        self._running |= self._seen_to_run(others)
 
     def look(self, reported: Mapping[str, ProcessFacts]) -> Mapping[str, str]:
         """Return how worker processes ended, by name: `its process exited with status 3`; empty if nobody says how.

@@ -149,8 +149,8 @@ class OwnCluster(Cluster, Generic[_P, _R]):
 
     def _know_successors(self, deadline: Deadline) -> None:
         """Have the addresses and facts of workers that their nannies have started again."""
-        pids = {worker: self._reported[worker.name]["pid"] for worker in self.workers if worker.name in self._reported}
-        if any(worker.state(pid=pid) == GONE for worker, pid in pids.items()):
+        known = [worker for worker in self.workers if worker.name in self._reported]
+        if any(worker.state(pid=self._reported[worker.name]["pid"]) == GONE for worker in known):
             with contextlib.suppress(ModelopsError):  # what comes next reports it
                 self.await_workers(deadline)
 

@@ -19,22 +19,27 @@ def files_of(constraints: Path | None) -> list[Path]:
 
     Those that are not there or cannot be read name nothing; uv reports them.
     """
-    found: dict[Path, None] = {}
-    left = [constraints] if constraints is not None else []
-    while left:
-        file = left.pop()
-        if file not in found:
-            found[file] = None
-            options = (option_of(line) for line in _lines(file) if line.startswith("-"))
-            left += [file.parent / value for name, value in options if name in _NAMES_A_FILE and "://" not in value]
-    return list(found)
+    return list(_read(constraints))
 
 
 def requirements_of(constraints: Path | None) -> Iterator[Requirement]:
     """Yield what a constraints file, and those that it names, ask for."""
-    for line in (line for file in files_of(constraints) for line in _lines(file)):
+    for line in (line for lines in _read(constraints).values() for line in lines):
         with contextlib.suppress(InvalidRequirement):  # an option
             yield Requirement(line.partition(" --")[0].strip())
+
+
+def _read(constraints: Path | None) -> dict[Path, list[str]]:
+    """Return the lines of these files."""
+    found: dict[Path, list[str]] = {}
+    left = [constraints] if constraints is not None else []
+    while left:
+        file = left.pop()
+        if file not in found:
+            found[file] = _lines(file)
+            options = (option_of(line) for line in found[file] if line.startswith("-"))
+            left += [file.parent / value for name, value in options if name in _NAMES_A_FILE and "://" not in value]
+    return found
 
 
 def _lines(file: Path) -> list[str]:

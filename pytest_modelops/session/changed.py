@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +82,26 @@ class Touched:
             return True
         return check.bundle is not None and check.bundle.name in self.bundles
 
-    def test(self, cell_id: str, files: Iterable[Path], bundles: Mapping[Path, Bundle | None]) -> bool:
+    def test(
+        self,
+        cell_id: str,
+        files: Iterable[Path],
+        bundles: Mapping[Path, Bundle | None],
+        places: Callable[[Path], set[Path]] = contents.places,
+    ) -> bool:
         """Return whether a test of the user's is touched.
 
         Args:
             files: that decide about it, see `TestFiles`.
             bundles: that its markers name, see `bundles_of`.
+            places: `contents.places`, or what remembers its answers.
         """
         if self.everything or cell_id in self.cells:
             return True
         changed, ignored = set(map(Path, self.files)), set(map(Path, self.ignored))
         try:
-            own = {place for file in files if not is_foreign(file) for place in contents.places(file)}
-            unknown = {place for path in bundles if bundles[path] is None for place in contents.places(path)}
+            own = {place for file in files if not is_foreign(file) for place in places(file)}
+            unknown = {place for path in bundles if bundles[path] is None for place in places(path)}
         except OSError:  # so nobody knows what is in there
             return True
         with_directories = {path for file in changed for path in (file, *file.parents)}

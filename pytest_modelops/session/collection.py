@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from types import FunctionType
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_modelops import fixtures, markers
+from pytest_modelops.bundles import contents
 from pytest_modelops.cell.live import LiveCell
 from pytest_modelops.errors import WrongInput, said_of
 from pytest_modelops.markers import Demand
@@ -187,6 +189,7 @@ class Collecting:
         """Deselect what no change in git can have touched, besides the user's tests that belong to no cell."""
         files, checks = TestFiles(config, self.run.fingerprints), {check.label: check for check in self.run.checks}
         settings, needed = self.run.settings, dict[str, set[str]]()
+        places = functools.cache(contents.places)  # many tests may name one directory
         for item in items:
             if isinstance(item, CheckItem) and touched.check(item.check, item.cell.id):
                 needed.setdefault(item.cell.id, set()).add(item.check.label)
@@ -197,7 +200,7 @@ class Collecting:
             if isinstance(item, CheckItem):
                 return item.check.label in needed.get(item.cell.id, ())
             bundles = markers.bundles_of(item, settings.file.directory, settings.bundles)
-            return cell is None or touched.test(cell.id, files.of(item.path), bundles)
+            return cell is None or touched.test(cell.id, files.of(item.path), bundles, places)
 
         others = [item for item in items if not stays(item)]
         if others:

@@ -53,13 +53,13 @@ class Git:
         real = path.resolve()
         try:
             places = contents.places(real)
+            for file in sorted(self.changed):
+                # Of a submodule, git names the directory.
+                if any(file.is_relative_to(place) or place.is_relative_to(file) for place in places):
+                    return f"{file.relative_to(self.top)} changed"
             files = [real / one for one in contents.files(real)] if real.is_dir() else [real]
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}"
-        for file in sorted(self.changed):
-            # Of a submodule, git names the directory.
-            if any(file.is_relative_to(place) or place.is_relative_to(file) for place in places):
-                return f"{file.relative_to(self.top)} changed"
         unwatched = next((one for one in files if one.resolve() not in self._watched), None)
         return f"git does not watch {unwatched}" if unwatched is not None else ""
 

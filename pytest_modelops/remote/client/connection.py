@@ -153,6 +153,7 @@ class Connection:
                 "name": str(worker.get("name") or worker.get("id")),
                 "memory_limit": int(worker.get("memory_limit") or 0),
                 "resources": worker.get("resources", {}),
+                "paused": worker.get("status") == "paused",
             }
             for address, worker in found.items()
         }

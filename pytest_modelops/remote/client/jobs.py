@@ -86,20 +86,19 @@ class Jobs:
         self, read_back: Any, written: dict[str, Outcome], end: float
     ) -> tuple[dict[str, Outcome], Processing | None]:
         """Read the aggregates on the workers that wrote them."""
-        params: dict[str, list[str]] = {}
-        paths: dict[str, list[str]] = {}
+        files: dict[str, dict[str, str]] = {}
         for param, outcome in written.items():
             file = plain.unpack(outcome["value"])
-            params.setdefault(file["worker"], []).append(param)
-            paths.setdefault(file["worker"], []).append(file["path"])
-        reading = {worker: self._tasks.submit(read_back, files, worker=worker) for worker, files in paths.items()}
-        read, processing = self._tasks.settle(
-            reading, pinned={worker: worker for worker in reading}, seconds=end - time.monotonic()
-        )
+            files.setdefault(file["worker"], {})[param] = file["path"]
+        reading = {
+            worker: self._tasks.submit(read_back, [*paths.values()], worker=worker) for worker, paths in files.items()
+        }
+        pinned = {worker: worker for worker in files}
+        read, processing = self._tasks.settle(reading, pinned=pinned, seconds=end - time.monotonic())
         found: dict[str, Outcome] = {}
         for worker, outcome in read.items():
             contents = plain.unpack(outcome["value"]) if "value" in outcome else None
-            for number, param in enumerate(params[worker]):
+            for number, param in enumerate(files[worker]):
                 found[param] = outcome if contents is None else {"value": plain.pack(contents[number])}
         return found, processing
 

@@ -28,13 +28,12 @@ _LAST_SECONDS = 0.4
 _LAST_TASK_SECONDS = 0.2
 """How long a task may still run when nobody waits for it any more."""
 
+Processing = Mapping[str, Sequence[str]]
+"""Keys of the tasks that each worker has, by address."""
+
 
 class _WorkerGone(Exception):
     """The worker left that a task is bound to."""
-
-
-Processing = Mapping[str, Sequence[str]]
-"""Keys of the tasks that each worker has, by address."""
 
 
 class Future(Protocol):
@@ -193,7 +192,7 @@ class Tasks:
         gone = self._await(futures, pinned, end)
         pending = _any_pending(futures, gone)
         processing = self._processing() if pending else {}
-        nowhere = f"not assigned to any worker{self._paused()}" if pending else ""
+        nowhere = f"not assigned to any worker{self._paused()}" if pending and processing is not None else ""
 
         def outcome(name: str) -> Outcome:
             future = futures[name]
@@ -271,10 +270,10 @@ class Tasks:
     def _paused(self) -> str:
         """Say which workers take no tasks because of their memory; empty if none, or if the scheduler is silent."""
         try:
-            workers = self.connection.ask_scheduler("identity", seconds=_LAST_SECONDS)["workers"]
+            workers = self.connection.workers(_LAST_SECONDS)
         except OSError:
             return ""
-        paused = [address for address, worker in workers.items() if worker.get("status") == "paused"]
+        paused = [address for address, worker in workers.items() if worker["paused"]]
         return f"; paused, since they are short of memory: {', '.join(paused)}" if paused else ""
 
     def stuck(self, seconds: float, *, spared: Sequence[str] = ()) -> list[str]:

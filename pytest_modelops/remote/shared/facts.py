@@ -74,6 +74,7 @@ class RegisteredWorker(TypedDict):
     name: str
     memory_limit: int  # in bytes; 0 where there is none
     resources: dict[str, float]
+    paused: bool  # whether it takes no tasks, because of its memory
 
 
 class Gateway(TypedDict, total=False):
